@@ -1,0 +1,1 @@
+"""The text engine: chat, completion and embeddings."""

@@ -1,0 +1,1 @@
+"""What every Enginehouse server in Python needs: bootstrap, grants, usage, errors, telemetry."""

@@ -1,0 +1,1 @@
+"""Control plane: registry of live engines, snapshots, xDS for Envoy."""

@@ -1,0 +1,1 @@
+"""Admission, model choice, budgets and the ledger."""
