@@ -1,0 +1,15 @@
+"""A mesh with two text engines, to be hurt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.mesh import Mesh
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[Mesh]:
+    with Mesh.started(config={"local": {"inference_replicas": 2}}) as running:
+        yield running

@@ -1,0 +1,120 @@
+"""Starts a mesh by the command that a user would type, and knows its doors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+COMMAND = str(pathlib.Path(sys.executable).parent / "enginehouse")
+START_TIMEOUT_S = 120.0
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A running mesh: where it is, and the administrator's key."""
+
+    data: pathlib.Path
+    port: int
+    key: str
+
+    @property
+    def url(self) -> str:
+        """The base URL of the public door."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def target(self) -> str:
+        """The public door for gRPC channels."""
+        return f"127.0.0.1:{self.port}"
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, *, config: dict[str, Any] | None = None) -> Iterator[Mesh]:
+        """Runs `enginehouse up --detach` on a fresh data directory, and `down` at the end."""
+        # A short path: PostgreSQL's socket lies below it, and socket paths end at 107 bytes.
+        data = pathlib.Path(tempfile.mkdtemp(prefix="eh-", dir="/tmp"))
+        port = free_port()
+        arguments = ["up", "--data", str(data), "--port", str(port), "--detach"]
+        if config is not None:
+            overlay = data.with_suffix(".yaml")
+            overlay.write_text(yaml.safe_dump(config))
+            arguments += ["--config", str(overlay)]
+        try:
+            started = run(*arguments, timeout_s=START_TIMEOUT_S)
+            assert started.returncode == 0, f"up failed:\n{started.stdout}\n{started.stderr}\n{cls._logs(data)}"
+            environment = dict(
+                line.removeprefix("export ").split("=", 1)
+                for line in (data / "dev.env").read_text().splitlines()
+                if "=" in line and not line.startswith("#")
+            )
+            yield cls(data=data, port=port, key=environment["ENGINEHOUSE_API_KEY"].strip("'\""))
+        finally:
+            run("down", "--data", str(data), timeout_s=60)
+            if not os.environ.get("ENGINEHOUSE_KEEP_TEST_DATA"):
+                shutil.rmtree(data, ignore_errors=True)
+            data.with_suffix(".yaml").unlink(missing_ok=True)
+
+    def command(self, *arguments: str) -> Any:
+        """Runs an `enginehouse` command with `--json` against this mesh; returns the parsed answer."""
+        environment = {"ENGINEHOUSE_URL": self.url, "ENGINEHOUSE_API_KEY": self.key}
+        done = run(*arguments, "--json", timeout_s=60, environment=environment)
+        assert done.returncode == 0, f"{arguments} failed: {done.stdout} {done.stderr}"
+        return json.loads(done.stdout)
+
+    def create_key(self, name: str, *, budget_nanos: int | None = None) -> tuple[str, str]:
+        """Makes a key; returns its id and the key itself."""
+        arguments = ["keys", "create", "--name", name]
+        if budget_nanos is not None:
+            arguments += ["--budget-nanos", str(budget_nanos)]
+        made = self.command(*arguments)
+        return made["id"], made["key"]
+
+    def spend(self, key_id: str) -> int:
+        """What the key has spent, in nano-dollars."""
+        return int(self.command("spend", "--key", key_id)["total_nanos"])
+
+    def processes(self) -> dict[str, int]:
+        """Process ids by the names that `enginehouse status` gives."""
+        status = json.loads(run("status", "--data", str(self.data), "--json", timeout_s=60).stdout)
+        return {process["name"]: int(process["pid"]) for process in status["processes"] if process["pid"]}
+
+    @staticmethod
+    def _logs(data: pathlib.Path) -> str:
+        tails = []
+        for path in sorted(data.glob("logs/*")):
+            tails.append(f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-15:]))
+        return "\n".join(tails)
+
+
+def run(
+    *arguments: str, timeout_s: float, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs the `enginehouse` command to its end and returns what it printed."""
+    return subprocess.run(
+        [COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env={**os.environ, **(environment or {})},
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
