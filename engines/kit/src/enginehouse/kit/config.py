@@ -1,0 +1,133 @@
+"""Configuration: one YAML file with a section a process, environment variables over it, validated once at start.
+
+`ENGINEHOUSE_ROUTER__HTTP_LISTEN` overrides `http_listen` in the section `router`; further double underscores reach into
+nested sections. A value that begins with `[` or `{` is read as YAML, so that lists fit into a variable.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+
+from enginehouse.kit._documents import ConfigError, nearest, parse_mapping, read_mapping
+
+__all__ = ["ConfigError", "Section", "load"]
+
+PREFIX = "ENGINEHOUSE_"
+
+# Values of such keys are never repeated in an error.
+_SECRET_WORDS = ("secret", "password", "token", "key", "pepper", "url")
+
+
+class Section(pydantic.BaseModel):
+    """Base of a configuration section: frozen, and every key that it does not know is an error."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+T = TypeVar("T", bound=Section)
+
+
+def load(model: type[T], *, section: str, path: Path | None, environ: Mapping[str, str]) -> T:
+    """The section of the file, with the environment over it, as a frozen object.
+
+    Args:
+        model: the section's class.
+        section: its name in the file, such as "router".
+        path: the file, or None to take everything from the environment and defaults.
+        environ: the environment, usually `os.environ`.
+
+    Raises:
+        ConfigError: names the file (or variable), the key, the bad value unless it may be secret, and the nearest
+            known key for an unknown one.
+    """
+    document = read_mapping(path) if path is not None else {}
+    values = document.get(section)
+    if values is None:
+        values = {}
+        if path is not None and section not in document and document:
+            close = nearest(section, document)
+            missing = f"; the file has no section {section!r}{close}"
+        else:
+            missing = ""
+    else:
+        missing = ""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: section {section!r} must be a mapping, not {type(values).__name__}")
+    from_environment: dict[tuple[str, ...], str] = {}
+    merged = _overlay(values, section=section, environ=environ, names=from_environment)
+    try:
+        return model.model_validate(merged)
+    except pydantic.ValidationError as error:
+        origin = str(path) if path is not None else "environment"
+        lines = [_explain(model, section, origin, from_environment, detail) for detail in error.errors()]
+        raise ConfigError("\n".join(lines) + missing) from None
+
+
+def _overlay(
+    values: Mapping[str, Any], *, section: str, environ: Mapping[str, str], names: dict[tuple[str, ...], str]
+) -> dict[str, Any]:
+    merged = _copy(values)
+    start = f"{PREFIX}{section.upper().replace('-', '_')}__"
+    for name in sorted(environ):
+        if not name.startswith(start):
+            continue
+        keys = tuple(part.lower() for part in name[len(start) :].split("__"))
+        if not all(keys):
+            raise ConfigError(f"environment variable {name}: names an empty key; write {start}KEY")
+        raw = environ[name]
+        value: Any = raw
+        if raw[:1] in "[{" and raw:
+            value = parse_mapping(f"value: {raw}", origin=f"environment variable {name}")["value"]
+        target = merged
+        for key in keys[:-1]:
+            inner = target.get(key)
+            if not isinstance(inner, dict):
+                inner = target[key] = {}
+            target = inner
+        target[keys[-1]] = value
+        names[keys] = name
+    return merged
+
+
+def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copy(value) if isinstance(value, dict) else value for key, value in values.items()}
+
+
+def _explain(
+    model: type[pydantic.BaseModel],
+    section: str,
+    origin: str,
+    names: Mapping[tuple[str, ...], str],
+    detail: Any,
+) -> str:
+    location = tuple(str(part) for part in detail["loc"])
+    variable = names.get(location)
+    where = f"environment variable {variable}" if variable else f"{origin}: {'.'.join((section, *location))}"
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown key {location[-1]!r}{nearest(location[-1], _known_keys(model, location[:-1]))}"
+    if detail["type"] == "missing":
+        name = f"{PREFIX}{section}__{'__'.join(location)}".upper()
+        return f"{where}: is required; set it there or in {name}"
+    value = detail.get("input")
+    secret = any(word in part.lower() for part in location for word in _SECRET_WORDS)
+    shown = "" if secret or isinstance(value, dict | list) else f" (got {value!r})"
+    return f"{where}: {detail['msg']}{shown}"
+
+
+def _known_keys(model: type[pydantic.BaseModel], path: tuple[str, ...]) -> list[str]:
+    current: Any = model
+    for part in path:
+        fields = getattr(current, "model_fields", {})
+        if part not in fields:
+            return []
+        annotation = fields[part].annotation
+        options = [annotation, *typing.get_args(annotation)]
+        current = next((o for o in options if isinstance(o, type) and issubclass(o, pydantic.BaseModel)), None)
+        if current is None:
+            return []
+    return [field.alias or name for name, field in current.model_fields.items()]

@@ -1,0 +1,192 @@
+"""Grants: the router's signed permission to serve one request and spend up to a cap.
+
+A grant travels as `v1.<key id>.<base64url(Grant)>.<base64url(HMAC-SHA256)>`, unpadded, where the signature covers the
+text before the last dot. Signatures are compared as text, so that no second spelling of a valid token exists.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from google.protobuf.message import DecodeError
+
+from enginehouse.api.router.v1.grant_pb2 import Grant
+from enginehouse.kit._documents import ConfigError
+from enginehouse.kit.errors import Reason, ServiceError
+
+GRANT_HEADER = "x-enginehouse-grant"
+MAX_TOKEN_CHARACTERS = 16 * 1024
+_VERSION = "v1"
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_SECRET_BYTES = 32
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_", b"+/")
+
+
+class GrantKeys:
+    """The secrets that grants are signed with. The first signs; every one verifies, so that keys can be rotated.
+
+    Args:
+        secrets_by_id: secrets of at least 32 bytes by key id (1-32 of [A-Za-z0-9_-]), the signing one first.
+
+    Raises:
+        ConfigError: there is no key, or an id or a secret is malformed.
+    """
+
+    def __init__(self, secrets_by_id: Mapping[str, bytes]) -> None:
+        for key_id, secret in secrets_by_id.items():
+            if not _KEY_ID.fullmatch(key_id):
+                raise ConfigError(f"grant key id {key_id!r} must be 1-32 of [A-Za-z0-9_-]")
+            if len(secret) < _SECRET_BYTES:
+                raise ConfigError(f"grant key {key_id!r}: the secret has {len(secret)} bytes; at least 32 are needed")
+        if not secrets_by_id:
+            raise ConfigError("no grant key; the first line of the grant keys file signs")
+        self._secrets: Mapping[str, bytes] = MappingProxyType(dict(secrets_by_id))
+        self.current_id = next(iter(self._secrets))
+
+    def __repr__(self) -> str:
+        return f"GrantKeys(ids={list(self._secrets)})"
+
+    def secret(self, key_id: str) -> bytes | None:
+        """The secret of that id, or None."""
+        return self._secrets.get(key_id)
+
+    @classmethod
+    def load(cls, path: Path) -> GrantKeys:
+        """The keys of a file of lines `key-id:base64 secret`; empty lines and lines that begin with # are skipped.
+
+        Raises:
+            ConfigError: the file cannot be read or a line is malformed; secrets are never in the text.
+        """
+        try:
+            lines = path.read_text(encoding="ascii").splitlines()
+        except OSError as error:
+            raise ConfigError(f"{path}: grant keys cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path}: grant keys must be lines of 'key-id:base64 secret'") from None
+        found: dict[str, bytes] = {}
+        for number, line in enumerate(lines, start=1):
+            entry = line.strip()
+            if not entry or entry.startswith("#"):
+                continue
+            key_id, separator, encoded = entry.partition(":")
+            if not separator:
+                raise ConfigError(f"{path}: line {number}: must be 'key-id:base64 secret'")
+            if key_id in found:
+                raise ConfigError(f"{path}: line {number}: key id {key_id!r} is given twice")
+            try:
+                found[key_id] = base64.b64decode(encoded.strip(), validate=True)
+            except binascii.Error:
+                raise ConfigError(f"{path}: line {number}: the secret of {key_id!r} is not base64") from None
+        try:
+            return cls(found)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    @staticmethod
+    def generate(path: Path, *, key_id: str = "k1") -> GrantKeys:
+        """Writes a file (mode 0600) with one new key, and returns it.
+
+        Raises:
+            ConfigError: the file exists or cannot be written.
+        """
+        secret = secrets.token_bytes(_SECRET_BYTES)
+        keys = GrantKeys({key_id: secret})
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise ConfigError(f"{path}: exists; grant keys are never overwritten") from None
+        except OSError as error:
+            raise ConfigError(f"{path}: grant keys cannot be written: {error.strerror}") from error
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(f"{key_id}:".encode() + base64.b64encode(secret) + b"\n")
+        return keys
+
+
+def sign(grant: Grant, *, keys: GrantKeys) -> str:
+    """The token of a grant, signed with the current key."""
+    secret = keys.secret(keys.current_id)
+    assert secret is not None
+    signed = f"{_VERSION}.{keys.current_id}.".encode() + _encode(grant.SerializeToString())
+    return (signed + b"." + _encode(hmac.digest(secret, signed, "sha256"))).decode("ascii")
+
+
+def authenticate(token: str, *, keys: GrantKeys) -> Grant:
+    """The grant of a token whose signature holds, whatever its method and times. For the settling of reports.
+
+    Raises:
+        ServiceError: GRANT_MISSING for an empty token, GRANT_INVALID for one that no key of ours signed.
+    """
+    if not token:
+        raise ServiceError(
+            Reason.GRANT_MISSING, "the call carries no grant; call through the gateway, where the router issues one"
+        )
+    if len(token) > MAX_TOKEN_CHARACTERS:
+        raise ServiceError(
+            Reason.GRANT_INVALID, f"a grant of {len(token)} characters is over the limit of {MAX_TOKEN_CHARACTERS}"
+        )
+    signed, separator, signature = token.rpartition(".")
+    parts = signed.split(".")
+    if not separator or len(parts) != 3 or parts[0] != _VERSION:
+        raise ServiceError(Reason.GRANT_INVALID, "the grant is not of the form v1.<key id>.<grant>.<signature>")
+    secret = keys.secret(parts[1])
+    if secret is None:
+        raise ServiceError(
+            Reason.GRANT_INVALID,
+            f"the grant is signed with key {parts[1][:32]!r}, which this process does not know; "
+            "give router and engines the same grant keys file",
+        )
+    try:
+        expected = _encode(hmac.digest(secret, signed.encode("ascii"), "sha256"))
+        genuine = hmac.compare_digest(expected, signature.encode("ascii"))
+        payload = parts[2].encode("ascii")
+    except UnicodeEncodeError:
+        genuine = False
+    if not genuine:
+        raise ServiceError(Reason.GRANT_INVALID, "the grant's signature does not hold")
+    try:
+        return Grant.FromString(binascii.a2b_base64(payload.translate(_FROM_URL) + b"=" * (-len(payload) % 4)))
+    except (DecodeError, binascii.Error):
+        raise ServiceError(Reason.GRANT_INVALID, "the grant is signed but cannot be read; versions differ") from None
+
+
+def verify(token: str, *, keys: GrantKeys, method: str, now_ms: int) -> Grant:
+    """The grant of a token, if work may start on it now.
+
+    Args:
+        token: the value of the header `x-enginehouse-grant`.
+        keys: whose signatures count.
+        method: the full method being called, as "/package.Service/Method".
+        now_ms: milliseconds since 1970 UTC.
+
+    Raises:
+        ServiceError: GRANT_MISSING, GRANT_INVALID (signature, method, impossible prices) or GRANT_EXPIRED.
+    """
+    grant = authenticate(token, keys=keys)
+    if grant.method != method:
+        raise ServiceError(Reason.GRANT_INVALID, f"the grant is for {grant.method!r}, not for {method!r}")
+    if now_ms > grant.accept_by_ms or now_ms >= grant.expires_at_ms:
+        last = min(grant.accept_by_ms, grant.expires_at_ms)
+        raise ServiceError(
+            Reason.GRANT_EXPIRED,
+            f"the grant had to be used {(now_ms - last) / 1000:.3f} s ago; if that is no delay, compare the clocks of "
+            "router and engine",
+        )
+    if not grant.grant_id:
+        raise ServiceError(Reason.GRANT_INVALID, "the grant has no id")
+    for candidate in grant.candidates:
+        if candidate.cap_nanos < 0 or any(price.nanos_per_million < 0 for price in candidate.prices):
+            raise ServiceError(Reason.GRANT_INVALID, f"the grant's cap or prices for {candidate.model!r} are negative")
+    return grant
+
+
+def _encode(data: bytes) -> bytes:
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
