@@ -72,19 +72,19 @@ test-%: $(INSTALL_STAMP) ## Run one folder's tests, such as test-router or test-
 	$(BIN)/python -m pytest $* $(T)
 
 check: $(INSTALL_STAMP) $(PROTO_STAMP) ## Lint, types, contracts, generated files, and the rules of the tree
-	$(BIN)/python checks
+	$(BIN)/python -m checks
 
 ## Make ---------------------------------------------------------------------------------------------------------------
 
 proto: $(INSTALL_STAMP) $(PROTO_STAMP) ## Regenerate the stubs and the documents that come from the contracts
 	$(PROTO_VENV)/bin/python proto/generate.py
 	$(PROTO_VENV)/bin/python proto/generate.py --image $(PROTO_VENV)/image.binpb
-	$(BIN)/python proto/document --image $(PROTO_VENV)/image.binpb --out docs
+	$(BIN)/python -m proto.document --image $(PROTO_VENV)/image.binpb
 
 openapi docs: proto
 
-baseline: $(PROTO_STAMP) ## Accept the contracts as released: later ones are compared with them
-	$(PROTO_VENV)/bin/python proto/generate.py --image proto/baseline.binpb
+baseline: proto ## Accept the contracts as released: later ones are compared with them
+	cp proto/python/src/enginehouse/api/descriptors.binpb proto/baseline.binpb
 
 fmt: $(INSTALL_STAMP) ## Format the Python sources
 	$(BIN)/ruff check --quiet --fix-only .

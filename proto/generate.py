@@ -1,13 +1,23 @@
 """Generates the Python stubs, their types and the descriptor set from the contracts in this folder.
 
-Run by `make proto` with the interpreter of the generators' own environment, which holds the floor versions.
+    generate.py                  replaces the committed stubs
+    generate.py --check          says which committed stubs differ from what the contracts give
+    generate.py --image FILE     writes a descriptor set with comments, for lint, documents and comparison
+
+Run by `make` with the interpreter of the generators' own environment, which holds the floor versions: code made by a
+newer protoc does not import on an older runtime.
 """
 
 from __future__ import annotations
 
+import argparse
+import filecmp
+import os
 import pathlib
 import shutil
 import sys
+import sysconfig
+import tempfile
 
 import grpc_tools
 from google.api import annotations_pb2
@@ -15,34 +25,70 @@ from grpc_tools import protoc
 
 CONTRACTS = pathlib.Path(__file__).resolve().parent
 STUBS = CONTRACTS / "python" / "src"
-DESCRIPTORS = STUBS / "enginehouse" / "api" / "descriptors.binpb"
+PACKAGE = pathlib.Path("enginehouse", "api")
+
+
+def run_protoc(contracts: pathlib.Path, *outputs: str) -> None:
+    """Runs protoc over every contract; raises SystemExit with its status where it fails."""
+    protos = sorted(str(path) for path in (contracts / "enginehouse").rglob("*.proto"))
+    third_party = pathlib.Path(annotations_pb2.__file__).parents[2]
+    bundled = pathlib.Path(grpc_tools.__file__).parent / "_proto"
+    # The plugins for types lie beside this interpreter, whoever calls it.
+    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    paths = [f"--proto_path={path}" for path in (contracts, third_party, bundled)]
+    status = protoc.main(["protoc", *paths, *outputs, "--include_imports", *protos])
+    if status:
+        raise SystemExit(int(status))
+
+
+def write_stubs(contracts: pathlib.Path, target: pathlib.Path) -> None:
+    """Replaces every generated file under `target`."""
+    api = target / PACKAGE
+    shutil.rmtree(api, ignore_errors=True)
+    api.mkdir(parents=True)
+    run_protoc(
+        contracts,
+        f"--python_out={target}",
+        f"--grpc_python_out={target}",
+        f"--mypy_out=quiet:{target}",
+        f"--mypy_grpc_out=quiet:{target}",
+        f"--descriptor_set_out={api / 'descriptors.binpb'}",
+    )
+    (api / "py.typed").touch()
+
+
+def differences(committed: pathlib.Path, fresh: pathlib.Path) -> list[str]:
+    """The files, relative to either folder, that are not the same bytes in both."""
+    ours, theirs = (
+        {path.relative_to(root) for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+        for root in (committed, fresh)
+    )
+    _, changed, unreadable = filecmp.cmpfiles(committed, fresh, [str(path) for path in ours & theirs], shallow=False)
+    return sorted([*changed, *unreadable, *(str(path) for path in ours ^ theirs)])
 
 
 def main() -> int:
-    """Replaces every generated file; returns protoc's exit status."""
-    protos = sorted(str(path) for path in (CONTRACTS / "enginehouse").rglob("*.proto"))
-    third_party = pathlib.Path(annotations_pb2.__file__).parents[2]
-    bundled = pathlib.Path(grpc_tools.__file__).parent / "_proto"
-    api = STUBS / "enginehouse" / "api"
-    shutil.rmtree(api, ignore_errors=True)
-    api.mkdir(parents=True)
-    status = protoc.main(
-        [
-            "protoc",
-            f"--proto_path={CONTRACTS}",
-            f"--proto_path={third_party}",
-            f"--proto_path={bundled}",
-            f"--python_out={STUBS}",
-            f"--grpc_python_out={STUBS}",
-            f"--mypy_out=quiet:{STUBS}",
-            f"--mypy_grpc_out=quiet:{STUBS}",
-            f"--descriptor_set_out={DESCRIPTORS}",
-            "--include_imports",
-            *protos,
-        ]
-    )
-    (api / "py.typed").touch()
-    return int(status)
+    """Does what the command line says; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--contracts", type=pathlib.Path, default=CONTRACTS, help="the folder of the .proto files")
+    parser.add_argument("--stubs", type=pathlib.Path, default=STUBS, help="the folder that the stubs lie in")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true")
+    what.add_argument("--image", type=pathlib.Path)
+    arguments = parser.parse_args()
+    if arguments.image:
+        run_protoc(arguments.contracts, f"--descriptor_set_out={arguments.image}", "--include_source_info")
+        return 0
+    if not arguments.check:
+        write_stubs(arguments.contracts, arguments.stubs)
+        return 0
+    with tempfile.TemporaryDirectory() as scratch:
+        fresh = pathlib.Path(scratch)
+        write_stubs(arguments.contracts, fresh)
+        stale = differences(arguments.stubs / PACKAGE, fresh / PACKAGE)
+    for name in stale:
+        print(f"{PACKAGE / name} differs from what the contracts give: run `make proto`", file=sys.stderr)
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The rules of the tree that `make check` holds. Each module states one and says where it is broken."""

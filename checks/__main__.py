@@ -1,0 +1,43 @@
+"""Runs the checks: `python -m checks [NAME...]`. The status is 1 if any complains."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import time
+
+from checks import contracts, length, namespace, places, python, requirements, shell
+
+CHECKS = {
+    "namespace": namespace.complaints,
+    "length": length.complaints,
+    "places": places.complaints,
+    "shell": shell.complaints,
+    "requirements": requirements.complaints,
+    "contracts": contracts.complaints,
+    "lint": python.lint,
+    "types": python.types,
+}
+
+
+def main() -> int:
+    """Runs all, or those named, to the end, whatever the first ones say."""
+    root = pathlib.Path(__file__).resolve().parents[1]
+    names = sys.argv[1:] or list(CHECKS)
+    if unknown := sorted(set(names) - set(CHECKS)):
+        print(f"no such check: {', '.join(unknown)}; there are {', '.join(CHECKS)}", file=sys.stderr)
+        return 2
+    failed = []
+    for name in names:
+        started = time.monotonic()
+        found = CHECKS[name](root)
+        print(f"{'FAIL' if found else 'ok  '} {name} ({time.monotonic() - started:.1f} s)", flush=True)
+        for complaint in found:
+            print(f"     {complaint}", flush=True)
+        if found:
+            failed.append(name)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
