@@ -1,0 +1,170 @@
+"""Typed reading of the members of a request object; whatever does not fit is refused by its parameter's name."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Set
+from typing import Any
+
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: short, whatever the client sent."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "an array"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int) and value.bit_length() > 256:
+        return "an integer of more than 256 bits"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def refusal(param: str, message: str, *, code: str = "invalid_value") -> ServiceError:
+    """An error about one parameter. `code` is OpenAI's word for the kind of mistake."""
+    return ServiceError(
+        Reason.INVALID_REQUEST, message, violations=[FieldViolation(param, message)], metadata={"code": code}
+    )
+
+
+def unsupported(param: str, message: str) -> ServiceError:
+    """An error about a parameter that OpenAI has and the mesh has not."""
+    return refusal(param, message, code="unsupported_parameter")
+
+
+class Fields:
+    """The members of one JSON object of a request. A null member is as good as absent, as in OpenAI's API."""
+
+    def __init__(self, members: Mapping[str, Any], *, path: str = "") -> None:
+        self._members = members
+        self._path = path
+
+    def __contains__(self, name: str) -> bool:
+        return self._members.get(name) is not None
+
+    def param(self, name: str) -> str:
+        """The parameter's name as errors give it, such as `messages[0].content`."""
+        return f"{self._path}.{name}" if self._path else name
+
+    def raw(self, name: str) -> Any:
+        """The value as it came, None where it is absent."""
+        return self._members.get(name)
+
+    def refuse_unknown(self, known: Set[str]) -> None:
+        """Refuses a member that is not in `known`, naming the nearest that is."""
+        if self._members.keys() <= known:
+            return
+        name = next(key for key in self._members if key not in known)
+        near = difflib.get_close_matches(name[:80], known, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        param = self.param(name[:80])
+        raise refusal(param, f"Unknown parameter: '{param}'.{hint}", code="unknown_parameter")
+
+    def text(self, name: str) -> str | None:
+        """A string."""
+        value = self._members.get(name)
+        if value is None or isinstance(value, str):
+            return value
+        raise self._mistyped(name, "a string", value)
+
+    def required_text(self, name: str) -> str:
+        """A string that must be there and not be empty."""
+        value = self.text(name)
+        if not value:
+            raise self.missing(name)
+        return value
+
+    def one_of(self, name: str, choices: tuple[str, ...]) -> str | None:
+        """One of a few words."""
+        value = self.text(name)
+        if value is None or value in choices:
+            return value
+        expected = ", ".join(f"'{choice}'" for choice in choices)
+        raise self.invalid(name, f"{shown(value)} is none of {expected}")
+
+    def flag(self, name: str) -> bool:
+        """A boolean, false where absent."""
+        value = self._members.get(name)
+        if value is None:
+            return False
+        if isinstance(value, bool):
+            return value
+        raise self._mistyped(name, "a boolean", value)
+
+    def integer(self, name: str, low: int, high: int) -> int | None:
+        """A whole number from `low` to `high`."""
+        value = self._members.get(name)
+        if value is None:
+            return None
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self._mistyped(name, "an integer", value)
+        if not low <= value <= high:
+            raise self.invalid(name, f"{shown(value)} is not between {low} and {high}")
+        return value
+
+    def number(self, name: str, low: float, high: float, *, above_low: bool = False) -> float | None:
+        """A number from `low` to `high`; `above_low` leaves `low` itself out."""
+        value = self._members.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._mistyped(name, "a number", value)
+        if not low <= value <= high or (above_low and value == low) or not math.isfinite(value):
+            bound = "above" if above_low else "at least"
+            raise self.invalid(name, f"{shown(value)} is not {bound} {low:g} and at most {high:g}")
+        return float(value)
+
+    def nested(self, name: str) -> Fields | None:
+        """A nested object."""
+        value = self._members.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self._mistyped(name, "an object", value)
+        return Fields(value, path=self.param(name))
+
+    def required_nested(self, name: str) -> Fields:
+        """A nested object that must be there."""
+        value = self.nested(name)
+        if value is None:
+            raise self.missing(name)
+        return value
+
+    def items(self, name: str, *, most: int) -> list[Any]:
+        """An array of at most `most` values, empty where absent."""
+        value = self._members.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self._mistyped(name, "an array", value)
+        if len(value) > most:
+            raise self.invalid(name, f"{len(value)} entries are more than {most}")
+        return value
+
+    def objects(self, name: str, *, most: int) -> Iterator[Fields]:
+        """An array of objects."""
+        for index, value in enumerate(self.items(name, most=most)):
+            if not isinstance(value, dict):
+                raise self._mistyped(f"{name}[{index}]", "an object", value)
+            yield Fields(value, path=self.param(f"{name}[{index}]"))
+
+    def missing(self, name: str) -> ServiceError:
+        """The error for a member that must be there."""
+        param = self.param(name)
+        return refusal(param, f"Missing required parameter: '{param}'.", code="missing_required_parameter")
+
+    def invalid(self, name: str, why: str) -> ServiceError:
+        """The error for a value that cannot be."""
+        param = self.param(name)
+        return refusal(param, f"Invalid value for '{param}': {why}.")
+
+    def _mistyped(self, name: str, expected: str, value: object) -> ServiceError:
+        param = self.param(name)
+        message = f"Invalid type for '{param}': expected {expected}, but got {shown(value)} instead."
+        return refusal(param, message, code="invalid_type")

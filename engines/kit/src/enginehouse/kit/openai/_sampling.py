@@ -1,0 +1,79 @@
+"""The parameters that chat completions and completions share, read into a `GenerateRequest`."""
+
+from __future__ import annotations
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.kit.openai._fields import Fields, refusal, unsupported
+
+SHARED = frozenset(
+    {"model", "frequency_penalty", "presence_penalty", "logit_bias", "max_tokens", "n", "seed", "stop", "stream",
+     "stream_options", "temperature", "top_p", "user", "top_k", "min_p", "repeat_penalty", "grammar"}
+)  # fmt: skip
+"""The shared parameters by name; top_k, min_p, repeat_penalty and grammar are llama.cpp's and vLLM's, not OpenAI's."""
+
+_MOST_STOPS = 16
+_LONGEST_STOP = 256
+_INT64 = 2**63
+_INT32 = 2**31 - 1
+
+
+def begin(fields: Fields) -> generation_pb2.GenerateRequest:
+    """A request with the model, the sampling, the bounds and the stop texts that `fields` ask for."""
+    request = generation_pb2.GenerateRequest(
+        model=fields.required_text("model"),
+        sampling=_sampling(fields),
+        stop=_stops(fields),
+        choices=fields.integer("n", 1, 8) or 0,
+    )
+    fields.text("user")
+    if fields.raw("logit_bias"):
+        raise unsupported("logit_bias", "'logit_bias' is not supported by this server; leave it out.")
+    grammar = fields.text("grammar")
+    if grammar:
+        request.format.grammar = grammar
+    return request
+
+
+def output_bound(fields: Fields, name: str) -> int:
+    """The bound on output tokens under `name`; 0 where it is absent and the model's default holds."""
+    return fields.integer(name, 1, _INT32) or 0
+
+
+def wants_stream(fields: Fields) -> tuple[bool, bool]:
+    """Whether to stream, and whether the stream ends with its usage."""
+    stream = fields.flag("stream")
+    options = fields.nested("stream_options")
+    if options is None:
+        return stream, False
+    if not stream:
+        raise refusal("stream_options", "The 'stream_options' parameter is only allowed when 'stream' is enabled.")
+    options.refuse_unknown({"include_usage", "include_obfuscation"})
+    options.flag("include_obfuscation")
+    return True, options.flag("include_usage")
+
+
+def _sampling(fields: Fields) -> generation_pb2.Sampling:
+    seed = fields.integer("seed", -_INT64, _INT64 - 1)
+    return generation_pb2.Sampling(
+        temperature=fields.number("temperature", 0, 2),
+        top_p=fields.number("top_p", 0, 1, above_low=True),
+        top_k=fields.integer("top_k", 0, _INT32),
+        min_p=fields.number("min_p", 0, 1),
+        frequency_penalty=fields.number("frequency_penalty", -2, 2),
+        presence_penalty=fields.number("presence_penalty", -2, 2),
+        repeat_penalty=fields.number("repeat_penalty", 0, 2, above_low=True),
+        # OpenAI's seeds have 64 bits, ours 32; the remainder keeps equal seeds equal, and never gives the value with
+        # all bits set, which runtimes take as "draw one yourself".
+        seed=None if seed is None else seed % (2**32 - 1),
+    )
+
+
+def _stops(fields: Fields) -> list[str]:
+    value = fields.raw("stop")
+    stops = [value] if isinstance(value, str) else fields.items("stop", most=_MOST_STOPS)
+    for index, stop in enumerate(stops):
+        if not isinstance(stop, str):
+            raise fields.invalid("stop", f"entry {index} is not a string")
+        if not 1 <= len(stop.encode()) <= _LONGEST_STOP:
+            raise fields.invalid("stop", f"entry {index} must have 1 to {_LONGEST_STOP} bytes")
+    return stops
