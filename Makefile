@@ -10,9 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
 DISTRIBUTIONS := $(shell sed -n '/^members = \[/,/^\]/s/^ *"\(.*\)",*/\1/p' pyproject.toml)
-PACKAGES := kit engines.inference router gateway client cli local
 export UV_NO_PROGRESS := 1
-# pytest's arguments, such as `make test-router T="-k settle -x"`.
+# pytest's arguments, such as `make test T="router -k settle -x"`.
 T ?=
 
 TOOLS_STAMP := $(VENV)/.stamp-uv
@@ -65,11 +64,8 @@ bench: $(INSTALL_STAMP) ## Measure every path in one run; print the table and sa
 
 ## Verify -------------------------------------------------------------------------------------------------------------
 
-test: $(INSTALL_STAMP) ## Run every test
+test: $(INSTALL_STAMP) ## Run every test, or some: T="router -k settle -x"
 	$(BIN)/python -m pytest $(T)
-
-test-%: $(INSTALL_STAMP) ## Run one folder's tests, such as test-router or test-engines/kit
-	$(BIN)/python -m pytest $* $(T)
 
 check: $(INSTALL_STAMP) $(PROTO_STAMP) ## Lint, types, contracts, generated files, and the rules of the tree
 	$(BIN)/python -m checks
