@@ -1,1 +1,61 @@
-"""The Python client."""
+"""The Python client: text, embeddings and administration of a mesh, over gRPC.
+
+    from enginehouse.client import Enginehouse
+
+    with Enginehouse("http://127.0.0.1:8080", "eh_...") as mesh:
+        answer = mesh.generate("Tell me a story about a clever crow")
+        print(answer.text, answer.cost_nanos)
+
+`AsyncEnginehouse` is the same with `await`. Every failure is an `EnginehouseError`.
+"""
+
+from enginehouse.client._aio import AsyncEnginehouse, AsyncGenerationStream
+from enginehouse.client._aio_admin import AsyncAdmin
+from enginehouse.client._sync import Enginehouse, GenerationStream
+from enginehouse.client._sync_admin import Admin
+from enginehouse.client.answers import Embeddings, Generation, ToolCall
+from enginehouse.client.conversation import Message, Tool
+from enginehouse.client.errors import (
+    BudgetExhausted,
+    Cancelled,
+    Conflict,
+    DeadlineExceeded,
+    EnginehouseError,
+    FieldViolation,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    ServerFault,
+    Unauthenticated,
+    Unavailable,
+)
+from enginehouse.client.retries import RetryPolicy
+
+__all__ = [
+    "Admin",
+    "AsyncAdmin",
+    "AsyncEnginehouse",
+    "AsyncGenerationStream",
+    "BudgetExhausted",
+    "Cancelled",
+    "Conflict",
+    "DeadlineExceeded",
+    "Embeddings",
+    "Enginehouse",
+    "EnginehouseError",
+    "FieldViolation",
+    "Generation",
+    "GenerationStream",
+    "InvalidRequest",
+    "Message",
+    "NotFound",
+    "PermissionDenied",
+    "RateLimited",
+    "RetryPolicy",
+    "ServerFault",
+    "Tool",
+    "ToolCall",
+    "Unauthenticated",
+    "Unavailable",
+]

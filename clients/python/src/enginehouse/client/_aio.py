@@ -1,0 +1,215 @@
+"""The asyncio client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import grpc
+
+from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
+from enginehouse.client import _connection
+from enginehouse.client._aio_admin import AsyncAdmin
+from enginehouse.client.answers import Collector, Embeddings, Generation
+from enginehouse.client.conversation import Ask, Message, Options
+from enginehouse.client.errors import EnginehouseError, from_rpc_error
+from enginehouse.client.retries import Attempts, RetryPolicy
+
+Response = TypeVar("Response")
+
+
+class AsyncGenerationStream:
+    """An answer as it is written: iterate over its texts, and find the whole in `result`.
+
+    Leaving the `async with` block, or `close()`, before the end cancels the request, which frees the model at once;
+    what had been sent until then is billed.
+    """
+
+    def __init__(self, send: Callable[[float | None], Any], *, attempts: Attempts, request_id: str) -> None:
+        self._send = send
+        self._attempts = attempts
+        self._collector = Collector(request_id=request_id)
+        self.request_id = request_id
+        self._call: Any = None
+
+    @property
+    def result(self) -> Generation:
+        """What has come so far; whole once the iteration has ended."""
+        return self._collector.generation()
+
+    async def messages(self) -> AsyncIterator[generation_pb2.GenerateResponse]:
+        """The contract's messages, for callers who want more than text. Instead of iterating, not besides it."""
+        begun = False
+        while True:
+            self._call = self._send(self._attempts.remaining_s)
+            try:
+                async for message in self._call:
+                    begun = True
+                    self._collector.add(message)
+                    yield message
+                return
+            except grpc.RpcError as raised:
+                error = from_rpc_error(raised, request_id=self.request_id)
+                delay = None if begun else self._attempts.delay_before_next(error)
+                if delay is None:
+                    raise error from raised
+            await asyncio.sleep(delay)
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        async for message in self.messages():
+            text = "".join(delta.text for delta in message.deltas if delta.index == 0)
+            if text:
+                yield text
+
+    async def close(self) -> None:
+        """Ends the request, if it has not ended."""
+        if self._call is not None:
+            self._call.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class AsyncEnginehouse:
+    """A mesh, through its public door. Belongs to one event loop; close it, or use it in an `async with` block.
+
+    Args:
+        url: `http://host:port` for a plain connection, `https://host:port` for TLS.
+        api_key: `eh_...`.
+        timeout_s: seconds for a call with all its retries, where a call gives none of its own; None for no bound.
+        retries: when a call that nobody took is sent again.
+
+    Raises:
+        ValueError: the url or the key has an impossible form.
+    """
+
+    def __init__(
+        self, url: str, api_key: str, *, timeout_s: float | None = 120.0, retries: RetryPolicy | None = None
+    ) -> None:
+        self._api_key = _connection.check_key(api_key)
+        self._channel = _connection.Endpoint.parse(url).aio_channel()
+        self._timeout_s = timeout_s
+        self._retries = retries or RetryPolicy()
+        self._generation = generation_pb2_grpc.GenerationServiceStub(self._channel)
+        self.admin = AsyncAdmin(self._channel, self._unary)
+
+    async def generate(
+        self,
+        messages: str | Sequence[Message] | None = None,
+        *,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        **options: Unpack[Options],
+    ) -> Generation:
+        """Generates a whole answer.
+
+        Args:
+            messages: a user's message, or a conversation; None with `prompt`.
+            timeout_s: seconds for this call with all its retries; None takes the client's.
+            request_id: 1-64 of [A-Za-z0-9_-]; None makes one.
+            options: see `Options`.
+
+        Raises:
+            EnginehouseError: the call failed.
+            ValueError: the arguments contradict each other.
+        """
+        async with self.stream(messages, timeout_s=timeout_s, request_id=request_id, **options) as stream:
+            async for _ in stream.messages():
+                pass
+            return stream.result
+
+    def stream(
+        self,
+        messages: str | Sequence[Message] | None = None,
+        *,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        **options: Unpack[Options],
+    ) -> AsyncGenerationStream:
+        """Generates an answer piece by piece; arguments as in `generate`, errors while iterating."""
+        request_id = request_id or _connection.new_request_id()
+        request = Ask(messages=messages, **options).request(request_id)
+        metadata = _connection.call_metadata(self._api_key, request_id)
+
+        def send(remaining_s: float | None) -> Any:
+            return self._generation.Generate(request, metadata=metadata, timeout=remaining_s)
+
+        return AsyncGenerationStream(send, attempts=self._attempts(timeout_s), request_id=request_id)
+
+    async def embed(
+        self,
+        inputs: str | Sequence[str],
+        *,
+        model: str = "auto",
+        dimensions: int = 0,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> Embeddings:
+        """Embeds one or up to 2,048 texts; `dimensions` keeps the first so many of each vector, 0 all of them."""
+        request_id = request_id or _connection.new_request_id()
+        request = generation_pb2.EmbedRequest(
+            request_id=request_id,
+            model=model,
+            inputs=[inputs] if isinstance(inputs, str) else inputs,
+            dimensions=dimensions,
+        )
+        return Embeddings.of(await self._unary(self._generation.Embed, request, timeout_s, request_id))
+
+    async def tokenize(self, text: str, *, model: str, timeout_s: float | None = None) -> list[int]:
+        """The text's token ids by the model's own tokenizer."""
+        request = generation_pb2.TokenizeRequest(model=model, text=text)
+        return list(await self._unary(self._generation.Tokenize, request, timeout_s).token_ids)
+
+    async def models(self, *, timeout_s: float | None = None) -> list[generation_pb2.Model]:
+        """The models that can be asked for text and embeddings now, by name."""
+        found: list[generation_pb2.Model] = []
+        page_token = ""
+        while True:
+            request = generation_pb2.ListModelsRequest(page_size=1000, page_token=page_token)
+            page = await self._unary(self._generation.ListModels, request, timeout_s)
+            found.extend(page.models)
+            page_token = page.next_page_token
+            if not page_token:
+                return found
+
+    async def close(self) -> None:
+        """Closes the connection; calls still running are cancelled."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _attempts(self, timeout_s: float | None) -> Attempts:
+        return Attempts(self._retries, timeout_s=self._timeout_s if timeout_s is None else timeout_s)
+
+    async def _unary(
+        self,
+        method: Callable[..., Awaitable[Response]],
+        request: Any,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> Response:
+        request_id = request_id or _connection.new_request_id()
+        attempts = self._attempts(timeout_s)
+        metadata = _connection.call_metadata(self._api_key, request_id)
+        while True:
+            try:
+                return await method(request, metadata=metadata, timeout=attempts.remaining_s)
+            except grpc.RpcError as raised:
+                error: EnginehouseError = from_rpc_error(raised, request_id=request_id)
+                delay = attempts.delay_before_next(error)
+                if delay is None:
+                    raise error from raised
+            await asyncio.sleep(delay)

@@ -1,0 +1,142 @@
+"""Administration, synchronously. Requests and answers are the contract's own messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import grpc
+
+from enginehouse.api.router.v1 import admin_pb2, admin_pb2_grpc
+from enginehouse.client import admin_requests
+
+
+class Admin:
+    """Tenants, keys, budgets, the catalog, decisions explained and money spent; the key needs the scope `admin`.
+
+    Lists are fetched page by page as they are iterated. Every method raises EnginehouseError.
+    """
+
+    def __init__(self, channel: grpc.Channel, unary: Callable[..., Any]) -> None:
+        self._stub = admin_pb2_grpc.AdminServiceStub(channel)
+        self._unary = unary
+
+    def create_tenant(self, name: str, *, tier: str = "free") -> admin_pb2.Tenant:
+        """Makes a tenant; tier is free, starter, pro or enterprise."""
+        answer: admin_pb2.CreateTenantResponse = self._unary(
+            self._stub.CreateTenant, admin_pb2.CreateTenantRequest(name=name, tier=tier)
+        )
+        return answer.tenant
+
+    def tenants(self) -> Iterator[admin_pb2.Tenant]:
+        """Every tenant, oldest first."""
+        for page in self._pages(self._stub.ListTenants, admin_pb2.ListTenantsRequest(page_size=1000)):
+            yield from page.tenants
+
+    def create_key(
+        self,
+        name: str,
+        *,
+        tenant_id: str = "",
+        scopes: Sequence[str] = (),
+        budget_nanos: int | None = None,
+        limits: admin_pb2.Limits | None = None,
+        allowed_models: Sequence[str] = (),
+        expires_at_ms: int = 0,
+    ) -> admin_pb2.CreateKeyResponse:
+        """Makes a key. The answer's `secret` is the key itself, shown this once; `budget_nanos` bounds its lifetime."""
+        request = admin_pb2.CreateKeyRequest(
+            name=name,
+            tenant_id=tenant_id,
+            scopes=scopes,
+            limits=limits,
+            allowed_models=allowed_models,
+            expires_at_ms=expires_at_ms,
+            budget_nanos=budget_nanos,
+        )
+        answer: admin_pb2.CreateKeyResponse = self._unary(self._stub.CreateKey, request)
+        return answer
+
+    def keys(self, *, tenant_id: str = "") -> Iterator[admin_pb2.Key]:
+        """Keys, oldest first, without the keys themselves."""
+        request = admin_pb2.ListKeysRequest(tenant_id=tenant_id, page_size=1000)
+        for page in self._pages(self._stub.ListKeys, request):
+            yield from page.keys
+
+    def revoke_key(self, key_id: str) -> admin_pb2.Key:
+        """Revokes a key everywhere within a second."""
+        answer: admin_pb2.RevokeKeyResponse = self._unary(
+            self._stub.RevokeKey, admin_pb2.RevokeKeyRequest(key_id=key_id)
+        )
+        return answer.key
+
+    def set_budget(self, *, scope: str, scope_id: str, limit_nanos: int, window: str = "lifetime") -> admin_pb2.Budget:
+        """Makes or changes a budget: scope tenant, key, user or run; window lifetime, day or month (UTC).
+
+        Raises:
+            ValueError: scope or window is none of these words.
+        """
+        request = admin_requests.set_budget(scope=scope, scope_id=scope_id, limit_nanos=limit_nanos, window=window)
+        answer: admin_pb2.SetBudgetResponse = self._unary(self._stub.SetBudget, request)
+        return answer.budget
+
+    def budgets(self, *, scope_id: str = "") -> Iterator[admin_pb2.Budget]:
+        """Budgets with what is spent and held of them now; of one tenant, key, user or run, or all."""
+        request = admin_pb2.ListBudgetsRequest(scope_id=scope_id, page_size=1000)
+        for page in self._pages(self._stub.ListBudgets, request):
+            yield from page.budgets
+
+    def delete_budget(self, budget_id: str) -> None:
+        """Removes a budget; what was spent stays on record."""
+        self._unary(self._stub.DeleteBudget, admin_pb2.DeleteBudgetRequest(budget_id=budget_id))
+
+    def models(self) -> Iterator[admin_pb2.CatalogModel]:
+        """The catalog with prices and live endpoints, by name."""
+        for page in self._pages(self._stub.ListModels, admin_pb2.ListModelsRequest(page_size=1000)):
+            yield from page.models
+
+    def explain(
+        self, prompt: str, *, model: str = "auto", key_id: str = "", method: str = "", max_output_tokens: int = 0
+    ) -> admin_pb2.ExplainResponse:
+        """What the router would decide for a request, and why; reserves nothing."""
+        request = admin_pb2.ExplainRequest(
+            key_id=key_id, method=method, model=model, prompt=prompt, max_output_tokens=max_output_tokens
+        )
+        answer: admin_pb2.ExplainResponse = self._unary(self._stub.Explain, request)
+        return answer
+
+    def spend(
+        self,
+        *,
+        tenant_id: str = "",
+        key_id: str = "",
+        model: str = "",
+        service: str = "",
+        from_ms: int = 0,
+        until_ms: int = 0,
+        group_by: str = "",
+    ) -> admin_pb2.QuerySpendResponse:
+        """What was settled, exact to the nano-dollar; group_by is tenant, key, model, service, day or empty.
+
+        Raises:
+            ValueError: group_by is none of these words.
+        """
+        request = admin_requests.query_spend(
+            tenant_id=tenant_id,
+            key_id=key_id,
+            model=model,
+            service=service,
+            from_ms=from_ms,
+            until_ms=until_ms,
+            group_by=group_by,
+        )
+        answer: admin_pb2.QuerySpendResponse = self._unary(self._stub.QuerySpend, request)
+        return answer
+
+    def _pages(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
+        while True:
+            page = self._unary(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token

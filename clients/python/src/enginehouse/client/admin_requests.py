@@ -1,0 +1,60 @@
+"""Administrative requests whose words must become the contract's enumerations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from enginehouse.api.router.v1 import admin_pb2
+
+BUDGET_SCOPES: Mapping[str, admin_pb2.BudgetScope.ValueType] = {
+    "tenant": admin_pb2.BUDGET_SCOPE_TENANT,
+    "key": admin_pb2.BUDGET_SCOPE_KEY,
+    "user": admin_pb2.BUDGET_SCOPE_USER,
+    "run": admin_pb2.BUDGET_SCOPE_RUN,
+}
+"""What a budget may bound."""
+
+BUDGET_WINDOWS: Mapping[str, admin_pb2.BudgetWindow.ValueType] = {
+    "lifetime": admin_pb2.BUDGET_WINDOW_LIFETIME,
+    "day": admin_pb2.BUDGET_WINDOW_DAY,
+    "month": admin_pb2.BUDGET_WINDOW_MONTH,
+}
+"""The time that a budget may cover."""
+
+SPEND_GROUPS: Mapping[str, admin_pb2.SpendGroup.ValueType] = {
+    "": admin_pb2.SPEND_GROUP_UNSPECIFIED,
+    "tenant": admin_pb2.SPEND_GROUP_TENANT,
+    "key": admin_pb2.SPEND_GROUP_KEY,
+    "model": admin_pb2.SPEND_GROUP_MODEL,
+    "service": admin_pb2.SPEND_GROUP_SERVICE,
+    "day": admin_pb2.SPEND_GROUP_DAY,
+}
+"""How spend may be grouped."""
+
+
+def set_budget(*, scope: str, scope_id: str, limit_nanos: int, window: str) -> admin_pb2.SetBudgetRequest:
+    """The request to make or change a budget; raises ValueError for an unknown scope or window."""
+    if scope not in BUDGET_SCOPES:
+        raise ValueError(f"scope {scope!r} must be one of {', '.join(BUDGET_SCOPES)}")
+    if window not in BUDGET_WINDOWS:
+        raise ValueError(f"window {window!r} must be one of {', '.join(BUDGET_WINDOWS)}")
+    return admin_pb2.SetBudgetRequest(
+        scope=BUDGET_SCOPES[scope], scope_id=scope_id, window=BUDGET_WINDOWS[window], limit_nanos=limit_nanos
+    )
+
+
+def query_spend(
+    *, tenant_id: str, key_id: str, model: str, service: str, from_ms: int, until_ms: int, group_by: str
+) -> admin_pb2.QuerySpendRequest:
+    """The question what was spent; raises ValueError for an unknown grouping."""
+    if group_by not in SPEND_GROUPS:
+        raise ValueError(f"group_by {group_by!r} must be one of {', '.join(filter(None, SPEND_GROUPS))}, or empty")
+    return admin_pb2.QuerySpendRequest(
+        tenant_id=tenant_id,
+        key_id=key_id,
+        model=model,
+        service=service,
+        from_ms=from_ms,
+        until_ms=until_ms,
+        group_by=SPEND_GROUPS[group_by],
+    )

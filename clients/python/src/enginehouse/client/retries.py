@@ -1,0 +1,74 @@
+"""When a failed call is sent again: AIP-194, which allows it for UNAVAILABLE alone.
+
+A stream is never sent again once its first message has arrived: the caller has seen part of an answer, and has paid
+for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+
+from enginehouse.client.errors import EnginehouseError, Unavailable
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and how patiently.
+
+    Attributes:
+        attempts: how many times a call is sent at most, the first included; 1 never repeats.
+        first_delay_s: the longest wait before the second attempt.
+        most_delay_s: the longest wait before any attempt, unless the service asks for a longer one.
+        growth: what the longest wait is multiplied by after each attempt.
+    """
+
+    attempts: int = 5
+    first_delay_s: float = 0.1
+    most_delay_s: float = 5.0
+    growth: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ValueError(f"attempts is {self.attempts}; at least 1 is needed to send a call at all")
+        if self.first_delay_s < 0 or self.most_delay_s < self.first_delay_s or self.growth < 1:
+            raise ValueError("delays must satisfy 0 <= first_delay_s <= most_delay_s, and growth >= 1")
+
+
+class Attempts:
+    """The attempts at one call, against its deadline.
+
+    Args:
+        policy: how often and how patiently.
+        timeout_s: seconds for all attempts and waits together; None for no bound.
+    """
+
+    def __init__(self, policy: RetryPolicy, *, timeout_s: float | None) -> None:
+        self._policy = policy
+        self._made = 1
+        self._longest = policy.first_delay_s
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds left for the next attempt; None for no bound."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def delay_before_next(self, error: EnginehouseError) -> float | None:
+        """Seconds to wait before sending the call again, or None when it must not be.
+
+        The wait is drawn between half and all of an exponentially growing bound, so that callers who failed together
+        do not return together; a RetryInfo from the service is a lower bound on it.
+        """
+        if not isinstance(error, Unavailable) or self._made >= self._policy.attempts:
+            return None
+        delay = self._longest * random.uniform(0.5, 1.0)
+        if error.retry_after_s is not None:
+            delay = max(delay, error.retry_after_s)
+        remaining = self.remaining_s
+        if remaining is not None and delay >= remaining:
+            return None
+        self._made += 1
+        self._longest = min(self._longest * self._policy.growth, self._policy.most_delay_s)
+        return delay
