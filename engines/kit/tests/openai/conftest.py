@@ -1,0 +1,179 @@
+"""OpenAI's own client before the adapter, over a real gRPC server and an engine that says what a test wrote down."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+import httpx2
+import openai
+import pytest
+from google.api import httpbody_pb2
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.api.openai.v1 import text_pb2_grpc
+from enginehouse.kit.errors import ServiceError
+from enginehouse.kit.openai import TextServicer
+
+
+@dataclass(frozen=True)
+class Granted:
+    request_id: str = "req-1"
+
+
+@dataclass
+class ScriptedEngine:
+    """Yields the messages it was given, one script after the other; an exception among them is raised."""
+
+    scripts: list[Sequence[generation_pb2.GenerateResponse | Exception]] = field(default_factory=list)
+    embedding: generation_pb2.EmbedResponse | Exception | None = None
+    asked: list[generation_pb2.GenerateRequest | generation_pb2.EmbedRequest] = field(default_factory=list)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def generate(
+        self, request: generation_pb2.GenerateRequest, call: Granted
+    ) -> AsyncIterator[generation_pb2.GenerateResponse]:
+        script = self.scripts[sum(isinstance(one, generation_pb2.GenerateRequest) for one in self.asked)]
+        self.asked.append(request)
+        try:
+            for message in script:
+                if isinstance(message, Exception):
+                    raise message
+                yield message
+        finally:
+            self.closed.set()
+
+    async def embed(self, request: generation_pb2.EmbedRequest, call: Granted) -> generation_pb2.EmbedResponse:
+        self.asked.append(request)
+        if isinstance(self.embedding, Exception):
+            raise self.embedding
+        assert self.embedding is not None
+        return self.embedding
+
+
+METHODS = {
+    "/v1/chat/completions": "CreateChatCompletion",
+    "/v1/completions": "CreateCompletion",
+    "/v1/embeddings": "CreateEmbedding",
+}
+
+
+class Edge(httpx2.AsyncBaseTransport):
+    """What the HTTP edge does with HttpBody: the first message's type, all messages' bytes, the error's own answer."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = text_pb2_grpc.TextServiceStub(channel)
+        self.messages: list[httpbody_pb2.HttpBody] = []
+        self.status = grpc.StatusCode.OK
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        method = METHODS[request.url.path]
+        body = httpbody_pb2.HttpBody(content_type="application/json", data=await request.aread())
+        call = getattr(self._stub, method)(body)
+        self.messages = []
+        try:
+            if method == "CreateEmbedding":
+                self.messages.append(await call)
+            else:
+                async for message in call:
+                    self.messages.append(message)
+        except grpc.aio.AioRpcError as error:
+            self.status = error.code()
+            # A stream that aborts after its first message is, over HTTP, a body that ends.
+            if not self.messages:
+                trailers = dict(error.trailing_metadata() or ())
+                status, _, encoded = trailers["x-enginehouse-openai-error"].partition(";")
+                return httpx2.Response(
+                    int(status), content=base64.urlsafe_b64decode(encoded), headers={"content-type": "application/json"}
+                )
+        content = b"".join(message.data for message in self.messages)
+        return httpx2.Response(200, content=content, headers={"content-type": self.messages[0].content_type})
+
+
+@dataclass
+class Bench:
+    engine: ScriptedEngine
+    edge: Edge
+    client: openai.AsyncOpenAI
+    stub: text_pb2_grpc.TextServiceStub
+
+    async def post(self, path: str, body: bytes) -> httpx2.Response:
+        return await self.edge.handle_async_request(httpx2.Request("POST", f"http://edge{path}", content=body))
+
+
+class AbortingInterceptor(grpc.aio.ServerInterceptor):
+    """Ends failed calls with their error's code, keeping the trailing metadata that the servicer set."""
+
+    async def intercept_service(self, continuation, details):
+        handler = await continuation(details)
+
+        async def stream(request, context):
+            try:
+                async for message in handler.unary_stream(request, context):
+                    yield message
+            except ServiceError as error:
+                await context.abort(error.code, error.message, context.trailing_metadata())
+
+        async def unary(request, context):
+            try:
+                return await handler.unary_unary(request, context)
+            except ServiceError as error:
+                await context.abort(error.code, error.message, context.trailing_metadata())
+
+        if handler.response_streaming:
+            build, behaviour = grpc.unary_stream_rpc_method_handler, stream
+        else:
+            build, behaviour = grpc.unary_unary_rpc_method_handler, unary
+        return build(behaviour, handler.request_deserializer, handler.response_serializer)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    engine = ScriptedEngine()
+
+    @asynccontextmanager
+    async def accept(context: object) -> AsyncIterator[Granted]:
+        yield Granted()
+
+    server = grpc.aio.server(interceptors=[AbortingInterceptor()], options=[("grpc.max_receive_message_length", -1)])
+    text_pb2_grpc.add_TextServiceServicer_to_server(TextServicer(engine=engine, accept=accept), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        edge = Edge(channel)
+        http = httpx2.AsyncClient(transport=edge)
+        async with openai.AsyncOpenAI(
+            api_key="eh_test", base_url="http://edge/v1", http_client=http, max_retries=0
+        ) as client:
+            yield Bench(engine, edge, client, text_pb2_grpc.TextServiceStub(channel))
+    await server.stop(None)
+
+
+Say = Callable[..., generation_pb2.GenerateResponse]
+
+
+@pytest.fixture
+def say() -> Say:
+    """Builds an engine message: `say("text", index=0, ...ChoiceDelta's fields)`."""
+
+    def build(text: str = "", **delta: object) -> generation_pb2.GenerateResponse:
+        return generation_pb2.GenerateResponse(model="tiny", deltas=[generation_pb2.ChoiceDelta(text=text, **delta)])
+
+    return build
+
+
+@pytest.fixture
+def summary() -> Say:
+    """Builds an engine's last message: `summary(input, cached, output, cost)`."""
+
+    def build(fresh: int = 7, cached: int = 0, output: int = 3, cost: int = 11) -> generation_pb2.GenerateResponse:
+        message = generation_pb2.GenerateResponse()
+        usage = message.summary.usage
+        usage.cost_nanos = cost
+        for unit, amount in ((1, fresh), (3, cached), (2, output)):
+            usage.units.add(unit=unit, amount=amount)
+        return message
+
+    return build
