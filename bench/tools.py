@@ -1,0 +1,98 @@
+"""The load generators and the proxy to compare with, each brought into this folder and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+GHZ = "github.com/bojand/ghz/cmd/ghz@v0.121.0"
+WRK_PACKAGES = ("wrk", "libluajit-5.1-2", "libluajit-5.1-common")
+
+
+class ToolMissing(Exception):
+    """A tool is not here and cannot be brought here; the message says what would help."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A program and the environment that it needs."""
+
+    path: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_ghz(tools: pathlib.Path) -> Tool:
+    """ghz from PATH or `tools`; built there with Go if need be, which takes minutes once."""
+    here = tools / "ghz"
+    if not here.exists():
+        if found := shutil.which("ghz"):
+            return Tool(path=found)
+        go = shutil.which("go")
+        if go is None:
+            raise ToolMissing("ghz is not installed, and neither is Go, which builds it: install either")
+        print(f"building {GHZ} (once)", file=sys.stderr, flush=True)
+        scratch = tools / "go"
+        places = {"GOBIN": str(tools), "GOPATH": str(scratch), "GOCACHE": str(scratch / "cache")}
+        # Go leaves its module cache read-only unless told otherwise, and then nobody can remove it.
+        built = subprocess.run(
+            [go, "install", "-modcacherw", GHZ],
+            env={**os.environ, **places},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        shutil.rmtree(scratch, ignore_errors=True)
+        if built.returncode:
+            raise ToolMissing(f"Go could not build {GHZ}: {built.stderr.strip()[-400:]}")
+    return Tool(path=str(here))
+
+
+def find_wrk(tools: pathlib.Path) -> Tool:
+    """wrk from PATH, or unpacked into `tools` from Debian's packages."""
+    if found := shutil.which("wrk"):
+        return Tool(path=found)
+    unpacked = tools / "debian"
+    program = unpacked / "usr" / "bin" / "wrk"
+    if not program.exists():
+        if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+            raise ToolMissing("wrk is not installed: install it with the system's package manager")
+        unpacked.mkdir(parents=True, exist_ok=True)
+        fetched = subprocess.run(
+            ["apt-get", "download", *WRK_PACKAGES], cwd=unpacked, check=False, capture_output=True, text=True
+        )
+        if fetched.returncode:
+            raise ToolMissing(f"wrk is not installed and apt-get could not fetch it: {fetched.stderr.strip()[-400:]}")
+        for package in unpacked.glob("*.deb"):
+            subprocess.run(["dpkg-deb", "--extract", str(package), str(unpacked)], check=True)
+            package.unlink()
+    libraries = unpacked / "usr" / "lib" / f"{platform.machine()}-linux-gnu"
+    return Tool(path=str(program), environment={"LD_LIBRARY_PATH": str(libraries)})
+
+
+def find_litellm(root: pathlib.Path) -> Tool:
+    """LiteLLM's proxy in `.venv-litellm`, installed from requirements/litellm.txt if need be."""
+    environment = root / ".venv-litellm"
+    stamp = environment / ".stamp"
+    wanted = root / "requirements" / "litellm.txt"
+    if not stamp.exists() or stamp.read_text() != wanted.read_text():
+        uv = pathlib.Path(sys.executable).with_name("uv")
+        if not uv.exists():
+            raise ToolMissing("uv is not in this environment: run `make install`")
+        python = environment / "bin" / "python"
+        steps = (
+            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, environment],
+            [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", wanted],
+        )
+        print("installing LiteLLM into .venv-litellm (once)", file=sys.stderr, flush=True)
+        for step in steps:
+            ran = subprocess.run([str(part) for part in step], check=False, capture_output=True, text=True)
+            if ran.returncode:
+                raise ToolMissing(f"LiteLLM could not be installed: {ran.stderr.strip()[-400:]}")
+        stamp.write_text(wanted.read_text())
+    return Tool(path=str(environment / "bin" / "litellm"))
