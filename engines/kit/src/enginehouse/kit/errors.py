@@ -1,8 +1,9 @@
 """One error type and one table from its reasons to gRPC and HTTP statuses.
 
 Every failure that a service means to tell its caller is a `ServiceError`. The server turns it into a
-`google.rpc.Status` with exactly one `ErrorInfo` (domain `enginehouse`), a `BadRequest` for field violations and a `RetryInfo` when a retry
-helps. Anything else that escapes a handler is a defect: it is logged, and the caller sees INTERNAL without its text.
+`google.rpc.Status` with exactly one `ErrorInfo` (domain `enginehouse`), a `BadRequest` for field violations and a
+`RetryInfo` when a retry helps. Anything else that escapes a handler is a defect: it is logged, and the caller sees
+INTERNAL without its text.
 """
 
 from __future__ import annotations
@@ -14,10 +15,15 @@ from types import MappingProxyType
 from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "enginehouse"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
+
+# A status travels in HTTP/2 trailers, which peers limit to about 8 KiB.
+_MAX_MESSAGE = 1024
+_MAX_VIOLATIONS = 12
+_MAX_DESCRIPTION = 256
 
 
 class Reason(enum.StrEnum):
@@ -174,21 +180,33 @@ class ServiceError(Exception):
 
 
 def to_status(error: ServiceError) -> status_pb2.Status:
-    """The `google.rpc.Status` of an error: one ErrorInfo, then BadRequest and RetryInfo where they say something."""
-    status = status_pb2.Status(code=error.code.value[0], message=error.message)
+    """The `google.rpc.Status` of an error: one ErrorInfo, then BadRequest and RetryInfo where they say something.
+
+    Long texts are clipped and only the first dozen violations are kept, so that the status always fits into trailers.
+    """
+    status = status_pb2.Status(code=error.code.value[0], message=clip(error.message, _MAX_MESSAGE))
     status.details.add().Pack(
         error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=error.metadata)
     )
     if error.violations:
         bad = error_details_pb2.BadRequest()
-        for violation in error.violations:
-            bad.field_violations.add(field=violation.field, description=violation.description)
+        for violation in error.violations[:_MAX_VIOLATIONS]:
+            bad.field_violations.add(
+                field=clip(violation.field, _MAX_DESCRIPTION), description=clip(violation.description, _MAX_DESCRIPTION)
+            )
         status.details.add().Pack(bad)
     if error.retry_after_s is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(max(0, round(error.retry_after_s * 1000)))
         status.details.add().Pack(retry)
     return status
+
+
+def clip(text: str, limit: int) -> str:
+    """The text, valid as UTF-8 and at most `limit` characters long."""
+    if len(text) > limit:
+        text = text[: limit - 3] + "..."
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def from_status(status: status_pb2.Status) -> ServiceError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableSequence
+from typing import TypeAlias
 
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.kit.errors import Reason, ServiceError
@@ -10,6 +11,8 @@ from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, UNIT_NAMES, Unit, af
 
 COUNTERS = 1 + max(usage_pb2.Unit.values())
 """How many counters a meter needs: one for each unit's number."""
+
+Counters: TypeAlias = "MutableSequence[int] | memoryview[int]"
 
 
 class CapExceeded(ServiceError):
@@ -33,14 +36,12 @@ class Meter:
 
     __slots__ = ("_cap_numerator", "_counters", "_prices", "_spent", "capped", "closed")
 
-    def __init__(
-        self, *, prices: Mapping[Unit, int], cap_nanos: int, counters: MutableSequence[int] | None = None
-    ) -> None:
+    def __init__(self, *, prices: Mapping[Unit, int], cap_nanos: int, counters: Counters | None = None) -> None:
         if cap_nanos < 0 or any(price < 0 for price in prices.values()):
             raise ValueError(f"cap {cap_nanos} and prices {dict(prices)} must not be negative")
         self._prices = prices
         self._cap_numerator = min(cap_nanos, MAX_NANOS) * PER_MILLION
-        self._counters: MutableSequence[int] = [0] * COUNTERS if counters is None else counters
+        self._counters: Counters = [0] * COUNTERS if counters is None else counters
         self._spent = 0
         self.capped = False
         """Whether the cap (or the grant's end) refused a unit; set by hand where an engine bounds work beforehand."""
@@ -92,6 +93,11 @@ class Meter:
         return affordable(
             self._prices.get(unit, 0), spent_numerator=self._spent, cap_nanos=self._cap_numerator // PER_MILLION
         )
+
+    def close(self) -> None:
+        """Ends the counting: from now on nothing can be counted, and what was counted can still be read."""
+        self.closed = True
+        self._counters = list(self._counters)
 
     def amount(self, unit: Unit) -> int:
         """How many of the unit were counted."""

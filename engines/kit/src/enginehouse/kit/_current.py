@@ -1,0 +1,49 @@
+"""The call that the running task serves: what logs and grant checks need to know about it.
+
+A context variable, because a handler's log lines come from anywhere below it.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+REQUEST_ID_HEADER = "x-enginehouse-request-id"
+
+
+class CurrentCall:
+    """One call of a handler.
+
+    Attributes:
+        method: the full method, as "/package.Service/Method".
+        metadata: the invocation metadata as pairs.
+        request_id: the request's id, once known.
+        tenant: the tenant's id, once a grant was accepted.
+    """
+
+    __slots__ = ("_trace_id", "metadata", "method", "request_id", "tenant")
+
+    def __init__(self, method: str, metadata: Any) -> None:
+        self.method = method
+        self.metadata = metadata
+        self.request_id: str = ""
+        self.tenant: str = ""
+        self._trace_id: str | None = None
+
+    def header(self, name: str) -> str:
+        """The first value of a metadata key, or the empty string."""
+        for key, value in self.metadata or ():
+            if key == name:
+                return value if isinstance(value, str) else value.decode("utf-8", "replace")
+        return ""
+
+    @property
+    def trace_id(self) -> str:
+        """The W3C trace id that the caller sent, or the empty string."""
+        if self._trace_id is None:
+            parts = self.header("traceparent").split("-")
+            self._trace_id = parts[1] if len(parts) >= 4 else ""
+        return self._trace_id
+
+
+current_call: ContextVar[CurrentCall | None] = ContextVar("enginehouse_current_call", default=None)

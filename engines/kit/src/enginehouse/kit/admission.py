@@ -1,0 +1,78 @@
+"""Admission: so many calls run at once, so many wait in order, and the next is refused at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from enginehouse.kit.errors import Reason, ServiceError
+
+
+class Slots:
+    """A bounded queue before a bounded number of slots.
+
+    Args:
+        capacity: how many calls run at once.
+        queue_limit: how many may wait for a slot.
+        retry_after_s: says when a refused caller should try again.
+    """
+
+    def __init__(self, *, capacity: int, queue_limit: int, retry_after_s: Callable[[], float] = lambda: 1.0) -> None:
+        if capacity < 1 or queue_limit < 0:
+            raise ValueError(f"capacity {capacity} must be at least 1 and queue_limit {queue_limit} at least 0")
+        self._capacity = capacity
+        self._queue_limit = queue_limit
+        self._retry_after_s = retry_after_s
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self.active = 0
+        """Calls that hold a slot."""
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait for a slot."""
+        return len(self._waiting)
+
+    @contextlib.asynccontextmanager
+    async def hold(self) -> AsyncIterator[None]:
+        """Holds a slot, after waiting for one in order of arrival.
+
+        Raises:
+            ServiceError: ENGINE_BUSY with RetryInfo if the queue is full.
+        """
+        await self._take()
+        try:
+            yield
+        finally:
+            self._give()
+
+    async def _take(self) -> None:
+        if self.active < self._capacity and not self._waiting:
+            self.active += 1
+            return
+        if len(self._waiting) >= self._queue_limit:
+            raise ServiceError(
+                Reason.ENGINE_BUSY,
+                f"{self.active} requests run and {len(self._waiting)} wait, all that this engine takes; retry later",
+                retry_after_s=self._retry_after_s(),
+            )
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                # The slot came in the same instant; it goes to the next.
+                self._give()
+            else:
+                self._waiting.remove(turn)
+            raise
+
+    def _give(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.active -= 1

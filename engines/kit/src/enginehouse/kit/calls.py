@@ -1,0 +1,234 @@
+"""Granted calls: no valid grant, no service; what is spent is on record before it is sent, and reported exactly once.
+
+A servicer wraps its work:
+
+```
+async with self._calls.accept(context, served_models=self._models) as call:
+    call.meter.add(UNIT_INPUT_TOKENS, prompt_tokens)
+    ...
+    sent = call.meter.take(UNIT_OUTPUT_TOKENS, len(tokens))   # fewer than asked: the cap is reached
+```
+
+Whatever ends the block (its end, an error, the client's cancel, a deadline, the cap, the grant's expiry) settles the
+outcome, and the spool holds the record until a router has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Container
+from types import TracebackType
+from typing import Any
+
+from enginehouse.api.router.v1 import usage_pb2
+from enginehouse.api.router.v1.grant_pb2 import Grant, GrantCandidate
+from enginehouse.kit._counters import FIRST_OUTPUT
+from enginehouse.kit._current import current_call
+from enginehouse.kit._spool import Accepted, Spool
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, verify
+from enginehouse.kit.meter import CapExceeded, Meter
+from enginehouse.kit.pricing import UNIT_NAMES, Unit
+from enginehouse.kit.telemetry import CallMetrics
+from enginehouse.kit.trailers import COST_TRAILER, add_trailer
+
+_NO_PRICES: dict[Unit, int] = {}
+
+
+class Call:
+    """One granted request being served.
+
+    Attributes:
+        request_id: the request's id.
+        grant: the permission.
+        candidate: the grant's entry for the model that serves; None for a call that no model serves.
+        model: that model's name; empty where there is none.
+        meter: counts units under the candidate's cap.
+        started_at_ms: when the grant was accepted, in milliseconds since 1970 UTC.
+        cancelled: whether nobody waits for the answer any more: the caller is gone or the grant has expired. For
+            threads that poll; a handler's task is cancelled as well.
+    """
+
+    __slots__ = ("_accepted", "_started", "cancelled", "candidate", "grant", "meter", "model", "request_id")
+
+    def __init__(
+        self, *, grant: Grant, candidate: GrantCandidate | None, meter: Meter, accepted: Accepted, started: float
+    ) -> None:
+        self.request_id = grant.request_id
+        self.grant = grant
+        self.candidate = candidate
+        self.model = candidate.model if candidate is not None else ""
+        self.meter = meter
+        self.cancelled = False
+        self._accepted = accepted
+        self._started = started
+
+    @property
+    def started_at_ms(self) -> int:
+        """When the grant was accepted, in milliseconds since 1970 UTC."""
+        return self._accepted.started_at_ms
+
+    @property
+    def first_output_ms(self) -> int:
+        """Milliseconds from acceptance to the first output; 0 if there was none yet."""
+        return self._accepted.counters[FIRST_OUTPUT]
+
+    def elapsed_ms(self) -> int:
+        """Milliseconds since acceptance."""
+        return int((time.monotonic() - self._started) * 1000)
+
+    def mark_first_output(self) -> None:
+        """Notes the time of the first output; later calls change nothing."""
+        if not self._accepted.counters[FIRST_OUTPUT]:
+            self._accepted.counters[FIRST_OUTPUT] = max(1, self.elapsed_ms())
+
+    def mark_capped(self) -> None:
+        """Says that the cap ended the answer, where the engine bounded its work by `meter.affordable` beforehand."""
+        self.meter.capped = True
+
+
+class Calls:
+    """Accepts grants for one engine.
+
+    Args:
+        keys: whose grants count.
+        spool: where acceptances and ends are put on record.
+        metrics: counts of calls, units and cost; None for none.
+        expiry_grace_s: how long after its grant's expiry a call may still wind up before it is cancelled.
+        now_ms: the clock, milliseconds since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: GrantKeys,
+        spool: Spool,
+        metrics: CallMetrics | None = None,
+        expiry_grace_s: float = 1.0,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._keys = keys
+        self._spool = spool
+        self._metrics = metrics
+        self._expiry_grace_s = expiry_grace_s
+        self._now_ms = now_ms
+
+    @property
+    def active(self) -> int:
+        """How many granted calls are being served."""
+        return self._spool.open_calls
+
+    def accept(self, context: Any, *, served_models: Container[str] | None) -> GrantedCall:
+        """Accepts the call's grant for the length of an `async with` block, which receives the `Call`.
+
+        Args:
+            context: the handler's `grpc.aio.ServicerContext`, in a handler that an `EngineServer` runs.
+            served_models: the models that can serve this call; the grant's first candidate among them is taken.
+                None for calls that no model serves, which spend nothing.
+
+        Raises (on entry):
+            ServiceError: GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED, GRANT_REPLAYED; UNKNOWN_MODEL if no candidate is
+                served here; LEDGER_UNAVAILABLE if usage cannot be recorded.
+        """
+        return GrantedCall(self, context, served_models)
+
+    def _open(self, served_models: Container[str] | None) -> Call:
+        current = current_call.get()
+        if current is None:
+            raise RuntimeError("calls.accept() works only in handlers that an EngineServer runs")
+        token = current.header(GRANT_HEADER)
+        grant = verify(token, keys=self._keys, method=current.method, now_ms=self._now_ms())
+        current.request_id = grant.request_id
+        current.tenant = grant.principal.tenant_id
+        candidate: GrantCandidate | None = None
+        if served_models is not None:
+            candidate = next((entry for entry in grant.candidates if entry.model in served_models), None)
+            if candidate is None:
+                asked = ", ".join(repr(entry.model) for entry in grant.candidates) or "no model"
+                raise ServiceError(Reason.UNKNOWN_MODEL, f"this engine does not serve {asked}")
+        accepted = self._spool.accept(grant, token=token, model=candidate.model if candidate is not None else "")
+        if candidate is not None:
+            meter = Meter(
+                prices={price.unit: price.nanos_per_million for price in candidate.prices},
+                cap_nanos=candidate.cap_nanos,
+                counters=accepted.counters,
+            )
+        else:
+            meter = Meter(prices=_NO_PRICES, cap_nanos=0, counters=accepted.counters)
+        return Call(grant=grant, candidate=candidate, meter=meter, accepted=accepted, started=time.monotonic())
+
+    def _close(self, call: Call, outcome: usage_pb2.Outcome.ValueType) -> None:
+        call.meter.close()
+        first_output_ms = call.first_output_ms
+        self._spool.finish(call._accepted, meter=call.meter, outcome=outcome, first_output_ms=first_output_ms)
+        if self._metrics is not None:
+            self._metrics.ended(
+                call.model,
+                usage_pb2.Outcome.Name(outcome).removeprefix("OUTCOME_").lower(),
+                {UNIT_NAMES[unit]: amount for unit, amount in call.meter.amounts.items()},
+                call.meter.cost_nanos,
+                first_output_ms / 1000,
+            )
+
+
+class GrantedCall:
+    """The `async with` block around the work on a granted call. Made by `Calls.accept`."""
+
+    __slots__ = ("_call", "_calls", "_context", "_expired", "_served_models", "_task", "_timer")
+
+    def __init__(self, calls: Calls, context: Any, served_models: Container[str] | None) -> None:
+        self._calls = calls
+        self._context = context
+        self._served_models = served_models
+        self._expired = False
+        self._call: Call | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Call:
+        call = self._call = self._calls._open(self._served_models)
+        left_s = (call.grant.expires_at_ms - self._calls._now_ms()) / 1000
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, left_s), self._stop_spending)
+        return call
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        call = self._call
+        assert call is not None
+        assert self._timer is not None
+        self._timer.cancel()
+        expired = self._expired and isinstance(error, asyncio.CancelledError)
+        if error is None:
+            outcome = usage_pb2.OUTCOME_CAPPED if call.meter.capped else usage_pb2.OUTCOME_COMPLETED
+        elif expired or isinstance(error, CapExceeded):
+            outcome = usage_pb2.OUTCOME_CAPPED
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+            outcome = usage_pb2.OUTCOME_CANCELLED
+            call.cancelled = True
+        else:
+            outcome = usage_pb2.OUTCOME_FAILED
+        self._calls._close(call, outcome)
+        add_trailer(self._context, COST_TRAILER, str(call.meter.cost_nanos))
+        if expired:
+            assert self._task is not None
+            self._task.uncancel()
+            raise ServiceError(
+                Reason.DEADLINE_EXCEEDED,
+                "the time that the budget reserved for this request is over; ask for less output, or stream",
+            ) from None
+
+    def _stop_spending(self) -> None:
+        """The grant has expired: nothing more can be counted, and a handler that does not end soon is cancelled."""
+        assert self._call is not None
+        self._call.meter.closed = True
+        self._timer = asyncio.get_running_loop().call_later(self._calls._expiry_grace_s, self._cancel)
+
+    def _cancel(self) -> None:
+        assert self._call is not None
+        assert self._task is not None
+        self._expired = True
+        self._call.cancelled = True
+        self._task.cancel()

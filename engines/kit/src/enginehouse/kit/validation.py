@@ -1,0 +1,81 @@
+"""Building blocks for a service's validation module: checks that collect violations and raise them together.
+
+Field paths follow the contract's names, such as `sampling.temperature` and `messages[2].role`. A check that passes
+allocates nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sized
+
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SHOWN = 64
+
+
+class Checks:
+    """Collects what is wrong with one request.
+
+    ```
+    checks = Checks()
+    checks.in_range("sampling.temperature", request.sampling.temperature, 0, 2)
+    checks.done()
+    ```
+    """
+
+    __slots__ = ("_violations",)
+
+    def __init__(self) -> None:
+        self._violations: list[FieldViolation] = []
+
+    def violate(self, field: str, description: str) -> None:
+        """Notes a violation."""
+        self._violations.append(FieldViolation(field, description))
+
+    def require(self, holds: bool, field: str, description: str) -> bool:
+        """Notes a violation unless the condition holds; returns the condition."""
+        if not holds:
+            self.violate(field, description)
+        return holds
+
+    def in_range(self, field: str, value: float, low: float, high: float, *, above_low: bool = False) -> bool:
+        """The value lies in [low, high], or in (low, high] with `above_low`. NaN never does."""
+        if (low < value if above_low else low <= value) and value <= high:
+            return True
+        bounds = f"above {low:g} and at most {high:g}" if above_low else f"from {low:g} to {high:g}"
+        self.violate(field, f"{value:g} must be {bounds}")
+        return False
+
+    def size(self, field: str, value: Sized, least: int, most: int, *, of: str = "entries") -> bool:
+        """The value has between `least` and `most` entries (or characters, or bytes: `of` says)."""
+        if least <= len(value) <= most:
+            return True
+        self.violate(field, f"has {len(value)} {of}; must have {least} to {most}")
+        return False
+
+    def matches(self, field: str, value: str, pattern: re.Pattern[str], description: str) -> bool:
+        """The whole value matches the pattern; `description` says what that means, such as "1-64 of [a-z]"."""
+        if pattern.fullmatch(value):
+            return True
+        self.violate(field, f"{shorten(value)} must be {description}")
+        return False
+
+    def request_id(self, field: str, value: str) -> bool:
+        """The value is empty or 1-64 characters of [A-Za-z0-9_-]."""
+        return not value or self.matches(field, value, REQUEST_ID, "1-64 characters of [A-Za-z0-9_-]")
+
+    def done(self) -> None:
+        """Raises all violations as one INVALID_REQUEST error, if there are any."""
+        if self._violations:
+            first = self._violations[0]
+            more = f" (and {len(self._violations) - 1} more)" if len(self._violations) > 1 else ""
+            raise ServiceError(
+                Reason.INVALID_REQUEST, f"{first.field}: {first.description}{more}", violations=self._violations
+            )
+
+
+def shorten(value: str) -> str:
+    """A value as an error shows it: quoted, escaped, and cut to 64 characters."""
+    return repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "...")
