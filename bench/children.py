@@ -1,0 +1,40 @@
+"""The processes that a benchmark starts beside the mesh, each ended at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+
+END_S = 10.0
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], *, log: pathlib.Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a program for the length of the block, its output in `log`; ends it, by force if need be."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(END_S)
+
+
+def last_words(log: pathlib.Path) -> str:
+    """The end of a log, for an error that must say why a process did not start."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
