@@ -1,0 +1,134 @@
+"""What one run of the benchmark holds, and how its ratios are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from .loads import Load
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One load on one path."""
+
+    path: str
+    """Which way the requests went, such as "direct" or "full gRPC"."""
+    workload: str
+    """"request" (a short answer) or "stream" (a long one, streamed)."""
+    concurrency: int
+    tokens_per_request: int
+    load: Load
+    cpu_seconds: Mapping[str, float]
+    """CPU time that the load took, by process; the load generator's own is not in it."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens of answered requests a second."""
+        return self.load.per_second * self.tokens_per_request
+
+    def cpu_us_per_request(self) -> dict[str, float]:
+        """CPU microseconds an answered request, by process."""
+        answered = max(1, self.load.requests - self.load.failed)
+        return {name: used / answered * 1e6 for name, used in self.cpu_seconds.items()}
+
+    def cpu_us_per_token(self) -> dict[str, float]:
+        """CPU microseconds a token, by process."""
+        return {name: used / self.tokens_per_request for name, used in self.cpu_us_per_request().items()}
+
+
+@dataclass(kw_only=True)
+class Results:
+    """Everything measured in one run."""
+
+    machine: Mapping[str, object]
+    rows: list[Row] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    """Single figures by name, each with its unit in the name."""
+    memory_bytes: dict[str, int] = field(default_factory=dict)
+    """Memory of the idle mesh by process."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """What could not be measured, and why."""
+
+    def find(self, path: str, workload: str, concurrency: int) -> Row | None:
+        """The row of that load, if it was measured."""
+        wanted = (path, workload, concurrency)
+        return next((row for row in self.rows if (row.path, row.workload, row.concurrency) == wanted), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A figure to reach. `measure` gives None where its rows were not measured."""
+
+    name: str
+    at_least: float | None = None
+    at_most: float | None = None
+    measure: Callable[[Results], float | None]
+
+    def verdict(self, results: Results) -> tuple[float | None, bool | None]:
+        """The figure, and whether it reaches the target; None for either where it is not known."""
+        value = self.measure(results)
+        if value is None:
+            return None, None
+        enough = self.at_least is None or value >= self.at_least
+        return value, enough and (self.at_most is None or value <= self.at_most)
+
+
+def _ratio(
+    value: Callable[[Row], float], path: str, base: str, workload: str, concurrency: int
+) -> Callable[[Results], float | None]:
+    """One path's figure by another's, under the same load."""
+
+    def measure(results: Results) -> float | None:
+        ours, theirs = results.find(path, workload, concurrency), results.find(base, workload, concurrency)
+        return value(ours) / value(theirs) if ours and theirs and value(theirs) else None
+
+    return measure
+
+
+def _figure(name: str) -> Callable[[Results], float | None]:
+    return lambda results: results.figures.get(name)
+
+
+def _requests(row: Row) -> float:
+    return row.load.per_second
+
+
+def _tokens(row: Row) -> float:
+    return row.tokens_per_second
+
+
+TARGETS = (
+    Target(
+        name="full gRPC path / direct, requests/s at 64",
+        at_least=0.65,
+        measure=_ratio(_requests, "full gRPC", "direct", "request", 64),
+    ),
+    Target(
+        name="full gRPC path / direct, streamed tokens/s at 64",
+        at_least=0.95,
+        measure=_ratio(_tokens, "full gRPC", "direct", "stream", 64),
+    ),
+    Target(
+        name="OpenAI JSON / LiteLLM, requests/s at 64",
+        at_least=30,
+        measure=_ratio(_requests, "full OpenAI JSON", "LiteLLM", "request", 64),
+    ),
+    Target(
+        name="OpenAI JSON / LiteLLM, streamed tokens/s at 64",
+        at_least=20,
+        measure=_ratio(_tokens, "full OpenAI JSON", "LiteLLM", "stream", 64),
+    ),
+    Target(name="router's decision, CPU us", at_most=60, measure=_figure("decision_cpu_us")),
+    Target(
+        name="saturated coalesced stream, tokens/s",
+        at_least=150_000,
+        measure=_figure("saturated_stream_tokens_per_second"),
+    ),
+    Target(name="open streams held", at_least=1000, measure=_figure("open_streams")),
+    Target(
+        name="memory growth while they are held, share",
+        at_most=0.05,
+        measure=_figure("open_streams_memory_growth"),
+    ),
+)

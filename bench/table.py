@@ -1,0 +1,113 @@
+"""The table: for the terminal and `docs/benchmarks.md` as Markdown, for programs as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+
+from .rows import TARGETS, Results, Row
+
+MIB = 1 << 20
+
+
+def as_json(results: Results) -> dict[str, object]:
+    """The whole run, with the targets' verdicts."""
+    return {
+        "machine": dict(results.machine),
+        "rows": [
+            {
+                **{name: getattr(row, name) for name in ("path", "workload", "concurrency", "tokens_per_request")},
+                **asdict(row.load),
+                "requests_per_second": row.load.per_second,
+                "tokens_per_second": row.tokens_per_second,
+                "cpu_us_per_request": row.cpu_us_per_request(),
+                "cpu_us_per_token": row.cpu_us_per_token(),
+            }
+            for row in results.rows
+        ],
+        "figures": results.figures,
+        "idle_memory_bytes": results.memory_bytes,
+        "targets": [
+            {"name": target.name, "at_least": target.at_least, "at_most": target.at_most, "measured": value, "met": met}
+            for target in TARGETS
+            for value, met in [target.verdict(results)]
+        ],
+        "skipped": results.skipped,
+    }
+
+
+def as_markdown(results: Results) -> str:
+    """The same, to be read; ends in a newline."""
+    lines = [
+        "# Benchmarks",
+        "",
+        "Made by `make bench` in one run on one machine; do not edit. Shared machines move such figures by a third from",
+        "run to run: believe the ratios, and the CPU microseconds before the requests a second.",
+        "",
+        *[f"- {name}: {value}" for name, value in results.machine.items()],
+        "",
+        "A *request* asks for a short answer, a *stream* for a long one; both come from a synthetic token source that",
+        "costs next to nothing, so that what is measured is the path. Latencies are of whole calls.",
+        "",
+        "## Targets",
+        "",
+        "| figure | measured | target | |",
+        "|---|---|---|---|",
+        *_targets(results),
+        "",
+    ]
+    for workload in dict.fromkeys(row.workload for row in results.rows):
+        rows = [row for row in results.rows if row.workload == workload]
+        lines += [f"## {workload.capitalize()}s of {rows[0].tokens_per_request} tokens", "", *_loads(rows), ""]
+    if results.memory_bytes:
+        lines += ["## Memory of the idle mesh", "", *_memory(results.memory_bytes), ""]
+    if results.figures:
+        lines += ["## Other figures", "", "| figure | |", "|---|---|"]
+        lines += [f"| {name.replace('_', ' ')} | {_number(value)} |" for name, value in results.figures.items()] + [""]
+    if results.skipped:
+        lines += ["## Not measured", "", *[f"- {what}: {why}" for what, why in results.skipped.items()], ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _targets(results: Results) -> Iterable[str]:
+    for target in TARGETS:
+        value, met = target.verdict(results)
+        bound = (
+            f">= {_number(target.at_least)}" if target.at_least is not None else f"<= {_number(target.at_most or 0)}"
+        )
+        said = {True: "met", False: "missed", None: "not measured"}[met]
+        yield f"| {target.name} | {'' if value is None else _number(value)} | {bound} | {said} |"
+
+
+def _loads(rows: list[Row]) -> Iterable[str]:
+    yield "| path | c | requests/s | p50 ms | p99 ms | tokens/s | failed | CPU us/request | CPU us/token |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        load = row.load
+        yield (
+            f"| {row.path} | {row.concurrency} | {_number(load.per_second)} | {_number(load.p50_ms)} "
+            f"| {_number(load.p99_ms)} | {_number(row.tokens_per_second)} | {load.failed} "
+            f"| {_by_process(row.cpu_us_per_request())} | {_number(sum(row.cpu_us_per_token().values()))} |"
+        )
+
+
+def _by_process(figures: Mapping[str, float]) -> str:
+    parts = [f"{name} {_number(value)}" for name, value in figures.items() if value >= 0.5]
+    return f"**{_number(sum(figures.values()))}** ({', '.join(parts)})"
+
+
+def _memory(by_process: Mapping[str, int]) -> Iterable[str]:
+    yield "| process | MiB |"
+    yield "|---|---|"
+    for name, size in by_process.items():
+        yield f"| {name} | {_number(size / MIB)} |"
+    yield f"| **all** | **{_number(sum(by_process.values()) / MIB)}** |"
+
+
+def _number(value: float) -> str:
+    """Three figures that mean something."""
+    if value >= 1000:
+        return f"{value:,.0f}"
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.3g}"
