@@ -1,0 +1,26 @@
+"""The time, as a collaborator, so that tests can move it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+# Milliseconds since 1970 UTC.
+Clock = Callable[[], int]
+
+_DAY_MS = 86_400_000
+
+
+def wall_clock() -> int:
+    """The machine's clock, in milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def day_start_ms(now_ms: int) -> int:
+    """The start of the UTC day that holds this moment."""
+    return now_ms - now_ms % _DAY_MS
+
+
+def month_start_ms(now_ms: int) -> int:
+    """The start of the UTC month that holds this moment."""
+    return day_start_ms(now_ms) - (time.gmtime(now_ms // 1000).tm_mday - 1) * _DAY_MS

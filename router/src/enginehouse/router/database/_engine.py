@@ -1,0 +1,33 @@
+"""Connections to PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+
+def database_url(text: str) -> sa.URL:
+    """The URL for our driver of a `postgresql://` URL as other programs write it.
+
+    Raises ValueError, without the URL (it may hold a password), when it is not one of PostgreSQL.
+    """
+    try:
+        url = sa.make_url(text)
+    except sa.exc.ArgumentError:
+        raise ValueError("the database URL cannot be read; write postgresql://user:password@host:port/name") from None
+    if url.get_backend_name() not in {"postgresql", "postgres"}:
+        raise ValueError(f"the database URL names {url.get_backend_name()!r}; the ledger needs postgresql://")
+    return url.set(drivername="postgresql+asyncpg")
+
+
+def open_database(url: str, *, pool_size: int = 8) -> AsyncEngine:
+    """An engine with a bounded pool. It connects on first use, so this succeeds while PostgreSQL is away."""
+    return create_async_engine(
+        database_url(url),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        # A restarted PostgreSQL leaves dead connections behind: find out before a statement does.
+        pool_pre_ping=True,
+        connect_args={"timeout": 5, "command_timeout": 10, "server_settings": {"application_name": "enginehouse"}},
+    )

@@ -1,0 +1,178 @@
+"""The tables. Money is BIGINT nano-dollars, time is BIGINT milliseconds since 1970 UTC, ids are text.
+
+The CHECK constraints are the last line of the ledger's promise: whatever the code above them does, PostgreSQL
+refuses a transaction that would overspend a budget.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+metadata = sa.MetaData()
+
+tenants = sa.Table(
+    "tenants",
+    metadata,
+    sa.Column("ordinal", sa.BigInteger, sa.Identity(always=True), nullable=False, unique=True),
+    sa.Column("tenant_id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("tier", sa.Text, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("ordinal", sa.BigInteger, sa.Identity(always=True), nullable=False, unique=True),
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("tenant_id", sa.Text, sa.ForeignKey("tenants.tenant_id"), nullable=False, index=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("hint", sa.Text, nullable=False),
+    sa.Column("scopes", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("allowed_models", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("requests_per_minute", sa.Integer, nullable=False),
+    sa.Column("tokens_per_minute", sa.Integer, nullable=False),
+    sa.Column("concurrency", sa.Integer, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("expires_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("revoked_at_ms", sa.BigInteger, nullable=False),
+)
+
+budgets = sa.Table(
+    "budgets",
+    metadata,
+    sa.Column("ordinal", sa.BigInteger, sa.Identity(always=True), nullable=False, unique=True),
+    sa.Column("budget_id", sa.Text, primary_key=True),
+    sa.Column("tenant_id", sa.Text, sa.ForeignKey("tenants.tenant_id"), nullable=False, index=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("scope_id", sa.Text, nullable=False),
+    sa.Column("period", sa.Text, nullable=False),
+    sa.Column("limit_nanos", sa.BigInteger, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("deleted_at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("limit_nanos >= 0", name="budgets_limit"),
+    sa.CheckConstraint("scope IN ('tenant', 'key', 'user', 'run')", name="budgets_scope"),
+    sa.CheckConstraint("period IN ('lifetime', 'day', 'month')", name="budgets_period"),
+    sa.Index(
+        "budgets_one_live",
+        "scope",
+        "scope_id",
+        "period",
+        unique=True,
+        postgresql_where=sa.text("deleted_at_ms = 0"),
+    ),
+)
+
+# A budget in one window. The lifetime window starts at 0.
+budget_windows = sa.Table(
+    "budget_windows",
+    metadata,
+    sa.Column("budget_id", sa.Text, sa.ForeignKey("budgets.budget_id"), primary_key=True),
+    sa.Column("window_start_ms", sa.BigInteger, primary_key=True),
+    sa.Column("limit_nanos", sa.BigInteger, nullable=False),
+    sa.Column("settled_nanos", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("leased_nanos", sa.BigInteger, nullable=False, server_default="0"),
+    sa.CheckConstraint("settled_nanos >= 0 AND leased_nanos >= 0", name="budget_windows_signs"),
+    # A difference, since a sum of two large amounts could overflow before it is compared.
+    sa.CheckConstraint("settled_nanos <= limit_nanos - leased_nanos", name="budget_windows_never_over"),
+)
+
+# A router process, from its start to its death. Its leases live as long as its registration is renewed.
+replicas = sa.Table(
+    "replicas",
+    metadata,
+    sa.Column("replica_id", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("started_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("renewed_until", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("dead_at_ms", sa.BigInteger, nullable=False, server_default="0"),
+    sa.CheckConstraint("state IN ('live', 'dead', 'released')", name="replicas_state"),
+)
+
+# What a replica holds of one budget in one window. `remaining_nanos` is what the window counts as leased for it:
+# free money and the caps of open reservations together. `version` rises with every change, so that the holder can
+# apply what it learns in any order.
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("lease_id", sa.Text, primary_key=True),
+    sa.Column("budget_id", sa.Text, nullable=False),
+    sa.Column("window_start_ms", sa.BigInteger, nullable=False),
+    sa.Column("replica_id", sa.Text, sa.ForeignKey("replicas.replica_id"), nullable=False, index=True),
+    sa.Column("remaining_nanos", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("released", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    sa.ForeignKeyConstraint(
+        ["budget_id", "window_start_ms"], ["budget_windows.budget_id", "budget_windows.window_start_ms"]
+    ),
+    sa.CheckConstraint("remaining_nanos >= 0", name="leases_never_over"),
+)
+
+# The journal of reservations, one row a grant. `grant_bytes` is the Grant message: whatever is needed to settle it.
+reservations = sa.Table(
+    "reservations",
+    metadata,
+    sa.Column("grant_id", sa.Text, primary_key=True),
+    sa.Column("replica_id", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("grant_bytes", sa.LargeBinary, nullable=False),
+    sa.Column("cap_nanos", sa.BigInteger, nullable=False),
+    sa.Column("billed_nanos", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("issued_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("expires_at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("state IN ('open', 'settled', 'lapsed', 'assumed')", name="reservations_state"),
+    sa.CheckConstraint("billed_nanos BETWEEN 0 AND cap_nanos", name="reservations_within_cap"),
+    # The sweep for lapses reads the open ones alone, and the journal keeps many times as many closed ones.
+    sa.Index("reservations_open", "issued_at_ms", postgresql_where=sa.text("state = 'open'")),
+)
+
+# What each engine reported for each grant, and what was billed for it. A lapse that assumes the cap is a row with an
+# empty engine; its correction is another with the opposite sign. Billed spend is the sum of all rows.
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("ordinal", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("grant_id", sa.Text, nullable=False),
+    sa.Column("engine_id", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False, index=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("tenant_id", sa.Text, nullable=False),
+    sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cached_input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("characters", sa.BigInteger, nullable=False),
+    sa.Column("audio_milliseconds", sa.BigInteger, nullable=False),
+    sa.Column("images", sa.BigInteger, nullable=False),
+    sa.Column("video_milliseconds", sa.BigInteger, nullable=False),
+    sa.Column("gpu_milliseconds", sa.BigInteger, nullable=False),
+    sa.Column("cost_nanos", sa.BigInteger, nullable=False),
+    sa.Column("ours_nanos", sa.BigInteger, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("started_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("ended_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("time_to_first_token_ms", sa.Integer, nullable=False),
+    sa.Column("settled_at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("kind IN ('report', 'assumed', 'correction')", name="usage_kind"),
+    sa.UniqueConstraint("grant_id", "engine_id", "kind", name="usage_once"),
+    sa.Index("usage_by_tenant", "tenant_id", "settled_at_ms"),
+    sa.Index("usage_by_key", "key_id", "settled_at_ms"),
+)
+
+# Every engine that may hold a grant, how far it has reported, and when a router last saw it in the registry.
+engines = sa.Table(
+    "engines",
+    metadata,
+    sa.Column("engine_id", sa.Text, primary_key=True),
+    sa.Column("watermark_ms", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("engine_time_ms", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("live_at_ms", sa.BigInteger, nullable=False, server_default="0"),
+)

@@ -1,0 +1,114 @@
+"""Every usable key in memory, so that a decision asks nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hmac
+import logging
+
+from enginehouse.router.clock import Clock
+from enginehouse.router.identity._keys import KEY_PREFIX, KeyHasher
+from enginehouse.router.identity._store import Key, KeyStore, Tenant
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Caller:
+    """A key and the tenant that it belongs to."""
+
+    key: Key
+    tenant: Tenant
+
+
+class KeyIndex:
+    """Finds the caller of a secret in about a microsecond.
+
+    `reload` replaces everything and runs at start, on every reconnection, and from time to time; `changed` fetches one
+    key again and runs on a notification, which is what makes a revocation effective within a second everywhere.
+    """
+
+    def __init__(self, *, store: KeyStore, hasher: KeyHasher, clock: Clock) -> None:
+        self._store = store
+        self._hasher = hasher
+        self._clock = clock
+        self._callers: dict[bytes, Caller] = {}
+        self._by_id: dict[str, Caller] = {}
+        self._fetches: set[asyncio.Task[None]] = set()
+        self._changes = 0
+
+    def authenticate(self, secret: str, *, now_ms: int) -> Caller | None:
+        """The caller whose key this is; None if unknown, revoked or expired.
+
+        The lookup is by a keyed digest, which a stranger can't steer, so its timing tells nothing about other keys.
+        """
+        if not secret.startswith(KEY_PREFIX):
+            return None
+        digest = self._hasher.digest(secret)
+        caller = self._callers.get(digest)
+        if caller is None or not hmac.compare_digest(caller.key.digest, digest):
+            return None
+        expires = caller.key.expires_at_ms
+        return None if expires and expires <= now_ms else caller
+
+    def get(self, key_id: str) -> Caller | None:
+        """The caller with that key id, if it is usable."""
+        return self._by_id.get(key_id)
+
+    def __len__(self) -> int:
+        return len(self._callers)
+
+    async def reload(self) -> None:
+        """Reads every usable key again."""
+        # A key that changes while the table is being read may be read as it was: read again until none did.
+        while True:
+            before = self._changes
+            keys, tenants = await self._store.all_usable(now_ms=self._clock())
+            if before == self._changes:
+                break
+        by_tenant = {tenant.tenant_id: tenant for tenant in tenants}
+        callers = [Caller(key, by_tenant[key.tenant_id]) for key in keys]
+        self._callers = {caller.key.digest: caller for caller in callers}
+        self._by_id = {caller.key.key_id: caller for caller in callers}
+
+    def changed(self, key_id: str) -> None:
+        """Notes that a key was made or revoked, and reads it."""
+        self._changes += 1
+        task = asyncio.create_task(self._fetch(key_id), name="key-refresh")
+        self._fetches.add(task)
+        task.add_done_callback(self._fetches.discard)
+
+    def put(self, key: Key, tenant: Tenant) -> None:
+        """Takes a key as it is now."""
+        self._changes += 1
+        self._forget(key.key_id)
+        if key.revoked_at_ms == 0:
+            caller = Caller(key, tenant)
+            self._callers[key.digest] = caller
+            self._by_id[key.key_id] = caller
+
+    async def close(self) -> None:
+        """Waits for fetches under way."""
+        for task in list(self._fetches):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def _forget(self, key_id: str) -> None:
+        caller = self._by_id.pop(key_id, None)
+        if caller is not None:
+            self._callers.pop(caller.key.digest, None)
+
+    async def _fetch(self, key_id: str) -> None:
+        try:
+            keys = await self._store.get_keys([key_id])
+            for key in keys:
+                tenant = await self._store.get_tenant(key.tenant_id)
+                if tenant is not None:
+                    self.put(key, tenant)
+        except Exception:
+            # It may have been revoked, so it stops working; the next reload brings it back if it was not.
+            self._forget(key_id)
+            _log.warning("could not read a changed key", extra={"key_id": key_id})

@@ -1,0 +1,156 @@
+"""What this replica holds: leases and open reservations, in memory. No I/O and no await here.
+
+The holder's knowledge of a lease row is (remaining, version), applied only when the version is newer, so that the
+results of transactions may arrive in any order. An open reservation counts at its cap until its settlement is known,
+so `free` is never more than the truth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+
+from enginehouse.router.ids import new_id
+from enginehouse.router.ledger._budgets import Budget
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Account:
+    """A budget in one window, as this replica holds it. Amounts are nano-dollars."""
+
+    budget: Budget
+    window_start_ms: int
+    lease_id: str = dataclasses.field(default_factory=lambda: new_id("lea"))
+    # As in the lease's row.
+    remaining: int = 0
+    version: int = 0
+    # Caps of open reservations.
+    reserved: int = 0
+    # On its way back to the window, perhaps already taken off the row.
+    returning: int = 0
+    # A transaction's outcome is unknown: the row must be read.
+    stale: bool = False
+    # What was ever reserved, and how much of it a second, lately.
+    reserved_total: int = 0
+    counted_total: int = 0
+    nanos_per_second: float = 0.0
+    last_reserved_ms: int = 0
+    # Wanted by requests that wait for a draw, and the draw under way.
+    wanted: int = 0
+    drawing: asyncio.Task[int] | None = None
+    # The window had nothing at this time: no background draws for a while.
+    refused_at_ms: int = 0
+    # When other replicas were last asked to give back what they hold idle.
+    asked_at_ms: int = 0
+
+    @property
+    def free(self) -> int:
+        """What a new reservation may take."""
+        return self.remaining - self.reserved - self.returning
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Reservation:
+    """A request's upper bound, held from every account in scope until its settlement is known."""
+
+    grant_id: str
+    cap_nanos: int
+    accounts: tuple[Account, ...]
+    issued_at_ms: int
+    expires_at_ms: int
+    # The signed grant, once it is signed.
+    token: str = ""
+    # Called once with the tokens used (None if unknown), when it settles, lapses or expires.
+    on_close: Callable[[int | None], None] | None = None
+
+    def release(self, tokens: int | None) -> None:
+        """Frees what is held besides money."""
+        if self.on_close is not None:
+            self.on_close(tokens)
+            self.on_close = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shortfall:
+    """The first account that could not pay."""
+
+    account: Account
+
+
+class Book:
+    """Accounts by budget and window, and open reservations by grant."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[tuple[str, int], Account] = {}
+        self._by_lease: dict[str, Account] = {}
+        self._open: dict[str, Reservation] = {}
+
+    def account(self, budget: Budget, *, now_ms: int) -> Account:
+        """The account of a budget in the window that holds this moment."""
+        start = budget.period.window_start_ms(now_ms)
+        account = self._accounts.get((budget.budget_id, start))
+        if account is None:
+            account = Account(budget, start)
+            self._accounts[budget.budget_id, start] = account
+            self._by_lease[account.lease_id] = account
+        return account
+
+    def accounts(self) -> list[Account]:
+        """Every account held."""
+        return list(self._accounts.values())
+
+    def drop(self, account: Account) -> None:
+        """Forgets an account that holds nothing."""
+        self._accounts.pop((account.budget.budget_id, account.window_start_ms), None)
+        self._by_lease.pop(account.lease_id, None)
+
+    def reserve(
+        self, accounts: tuple[Account, ...], *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
+    ) -> Reservation | Shortfall:
+        """Takes the cap from every account, or from none and says which could not pay."""
+        for account in accounts:
+            if account.remaining - account.reserved - account.returning < cap_nanos:
+                return Shortfall(account)
+        for account in accounts:
+            account.reserved += cap_nanos
+            account.reserved_total += cap_nanos
+            account.last_reserved_ms = now_ms
+        reservation = Reservation(grant_id, cap_nanos, accounts, now_ms, expires_at_ms)
+        self._open[grant_id] = reservation
+        return reservation
+
+    def get(self, grant_id: str) -> Reservation | None:
+        """An open reservation."""
+        return self._open.get(grant_id)
+
+    def open_reservations(self) -> list[Reservation]:
+        """Every open reservation."""
+        return list(self._open.values())
+
+    def observe(self, lease_id: str, *, remaining: int, version: int) -> None:
+        """Takes in a lease's row, unless something newer is known."""
+        account = self._by_lease.get(lease_id)
+        if account is not None and version > account.version:
+            account.remaining = remaining
+            account.version = version
+
+    def close(self, grant_ids: Iterable[str], *, tokens: dict[str, int] | None = None) -> Sequence[Reservation]:
+        """Drops reservations whose settlement is committed, after `observe` of the leases that it touched."""
+        closed = []
+        for grant_id in grant_ids:
+            reservation = self._open.pop(grant_id, None)
+            if reservation is None:
+                continue
+            for account in reservation.accounts:
+                account.reserved -= reservation.cap_nanos
+            reservation.release(None if tokens is None else tokens.get(grant_id))
+            closed.append(reservation)
+        return closed
+
+    def cancel(self, reservation: Reservation) -> None:
+        """Takes back a reservation whose grant was never given out."""
+        self.close([reservation.grant_id])
+
+    def __len__(self) -> int:
+        return len(self._open)

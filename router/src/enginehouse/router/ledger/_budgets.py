@@ -1,0 +1,240 @@
+"""Budgets: what bounds spend, where they are kept, and an index of them in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from enginehouse.router.clock import day_start_ms, month_start_ms
+from enginehouse.router.database._listen import notify
+from enginehouse.router.database.tables import budget_windows, budgets
+
+# Notified with a budget's id when it is made, changed or removed.
+BUDGETS_CHANNEL = "enginehouse_budgets"
+
+
+class Scope(enum.StrEnum):
+    """What a budget bounds."""
+
+    TENANT = "tenant"
+    KEY = "key"
+    USER = "user"
+    RUN = "run"
+
+
+class Period(enum.StrEnum):
+    """How often a budget starts anew, in UTC."""
+
+    LIFETIME = "lifetime"
+    DAY = "day"
+    MONTH = "month"
+
+    def window_start_ms(self, now_ms: int) -> int:
+        """The start of the window that holds this moment; 0 for a lifetime."""
+        if self is Period.LIFETIME:
+            return 0
+        return day_start_ms(now_ms) if self is Period.DAY else month_start_ms(now_ms)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """A bound on spend. Users and runs are named by their tenants, so their `scope_id` is `TENANT_ID/ID`."""
+
+    budget_id: str
+    tenant_id: str
+    scope: Scope
+    scope_id: str
+    period: Period
+    limit_nanos: int
+    created_at_ms: int
+    ordinal: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BudgetState:
+    """A budget with what is spent and held of it in the current window, in nano-dollars."""
+
+    budget: Budget
+    settled_nanos: int
+    leased_nanos: int
+
+
+class LimitTooLow(Exception):
+    """A limit below what the current window has settled and leased; carries both, in nano-dollars."""
+
+    def __init__(self, *, settled_nanos: int, leased_nanos: int) -> None:
+        super().__init__(settled_nanos, leased_nanos)
+        self.settled_nanos = settled_nanos
+        self.leased_nanos = leased_nanos
+
+
+class BudgetStore:
+    """Reads and writes budgets. What they are spent by is the ledger's."""
+
+    def __init__(self, *, database: AsyncEngine) -> None:
+        self._database = database
+
+    async def put(self, budget: Budget, *, now_ms: int, connection: AsyncConnection | None = None) -> Budget:
+        """Makes the budget, or gives the live one of the same scope and period this limit; returns it as it is now.
+
+        Raises LimitTooLow when the current window has settled and leased more than the new limit.
+        """
+        if connection is None:
+            async with self._database.begin() as own:
+                return await self.put(budget, now_ms=now_ms, connection=own)
+        same = sa.and_(
+            budgets.c.scope == budget.scope,
+            budgets.c.scope_id == budget.scope_id,
+            budgets.c.period == budget.period,
+            budgets.c.deleted_at_ms == 0,
+        )
+        # Two callers that make the same budget at once: the second waits here and then finds the first's.
+        await connection.execute(
+            sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
+            {"name": f"{budget.scope}/{budget.scope_id}/{budget.period}"},
+        )
+        row = (await connection.execute(sa.select(budgets).where(same).with_for_update())).first()
+        if row is None:
+            values = dataclasses.asdict(budget)
+            del values["ordinal"]
+            inserted = await connection.execute(
+                budgets.insert().values(**values, deleted_at_ms=0).returning(*budgets.c)
+            )
+            row = inserted.one()
+        else:
+            start = budget.period.window_start_ms(now_ms)
+            here = sa.and_(budget_windows.c.budget_id == row.budget_id, budget_windows.c.window_start_ms == start)
+            window = (await connection.execute(sa.select(budget_windows).where(here).with_for_update())).first()
+            if window is not None:
+                if window.settled_nanos + window.leased_nanos > budget.limit_nanos:
+                    raise LimitTooLow(settled_nanos=window.settled_nanos, leased_nanos=window.leased_nanos)
+                await connection.execute(budget_windows.update().where(here).values(limit_nanos=budget.limit_nanos))
+            changed = await connection.execute(
+                budgets.update()
+                .where(budgets.c.budget_id == row.budget_id)
+                .values(limit_nanos=budget.limit_nanos)
+                .returning(*budgets.c)
+            )
+            row = changed.one()
+        await notify(connection, BUDGETS_CHANNEL, row.budget_id)
+        return _budget(row)
+
+    async def delete(self, budget_id: str, *, now_ms: int) -> Budget | None:
+        """Ends a budget; None when there is no such live one. Its windows stay, so that late reports still settle."""
+        statement = (
+            budgets.update()
+            .where(budgets.c.budget_id == budget_id, budgets.c.deleted_at_ms == 0)
+            .values(deleted_at_ms=now_ms)
+            .returning(*budgets.c)
+        )
+        async with self._database.begin() as connection:
+            row = (await connection.execute(statement)).first()
+            if row is None:
+                return None
+            await notify(connection, BUDGETS_CHANNEL, budget_id)
+        return _budget(row)
+
+    async def get(self, budget_id: str) -> Budget | None:
+        """One live budget."""
+        query = sa.select(budgets).where(budgets.c.budget_id == budget_id, budgets.c.deleted_at_ms == 0)
+        async with self._database.connect() as connection:
+            row = (await connection.execute(query)).first()
+        return None if row is None else _budget(row)
+
+    async def all_live(self) -> list[Budget]:
+        """Every budget that was not removed."""
+        async with self._database.connect() as connection:
+            rows = await connection.execute(sa.select(budgets).where(budgets.c.deleted_at_ms == 0))
+            return [_budget(row) for row in rows]
+
+    async def list_states(
+        self, *, tenant_id: str, scope_ids: list[str], after: int, count: int, now_ms: int
+    ) -> list[BudgetState]:
+        """Live budgets made after that ordinal, oldest first, as they stand now; empty filters mean all."""
+        query = sa.select(budgets).where(budgets.c.deleted_at_ms == 0, budgets.c.ordinal > after)
+        if tenant_id:
+            query = query.where(budgets.c.tenant_id == tenant_id)
+        if scope_ids:
+            query = query.where(budgets.c.scope_id.in_(scope_ids))
+        async with self._database.connect() as connection:
+            found = [_budget(row) for row in await connection.execute(query.order_by(budgets.c.ordinal).limit(count))]
+            windows = await connection.execute(
+                sa.select(budget_windows).where(
+                    sa.tuple_(budget_windows.c.budget_id, budget_windows.c.window_start_ms).in_(
+                        [(one.budget_id, one.period.window_start_ms(now_ms)) for one in found]
+                    )
+                )
+            )
+            by_id = {row.budget_id: row for row in windows}
+        return [
+            BudgetState(
+                one,
+                by_id[one.budget_id].settled_nanos if one.budget_id in by_id else 0,
+                by_id[one.budget_id].leased_nanos if one.budget_id in by_id else 0,
+            )
+            for one in found
+        ]
+
+
+def _budget(row: sa.Row[tuple[object, ...]]) -> Budget:
+    values = dict(row._mapping)
+    del values["deleted_at_ms"]
+    values["scope"], values["period"] = Scope(values["scope"]), Period(values["period"])
+    return Budget(**values)
+
+
+class BudgetIndex:
+    """Every live budget by what it bounds, so that a decision asks nobody."""
+
+    def __init__(self, *, store: BudgetStore) -> None:
+        self._store = store
+        self._by_scope: dict[tuple[str, str], tuple[Budget, ...]] = {}
+        self._by_id: dict[str, Budget] = {}
+        self._changes = 0
+
+    def of(self, scope: str, scope_id: str) -> tuple[Budget, ...]:
+        """The budgets that bound this tenant, key, user or run."""
+        return self._by_scope.get((scope, scope_id), ())
+
+    def __contains__(self, budget_id: str) -> bool:
+        return budget_id in self._by_id
+
+    async def reload(self) -> None:
+        """Reads every budget again."""
+        while True:
+            before = self._changes
+            found = await self._store.all_live()
+            # One that changed during the read may have been read as it was.
+            if before == self._changes:
+                break
+        self._by_id = {}
+        self._by_scope = {}
+        for budget in found:
+            self._add(budget)
+
+    async def refresh(self, budget_id: str) -> None:
+        """Reads one budget again."""
+        self._changes += 1
+        self.put(budget_id, await self._store.get(budget_id))
+
+    def put(self, budget_id: str, budget: Budget | None) -> None:
+        """Takes a budget as it is now, or None if it is gone."""
+        self._changes += 1
+        old = self._by_id.pop(budget_id, None)
+        if old is not None:
+            scope = (str(old.scope), old.scope_id)
+            left = tuple(one for one in self._by_scope[scope] if one.budget_id != budget_id)
+            if left:
+                self._by_scope[scope] = left
+            else:
+                del self._by_scope[scope]
+        if budget is not None:
+            self._add(budget)
+
+    def _add(self, budget: Budget) -> None:
+        scope = (str(budget.scope), budget.scope_id)
+        self._by_id[budget.budget_id] = budget
+        self._by_scope[scope] = (*self._by_scope.get(scope, ()), budget)

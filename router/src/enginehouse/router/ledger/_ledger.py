@@ -1,0 +1,601 @@
+"""One replica's ledger: the book in memory, and the tasks that keep it and PostgreSQL in step.
+
+Each task's single step is a public method, so that tests can interleave them at will; `start` runs them by the clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from enginehouse.api.router.v1 import grant_pb2
+from enginehouse.kit.grants import peek
+from enginehouse.router.clock import Clock
+from enginehouse.router.database import DatabaseAway, answering
+from enginehouse.router.ids import new_id
+from enginehouse.router.ledger._billing import Claim, Verdict
+from enginehouse.router.ledger._book import Account, Book, Reservation, Shortfall
+from enginehouse.router.ledger._budgets import Budget, BudgetIndex
+from enginehouse.router.ledger._settlement import Settled, settle_claims
+from enginehouse.router.ledger._store import DeclaredDead, JournalEntry, LedgerStore, this_process
+from enginehouse.router.ledger._sweep import SweepTerms, Swept, sweep
+
+_log = logging.getLogger(__name__)
+
+
+class LedgerUnavailable(Exception):
+    """PostgreSQL is away and what is leased does not suffice."""
+
+
+class BudgetExhausted(Exception):
+    """A budget in scope can't pay; `budget` says which."""
+
+    def __init__(self, budget: Budget) -> None:
+        super().__init__(budget.budget_id)
+        self.budget = budget
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerTerms:
+    """The ledger's times and sizes.
+
+    Attributes:
+        replica_ttl_s: how long a replica may go on without PostgreSQL, and how long its leases are held after its death
+            where that can't be seen sooner; seconds.
+        accept_window_s: how long after its issue an engine may start on a grant.
+        skew_s: the difference between clocks that is allowed for.
+        grace_s: how long after its expiry a grant's report may take before its cap is assumed.
+        journal_s: how often reservations are written down.
+        renew_s: how often the registration is renewed and the book compared with PostgreSQL.
+        lease_s: how many seconds of recent traffic a lease is drawn for.
+        idle_s: after how long without reservations a lease's free money goes back.
+        share: a lease is at most one share-th of what a window has free, unless one request needs more.
+        journal_backlog: how many reservations may wait for the journal before new ones are refused.
+        settle_batch: how many reports share a transaction at most.
+    """
+
+    replica_ttl_s: float = 60.0
+    accept_window_s: float = 10.0
+    skew_s: float = 1.0
+    grace_s: float = 30.0
+    journal_s: float = 0.05
+    renew_s: float = 1.0
+    lease_s: float = 5.0
+    idle_s: float = 5.0
+    share: int = 8
+    journal_backlog: int = 100_000
+    settle_batch: int = 500
+
+    @property
+    def sweep_terms(self) -> SweepTerms:
+        """The same times as the sweep needs them."""
+        return SweepTerms(
+            accept_window_ms=int((self.accept_window_s + self.skew_s) * 1000),
+            grace_ms=int(self.grace_s * 1000),
+            unseen_ms=int((self.replica_ttl_s + self.skew_s + 5) * 1000),
+        )
+
+
+# How often one request may wait for a draw: others may take what it drew.
+_DRAWS = 4
+# A first draw is for so many requests like the one that needs it.
+_FIRST_DRAW = 8
+# After a window had nothing, wait before drawing in the background again.
+_REFUSED_PAUSE_MS = 1000
+
+
+class Ledger:
+    """Reserves, settles and lapses for one replica."""
+
+    def __init__(
+        self,
+        *,
+        store: LedgerStore,
+        budgets: BudgetIndex,
+        terms: LedgerTerms,
+        clock: Clock,
+        live_engines: Callable[[], Sequence[str]],
+        service_of: Callable[[grant_pb2.Grant], str],
+        monotonic: Callable[[], float] = time.monotonic,
+        process: str | None = None,
+    ) -> None:
+        self._store = store
+        self._budgets = budgets
+        self._terms = terms
+        self._clock = clock
+        self._live_engines = live_engines
+        self._service_of = service_of
+        self._monotonic = monotonic
+        self._process = this_process() if process is None else process
+        self._replica_id = ""
+        self._valid_until = 0.0
+        self._book = Book()
+        self._journal: list[Reservation] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._background: set[asyncio.Task[Any]] = set()
+        # A return's outcome and a lease's row must not be taken in at the same time.
+        self._returns = asyncio.Lock()
+        self._claims: asyncio.Queue[tuple[Claim, asyncio.Future[Verdict]]] = asyncio.Queue()
+        self.ours_nanos = 0
+        """What was served and billed to nobody since this replica started."""
+        self.draws = 0
+        self.settled_claims = 0
+        self.settle_transactions = 0
+
+    @property
+    def replica_id(self) -> str:
+        """This replica's id; empty until it is registered."""
+        return self._replica_id
+
+    @property
+    def book(self) -> Book:
+        """What this replica holds."""
+        return self._book
+
+    @property
+    def database(self) -> AsyncEngine:
+        """The connections that it uses."""
+        return self._store.database
+
+    @property
+    def usable(self) -> bool:
+        """Whether this replica is registered, so that it may reserve."""
+        return self._monotonic() < self._valid_until
+
+    @property
+    def journal_backlog(self) -> int:
+        """How many reservations wait for the journal."""
+        return len(self._journal)
+
+    # Reserve and draw.
+
+    def accounts(self, scopes: Sequence[tuple[str, str]], *, now_ms: int) -> tuple[Account, ...]:
+        """The accounts of every budget that bounds these scopes, which are pairs of a `Scope` and an id."""
+        of = self._budgets.of
+        found: tuple[Account, ...] = ()
+        for scope, scope_id in scopes:
+            for budget in of(scope, scope_id):
+                found = (*found, self._book.account(budget, now_ms=now_ms))
+        return found
+
+    def try_reserve(
+        self, scopes: Sequence[tuple[str, str]], *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
+    ) -> Reservation | Shortfall:
+        """Step 2, without waiting. Raises LedgerUnavailable."""
+        if not self.usable:
+            raise LedgerUnavailable("this replica is not registered with the ledger's database")
+        if len(self._journal) >= self._terms.journal_backlog:
+            raise LedgerUnavailable(f"{len(self._journal)} reservations wait to be written down")
+        accounts = self.accounts(scopes, now_ms=now_ms)
+        reserved = self._book.reserve(
+            accounts, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
+        )
+        if isinstance(reserved, Reservation):
+            self._journal.append(reserved)
+            for account in accounts:
+                if account.nanos_per_second and account.drawing is None:
+                    self._refill(account, now_ms)
+        return reserved
+
+    async def reserve(
+        self, scopes: Sequence[tuple[str, str]], *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
+    ) -> Reservation:
+        """Steps 1 and 2: reserves, after a draw if need be. Raises BudgetExhausted or LedgerUnavailable."""
+        for _ in range(_DRAWS):
+            reserved = self.try_reserve(
+                scopes, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
+            )
+            if isinstance(reserved, Reservation):
+                return reserved
+            account = reserved.account
+            if not await self._draw_for(account, cap_nanos) and account.free < cap_nanos:
+                if account.budget.budget_id not in self._budgets:
+                    # It was removed while we drew on it.
+                    continue
+                self._refused(account, now_ms)
+                raise BudgetExhausted(account.budget)
+        reserved = self.try_reserve(
+            scopes, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
+        )
+        if isinstance(reserved, Shortfall):
+            raise BudgetExhausted(reserved.account.budget)
+        return reserved
+
+    def cancel(self, reservation: Reservation) -> None:
+        """Takes back a reservation whose grant was never given out."""
+        self._book.cancel(reservation)
+
+    def _refused(self, account: Account, now_ms: int) -> None:
+        """Asks the other replicas, now and then, to let go of what they hold idle: a later request may then be paid."""
+        if now_ms - account.asked_at_ms > _REFUSED_PAUSE_MS:
+            account.asked_at_ms = now_ms
+            self._spawn(self._store.ask_back(account.budget.budget_id))
+
+    async def _draw_for(self, account: Account, cap_nanos: int) -> int:
+        """Waits for a draw that counts this need in; returns what it brought."""
+        account.wanted += cap_nanos
+        try:
+            if account.drawing is not None:
+                # It was sized before this need was known, but it may bring enough.
+                await asyncio.shield(account.drawing)
+                if account.free >= cap_nanos:
+                    return 1
+            if account.drawing is None:
+                need = account.wanted - max(0, account.free)
+                target = max(int(account.nanos_per_second * self._terms.lease_s), cap_nanos * _FIRST_DRAW)
+                self._begin_draw(account, need_nanos=need, target_nanos=target)
+            drawing = account.drawing
+            return await asyncio.shield(drawing) if drawing is not None else 0
+        finally:
+            account.wanted -= cap_nanos
+
+    def _refill(self, account: Account, now_ms: int) -> None:
+        """Draws before the lease runs dry: below half of what the recent rate asks for."""
+        target = int(account.nanos_per_second * self._terms.lease_s)
+        if account.free * 2 < target and now_ms - account.refused_at_ms > _REFUSED_PAUSE_MS:
+            self._begin_draw(account, need_nanos=0, target_nanos=target - account.free)
+
+    def _begin_draw(self, account: Account, *, need_nanos: int, target_nanos: int) -> None:
+        async def run() -> int:
+            try:
+                return await self._draw(account, need_nanos=need_nanos, target_nanos=target_nanos)
+            finally:
+                account.drawing = None
+
+        account.drawing = asyncio.create_task(run(), name="ledger-draw")
+        # A background draw that fails has nobody waiting; the next reservation will meet the same trouble.
+        account.drawing.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _draw(self, account: Account, *, need_nanos: int, target_nanos: int) -> int:
+        self.draws += 1
+        try:
+            with answering():
+                drawn = await self._store.draw(
+                    replica_id=self._replica_id,
+                    lease_id=account.lease_id,
+                    budget_id=account.budget.budget_id,
+                    window_start_ms=account.window_start_ms,
+                    need_nanos=need_nanos,
+                    target_nanos=target_nanos,
+                    share=self._terms.share,
+                )
+        except DeclaredDead as error:
+            self._valid_until = 0.0
+            raise LedgerUnavailable("this replica's registration ran out; it registers again") from error
+        except DatabaseAway as error:
+            account.stale = True
+            raise LedgerUnavailable("the ledger's database does not answer") from error
+        if drawn.lease is None:
+            account.refused_at_ms = self._clock()
+            return 0
+        self._book.observe(drawn.lease.lease_id, remaining=drawn.lease.remaining, version=drawn.lease.version)
+        return drawn.granted_nanos
+
+    # Settle.
+
+    async def settle(self, claim: Claim) -> Verdict:
+        """Steps 5 and 6: returns once the claim's settlement is committed. Raises LedgerUnavailable."""
+        settled: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._claims.put_nowait((claim, settled))
+        return await settled
+
+    async def settle_now(self, claims: Sequence[Claim]) -> list[Verdict]:
+        """Settles claims in one transaction, and takes the outcome into the book."""
+        try:
+            with answering():
+                done = await settle_claims(
+                    self._store.database, claims, replica_id=self._replica_id, now_ms=self._clock()
+                )
+        except DatabaseAway as error:
+            raise LedgerUnavailable("the ledger's database does not answer") from error
+        self._take_in(claims, done)
+        self.settle_transactions += 1
+        self.settled_claims += len(claims)
+        return done.verdicts
+
+    def _take_in(self, claims: Sequence[Claim], done: Settled) -> None:
+        for lease in done.leases:
+            self._book.observe(lease.lease_id, remaining=lease.remaining, version=lease.version)
+        tokens: dict[str, int] = {}
+        repeated = []
+        for claim, verdict in zip(claims, done.verdicts, strict=True):
+            if verdict is Verdict.ALREADY:
+                repeated.append(claim.grant.grant_id)
+            else:
+                tokens[claim.grant.grant_id] = sum(claim.amounts.values())
+        for grant_id in repeated:
+            reservation = self._book.get(grant_id)
+            if reservation is not None and grant_id not in tokens:
+                # It settled at another replica, or in a transaction whose outcome we missed: `compare` drops it, once
+                # the leases' rows have been read.
+                for account in reservation.accounts:
+                    account.stale = True
+        self._book.close(tokens, tokens=tokens)
+        if done.ours_nanos:
+            self.ours_nanos += done.ours_nanos
+            _log.error("served over what could be billed: the difference is ours", extra={"nanos": done.ours_nanos})
+
+    async def _settle_queued(self) -> None:
+        while True:
+            batch = [await self._claims.get()]
+            while len(batch) < self._terms.settle_batch and not self._claims.empty():
+                batch.append(self._claims.get_nowait())
+            await self._settle_batch(batch)
+
+    async def _settle_batch(self, batch: list[tuple[Claim, asyncio.Future[Verdict]]]) -> None:
+        try:
+            verdicts = await self.settle_now([claim for claim, _ in batch])
+        except LedgerUnavailable as error:
+            for _, waiting in batch:
+                if not waiting.done():
+                    waiting.set_exception(error)
+            return
+        except Exception as error:
+            if len(batch) > 1:
+                # One claim that PostgreSQL can't take must not keep the others from settling.
+                for one in batch:
+                    await self._settle_batch([one])
+                return
+            _log.exception("a report could not be settled", extra={"grant_id": batch[0][0].grant.grant_id})
+            if not batch[0][1].done():
+                batch[0][1].set_exception(error)
+            return
+        for (_, waiting), verdict in zip(batch, verdicts, strict=True):
+            if not waiting.done():
+                waiting.set_result(verdict)
+
+    async def note_watermark(self, engine_id: str, *, watermark_ms: int, engine_time_ms: int) -> None:
+        """Stores an engine's watermark. Raises LedgerUnavailable."""
+        try:
+            with answering():
+                await self._store.note_watermark(engine_id, watermark_ms=watermark_ms, engine_time_ms=engine_time_ms)
+        except DatabaseAway as error:
+            raise LedgerUnavailable("the ledger's database does not answer") from error
+
+    # The steps of the tasks.
+
+    async def register(self) -> None:
+        """Registers this replica under a new id, with an empty book."""
+        replica_id = new_id("rtr")
+        began = self._monotonic()
+        await self._store.register(replica_id, host=self._process, now_ms=self._clock())
+        for reservation in self._book.open_reservations():
+            reservation.release(None)
+        self._book = Book()
+        self._replica_id = replica_id
+        self._valid_until = began + self._terms.replica_ttl_s - self._terms.skew_s
+
+    async def renew(self) -> None:
+        """Renews the registration; registers anew if it had run out."""
+        began = self._monotonic()
+        try:
+            await self._store.renew(self._replica_id, live_engines=self._live_engines(), now_ms=self._clock())
+        except DeclaredDead:
+            _log.error("the registration ran out; this replica starts anew", extra={"replica_id": self._replica_id})
+            await self.flush_journal()
+            await self.register()
+            return
+        self._valid_until = began + self._terms.replica_ttl_s - self._terms.skew_s
+
+    async def flush_journal(self) -> None:
+        """Writes down the reservations made since the last time that are still open."""
+        if not self._journal:
+            return
+        batch, self._journal = self._journal, []
+        entries = []
+        for reservation in batch:
+            # One without a token was cancelled before it was signed, or is being signed by a caller that we interrupt.
+            if self._book.get(reservation.grant_id) is not reservation:
+                continue
+            if not reservation.token:
+                self._journal.append(reservation)
+                continue
+            grant_bytes = peek(reservation.token).SerializeToString()
+            entries.append(
+                JournalEntry(
+                    reservation.grant_id,
+                    grant_bytes,
+                    reservation.cap_nanos,
+                    reservation.issued_at_ms,
+                    reservation.expires_at_ms,
+                )
+            )
+        if not entries:
+            return
+        try:
+            await self._store.journal(self._replica_id, entries)
+        except BaseException:
+            self._journal = batch + self._journal
+            raise
+
+    async def compare(self) -> None:
+        """Takes in what other replicas settled, and the rows of leases whose state is unknown."""
+        # What settles here is known at once; only what is older can have settled elsewhere.
+        before = self._clock() - int(self._terms.renew_s * 1000)
+        waiting = [one for one in self._book.open_reservations() if one.issued_at_ms <= before]
+        closed = await self._store.closed_of([one.grant_id for one in waiting]) if waiting else []
+        gone = {grant_id: self._book.get(grant_id) for grant_id in closed}
+        for reservation in gone.values():
+            if reservation is not None:
+                for account in reservation.accounts:
+                    account.stale = True
+        async with self._returns:
+            stale = [account for account in self._book.accounts() if account.stale and account.drawing is None]
+            if stale:
+                # Read after the closed ones were found, so that these rows hold whatever those cost.
+                for lease in await self._store.leases([account.lease_id for account in stale]):
+                    self._book.observe(lease.lease_id, remaining=lease.remaining, version=lease.version)
+                for account in stale:
+                    account.stale = False
+                    account.returning = 0
+        self._book.close(closed)
+
+    def measure(self, *, elapsed_s: float) -> None:
+        """Updates each account's recent rate."""
+        for account in self._book.accounts():
+            added = account.reserved_total - account.counted_total
+            account.counted_total = account.reserved_total
+            account.nanos_per_second += 0.3 * (added / elapsed_s - account.nanos_per_second)
+            if account.nanos_per_second < 1:
+                account.nanos_per_second = 0.0
+
+    async def return_idle(self, *, budget_id: str = "") -> None:
+        """Gives back what no longer has a use: of old windows, of removed budgets, and of leases without recent
+        reservations; with a budget named, whatever is free of it.
+        """
+        now = self._clock()
+        for account in self._book.accounts():
+            current = (
+                account.budget.budget_id in self._budgets
+                and account.window_start_ms == account.budget.period.window_start_ms(now)
+            )
+            if account.drawing is not None or account.stale:
+                continue
+            asked = account.budget.budget_id == budget_id
+            if not asked and current and now - account.last_reserved_ms < self._terms.idle_s * 1000:
+                continue
+            if account.free > 0 and account.wanted == 0:
+                await self._give_back(account)
+            elif not current and account.remaining == 0 and account.reserved == 0:
+                self._book.drop(account)
+
+    async def ask_back(self, budget_id: str) -> None:
+        """Has every replica, this one included, give back what lies free of a budget."""
+        await self.return_idle(budget_id=budget_id)
+        await self._store.ask_back(budget_id)
+
+    def asked_back(self, budget_id: str) -> None:
+        """Handles another replica's request to give back what lies free of a budget."""
+        self._spawn(self.return_idle(budget_id=budget_id))
+
+    def settled_elsewhere(self, replica_id: str) -> None:
+        """Handles the news that reservations of a replica were settled by another."""
+        if replica_id == self._replica_id:
+            self._spawn(self.compare())
+
+    async def _give_back(self, account: Account) -> None:
+        async with self._returns:
+            amount = account.free
+            if amount <= 0 or account.stale:
+                return
+            account.returning += amount
+            try:
+                lease = await self._store.give_back(
+                    lease_id=account.lease_id,
+                    budget_id=account.budget.budget_id,
+                    window_start_ms=account.window_start_ms,
+                    amount_nanos=amount,
+                )
+            except BaseException:
+                # Whether it committed is unknown, so it stays set aside until the row is read.
+                account.stale = True
+                raise
+            if lease is None:
+                account.stale = True
+                return
+            self._book.observe(lease.lease_id, remaining=lease.remaining, version=lease.version)
+            account.returning -= amount
+
+    async def sweep(self) -> Swept | None:
+        """Steps 7 and 8, unless another replica is at it."""
+        swept = await sweep(
+            self._store.database,
+            replica_id=self._replica_id,
+            process=self._process,
+            terms=self._terms.sweep_terms,
+            service_of=self._service_of,
+            now_ms=self._clock(),
+        )
+        if swept is not None:
+            self._take_in(swept.claims, swept.settled)
+            if swept.released_nanos:
+                _log.info(
+                    "released what dead replicas held",
+                    extra={"nanos": swept.released_nanos, "replicas": swept.dead_replicas},
+                )
+        return swept
+
+    def expire_slots(self) -> None:
+        """Frees what reservations past their expiry hold besides money, whether or not PostgreSQL answers."""
+        now = self._clock()
+        for reservation in self._book.open_reservations():
+            if reservation.expires_at_ms < now:
+                reservation.release(None)
+
+    # The tasks.
+
+    def start(self) -> None:
+        """Runs every step by the clock, and registers as soon as PostgreSQL lets it."""
+        self._tasks = [
+            asyncio.create_task(self._settle_queued(), name="ledger-settle"),
+            asyncio.create_task(self._every(self._terms.journal_s, self.flush_journal), name="ledger-journal"),
+            asyncio.create_task(self._every(self._terms.renew_s, self._keep), name="ledger-keep"),
+            asyncio.create_task(self._every(self._terms.renew_s, self.sweep), name="ledger-sweep"),
+        ]
+
+    async def close(self) -> None:
+        """Stops the tasks, settles what is queued, writes down what is open, gives back what is free, and retires."""
+        for task in [*self._tasks, *self._background]:
+            task.cancel()
+        for task in [*self._tasks, *self._background]:
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+        self._valid_until = 0.0
+        waiting = []
+        while not self._claims.empty():
+            waiting.append(self._claims.get_nowait())
+        with contextlib.suppress(DatabaseAway, LedgerUnavailable), answering():
+            if waiting:
+                await self._settle_batch(waiting)
+            if self._replica_id:
+                await self.flush_journal()
+                for account in self._book.accounts():
+                    if account.free > 0 and not account.stale and account.drawing is None:
+                        await self._give_back(account)
+                await self._store.retire(self._replica_id, now_ms=self._clock())
+
+    async def _keep(self) -> None:
+        if not self._replica_id:
+            await self.register()
+        self.expire_slots()
+        self.measure(elapsed_s=self._terms.renew_s)
+        await self.renew()
+        await self.compare()
+        await self.return_idle()
+
+    async def _every(self, period_s: float, step: Callable[[], Awaitable[object]]) -> None:
+        failing = False
+        while True:
+            try:
+                with answering():
+                    await step()
+                failing = False
+            except DatabaseAway as error:
+                if not failing:
+                    _log.warning(
+                        "the ledger's database does not answer; going on from what is leased",
+                        extra={"error": type(error).__name__},
+                    )
+                failing = True
+            except Exception:
+                _log.exception("a step of the ledger failed")
+            await asyncio.sleep(period_s if not failing else max(period_s, 0.25))
+
+    def _spawn(self, step: Coroutine[Any, Any, object]) -> None:
+        async def run() -> None:
+            try:
+                with answering():
+                    await step
+            except DatabaseAway as error:
+                _log.warning("the ledger's database does not answer", extra={"error": type(error).__name__})
+
+        task = asyncio.create_task(run(), name="ledger-asked")
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

@@ -1,0 +1,247 @@
+"""Step 6 against PostgreSQL: any number of claims in one transaction, each settled exactly once.
+
+Rows are locked in one order everywhere (journal, windows, leases, each by key), so that replicas settling at the same
+time wait for each other instead of deadlocking.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from enginehouse.api.common.v1 import usage_pb2
+from enginehouse.router.database._listen import notify
+from enginehouse.router.database.tables import usage
+from enginehouse.router.ledger._billing import (
+    Claim,
+    Kind,
+    LeaseRow,
+    ReservationRow,
+    Rows,
+    UsageRow,
+    Verdict,
+    WindowRow,
+    settle,
+)
+
+# Notified with the id of a replica when another has settled reservations that it holds.
+SETTLED_CHANNEL = "enginehouse_settled"
+
+_UNIT_COLUMNS: dict[int, str] = {
+    usage_pb2.UNIT_INPUT_TOKENS: "input_tokens",
+    usage_pb2.UNIT_OUTPUT_TOKENS: "output_tokens",
+    usage_pb2.UNIT_CACHED_INPUT_TOKENS: "cached_input_tokens",
+    usage_pb2.UNIT_CHARACTERS: "characters",
+    usage_pb2.UNIT_AUDIO_MILLISECONDS: "audio_milliseconds",
+    usage_pb2.UNIT_IMAGES: "images",
+    usage_pb2.UNIT_VIDEO_MILLISECONDS: "video_milliseconds",
+    usage_pb2.UNIT_GPU_MILLISECONDS: "gpu_milliseconds",
+}
+
+
+def unit_columns() -> dict[int, str]:
+    """The column of the usage table that counts each unit."""
+    return dict(_UNIT_COLUMNS)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LeaseState:
+    """A lease as a committed transaction left it."""
+
+    lease_id: str
+    remaining: int
+    version: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settled:
+    """What a transaction did: a verdict for each claim, in order, and the leases that it changed."""
+
+    verdicts: list[Verdict]
+    leases: list[LeaseState]
+    ours_nanos: int
+
+
+_ENSURE_JOURNAL = sa.text(
+    """
+    INSERT INTO reservations (grant_id, replica_id, state, grant_bytes, cap_nanos, issued_at_ms, expires_at_ms)
+    SELECT *
+    FROM unnest(CAST(:grant_ids AS text[]), CAST(:replica_ids AS text[]), CAST(:states AS text[]),
+                CAST(:grants AS bytea[]), CAST(:caps AS bigint[]), CAST(:issued AS bigint[]),
+                CAST(:expires AS bigint[]))
+    ON CONFLICT DO NOTHING
+    """
+)
+_LOCK_JOURNAL = sa.text(
+    """
+    SELECT grant_id, state, cap_nanos, billed_nanos FROM reservations
+    WHERE grant_id = ANY(CAST(:grant_ids AS text[])) ORDER BY grant_id FOR UPDATE
+    """
+)
+_REPORTED = sa.text(
+    "SELECT grant_id, engine_id FROM usage WHERE kind = 'report' AND grant_id = ANY(CAST(:grant_ids AS text[]))"
+)
+_LOCK_WINDOWS = sa.text(
+    """
+    SELECT w.budget_id, w.window_start_ms, w.limit_nanos, w.settled_nanos, w.leased_nanos
+    FROM budget_windows w
+    JOIN unnest(CAST(:budget_ids AS text[]), CAST(:starts AS bigint[])) AS named (budget_id, window_start_ms)
+      USING (budget_id, window_start_ms)
+    ORDER BY 1, 2 FOR UPDATE OF w
+    """
+)
+_LOCK_LEASES = sa.text(
+    """
+    SELECT lease_id, remaining_nanos, version FROM leases
+    WHERE lease_id = ANY(CAST(:lease_ids AS text[])) ORDER BY lease_id FOR UPDATE
+    """
+)
+_WRITE_JOURNAL = sa.text(
+    """
+    UPDATE reservations r SET state = new.state, billed_nanos = new.billed_nanos
+    FROM unnest(CAST(:grant_ids AS text[]), CAST(:states AS text[]), CAST(:billed AS bigint[]))
+      AS new (grant_id, state, billed_nanos)
+    WHERE r.grant_id = new.grant_id
+    """
+)
+_WRITE_WINDOWS = sa.text(
+    """
+    UPDATE budget_windows w SET settled_nanos = new.settled_nanos, leased_nanos = new.leased_nanos
+    FROM unnest(CAST(:budget_ids AS text[]), CAST(:starts AS bigint[]), CAST(:settled AS bigint[]),
+                CAST(:leased AS bigint[])) AS new (budget_id, window_start_ms, settled_nanos, leased_nanos)
+    WHERE w.budget_id = new.budget_id AND w.window_start_ms = new.window_start_ms
+    """
+)
+_WRITE_LEASES = sa.text(
+    """
+    UPDATE leases l SET remaining_nanos = new.remaining_nanos, version = new.version
+    FROM unnest(CAST(:lease_ids AS text[]), CAST(:remaining AS bigint[]), CAST(:versions AS bigint[]))
+      AS new (lease_id, remaining_nanos, version)
+    WHERE l.lease_id = new.lease_id
+    """
+)
+
+
+async def settle_claims(database: AsyncEngine, claims: Sequence[Claim], *, replica_id: str, now_ms: int) -> Settled:
+    """Settles every claim and commits. Raises what the driver raises, and then nothing is settled."""
+    async with database.begin() as connection:
+        return await settle_within(connection, claims, replica_id=replica_id, now_ms=now_ms)
+
+
+async def settle_within(
+    connection: AsyncConnection, claims: Sequence[Claim], *, replica_id: str, now_ms: int
+) -> Settled:
+    """The same in a transaction of the caller's."""
+    rows = await _lock(connection, claims)
+    verdicts = [settle(claim, rows) for claim in claims]
+    await _write(connection, rows, now_ms=now_ms)
+    holders = {claim.grant.replica_id for claim in claims} - {replica_id, ""}
+    for holder in sorted(holders):
+        await notify(connection, SETTLED_CHANNEL, holder)
+    return Settled(
+        verdicts,
+        [LeaseState(name, row.remaining, row.version) for name, row in rows.leases.items() if row.changed],
+        sum(row.ours_nanos for row in rows.inserts),
+    )
+
+
+async def _lock(connection: AsyncConnection, claims: Sequence[Claim]) -> Rows:
+    grants = {claim.grant.grant_id: claim.grant for claim in claims}
+    grant_ids = sorted(grants)
+    ordered = [grants[grant_id] for grant_id in grant_ids]
+    if any(claim.kind is Kind.REPORT for claim in claims):
+        # A report may come before the journal's batch, or from a replica that died before it wrote one.
+        await connection.execute(
+            _ENSURE_JOURNAL,
+            {
+                "grant_ids": grant_ids,
+                "replica_ids": [grant.replica_id for grant in ordered],
+                "states": ["open"] * len(ordered),
+                "grants": [grant.SerializeToString() for grant in ordered],
+                "caps": [max((one.cap_nanos for one in grant.candidates), default=0) for grant in ordered],
+                "issued": [grant.issued_at_ms for grant in ordered],
+                "expires": [grant.expires_at_ms for grant in ordered],
+            },
+        )
+    journal = await connection.execute(_LOCK_JOURNAL, {"grant_ids": grant_ids})
+    reservations = {row.grant_id: ReservationRow(row.state, row.cap_nanos, row.billed_nanos) for row in journal}
+    reported = {(row.grant_id, row.engine_id) for row in await connection.execute(_REPORTED, {"grant_ids": grant_ids})}
+    fundings = [funding for grant in ordered for funding in grant.funding]
+    windows: dict[tuple[str, int], WindowRow] = {}
+    leases: dict[str, LeaseRow] = {}
+    if fundings:
+        named = sorted({(funding.budget_id, funding.window_start_ms) for funding in fundings})
+        found = await connection.execute(
+            _LOCK_WINDOWS, {"budget_ids": [one[0] for one in named], "starts": [one[1] for one in named]}
+        )
+        windows = {
+            (row.budget_id, row.window_start_ms): WindowRow(row.limit_nanos, row.settled_nanos, row.leased_nanos)
+            for row in found
+        }
+        held = await connection.execute(_LOCK_LEASES, {"lease_ids": sorted({funding.lease_id for funding in fundings})})
+        leases = {row.lease_id: LeaseRow(row.remaining_nanos, row.version) for row in held}
+    return Rows(reservations, windows, leases, reported)
+
+
+async def _write(connection: AsyncConnection, rows: Rows, *, now_ms: int) -> None:
+    if rows.inserts:
+        await connection.execute(usage.insert(), [_usage_values(row, now_ms) for row in rows.inserts])
+    journal = [(name, row) for name, row in rows.reservations.items() if row.changed]
+    if journal:
+        await connection.execute(
+            _WRITE_JOURNAL,
+            {
+                "grant_ids": [name for name, _ in journal],
+                "states": [row.state for _, row in journal],
+                "billed": [row.billed_nanos for _, row in journal],
+            },
+        )
+    windows = [(name, row) for name, row in rows.windows.items() if row.changed]
+    if windows:
+        await connection.execute(
+            _WRITE_WINDOWS,
+            {
+                "budget_ids": [name[0] for name, _ in windows],
+                "starts": [name[1] for name, _ in windows],
+                "settled": [row.settled for _, row in windows],
+                "leased": [row.leased for _, row in windows],
+            },
+        )
+    leases = [(name, row) for name, row in rows.leases.items() if row.changed]
+    if leases:
+        await connection.execute(
+            _WRITE_LEASES,
+            {
+                "lease_ids": [name for name, _ in leases],
+                "remaining": [row.remaining for _, row in leases],
+                "versions": [row.version for _, row in leases],
+            },
+        )
+
+
+def _usage_values(row: UsageRow, now_ms: int) -> dict[str, object]:
+    claim, principal = row.claim, row.claim.grant.principal
+    return {
+        "grant_id": claim.grant.grant_id,
+        "engine_id": claim.engine_id,
+        "kind": row.kind,
+        "request_id": claim.grant.request_id,
+        "attempt": claim.grant.attempt,
+        "tenant_id": principal.tenant_id,
+        "key_id": principal.key_id,
+        "user_id": principal.user_id,
+        "run_id": principal.run_id,
+        "model": claim.model,
+        "service": claim.service,
+        **{column: claim.amounts.get(unit, 0) for unit, column in _UNIT_COLUMNS.items()},
+        "cost_nanos": row.cost_nanos,
+        "ours_nanos": row.ours_nanos,
+        "outcome": str(claim.outcome),
+        "started_at_ms": claim.started_at_ms,
+        "ended_at_ms": claim.ended_at_ms,
+        "time_to_first_token_ms": claim.time_to_first_token_ms,
+        "settled_at_ms": now_ms,
+    }

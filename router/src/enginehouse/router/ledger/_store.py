@@ -1,0 +1,310 @@
+"""Steps 1, 8 and the journal against PostgreSQL: registrations, draws, returns, and what is compared with them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from enginehouse.router.database._listen import notify
+from enginehouse.router.database.tables import engines
+from enginehouse.router.ledger._settlement import _ENSURE_JOURNAL, LeaseState
+
+# Notified with a budget's id when somebody needs what lies idle of it.
+RETURN_CHANNEL = "enginehouse_return"
+
+
+class DeclaredDead(Exception):
+    """This replica's registration ran out, so its leases are no longer its own."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Drawn:
+    """A draw's outcome: what was added to the lease (0: nothing was free), and the lease as it is now."""
+
+    granted_nanos: int
+    lease: LeaseState | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """A reservation as the journal keeps it."""
+
+    grant_id: str
+    grant_bytes: bytes
+    cap_nanos: int
+    issued_at_ms: int
+    expires_at_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EngineMark:
+    """How far an engine has reported, and when a router last saw it live; milliseconds since 1970 UTC."""
+
+    engine_id: str
+    watermark_ms: int
+    live_at_ms: int
+
+
+_WINDOW = sa.text(
+    """
+    INSERT INTO budget_windows (budget_id, window_start_ms, limit_nanos)
+    SELECT budget_id, :start, limit_nanos FROM budgets WHERE budget_id = :budget_id AND deleted_at_ms = 0
+    ON CONFLICT DO NOTHING
+    """
+)
+_LOCK_WINDOW = sa.text(
+    """
+    SELECT w.limit_nanos - w.settled_nanos - w.leased_nanos AS available, b.deleted_at_ms
+    FROM budget_windows w JOIN budgets b USING (budget_id)
+    WHERE w.budget_id = :budget_id AND w.window_start_ms = :start FOR UPDATE OF w
+    """
+)
+_MOVE_LEASED = sa.text(
+    """
+    UPDATE budget_windows SET leased_nanos = leased_nanos + :amount
+    WHERE budget_id = :budget_id AND window_start_ms = :start
+    """
+)
+_ADD_TO_LEASE = sa.text(
+    """
+    INSERT INTO leases AS held (lease_id, budget_id, window_start_ms, replica_id, remaining_nanos, version)
+    VALUES (:lease_id, :budget_id, :start, :replica_id, :amount, 1)
+    ON CONFLICT (lease_id) DO UPDATE
+      SET remaining_nanos = held.remaining_nanos + :amount, version = held.version + 1
+      WHERE NOT held.released
+    RETURNING remaining_nanos, version
+    """
+)
+_TAKE_FROM_LEASE = sa.text(
+    """
+    UPDATE leases SET remaining_nanos = remaining_nanos - :amount, version = version + 1
+    WHERE lease_id = :lease_id AND NOT released AND remaining_nanos >= :amount
+    RETURNING remaining_nanos, version
+    """
+)
+_ALIVE = sa.text("SELECT 1 FROM replicas WHERE replica_id = :replica_id AND state = 'live' FOR SHARE")
+
+
+class LedgerStore:
+    """One replica's statements. Every method raises what the driver raises when PostgreSQL is away."""
+
+    def __init__(self, *, database: AsyncEngine, ttl_s: float) -> None:
+        self._database = database
+        self._ttl_s = ttl_s
+
+    @property
+    def database(self) -> AsyncEngine:
+        """The connections that it uses."""
+        return self._database
+
+    async def register(self, replica_id: str, *, host: str, now_ms: int) -> None:
+        """Makes this replica known, alive for the time to live."""
+        async with self._database.begin() as connection:
+            await connection.execute(
+                sa.text(
+                    """
+                    INSERT INTO replicas (replica_id, state, host, started_at_ms, renewed_until)
+                    VALUES (:replica_id, 'live', :host, :now_ms, now() + make_interval(secs => :ttl))
+                    """
+                ),
+                {"replica_id": replica_id, "host": host, "now_ms": now_ms, "ttl": self._ttl_s},
+            )
+
+    async def renew(self, replica_id: str, *, live_engines: Sequence[str], now_ms: int) -> None:
+        """Renews the registration, and notes which engines can be sent grants. Raises DeclaredDead."""
+        async with self._database.begin() as connection:
+            renewed = await connection.execute(
+                sa.text(
+                    """
+                    UPDATE replicas SET renewed_until = now() + make_interval(secs => :ttl)
+                    WHERE replica_id = :replica_id AND state = 'live'
+                    """
+                ),
+                {"replica_id": replica_id, "ttl": self._ttl_s},
+            )
+            if renewed.rowcount == 0:
+                raise DeclaredDead(replica_id)
+            if live_engines:
+                await connection.execute(
+                    sa.text(
+                        """
+                        INSERT INTO engines (engine_id, live_at_ms)
+                        SELECT engine_id, :now_ms FROM unnest(CAST(:engine_ids AS text[])) AS live (engine_id)
+                        ORDER BY 1
+                        ON CONFLICT (engine_id) DO UPDATE
+                          SET live_at_ms = greatest(engines.live_at_ms, excluded.live_at_ms)
+                        """
+                    ),
+                    {"engine_ids": sorted(live_engines), "now_ms": now_ms},
+                )
+
+    async def retire(self, replica_id: str, *, now_ms: int) -> None:
+        """Ends this replica's registration: it makes no grants after this."""
+        async with self._database.begin() as connection:
+            await connection.execute(
+                sa.text(
+                    "UPDATE replicas SET state = 'dead', dead_at_ms = :now_ms"
+                    " WHERE replica_id = :replica_id AND state = 'live'"
+                ),
+                {"replica_id": replica_id, "now_ms": now_ms},
+            )
+
+    async def draw(
+        self,
+        *,
+        replica_id: str,
+        lease_id: str,
+        budget_id: str,
+        window_start_ms: int,
+        need_nanos: int,
+        target_nanos: int,
+        share: int,
+    ) -> Drawn:
+        """Step 1. Moves at least the need if the window has it (else what it has), and up to the target while that is
+        at most one `share`th of what it has. Raises DeclaredDead.
+        """
+        where = {"budget_id": budget_id, "start": window_start_ms}
+        async with self._database.begin() as connection:
+            if (await connection.execute(_ALIVE, {"replica_id": replica_id})).first() is None:
+                raise DeclaredDead(replica_id)
+            await connection.execute(_WINDOW, where)
+            window = (await connection.execute(_LOCK_WINDOW, where)).first()
+            if window is None or window.deleted_at_ms:
+                return Drawn(0, None)
+            amount = max(min(need_nanos, window.available), min(target_nanos, window.available // share))
+            if amount <= 0:
+                return Drawn(0, None)
+            await connection.execute(_MOVE_LEASED, {**where, "amount": amount})
+            added = await connection.execute(
+                _ADD_TO_LEASE, {**where, "lease_id": lease_id, "replica_id": replica_id, "amount": amount}
+            )
+            lease = added.first()
+            if lease is None:
+                raise DeclaredDead(replica_id)
+        return Drawn(amount, LeaseState(lease_id, lease.remaining_nanos, lease.version))
+
+    async def give_back(
+        self, *, lease_id: str, budget_id: str, window_start_ms: int, amount_nanos: int
+    ) -> LeaseState | None:
+        """Moves money from a lease back to its window; None when the lease has been released."""
+        where = {"budget_id": budget_id, "start": window_start_ms}
+        async with self._database.begin() as connection:
+            await connection.execute(_LOCK_WINDOW, where)
+            taken = (await connection.execute(_TAKE_FROM_LEASE, {"lease_id": lease_id, "amount": amount_nanos})).first()
+            if taken is None:
+                return None
+            await connection.execute(_MOVE_LEASED, {**where, "amount": -amount_nanos})
+        return LeaseState(lease_id, taken.remaining_nanos, taken.version)
+
+    async def journal(self, replica_id: str, entries: Sequence[JournalEntry]) -> None:
+        """Writes reservations down, except those that have settled in the meantime."""
+        ordered = sorted(entries, key=lambda entry: entry.grant_id)
+        async with self._database.begin() as connection:
+            await connection.execute(
+                _ENSURE_JOURNAL,
+                {
+                    "grant_ids": [entry.grant_id for entry in ordered],
+                    "replica_ids": [replica_id] * len(ordered),
+                    "states": ["open"] * len(ordered),
+                    "grants": [entry.grant_bytes for entry in ordered],
+                    "caps": [entry.cap_nanos for entry in ordered],
+                    "issued": [entry.issued_at_ms for entry in ordered],
+                    "expires": [entry.expires_at_ms for entry in ordered],
+                },
+            )
+
+    async def closed_of(self, grant_ids: Sequence[str]) -> list[str]:
+        """Which of these grants are no longer open."""
+        async with self._database.connect() as connection:
+            rows = await connection.execute(
+                sa.text(
+                    "SELECT grant_id FROM reservations"
+                    " WHERE grant_id = ANY(CAST(:grant_ids AS text[])) AND state <> 'open'"
+                ),
+                {"grant_ids": list(grant_ids)},
+            )
+            return [row.grant_id for row in rows]
+
+    async def leases(self, lease_ids: Sequence[str]) -> list[LeaseState]:
+        """These leases as they are now."""
+        async with self._database.connect() as connection:
+            rows = await connection.execute(
+                sa.text(
+                    "SELECT lease_id, remaining_nanos, version FROM leases"
+                    " WHERE lease_id = ANY(CAST(:lease_ids AS text[])) AND NOT released"
+                ),
+                {"lease_ids": list(lease_ids)},
+            )
+            return [LeaseState(row.lease_id, row.remaining_nanos, row.version) for row in rows]
+
+    async def ask_back(self, budget_id: str) -> None:
+        """Asks every replica to give back what it holds idle of a budget."""
+        async with self._database.begin() as connection:
+            await notify(connection, RETURN_CHANNEL, budget_id)
+
+    async def note_watermark(self, engine_id: str, *, watermark_ms: int, engine_time_ms: int) -> None:
+        """Stores an engine's watermark; it never goes back."""
+        async with self._database.begin() as connection:
+            await connection.execute(
+                sa.text(
+                    """
+                    INSERT INTO engines (engine_id, watermark_ms, engine_time_ms)
+                    VALUES (:engine_id, :watermark_ms, :engine_time_ms)
+                    ON CONFLICT (engine_id) DO UPDATE
+                      SET watermark_ms = greatest(engines.watermark_ms, excluded.watermark_ms),
+                          engine_time_ms = greatest(engines.engine_time_ms, excluded.engine_time_ms)
+                    """
+                ),
+                {"engine_id": engine_id, "watermark_ms": watermark_ms, "engine_time_ms": engine_time_ms},
+            )
+
+    async def forget_engine(self, engine_id: str) -> bool:
+        """The operator's word that an engine is lost with its disk: it blocks nothing any more."""
+        async with self._database.begin() as connection:
+            gone = await connection.execute(engines.delete().where(engines.c.engine_id == engine_id))
+            return gone.rowcount == 1
+
+
+def this_process() -> str:
+    """Names this process so that another on the same host can tell for certain whether it still lives.
+
+    `boot id:pid namespace:pid:start time` on Linux, empty elsewhere.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = Path("/proc/self/ns/pid").readlink()
+        stat = Path("/proc/self/stat").read_text()
+    except OSError:
+        return ""
+    return f"{boot}|{namespace}|{stat.split(' ', 1)[0]}|{_start_time(stat)}"
+
+
+def is_surely_gone(process: str, *, me: str) -> bool:
+    """Whether a process, as `this_process` named it, ran where we do and runs no more."""
+    parts, mine = process.split("|"), me.split("|")
+    if len(parts) != 4 or len(mine) != 4 or parts[1] != mine[1]:
+        return False
+    if parts[0] != mine[0]:
+        # The same namespace number after a reboot proves nothing about another machine.
+        return False
+    try:
+        stat = Path(f"/proc/{parts[2]}/stat").read_text()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    # A zombie has let go of everything but its number.
+    return _start_time(stat) != parts[3] or _state(stat) in {"Z", "X"}
+
+
+def _start_time(stat: str) -> str:
+    # The command may hold spaces and parentheses; the numbers come after the last one. Start time is field 22.
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _state(stat: str) -> str:
+    return stat.rpartition(")")[2].split()[0]

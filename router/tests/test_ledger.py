@@ -1,0 +1,307 @@
+"""The ledger's steps one by one, against PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from enginehouse.router.ledger import BudgetExhausted, Ledger, LedgerUnavailable, Period, Scope, Verdict
+
+
+async def settle(ledger: Ledger, *claims: object) -> list[Verdict]:
+    return await ledger.settle_now(list(claims))  # type: ignore[arg-type]
+
+
+async def spend_until_refused(world: Any, ledger: Ledger, *, cap: int, cost: int) -> None:
+    for _ in range(1_000):
+        try:
+            token = await world.grant(ledger, cap)
+        except BudgetExhausted:
+            return
+        await settle(ledger, world.report(token, cost))
+    pytest.fail("never refused")
+
+
+async def test_a_reservation_is_settled_and_the_rest_goes_back_to_the_lease(world: Any) -> None:
+    budget = await world.budget(1_000)
+    ledger = await world.replica()
+    token = await world.grant(ledger, 100)
+    (account,) = ledger.book.accounts()
+    assert account.reserved == 100
+    assert await settle(ledger, world.report(token, 40)) == [Verdict.SETTLED]
+    limit, settled, leased = await world.window(budget)
+    assert (limit, settled) == (1_000, 40)
+    assert leased == account.remaining == account.free
+    assert account.reserved == 0
+    assert await world.billed() == 40
+
+
+async def test_the_same_report_again_changes_nothing(world: Any) -> None:
+    budget = await world.budget(1_000)
+    ledger = await world.replica()
+    token = await world.grant(ledger, 100)
+    assert await settle(ledger, world.report(token, 40), world.report(token, 40)) == [Verdict.SETTLED, Verdict.ALREADY]
+    assert await settle(ledger, world.report(token, 40)) == [Verdict.ALREADY]
+    assert (await world.window(budget))[1] == 40 == await world.billed()
+
+
+async def test_two_engines_of_one_grant_are_billed_to_its_cap_together(world: Any) -> None:
+    budget = await world.budget(10_000)
+    ledger = await world.replica()
+    token = await world.grant(ledger, 100)
+    await settle(ledger, world.report(token, 70, engine="engine-1"))
+    await settle(ledger, world.report(token, 70, engine="engine-2"))
+    assert (await world.window(budget))[1] == 100 == await world.billed()
+    assert ledger.ours_nanos == 40
+
+
+async def test_a_report_over_the_cap_is_clamped_and_the_rest_is_ours(world: Any) -> None:
+    budget = await world.budget(10_000)
+    ledger = await world.replica()
+    token = await world.grant(ledger, 100)
+    await settle(ledger, world.report(token, 250))
+    assert (await world.window(budget))[1] == 100
+    assert ledger.ours_nanos == 150
+
+
+async def test_all_budgets_in_scope_pay_or_none(world: Any) -> None:
+    rich = await world.budget(10_000)
+    poor = await world.budget(50, scope=Scope.TENANT, scope_id=world.TENANT)
+    ledger = await world.replica()
+    scopes = (("tenant", world.TENANT), ("key", world.KEY))
+    with pytest.raises(BudgetExhausted) as refused:
+        await world.grant(ledger, 100, scopes=scopes)
+    assert refused.value.budget.budget_id == poor.budget_id
+    assert all(account.reserved == 0 for account in ledger.book.accounts())
+    token = await world.grant(ledger, 50, scopes=scopes)
+    await settle(ledger, world.report(token, 50))
+    assert (await world.window(rich))[1] == (await world.window(poor))[1] == 50
+    assert await world.billed() == 50
+
+
+async def test_a_budget_of_nothing_pays_for_nothing(world: Any) -> None:
+    await world.budget(0)
+    ledger = await world.replica()
+    with pytest.raises(BudgetExhausted):
+        await world.grant(ledger, 1)
+
+
+async def test_a_budget_is_spent_to_within_one_cap_by_one_caller(world: Any) -> None:
+    budget = await world.budget(1_000)
+    ledger = await world.replica()
+    await spend_until_refused(world, ledger, cap=70, cost=33)
+    settled = (await world.window(budget))[1]
+    assert 1_000 - 70 < settled <= 1_000
+    assert settled == await world.billed()
+
+
+async def test_hundreds_at_once_never_overspend_and_leave_less_than_one_cap(world: Any) -> None:
+    budget = await world.budget(5_000)
+    ledger = await world.replica()
+    refusals = 0
+
+    async def one() -> None:
+        nonlocal refusals
+        try:
+            token = await world.grant(ledger, 70)
+        except BudgetExhausted:
+            refusals += 1
+            return
+        await asyncio.sleep(0)
+        await settle(ledger, world.report(token, 70))
+
+    await asyncio.gather(*(one() for _ in range(300)))
+    limit, settled, leased = await world.window(budget)
+    assert settled == await world.billed() == 71 * 70
+    assert settled + leased <= limit
+    assert refusals == 300 - 71
+
+
+async def test_many_replicas_share_one_budget_without_overspending(world: Any) -> None:
+    budget = await world.budget(3_000)
+    replicas = [await world.replica() for _ in range(4)]
+
+    async def one(number: int) -> None:
+        ledger = replicas[number % 4]
+        try:
+            token = await world.grant(ledger, 50)
+        except BudgetExhausted:
+            return
+        # Any replica may hear the report.
+        await settle(replicas[(number // 4) % 4], world.report(token, 50))
+
+    await asyncio.gather(*(one(number) for number in range(200)))
+    limit, settled, leased = await world.window(budget)
+    assert settled == await world.billed()
+    assert settled + leased <= limit
+    # What the others hold free of it comes back, and the budget is then spent to within one cap.
+    world.now_ms += 60_000
+    for ledger in replicas:
+        await ledger.flush_journal()
+        await ledger.compare()
+        await ledger.return_idle()
+    await spend_until_refused(world, replicas[0], cap=50, cost=50)
+    assert (await world.window(budget))[1] == 3_000
+
+
+async def test_what_nobody_ran_lapses_at_zero(world: Any) -> None:
+    budget = await world.budget(1_000)
+    ledger = await world.replica()
+    await world.grant(ledger, 100)
+    await ledger.flush_journal()
+    world.now_ms += 20_000
+    await world.watermark(ledger, world.now_ms - 60_000)
+    await ledger.sweep()
+    assert len(ledger.book) == 1, "the engine may still hold it"
+    await world.watermark(ledger, world.now_ms - 10_000)
+    await ledger.sweep()
+    assert len(ledger.book) == 0
+    assert (await world.window(budget))[1] == 0 == await world.billed()
+
+
+async def test_a_cap_is_assumed_and_the_late_truth_replaces_it(world: Any) -> None:
+    budget = await world.budget(1_000)
+    ledger = await world.replica()
+    token = await world.grant(ledger, 100)
+    await ledger.flush_journal()
+    world.now_ms += 60_000 + 31_000
+    await ledger.sweep()
+    assert (await world.window(budget))[1] == 100 == await world.billed()
+    assert await settle(ledger, world.report(token, 30)) == [Verdict.SETTLED]
+    assert (await world.window(budget))[1] == 30 == await world.billed()
+    assert await settle(ledger, world.report(token, 30)) == [Verdict.ALREADY]
+    kinds = [row[0] for row in await world.rows("SELECT kind FROM usage ORDER BY ordinal")]
+    assert kinds == ["assumed", "correction", "report"]
+
+
+async def test_a_report_after_a_lapse_at_zero_is_billed_while_the_budget_can_pay(world: Any) -> None:
+    budget = await world.budget(100)
+    ledger = await world.replica()
+    tokens = [await world.grant(ledger, 50) for _ in range(2)]
+    await ledger.flush_journal()
+    world.now_ms += 20_000
+    await world.watermark(ledger, world.now_ms)
+    await ledger.sweep()
+    await ledger.return_idle()
+    assert (await world.window(budget))[1:] == (0, 0)
+    await settle(ledger, world.report(tokens[0], 50))
+    again = await world.grant(ledger, 50)
+    await settle(ledger, world.report(tokens[1], 50))
+    assert (await world.window(budget))[1] == 50, "the rest is held for a reservation, so the late one is ours"
+    assert ledger.ours_nanos == 50
+    await settle(ledger, world.report(again, 50))
+    assert (await world.window(budget))[1] == 100 == await world.billed()
+
+
+async def test_a_dead_replica_keeps_what_may_be_spent_until_the_engines_have_passed(world: Any) -> None:
+    budget = await world.budget(1_000)
+    dead = await world.replica()
+    token = await world.grant(dead, 100)
+    await world.grant(dead, 100)
+    await dead.flush_journal()
+    lost = await world.grant(dead, 100)
+    held = (await world.window(budget))[2]
+    assert held >= 300
+    await world.kill(dead)
+    other = await world.replica()
+    await other.sweep()
+    assert (await world.window(budget))[2] == held
+    # A report that names the dead replica's lease settles as ever.
+    await settle(other, world.report(token, 60))
+    assert (await world.window(budget))[1:] == (60, held - 60)
+    world.now_ms += 20_000
+    await world.watermark(other, world.now_ms - 30_000)
+    await other.sweep()
+    assert (await world.window(budget))[2] == held - 60
+    await world.watermark(other, world.now_ms - 5_000)
+    await other.sweep()
+    assert (await world.window(budget))[1:] == (60, 0)
+    # One that was never journalled and is reported against all promises is billed from what is free.
+    await settle(other, world.report(lost, 70))
+    assert (await world.window(budget))[1:] == (130, 0)
+    assert await world.billed() == 130
+
+
+async def test_a_replica_that_was_declared_dead_starts_anew(world: Any) -> None:
+    await world.budget(1_000)
+    ledger = await world.replica()
+    before = ledger.replica_id
+    await world.grant(ledger, 10)
+    await world.kill(ledger)
+    with pytest.raises(LedgerUnavailable):
+        await world.grant(ledger, 900)
+    await ledger.renew()
+    assert ledger.replica_id != before
+    await world.grant(ledger, 10)
+
+
+async def test_an_engine_that_is_gone_holds_only_its_own_time(world: Any) -> None:
+    budget = await world.budget(1_000)
+    ledger = await world.replica()
+    await world.watermark(ledger, world.now_ms - 1, engine="engine-1")
+    world.engines = ["engine-2"]
+    world.now_ms += 4_000_000
+    await ledger.renew()
+    await world.grant(ledger, 100)
+    await ledger.flush_journal()
+    world.now_ms += 20_000
+    await world.watermark(ledger, world.now_ms - 1, engine="engine-2")
+    await ledger.sweep()
+    assert len(ledger.book) == 0
+    assert (await world.window(budget))[1] == 0
+
+
+async def test_a_request_settles_in_the_window_that_reserved_it(world: Any) -> None:
+    budget = await world.budget(1_000, period=Period.DAY)
+    ledger = await world.replica()
+    token = await world.grant(ledger, 1_000)
+    with pytest.raises(BudgetExhausted):
+        await world.grant(ledger, 10)
+    world.now_ms += 86_400_000
+    second = await world.grant(ledger, 1_000)
+    await settle(ledger, world.report(token, 900), world.report(second, 100))
+    windows = await world.rows("SELECT settled_nanos FROM budget_windows ORDER BY window_start_ms")
+    assert [row[0] for row in windows] == [900, 100]
+    await ledger.return_idle()
+    assert (await world.rows(f"SELECT min(leased_nanos) FROM budget_windows WHERE budget_id = '{budget.budget_id}'"))[
+        0
+    ][0] == 0
+
+
+async def test_without_a_budget_everything_is_recorded_and_nothing_refused(world: Any) -> None:
+    ledger = await world.replica()
+    token = await world.grant(ledger, 10**15)
+    assert await settle(ledger, world.report(token, 123)) == [Verdict.SETTLED]
+    assert await world.billed() == 123
+
+
+async def test_a_settlement_elsewhere_frees_the_holder(world: Any) -> None:
+    await world.budget(1_000)
+    holder, other = await world.replica(), await world.replica()
+    token = await world.grant(holder, 100)
+    await settle(other, world.report(token, 30))
+    world.now_ms += 2_000
+    await holder.compare()
+    (account,) = holder.book.accounts()
+    assert account.reserved == 0
+    rows = await world.rows("SELECT remaining_nanos FROM leases")
+    assert account.remaining == rows[0][0]
+
+
+async def test_a_lease_is_a_share_of_what_is_left_and_follows_the_rate(world: Any) -> None:
+    budget = await world.budget(1_000_000)
+    ledger = await world.replica()
+    tokens = [await world.grant(ledger, 10)]
+    assert (await world.window(budget))[2] == 80
+    for _ in range(5):
+        tokens += [await world.grant(ledger, 10) for _ in range(500)]
+        ledger.measure(elapsed_s=1.0)
+    tokens.append(await world.grant(ledger, 10))
+    (account,) = ledger.book.accounts()
+    if account.drawing is not None:
+        await account.drawing
+    assert account.free >= 5_000
+    limit, _, leased = await world.window(budget)
+    assert leased <= limit // 8 + len(tokens) * 10
