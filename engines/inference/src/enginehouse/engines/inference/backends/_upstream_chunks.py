@@ -1,0 +1,127 @@
+"""Reads the chunks of an OpenAI-compatible provider's stream as events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.engines.inference.backends.base import Counts, Event, Finish, Piece
+
+_FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "tool_calls": Finish.TOOL_CALLS}
+# What a token holds on average, for counting until the provider's own figure arrives.
+_BYTES_A_TOKEN = 4
+
+
+def estimated_tokens(size: int) -> int:
+    """Tokens that so many bytes of text are taken for."""
+    return math.ceil(size / _BYTES_A_TOKEN)
+
+
+class ChunkReader:
+    """Turns one request's chunks into events.
+
+    A provider may put any number of tokens into a chunk and says how many only at the end. Until then a choice's count
+    is the number of its log probabilities where there are some, and else estimated from its bytes; it never passes the
+    bound that the provider was given.
+
+    Args:
+        max_output_tokens: that bound, for each choice.
+    """
+
+    def __init__(self, *, max_output_tokens: int) -> None:
+        self._most = max_output_tokens
+        self._bytes: dict[int, int] = {}
+        self._counted: dict[int, int] = {}
+        self.usage: Counts | None = None
+        """The provider's figures, once it has given them."""
+        self.finished: set[int] = set()
+        """The choices that have ended."""
+
+    def read(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
+        """The events of one chunk; raises TypeError, KeyError or ValueError for one that is not OpenAI's."""
+        for choice in chunk.get("choices") or ():
+            piece = self._read_choice(choice)
+            if piece.text or piece.finish or piece.reasoning or piece.tool_calls or piece.logprobs:
+                yield piece
+        usage = chunk.get("usage")
+        if usage:
+            self.usage = _counts(usage)
+
+    def _read_choice(self, choice: Mapping[str, Any]) -> Piece:
+        index = int(choice.get("index") or 0)
+        delta = choice.get("delta")
+        if delta is None:
+            piece = Piece(index, choice.get("text") or "", logprobs=_completion_logprobs(choice.get("logprobs")))
+        else:
+            reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
+            piece = Piece(index, delta.get("content") or delta.get("refusal") or "", reasoning=reasoning)
+            piece.tool_calls = [_tool_call(call) for call in delta.get("tool_calls") or ()]
+            piece.logprobs = _chat_logprobs(choice.get("logprobs"))
+        piece.tokens = self._growth(piece)
+        reason = choice.get("finish_reason")
+        if reason is not None:
+            piece.finish = _FINISH.get(reason, Finish.STOP)
+            self.finished.add(index)
+        return piece
+
+    def _growth(self, piece: Piece) -> int:
+        size = len(piece.text.encode()) + len(piece.reasoning.encode())
+        size += sum(len(call.name) + len(call.arguments.encode()) for call in piece.tool_calls)
+        size += self._bytes.get(piece.index, 0)
+        self._bytes[piece.index] = size
+        before = self._counted.get(piece.index, 0)
+        total = before + len(piece.logprobs) if piece.logprobs else max(before, estimated_tokens(size))
+        self._counted[piece.index] = total = min(total, self._most)
+        return total - before
+
+
+def _counts(usage: Mapping[str, Any]) -> Counts:
+    details = usage.get("prompt_tokens_details") or {}
+    prompt = max(0, int(usage["prompt_tokens"]))
+    cached = max(0, int(details.get("cached_tokens") or 0))
+    return Counts(prompt, min(cached, prompt), max(0, int(usage["completion_tokens"])))
+
+
+def _tool_call(call: Mapping[str, Any]) -> generation_pb2.ToolCallDelta:
+    function = call.get("function") or {}
+    return generation_pb2.ToolCallDelta(
+        index=int(call.get("index") or 0),
+        id=call.get("id") or "",
+        name=function.get("name") or "",
+        arguments=function.get("arguments") or "",
+    )
+
+
+def _chat_logprobs(logprobs: Mapping[str, Any] | None) -> Sequence[generation_pb2.TokenLogprob]:
+    if not logprobs:
+        return ()
+    read = []
+    for entry in logprobs.get("content") or ():
+        token = _logprob(entry["token"], entry["logprob"], entry.get("bytes"))
+        token.top.extend(_logprob(top["token"], top["logprob"], top.get("bytes")) for top in entry["top_logprobs"])
+        read.append(token)
+    return read
+
+
+def _completion_logprobs(logprobs: Mapping[str, Any] | None) -> Sequence[generation_pb2.TokenLogprob]:
+    if not logprobs:
+        return ()
+    read = []
+    tops = logprobs.get("top_logprobs") or [None] * len(logprobs["tokens"])
+    for token, logprob, top in zip(logprobs["tokens"], logprobs["token_logprobs"], tops, strict=True):
+        if logprob is None:
+            # The prompt's own first token, where the provider echoes it.
+            continue
+        entry = _logprob(token, logprob, None)
+        ranked = sorted((top or {}).items(), key=lambda pair: -pair[1])
+        entry.top.extend(_logprob(other, value, None) for other, value in ranked)
+        read.append(entry)
+    return read
+
+
+def _logprob(token: str, logprob: float, spelled: Sequence[int] | None) -> generation_pb2.TokenLogprob:
+    return generation_pb2.TokenLogprob(
+        token=token, bytes=token.encode() if spelled is None else bytes(spelled), logprob=logprob
+    )

@@ -1,0 +1,110 @@
+"""What a catalog entry may say to the upstream backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import httpx
+import pydantic
+
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+
+
+class UpstreamOptions(pydantic.BaseModel):
+    """The `options` of a catalog model whose backend is upstream."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    model: str = ""
+    """The provider's name for the model; empty takes the catalog's."""
+    key_variable: str = ""
+    """The environment variable that holds the provider's API key; empty sends no key."""
+    slots: int = pydantic.Field(default=64, ge=1, le=4096)
+    """Requests under way at once; each is a connection."""
+    connect_timeout_s: float = pydantic.Field(default=10, gt=0, le=300)
+    """Seconds to reach the provider."""
+    silence_timeout_s: float = pydantic.Field(default=120, gt=0, le=3600)
+    """Seconds without a byte from the provider, the wait for the first token included."""
+    retries: int = pydantic.Field(default=3, ge=0, le=10)
+    """Further attempts after a failure, only before the first token."""
+    longest_wait_s: float = pydantic.Field(default=20, ge=0, le=600)
+    """A provider that asks to be left alone for longer is not waited for: the caller is told instead."""
+    usage: Literal["provider", "estimate"] = "provider"
+    """Where the provider reports no usage: `provider` ends the request with UPSTREAM_FAILED (what was sent is charged
+    by estimate); `estimate` charges a token for every four bytes of text, in and out."""
+    output_bound: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """The parameter that bounds the output: providers of reasoning models want the second."""
+    extensions: bool = False
+    """Whether the provider takes top_k, min_p, repeat_penalty and grammar, which OpenAI's own API does not."""
+    embedding_dimensions: int = pydantic.Field(default=0, ge=0, le=65_536)
+    """The length of its embeddings; 0 where it makes none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Where a model's requests go."""
+
+    base_url: str
+    """Such as `https://api.example.com/v1`; no slash at the end."""
+    key: str
+    """The API key; never shown. Empty where there is none."""
+
+    def __repr__(self) -> str:
+        return f"Provider({self.base_url!r})"
+
+    def hidden(self, text: str) -> str:
+        """The text without the key, should a provider repeat it."""
+        return text.replace(self.key, "[key]") if self.key else text
+
+
+def read_options(model: CatalogModel) -> UpstreamOptions:
+    """The model's options, checked; raises INVALID_REQUEST naming every bad key and value."""
+    try:
+        return UpstreamOptions.model_validate(dict(model.options))
+    except pydantic.ValidationError as error:
+        violations = [
+            FieldViolation(
+                field=".".join(("options", *(str(part) for part in detail["loc"]))),
+                description=f"{detail['msg']}; got {detail['input']!r}",
+            )
+            for detail in error.errors()
+        ]
+        listed = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+        known = ", ".join(UpstreamOptions.model_fields)
+        raise ServiceError(
+            Reason.INVALID_REQUEST,
+            f"model {model.name!r} in the catalog has bad options for upstream: {listed} (known: {known})",
+            violations=violations,
+        ) from None
+
+
+def find_provider(model: CatalogModel, options: UpstreamOptions, *, environ: Mapping[str, str]) -> Provider:
+    """The provider that the model's `source` names, with its key from the environment.
+
+    Raises INVALID_REQUEST for a source that is no plain http(s) URL, FAILED_PRECONDITION for a key that is not set.
+    """
+    try:
+        url = httpx.URL(model.source)
+    except httpx.InvalidURL as error:
+        raise _bad_source(model, str(error)) from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise _bad_source(model, f"{model.source!r} must be an http:// or https:// URL, such as https://HOST/v1")
+    if url.userinfo or url.query or url.fragment:
+        raise _bad_source(model, "the URL must carry no credentials, query or fragment; name the key in key_variable")
+    key = ""
+    if options.key_variable:
+        key = environ.get(options.key_variable, "").strip()
+        if not key:
+            raise ServiceError(
+                Reason.FAILED_PRECONDITION,
+                f"model {model.name!r} needs its provider's API key in the environment variable "
+                f"{options.key_variable}, which is not set",
+            )
+    return Provider(base_url=str(url).rstrip("/"), key=key)
+
+
+def _bad_source(model: CatalogModel, why: str) -> ServiceError:
+    return ServiceError(Reason.INVALID_REQUEST, f"model {model.name!r} in the catalog has a bad source: {why}")

@@ -1,0 +1,36 @@
+"""Server-sent events from bytes that arrive in pieces of any size."""
+
+from __future__ import annotations
+
+from enginehouse.kit.errors import Reason, ServiceError
+
+_LONGEST_EVENT = 16 * 2**20
+
+
+class EventReader:
+    """Cuts a byte stream into the data of its events. Comments and fields other than `data` are left out."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+
+    def feed(self, received: bytes) -> list[bytes]:
+        """The data of the events that `received` completes; raises UPSTREAM_FAILED for an endless event."""
+        lines = (self._rest + received).replace(b"\r\n", b"\n").split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > _LONGEST_EVENT:
+            raise ServiceError(
+                Reason.UPSTREAM_FAILED, f"the provider sent an event of more than {_LONGEST_EVENT} bytes"
+            )
+        events = []
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._data.append(line[5:].removeprefix(b" "))
+            elif not line and self._data:
+                events.append(b"\n".join(self._data))
+                self._data = []
+        return events
+
+    def end(self) -> list[bytes]:
+        """The data of an event that the stream's end completes."""
+        return self.feed(b"\n\n")
