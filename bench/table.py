@@ -41,8 +41,8 @@ def as_markdown(results: Results) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Made by `make bench` in one run on one machine; do not edit. Shared machines move such figures by a third from",
-        "run to run: believe the ratios, and the CPU microseconds before the requests a second.",
+        "Made by `make bench` in one run on one machine; do not edit. Shared machines move such figures by a third",
+        "from run to run: believe the ratios, and the CPU microseconds before the requests a second.",
         "",
         *[f"- {name}: {value}" for name, value in results.machine.items()],
         "",
