@@ -21,7 +21,7 @@ def lint(root: pathlib.Path) -> list[str]:
     """ruff's rules and its format."""
     return [
         *_lines(root, "ruff", "check", "--output-format", "concise", "."),
-        *_lines(root, "ruff", "format", "--check", "."),
+        *_lines(root, "ruff", "format", "--check", "--output-format", "concise", "."),
     ]
 
 
