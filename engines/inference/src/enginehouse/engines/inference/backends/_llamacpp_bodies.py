@@ -1,0 +1,67 @@
+"""Writes requests in llama.cpp's words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Message, Tool
+
+ROLES = {
+    generation_pb2.ROLE_SYSTEM: "system",
+    generation_pb2.ROLE_USER: "user",
+    generation_pb2.ROLE_ASSISTANT: "assistant",
+    generation_pb2.ROLE_TOOL: "tool",
+}
+
+
+def message_body(message: Message) -> dict[str, Any]:
+    """A message, in OpenAI's form."""
+    body: dict[str, Any] = {"role": ROLES[message.role], "content": message.content}
+    if message.tool_calls:
+        body["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id:
+        body["tool_call_id"] = message.tool_call_id
+    if message.name:
+        body["name"] = message.name
+    return body
+
+
+def tool_body(tool: Tool) -> dict[str, Any]:
+    """A tool, in OpenAI's form."""
+    parameters = json.loads(tool.parameters_json_schema) if tool.parameters_json_schema else {"type": "object"}
+    return {
+        "type": "function",
+        "function": {"name": tool.name, "description": tool.description, "parameters": parameters},
+    }
+
+
+def sampling_body(request: GenerateRequest) -> dict[str, Any]:
+    """How tokens are drawn, stopped and reported. The seed is the caller's: it differs between choices."""
+    sampling = request.sampling
+    body: dict[str, Any] = {
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "timings_per_token": True,
+        # A chunk for every batch of the prompt: the first says what came from the cache, and each lets a cancel in.
+        "return_progress": True,
+        "cache_prompt": True,
+    }
+    if request.stop:
+        body["stop"] = list(request.stop)
+    for name in (
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "frequency_penalty",
+        "presence_penalty",
+        "repeat_penalty",
+    ):
+        if sampling.HasField(name):
+            body[name] = getattr(sampling, name)
+    return body

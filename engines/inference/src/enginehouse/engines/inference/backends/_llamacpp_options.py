@@ -1,0 +1,52 @@
+"""What a catalog entry may say to llama.cpp."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pydantic
+
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+
+
+class LlamaCppOptions(pydantic.BaseModel):
+    """The `options` of a catalog model whose backend is llama.cpp."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    slots: int = pydantic.Field(default=4, ge=1, le=64)
+    """Sequences decoded together; each has the model's whole context to itself."""
+    threads: int = pydantic.Field(default=0, ge=0, le=512)
+    """Threads that compute; 0 takes the machine's cores."""
+    batch_tokens: int = pydantic.Field(default=512, ge=32, le=65536)
+    """Prompt tokens read in one step: more is faster, fewer lets a cancel in sooner."""
+    gpu_layers: int = pydantic.Field(default=-1, ge=-1)
+    """Layers kept on an accelerator where this build has one; -1 means all."""
+    prompt_cache_mib: int = pydantic.Field(default=256, ge=0)
+    """Host memory for the caches of prompts that no slot holds any more; 0 keeps only what lies in the slots."""
+    chat_template: str = ""
+    """A Jinja template used instead of the model's own."""
+    pooling: Literal["", "mean", "cls", "last"] = ""
+    """How token vectors become one embedding; empty takes the model's own way."""
+
+
+def read_options(model: CatalogModel) -> LlamaCppOptions:
+    """The model's options, checked; raises INVALID_REQUEST naming every bad key and value."""
+    try:
+        return LlamaCppOptions.model_validate(dict(model.options))
+    except pydantic.ValidationError as error:
+        violations = [
+            FieldViolation(
+                field=".".join(("options", *(str(part) for part in detail["loc"]))),
+                description=f"{detail['msg']}; got {detail['input']!r}",
+            )
+            for detail in error.errors()
+        ]
+        listed = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+        known = ", ".join(LlamaCppOptions.model_fields)
+        raise ServiceError(
+            Reason.INVALID_REQUEST,
+            f"model {model.name!r} in the catalog has bad options for llama.cpp: {listed} (known: {known})",
+            violations=violations,
+        ) from None

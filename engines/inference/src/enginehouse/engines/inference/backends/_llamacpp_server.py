@@ -1,0 +1,141 @@
+"""One llama.cpp server object: loads a model, and carries JSON to it and back.
+
+Generation and embedding call it in process from threads of its own. What the binding leaves out (tokens, templates)
+goes over the server's own listener: a Unix socket in a private folder, behind a key that never leaves the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import xllamacpp  # type: ignore[import-untyped]
+
+from enginehouse.engines.inference.backends._llamacpp_chunks import to_error
+from enginehouse.engines.inference.backends._llamacpp_options import LlamaCppOptions
+from enginehouse.kit.errors import Reason, ServiceError
+
+_POOLING = {
+    "mean": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN,
+    "cls": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_CLS,
+    "last": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST,
+}
+# The server closes a connection that idled for five seconds; ours give up before that, so none is used as it closes.
+_KEEP_ALIVE_S = 2.0
+# A tokenizer or template that takes longer than this has hung.
+_SIDE_CALL_TIMEOUT_S = 30.0
+
+
+class LlamaCppServer:
+    """A loaded model. Made by `load`, in a thread: loading takes as long as reading the weights."""
+
+    def __init__(
+        self, *, server: Any, socket_dir: Path, client: httpx.AsyncClient, threads: ThreadPoolExecutor
+    ) -> None:
+        self._server = server
+        self._socket_dir = socket_dir
+        self._client = client
+        self._threads = threads
+
+    @classmethod
+    def load(cls, path: Path, *, context_tokens: int, embedding: bool, options: LlamaCppOptions) -> LlamaCppServer:
+        """Loads the weights at `path`; raises BACKEND_FAILED where llama.cpp cannot."""
+        socket_dir = Path(tempfile.mkdtemp(prefix="eh-llama-"))
+        # It takes an address for a Unix socket by this ending.
+        socket = socket_dir / "llama.sock"
+        key = secrets.token_urlsafe(32)
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_parallel = options.slots
+        params.n_ctx = context_tokens * options.slots
+        params.kv_unified = False
+        # Shrinking the context to fit the memory would break what the catalog promises.
+        params.fit_params = False
+        params.n_batch = options.batch_tokens
+        params.n_ubatch = min(options.batch_tokens, 512)
+        params.cpuparams.n_threads = options.threads or os.cpu_count() or 1
+        params.n_gpu_layers = options.gpu_layers
+        params.cache_ram_mib = options.prompt_cache_mib
+        params.chat_template = options.chat_template
+        params.hostnames = [str(socket)]
+        params.api_keys = [key]
+        params.n_threads_http = 4
+        params.sse_ping_interval = -1
+        params.ui = False
+        params.verbosity = -1
+        if embedding:
+            params.embedding = True
+            # A text that is embedded is read in one step.
+            params.n_batch = params.n_ubatch = context_tokens
+            if options.pooling:
+                params.pooling_type = _POOLING[options.pooling]
+        try:
+            server = xllamacpp.Server(params)
+        except (RuntimeError, ValueError) as error:
+            shutil.rmtree(socket_dir, ignore_errors=True)
+            raise ServiceError(
+                Reason.BACKEND_FAILED,
+                f"llama.cpp cannot load {path}: {error} (is it a whole GGUF file of an architecture that it knows, and "
+                f"is there memory for {options.slots} slots of {context_tokens} tokens?)",
+            ) from error
+        client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(
+                uds=str(socket), limits=httpx.Limits(max_connections=8, keepalive_expiry=_KEEP_ALIVE_S)
+            ),
+            base_url="http://llama",
+            headers={"authorization": f"Bearer {key}"},
+            timeout=_SIDE_CALL_TIMEOUT_S,
+        )
+        threads = ThreadPoolExecutor(max_workers=2 * options.slots + 2, thread_name_prefix="llama")
+        return cls(server=server, socket_dir=socket_dir, client=client, threads=threads)
+
+    async def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Posts to the server's own listener; raises what an error answer stands for."""
+        try:
+            response = await self._client.post(path, json=body)
+            answer: dict[str, Any] = response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise ServiceError(Reason.BACKEND_FAILED, f"llama.cpp did not answer {path}: {error!r}") from error
+        if "error" in answer:
+            raise to_error(answer["error"], constrained=False)
+        return answer
+
+    async def properties(self) -> dict[str, Any]:
+        """What the server says of its model: template, its abilities, the context of a slot."""
+        answer: dict[str, Any] = (await self._client.get("/props")).json()
+        return answer
+
+    async def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """The text's tokens; `special` adds those that a prompt begins with, and reads special words as such."""
+        answer = await self.ask("/tokenize", {"content": text, "add_special": special, "parse_special": special})
+        tokens: list[int] = answer["tokens"]
+        return tokens
+
+    def stream(self, *, chat: bool, body: bytes, on_chunk: Callable[[bytes], bool]) -> Future[None]:
+        """Runs a streaming request in a thread until it ends or `on_chunk` returns True, which frees the slot."""
+        handle = self._server.handle_chat_completions if chat else self._server.handle_completions
+        return self._threads.submit(handle, body, on_chunk)
+
+    async def embed(self, body: bytes) -> bytes:
+        """Runs an embedding request; cannot be cut short."""
+        answer: bytes = await asyncio.wrap_future(self._threads.submit(self._server.handle_embeddings, body))
+        return answer
+
+    async def close(self) -> None:
+        """Waits for what runs in its threads, then frees the model. Its streams must have been told to stop."""
+        await self._client.aclose()
+        await asyncio.to_thread(self._free)
+
+    def _free(self) -> None:
+        # A thread inside the server needs the interpreter to get out, and the server's end holds it: threads first.
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._server = None
+        shutil.rmtree(self._socket_dir, ignore_errors=True)

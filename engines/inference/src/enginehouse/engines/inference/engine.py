@@ -1,0 +1,260 @@
+"""The text engine: validates, admits, bounds by the grant's cap, runs a model and accounts for what it made.
+
+It knows neither gRPC nor which runtime answers. `GenerationServicer` and the OpenAI edge both serve it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Container, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+from enginehouse.api.common.v1.usage_pb2 import UNIT_CACHED_INPUT_TOKENS, UNIT_INPUT_TOKENS, UNIT_OUTPUT_TOKENS
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.api.router.v1.grant_pb2 import GrantCandidate
+from enginehouse.engines.inference.backends.base import Counts, Event, LoadedModel, Piece
+from enginehouse.engines.inference.limits import output_limit
+from enginehouse.engines.inference.output import Choices
+from enginehouse.engines.inference.validation import calls_tools, check_embed, check_generate, check_tokenize
+from enginehouse.kit.admission import Slots
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.kit.meter import Meter
+
+
+class GrantedCall(Protocol):
+    """What the engine needs of a call whose grant was accepted; the kit's `Call` has it."""
+
+    @property
+    def request_id(self) -> str:
+        """The request's id."""
+
+    @property
+    def candidate(self) -> GrantCandidate | None:
+        """The model that the grant chose among those served here, its prices and cap."""
+
+    @property
+    def meter(self) -> Meter:
+        """Counts and prices what the call uses."""
+
+    @property
+    def first_output_ms(self) -> int:
+        """Milliseconds from acceptance to the first output; 0 if there was none yet."""
+
+    def elapsed_ms(self) -> int:
+        """Milliseconds since acceptance."""
+
+    def mark_first_output(self) -> None:
+        """Notes the time of the first output; later calls change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model of the catalog, loaded, with the slots that its requests hold."""
+
+    catalog: CatalogModel
+    loaded: LoadedModel
+    slots: Slots
+
+
+class TextEngine:
+    """Answers for the models that are loaded.
+
+    Args:
+        models: the models that are loaded, by name.
+        absent: why a model of the catalog is not among them, by name.
+    """
+
+    def __init__(
+        self, *, models: Mapping[str, ServedModel], absent: Mapping[str, ServiceError] = MappingProxyType({})
+    ) -> None:
+        self._models = dict(sorted(models.items()))
+        self._absent = absent
+        self.names: Container[str] = frozenset(models) | frozenset(absent)
+        """The models that a call may name; one whose weights are absent gets an answer that says so."""
+
+    @property
+    def models(self) -> Sequence[ServedModel]:
+        """The models that are loaded, by name."""
+        return list(self._models.values())
+
+    async def generate(
+        self, request: generation_pb2.GenerateRequest, call: GrantedCall
+    ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
+        """Yields the messages of one generation; the last has a summary, whose usage is the whole call's so far.
+
+        Closing the generator frees the model's slot at once. Raises ServiceError.
+        """
+        check_generate(request)
+        candidate, served = self._granted(call)
+        _check_capabilities(request, served.catalog)
+        meter = call.meter
+        async with served.slots.hold():
+            prepared = await served.loaded.prepare(request)
+            limit = output_limit(
+                input_tokens=prepared.input_tokens,
+                choices=request.choices or 1,
+                requested=request.max_output_tokens,
+                model_default=served.catalog.max_output_tokens,
+                context_tokens=served.loaded.context_tokens,
+                prices={price.unit: price.nanos_per_million for price in candidate.prices},
+                spent=meter.amounts,
+                cap_nanos=candidate.cap_nanos,
+            )
+            account = _Account(meter, input_tokens=prepared.input_tokens)
+            output = Choices(count=request.choices or 1, limit=limit, echo=request.prompt if request.echo else "")
+            response = generation_pb2.GenerateResponse(request_id=call.request_id, model=served.catalog.name)
+            try:
+                async with aclosing(served.loaded.generate(prepared, max_output_tokens=limit.tokens)) as batches:
+                    async for batch in batches:
+                        response.deltas.extend(output.merge(account.count(batch)))
+                        if account.capped:
+                            output.end_all(response.deltas)
+                            break
+                        if not response.deltas:
+                            continue
+                        call.mark_first_output()
+                        # The last deltas wait for the usage, which the runtime completes as it ends.
+                        if not output.ended:
+                            yield response
+                            response = generation_pb2.GenerateResponse()
+            finally:
+                account.settle_prompt()
+        if not output.ended:
+            raise ServiceError(
+                Reason.BACKEND_FAILED, f"the runtime of {served.catalog.name!r} ended before its answer did"
+            )
+        if output.cut_by_budget:
+            meter.capped = True
+        response.summary.usage.CopyFrom(meter.usage())
+        response.summary.time_to_first_token_ms = call.first_output_ms
+        response.summary.total_ms = call.elapsed_ms()
+        yield response
+
+    async def embed(self, request: generation_pb2.EmbedRequest, call: GrantedCall) -> generation_pb2.EmbedResponse:
+        """Embeds texts; raises ServiceError."""
+        check_embed(request)
+        _, served = self._granted(call)
+        if "embeddings" not in served.catalog.capabilities:
+            raise _unsupported(served.catalog, "embeddings")
+        loaded = served.loaded
+        if request.dimensions > loaded.embedding_dimensions:
+            description = f"{request.dimensions} is more than the model's {loaded.embedding_dimensions}"
+            raise ServiceError(
+                Reason.INVALID_REQUEST,
+                f"dimensions: {description}",
+                violations=[FieldViolation("dimensions", description)],
+            )
+        async with served.slots.hold():
+            embedded = await loaded.embed(request.inputs, max_input_tokens=call.meter.affordable(UNIT_INPUT_TOKENS))
+        call.meter.add(UNIT_INPUT_TOKENS, embedded.input_tokens)
+        call.mark_first_output()
+        response = generation_pb2.EmbedResponse(
+            request_id=call.request_id, model=served.catalog.name, usage=call.meter.usage()
+        )
+        for vector in embedded.vectors:
+            response.embeddings.add(values=_shortened(vector, request.dimensions))
+        return response
+
+    async def tokenize(self, request: generation_pb2.TokenizeRequest) -> generation_pb2.TokenizeResponse:
+        """Splits a text into a model's tokens; raises ServiceError."""
+        check_tokenize(request)
+        served = self._served(request.model)
+        return generation_pb2.TokenizeResponse(token_ids=await served.loaded.tokenize(request.text))
+
+    def describe(self, served: ServedModel) -> generation_pb2.Model:
+        """A model as `ListModels` shows it."""
+        return generation_pb2.Model(
+            name=served.catalog.name,
+            context_tokens=served.loaded.context_tokens,
+            capabilities=sorted(served.catalog.capabilities),
+            embedding_dimensions=served.loaded.embedding_dimensions,
+        )
+
+    def _granted(self, call: GrantedCall) -> tuple[GrantCandidate, ServedModel]:
+        if call.candidate is None:
+            raise ServiceError(Reason.GRANT_INVALID, "the grant names no model; text needs one")
+        return call.candidate, self._served(call.candidate.model)
+
+    def _served(self, name: str) -> ServedModel:
+        served = self._models.get(name)
+        if name in self._absent:
+            raise self._absent[name]
+        if served is None:
+            known = ", ".join(self._models) or "none"
+            raise ServiceError(Reason.UNKNOWN_MODEL, f"this engine does not serve {name[:128]!r}; it serves: {known}")
+        return served
+
+
+class _Account:
+    """Counts what the runtime reports, before it is sent."""
+
+    def __init__(self, meter: Meter, *, input_tokens: int) -> None:
+        self._meter = meter
+        self._input_tokens = input_tokens
+        self._prompt_counted = False
+        self._output_tokens = 0
+        self.capped = False
+
+    def count(self, batch: Sequence[Event]) -> list[Piece]:
+        """Counts a batch; the pieces that were paid for. Sets `capped` where not all were."""
+        paid: list[Piece] = []
+        for event in batch:
+            if isinstance(event, Counts):
+                self._count_totals(event)
+                continue
+            if event.tokens and self._meter.would_exceed(UNIT_OUTPUT_TOKENS, event.tokens):
+                self.capped = True
+                break
+            self._meter.take(UNIT_OUTPUT_TOKENS, event.tokens)
+            self._output_tokens += event.tokens
+            paid.append(event)
+        return paid
+
+    def _count_totals(self, counts: Counts) -> None:
+        if not self._prompt_counted:
+            self._prompt_counted = True
+            cached = min(counts.cached_input_tokens, counts.input_tokens)
+            self._meter.take(UNIT_INPUT_TOKENS, counts.input_tokens - cached)
+            self._meter.take(UNIT_CACHED_INPUT_TOKENS, cached)
+        if counts.output_tokens is not None and counts.output_tokens > self._output_tokens:
+            self._meter.take(UNIT_OUTPUT_TOKENS, counts.output_tokens - self._output_tokens)
+            self._output_tokens = counts.output_tokens
+
+    def settle_prompt(self) -> None:
+        """Counts the prompt as it was estimated, where output was made and the runtime never said."""
+        if self._output_tokens and not self._prompt_counted:
+            self._prompt_counted = True
+            self._meter.take(UNIT_INPUT_TOKENS, self._input_tokens)
+
+
+def _check_capabilities(request: generation_pb2.GenerateRequest, model: CatalogModel) -> None:
+    needed = ["chat" if request.messages else "completion"]
+    if calls_tools(request):
+        needed.append("tools")
+    form = request.format.WhichOneof("form")
+    if form is not None:
+        needed.append("grammar" if form == "grammar" else "json_schema")
+    if request.logprobs:
+        needed.append("logprobs")
+    for capability in needed:
+        if capability not in model.capabilities:
+            raise _unsupported(model, capability)
+
+
+def _unsupported(model: CatalogModel, capability: str) -> ServiceError:
+    known = ", ".join(sorted(model.capabilities)) or "nothing"
+    return ServiceError(
+        Reason.UNSUPPORTED_CAPABILITY, f"model {model.name!r} cannot do {capability!r}; it can do: {known}"
+    )
+
+
+def _shortened(vector: Sequence[float], dimensions: int) -> Sequence[float]:
+    if not dimensions or dimensions >= len(vector):
+        return vector
+    kept = vector[:dimensions]
+    length = math.sqrt(sum(value * value for value in kept))
+    return [value / length for value in kept] if length else kept

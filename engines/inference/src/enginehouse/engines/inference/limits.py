@@ -1,0 +1,80 @@
+"""How many tokens a request may produce, and which bound it is that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from enginehouse.api.common.v1.usage_pb2 import UNIT_CACHED_INPUT_TOKENS, UNIT_INPUT_TOKENS, UNIT_OUTPUT_TOKENS
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.pricing import Unit, affordable, cost_nanos, price_numerator
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLimit:
+    """The bound on each choice's output."""
+
+    tokens: int
+    """At least 1."""
+    stopped_by: generation_pb2.StoppedBy.ValueType
+    """What a choice that reaches it was stopped by."""
+
+
+def output_limit(
+    *,
+    input_tokens: int,
+    choices: int,
+    requested: int,
+    model_default: int,
+    context_tokens: int,
+    prices: Mapping[Unit, int],
+    spent: Mapping[Unit, int],
+    cap_nanos: int,
+) -> OutputLimit:
+    """The most tokens that each choice may have.
+
+    The prompt is priced as if none of it came from a cache, since that is not known before it runs; so a request may
+    stop a little below its cap, but no request can pass it.
+
+    Args:
+        input_tokens: tokens of the prompt.
+        choices: how many answers share the budget.
+        requested: the request's own bound; 0 for none.
+        model_default: the model's bound where the request has none; 0 for none.
+        context_tokens: most tokens of prompt and one answer together.
+        prices: nano-dollars for a million of each unit.
+        spent: what the call has counted already.
+        cap_nanos: the most that the whole call may cost.
+
+    Raises CONTEXT_LENGTH_EXCEEDED if the prompt leaves no room for one token, BUDGET_EXHAUSTED if the cap cannot pay
+    for the prompt and one token a choice.
+    """
+    room = context_tokens - input_tokens
+    if room < 1:
+        raise ServiceError(
+            Reason.CONTEXT_LENGTH_EXCEEDED,
+            f"the prompt has {input_tokens} tokens; with at least one of answer it does not fit the model's context of "
+            f"{context_tokens}",
+            metadata={"prompt_tokens": str(input_tokens), "context_tokens": str(context_tokens)},
+        )
+    input_unit = max(UNIT_INPUT_TOKENS, UNIT_CACHED_INPUT_TOKENS, key=lambda unit: prices.get(unit, 0))
+    dearest = {**spent, input_unit: spent.get(input_unit, 0) + input_tokens}
+    payable = affordable(
+        prices.get(UNIT_OUTPUT_TOKENS, 0), spent_numerator=price_numerator(prices, dearest), cap_nanos=cap_nanos
+    )
+    if cost_nanos(prices, dearest) > cap_nanos or payable < choices:
+        needed = {**dearest, UNIT_OUTPUT_TOKENS: spent.get(UNIT_OUTPUT_TOKENS, 0) + choices}
+        raise ServiceError(
+            Reason.BUDGET_EXHAUSTED,
+            f"the prompt of {input_tokens} tokens and one token for each of {choices} choices may cost "
+            f"{cost_nanos(prices, needed)} nano-dollars; the budget reserved {cap_nanos}",
+            metadata={"cap_nanos": str(cap_nanos)},
+        )
+    bounds = [(room, generation_pb2.STOPPED_BY_CONTEXT), (payable // choices, generation_pb2.STOPPED_BY_BUDGET)]
+    own = requested or model_default
+    if own:
+        bounds.insert(0, (own, generation_pb2.STOPPED_BY_MAX_OUTPUT_TOKENS))
+    # On a tie the first: the caller's own bound explains the end better than one it happens to equal.
+    tokens, stopped_by = min(bounds, key=lambda bound: bound[0])
+    return OutputLimit(tokens=tokens, stopped_by=stopped_by)

@@ -1,0 +1,84 @@
+"""Turns the runtime's pieces into the contract's deltas, one for each choice of a message."""
+
+from __future__ import annotations
+
+from collections.abc import MutableSequence, Sequence
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.api.inference.v1.generation_pb2 import ChoiceDelta
+from enginehouse.engines.inference.backends.base import Finish, Piece
+from enginehouse.engines.inference.limits import OutputLimit
+
+
+class Choices:
+    """The choices of one generation and how far each has come.
+
+    Args:
+        count: how many there are.
+        limit: the bound on each, which says what a choice of full length was stopped by.
+        echo: text that each choice begins with; empty for none.
+    """
+
+    def __init__(self, *, count: int, limit: OutputLimit, echo: str) -> None:
+        self._limit = limit
+        self._echo = echo
+        self._begun: set[int] = set()
+        self._open = set(range(count))
+        self.cut_by_budget = False
+        """Whether the cap ended a choice."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether every choice has its finish reason."""
+        return not self._open
+
+    def merge(self, pieces: Sequence[Piece]) -> list[ChoiceDelta]:
+        """One delta for each choice that the pieces, which are in order, speak of."""
+        if len(pieces) == 1:
+            return [self._delta(pieces[0].index, pieces)]
+        by_choice: dict[int, list[Piece]] = {}
+        for piece in pieces:
+            by_choice.setdefault(piece.index, []).append(piece)
+        return [self._delta(index, own) for index, own in by_choice.items()]
+
+    def end_all(self, deltas: MutableSequence[ChoiceDelta]) -> None:
+        """Ends every open choice for want of budget, in its delta among these or in one of its own."""
+        self.cut_by_budget = True
+        present = {delta.index: delta for delta in deltas}
+        for index in sorted(self._open):
+            delta = present.get(index)
+            if delta is None:
+                delta = ChoiceDelta(index=index)
+                deltas.append(delta)
+            delta.finish_reason = generation_pb2.FINISH_REASON_LENGTH
+            delta.stopped_by = generation_pb2.STOPPED_BY_BUDGET
+        self._open.clear()
+
+    def _delta(self, index: int, pieces: Sequence[Piece]) -> ChoiceDelta:
+        text = "".join([piece.text for piece in pieces])
+        if self._echo and index not in self._begun:
+            self._begun.add(index)
+            text = self._echo + text
+        delta = ChoiceDelta(index=index, text=text, token_count=sum([piece.tokens for piece in pieces]))
+        for piece in pieces:
+            if piece.reasoning:
+                delta.reasoning += piece.reasoning
+            if piece.tool_calls:
+                delta.tool_calls.extend(piece.tool_calls)
+            if piece.logprobs:
+                delta.logprobs.extend(piece.logprobs)
+            if piece.finish is not None:
+                self._finish(delta, piece.finish)
+        return delta
+
+    def _finish(self, delta: ChoiceDelta, finish: Finish) -> None:
+        self._open.discard(delta.index)
+        if finish is Finish.STOP:
+            delta.finish_reason = generation_pb2.FINISH_REASON_STOP
+        elif finish is Finish.TOOL_CALLS:
+            delta.finish_reason = generation_pb2.FINISH_REASON_TOOL_CALLS
+        else:
+            delta.finish_reason = generation_pb2.FINISH_REASON_LENGTH
+            delta.stopped_by = generation_pb2.STOPPED_BY_CONTEXT if finish is Finish.CONTEXT else self._limit.stopped_by
+            if delta.stopped_by == generation_pb2.STOPPED_BY_BUDGET:
+                self.cut_by_budget = True

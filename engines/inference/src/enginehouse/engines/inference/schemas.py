@@ -1,0 +1,49 @@
+"""Reads the JSON schemas that requests carry, within bounds that keep every later step safe."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+
+MAX_SCHEMA_BYTES = 64 * 1024
+MAX_SCHEMA_DEPTH = 32
+
+
+def invalid_schema(field: str, description: str) -> ServiceError:
+    """INVALID_SCHEMA, about one field of the request."""
+    return ServiceError(
+        Reason.INVALID_SCHEMA, f"{field}: {description}", violations=[FieldViolation(field, description)]
+    )
+
+
+def parse_object_schema(text: str, *, field: str) -> dict[str, Any]:
+    """The JSON object that a schema's text holds.
+
+    Args:
+        text: at most 64 KiB, nested at most 32 deep.
+        field: the request's field that it came in, for errors.
+
+    Raises INVALID_SCHEMA.
+    """
+    size = len(text.encode())
+    if size > MAX_SCHEMA_BYTES:
+        raise invalid_schema(field, f"has {size} bytes; at most {MAX_SCHEMA_BYTES} are taken")
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise invalid_schema(field, f"is not JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise invalid_schema(field, f"must be a JSON object, not {type(schema).__name__}")
+    if _deeper_than(schema, MAX_SCHEMA_DEPTH * 2):
+        raise invalid_schema(field, f"is nested over {MAX_SCHEMA_DEPTH} deep")
+    return schema
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    if levels == 0:
+        return True
+    if isinstance(value, dict):
+        return any(_deeper_than(inner, levels - 1) for inner in value.values())
+    return isinstance(value, list) and any(_deeper_than(inner, levels - 1) for inner in value)

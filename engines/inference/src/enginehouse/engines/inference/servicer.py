@@ -1,0 +1,76 @@
+"""`inference.v1.GenerationService` over the text engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, TypeAlias
+
+import grpc
+
+from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
+from enginehouse.engines.inference.engine import TextEngine
+from enginehouse.engines.inference.validation import check_list_models
+from enginehouse.kit.calls import Calls
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+
+_DEFAULT_PAGE = 100
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+
+class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
+    """Accepts each call's grant and lets the engine answer.
+
+    Args:
+        engine: does the work.
+        calls: accepts grants and settles what calls used.
+    """
+
+    def __init__(self, *, engine: TextEngine, calls: Calls) -> None:
+        self._engine = engine
+        self._calls = calls
+
+    async def Generate(
+        self, request: generation_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[generation_pb2.GenerateResponse]:
+        """Generates text; see the contract."""
+        async with (
+            self._calls.accept(context, served_models=self._engine.names) as call,
+            aclosing(self._engine.generate(request, call)) as responses,
+        ):
+            async for response in responses:
+                yield response
+
+    async def Embed(self, request: generation_pb2.EmbedRequest, context: Context) -> generation_pb2.EmbedResponse:
+        """Embeds texts; see the contract."""
+        async with self._calls.accept(context, served_models=self._engine.names) as call:
+            return await self._engine.embed(request, call)
+
+    async def Tokenize(
+        self, request: generation_pb2.TokenizeRequest, context: Context
+    ) -> generation_pb2.TokenizeResponse:
+        """Splits a text into tokens; see the contract."""
+        async with self._calls.accept(context, served_models=None):
+            return await self._engine.tokenize(request)
+
+    async def ListModels(
+        self, request: generation_pb2.ListModelsRequest, context: Context
+    ) -> generation_pb2.ListModelsResponse:
+        """Lists the models that are loaded, by name; see the contract."""
+        async with self._calls.accept(context, served_models=None):
+            check_list_models(request)
+            # The token is the last name of the page before: it holds when models come and go between pages.
+            if len(request.page_token) > 128:
+                description = "is none that this service gave"
+                raise ServiceError(
+                    Reason.INVALID_REQUEST,
+                    f"page_token: {description}",
+                    violations=[FieldViolation("page_token", description)],
+                )
+            after = [served for served in self._engine.models if served.catalog.name > request.page_token]
+            page = after[: request.page_size or _DEFAULT_PAGE]
+            response = generation_pb2.ListModelsResponse(models=[self._engine.describe(served) for served in page])
+            if len(page) < len(after):
+                response.next_page_token = page[-1].catalog.name
+            return response

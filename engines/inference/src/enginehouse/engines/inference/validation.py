@@ -1,0 +1,151 @@
+"""What requests to the text engine must look like, whatever model answers: the ranges that the contract states."""
+
+from __future__ import annotations
+
+import re
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.api.inference.v1.generation_pb2 import (
+    EmbedRequest,
+    GenerateRequest,
+    ListModelsRequest,
+    Message,
+    TokenizeRequest,
+    ToolChoice,
+)
+from enginehouse.engines.inference.schemas import parse_object_schema
+from enginehouse.kit.validation import Checks, shorten
+
+MAX_STOPS = 16
+MAX_STOP_BYTES = 256
+MAX_TOOLS = 128
+MAX_CHOICES = 8
+MAX_TOP_LOGPROBS = 20
+MAX_INPUTS = 2048
+MAX_TOKENIZE_BYTES = 2**20
+MAX_GRAMMAR_BYTES = 64 * 1024
+MAX_PAGE = 1000
+
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ROLES = frozenset(generation_pb2.Role.values()) - {generation_pb2.ROLE_UNSPECIFIED}
+_MODES = frozenset(ToolChoice.Mode.values())
+
+
+def calls_tools(request: GenerateRequest) -> bool:
+    """Whether the model may or must call a tool."""
+    return bool(request.tools) and request.tool_choice.mode != ToolChoice.MODE_NONE
+
+
+def check_generate(request: GenerateRequest) -> None:
+    """Raises INVALID_REQUEST naming every field out of range, or INVALID_SCHEMA for a schema that is no JSON object."""
+    checks = Checks()
+    checks.request_id("request_id", request.request_id)
+    if bool(request.messages) == bool(request.prompt):
+        checks.violate("messages", "exactly one of messages and prompt must be set")
+    for index, message in enumerate(request.messages):
+        _check_message(checks, f"messages[{index}]", message)
+    _check_sampling(checks, request)
+    checks.require(request.max_output_tokens >= 0, "max_output_tokens", f"{request.max_output_tokens} is negative")
+    checks.size("stop", request.stop, 0, MAX_STOPS)
+    for index, stop in enumerate(request.stop):
+        checks.size(f"stop[{index}]", stop.encode(), 1, MAX_STOP_BYTES, of="bytes")
+    checks.in_range("choices", request.choices, 0, MAX_CHOICES)
+    if checks.in_range("top_logprobs", request.top_logprobs, 0, MAX_TOP_LOGPROBS):
+        checks.require(request.logprobs or not request.top_logprobs, "top_logprobs", "needs logprobs to be true")
+    checks.require(not request.echo or bool(request.prompt), "echo", "is for prompt requests only")
+    _check_tools(checks, request)
+    form = request.format.WhichOneof("form")
+    if form == "json_object":
+        checks.require(request.format.json_object, "format.json_object", "must be true, or left out for free text")
+    elif form == "grammar":
+        checks.size("format.grammar", request.format.grammar.encode(), 1, MAX_GRAMMAR_BYTES, of="bytes")
+    checks.done()
+    if form == "json_schema":
+        parse_object_schema(request.format.json_schema, field="format.json_schema")
+    for index, tool in enumerate(request.tools):
+        if tool.parameters_json_schema:
+            parse_object_schema(tool.parameters_json_schema, field=f"tools[{index}].parameters_json_schema")
+
+
+def _check_message(checks: Checks, field: str, message: Message) -> None:
+    assistant = message.role == generation_pb2.ROLE_ASSISTANT
+    checks.require(
+        message.role in _ROLES, f"{field}.role", f"{message.role} is no role; set system, user, assistant or tool"
+    )
+    if not message.content and not (assistant and message.tool_calls):
+        checks.violate(f"{field}.content", "must not be empty, except in an assistant message that calls tools")
+    checks.require(assistant or not message.tool_calls, f"{field}.tool_calls", "are for assistant messages only")
+    for index, call in enumerate(message.tool_calls):
+        checks.require(bool(call.name), f"{field}.tool_calls[{index}].name", "must not be empty")
+    if message.role == generation_pb2.ROLE_TOOL:
+        checks.require(
+            bool(message.tool_call_id), f"{field}.tool_call_id", "must name the tool call that this message answers"
+        )
+
+
+def _check_sampling(checks: Checks, request: GenerateRequest) -> None:
+    sampling = request.sampling
+    # An unset field reads as 0, which is out of range where 0 is not allowed.
+    if sampling.HasField("temperature"):
+        checks.in_range("sampling.temperature", sampling.temperature, 0, 2)
+    if sampling.HasField("top_p"):
+        checks.in_range("sampling.top_p", sampling.top_p, 0, 1, above_low=True)
+    if sampling.HasField("top_k"):
+        checks.require(sampling.top_k >= 0, "sampling.top_k", f"{sampling.top_k} is negative; 0 keeps all")
+    if sampling.HasField("min_p"):
+        checks.in_range("sampling.min_p", sampling.min_p, 0, 1)
+    if sampling.HasField("frequency_penalty"):
+        checks.in_range("sampling.frequency_penalty", sampling.frequency_penalty, -2, 2)
+    if sampling.HasField("presence_penalty"):
+        checks.in_range("sampling.presence_penalty", sampling.presence_penalty, -2, 2)
+    if sampling.HasField("repeat_penalty"):
+        checks.in_range("sampling.repeat_penalty", sampling.repeat_penalty, 0, 2, above_low=True)
+
+
+def _check_tools(checks: Checks, request: GenerateRequest) -> None:
+    checks.size("tools", request.tools, 0, MAX_TOOLS)
+    checks.require(not request.tools or bool(request.messages), "tools", "are for conversations (messages) only")
+    names = set()
+    for index, tool in enumerate(request.tools):
+        field = f"tools[{index}].name"
+        if checks.matches(field, tool.name, _TOOL_NAME, "1-64 characters of [A-Za-z0-9_-]") and tool.name in names:
+            checks.violate(field, f"{tool.name!r} is given twice")
+        names.add(tool.name)
+    choice = request.tool_choice
+    if choice.mode not in _MODES:
+        checks.violate("tool_choice.mode", f"{choice.mode} is no mode")
+    elif choice.mode == ToolChoice.MODE_NAMED:
+        known = ", ".join(sorted(names)) or "none"
+        checks.require(
+            choice.name in names, "tool_choice.name", f"{shorten(choice.name)} is none of the tools given ({known})"
+        )
+    else:
+        checks.require(not choice.name, "tool_choice.name", "is for MODE_NAMED only")
+        if choice.mode == ToolChoice.MODE_REQUIRED:
+            checks.require(bool(request.tools), "tools", "must not be empty where a tool call is required")
+
+
+def check_embed(request: EmbedRequest) -> None:
+    """Raises INVALID_REQUEST naming every field out of range."""
+    checks = Checks()
+    checks.request_id("request_id", request.request_id)
+    checks.size("inputs", request.inputs, 1, MAX_INPUTS)
+    for index, text in enumerate(request.inputs):
+        if not text:
+            checks.violate(f"inputs[{index}]", "must not be empty")
+    checks.require(request.dimensions >= 0, "dimensions", f"{request.dimensions} is negative; 0 keeps all")
+    checks.done()
+
+
+def check_tokenize(request: TokenizeRequest) -> None:
+    """Raises INVALID_REQUEST naming every field out of range."""
+    checks = Checks()
+    checks.size("text", request.text.encode(), 0, MAX_TOKENIZE_BYTES, of="bytes")
+    checks.done()
+
+
+def check_list_models(request: ListModelsRequest) -> None:
+    """Raises INVALID_REQUEST naming every field out of range."""
+    checks = Checks()
+    checks.in_range("page_size", request.page_size, 0, MAX_PAGE)
+    checks.done()
