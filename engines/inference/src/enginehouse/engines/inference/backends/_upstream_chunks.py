@@ -10,8 +10,11 @@ from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.engines.inference.backends.base import Counts, Event, Finish, Piece
 
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "tool_calls": Finish.TOOL_CALLS}
-# What a token holds on average, for counting until the provider's own figure arrives.
+# What a token holds on average, for charging where the provider gives no figure of its own.
 _BYTES_A_TOKEN = 4
+# More than a token holds on average in any script: until the provider's figure arrives, a count must not pass it, for
+# what was counted stays charged.
+_MOST_BYTES_A_TOKEN = 16
 
 
 def estimated_tokens(size: int) -> int:
@@ -23,8 +26,8 @@ class ChunkReader:
     """Turns one request's chunks into events.
 
     A provider may put any number of tokens into a chunk and says how many only at the end. Until then a choice's count
-    is the number of its log probabilities where there are some, and else estimated from its bytes; it never passes the
-    bound that the provider was given.
+    is the number of its log probabilities where there are some, and else the least that its chunks can hold; it never
+    passes the bound that the provider was given.
 
     Args:
         max_output_tokens: that bound, for each choice.
@@ -49,6 +52,10 @@ class ChunkReader:
         if usage:
             self.usage = _counts(usage)
 
+    def estimated_output_tokens(self) -> int:
+        """Tokens over all choices, by the length of their text."""
+        return sum(min(estimated_tokens(size), self._most) for size in self._bytes.values())
+
     def _read_choice(self, choice: Mapping[str, Any]) -> Piece:
         index = int(choice.get("index") or 0)
         delta = choice.get("delta")
@@ -72,7 +79,12 @@ class ChunkReader:
         size += self._bytes.get(piece.index, 0)
         self._bytes[piece.index] = size
         before = self._counted.get(piece.index, 0)
-        total = before + len(piece.logprobs) if piece.logprobs else max(before, estimated_tokens(size))
+        if piece.logprobs:
+            total = before + len(piece.logprobs)
+        elif piece.text or piece.reasoning or piece.tool_calls:
+            total = max(before + 1, math.ceil(size / _MOST_BYTES_A_TOKEN))
+        else:
+            total = before
         self._counted[piece.index] = total = min(total, self._most)
         return total - before
 

@@ -33,8 +33,8 @@ class UpstreamOptions(pydantic.BaseModel):
     longest_wait_s: float = pydantic.Field(default=20, ge=0, le=600)
     """A provider that asks to be left alone for longer is not waited for: the caller is told instead."""
     usage: Literal["provider", "estimate"] = "provider"
-    """Where the provider reports no usage: `provider` ends the request with UPSTREAM_FAILED (what was sent is charged
-    by estimate); `estimate` charges a token for every four bytes of text, in and out."""
+    """Where the provider reports no usage: `provider` ends the request with UPSTREAM_FAILED (charged for the
+    least that was sent); `estimate` charges a token for every four bytes of text, in and out."""
     output_bound: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """The parameter that bounds the output: providers of reasoning models want the second."""
     extensions: bool = False
@@ -90,10 +90,10 @@ def find_provider(model: CatalogModel, options: UpstreamOptions, *, environ: Map
         url = httpx.URL(model.source)
     except httpx.InvalidURL as error:
         raise _bad_source(model, str(error)) from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise _bad_source(model, f"{model.source!r} must be an http:// or https:// URL, such as https://HOST/v1")
     if url.userinfo or url.query or url.fragment:
         raise _bad_source(model, "the URL must carry no credentials, query or fragment; name the key in key_variable")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise _bad_source(model, f"{model.source!r} must be an http:// or https:// URL, such as https://HOST/v1")
     key = ""
     if options.key_variable:
         key = environ.get(options.key_variable, "").strip()

@@ -75,6 +75,8 @@ class Prepared:
     """Tokens of the prompt: exact, or (where the tokenizer is not at hand) an upper bound."""
     state: object = None
     """Whatever the runtime wants to find again in `generate`."""
+    likely_input_tokens: int | None = None
+    """What to charge for the prompt where the answer is cut before the runtime says; None takes `input_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)

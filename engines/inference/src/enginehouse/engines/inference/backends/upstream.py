@@ -32,7 +32,6 @@ from enginehouse.engines.inference.backends.base import Counts, Embedded, Event,
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 
-_FIRST_WAIT_S = 0.5
 _LONGEST_BACKOFF_S = 8.0
 _LONGEST_ERROR_BODY = 65_536
 
@@ -43,13 +42,21 @@ class UpstreamBackend:
     Args:
         environ: where the providers' keys are.
         jitter: a number from 0 to 1 that spreads retries.
+        first_wait_s: seconds before the first retry; each further one waits twice as long, up to 8 s.
     """
 
     name = "upstream"
 
-    def __init__(self, *, environ: Mapping[str, str], jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str],
+        jitter: Callable[[], float] = random.random,
+        first_wait_s: float = 0.5,
+    ) -> None:
         self._environ = environ
         self._jitter = jitter
+        self._first_wait_s = first_wait_s
 
     async def load(self, model: CatalogModel) -> UpstreamModel:
         """Checks the model's options, its provider's address and key; sends nothing yet."""
@@ -61,7 +68,15 @@ class UpstreamBackend:
             timeout=httpx.Timeout(options.silence_timeout_s, connect=options.connect_timeout_s, pool=None),
             limits=httpx.Limits(max_connections=options.slots, max_keepalive_connections=options.slots),
         )
-        return UpstreamModel(model=model, options=options, provider=provider, client=client, jitter=self._jitter)
+        return UpstreamModel(
+            model=model,
+            options=options,
+            provider=provider,
+            client=client,
+            backoff_s=lambda attempt: (
+                min(_LONGEST_BACKOFF_S, self._first_wait_s * 2**attempt) * (0.5 + self._jitter() / 2)
+            ),
+        )
 
 
 class UpstreamModel:
@@ -74,14 +89,14 @@ class UpstreamModel:
         options: UpstreamOptions,
         provider: Provider,
         client: httpx.AsyncClient,
-        jitter: Callable[[], float],
+        backoff_s: Callable[[int], float],
     ) -> None:
         self._model = model
         self._name = options.model or model.name
         self._options = options
         self._provider = provider
         self._client = client
-        self._jitter = jitter
+        self._backoff_s = backoff_s
 
     @property
     def context_tokens(self) -> int:
@@ -101,7 +116,8 @@ class UpstreamModel:
     async def prepare(self, request: generation_pb2.GenerateRequest) -> Prepared:
         """The provider's form of the request. `input_tokens` is an upper bound: the tokenizer is the provider's."""
         body = to_body(request, model=self._name, options=self._options)
-        return Prepared(request, most_input_tokens(request), body)
+        most = most_input_tokens(request)
+        return Prepared(request, most, body, likely_input_tokens=estimated_tokens(most))
 
     async def generate(self, prepared: Prepared, *, max_output_tokens: int) -> AsyncGenerator[Sequence[Event], None]:
         """Asks the provider; tries again as long as nothing has come back."""
@@ -198,7 +214,7 @@ class UpstreamModel:
         if reader.usage is not None:
             return reader.usage
         self._require_estimates()
-        return Counts(input_tokens=estimated_tokens(prepared.input_tokens), cached_input_tokens=0)
+        return Counts(prepared.likely_input_tokens or 0, 0, reader.estimated_output_tokens())
 
     def _require_estimates(self) -> None:
         if self._options.usage != "estimate":
@@ -238,7 +254,7 @@ class UpstreamModel:
         """Waits before the next attempt, or raises the failure's error if there should be none."""
         if not failure.retryable or attempt == self._options.retries:
             raise failure.error from None
-        backoff = min(_LONGEST_BACKOFF_S, _FIRST_WAIT_S * 2**attempt) * (0.5 + self._jitter() / 2)
+        backoff = self._backoff_s(attempt)
         # Everybody who was turned away comes back when told to, so the jitter goes on top.
         wait = backoff if failure.retry_after_s is None else failure.retry_after_s + backoff / 4
         if wait > self._options.longest_wait_s:
