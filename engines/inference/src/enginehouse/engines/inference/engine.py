@@ -105,7 +105,7 @@ class TextEngine:
                 cap_nanos=candidate.cap_nanos,
             )
             likely = prepared.likely_input_tokens
-        account = _Account(meter, input_tokens=prepared.input_tokens if likely is None else likely)
+            account = _Account(meter, input_tokens=prepared.input_tokens if likely is None else likely)
             output = Choices(count=request.choices or 1, limit=limit, echo=request.prompt if request.echo else "")
             response = generation_pb2.GenerateResponse(request_id=call.request_id, model=served.catalog.name)
             try:
