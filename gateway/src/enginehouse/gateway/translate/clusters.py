@@ -1,0 +1,272 @@
+"""Clusters and endpoints: how Envoy connects to engines, routers and the gateway, and when it gives up on one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from ipaddress import ip_address
+
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    Cluster,
+    ClusterCommonLbConfig,
+    ClusterDiscoveryType,
+    ClusterEdsClusterConfig,
+    LoadBalancingPolicy,
+    LoadBalancingPolicyPolicy,
+    OutlierDetection,
+    UpstreamConnectionOptions,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address as EnvoyAddress,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    AggregatedConfigSource,
+    ApiVersion,
+    ConfigSource,
+    HealthCheck,
+    HealthCheckGrpcHealthCheck,
+    HealthCheckHttpHealthCheck,
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    KeepaliveSettings,
+    SocketAddress,
+    TcpKeepalive,
+    TypedExtensionConfig,
+)
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 import LeastRequest
+from envoy_data_plane.envoy.extensions.load_balancing_policies.override_host.v3 import (
+    OverrideHost,
+    OverrideHostOverrideHostSource,
+)
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
+from envoy_data_plane.envoy.type.v3 import Int64Range, Percent
+from envoy_data_plane.google.protobuf import Any
+
+from enginehouse.gateway.translate.names import (
+    COLLECTOR_CLUSTER,
+    DESTINATION_HEADER,
+    GATEWAY_CLUSTER,
+    ROUTER_CLUSTER,
+)
+from enginehouse.kit.addresses import Address
+
+_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+# Envoy's default of 1,024 requests at once is meant for clusters of small web services.
+_UNBOUNDED = 1_000_000
+
+
+def from_ads() -> ConfigSource:
+    """Everything that changes comes over the one ADS stream."""
+    return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+
+
+def engine_cluster(name: str) -> Cluster:
+    """The cluster of engines of one kind: the router's order first, then whoever is least busy."""
+    return Cluster(
+        name=name,
+        type=ClusterDiscoveryType.EDS,
+        eds_cluster_config=ClusterEdsClusterConfig(eds_config=from_ads()),
+        connect_timeout=timedelta(seconds=1),
+        typed_extension_protocol_options={_PROTOCOL_OPTIONS: Any.pack(_http2())},
+        load_balancing_policy=_ordered_endpoints(),
+        common_lb_config=ClusterCommonLbConfig(
+            # Where every engine looks ill, trying one beats refusing: the check itself may have starved.
+            healthy_panic_threshold=Percent(value=1.0),
+        ),
+        health_checks=[
+            _check(
+                grpc_health_check=HealthCheckGrpcHealthCheck(),
+                interval=timedelta(seconds=1),
+                timeout=timedelta(seconds=1),
+                unhealthy_threshold=2,
+            )
+        ],
+        outlier_detection=OutlierDetection(
+            # Only failures to connect and cut connections: a model's own errors must not empty the cluster.
+            split_external_local_origin_errors=True,
+            consecutive_local_origin_failure=3,
+            enforcing_consecutive_local_origin_failure=100,
+            enforcing_consecutive_5xx=0,
+            enforcing_consecutive_gateway_failure=0,
+            enforcing_success_rate=0,
+            enforcing_local_origin_success_rate=0,
+            interval=timedelta(milliseconds=500),
+            base_ejection_time=timedelta(seconds=1),
+            max_ejection_time=timedelta(seconds=10),
+            max_ejection_percent=50,
+        ),
+        circuit_breakers=_raised(),
+        # The registry knows better than a health check who is gone.
+        ignore_health_on_host_removal=True,
+        upstream_connection_options=_keepalive(),
+    )
+
+
+def endpoints(cluster: str, addresses: Sequence[Address]) -> ClusterLoadAssignment:
+    """Where the engines of a cluster listen."""
+    return ClusterLoadAssignment(
+        cluster_name=cluster,
+        endpoints=[LocalityLbEndpoints(lb_endpoints=[_endpoint(address) for address in addresses])],
+    )
+
+
+def router_cluster(routers: Sequence[Address]) -> Cluster:
+    """The routers' decision doors: HTTP/1.1, checked by asking for a health page that answers whatever it says."""
+    return Cluster(
+        name=ROUTER_CLUSTER,
+        type=ClusterDiscoveryType.STATIC,
+        connect_timeout=timedelta(seconds=1),
+        load_assignment=endpoints(ROUTER_CLUSTER, routers),
+        typed_extension_protocol_options={
+            _PROTOCOL_OPTIONS: Any.pack(
+                HttpProtocolOptions(
+                    explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+                        http_protocol_options=Http1ProtocolOptions()
+                    )
+                )
+            )
+        },
+        load_balancing_policy=LoadBalancingPolicy(policies=[_policy("least_request", LeastRequest())]),
+        common_lb_config=ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=1.0)),
+        health_checks=[
+            _check(
+                # A refusal is as good a sign of life as a welcome: the path is a decision's like any other.
+                http_health_check=HealthCheckHttpHealthCheck(
+                    path="/healthz", expected_statuses=[Int64Range(start=200, end=500)]
+                ),
+                interval=timedelta(seconds=1),
+                timeout=timedelta(seconds=2),
+                unhealthy_threshold=2,
+            )
+        ],
+        circuit_breakers=_raised(),
+        upstream_connection_options=_keepalive(),
+    )
+
+
+def gateway_cluster(address: Address) -> Cluster:
+    """The control plane itself: ADS, and reflection and health for clients."""
+    return Cluster(
+        name=GATEWAY_CLUSTER,
+        type=ClusterDiscoveryType.STATIC,
+        connect_timeout=timedelta(seconds=1),
+        load_assignment=endpoints(GATEWAY_CLUSTER, [address]),
+        typed_extension_protocol_options={_PROTOCOL_OPTIONS: Any.pack(_http2(keepalive=True))},
+        upstream_connection_options=_keepalive(),
+    )
+
+
+def collector_cluster(address: Address) -> Cluster:
+    """The OpenTelemetry collector."""
+    try:
+        ip_address(address.host)
+        kind = ClusterDiscoveryType.STATIC
+    except ValueError:
+        kind = ClusterDiscoveryType.STRICT_DNS
+    return Cluster(
+        name=COLLECTOR_CLUSTER,
+        type=kind,
+        connect_timeout=timedelta(seconds=1),
+        load_assignment=endpoints(COLLECTOR_CLUSTER, [address]),
+        typed_extension_protocol_options={_PROTOCOL_OPTIONS: Any.pack(_http2())},
+    )
+
+
+def socket_address(address: Address) -> EnvoyAddress:
+    """An address as Envoy writes it."""
+    return EnvoyAddress(socket_address=SocketAddress(address=address.host, port_value=address.port))
+
+
+def _endpoint(address: Address) -> LbEndpoint:
+    return LbEndpoint(endpoint=Endpoint(address=socket_address(address)))
+
+
+def _http2(*, keepalive: bool = False) -> HttpProtocolOptions:
+    return HttpProtocolOptions(
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+            http2_protocol_options=Http2ProtocolOptions(
+                max_concurrent_streams=4096,
+                initial_stream_window_size=1024 * 1024,
+                initial_connection_window_size=16 * 1024 * 1024,
+                connection_keepalive=KeepaliveSettings(interval=timedelta(seconds=5), timeout=timedelta(seconds=5))
+                if keepalive
+                else None,
+            )
+        )
+    )
+
+
+def _ordered_endpoints() -> LoadBalancingPolicy:
+    fallback = LoadBalancingPolicy(policies=[_policy("least_request", LeastRequest())])
+    return LoadBalancingPolicy(
+        policies=[
+            _policy(
+                "override_host",
+                OverrideHost(
+                    override_host_sources=[OverrideHostOverrideHostSource(header=DESTINATION_HEADER)],
+                    fallback_policy=fallback,
+                ),
+            )
+        ]
+    )
+
+
+def _policy(name: str, message: LeastRequest | OverrideHost) -> LoadBalancingPolicyPolicy:
+    return LoadBalancingPolicyPolicy(
+        typed_extension_config=TypedExtensionConfig(
+            name=f"envoy.load_balancing_policies.{name}", typed_config=Any.pack(message)
+        )
+    )
+
+
+def _check(
+    *,
+    interval: timedelta,
+    timeout: timedelta,
+    unhealthy_threshold: int,
+    grpc_health_check: HealthCheckGrpcHealthCheck | None = None,
+    http_health_check: HealthCheckHttpHealthCheck | None = None,
+) -> HealthCheck:
+    return HealthCheck(
+        grpc_health_check=grpc_health_check,
+        http_health_check=http_health_check,
+        interval=interval,
+        timeout=timeout,
+        # Envoy checks an idle cluster once a minute unless told otherwise.
+        no_traffic_interval=interval,
+        no_traffic_healthy_interval=interval,
+        unhealthy_interval=timedelta(milliseconds=250),
+        unhealthy_edge_interval=timedelta(milliseconds=250),
+        unhealthy_threshold=unhealthy_threshold,
+        healthy_threshold=1,
+    )
+
+
+def _raised() -> CircuitBreakers:
+    return CircuitBreakers(
+        thresholds=[
+            CircuitBreakersThresholds(
+                max_connections=_UNBOUNDED,
+                max_pending_requests=_UNBOUNDED,
+                max_requests=_UNBOUNDED,
+                max_retries=1024,
+            )
+        ]
+    )
+
+
+def _keepalive() -> UpstreamConnectionOptions:
+    return UpstreamConnectionOptions(
+        tcp_keepalive=TcpKeepalive(keepalive_probes=3, keepalive_time=10, keepalive_interval=5)
+    )

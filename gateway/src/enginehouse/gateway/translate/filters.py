@@ -1,0 +1,192 @@
+"""The HTTP filters of the public door, in the order that a request passes them and an answer passes back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import betterproto2
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation
+from envoy_data_plane.envoy.config.core.v3 import (
+    BackoffStrategy,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    HttpUri,
+    RetryPolicy,
+)
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
+    AuthorizationRequest,
+    AuthorizationResponse,
+    BufferSettings,
+    ExtAuthz,
+    HttpService,
+)
+from envoy_data_plane.envoy.extensions.filters.http.grpc_json_transcoder.v3 import (
+    GrpcJsonTranscoder,
+    GrpcJsonTranscoderPrintOptions,
+    GrpcJsonTranscoderRequestValidationOptions,
+)
+from envoy_data_plane.envoy.extensions.filters.http.grpc_web.v3 import GrpcWeb
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
+    HeaderMutation as HeaderMutationFilter,
+)
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
+    Mutations,
+)
+from envoy_data_plane.envoy.extensions.filters.http.health_check.v3 import HealthCheck
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
+from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
+from envoy_data_plane.google.protobuf import Any
+
+from enginehouse.gateway.config import EdgeSection
+from enginehouse.gateway.translate.contracts import Contracts
+from enginehouse.gateway.translate.names import (
+    DESTINATION_HEADER,
+    ORIGINAL_PATH_HEADER,
+    REQUEST_ID_HEADER,
+    ROUTER_CLUSTER,
+)
+from enginehouse.gateway.translate.routes import AUTHORIZATION_FILTER, CORS_FILTER, LUA_FILTER
+
+_SECURITY_HEADERS = (
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("cache-control", "no-store"),
+)
+_HIDDEN_HEADERS = ("server", "x-powered-by", "x-envoy-upstream-service-time")
+
+# What the router sees of a request, besides method, path and body.
+_ASKED = (
+    "authorization",
+    "x-api-key",
+    "content-type",
+    "grpc-encoding",
+    "grpc-timeout",
+    "user-agent",
+    "x-forwarded-for",
+    "traceparent",
+    "tracestate",
+    ORIGINAL_PATH_HEADER,
+    "x-envoy-original-method",
+)
+_ASKED_PREFIX = "x-enginehouse-"
+# What it may give to the engine, and to the client of an admitted and of a refused request.
+_TO_ENGINE = ("x-enginehouse-grant", DESTINATION_HEADER, REQUEST_ID_HEADER)
+_TO_CLIENT_PREFIXES = ("x-enginehouse-", "ratelimit-")
+_TO_REFUSED = (
+    "content-type",
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    "retry-after",
+    "www-authenticate",
+)
+
+
+def http_filters(edge: EdgeSection, *, contracts: Contracts) -> list[HttpFilter]:
+    """The filter chain."""
+    return [
+        _filter("envoy.filters.http.header_mutation", _response_headers()),
+        _filter("envoy.filters.http.health_check", _healthz()),
+        _filter(CORS_FILTER, Cors()),
+        _filter("envoy.filters.http.grpc_web", GrpcWeb()),
+        _filter("envoy.filters.http.grpc_json_transcoder", _transcoder(edge, contracts)),
+        _filter(AUTHORIZATION_FILTER, _authorization(edge)),
+        # Only the routes of OpenAI's JSON give it anything to do.
+        HttpFilter(name=LUA_FILTER, typed_config=Any.pack(Lua())),
+        _filter("envoy.filters.http.router", Router(suppress_envoy_headers=True)),
+    ]
+
+
+def _filter(name: str, message: betterproto2.Message) -> HttpFilter:
+    return HttpFilter(name=name, typed_config=Any.pack(message))
+
+
+def _response_headers() -> HeaderMutationFilter:
+    additions = [
+        HeaderMutation(
+            append=HeaderValueOption(
+                header=HeaderValue(key=name, value=value),
+                append_action=HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT,
+            )
+        )
+        for name, value in _SECURITY_HEADERS
+    ]
+    return HeaderMutationFilter(
+        mutations=Mutations(response_mutations=[*(HeaderMutation(remove=name) for name in _HIDDEN_HEADERS), *additions])
+    )
+
+
+def _healthz() -> HealthCheck:
+    """`/healthz`: 200 while Envoy runs and at least one router answers, else 503. It says nothing of engines."""
+    return HealthCheck(
+        pass_through_mode=False,
+        headers=[HeaderMatcher(name=":path", string_match=StringMatcher(exact="/healthz"))],
+        cluster_min_healthy_percentages={ROUTER_CLUSTER: Percent(value=1.0)},
+    )
+
+
+def _transcoder(edge: EdgeSection, contracts: Contracts) -> GrpcJsonTranscoder:
+    return GrpcJsonTranscoder(
+        proto_descriptor_bin=contracts.descriptor_set,
+        services=list(contracts.json_services),
+        convert_grpc_status=True,
+        # Clients written for other providers add their own (an `api-version`), and mean no harm.
+        ignore_unknown_query_parameters=True,
+        max_request_body_size=edge.max_request_bytes,
+        max_response_body_size=edge.max_response_bytes,
+        request_validation_options=GrpcJsonTranscoderRequestValidationOptions(reject_unknown_method=True),
+        print_options=GrpcJsonTranscoderPrintOptions(
+            preserve_proto_field_names=True,
+            always_print_primitive_fields=True,
+            stream_newline_delimited=True,
+            stream_sse_style_delimited=True,
+        ),
+    )
+
+
+def _authorization(edge: EdgeSection) -> ExtAuthz:
+    return ExtAuthz(
+        http_service=HttpService(
+            server_uri=HttpUri(
+                uri="http://router.enginehouse.internal",
+                cluster=ROUTER_CLUSTER,
+                timeout=timedelta(seconds=edge.authorization_timeout_s),
+            ),
+            authorization_response=AuthorizationResponse(
+                allowed_upstream_headers=_names(_TO_ENGINE),
+                allowed_client_headers=_names(_TO_REFUSED, _TO_CLIENT_PREFIXES),
+                allowed_client_headers_on_success=_names((), _TO_CLIENT_PREFIXES),
+            ),
+            authorization_request=AuthorizationRequest(),
+            retry_policy=RetryPolicy(
+                # Only what no router can have begun to work on: a decision reserves money.
+                retry_on="connect-failure,refused-stream,reset-before-request",
+                num_retries=2,
+                retry_back_off=BackoffStrategy(
+                    base_interval=timedelta(milliseconds=10), max_interval=timedelta(milliseconds=100)
+                ),
+            ),
+        ),
+        allowed_headers=_names(_ASKED, (_ASKED_PREFIX,)),
+        with_request_body=BufferSettings(max_request_bytes=edge.max_request_bytes, allow_partial_message=False),
+        # Fails closed, and marks that it was not the router who said so.
+        failure_mode_allow=False,
+        status_on_error=HttpStatus(code=StatusCode.BadGateway),
+    )
+
+
+def _names(exact: tuple[str, ...], prefixes: tuple[str, ...] = ()) -> ListStringMatcher:
+    return ListStringMatcher(
+        patterns=[
+            *(StringMatcher(exact=name, ignore_case=True) for name in exact),
+            *(StringMatcher(prefix=prefix, ignore_case=True) for prefix in prefixes),
+        ]
+    )

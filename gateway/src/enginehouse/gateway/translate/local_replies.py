@@ -1,0 +1,239 @@
+"""Answers that Envoy gives itself, in the three shapes that clients expect: gRPC status, OpenAI's JSON, our JSON.
+
+What the router refuses passes untouched: its answer has the right shape already.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any as Json
+
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLogFilter,
+    AndFilter,
+    ComparisonFilter,
+    ComparisonFilterOp,
+    HeaderFilter,
+    OrFilter,
+    ResponseFlagFilter,
+    StatusCodeFilter,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    DataSource,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    RuntimeUInt32,
+    SubstitutionFormatString,
+)
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    LocalReplyConfig,
+    ResponseMapper,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.google.protobuf import Struct
+from google.protobuf import json_format
+
+from enginehouse.gateway.translate.names import ORIGINAL_PATH_HEADER
+from enginehouse.kit.errors import Reason, ServiceError, to_status
+from enginehouse.kit.openai.errors import openai_error
+
+# Envoy marks with it whatever the authorization filter ends, by the router's refusal or for want of an answer.
+_AUTHORIZATION_FLAG = "UAEX"
+# What the filter answers when the router gave none. No refusal of the router has this status.
+NO_DECISION_STATUS = 502
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fault:
+    """An answer of Envoy's: the status it has, the one it gets, and what is said."""
+
+    status: int
+    error: ServiceError
+    answer: int | None = None
+    no_decision: bool = False
+    # Envoy's own words say more than ours could, to JSON clients alone: a gRPC status must say the same thing twice.
+    in_its_words: bool = False
+
+
+def local_replies(
+    *, max_request_bytes: int, first_byte_timeout_s: float, openai_paths: Sequence[str]
+) -> LocalReplyConfig:
+    """The rules that give Envoy's own answers their shape; the first that matches is taken."""
+    is_grpc = _all(
+        _header("content-type", StringMatcher(prefix="application/grpc")),
+        _absent(ORIGINAL_PATH_HEADER),
+    )
+    is_openai = _openai(openai_paths)
+    mappers: list[ResponseMapper] = []
+    for fault in _faults(max_request_bytes, first_byte_timeout_s):
+        if not fault.no_decision:
+            continue
+        mappers += _shapes(fault, is_grpc, is_openai)
+    refused = _flag(_AUTHORIZATION_FLAG)
+    # Over gRPC the refusal is in headers; a body would replace its message.
+    mappers.append(ResponseMapper(filter=_all(refused, is_grpc), body=DataSource(inline_string="")))
+    mappers.append(ResponseMapper(filter=refused))
+    for fault in _faults(max_request_bytes, first_byte_timeout_s):
+        if not fault.no_decision:
+            mappers += _shapes(fault, is_grpc, is_openai)
+    return LocalReplyConfig(mappers=mappers)
+
+
+def _faults(max_request_bytes: int, first_byte_timeout_s: float) -> list[_Fault]:
+    return [
+        _Fault(
+            status=NO_DECISION_STATUS,
+            answer=503,
+            no_decision=True,
+            error=ServiceError(
+                Reason.NO_ENDPOINT, "The router did not answer, so nothing is admitted; try again.", retry_after_s=1
+            ),
+        ),
+        _Fault(
+            status=400,
+            in_its_words=True,
+            error=ServiceError(Reason.INVALID_REQUEST, "The request could not be read."),
+        ),
+        _Fault(
+            status=404,
+            error=ServiceError(
+                Reason.UNKNOWN_METHOD, "No such path or method here; the API reference lists what there is."
+            ),
+        ),
+        _Fault(
+            status=408,
+            error=ServiceError(
+                Reason.DEADLINE_EXCEEDED, "The request did not arrive in time, or stood still too long."
+            ),
+        ),
+        _Fault(
+            status=413,
+            error=ServiceError(
+                Reason.REQUEST_TOO_LARGE, f"The request body is over {max_request_bytes} bytes; send a smaller one."
+            ),
+        ),
+        _Fault(
+            status=431,
+            error=ServiceError(Reason.INVALID_REQUEST, "The request's headers are too large or too many; send fewer."),
+        ),
+        _Fault(
+            status=502,
+            answer=503,
+            error=ServiceError(
+                Reason.NO_ENDPOINT, "The engine's answer could not be understood; try again.", retry_after_s=1
+            ),
+        ),
+        _Fault(
+            status=503,
+            error=ServiceError(
+                Reason.NO_ENDPOINT, "No engine could take the request; try again shortly.", retry_after_s=1
+            ),
+        ),
+        _Fault(
+            status=504,
+            error=ServiceError(
+                Reason.UPSTREAM_FAILED,
+                f"The engine sent nothing for {first_byte_timeout_s:g} s; try again.",
+                retry_after_s=1,
+            ),
+        ),
+        _Fault(status=500, error=ServiceError(Reason.INTERNAL, "The edge failed on this request; report it.")),
+    ]
+
+
+def _shapes(fault: _Fault, is_grpc: AccessLogFilter, is_openai: AccessLogFilter) -> list[ResponseMapper]:
+    here = [_status(fault.status)]
+    if fault.no_decision:
+        here.append(_flag(_AUTHORIZATION_FLAG))
+    retry = [] if fault.error.retry_after_s is None else [_set("retry-after", f"{fault.error.retry_after_s:g}")]
+    status = to_status(fault.error)
+    plain: Mapping[str, Json] = json_format.MessageToDict(status, preserving_proto_field_name=True)
+    openai: Mapping[str, Json] = json.loads(openai_error(fault.error)[1])
+    answer = fault.answer
+    return [
+        ResponseMapper(
+            filter=_all(*here, is_grpc),
+            status_code=answer,
+            body=DataSource(inline_string=fault.error.message),
+            headers_to_add=[
+                *retry,
+                _set("grpc-status", str(status.code)),
+                _set(
+                    "grpc-status-details-bin",
+                    base64.b64encode(status.SerializeToString(deterministic=True)).decode().rstrip("="),
+                ),
+            ],
+        ),
+        ResponseMapper(
+            filter=_all(*here, is_openai),
+            status_code=answer,
+            headers_to_add=retry,
+            body_format_override=_json(_worded(openai, "error", fault) if fault.in_its_words else openai),
+        ),
+        ResponseMapper(
+            filter=_all(*here),
+            status_code=answer,
+            headers_to_add=retry,
+            body_format_override=_json(_worded(plain, None, fault) if fault.in_its_words else plain),
+        ),
+    ]
+
+
+def _worded(body: Mapping[str, Json], inside: str | None, fault: _Fault) -> Mapping[str, Json]:
+    message = f"{fault.error.message.rstrip('.')}: %LOCAL_REPLY_BODY%"
+    if inside is None:
+        return {**body, "message": message}
+    return {**body, inside: {**body[inside], "message": message}}
+
+
+def _json(body: Mapping[str, Json]) -> SubstitutionFormatString:
+    return SubstitutionFormatString(json_format=Struct.from_dict(dict(body)), content_type="application/json")
+
+
+def _openai(paths: Sequence[str]) -> AccessLogFilter:
+    pattern = rf"^({'|'.join(paths)})(\?.*)?$"
+    matcher = StringMatcher(safe_regex=RegexMatcher(regex=pattern))
+    return AccessLogFilter(
+        or_filter=OrFilter(filters=[_header(ORIGINAL_PATH_HEADER, matcher), _header(":path", matcher)])
+    )
+
+
+def _status(value: int) -> AccessLogFilter:
+    return AccessLogFilter(
+        status_code_filter=StatusCodeFilter(
+            comparison=ComparisonFilter(
+                op=ComparisonFilterOp.EQ,
+                value=RuntimeUInt32(default_value=value, runtime_key=f"enginehouse.local_reply.{value}"),
+            )
+        )
+    )
+
+
+def _flag(flag: str) -> AccessLogFilter:
+    return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[flag]))
+
+
+def _header(name: str, matcher: StringMatcher) -> AccessLogFilter:
+    return AccessLogFilter(header_filter=HeaderFilter(header=HeaderMatcher(name=name, string_match=matcher)))
+
+
+def _absent(name: str) -> AccessLogFilter:
+    return AccessLogFilter(header_filter=HeaderFilter(header=HeaderMatcher(name=name, present_match=False)))
+
+
+def _all(*filters: AccessLogFilter) -> AccessLogFilter:
+    if len(filters) == 1:
+        return filters[0]
+    return AccessLogFilter(and_filter=AndFilter(filters=list(filters)))
+
+
+def _set(name: str, value: str) -> HeaderValueOption:
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=value),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )

@@ -1,0 +1,37 @@
+"""Names that the translated configuration and its readers share."""
+
+from __future__ import annotations
+
+# Engines' cluster names have no underscore, so these can never collide with one.
+GATEWAY_CLUSTER = "enginehouse_gateway"
+ROUTER_CLUSTER = "enginehouse_router"
+COLLECTOR_CLUSTER = "enginehouse_collector"
+
+LISTENER = "public"
+ROUTES = "public"
+
+# The cluster that the routers register under for administration. Its calls change state, so they are
+# repeated only where they cannot have begun.
+ROUTER_ENGINE_CLUSTER = "router"
+
+DESTINATION_HEADER = "x-gateway-destination-endpoint"
+OPENAI_ERROR_HEADER = "x-enginehouse-openai-error"
+ORIGINAL_PATH_HEADER = "x-envoy-original-path"
+REQUEST_ID_HEADER = "x-enginehouse-request-id"
+
+# Removed from every request before anything reads it.
+RESERVED_HEADERS = (
+    "x-enginehouse-grant",
+    DESTINATION_HEADER,
+    "x-enginehouse-model",
+    "x-enginehouse-cost-nanos",
+    OPENAI_ERROR_HEADER,
+)
+
+TYPE_CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+TYPE_ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+TYPE_LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
+TYPE_ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+
+REFLECTION_SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+HEALTH_SERVICE = "grpc.health.v1.Health"

@@ -1,0 +1,188 @@
+"""Routes: from the gRPC services that engines registered to their clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.core.v3 import DataSource
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    HeaderMatcher,
+    RetryPolicy,
+    RetryPolicyRetryBackOff,
+    RetryPolicyRetryHostPredicate,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import CorsPolicy
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import CheckSettings, ExtAuthzPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import LuaPerRoute
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from enginehouse.gateway.config import EdgeSection
+from enginehouse.gateway.translate.contracts import OPENAI_PACKAGE, Contracts
+from enginehouse.gateway.translate.names import (
+    GATEWAY_CLUSTER,
+    HEALTH_SERVICE,
+    ORIGINAL_PATH_HEADER,
+    REFLECTION_SERVICES,
+    REQUEST_ID_HEADER,
+    ROUTER_ENGINE_CLUSTER,
+    ROUTES,
+)
+from enginehouse.gateway.translate.openai_errors import OPENAI_ERRORS_LUA
+
+AUTHORIZATION_FILTER = "envoy.filters.http.ext_authz"
+CORS_FILTER = "envoy.filters.http.cors"
+LUA_FILTER = "envoy.filters.http.lua"
+
+_SAFE_RETRIES = "connect-failure,refused-stream,reset-before-request"
+_RETRIES = f"{_SAFE_RETRIES},unavailable,reset"
+_EXPOSED_HEADERS = (
+    REQUEST_ID_HEADER,
+    "x-enginehouse-model",
+    "x-enginehouse-cost-nanos",
+    "x-enginehouse-cache",
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+    "retry-after",
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+)
+
+
+def route_configuration(services: Mapping[str, str], *, contracts: Contracts, edge: EdgeSection) -> RouteConfiguration:
+    """The routes of one virtual host.
+
+    Args:
+        services: the cluster of each gRPC service, by the service's full name.
+        contracts: which calls stream from the client.
+        edge: timeouts, and the origins that may call.
+    """
+    routes = [_open_route(name) for name in (*REFLECTION_SERVICES, HEALTH_SERVICE)]
+    for service, cluster in sorted(services.items()):
+        routes += _service_routes(service, cluster, contracts, edge)
+    for service in sorted(set(contracts.services) - set(services)):
+        routes.append(_no_engine_yet(service))
+    routes.append(
+        Route(
+            name="unknown",
+            match=RouteMatch(prefix="/"),
+            direct_response=DirectResponseAction(status=404),
+            typed_per_filter_config=_without_authorization(),
+        )
+    )
+    return RouteConfiguration(
+        name=ROUTES,
+        virtual_hosts=[
+            VirtualHost(
+                name="all",
+                domains=["*"],
+                routes=routes,
+                typed_per_filter_config={CORS_FILTER: Any.pack(_cors(edge))},
+                # The key is the router's business alone; engines know the caller by the grant.
+                request_headers_to_remove=["authorization", "x-api-key", "cookie"],
+            )
+        ],
+    )
+
+
+def _service_routes(service: str, cluster: str, contracts: Contracts, edge: EdgeSection) -> list[Route]:
+    action = _action(cluster, edge)
+    routes = [
+        Route(
+            name=path,
+            match=RouteMatch(path=path),
+            route=action,
+            # A client that streams waits for answers: its body cannot be collected first.
+            typed_per_filter_config={
+                AUTHORIZATION_FILTER: Any.pack(
+                    ExtAuthzPerRoute(check_settings=CheckSettings(disable_request_body_buffering=True))
+                )
+            },
+        )
+        for path in contracts.client_streams
+        if path.startswith(f"/{service}/")
+    ]
+    if service.startswith(OPENAI_PACKAGE):
+        routes.append(
+            Route(
+                name=f"{service} as JSON",
+                match=RouteMatch(
+                    prefix=f"/{service}/", headers=[HeaderMatcher(name=ORIGINAL_PATH_HEADER, present_match=True)]
+                ),
+                route=action,
+                typed_per_filter_config={
+                    LUA_FILTER: Any.pack(LuaPerRoute(source_code=DataSource(inline_string=OPENAI_ERRORS_LUA)))
+                },
+            )
+        )
+    routes.append(Route(name=service, match=RouteMatch(prefix=f"/{service}/"), route=action))
+    return routes
+
+
+def _action(cluster: str, edge: EdgeSection) -> RouteAction:
+    return RouteAction(
+        cluster=cluster,
+        # A generation takes as long as it takes; standing still is what is bounded.
+        timeout=timedelta(0),
+        retry_policy=RetryPolicy(
+            retry_on=_SAFE_RETRIES if cluster == ROUTER_ENGINE_CLUSTER else _RETRIES,
+            num_retries=3,
+            per_try_idle_timeout=timedelta(seconds=edge.first_byte_timeout_s),
+            retry_host_predicate=[
+                RetryPolicyRetryHostPredicate(
+                    name="envoy.retry_host_predicates.previous_hosts", typed_config=Any.pack(PreviousHostsPredicate())
+                )
+            ],
+            host_selection_retry_max_attempts=5,
+            retry_back_off=RetryPolicyRetryBackOff(
+                base_interval=timedelta(milliseconds=10), max_interval=timedelta(milliseconds=100)
+            ),
+        ),
+    )
+
+
+def _open_route(service: str) -> Route:
+    return Route(
+        name=service,
+        match=RouteMatch(prefix=f"/{service}/"),
+        route=RouteAction(cluster=GATEWAY_CLUSTER, timeout=timedelta(0)),
+        typed_per_filter_config=_without_authorization(),
+    )
+
+
+def _no_engine_yet(service: str) -> Route:
+    return Route(
+        name=f"{service}, without engines",
+        match=RouteMatch(prefix=f"/{service}/"),
+        direct_response=DirectResponseAction(status=503),
+        typed_per_filter_config=_without_authorization(),
+    )
+
+
+def _without_authorization() -> dict[str, Any]:
+    return {AUTHORIZATION_FILTER: Any.pack(ExtAuthzPerRoute(disabled=True))}
+
+
+def _cors(edge: EdgeSection) -> CorsPolicy:
+    origins = [
+        StringMatcher(safe_regex=RegexMatcher(regex=".*")) if origin == "*" else StringMatcher(exact=origin)
+        for origin in edge.cors_origins
+    ]
+    return CorsPolicy(
+        allow_origin_string_match=origins,
+        allow_methods="GET, POST, PUT, PATCH, DELETE, OPTIONS",
+        allow_headers="*, authorization",
+        expose_headers=", ".join(_EXPOSED_HEADERS),
+        max_age="600",
+        allow_credentials=False,
+    )

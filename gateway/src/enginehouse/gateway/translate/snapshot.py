@@ -1,0 +1,106 @@
+"""Snapshot: everything that Envoy is told, as a pure function of who is alive and of the configuration."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from enginehouse.gateway.config import GatewaySection
+from enginehouse.gateway.translate.clusters import collector_cluster, endpoints, engine_cluster
+from enginehouse.gateway.translate.contracts import Contracts
+from enginehouse.gateway.translate.listener import public_listener
+from enginehouse.gateway.translate.names import (
+    COLLECTOR_CLUSTER,
+    LISTENER,
+    ROUTES,
+    TYPE_CLUSTER,
+    TYPE_ENDPOINTS,
+    TYPE_LISTENER,
+    TYPE_ROUTES,
+)
+from enginehouse.gateway.translate.routes import route_configuration
+from enginehouse.kit.addresses import Address
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topology:
+    """Who serves what, and where.
+
+    Attributes:
+        services: the cluster of each gRPC service ever seen, by full name. A service whose engines are all gone keeps
+            its place, so that clients are told UNAVAILABLE and not that it does not exist.
+        endpoints: the addresses of engines that take new requests, by cluster; every cluster of `services` is here.
+    """
+
+    services: Mapping[str, str]
+    endpoints: Mapping[str, tuple[Address, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """One state of Envoy's configuration.
+
+    Attributes:
+        resources: serialized resources by type URL and name.
+        versions: a hash of each type's resources: equal content has equal versions, in any process.
+    """
+
+    resources: Mapping[str, Mapping[str, bytes]]
+    versions: Mapping[str, str]
+
+
+class Translator:
+    """Makes snapshots. Equal topologies give equal snapshots; what cannot change is serialized once."""
+
+    def __init__(self, *, section: GatewaySection, contracts: Contracts) -> None:
+        self._section = section
+        self._contracts = contracts
+        self._listeners = MappingProxyType({LISTENER: bytes(public_listener(section, contracts=contracts))})
+        self._listeners_version = _version(self._listeners)
+        # The messages are slow to make, and a registration must not wait for those that it does not change.
+        self._clusters: dict[str, bytes] = {}
+        self._routes: tuple[Mapping[str, str], Mapping[str, bytes]] | None = None
+
+    def snapshot(self, topology: Topology) -> Snapshot:
+        """The configuration that serves a topology."""
+        resources: dict[str, Mapping[str, bytes]] = {
+            TYPE_CLUSTER: self._cluster_resources(topology),
+            TYPE_ENDPOINTS: {
+                name: bytes(endpoints(name, sorted(addresses)))
+                for name, addresses in sorted(topology.endpoints.items())
+            },
+            TYPE_LISTENER: self._listeners,
+            TYPE_ROUTES: self._route_resources(topology),
+        }
+        versions = {
+            kind: self._listeners_version if kind == TYPE_LISTENER else _version(items)
+            for kind, items in resources.items()
+        }
+        return Snapshot(resources=resources, versions=versions)
+
+    def _cluster_resources(self, topology: Topology) -> Mapping[str, bytes]:
+        names = set(topology.endpoints)
+        collector = self._section.otlp_endpoint
+        if collector is not None:
+            names.add(COLLECTOR_CLUSTER)
+        for name in names - self._clusters.keys():
+            made = collector_cluster(collector) if collector and name == COLLECTOR_CLUSTER else engine_cluster(name)
+            self._clusters[name] = bytes(made)
+        return {name: self._clusters[name] for name in sorted(names)}
+
+    def _route_resources(self, topology: Topology) -> Mapping[str, bytes]:
+        if self._routes is None or self._routes[0] != topology.services:
+            routes = route_configuration(topology.services, contracts=self._contracts, edge=self._section.edge)
+            self._routes = (dict(topology.services), {ROUTES: bytes(routes)})
+        return self._routes[1]
+
+
+def _version(items: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(items.items()):
+        for part in (name.encode(), value):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+    return digest.hexdigest()[:16]
