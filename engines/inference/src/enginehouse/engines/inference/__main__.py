@@ -15,6 +15,7 @@ from enginehouse.api.inference.v1 import generation_pb2_grpc
 from enginehouse.api.openai.v1 import text_pb2_grpc
 from enginehouse.engines.inference.backends.base import Backend
 from enginehouse.engines.inference.backends.llamacpp import LlamaCppBackend
+from enginehouse.engines.inference.backends.upstream import UpstreamBackend
 from enginehouse.engines.inference.config import InferenceConfig
 from enginehouse.engines.inference.engine import TextEngine
 from enginehouse.engines.inference.loading import CLUSTER, LoadError, load_models
@@ -43,7 +44,10 @@ async def _serve(config: InferenceConfig) -> None:
     registry = CollectorRegistry()
     tracing = configure_tracing(process=CLUSTER, otlp_endpoint=config.otlp_endpoint)
     keys = GrantKeys.load(config.grant_keys_file)
-    backends: list[Backend] = [LlamaCppBackend(models_dir=config.models_dir)]
+    backends: list[Backend] = [
+        LlamaCppBackend(models_dir=config.models_dir),
+        UpstreamBackend(environ=os.environ),
+    ]
     loaded = await load_models(
         load_catalog(config.catalog_file),
         backends={backend.name: backend for backend in backends},
