@@ -1,0 +1,145 @@
+"""The text engine over the synthetic source.
+
+    python -m bench.engine granted CONFIG.yaml    as in a mesh: grants, spool, usage reports, registry lease
+    python -m bench.engine bare PORT              by itself: the same engine and server, admitting everybody
+
+The bare one is what the direct path and Envoy alone are measured with, and LiteLLM's upstream. It listens on loopback.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+import time
+from types import TracebackType
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry
+
+from enginehouse.api.inference.v1 import generation_pb2_grpc
+from enginehouse.api.openai.v1 import text_pb2_grpc
+from enginehouse.api.router.v1.grant_pb2 import GrantCandidate
+from enginehouse.engines.inference.config import InferenceConfig
+from enginehouse.engines.inference.engine import TextEngine
+from enginehouse.engines.inference.loading import CLUSTER, LoadedModels, load_models
+from enginehouse.engines.inference.registration import describe_engine, engine_load
+from enginehouse.engines.inference.servicer import GenerationServicer
+from enginehouse.kit.calls import Calls
+from enginehouse.kit.catalog import load_catalog
+from enginehouse.kit.config import load
+from enginehouse.kit.grants import GrantKeys
+from enginehouse.kit.meter import Meter
+from enginehouse.kit.openai import TextServicer
+from enginehouse.kit.pricing import MAX_NANOS
+from enginehouse.kit.registry import RegistryLease
+from enginehouse.kit.server import EngineServer, run
+from enginehouse.kit.telemetry import CallMetrics, MetricsServer, ReporterMetrics, RpcMetrics, configure_logging
+from enginehouse.kit.usage import Spool, UsageReporter
+
+from .source import BACKEND, SyntheticBackend
+
+CATALOG = pathlib.Path(__file__).with_name("catalog.yaml")
+MODELS = ("synthetic", "synthetic-saturated", "synthetic-slow")
+
+
+class AdmittedCall:
+    """A call that nobody granted: it may spend without end, and nobody is told."""
+
+    def __init__(self, model: str) -> None:
+        self.request_id = "bench"
+        self.candidate = GrantCandidate(model=model, cap_nanos=MAX_NANOS)
+        self.meter = Meter(prices={}, cap_nanos=MAX_NANOS)
+        self.first_output_ms = 0
+        self._started = time.monotonic()
+
+    def elapsed_ms(self) -> int:
+        """Milliseconds since it began."""
+        return int((time.monotonic() - self._started) * 1000)
+
+    def mark_first_output(self) -> None:
+        """Notes the time of the first output."""
+        self.first_output_ms = self.first_output_ms or max(1, self.elapsed_ms())
+
+    async def __aenter__(self) -> AdmittedCall:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        return None
+
+
+class Everybody:
+    """Stands where an engine's `Calls` stand, and admits whoever comes to the first model."""
+
+    def accept(self, context: Any, *, served_models: Any) -> AdmittedCall:
+        """No grant is looked for."""
+        return AdmittedCall(MODELS[0])
+
+
+async def _load(catalog: pathlib.Path) -> LoadedModels:
+    return await load_models(
+        load_catalog(catalog), backends={BACKEND: SyntheticBackend()}, names=MODELS, queue_per_model=1024
+    )
+
+
+def _services(engine: TextEngine, calls: Calls) -> list[Any]:
+    generation = GenerationServicer(engine=engine, calls=calls)
+    openai = TextServicer(engine=engine, accept=lambda context: calls.accept(context, served_models=engine.names))
+    return [
+        lambda to: generation_pb2_grpc.add_GenerationServiceServicer_to_server(generation, to),
+        lambda to: text_pb2_grpc.add_TextServiceServicer_to_server(openai, to),
+    ]
+
+
+async def serve_bare(port: int) -> None:
+    """Serves until a signal, on loopback, without grants."""
+    loaded = await _load(CATALOG)
+    engine = TextEngine(models=loaded.served, absent=loaded.absent)
+    server = EngineServer(listen=f"127.0.0.1:{port}", services=_services(engine, cast("Calls", Everybody())))
+    await server.start()
+    await server.serve_until_signal()
+
+
+async def serve_granted(config: InferenceConfig) -> None:
+    """Serves until a signal, as an engine of the mesh."""
+    registry = CollectorRegistry()
+    loaded = await _load(config.catalog_file)
+    engine = TextEngine(models=loaded.served, absent=loaded.absent)
+    spool = Spool(directory=config.spool_dir, engine_id=config.engine_id)
+    calls = Calls(keys=GrantKeys.load(config.grant_keys_file), spool=spool, metrics=CallMetrics(registry))
+    server = EngineServer(
+        listen=config.listen,
+        services=_services(engine, calls),
+        lease=lambda address: RegistryLease(
+            gateway_address=str(config.gateway_address),
+            engine=describe_engine(
+                engine, engine_id=config.engine_id, address=str(address), services=server.service_names
+            ),
+            load=lambda: engine_load(engine),
+        ),
+        reporter=UsageReporter(spool=spool, router_address=config.router_address, metrics=ReporterMetrics(registry)),
+        spool=spool,
+        metrics=RpcMetrics(registry),
+    )
+    metrics = MetricsServer(listen=config.http_listen, registry=registry, ready=lambda: server.ready)
+    await metrics.start()
+    await server.start()
+    await server.serve_until_signal()
+    await metrics.close()
+
+
+def main() -> int:
+    """Serves as the command line says."""
+    mode, argument = sys.argv[1:]
+    configure_logging(process="bench-engine", level="WARNING")
+    if mode == "bare":
+        run(serve_bare(int(argument)))
+    else:
+        run(serve_granted(load(InferenceConfig, section=CLUSTER, path=pathlib.Path(argument), environ=os.environ)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""A token source that costs next to nothing, so that what is measured is the path and not a model.
+
+For benchmarks alone: it is no backend of the text engine, and no catalog but the benchmark's names it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.engines.inference.backends.base import Counts, Embedded, Event, Finish, Piece, Prepared
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.stream import CoalescingWriter
+
+BACKEND = "synthetic"
+TOKEN = " token"
+SLOTS = 4096
+
+
+class SyntheticBackend:
+    """Loads models that are nothing but a pace. Options: `tokens_per_turn`, `seconds_per_turn`."""
+
+    @property
+    def name(self) -> str:
+        """The catalog's word for it."""
+        return BACKEND
+
+    async def load(self, model: CatalogModel) -> SyntheticModel:
+        """A model of the pace that its options say."""
+        options = dict(model.options)
+        per_turn = int(options.pop("tokens_per_turn", 1))
+        seconds = float(options.pop("seconds_per_turn", 0.0))
+        if options or per_turn < 1:
+            raise ServiceError(Reason.INVALID_REQUEST, f"{model.name}: options are tokens_per_turn, seconds_per_turn")
+        return SyntheticModel(model.context_tokens, tokens_per_turn=per_turn, seconds_per_turn=seconds)
+
+
+class SyntheticModel:
+    """Makes the same token again and again.
+
+    Args:
+        context_tokens: most tokens of prompt and answer together.
+        tokens_per_turn: how many tokens it makes before it lets others run.
+        seconds_per_turn: how long it then waits.
+    """
+
+    embedding_dimensions = 0
+    slots = SLOTS
+
+    def __init__(self, context_tokens: int, *, tokens_per_turn: int, seconds_per_turn: float) -> None:
+        self.context_tokens = context_tokens
+        self._tokens_per_turn = tokens_per_turn
+        self._seconds_per_turn = seconds_per_turn
+
+    async def prepare(self, request: generation_pb2.GenerateRequest) -> Prepared:
+        """Counts words."""
+        texts = [request.prompt, *(message.content for message in request.messages)]
+        return Prepared(request=request, input_tokens=sum(len(text.split()) for text in texts))
+
+    async def generate(self, prepared: Prepared, *, max_output_tokens: int) -> AsyncGenerator[Sequence[Event], None]:
+        """Yields whatever has accumulated since the last time, as a runtime's mailbox does."""
+        writer: CoalescingWriter[Event, Sequence[Event]] = CoalescingWriter(merge=list)
+        counts = Counts(input_tokens=prepared.input_tokens, cached_input_tokens=0)
+        producer = asyncio.create_task(self._produce(writer, counts, max_output_tokens))
+        try:
+            async for batch in writer:
+                yield batch
+        finally:
+            producer.cancel()
+
+    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> Embedded:
+        """It makes none."""
+        raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, "the synthetic source makes no embeddings")
+
+    async def tokenize(self, text: str) -> Sequence[int]:
+        """It has no vocabulary."""
+        raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, "the synthetic source has no tokenizer")
+
+    def kv_cache_used(self) -> float:
+        """It has none."""
+        return 0.0
+
+    async def close(self) -> None:
+        """Nothing to free."""
+
+    async def _produce(
+        self, writer: CoalescingWriter[Event, Sequence[Event]], counts: Counts, max_output_tokens: int
+    ) -> None:
+        try:
+            await writer.put(counts)
+            left = max_output_tokens
+            while left:
+                for _ in range(min(left, self._tokens_per_turn)):
+                    left -= 1
+                    piece = Piece(index=0, text=TOKEN, tokens=1, finish=None if left else Finish.LENGTH)
+                    if not await writer.put(piece):
+                        return
+                await asyncio.sleep(self._seconds_per_turn)
+        finally:
+            writer.close()
