@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from enginehouse.engines.inference.packaged import PackageError, convert_package
 from enginehouse.engines.inference.sources import SourceError, weights_path
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
@@ -21,8 +22,14 @@ def find_weights(model: CatalogModel, *, models_dir: Path) -> Path:
         path = weights_path(model.source, models_dir)
     except SourceError as error:
         raise ServiceError(Reason.INVALID_REQUEST, f"model {model.name!r} in the catalog: {error}") from None
-    scheme = model.source.partition(":")[0]
+    scheme, _, rest = model.source.partition(":")
     if path.is_file():
+        return path
+    if scheme == "package":
+        try:
+            convert_package(rest, path)
+        except PackageError as error:
+            raise ServiceError(Reason.WEIGHTS_ABSENT, f"the weights of {model.name!r} are not here: {error}") from None
         return path
     if scheme == "hf":
         fix = f"fetch them with: enginehouse models pull {model.name}"

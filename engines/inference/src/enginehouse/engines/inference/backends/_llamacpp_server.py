@@ -61,7 +61,7 @@ class LlamaCppServer:
         params.fit_params = False
         params.n_batch = options.batch_tokens
         params.n_ubatch = min(options.batch_tokens, 512)
-        params.cpuparams.n_threads = options.threads or os.cpu_count() or 1
+        params.cpuparams.n_threads = options.threads or max(1, len(os.sched_getaffinity(0)) - 1)
         params.n_gpu_layers = options.gpu_layers
         params.cache_ram_mib = options.prompt_cache_mib
         params.chat_template = options.chat_template
@@ -94,7 +94,8 @@ class LlamaCppServer:
             headers={"authorization": f"Bearer {key}"},
             timeout=_SIDE_CALL_TIMEOUT_S,
         )
-        threads = ThreadPoolExecutor(max_workers=2 * options.slots + 2, thread_name_prefix="llama")
+        # A request may take a thread for each of eight choices; a cancelled one keeps its own for a moment.
+        threads = ThreadPoolExecutor(max_workers=2 * options.slots + 8, thread_name_prefix="llama")
         return cls(server=server, socket_dir=socket_dir, client=client, threads=threads)
 
     async def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
