@@ -140,7 +140,6 @@ class HandlerWrapper:
                 self._gate.leave()
             if self._metrics is not None:
                 self._metrics.observe(method, code, time.perf_counter() - started)
-                self._metrics.active(self._gate.active)
 
     def _decoder(self, deserialize: Callable[[bytes], Any]) -> Decode:
         limit = self._max_request_bytes

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit._documents import ConfigError
 from enginehouse.kit.addresses import Address, parse_listen
+from enginehouse.kit.pricing import UNIT_NAMES, Unit
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -40,9 +42,9 @@ class RpcMetrics:
             child = self._children[method, code] = self._seconds.labels(method, code.name)
         child.observe(seconds)
 
-    def active(self, count: int) -> None:
-        """How many calls are being served now."""
-        self._active.set(count)
+    def watch_active(self, active: Callable[[], int]) -> None:
+        """Where the number of calls being served is asked for when metrics are read."""
+        self._active.set_function(active)
 
 
 class CallMetrics:
@@ -63,15 +65,34 @@ class CallMetrics:
             buckets=_SECONDS,
         )
 
-    def ended(self, model: str, outcome: str, units: dict[str, int], cost_nanos: int, first_output_s: float) -> None:
+        self._models: dict[tuple[str, int], tuple[Counter, Counter, Histogram, dict[Unit, Counter]]] = {}
+
+    def ended(
+        self,
+        model: str,
+        outcome: usage_pb2.Outcome.ValueType,
+        amounts: Mapping[Unit, int],
+        cost_nanos: int,
+        first_output_s: float,
+    ) -> None:
         """Counts a granted call that ended."""
-        self._outcomes.labels(model, outcome).inc()
-        for unit, amount in units.items():
-            self._units.labels(model, unit).inc(amount)
+        children = self._models.get((model, outcome))
+        if children is None:
+            name = usage_pb2.Outcome.Name(outcome).removeprefix("OUTCOME_").lower()
+            children = self._models[model, outcome] = (
+                self._outcomes.labels(model, name),
+                self._cost.labels(model),
+                self._first.labels(model),
+                {unit: self._units.labels(model, unit_name) for unit, unit_name in UNIT_NAMES.items()},
+            )
+        outcomes, cost, first, units = children
+        outcomes.inc()
+        for unit, amount in amounts.items():
+            units[unit].inc(amount)
         if cost_nanos:
-            self._cost.labels(model).inc(cost_nanos)
+            cost.inc(cost_nanos)
         if first_output_s:
-            self._first.labels(model).observe(first_output_s)
+            first.observe(first_output_s)
 
 
 class ReporterMetrics:

@@ -27,13 +27,17 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 _SILENCE_S = 10.0
+# A message costs as much as ten records in one, so records wait a moment for company.
+_LINGER_S = 0.005
+_BATCH = 256
 
 
 class UsageReporter:
     """Streams pending records to `UsageService.Report`, at least once each, and a watermark every second.
 
-    A record goes out as soon as it is pending. A stream that fails is opened again with backoff, at the next address if
-    there are several, and everything unacknowledged is sent again. It also syncs the spool to the disk, off the loop.
+    A record goes out within milliseconds of its being pending. A stream that fails is opened again with backoff, at the
+    next address if there are several, and everything unacknowledged is sent again. It also syncs the spool to the disk,
+    off the loop.
 
     Args:
         spool: where records come from and acknowledgements go.
@@ -136,9 +140,9 @@ class UsageReporter:
     async def _exchange(self, channel: grpc.aio.Channel) -> None:
         """One stream, until the router ends it or falls silent."""
         stub: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(channel)
-        in_flight: dict[int, int] = {}
+        stream = _Stream()
         call = stub.Report()
-        sender = asyncio.create_task(self._send(call, in_flight), name="usage-send")
+        sender = asyncio.create_task(self._send(call, stream), name="usage-send")
         loop = asyncio.get_running_loop()
         silence = _SILENCE_S + self._watermark_s
         try:
@@ -147,7 +151,10 @@ class UsageReporter:
                 async for response in call:
                     watch.reschedule(loop.time() + silence)
                     self.connected = True
-                    self._acknowledge(response, in_flight)
+                    stream.takes_batches = stream.takes_batches or response.takes_batches
+                    self._acknowledge(response, stream)
+                    for acknowledgement in response.more:
+                        self._acknowledge(acknowledgement, stream)
         finally:
             sender.cancel()
             call.cancel()
@@ -155,30 +162,23 @@ class UsageReporter:
             if isinstance(ended, Exception) and not isinstance(ended, grpc.RpcError | asyncio.InvalidStateError):
                 _log.error("sending usage failed", exc_info=ended)
 
-    async def _send(self, call: _ReportCall, in_flight: dict[int, int]) -> None:
-        sequence = 0
-        sent: set[int] = set()
+    async def _send(self, call: _ReportCall, stream: _Stream) -> None:
         next_watermark = 0.0
         while True:
             self._changed.clear()
-            for reference, record in list(self._spool.pending.items()):
-                if reference in sent or reference not in self._spool.pending:
-                    continue
-                sequence += 1
-                in_flight[sequence] = reference
-                sent.add(reference)
-                await call.write(
-                    usage_pb2.ReportRequest(sequence=sequence, record=usage_pb2.UsageRecord.FromString(record))
-                )
+            unsent = [reference for reference in self._spool.pending if reference not in stream.sent]
+            most = _BATCH if stream.takes_batches else 1
+            for start in range(0, len(unsent), most):
+                request = self._report(unsent[start : start + most], stream)
+                if request is not None:
+                    await call.write(request)
             now = time.monotonic()
             if now >= next_watermark:
                 next_watermark = now + self._watermark_s
                 self._spool.sweep()
-                sent.intersection_update(self._spool.pending)
-                sequence += 1
                 await call.write(
                     usage_pb2.ReportRequest(
-                        sequence=sequence,
+                        sequence=stream.number(),
                         watermark=usage_pb2.Watermark(
                             engine_id=self._spool.engine_id,
                             issued_before_ms=self._spool.watermark_ms(),
@@ -189,10 +189,26 @@ class UsageReporter:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, next_watermark - time.monotonic())):
                     await self._changed.wait()
+                    await asyncio.sleep(_LINGER_S)
 
-    def _acknowledge(self, response: usage_pb2.ReportResponse, in_flight: dict[int, int]) -> None:
-        reference = in_flight.pop(response.sequence, None)
+    def _report(self, references: Sequence[int], stream: _Stream) -> usage_pb2.ReportRequest | None:
+        pending = self._spool.pending
+        found = [(reference, pending[reference]) for reference in references if reference in pending]
+        if not found:
+            return None
+        first = stream.next_number
+        for reference, _ in found:
+            stream.in_flight[stream.number()] = reference
+            stream.sent.add(reference)
+        records = [usage_pb2.UsageRecord.FromString(record) for _, record in found]
+        if len(records) == 1:
+            return usage_pb2.ReportRequest(sequence=first, record=records[0])
+        return usage_pb2.ReportRequest(sequence=first, batch=usage_pb2.UsageBatch(records=records))
+
+    def _acknowledge(self, response: usage_pb2.ReportResponse, stream: _Stream) -> None:
+        reference = stream.in_flight.pop(response.sequence, None)
         if reference is None:
+            # A watermark's.
             return
         status = response.status
         if status == usage_pb2.ReportResponse.STATUS_REJECTED:
@@ -207,7 +223,22 @@ class UsageReporter:
             _log.error("the router answered a usage record with status %d; it is sent again on the next stream", status)
             return
         self._spool.settled(reference)
+        stream.sent.discard(reference)
         if self._metrics is not None:
             self._metrics.acknowledged(usage_pb2.ReportResponse.Status.Name(status), len(self._spool.pending))
         if not self._spool.pending:
             self._emptied.set()
+
+
+class _Stream:
+    """What one stream has sent and not had answered."""
+
+    def __init__(self) -> None:
+        self.in_flight: dict[int, int] = {}
+        self.sent: set[int] = set()
+        self.takes_batches = False
+        self.next_number = 1
+
+    def number(self) -> int:
+        self.next_number += 1
+        return self.next_number - 1

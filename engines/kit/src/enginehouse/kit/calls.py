@@ -29,7 +29,7 @@ from enginehouse.kit._spool import Accepted, Spool
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, verify
 from enginehouse.kit.meter import CapExceeded, Meter
-from enginehouse.kit.pricing import UNIT_NAMES, Unit
+from enginehouse.kit.pricing import Unit
 from enginehouse.kit.telemetry import CallMetrics
 from enginehouse.kit.trailers import COST_TRAILER, add_trailer
 
@@ -147,15 +147,15 @@ class Calls:
             if candidate is None:
                 asked = ", ".join(repr(entry.model) for entry in grant.candidates) or "no model"
                 raise ServiceError(Reason.UNKNOWN_MODEL, f"this engine does not serve {asked}")
-        accepted = self._spool.accept(grant, token=token, model=candidate.model if candidate is not None else "")
-        if candidate is not None:
+        try:
             meter = Meter(
-                prices={price.unit: price.nanos_per_million for price in candidate.prices},
-                cap_nanos=candidate.cap_nanos,
-                counters=accepted.counters,
+                prices={price.unit: price.nanos_per_million for price in candidate.prices} if candidate else _NO_PRICES,
+                cap_nanos=candidate.cap_nanos if candidate else 0,
             )
-        else:
-            meter = Meter(prices=_NO_PRICES, cap_nanos=0, counters=accepted.counters)
+        except ValueError as error:
+            raise ServiceError(Reason.GRANT_INVALID, f"the grant cannot be priced: {error}") from None
+        accepted = self._spool.accept(grant, token=token, model=candidate.model if candidate else "")
+        meter.count_in(accepted.counters)
         return Call(grant=grant, candidate=candidate, meter=meter, accepted=accepted, started=time.monotonic())
 
     def _close(self, call: Call, outcome: usage_pb2.Outcome.ValueType) -> None:
@@ -165,8 +165,8 @@ class Calls:
         if self._metrics is not None:
             self._metrics.ended(
                 call.model,
-                usage_pb2.Outcome.Name(outcome).removeprefix("OUTCOME_").lower(),
-                {UNIT_NAMES[unit]: amount for unit, amount in call.meter.amounts.items()},
+                outcome,
+                call.meter.amounts,
                 call.meter.cost_nanos,
                 first_output_ms / 1000,
             )

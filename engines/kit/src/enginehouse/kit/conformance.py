@@ -70,6 +70,7 @@ class UsageRecorder(usage_pb2_grpc.UsageServiceServicer):
 
     Args:
         keys: records whose grant they did not sign are rejected; None accepts all.
+        batches: says that it takes several records in one message.
         answer: decides what becomes of a record instead: a status, or None to leave it unanswered.
     """
 
@@ -77,9 +78,11 @@ class UsageRecorder(usage_pb2_grpc.UsageServiceServicer):
         self,
         *,
         keys: GrantKeys | None = None,
+        batches: bool = True,
         answer: Callable[[usage_pb2.UsageRecord], usage_pb2.ReportResponse.Status.ValueType | None] | None = None,
     ) -> None:
         self._keys = keys
+        self._batches = batches
         self._answer = answer
         self._changed = asyncio.Condition()
         self.received: list[usage_pb2.UsageRecord] = []
@@ -93,18 +96,25 @@ class UsageRecorder(usage_pb2_grpc.UsageServiceServicer):
     ) -> AsyncIterator[usage_pb2.ReportResponse]:
         """Answers each report."""
         async for request in request_iterator:
-            response = usage_pb2.ReportResponse(sequence=request.sequence)
-            if request.WhichOneof("report") == "watermark":
+            kind = request.WhichOneof("report")
+            if kind == "watermark":
                 self.watermarks.append(request.watermark)
-                response.status = usage_pb2.ReportResponse.STATUS_NOTED
+                answers = [
+                    usage_pb2.ReportResponse(sequence=request.sequence, status=usage_pb2.ReportResponse.STATUS_NOTED)
+                ]
             else:
-                status = self._settle(request.record)
-                if status is None:
-                    continue
-                response.status = status
+                records = [request.record] if kind == "record" else list(request.batch.records)
+                answers = [
+                    usage_pb2.ReportResponse(sequence=sequence, status=status)
+                    for sequence, record in enumerate(records, start=request.sequence)
+                    if (status := self._settle(record)) is not None
+                ]
             async with self._changed:
                 self._changed.notify_all()
-            yield response
+            if answers:
+                answers[0].takes_batches = self._batches
+                answers[0].more.extend(answers[1:])
+                yield answers[0]
 
     def _settle(self, record: usage_pb2.UsageRecord) -> usage_pb2.ReportResponse.Status.ValueType | None:
         self.received.append(record)

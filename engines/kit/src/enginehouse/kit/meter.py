@@ -32,12 +32,15 @@ class Meter:
         prices: nano-dollars for a million of each unit; a unit that is not listed is free.
         cap_nanos: the most that the call may cost, in nano-dollars.
         counters: where the counts live, at least `COUNTERS` integers, all zero; a plain list if None.
+
+    Raises:
+        ValueError: the cap or a price is negative.
     """
 
     __slots__ = ("_cap_numerator", "_counters", "_prices", "_spent", "capped", "closed")
 
     def __init__(self, *, prices: Mapping[Unit, int], cap_nanos: int, counters: Counters | None = None) -> None:
-        if cap_nanos < 0 or any(price < 0 for price in prices.values()):
+        if cap_nanos < 0 or (prices and min(prices.values()) < 0):
             raise ValueError(f"cap {cap_nanos} and prices {dict(prices)} must not be negative")
         self._prices = prices
         self._cap_numerator = min(cap_nanos, MAX_NANOS) * PER_MILLION
@@ -93,6 +96,10 @@ class Meter:
         return affordable(
             self._prices.get(unit, 0), spent_numerator=self._spent, cap_nanos=self._cap_numerator // PER_MILLION
         )
+
+    def count_in(self, counters: Counters) -> None:
+        """Counts there from now on; before the first unit."""
+        self._counters = counters
 
     def close(self) -> None:
         """Ends the counting: from now on nothing can be counted, and what was counted can still be read."""

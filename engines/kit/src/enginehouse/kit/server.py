@@ -123,6 +123,8 @@ class EngineServer:
             metrics=self._metrics,
             tracing=self._tracing,
         )
+        if self._metrics is not None:
+            self._metrics.watch_active(lambda: self._gate.active)
         collector = _Collector()
         for add in self._services:
             add(collector)  # type: ignore[arg-type]
