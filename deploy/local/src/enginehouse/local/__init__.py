@@ -1,1 +1,5 @@
-"""The whole mesh on one machine, as supervised processes."""
+"""The whole mesh on one machine, as supervised processes.
+
+This package starts programs and watches them; it knows their doors and their configuration, and nothing of what they do
+inside. The command line is `enginehouse.cli`.
+"""

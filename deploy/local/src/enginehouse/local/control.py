@@ -1,0 +1,119 @@
+"""Starting a mesh that outlives its starter, and stopping it from another process."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+
+from enginehouse.local.datadir import DataDirectory
+from enginehouse.local.leftovers import stop_leftovers
+from enginehouse.local.problems import LocalError
+from enginehouse.local.state import MeshState, Phase, find_process
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stopped:
+    """What `stop` found and did.
+
+    Attributes:
+        was_running: whether there was a supervisor, or processes that had outlived theirs.
+        seconds: how long it took.
+    """
+
+    was_running: bool
+    seconds: float
+
+
+def start_detached(
+    *,
+    data: Path,
+    config: Path | None,
+    port: int | None,
+    environ: Mapping[str, str],
+    changed: Callable[[MeshState], None],
+) -> MeshState:
+    """Starts a supervisor in a session of its own and returns once its mesh is ready.
+
+    Args:
+        data: the data directory.
+        config: the user's file, or None.
+        port: the public port, or None.
+        environ: its environment.
+        changed: called with each state on the way.
+
+    Raises:
+        LocalError: the mesh could not be started; nothing of it runs.
+    """
+    read, write = os.pipe()
+    command = [sys.executable, "-m", "enginehouse.local", "--data", str(data), "--report-fd", str(write)]
+    command += ["--config", str(config)] if config is not None else []
+    command += ["--port", str(port)] if port is not None else []
+    try:
+        supervisor = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=dict(environ),
+            pass_fds=(write,),
+            start_new_session=True,
+        )
+    finally:
+        os.close(write)
+    last: MeshState | None = None
+    try:
+        with os.fdopen(read, encoding="utf-8") as reports:
+            for line in reports:
+                last = MeshState.from_json(line)
+                changed(last)
+                if last.phase is Phase.READY:
+                    return last
+    except KeyboardInterrupt:
+        supervisor.terminate()
+        supervisor.wait()
+        raise
+    supervisor.wait()
+    problem = last.error if last is not None else ""
+    raise LocalError(problem or f"the supervisor ended with code {supervisor.returncode} before it said why")
+
+
+def stop(data: DataDirectory, *, timeout_s: float = 120.0) -> Stopped:
+    """Stops the mesh of a data directory in order; does nothing when none runs.
+
+    Raises:
+        LocalError: it did not end in time, or what outlived it could not be ended.
+    """
+    began = time.monotonic()
+    last = MeshState.read(data.state)
+    supervisor = find_process(last.pid, last.created_at) if last is not None else None
+    if supervisor is not None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            supervisor.send_signal(signal.SIGTERM)
+        try:
+            supervisor.wait(timeout_s)
+        except psutil.TimeoutExpired:
+            raise LocalError(
+                f"the mesh did not stop in {timeout_s:g} s (supervisor pid {supervisor.pid}); see {data.logs}"
+            ) from None
+    found: list[str] = []
+    if data.exists:
+        lock = data.lock()
+        try:
+            found = stop_leftovers(data)
+            if last is not None and last.phase is not Phase.STOPPED and supervisor is None:
+                last.phase = Phase.STOPPED
+                for process in last.processes:
+                    process.pid = 0
+                last.write(data.state)
+        finally:
+            lock.close()
+    return Stopped(was_running=supervisor is not None or bool(found), seconds=time.monotonic() - began)

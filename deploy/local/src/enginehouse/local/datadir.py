@@ -1,0 +1,229 @@
+"""The data directory: what lies in it, how it is made, and how one that cannot be used is recognised.
+
+DATA/enginehouse.json   says that this is a data directory, of which layout, and whether it is whole
+DATA/lock               held by the running supervisor
+DATA/dev.env            the public URL and a key, for shells (0600)
+DATA/catalog.yaml       the models, for the user to edit
+DATA/secrets/           grant keys, key pepper, database password (0600)
+DATA/postgres/          the database cluster
+DATA/models/            weights that were pulled
+DATA/spool/ENGINE/      usage that an engine has not reported yet
+DATA/logs/NAME.log      what the processes wrote
+DATA/run/               configuration and state of the last start; made anew each time
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from enginehouse.kit.config import ConfigError
+from enginehouse.kit.grants import GrantKeys
+from enginehouse.local.problems import LocalError
+
+LAYOUT = 1
+LEAST_FREE_BYTES = 256 * 1024 * 1024
+DEFAULT = Path(".local") / "enginehouse"
+_MARKER = "enginehouse.json"
+
+
+class DataDirectory:
+    """A data directory, whole or yet to be made. Nothing is written before `prepare`.
+
+    Args:
+        root: where it is or will be.
+        catalog: the catalog that a new directory begins with.
+        free_bytes: how much space is free at a path; replaced only where a full disk is to be shown.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        catalog: Path,
+        free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+    ) -> None:
+        self.root = root.expanduser().absolute()
+        self._initial_catalog = catalog
+        self._free_bytes = free_bytes
+        self.environment_file = self.root / "dev.env"
+        self.catalog = self.root / "catalog.yaml"
+        self.grant_keys = self.root / "secrets" / "grant-keys"
+        self.key_pepper = self.root / "secrets" / "key-pepper"
+        self.database_password = self.root / "secrets" / "database-password"
+        self.postgres = self.root / "postgres"
+        self.models = self.root / "models"
+        self.spool = self.root / "spool"
+        self.logs = self.root / "logs"
+        self.run = self.root / "run"
+        self.state = self.run / "state.json"
+        self.gateway_state = self.root / "gateway-state.json"
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a data directory of ours at all."""
+        return (self.root / _MARKER).is_file()
+
+    def inspect(self) -> None:
+        """Checks that the directory can be used or made, without writing to it.
+
+        Raises:
+            LocalError: it is a file, someone else's, of another layout, half there, or there is no room.
+        """
+        nearest = self.root
+        while not nearest.exists():
+            nearest = nearest.parent
+        if not nearest.is_dir():
+            raise LocalError(f"{nearest} is not a directory; choose another with --data")
+        if not os.access(nearest, os.W_OK | os.X_OK) or os.statvfs(nearest).f_flag & os.ST_RDONLY:
+            raise LocalError(f"{nearest} cannot be written to; choose another data directory with --data")
+        free = self._free_bytes(nearest)
+        if free < LEAST_FREE_BYTES:
+            raise LocalError(
+                f"{nearest} has {free // 2**20} MiB free and the mesh needs {LEAST_FREE_BYTES // 2**20}; make room, or "
+                "choose another disk with --data"
+            )
+        if not self.root.exists():
+            return
+        owner = self.root.stat().st_uid
+        if owner != os.geteuid():
+            raise LocalError(
+                f"{self.root} belongs to user id {owner} and this is user id {os.geteuid()}; run as its owner, or "
+                "choose another with --data"
+            )
+        if self.exists:
+            self._inspect_marked()
+        elif set(os.listdir(self.root)) - {"lock"}:
+            raise LocalError(
+                f"{self.root} is not empty and is no data directory of Enginehouse (no {_MARKER}); choose another with "
+                "--data"
+            )
+
+    def _inspect_marked(self) -> None:
+        layout, whole = self._read_marker()
+        if layout != LAYOUT:
+            age = "an older" if layout < LAYOUT else "a newer"
+            raise LocalError(
+                f"{self.root} was made by {age} Enginehouse (layout {layout}, this one reads {LAYOUT}); use that "
+                "version, or choose another directory with --data"
+            )
+        if not whole:
+            return
+        for path in (self.grant_keys, self.key_pepper, self.database_password, self.postgres / "PG_VERSION"):
+            if not path.exists():
+                raise LocalError(
+                    f"{self.root} is incomplete: {path.relative_to(self.root)} is missing; restore it from a backup, "
+                    "or choose another directory with --data"
+                )
+
+    def _read_marker(self) -> tuple[int, bool]:
+        marker = self.root / _MARKER
+        try:
+            document = json.loads(marker.read_text(encoding="utf-8"))
+            return int(document["layout"]), bool(document["whole"])
+        except OSError as error:
+            raise LocalError(f"{marker} cannot be read: {error.strerror}; restore its permissions") from error
+        except (ValueError, KeyError, TypeError):
+            raise LocalError(
+                f"{marker} is damaged; restore it from a backup, or choose another directory with --data"
+            ) from None
+
+    def lock(self) -> IO[str]:
+        """Takes the directory for this process until the file returned is closed; makes the directory itself.
+
+        Raises:
+            LocalError: another supervisor has it.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Closed by the caller, when the run ends.
+            file = open(self.root / "lock", "a+", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise LocalError(
+                f"{self.root} cannot be written to: {error.strerror}; choose another with --data"
+            ) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise LocalError(f"{self.root}/lock cannot be locked: {error.strerror}; use a local disk") from error
+            raise LocalError(
+                f"a mesh already runs on {self.root}; `enginehouse down --data {self.root}` stops it, "
+                "`enginehouse status` shows it"
+            ) from None
+        return file
+
+    @property
+    def whole(self) -> bool:
+        """Whether an earlier start finished making it."""
+        return self.exists and self._read_marker()[1]
+
+    def prepare(self) -> None:
+        """Makes what is missing but the database. A directory whose making was interrupted is made anew: it has never
+        held anything.
+
+        Raises:
+            LocalError: something could not be written.
+        """
+        try:
+            if not self.whole:
+                for leftover in (self.postgres, self.root / "secrets"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+                self._write_marker(whole=False)
+            for folder in (self.root / "secrets", self.models, self.spool, self.logs, self.run):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            if not self.whole:
+                GrantKeys.generate(self.grant_keys)
+                write_private(self.key_pepper, secrets.token_urlsafe(48) + "\n")
+                write_private(self.database_password, secrets.token_urlsafe(32) + "\n")
+            if not self.catalog.exists():
+                replace_text(self.catalog, self._initial_catalog.read_text(encoding="utf-8"), mode=0o644)
+        except OSError as error:
+            raise LocalError(f"{error.filename or self.root} cannot be written: {error.strerror}") from error
+        except ConfigError as error:
+            raise LocalError(str(error)) from error
+
+    def finish(self) -> None:
+        """Marks the directory as whole: from now on, a missing part is a loss and not an interruption."""
+        if not self.whole:
+            self._write_marker(whole=True)
+
+    def _write_marker(self, *, whole: bool) -> None:
+        text = json.dumps({"layout": LAYOUT, "whole": whole}) + "\n"
+        replace_text(self.root / _MARKER, text, mode=0o644)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner may read, whole or not at all."""
+    replace_text(path, text, mode=0o600)
+
+
+def replace_text(path: Path, text: str, *, mode: int) -> None:
+    """Puts a file in place in one step, so that no reader ever sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, mode)
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def default_catalog() -> Path:
+    """The catalog that new data directories begin with."""
+    packaged = Path(__file__).parent / "catalog.yaml"
+    # In a source tree the file lies with the other configuration; a built distribution carries a copy.
+    return packaged if packaged.exists() else Path(__file__).parents[4] / "config" / "catalog.yaml"

@@ -1,0 +1,134 @@
+"""The TCP ports of a mesh: the public one is the user's choice, the others come from a block that is free."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import socket
+from collections.abc import Iterator
+
+import psutil
+
+from enginehouse.kit.addresses import Address
+from enginehouse.local.problems import LocalError
+
+LOOPBACK = "127.0.0.1"
+# Below the range from which systems take the ports of outgoing connections.
+_FIRST, _LAST, _BLOCK = 18000, 31999, 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EngineDoors:
+    """The doors of one engine."""
+
+    grpc: Address
+    http: Address
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """Every door of a mesh; all but the public one listen on the loopback interface."""
+
+    public: Address
+    gateway_grpc: Address
+    gateway_http: Address
+    envoy_admin: Address
+    router_decisions: Address
+    router_grpc: Address
+    router_http: Address
+    inference: tuple[EngineDoors, ...]
+
+
+class PortBlock:
+    """A hundred ports that no other mesh of this machine takes while this object is open.
+
+    The block's last port is listened on as the claim: meshes that start at the same moment cannot choose the same one.
+    """
+
+    def __init__(self) -> None:
+        for first in range(_FIRST, _LAST - _BLOCK + 2, _BLOCK):
+            claim = socket.socket()
+            try:
+                claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                claim.bind((LOOPBACK, first + _BLOCK - 1))
+                claim.listen(1)
+            except OSError:
+                claim.close()
+                continue
+            self._claim = claim
+            self._first = first
+            return
+        raise LocalError(f"no free block of ports between {_FIRST} and {_LAST} on {LOOPBACK}; stop what holds them")
+
+    def doors(self, public: Address, *, inference_replicas: int) -> Doors:
+        """The doors of a mesh with so many text engines; ports that somebody holds are left out.
+
+        Raises:
+            LocalError: the block has too few free ports.
+        """
+        ports = self._free()
+        return Doors(
+            public=public,
+            gateway_grpc=next(ports),
+            gateway_http=next(ports),
+            envoy_admin=next(ports),
+            router_decisions=next(ports),
+            router_grpc=next(ports),
+            router_http=next(ports),
+            inference=tuple(EngineDoors(next(ports), next(ports)) for _ in range(inference_replicas)),
+        )
+
+    def _free(self) -> Iterator[Address]:
+        for port in range(self._first, self._first + _BLOCK - 1):
+            address = Address(LOOPBACK, port)
+            if _listen_problem(address) is None:
+                yield address
+        last = self._first + _BLOCK - 2
+        raise LocalError(f"too few free ports between {self._first} and {last} on {LOOPBACK}; stop what holds them")
+
+    def close(self) -> None:
+        """Gives the block back."""
+        self._claim.close()
+
+
+def check_free(address: Address) -> None:
+    """Raises LocalError, with who has it where that can be seen, if nobody may listen on an address now."""
+    problem = _listen_problem(address)
+    if problem is None:
+        return
+    if problem.errno == errno.EADDRINUSE:
+        holder = _holder(address.port)
+        taken = f"taken by {holder}" if holder else "taken"
+        raise LocalError(f"port {address.port} is {taken}; stop that, or choose another, as in --port {_near(address)}")
+    if problem.errno == errno.EACCES:
+        raise LocalError(f"port {address.port} needs more rights than this user has; choose one over 1023 with --port")
+    raise LocalError(f"{address} cannot be listened on ({problem.strerror}); choose an address of this machine")
+
+
+def _listen_problem(address: Address) -> OSError | None:
+    with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
+        # As servers do: connections of an earlier mesh that are still fading must not count as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+            probe.listen(1)
+        except OSError as error:
+            return error
+    return None
+
+
+def _near(address: Address) -> int:
+    nearby = range(address.port + 1, min(address.port + 100, 65536))
+    return next((port for port in nearby if _listen_problem(Address(address.host, port)) is None), 0)
+
+
+def _holder(port: int) -> str:
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            if listens and connection.pid is not None:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.Error, OSError):
+        # Seeing others' sockets takes rights that the user may not have; the name is a courtesy.
+        return ""
+    return ""

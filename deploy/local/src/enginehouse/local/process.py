@@ -1,0 +1,216 @@
+"""One process: started, asked whether it is ready, started again when it ends unasked, stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import dataclasses
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from enginehouse.local.logfiles import last_lines, open_log
+from enginehouse.local.probes import Probe
+from enginehouse.local.problems import LocalError
+from enginehouse.local.state import Condition, ProcessState
+
+_PR_SET_PDEATHSIG = 1
+_PROBE_STARTING_S = 0.05
+_PROBE_READY_S = 5.0
+FIRST_BACKOFF_S = 0.1
+MOST_BACKOFF_S = 15.0
+# A process that lived this long is believed to be well again.
+_STEADY_S = 20.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSpec:
+    """What to run.
+
+    Attributes:
+        name: such as `router`.
+        command: the program and its arguments.
+        environment: the whole environment.
+        log: where stdout and stderr go.
+        probe: whether it is ready.
+        stop_signal: asks it to end in order.
+        stop_timeout_s: how long that may take before it is killed.
+        os_user: whom to run as; None for the current user.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    probe: Probe
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_timeout_s: float = 20.0
+    os_user: str | None = None
+
+
+class Process:
+    """A program kept running from `start` to `stop`.
+
+    Args:
+        spec: what to run.
+        state: told everything that happens.
+        changed: called after each change of the state.
+    """
+
+    def __init__(self, spec: ProcessSpec, *, state: ProcessState, changed: Callable[[], None]) -> None:
+        self.spec = spec
+        self.state = state
+        self._changed = changed
+        self._running: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        state.log = str(spec.log)
+        state.stop_signal = int(spec.stop_signal)
+
+    async def start(self) -> None:
+        """Starts it and waits until it is ready.
+
+        Raises:
+            LocalError: it ended before it was ready; the text has its last words.
+        """
+        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.spec.name}")
+        await asyncio.shield(self._first_ready)
+
+    async def stop(self) -> None:
+        """Asks it to end, and kills it if it does not in time."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        running = self._running
+        if running is not None and running.returncode is None:
+            self._become(Condition.STOPPING)
+            _signal(running, self.spec.stop_signal)
+            try:
+                await asyncio.wait_for(running.wait(), self.spec.stop_timeout_s)
+            except TimeoutError:
+                self._become(Condition.STOPPING, f"killed: it did not end in {self.spec.stop_timeout_s:g} s")
+                _signal(running, signal.SIGKILL)
+                await running.wait()
+        self.state.pid = 0
+        self._become(Condition.STOPPED, self.state.note)
+
+    async def _keep(self) -> None:
+        backoff = FIRST_BACKOFF_S
+        while True:
+            began = time.monotonic()
+            try:
+                self._running = await self._spawn()
+            except OSError as error:
+                self._fail(f"{self.spec.command[0]} cannot be run: {error.strerror}")
+                return
+            self.state.pid = self._running.pid
+            self.state.created_at = _created_at(self._running.pid)
+            self._become(Condition.STARTING, self.state.note)
+            watch = asyncio.create_task(self._watch_readiness())
+            try:
+                code = await self._running.wait()
+            finally:
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
+            self.state.pid = 0
+            note = f"{_ending(code)} after {time.monotonic() - began:.1f} s"
+            if not self._first_ready.done():
+                self._fail(note)
+                return
+            if time.monotonic() - began > _STEADY_S:
+                backoff = FIRST_BACKOFF_S
+            self._become(Condition.BACKOFF, note)
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, MOST_BACKOFF_S)
+            self.state.restarts += 1
+
+    def _fail(self, note: str) -> None:
+        self._become(Condition.STOPPED, note)
+        said = [line for line in last_lines(self.spec.log, 20) if line.strip()]
+        words = f": {_shortened(said[-1])}" if said else ""
+        if not self._first_ready.done():
+            self._first_ready.set_exception(
+                LocalError(f"{self.spec.name} {note} before it was ready{words} (log: {self.spec.log})")
+            )
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        log = open_log(self.spec.log)
+        try:
+            # In a session of its own, so that a terminal's Ctrl-C reaches the supervisor alone, which stops things in
+            # their order; and told to end if the supervisor dies without having done so.
+            return await asyncio.create_subprocess_exec(
+                *self.spec.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=dict(self.spec.environment),
+                start_new_session=True,
+                preexec_fn=_parent_death_signal(self.spec.stop_signal),
+                user=self.spec.os_user,
+                group=None if self.spec.os_user is None else pwd.getpwnam(self.spec.os_user).pw_gid,
+                extra_groups=None if self.spec.os_user is None else [],
+            )
+        finally:
+            os.close(log)
+
+    async def _watch_readiness(self) -> None:
+        while True:
+            ready = await self.spec.probe(self.state.pid)
+            if ready and self.state.condition is not Condition.READY:
+                self._become(Condition.READY, self.state.note)
+                if not self._first_ready.done():
+                    self._first_ready.set_result(None)
+            elif not ready and self.state.condition is Condition.READY:
+                self._become(Condition.UNREADY, self.state.note)
+            await asyncio.sleep(_PROBE_READY_S if self.state.condition is Condition.READY else _PROBE_STARTING_S)
+
+    def _become(self, condition: Condition, note: str = "") -> None:
+        self.state.condition = condition
+        self.state.since = time.time()
+        self.state.note = note
+        self._changed()
+
+
+def _created_at(pid: int) -> float:
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return 0.0
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    if process.returncode is None:
+        process.send_signal(number)
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"exited with code {code}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def _parent_death_signal(number: signal.Signals) -> Callable[[], None] | None:
+    """What the child does between fork and exec so that the system ends it with the supervisor; Linux alone can."""
+    if sys.platform != "linux":
+        return None
+    # Loaded here, in the parent: between fork and exec nothing may be loaded any more.
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    supervisor = os.getpid()
+
+    def arrange() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != supervisor:
+            os._exit(1)
+
+    return arrange

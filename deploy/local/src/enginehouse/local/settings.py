@@ -1,0 +1,196 @@
+"""What the user may say about a mesh on this machine, and the configuration that its processes are given.
+
+The user's file has the processes' own sections (docs/ARCHITECTURE.md) and one of this package, `local`. What it says
+goes over what is generated here, key by key.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+
+from enginehouse.kit.addresses import Address, parse_address
+from enginehouse.kit.config import ConfigError, Section, load
+from enginehouse.local.datadir import DataDirectory, replace_text
+from enginehouse.local.doors import Doors
+from enginehouse.local.problems import LocalError
+
+SECTIONS = ("gateway", "router", "inference", "local")
+"""The sections that a user's file may have."""
+
+# Where the user's file may move a door: its field here, and the section and key there.
+_MOVABLE = {
+    "gateway_grpc": ("gateway", "grpc_listen"),
+    "gateway_http": ("gateway", "http_listen"),
+    "envoy_admin": ("gateway", "envoy_admin"),
+    "router_decisions": ("router", "http_listen"),
+    "router_grpc": ("router", "grpc_listen"),
+    "router_http": ("router", "admin_http_listen"),
+}
+
+
+class LocalSection(Section):
+    """The section `local` of the user's file: how this machine runs the mesh."""
+
+    inference_replicas: int = pydantic.Field(default=1, ge=0, le=32)
+    """How many text engines run side by side; 0 where they all run elsewhere."""
+    catalog_file: Path | None = None
+    """The catalog for router and engines instead of the data directory's own."""
+    ready_timeout_s: float = pydantic.Field(default=60, gt=0)
+    """How long the whole mesh may take to be ready."""
+    stop_timeout_s: float = pydantic.Field(default=20, gt=0)
+    """How long each process may take to end its work before it is killed."""
+    log_bytes: int = pydantic.Field(default=16 * 1024 * 1024, ge=64 * 1024)
+    """The size at which a log file is set aside."""
+    log_files: int = pydantic.Field(default=3, ge=0, le=100)
+    """How many set-aside log files of a process are kept."""
+
+
+class Settings:
+    """The user's wishes, checked.
+
+    Args:
+        file: the user's file, or None.
+        environ: the environment, whose `ENGINEHOUSE_LOCAL__...` variables go over the section `local`.
+
+    Raises:
+        LocalError: the file cannot be read, or says something that cannot be.
+    """
+
+    def __init__(self, file: Path | None, *, environ: Mapping[str, str]) -> None:
+        try:
+            self.local = load(LocalSection, section="local", path=file, environ=environ)
+            document: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file else {}
+        except ConfigError as error:
+            raise LocalError(str(error)) from error
+        self._sections: dict[str, dict[str, Any]] = {}
+        for name, section in document.items():
+            if name not in SECTIONS:
+                raise LocalError(f"{file}: unknown section {name!r}{nearest(name, SECTIONS)}")
+            if section is not None and not isinstance(section, dict):
+                raise LocalError(f"{file}: section {name!r} must be a mapping of keys to values")
+            self._sections[name] = section or {}
+        self._environ = dict(environ)
+
+    def public(self, port: int | None) -> Address:
+        """Where Envoy listens: the port given on the command line, on the host of the user's file."""
+        configured = self._value("gateway", "public_listen")
+        try:
+            address = parse_address(str(configured)) if configured else Address("127.0.0.1", 8080)
+        except ConfigError as error:
+            raise LocalError(f"gateway.public_listen: {error}") from error
+        return address if port is None else Address(address.host, port)
+
+    def place(self, doors: Doors) -> Doors:
+        """The doors, with those that the user's file moves where it says.
+
+        Raises:
+            LocalError: an address there is none.
+        """
+        moved: dict[str, Any] = {}
+        for field, (section, key) in _MOVABLE.items():
+            value = self._sections.get(section, {}).get(key)
+            if value is not None:
+                try:
+                    moved[field] = parse_address(str(value))
+                except ConfigError as error:
+                    raise LocalError(f"{section}.{key}: {error}") from error
+        return dataclasses.replace(doors, **moved)
+
+    @property
+    def tls(self) -> bool:
+        """Whether the public door speaks TLS."""
+        edge = self._sections.get("gateway", {}).get("edge")
+        variable = "ENGINEHOUSE_GATEWAY__EDGE__TLS_CERTIFICATE_FILE"
+        return bool(self._environ.get(variable) or (isinstance(edge, dict) and edge.get("tls_certificate_file")))
+
+    @property
+    def external_database_url(self) -> str:
+        """Its URL; empty where the wheel's PostgreSQL is run."""
+        return str(self._value("router", "database_url") or "")
+
+    def documents(self, data: DataDirectory, doors: Doors) -> dict[str, dict[str, Any]]:
+        """The configuration files of the processes, by process name: generated values with the user's over them."""
+        catalog = str(self.local.catalog_file.absolute() if self.local.catalog_file else data.catalog)
+        gateway = {
+            "public_listen": str(doors.public),
+            "grpc_listen": str(doors.gateway_grpc),
+            "http_listen": str(doors.gateway_http),
+            "router_http": str(doors.router_decisions),
+            "envoy_admin": str(doors.envoy_admin),
+            "state_file": str(data.gateway_state),
+        }
+        router = {
+            "http_listen": str(doors.router_decisions),
+            "grpc_listen": str(doors.router_grpc),
+            "admin_http_listen": str(doors.router_http),
+            "gateway_address": str(doors.gateway_grpc),
+            "grant_keys_file": str(data.grant_keys),
+            "key_pepper_file": str(data.key_pepper),
+            "catalog_file": catalog,
+        }
+        documents = {
+            "gateway": {"gateway": {**gateway, **self._wishes("gateway", without=("public_listen",))}},
+            "router": {"router": {**router, **self._wishes("router", without=("database_url",))}},
+        }
+        for number, engine in enumerate(doors.inference, start=1):
+            name = f"inference-{number}"
+            section = {
+                "engine_id": name,
+                "listen": str(engine.grpc),
+                "http_listen": str(engine.http),
+                "gateway_address": str(doors.gateway_grpc),
+                "router_address": str(doors.router_grpc),
+                "spool_dir": str(data.spool / name),
+                "grant_keys_file": str(data.grant_keys),
+                "catalog_file": catalog,
+                "models_dir": str(data.models),
+                # Each replica has an identity and doors of its own, whatever the file says of one engine.
+                **self._wishes("inference", without=("engine_id", "listen", "http_listen", "spool_dir")),
+            }
+            documents[name] = {"inference": section}
+        return documents
+
+    def write(self, documents: Mapping[str, dict[str, Any]], folder: Path) -> dict[str, Path]:
+        """Writes the files (0600) and returns their paths by process name."""
+        paths = {}
+        for name, document in documents.items():
+            paths[name] = folder / f"{name}.yaml"
+            replace_text(paths[name], yaml.safe_dump(document, sort_keys=False), mode=0o600)
+        return paths
+
+    def _wishes(self, section: str, *, without: tuple[str, ...]) -> dict[str, Any]:
+        wishes = copy.deepcopy(self._sections.get(section, {}))
+        return {key: value for key, value in wishes.items() if key not in without}
+
+    def _value(self, section: str, key: str) -> Any:
+        variable = f"ENGINEHOUSE_{section}__{key}".upper()
+        return self._environ.get(variable) or self._sections.get(section, {}).get(key)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or what is known, for an unknown name."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices)}"
+
+
+def process_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for the processes. Their doors are settled in their files, where the supervisor looks for them,
+    so variables that would move a door are left out."""
+    kept = {}
+    for name, value in environ.items():
+        section, separator, key = name.partition("__")
+        if not (separator and section.startswith("ENGINEHOUSE_") and key.endswith(_DOOR_KEYS)):
+            kept[name] = value
+    return kept
+
+
+_DOOR_KEYS = ("LISTEN", "ADDRESS", "ROUTER_HTTP", "ENVOY_ADMIN", "ENGINE_ID", "SPOOL_DIR")

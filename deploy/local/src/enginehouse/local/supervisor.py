@@ -1,0 +1,251 @@
+"""Starts a mesh in order, keeps it running, and stops it in order.
+
+What needs nothing starts at once and side by side; the router waits for its tables, Envoy for its bootstrap. To stop,
+the engines go first: they finish their streams through an Envoy that still carries, and hand their last usage to a
+router that still settles. PostgreSQL goes last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+
+from enginehouse.kit.addresses import Address
+from enginehouse.local import logfiles
+from enginehouse.local.datadir import DataDirectory
+from enginehouse.local.doors import Doors, PortBlock, check_free
+from enginehouse.local.leftovers import stop_leftovers
+from enginehouse.local.mesh import Mesh, find_envoy
+from enginehouse.local.postgres import find_programs, open_cluster
+from enginehouse.local.probes import http_status
+from enginehouse.local.problems import LocalError
+from enginehouse.local.process import Process, ProcessSpec
+from enginehouse.local.settings import Settings
+from enginehouse.local.state import Condition, MeshState, Phase, ProcessState
+
+_ROTATION_S = 5.0
+
+
+class Supervisor:
+    """One run of a mesh on this machine.
+
+    Args:
+        settings: the user's wishes.
+        data: the data directory, whole or yet to be made.
+        port: the public port; None takes the settings'.
+        environ: this process's environment.
+        changed: called with the state after each change of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        data: DataDirectory,
+        port: int | None,
+        environ: Mapping[str, str],
+        changed: Callable[[MeshState], None],
+    ) -> None:
+        self._settings = settings
+        self._data = data
+        self._public = settings.public(port)
+        self._environ = environ
+        self._tell = changed
+        self._processes: dict[str, Process] = {}
+        self._writable = False
+        self.state = MeshState(
+            phase=Phase.STARTING,
+            data=str(data.root),
+            url=f"{'https' if settings.tls else 'http'}://{_reachable(self._public)}",
+            pid=os.getpid(),
+            created_at=psutil.Process().create_time(),
+            started_at=time.time(),
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs the mesh until the event is set.
+
+        Raises:
+            LocalError: it could not be started; whatever had been started is stopped again.
+        """
+        find_envoy()
+        if not self._settings.external_database_url:
+            find_programs()
+        self._data.inspect()
+        is_new = not self._data.root.exists()
+        if is_new:
+            check_free(self._public)
+        lock = self._data.lock()
+        try:
+            await asyncio.to_thread(stop_leftovers, self._data)
+            check_free(self._public)
+            block = PortBlock()
+            try:
+                await self._run_locked(stop, block)
+            finally:
+                block.close()
+        except LocalError as error:
+            self.state.error = str(error)
+            self._enter(Phase.FAILED)
+            raise
+        finally:
+            if is_new and not self._data.exists:
+                (self._data.root / "lock").unlink(missing_ok=True)
+                self._data.root.rmdir()
+            lock.close()
+
+    async def _run_locked(self, stop: asyncio.Event, block: PortBlock) -> None:
+        self._data.prepare()
+        self._writable = True
+        replicas = self._settings.local.inference_replicas
+        doors = self._settings.place(block.doors(self._public, inference_replicas=replicas))
+        cluster = None
+        if not self._settings.external_database_url:
+            cluster, self.state.notices = open_cluster(self._data.postgres, run=self._data.run)
+        mesh = Mesh(settings=self._settings, data=self._data, doors=doors, cluster=cluster, environ=self._environ)
+        self.state.doors = _named(doors)
+        database = mesh.database()
+        waiting = ([database] if database else []) + [mesh.gateway(), mesh.router(), *mesh.engines(), mesh.envoy()]
+        self.state.processes = [ProcessState(name=spec.name) for spec in waiting]
+        self._enter(Phase.STARTING)
+        starting = asyncio.create_task(self._start(mesh, doors))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                self.state.ready_after_s = time.time() - self.state.started_at
+                self._enter(Phase.READY)
+                await self._keep(stop)
+        finally:
+            for task in (starting, stopping):
+                task.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
+            await self._stop_all()
+
+    async def _start(self, mesh: Mesh, doors: Doors) -> None:
+        timeout_s = self._settings.local.ready_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as together:
+                key = together.create_task(self._start_ledger(mesh))
+                together.create_task(self._start_edge(mesh))
+                for engine in mesh.engines():
+                    together.create_task(self._start_process(engine))
+            async with asyncio.timeout(timeout_s):
+                mesh.write_environment(url=self.state.url, key=await self._serving(mesh, key.result()))
+        except TimeoutError:
+            late = [each.name for each in self.state.processes if each.condition is not Condition.READY]
+            what = f"{', '.join(late)} did not become ready" if late else "no engine answered through Envoy"
+            raise LocalError(f"{what} in {timeout_s:g} s (logs: {self._data.logs})") from None
+        except ExceptionGroup as failures:
+            # The others failed because the first did, or will be found at the next start.
+            first = failures.exceptions[0]
+            if isinstance(first, LocalError):
+                raise first from None
+            raise
+
+    async def _start_ledger(self, mesh: Mesh) -> str:
+        await mesh.make_database()
+        database = mesh.database()
+        if database is not None:
+            await self._start_process(database)
+        await mesh.migrate()
+        self._data.finish()
+        router = asyncio.create_task(self._start_process(mesh.router()))
+        try:
+            key = mesh.known_key() or await mesh.make_key()
+            await router
+        finally:
+            router.cancel()
+        return key
+
+    async def _start_edge(self, mesh: Mesh) -> None:
+        async with asyncio.TaskGroup() as together:
+            together.create_task(self._start_process(mesh.gateway()))
+            await mesh.make_envoy_bootstrap()
+            together.create_task(self._start_process(mesh.envoy()))
+
+    async def _serving(self, mesh: Mesh, key: str) -> str:
+        """Waits until an engine answers through Envoy; returns the key that it answered to."""
+        path = "/v1/inference/models" if self._settings.local.inference_replicas else "/v1/models"
+        renewed = False
+        while True:
+            headers = (("authorization", f"Bearer {key}"),)
+            status = await http_status(self._public, path, headers=headers, tls=self._settings.tls)
+            if status == 200:
+                return key
+            if status == 401 and not renewed:
+                # The key in dev.env was revoked, or belongs to another database.
+                key, renewed = await mesh.make_key(), True
+                self.state.notices.append("the key in dev.env was no longer good; a new one was made")
+            await asyncio.sleep(0.05)
+
+    async def _start_process(self, spec: ProcessSpec) -> None:
+        state = next(each for each in self.state.processes if each.name == spec.name)
+        process = Process(spec, state=state, changed=self._changed)
+        self._processes[spec.name] = process
+        await process.start()
+
+    async def _keep(self, stop: asyncio.Event) -> None:
+        local = self._settings.local
+        while not stop.is_set():
+            for path in self._data.logs.glob("*.log"):
+                logfiles.rotate(path, most_bytes=local.log_bytes, files=local.log_files)
+            try:
+                await asyncio.wait_for(stop.wait(), _ROTATION_S)
+            except TimeoutError:
+                continue
+
+    async def _stop_all(self) -> None:
+        self._enter(Phase.STOPPING)
+        engines = [name for name in self._processes if name.startswith("inference-")]
+        for names in (engines, ["envoy"], ["router"], ["gateway"], ["postgres"]):
+            stopping = [self._processes[name].stop() for name in names if name in self._processes]
+            await asyncio.gather(*stopping)
+        self._enter(Phase.STOPPED)
+
+    def _enter(self, phase: Phase) -> None:
+        self.state.phase = phase
+        self._changed()
+
+    def _changed(self) -> None:
+        if self._writable:
+            try:
+                self.state.write(self._data.state)
+            except OSError as error:
+                # A full disk must not end what runs; `status` shows older news until there is room again.
+                notice = f"state could not be written: {error.strerror}"
+                if notice not in self.state.notices:
+                    self.state.notices.append(notice)
+        self._tell(self.state)
+
+
+def _reachable(address: Address) -> Address:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+    return Address(host, address.port)
+
+
+def _named(doors: Doors) -> dict[str, str]:
+    named = {
+        "public": str(doors.public),
+        "gateway-grpc": str(doors.gateway_grpc),
+        "gateway-http": str(doors.gateway_http),
+        "envoy-admin": str(doors.envoy_admin),
+        "router-decisions": str(doors.router_decisions),
+        "router-grpc": str(doors.router_grpc),
+        "router-http": str(doors.router_http),
+    }
+    for number, engine in enumerate(doors.inference, start=1):
+        named[f"inference-{number}-grpc"] = str(engine.grpc)
+        named[f"inference-{number}-http"] = str(engine.http)
+    return named
+
+
+def log_paths(data: DataDirectory) -> dict[str, Path]:
+    """The current log files by process name."""
+    return {path.stem: path for path in sorted(data.logs.glob("*.log"))}
