@@ -165,7 +165,7 @@ class AsyncEnginehouse:
     async def tokenize(self, text: str, *, model: str, timeout_s: float | None = None) -> list[int]:
         """The text's token ids by the model's own tokenizer."""
         request = generation_pb2.TokenizeRequest(model=model, text=text)
-        return list(await self._unary(self._generation.Tokenize, request, timeout_s).token_ids)
+        return list((await self._unary(self._generation.Tokenize, request, timeout_s)).token_ids)
 
     async def models(self, *, timeout_s: float | None = None) -> list[generation_pb2.Model]:
         """The models that can be asked for text and embeddings now, by name."""

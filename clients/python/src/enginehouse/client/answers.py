@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.client.conversation import ToolCall
 
-__all__ = ["Choice", "Collector", "Embeddings", "Generation", "ToolCall", "usage_by_unit"]
+__all__ = ["Choice", "Collector", "Embeddings", "Generation", "ToolCall", "price_by_unit", "usage_by_unit"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,3 +196,8 @@ def usage_by_unit(usage: usage_pb2.Usage) -> dict[str, int]:
 
 def _word(name: str, prefix: str) -> str:
     return name.removeprefix(prefix).lower()
+
+
+def price_by_unit(prices: Iterable[usage_pb2.UnitPrice]) -> dict[str, int]:
+    """Nano-dollars a million by the units' names."""
+    return {_word(usage_pb2.Unit.Name(each.unit), "UNIT_"): each.nanos_per_million for each in prices}

@@ -1,0 +1,52 @@
+"""The command line: which commands there are."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+
+import typer
+
+from enginehouse.cli import budgets, keys, local_commands, models, spending
+from enginehouse.cli.chat import chat
+from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
+
+_DISTRIBUTIONS = ("cli", "client", "local", "gateway", "router", "inference", "kit", "api")
+
+
+@reported
+def version(json_: JsonFlag = False) -> None:
+    """Show the versions of what is installed."""
+    versions = {}
+    for name in _DISTRIBUTIONS:
+        try:
+            versions[f"enginehouse-{name}"] = importlib.metadata.version(f"enginehouse-{name}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if json_:
+        print_json({"version": versions["enginehouse-cli"], "python": platform.python_version(), "packages": versions})
+        return
+    for name, number in versions.items():
+        print_text(f"{name} {number}")
+
+
+def make_app() -> typer.Typer:
+    """The whole command line."""
+    app = typer.Typer(
+        name="enginehouse",
+        help="A mesh of generative-AI engines behind one door.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    for command in (local_commands.up, local_commands.down, local_commands.status, local_commands.logs):
+        app.command()(command)
+    app.command()(chat)
+    app.add_typer(keys.app, name="keys")
+    app.add_typer(budgets.app, name="budgets")
+    app.command()(spending.spend)
+    app.add_typer(models.app, name="models")
+    app.command()(spending.explain)
+    app.command()(version)
+    return app

@@ -1,0 +1,167 @@
+"""`up`, `down`, `status`, `logs`: the mesh on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from enginehouse.cli.connection import DataOption, data_directory
+from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_table, print_text, reported
+from enginehouse.cli.progress import Progress
+from enginehouse.local import control, figures, logfiles
+from enginehouse.local.datadir import DEFAULT
+from enginehouse.local.problems import LocalError
+from enginehouse.local.running import run_until_signal
+from enginehouse.local.settings import Settings
+from enginehouse.local.state import MeshState, Phase
+from enginehouse.local.supervisor import Supervisor, log_paths
+
+
+@reported
+def up(
+    config: Annotated[
+        Path | None, typer.Option("--config", exists=True, dir_okay=False, help="Settings over the generated ones.")
+    ] = None,
+    data: DataOption = DEFAULT,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="The public port.  [default: 8080]")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return when everything is ready, and leave it running.")
+    ] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Start the whole mesh on this machine: PostgreSQL, gateway, router, text engine, Envoy."""
+    with Progress(quiet=json_) as progress:
+        if detach:
+            ready = control.start_detached(
+                data=data, config=config, port=port, environ=os.environ, changed=progress.show
+            )
+            if json_:
+                print_json(_started(ready))
+            return
+
+        announced = False
+
+        def changed(state: MeshState) -> None:
+            nonlocal announced
+            progress.show(state)
+            if json_ and state.phase is Phase.READY and not announced:
+                announced = True
+                print_json(_started(state))
+
+        supervisor = Supervisor(
+            settings=Settings(config, environ=os.environ),
+            data=data_directory(data),
+            port=port,
+            environ=os.environ,
+            changed=changed,
+        )
+        run_until_signal(supervisor)
+
+
+@reported
+def down(data: DataOption = DEFAULT, json_: JsonFlag = False) -> None:
+    """Stop the mesh of a data directory in order; streams that run are finished first."""
+    stopped = control.stop(data_directory(data))
+    if json_:
+        print_json({"was_running": stopped.was_running, "seconds": round(stopped.seconds, 2)})
+    elif stopped.was_running:
+        print_text(f"stopped in {stopped.seconds:.1f} s")
+    else:
+        print_text(f"no mesh runs on {data}")
+
+
+@reported
+def status(data: DataOption = DEFAULT, json_: JsonFlag = False) -> None:
+    """Show the processes, engines and memory of the mesh; exit code 1 when it does not run."""
+    directory = data_directory(data)
+    measured = figures.measure(directory)
+    if measured is None:
+        raise LocalError(f"no mesh was ever started on {directory.root}; `enginehouse up` starts one")
+    if json_:
+        print_json(dataclasses.asdict(measured))
+    else:
+        _print_status(measured)
+    if measured.phase == Phase.STOPPED:
+        raise typer.Exit(1)
+
+
+@reported
+def logs(
+    name: Annotated[str | None, typer.Argument(help="A process, such as router; all of them if left out.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines of each.")] = 20,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Show what the processes wrote."""
+    directory = data_directory(data)
+    paths = log_paths(directory)
+    if name is not None and name not in paths:
+        known = f"; there are {', '.join(paths)}" if paths else "; nothing was started there yet"
+        raise LocalError(f"no log of {name!r} in {directory.logs}{known}")
+    chosen = paths if name is None else {name: paths[name]}
+
+    def show(process: str, line: str) -> None:
+        if json_:
+            print_json({"process": process, "line": line})
+        else:
+            print_text(line if name is not None else f"{process:<12} {line}")
+
+    for process, path in chosen.items():
+        for line in logfiles.last_lines(path, lines):
+            show(process, line)
+    if follow:
+        for process, line in logfiles.follow(chosen):
+            show(process, line)
+
+
+def _started(state: MeshState) -> dict[str, Any]:
+    return {
+        "url": state.url,
+        "data": state.data,
+        "environment_file": f"{state.data}/dev.env",
+        "pid": state.pid,
+        "ready_after_s": round(state.ready_after_s, 2),
+        "processes": [{"name": each.name, "pid": each.pid, "state": each.condition} for each in state.processes],
+        "notices": state.notices,
+    }
+
+
+def _print_status(measured: figures.MeshFigures) -> None:
+    print_text(f"{measured.phase}  {measured.url}  {measured.data}")
+    rows = [
+        [
+            each.name,
+            each.state,
+            str(each.pid or "-"),
+            str(each.restarts),
+            f"{each.up_s:.0f} s" if each.pid else "-",
+            mebibytes(each.memory_bytes) if each.pid else "-",
+            f"{each.cpu_percent:.1f} %" if each.pid else "-",
+            each.note,
+        ]
+        for each in measured.processes
+    ]
+    print_table(["process", "state", "pid", "restarts", "up", "memory", "cpu", "note"], rows, empty="no processes")
+    engines = [
+        [
+            each.engine_id,
+            each.cluster,
+            each.address,
+            f"{each.active}/{each.capacity}",
+            str(each.queued),
+            ", ".join(each.models),
+        ]
+        for each in measured.engines
+    ]
+    if measured.phase != Phase.STOPPED:
+        print_table(["engine", "cluster", "address", "active", "queued", "models"], engines, empty="no live engines")
+    for notice in measured.notices:
+        print_text(f"note: {notice}")
+    print_text(f"memory in all: {mebibytes(measured.memory_bytes)}; was ready after {measured.ready_after_s:.1f} s")

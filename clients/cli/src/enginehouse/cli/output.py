@@ -1,0 +1,92 @@
+"""What commands print: text for people, JSON for programs; failures as one line on stderr and exit code 1."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from enginehouse.client.errors import EnginehouseError
+from enginehouse.kit.config import ConfigError
+from enginehouse.local.problems import LocalError
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def print_json(document: Any) -> None:
+    """Prints one JSON document on a line."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_text(text: str) -> None:
+    """Prints a line."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+    """Prints rows under headings; what `empty` says when there are none."""
+    if not rows:
+        print_text(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def dollars(nanos: int) -> str:
+    """Nano-dollars as dollars, exactly."""
+    sign, nanos = ("-", -nanos) if nanos < 0 else ("", nanos)
+    whole, rest = divmod(nanos, 10**9)
+    return f"{sign}${whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else f"{sign}${whole}"
+
+
+def mebibytes(count: int) -> str:
+    """Bytes as MiB."""
+    return f"{count / 2**20:.0f} MiB"
+
+
+def reported(command: Callable[P, R]) -> Callable[P, R]:
+    """Turns a command's failures into one line on stderr (a JSON object with `--json`) and exit code 1."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except EnginehouseError as error:
+            details: dict[str, Any] = {"code": error.code.name, "reason": error.reason, "request_id": error.request_id}
+            if error.retry_after_s is not None:
+                details["retry_after_s"] = error.retry_after_s
+            if error.violations:
+                details["violations"] = [
+                    {"field": each.field, "description": each.description} for each in error.violations
+                ]
+            raise _failure(error.message, details, as_json=bool(kwargs.get("json_"))) from None
+        except (LocalError, ConfigError, ValueError) as error:
+            raise _failure(str(error), {}, as_json=bool(kwargs.get("json_"))) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def _failure(message: str, details: dict[str, Any], *, as_json: bool) -> typer.Exit:
+    if as_json:
+        sys.stderr.write(json.dumps({"error": {"message": message, **details}}, ensure_ascii=False) + "\n")
+    else:
+        sys.stderr.write(f"enginehouse: {' '.join(message.split())}\n")
+    sys.stderr.flush()
+    return typer.Exit(1)

@@ -1,0 +1,119 @@
+"""`spend` and `explain`: what was paid, and what would be."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated
+
+import typer
+
+from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
+from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
+from enginehouse.client.answers import usage_by_unit
+from enginehouse.local.datadir import DEFAULT
+
+
+@reported
+def spend(
+    key: Annotated[str, typer.Option("--key", help="Only this key's (its id).")] = "",
+    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant's.")] = "",
+    model: Annotated[str, typer.Option("--model", help="Only this model's.")] = "",
+    service: Annotated[str, typer.Option("--service", help="Only this cluster's, such as inference.")] = "",
+    since: Annotated[datetime.datetime | None, typer.Option("--since", help="From this time on, UTC.")] = None,
+    until: Annotated[datetime.datetime | None, typer.Option("--until", help="Before this time, UTC.")] = None,
+    by: Annotated[str, typer.Option("--by", help="Group by tenant, key, model, service or day.")] = "",
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Sum what was settled, exact to the nano-dollar."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        found = mesh.admin.spend(
+            key_id=key,
+            tenant_id=tenant,
+            model=model,
+            service=service,
+            from_ms=_ms(since),
+            until_ms=_ms(until),
+            group_by=by,
+        )
+    if json_:
+        rows = [
+            {
+                "group": row.group,
+                "requests": row.requests,
+                "usage": usage_by_unit(row.usage),
+                "cost_nanos": row.usage.cost_nanos,
+            }
+            for row in found.rows
+        ]
+        print_json({"total_nanos": found.total_nanos, "rows": rows})
+        return
+    table = [
+        [
+            row.group or "all",
+            str(row.requests),
+            ", ".join(f"{unit} {amount}" for unit, amount in usage_by_unit(row.usage).items()),
+            dollars(row.usage.cost_nanos),
+        ]
+        for row in found.rows
+    ]
+    print_table([by or "spend", "requests", "units", "cost"], table, empty="nothing spent")
+    print_text(f"total {dollars(found.total_nanos)} ({found.total_nanos} nano-dollars)")
+
+
+@reported
+def explain(
+    prompt: Annotated[str, typer.Argument(help="What would be asked.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or auto.")] = "auto",
+    key: Annotated[str, typer.Option("--key", help="As if asked with this key (its id).")] = "",
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=0, help="0 for the model's default.")] = 0,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Say which model the router would choose for a prompt, and why; nothing is run or reserved."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        told = mesh.admin.explain(prompt, model=model, key_id=key, max_output_tokens=max_tokens)
+    if json_:
+        print_json(
+            {
+                "admitted": told.admitted,
+                "refusal": told.refusal,
+                "complexity": told.complexity,
+                "quality_needed": told.quality_needed,
+                "features": {feature.name: feature.value for feature in told.features},
+                "candidates": [
+                    {
+                        "model": each.model,
+                        "chosen": each.chosen,
+                        "passed_over_because": each.passed_over_because,
+                        "quality": round(each.quality, 6),
+                        "bound_nanos": each.bound_nanos,
+                        "endpoints": list(each.endpoints),
+                    }
+                    for each in told.candidates
+                ],
+            }
+        )
+        return
+    verdict = "admitted" if told.admitted else f"refused: {told.refusal}"
+    print_text(f"{verdict}; complexity {told.complexity:.2f}, quality needed {told.quality_needed:.2f}")
+    print_text("looked at " + ", ".join(f"{feature.name} {feature.value:g}" for feature in told.features))
+    rows = [
+        [
+            each.model,
+            "chosen" if each.chosen else each.passed_over_because,
+            f"{each.quality:.2f}",
+            dollars(each.bound_nanos),
+            ", ".join(each.endpoints),
+        ]
+        for each in told.candidates
+    ]
+    print_table(["model", "why", "quality", "at most", "endpoints"], rows, empty="no models")
+
+
+def _ms(moment: datetime.datetime | None) -> int:
+    return 0 if moment is None else int(moment.replace(tzinfo=datetime.UTC).timestamp() * 1000)
