@@ -13,7 +13,11 @@ END_S = 10.0
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], *, log: pathlib.Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    log: pathlib.Path,
+    environment: Mapping[str, str] | None = None,
+    folder: pathlib.Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a program for the length of the block, its output in `log`; ends it, by force if need be."""
     with log.open("ab") as output:
@@ -22,6 +26,7 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            cwd=folder,
             env={**os.environ, **(environment or {})},
         )
     try:

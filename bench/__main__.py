@@ -1,0 +1,89 @@
+"""`python -m bench`: measures everything in one run, prints the table and saves it."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+
+from .decision import decision_cpu_us
+from .measure import ROOT, Measurement
+from .paths import with_the_mesh, without_the_mesh
+from .rows import Results
+from .table import as_json, as_markdown
+from .tools import Tool, ToolMissing, find_ghz, find_litellm, find_wrk
+
+
+def _found(results: Results, what: str, find: Callable[[], Tool]) -> Tool | None:
+    try:
+        return find()
+    except ToolMissing as error:
+        results.skipped[what] = str(error)
+        return None
+
+
+def _machine() -> dict[str, object]:
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cores": os.cpu_count() or 0,
+        "processor": model,
+        "python": platform.python_version(),
+        "load average before": round(os.getloadavg()[0], 2),
+    }
+
+
+def main() -> int:
+    """Runs the parts asked for; the status says only whether the run came to its end."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4.0, help="how long each load lasts")
+    parser.add_argument("--warm", type=float, default=1.0, help="how long it runs before that")
+    parser.add_argument(
+        "--parts", nargs="+", choices=("base", "mesh", "decision"), default=["base", "mesh", "decision"]
+    )
+    parser.add_argument("--no-litellm", action="store_true")
+    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench" / "results" / "latest.json")
+    parser.add_argument("--markdown", type=pathlib.Path, default=ROOT / "docs" / "benchmarks.md")
+    arguments = parser.parse_args()
+
+    results = Results(machine=_machine())
+    tools = ROOT / ".tools"
+    tools.mkdir(exist_ok=True)
+    ghz = _found(results, "gRPC", lambda: find_ghz(tools))
+    wrk = _found(results, "HTTP", lambda: find_wrk(tools))
+    proxy = None if arguments.no_litellm else _found(results, "LiteLLM", lambda: find_litellm(ROOT))
+    with tempfile.TemporaryDirectory(prefix="eh-bench-", dir="/tmp") as folder:
+        scratch = pathlib.Path(folder)
+        measurement = Measurement(
+            results=results, ghz=ghz, wrk=wrk, seconds=arguments.seconds, warm_s=arguments.warm, scratch=scratch
+        )
+        if "decision" in arguments.parts:
+            results.figures["decision_cpu_us"] = decision_cpu_us()
+        if "base" in arguments.parts:
+            without_the_mesh(measurement, results, scratch, proxy)
+        if "mesh" in arguments.parts:
+            with_the_mesh(measurement, results, scratch)
+    text = as_markdown(results)
+    print(text)
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(as_json(results), indent=2) + "\n")
+    arguments.markdown.write_text(text)
+    print(f"saved to {arguments.json} and {arguments.markdown}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Runs the loads on a path and counts what its processes used."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .loads import Load, LoadFailed, grpc_load, http_load
+from .rows import Results, Row
+from .tools import Tool
+from .usage import Group, cpu_seconds
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PROTOSET = ROOT / "proto" / "python" / "src" / "enginehouse" / "api" / "descriptors.binpb"
+GENERATE = "enginehouse.api.inference.v1.GenerationService/Generate"
+CONCURRENCIES = (1, 16, 64)
+PROMPT = "Tell me a story about a clever crow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What each request asks for."""
+
+    name: str
+    tokens: int
+    model: str = "synthetic"
+
+
+REQUEST = Workload(name="request", tokens=1)
+STREAM = Workload(name="stream", tokens=200)
+SATURATED = Workload(name="saturated stream", tokens=20_000, model="synthetic-saturated")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrpcPath:
+    """A way to the engine over gRPC."""
+
+    name: str
+    target: str
+    group: Group
+    key: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpPath:
+    """A way to the engine over OpenAI's JSON."""
+
+    name: str
+    url: str
+    group: Group
+    key: str = ""
+
+
+class Measurement:
+    """Takes the rows of one run.
+
+    Args:
+        results: where they go, and why any of them is missing.
+        ghz: the load generator for gRPC; None where there is none.
+        wrk: the load generator for HTTP; None where there is none.
+        seconds: how long each load lasts.
+        warm_s: how long it runs before that.
+        scratch: a folder for the load generators' files.
+    """
+
+    def __init__(
+        self,
+        *,
+        results: Results,
+        ghz: Tool | None,
+        wrk: Tool | None,
+        seconds: float,
+        warm_s: float,
+        scratch: pathlib.Path,
+    ) -> None:
+        self._results = results
+        self._ghz = ghz
+        self._wrk = wrk
+        self._seconds = seconds
+        self._warm_s = warm_s
+        self._scratch = scratch
+
+    def take(
+        self,
+        path: GrpcPath | HttpPath,
+        *,
+        workloads: Sequence[Workload] = (REQUEST, STREAM),
+        concurrencies: Sequence[int] = CONCURRENCIES,
+    ) -> None:
+        """Measures every workload at every concurrency; a failure of one is noted and costs no other."""
+        if (self._ghz if isinstance(path, GrpcPath) else self._wrk) is None:
+            return
+        for workload in workloads:
+            for concurrency in concurrencies:
+                what = f"{path.name}, {workload.name} at {concurrency}"
+                try:
+                    self._load(path, workload, concurrency, self._warm_s)
+                    before = cpu_seconds(path.group)
+                    load = self._load(path, workload, concurrency, self._seconds)
+                    after = cpu_seconds(path.group)
+                except LoadFailed as error:
+                    self._results.skipped[what] = str(error)
+                    continue
+                used = {name: after[name] - before[name] for name in before}
+                row = Row(
+                    path=path.name,
+                    workload=workload.name,
+                    concurrency=concurrency,
+                    tokens_per_request=workload.tokens,
+                    load=load,
+                    cpu_seconds=used,
+                )
+                self._results.rows.append(row)
+                print(
+                    f"{what}: {load.per_second:.0f} requests/s, {row.tokens_per_second:.0f} tokens/s, "
+                    f"p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.1f} ms, {load.failed} failed",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+    def _load(self, path: GrpcPath | HttpPath, workload: Workload, concurrency: int, seconds: float) -> Load:
+        if isinstance(path, GrpcPath):
+            assert self._ghz is not None
+            return grpc_load(
+                self._ghz,
+                target=path.target,
+                call=GENERATE,
+                request={"model": workload.model, "prompt": PROMPT, "max_output_tokens": workload.tokens},
+                key=path.key,
+                protoset=PROTOSET,
+                concurrency=concurrency,
+                seconds=seconds,
+            )
+        assert self._wrk is not None
+        body: dict[str, object] = {
+            "model": workload.model,
+            "messages": [{"role": "user", "content": PROMPT}],
+            "max_tokens": workload.tokens,
+        }
+        if workload.tokens > 1:
+            body["stream"] = True
+        return http_load(
+            self._wrk,
+            url=f"{path.url}/v1/chat/completions",
+            body=body,
+            key=path.key,
+            concurrency=concurrency,
+            seconds=seconds,
+            scratch=self._scratch,
+        )

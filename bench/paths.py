@@ -1,0 +1,178 @@
+"""The paths, each with the processes that it needs, started for its measurement alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pathlib
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import yaml
+
+from tests.mesh import Mesh
+
+from . import envoy_only, litellm
+from .children import last_words, running
+from .engine import CATALOG
+from .held import hold_streams
+from .measure import PROTOSET, REQUEST, ROOT, SATURATED, GrpcPath, HttpPath, Measurement
+from .ports import free_port, is_open, wait_until
+from .rows import Results
+from .tools import Tool
+from .usage import memory_bytes
+
+START_S = 60.0
+LITELLM_START_S = 120.0
+BUDGET_NANOS = 10**15
+"""A million dollars: a budget that is there to be checked, not to run out."""
+HELD_STREAMS = 1000
+HELD_S = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A process and the door that it opened."""
+
+    port: int
+    pid: int
+
+
+@contextlib.contextmanager
+def bare_engine(scratch: pathlib.Path) -> Iterator[Started]:
+    """The engine by itself."""
+    port, log = free_port(), scratch / "bare-engine.log"
+    with running([sys.executable, "-m", "bench.engine", "bare", str(port)], log=log, folder=ROOT) as process:
+        _wait_for(port, process.pid, log, seconds=START_S)
+        yield Started(port=port, pid=process.pid)
+
+
+@contextlib.contextmanager
+def envoy_before(engine: Started, scratch: pathlib.Path) -> Iterator[Started]:
+    """Envoy and nothing else before an engine."""
+    port, log, config = free_port(), scratch / "envoy-only.log", scratch / "envoy-only.json"
+    config.write_text(
+        envoy_only.bootstrap(
+            port=port, admin_port=free_port(), upstream_port=engine.port, descriptors=PROTOSET.read_bytes()
+        )
+    )
+    with running(envoy_only.command(config), log=log) as process:
+        _wait_for(port, process.pid, log, seconds=START_S)
+        yield Started(port=port, pid=process.pid)
+
+
+@contextlib.contextmanager
+def litellm_before(upstream: Started, tool: Tool, scratch: pathlib.Path) -> Iterator[Started]:
+    """LiteLLM's proxy before the same engine, which it reaches through Envoy."""
+    port, log, config = free_port(), scratch / "litellm.log", scratch / "litellm.json"
+    config.write_text(
+        litellm.configuration(upstream_url=f"http://127.0.0.1:{upstream.port}", upstream_key="", model="synthetic")
+    )
+    command = litellm.command(tool, config=config, port=port)
+    with running(command, log=log, environment=litellm.environment(), folder=scratch) as process:
+        _wait_for(port, process.pid, log, seconds=LITELLM_START_S)
+        wait_until(
+            lambda: _answers(f"http://127.0.0.1:{port}/health/liveliness"), seconds=START_S, what="LiteLLM ready"
+        )
+        yield Started(port=port, pid=process.pid)
+
+
+def without_the_mesh(measurement: Measurement, results: Results, scratch: pathlib.Path, proxy: Tool | None) -> None:
+    """Direct, Envoy alone, and LiteLLM."""
+    with bare_engine(scratch) as engine, envoy_before(engine, scratch) as envoy:
+        measurement.take(GrpcPath(name="direct", target=f"127.0.0.1:{engine.port}", group={"engine": [engine.pid]}))
+        both = {"envoy": [envoy.pid], "engine": [engine.pid]}
+        measurement.take(GrpcPath(name="Envoy only", target=f"127.0.0.1:{envoy.port}", group=both))
+        if proxy is not None:
+            with litellm_before(envoy, proxy, scratch) as started:
+                group = {"litellm": [started.pid], **both}
+                url = f"http://127.0.0.1:{started.port}"
+                measurement.take(HttpPath(name="LiteLLM", url=url, group=group, key=litellm.KEY))
+                results.figures["litellm_memory_mib"] = memory_bytes({"litellm": [started.pid]})["litellm"] / 2**20
+
+
+def with_the_mesh(measurement: Measurement, results: Results, scratch: pathlib.Path) -> None:
+    """The full path, what it holds idle, a saturated stream, and many open ones."""
+    overlay = {"local": {"catalog_file": str(CATALOG)}, "inference": {"models": ["enginehouse-tiny"]}}
+    with Mesh.started(config=overlay) as mesh, granted_engine(mesh, scratch) as engine:
+        own = {name: [pid] for name, pid in mesh.processes().items()}
+        results.memory_bytes = memory_bytes(own)
+        group = {"engine": [engine.pid]} | {
+            name: pids for name, pids in own.items() if not name.startswith("inference")
+        }
+        _, unlimited = mesh.create_key("bench-unlimited")
+        _, budgeted = mesh.create_key("bench-budgeted", budget_nanos=BUDGET_NANOS)
+        measurement.take(GrpcPath(name="full gRPC", target=mesh.target, group=group, key=budgeted))
+        measurement.take(HttpPath(name="full OpenAI JSON", url=mesh.url, group=group, key=budgeted))
+        no_budget = GrpcPath(name="full gRPC, no budget", target=mesh.target, group=group, key=unlimited)
+        measurement.take(no_budget, workloads=[REQUEST], concurrencies=[64])
+        saturated = GrpcPath(name="full gRPC", target=mesh.target, group=group, key=budgeted)
+        measurement.take(saturated, workloads=[SATURATED], concurrencies=[4])
+        if row := results.find("full gRPC", SATURATED.name, 4):
+            results.figures["saturated_stream_tokens_per_second"] = row.tokens_per_second
+        held = asyncio.run(
+            hold_streams(
+                target=mesh.target,
+                key=budgeted,
+                model="synthetic-slow",
+                streams=HELD_STREAMS,
+                seconds=HELD_S,
+                memory=lambda: memory_bytes(group),
+            )
+        )
+        results.figures["open_streams"] = held.streams
+        results.figures["open_streams_memory_growth"] = held.growth
+
+
+@contextlib.contextmanager
+def granted_engine(mesh: Mesh, scratch: pathlib.Path) -> Iterator[Started]:
+    """The synthetic source as an engine of the mesh, started by hand beside its own."""
+    config = yaml.safe_load((mesh.data / "run" / "inference-1.yaml").read_text())
+    port, log = free_port(), scratch / "engine.log"
+    config["inference"] |= {
+        "engine_id": "bench-1",
+        "listen": f"127.0.0.1:{port}",
+        "http_listen": f"127.0.0.1:{free_port()}",
+        "spool_dir": str(scratch / "spool"),
+        "models": [],
+    }
+    path = scratch / "engine.yaml"
+    path.write_text(yaml.safe_dump(config))
+    with running([sys.executable, "-m", "bench.engine", "granted", str(path)], log=log, folder=ROOT) as process:
+        _wait_for(port, process.pid, log, seconds=START_S)
+        wait_until(
+            lambda: _is_listed(mesh), seconds=START_S, what=f"the engine's models being served\n{last_words(log)}"
+        )
+        yield Started(port=port, pid=process.pid)
+
+
+def _is_listed(mesh: Mesh) -> bool:
+    request = urllib.request.Request(f"{mesh.url}/v1/models", headers={"authorization": f"Bearer {mesh.key}"})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return b'"synthetic-slow"' in answer.read()
+    except (OSError, urllib.error.HTTPError):
+        return False
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _wait_for(port: int, pid: int, log: pathlib.Path, *, seconds: float) -> None:
+    def opened_or_ended() -> bool:
+        return is_open(port) or not pathlib.Path(f"/proc/{pid}").exists()
+
+    try:
+        wait_until(opened_or_ended, seconds=seconds, what=f"a door on port {port}")
+    except TimeoutError as error:
+        raise RuntimeError(f"{error}:\n{last_words(log)}") from None
+    if not is_open(port):
+        raise RuntimeError(f"{log.stem} ended before it was ready:\n{last_words(log)}")
