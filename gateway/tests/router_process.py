@@ -29,7 +29,7 @@ def decide(headers: dict[str, str], path: str, body: bytes) -> tuple[int, dict[s
             "ratelimit-limit": "60",
             "ratelimit-remaining": "59",
             # What of the request arrived here, for the tests to see.
-            "x-enginehouse-saw": json.dumps({"path": path, "body": len(body), **headers}),
+            "ratelimit-test-saw": json.dumps({"path": path, "body": len(body), **headers}),
         }
         if "x-enginehouse-test-endpoints" in headers:
             answer["x-gateway-destination-endpoint"] = headers["x-enginehouse-test-endpoints"]

@@ -60,13 +60,20 @@ _SECURITY_HEADERS = (
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
     ("cache-control", "no-store"),
 )
-_HIDDEN_HEADERS = ("server", "x-powered-by", "x-envoy-upstream-service-time")
+_HIDDEN_HEADERS = (
+    "server",
+    "x-powered-by",
+    "x-envoy-upstream-service-time",
+    "x-envoy-upstream-healthchecked-cluster",
+    "x-enginehouse-openai-error",
+)
 
-# What the router sees of a request, besides method, path and body.
+# What the router sees of a request, besides method, path and body. Never the content type: with a gRPC one, Envoy takes
+# the question itself for a gRPC call, its own "cannot connect" then has HTTP status 200, and the filter takes that for
+# leave. The body is gRPC's framing always, as what is not gRPC does not get this far.
 _ASKED = (
     "authorization",
     "x-api-key",
-    "content-type",
     "grpc-encoding",
     "grpc-timeout",
     "user-agent",
@@ -79,8 +86,10 @@ _ASKED = (
 _ASKED_PREFIX = "x-enginehouse-"
 # What it may give to the engine, and to the client of an admitted and of a refused request.
 _TO_ENGINE = ("x-enginehouse-grant", DESTINATION_HEADER, REQUEST_ID_HEADER)
-_TO_CLIENT_PREFIXES = ("x-enginehouse-", "ratelimit-")
+_TO_CLIENT = (REQUEST_ID_HEADER, "x-enginehouse-model", "x-enginehouse-cache")
+_TO_CLIENT_PREFIX = "ratelimit-"
 _TO_REFUSED = (
+    REQUEST_ID_HEADER,
     "content-type",
     "grpc-status",
     "grpc-message",
@@ -162,8 +171,8 @@ def _authorization(edge: EdgeSection) -> ExtAuthz:
             ),
             authorization_response=AuthorizationResponse(
                 allowed_upstream_headers=_names(_TO_ENGINE),
-                allowed_client_headers=_names(_TO_REFUSED, _TO_CLIENT_PREFIXES),
-                allowed_client_headers_on_success=_names((), _TO_CLIENT_PREFIXES),
+                allowed_client_headers=_names(_TO_REFUSED, (_TO_CLIENT_PREFIX,)),
+                allowed_client_headers_on_success=_names(_TO_CLIENT, (_TO_CLIENT_PREFIX,)),
             ),
             authorization_request=AuthorizationRequest(),
             retry_policy=RetryPolicy(
@@ -171,7 +180,9 @@ def _authorization(edge: EdgeSection) -> ExtAuthz:
                 retry_on="connect-failure,refused-stream,reset-before-request",
                 num_retries=2,
                 retry_back_off=BackoffStrategy(
-                    base_interval=timedelta(milliseconds=10), max_interval=timedelta(milliseconds=100)
+                    base_interval=timedelta(milliseconds=10),
+                    # Envoy takes the longest pause for each attempt's time limit as well.
+                    max_interval=timedelta(seconds=edge.authorization_timeout_s),
                 ),
             ),
         ),

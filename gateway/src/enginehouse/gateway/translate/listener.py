@@ -7,6 +7,7 @@ from datetime import timedelta
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
+    CidrRange,
     DataSource,
     GrpcService,
     GrpcServiceEnvoyGrpc,
@@ -133,7 +134,9 @@ def _manager(section: GatewaySection, contracts: Contracts) -> HttpConnectionMan
         use_remote_address=True,
         xff_num_trusted_hops=edge.trusted_proxies,
         # No address is trusted to steer Envoy by its headers, not even a private one.
-        internal_address_config=HttpConnectionManagerInternalAddressConfig(unix_sockets=False),
+        internal_address_config=HttpConnectionManagerInternalAddressConfig(
+            unix_sockets=False, cidr_ranges=[CidrRange(address_prefix="255.255.255.255", prefix_len=32)]
+        ),
         generate_request_id=False,
         normalize_path=True,
         merge_slashes=True,

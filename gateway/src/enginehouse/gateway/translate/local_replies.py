@@ -56,6 +56,7 @@ class _Fault:
     error: ServiceError
     answer: int | None = None
     no_decision: bool = False
+    path: str | None = None
     # Envoy's own words say more than ours could, to JSON clients alone: a gRPC status must say the same thing twice.
     in_its_words: bool = False
 
@@ -86,6 +87,11 @@ def local_replies(
 
 def _faults(max_request_bytes: int, first_byte_timeout_s: float) -> list[_Fault]:
     return [
+        _Fault(
+            status=503,
+            path="/healthz",
+            error=ServiceError(Reason.NO_ENDPOINT, "No router answers, so no request is admitted.", retry_after_s=1),
+        ),
         _Fault(
             status=NO_DECISION_STATUS,
             answer=503,
@@ -148,6 +154,8 @@ def _faults(max_request_bytes: int, first_byte_timeout_s: float) -> list[_Fault]
 
 def _shapes(fault: _Fault, is_grpc: AccessLogFilter, is_openai: AccessLogFilter) -> list[ResponseMapper]:
     here = [_status(fault.status)]
+    if fault.path is not None:
+        here.append(_header(":path", StringMatcher(exact=fault.path)))
     if fault.no_decision:
         here.append(_flag(_AUTHORIZATION_FLAG))
     retry = [] if fault.error.retry_after_s is None else [_set("retry-after", f"{fault.error.retry_after_s:g}")]

@@ -6,6 +6,8 @@ from __future__ import annotations
 GATEWAY_CLUSTER = "enginehouse_gateway"
 ROUTER_CLUSTER = "enginehouse_router"
 COLLECTOR_CLUSTER = "enginehouse_collector"
+# Never defined: a route to it is a plain answer.
+NO_CLUSTER = "enginehouse_none"
 
 LISTENER = "public"
 ROUTES = "public"

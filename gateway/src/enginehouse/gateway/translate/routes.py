@@ -7,13 +7,13 @@ from datetime import timedelta
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import (
-    DirectResponseAction,
     HeaderMatcher,
     RetryPolicy,
     RetryPolicyRetryBackOff,
     RetryPolicyRetryHostPredicate,
     Route,
     RouteAction,
+    RouteActionClusterNotFoundResponseCode,
     RouteConfiguration,
     RouteMatch,
     VirtualHost,
@@ -30,6 +30,7 @@ from enginehouse.gateway.translate.contracts import OPENAI_PACKAGE, Contracts
 from enginehouse.gateway.translate.names import (
     GATEWAY_CLUSTER,
     HEALTH_SERVICE,
+    NO_CLUSTER,
     ORIGINAL_PATH_HEADER,
     REFLECTION_SERVICES,
     REQUEST_ID_HEADER,
@@ -71,15 +72,8 @@ def route_configuration(services: Mapping[str, str], *, contracts: Contracts, ed
     for service, cluster in sorted(services.items()):
         routes += _service_routes(service, cluster, contracts, edge)
     for service in sorted(set(contracts.services) - set(services)):
-        routes.append(_no_engine_yet(service))
-    routes.append(
-        Route(
-            name="unknown",
-            match=RouteMatch(prefix="/"),
-            direct_response=DirectResponseAction(status=404),
-            typed_per_filter_config=_without_authorization(),
-        )
-    )
+        routes.append(_answer(f"/{service}/", RouteActionClusterNotFoundResponseCode.SERVICE_UNAVAILABLE))
+    routes.append(_answer("/", RouteActionClusterNotFoundResponseCode.NOT_FOUND))
     return RouteConfiguration(
         name=ROUTES,
         virtual_hosts=[
@@ -160,11 +154,12 @@ def _open_route(service: str) -> Route:
     )
 
 
-def _no_engine_yet(service: str) -> Route:
+def _answer(prefix: str, code: RouteActionClusterNotFoundResponseCode) -> Route:
+    # Not a direct response: to the CORS filter that is no route, and JSON paths have only this one when they pass it.
     return Route(
-        name=f"{service}, without engines",
-        match=RouteMatch(prefix=f"/{service}/"),
-        direct_response=DirectResponseAction(status=503),
+        name=f"no cluster for {prefix}",
+        match=RouteMatch(prefix=prefix),
+        route=RouteAction(cluster=NO_CLUSTER, cluster_not_found_response_code=code),
         typed_per_filter_config=_without_authorization(),
     )
 
