@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections import deque
 from pathlib import Path
 
 from enginehouse.kit.meter import COUNTERS
@@ -36,7 +37,8 @@ class CounterFile:
         self._descriptors: list[int] = []
         self._maps: list[mmap.mmap] = []
         self._views: list[memoryview] = []
-        self._free: list[int] = []
+        # First in, first out: a count stays in its slot long after its call's end is on record and synced.
+        self._free: deque[int] = deque()
         while self._path(len(self._maps)).exists() or not self._maps:
             self._add_file()
 
@@ -55,7 +57,7 @@ class CounterFile:
         """
         if not self._free:
             self._add_file()
-        slot = self._free.pop()
+        slot = self._free.popleft()
         words = self._words(slot)
         for index in range(1, WORDS):
             words[index] = 0
@@ -104,4 +106,4 @@ class CounterFile:
         self._descriptors.append(descriptor)
         self._maps.append(mapped)
         self._views.append(memoryview(mapped).cast("q"))
-        self._free.extend(reversed(range(first, first + _SLOTS)))
+        self._free.extend(range(first, first + _SLOTS))
