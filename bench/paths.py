@@ -90,7 +90,7 @@ def without_the_mesh(measurement: Measurement, results: Results, scratch: pathli
             with litellm_before(envoy, proxy, scratch) as started:
                 group = {"litellm": [started.pid], **both}
                 url = f"http://127.0.0.1:{started.port}"
-                measurement.take(HttpPath(name="LiteLLM", url=url, group=group, key=litellm.KEY))
+                measurement.take(HttpPath(name="LiteLLM", url=url, group=group, key=litellm.KEY), longer=2.5)
                 results.figures["litellm_memory_mib"] = memory_bytes({"litellm": [started.pid]})["litellm"] / 2**20
 
 

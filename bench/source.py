@@ -15,7 +15,8 @@ from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.stream import CoalescingWriter
 
 BACKEND = "synthetic"
-TOKEN = " token"
+# Some proxies end a stream whose chunks repeat.
+TOKENS = tuple(f" w{number:02}" for number in range(64))
 SLOTS = 4096
 
 
@@ -38,7 +39,7 @@ class SyntheticBackend:
 
 
 class SyntheticModel:
-    """Makes the same token again and again.
+    """Makes the same few tokens again and again.
 
     Args:
         context_tokens: most tokens of prompt and answer together.
@@ -94,7 +95,9 @@ class SyntheticModel:
             while left:
                 for _ in range(min(left, self._tokens_per_turn)):
                     left -= 1
-                    piece = Piece(index=0, text=TOKEN, tokens=1, finish=None if left else Finish.LENGTH)
+                    piece = Piece(
+                        index=0, text=TOKENS[left % len(TOKENS)], tokens=1, finish=None if left else Finish.LENGTH
+                    )
                     if not await writer.put(piece):
                         return
                 await asyncio.sleep(self._seconds_per_turn)
