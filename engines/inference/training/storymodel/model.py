@@ -38,9 +38,11 @@ class ModelShape:
 
     @property
     def head_width(self) -> int:
+        """Size of one head's vectors."""
         return self.width // self.heads
 
     def as_dict(self) -> dict[str, int | float]:
+        """The fields by name, for a checkpoint."""
         return asdict(self)
 
 
@@ -54,6 +56,7 @@ class RMSNorm(nn.Module):
         self._epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
+        """Any shape that ends in ``width``, kept."""
         return functional.rms_norm(x, self._shape, self.weight, self._epsilon)
 
 
@@ -84,6 +87,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(shape.width, shape.width, bias=False)
 
     def forward(self, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+        """``(batch, time, width)``, kept; the tables are cut to ``time``."""
         batch, time, width = x.shape
         head = self._shape.head_width
 
@@ -113,6 +117,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(shape.hidden, shape.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(batch, time, width)``, kept."""
         y: Tensor = self.down(functional.silu(self.gate(x)) * self.up(x))
         return y
 
@@ -129,6 +134,7 @@ class Block(nn.Module):
         self._dropout = dropout
 
     def forward(self, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+        """``(batch, time, width)``, kept."""
         mixed = self.attention(self.attention_norm(x), cosines, sines)
         x = x + functional.dropout(mixed, self._dropout, self.training)
         fed = self.feed(self.feed_norm(x))
@@ -180,9 +186,8 @@ class StoryModel(nn.Module):
     def token_losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Cross entropy in nats of each target, ``(batch * time,)``."""
         logits = self(tokens)
-        return functional.cross_entropy(
-            logits.view(-1, logits.shape[-1]), targets.reshape(-1), reduction="none"
-        )
+        return functional.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1), reduction="none")
 
     def parameter_count(self) -> int:
+        """How many numbers are learnt; the tied table counts once."""
         return sum(parameter.numel() for parameter in self.parameters())

@@ -1,0 +1,1 @@
+"""Trains the small story model that ships inside the inference engine."""

@@ -1,0 +1,54 @@
+"""Counts how often an answer is about what was asked: does the noun of the prompt occur in it?
+
+The figure that matters most for a model this small. Prompts are drawn with a fixed seed from words
+and templates that the training uses too; the combinations are what is new.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.inference.training.storymodel.chat import ask, start_server
+from engines.inference.training.storymodel.vocabulary import (
+    ADJECTIVES,
+    ANIMALS,
+    PEOPLE,
+    TELUGU_ADJECTIVES,
+    TELUGU_KINDS,
+    with_article,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obedience:
+    """Out of ``asked`` prompts, how many answers had the noun, and how many ended by themselves."""
+
+    asked: int
+    mentioned: int
+    ended: int
+
+
+def english_prompts(rng: random.Random, *, count: int) -> list[tuple[str, str]]:
+    """Pairs of noun and prompt."""
+    nouns = [rng.choice(ANIMALS + PEOPLE) for _ in range(count)]
+    return [(noun, f"Tell me a story about {with_article(f'{rng.choice(ADJECTIVES)} {noun}')}") for noun in nouns]
+
+
+def telugu_prompts(rng: random.Random, *, count: int) -> list[tuple[str, str]]:
+    """Pairs of noun and prompt."""
+    every = [noun for kind in TELUGU_KINDS for noun in kind]
+    nouns = [rng.choice(every) for _ in range(count)]
+    return [(noun, f"ఒక {rng.choice(TELUGU_ADJECTIVES)} {noun} గురించి కథ చెప్పు") for noun in nouns]
+
+
+def measure(model: Path, pairs: list[tuple[str, str]], *, temperature: float, seed: int) -> Obedience:
+    """Ask every prompt once."""
+    server = start_server(model)
+    mentioned = ended = 0
+    for number, (noun, prompt) in enumerate(pairs):
+        answer = ask(server, prompt, system=None, temperature=temperature, seed=seed + number)
+        mentioned += noun in answer.content.lower()
+        ended += answer.finish_reason == "stop"
+    return Obedience(asked=len(pairs), mentioned=mentioned, ended=ended)
