@@ -56,7 +56,7 @@ def list_(
 ) -> None:
     """List budgets with what is spent and held of them now."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        budgets = list(mesh.admin.budgets(scope_id=of))
+        budgets = list(mesh.admin.list_budgets(scope_id=of))
     if json_:
         print_json({"budgets": [_describe(budget) for budget in budgets]})
         return

@@ -72,7 +72,7 @@ def list_(
 ) -> None:
     """List keys, without the keys themselves."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        keys = list(mesh.admin.keys(tenant_id=tenant))
+        keys = list(mesh.admin.list_keys(tenant_id=tenant))
     if json_:
         print_json({"keys": [_describe(key) for key in keys]})
         return

@@ -22,7 +22,7 @@ def list_(
 ) -> None:
     """List the catalog with the engines that serve each model now."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        models = list(mesh.admin.models())
+        models = list(mesh.admin.list_models())
     if json_:
         described = [
             {

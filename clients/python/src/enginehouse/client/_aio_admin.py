@@ -28,7 +28,7 @@ class AsyncAdmin:
         )
         return answer.tenant
 
-    async def tenants(self) -> AsyncIterator[admin_pb2.Tenant]:
+    async def list_tenants(self) -> AsyncIterator[admin_pb2.Tenant]:
         """Every tenant, oldest first."""
         async for page in self._pages(self._stub.ListTenants, admin_pb2.ListTenantsRequest(page_size=1000)):
             for each in page.tenants:
@@ -58,7 +58,7 @@ class AsyncAdmin:
         answer: admin_pb2.CreateKeyResponse = await self._unary(self._stub.CreateKey, request)
         return answer
 
-    async def keys(self, *, tenant_id: str = "") -> AsyncIterator[admin_pb2.Key]:
+    async def list_keys(self, *, tenant_id: str = "") -> AsyncIterator[admin_pb2.Key]:
         """Keys, oldest first, without the keys themselves."""
         request = admin_pb2.ListKeysRequest(tenant_id=tenant_id, page_size=1000)
         async for page in self._pages(self._stub.ListKeys, request):
@@ -84,7 +84,7 @@ class AsyncAdmin:
         answer: admin_pb2.SetBudgetResponse = await self._unary(self._stub.SetBudget, request)
         return answer.budget
 
-    async def budgets(self, *, scope_id: str = "") -> AsyncIterator[admin_pb2.Budget]:
+    async def list_budgets(self, *, scope_id: str = "") -> AsyncIterator[admin_pb2.Budget]:
         """Budgets with what is spent and held of them now; of one tenant, key, user or run, or all."""
         request = admin_pb2.ListBudgetsRequest(scope_id=scope_id, page_size=1000)
         async for page in self._pages(self._stub.ListBudgets, request):
@@ -95,7 +95,7 @@ class AsyncAdmin:
         """Removes a budget; what was spent stays on record."""
         await self._unary(self._stub.DeleteBudget, admin_pb2.DeleteBudgetRequest(budget_id=budget_id))
 
-    async def models(self) -> AsyncIterator[admin_pb2.CatalogModel]:
+    async def list_models(self) -> AsyncIterator[admin_pb2.CatalogModel]:
         """The catalog with prices and live endpoints, by name."""
         async for page in self._pages(self._stub.ListModels, admin_pb2.ListModelsRequest(page_size=1000)):
             for each in page.models:

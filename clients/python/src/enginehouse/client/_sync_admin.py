@@ -28,7 +28,7 @@ class Admin:
         )
         return answer.tenant
 
-    def tenants(self) -> Iterator[admin_pb2.Tenant]:
+    def list_tenants(self) -> Iterator[admin_pb2.Tenant]:
         """Every tenant, oldest first."""
         for page in self._pages(self._stub.ListTenants, admin_pb2.ListTenantsRequest(page_size=1000)):
             yield from page.tenants
@@ -57,7 +57,7 @@ class Admin:
         answer: admin_pb2.CreateKeyResponse = self._unary(self._stub.CreateKey, request)
         return answer
 
-    def keys(self, *, tenant_id: str = "") -> Iterator[admin_pb2.Key]:
+    def list_keys(self, *, tenant_id: str = "") -> Iterator[admin_pb2.Key]:
         """Keys, oldest first, without the keys themselves."""
         request = admin_pb2.ListKeysRequest(tenant_id=tenant_id, page_size=1000)
         for page in self._pages(self._stub.ListKeys, request):
@@ -80,7 +80,7 @@ class Admin:
         answer: admin_pb2.SetBudgetResponse = self._unary(self._stub.SetBudget, request)
         return answer.budget
 
-    def budgets(self, *, scope_id: str = "") -> Iterator[admin_pb2.Budget]:
+    def list_budgets(self, *, scope_id: str = "") -> Iterator[admin_pb2.Budget]:
         """Budgets with what is spent and held of them now; of one tenant, key, user or run, or all."""
         request = admin_pb2.ListBudgetsRequest(scope_id=scope_id, page_size=1000)
         for page in self._pages(self._stub.ListBudgets, request):
@@ -90,7 +90,7 @@ class Admin:
         """Removes a budget; what was spent stays on record."""
         self._unary(self._stub.DeleteBudget, admin_pb2.DeleteBudgetRequest(budget_id=budget_id))
 
-    def models(self) -> Iterator[admin_pb2.CatalogModel]:
+    def list_models(self) -> Iterator[admin_pb2.CatalogModel]:
         """The catalog with prices and live endpoints, by name."""
         for page in self._pages(self._stub.ListModels, admin_pb2.ListModelsRequest(page_size=1000)):
             yield from page.models

@@ -1,0 +1,149 @@
+"""Answers as clients see them, over a real connection."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, get_type_hints
+
+import grpc
+import pytest
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.client import Message, Tool, ToolCall
+from enginehouse.client.conversation import Ask, Options
+
+
+async def test_a_collected_answer_is_the_stream_put_together(server: Any, connect: Any, behaviours: Any) -> None:
+    server.behaviours = [behaviours.answering(*behaviours.story()), behaviours.answering(*behaviours.story())]
+    mesh = connect(server.url)
+    answer = await mesh.generate("Tell me of a crow")
+    assert answer.text == "A clever crow"
+    assert answer.model == "tiny"
+    assert answer.request_id == "req_server"
+    assert (answer.finish_reason, answer.stopped_by) == ("length", "budget")
+    assert answer.usage == {"input_tokens": 5, "output_tokens": 2}
+    assert answer.cost_nanos == 123
+    assert (answer.time_to_first_token_ms, answer.total_ms) == (7, 9)
+    assert answer.complete
+    assert await mesh.texts("Tell me of a crow") == ["A clever ", "crow"]
+
+
+async def test_the_key_and_one_request_id_go_with_the_call(server: Any, connect: Any, behaviours: Any) -> None:
+    server.behaviours = [behaviours.answering(*behaviours.story())] * 2
+    mesh = connect(server.url)
+    await mesh.generate("x")
+    await mesh.generate("x", request_id="mine-1")
+    for request, metadata in zip(server.requests, server.metadata, strict=True):
+        assert metadata["authorization"] == "Bearer eh_test_key"
+        assert metadata["x-enginehouse-request-id"] == request.request_id
+    assert server.requests[0].request_id.startswith("req_")
+    assert server.requests[1].request_id == "mine-1"
+
+
+async def test_every_option_reaches_its_field(server: Any, connect: Any, behaviours: Any) -> None:
+    server.behaviours = [behaviours.answering(*behaviours.story())]
+    await connect(server.url).generate(
+        [Message("user", "hi"), Message("assistant", tool_calls=(ToolCall("c1", "look", "{}"),))],
+        system="be brief",
+        model="tiny",
+        max_output_tokens=7,
+        temperature=0.5,
+        top_p=0.25,
+        top_k=3,
+        min_p=0.125,
+        frequency_penalty=1.5,
+        presence_penalty=-1.5,
+        repeat_penalty=1.25,
+        seed=9,
+        stop=["END"],
+        json_schema={"type": "object"},
+        tools=[Tool("look", "looks", {"type": "object"})],
+        tool_choice="look",
+        parallel_tool_calls=False,
+        choices=2,
+        logprobs=True,
+        top_logprobs=4,
+    )
+    sent = server.requests[0]
+    assert [(m.role, m.content) for m in sent.messages] == [(1, "be brief"), (2, "hi"), (3, "")]
+    assert sent.messages[2].tool_calls[0].name == "look"
+    assert (sent.model, sent.max_output_tokens, sent.choices, list(sent.stop)) == ("tiny", 7, 2, ["END"])
+    sampling = sent.sampling
+    assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.min_p) == (0.5, 0.25, 3, 0.125)
+    assert (sampling.frequency_penalty, sampling.presence_penalty) == (1.5, -1.5)
+    assert (sampling.repeat_penalty, sampling.seed) == (1.25, 9)
+    assert json.loads(sent.format.json_schema) == {"type": "object"}
+    assert json.loads(sent.tools[0].parameters_json_schema) == {"type": "object"}
+    assert (sent.tool_choice.mode, sent.tool_choice.name) == (generation_pb2.ToolChoice.MODE_NAMED, "look")
+    assert sent.HasField("parallel_tool_calls")
+    assert not sent.parallel_tool_calls
+    assert sent.logprobs
+    assert sent.top_logprobs == 4
+
+
+async def test_pieces_of_tool_calls_are_joined(server: Any, connect: Any, behaviours: Any) -> None:
+    def delta(**piece: Any) -> Any:
+        call = generation_pb2.ToolCallDelta(**piece)
+        return generation_pb2.GenerateResponse(deltas=[generation_pb2.ChoiceDelta(tool_calls=[call])])
+
+    server.behaviours = [
+        behaviours.answering(
+            delta(index=0, id="a", name="look", arguments='{"at":'),
+            delta(index=1, id="b", name="listen", arguments="{}"),
+            delta(index=0, arguments=' "sky"}'),
+        )
+    ]
+    answer = await connect(server.url).generate("x")
+    assert answer.tool_calls == (ToolCall("a", "look", '{"at": "sky"}'), ToolCall("b", "listen", "{}"))
+    assert not answer.complete
+
+
+async def test_leaving_a_stream_cancels_the_request(server: Any, connect: Any, behaviours: Any) -> None:
+    def endless(request: Any, context: grpc.ServicerContext) -> Any:
+        yield behaviours.story()[0]
+        assert server.gone.wait(10)
+
+    server.behaviours = [endless]
+    assert await connect(server.url).first_text_then_leave("x") == "A clever "
+    assert server.gone.wait(5)
+
+
+async def test_embeddings_tokens_and_models(server: Any, connect: Any, behaviours: Any) -> None:
+    embedded = generation_pb2.EmbedResponse(request_id="r", model="m", embeddings=[{"values": [0.5, 0.25]}])
+    embedded.usage.cost_nanos = 4
+    server.behaviours = [
+        behaviours.answering(embedded),
+        behaviours.answering(generation_pb2.TokenizeResponse(token_ids=[3, 1])),
+        behaviours.answering(generation_pb2.ListModelsResponse(models=[{"name": "a"}], next_page_token="more")),
+        behaviours.answering(generation_pb2.ListModelsResponse(models=[{"name": "b"}])),
+    ]
+    mesh = connect(server.url)
+    vectors = await mesh.embed("one", dimensions=2)
+    assert (vectors.vectors, vectors.cost_nanos, vectors.model) == (((0.5, 0.25),), 4, "m")
+    assert list(server.requests[0].inputs) == ["one"]
+    assert await mesh.tokenize("one", model="m") == [3, 1]
+    assert [model.name for model in await mesh.models()] == ["a", "b"]
+    assert server.requests[3].page_token == "more"
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({}, "either messages"),
+        ({"messages": "x", "prompt": "y"}, "either messages"),
+        ({"prompt": "y", "system": "z"}, "system belongs"),
+        ({"messages": "x", "json_object": True, "grammar": "root ::= 'a'"}, "at most one"),
+        ({"messages": [Message("robot", "x")]}, "'robot' must be one of"),  # type: ignore[arg-type]
+    ],
+)
+async def test_contradictions_are_found_before_anything_is_sent(
+    server: Any, connect: Any, said: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ValueError, match=problem):
+        await connect(server.url).generate(**said)
+    assert server.requests == []
+
+
+def test_options_are_what_an_ask_takes() -> None:
+    assert set(get_type_hints(Options)) == {field.name for field in dataclasses.fields(Ask)} - {"messages"}
