@@ -56,8 +56,6 @@ def test_keys_that_fit_no_header_are_refused_without_repeating_them(key: str) ->
 def test_waits_grow_within_their_bounds_and_end(
     attempts: int, first: float, growth: float, asked: float | None
 ) -> None:
-    attempts: int, first: float, growth: float, asked: float | None
-) -> None:
     policy = RetryPolicy(attempts=attempts, first_delay_s=first, most_delay_s=2.0, growth=growth)
     tries = Attempts(policy, timeout_s=None)
     error = Unavailable("no", code=grpc.StatusCode.UNAVAILABLE, retry_after_s=asked)
