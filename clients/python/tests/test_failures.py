@@ -142,8 +142,8 @@ async def test_the_timeout_is_the_calls_deadline(server: Any, connect: Any) -> N
     server.gone.clear()
     with pytest.raises(DeadlineExceeded):
         await mesh.generate("x", timeout_s=0.1)
-    assert server.time_remaining[0] <= 0.2
-    assert server.time_remaining[1] <= 0.1
+    assert server.time_remaining[0] <= 0.25
+    assert server.time_remaining[1] <= 0.15
 
 
 async def test_where_nobody_listens_the_error_says_so(connect: Any, free_port: int) -> None:
