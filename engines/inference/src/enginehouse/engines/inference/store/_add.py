@@ -1,0 +1,143 @@
+"""Adds a model to the user's catalog after a look at what is to be served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from enginehouse.engines.inference.backends._upstream_options import find_provider, read_options
+from enginehouse.engines.inference.sources import SourceError, weights_path
+from enginehouse.engines.inference.store._catalog_file import add_entry
+from enginehouse.engines.inference.store._gguf import Weights, read_weights
+from enginehouse.engines.inference.store.errors import StoreError
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import Reason, ServiceError
+
+CLUSTER = "inference"
+_USUAL_CONTEXT = 8192
+_USUAL_OUTPUT = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewModel:
+    """A model to add. What is left out is read from the weights."""
+
+    name: str
+    source: str
+    """`hf:ORG/REPO/FILE[@REVISION]` once pulled, `file:PATH`, or a provider's `https://HOST/v1`."""
+    context_tokens: int | None = None
+    """Most tokens of prompt and answer together. Left out: what the model was trained for, up to 8,192, since every
+    slot holds memory for all of it."""
+    max_output_tokens: int | None = None
+    """The bound on output where a request gives none. Left out: 1,024, or half the context if that is less."""
+    capabilities: Sequence[str] = ()
+    quality: float = 0.5
+    prices: Mapping[str, int] = field(default_factory=dict)
+    """Nano-dollars for a million of each unit, such as `input_tokens`."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The backend's own settings."""
+
+
+def add_model(new: NewModel, *, catalog_file: Path, models_dir: Path) -> CatalogModel:
+    """Writes the model into the catalog file and returns it as the catalog now has it.
+
+    Raises StoreError where it could not work: weights that are not here, not a GGUF, not a model or not whole; a
+    context that is unknown or over the model's; a chat without a template; a provider's address or options that are
+    wrong; an entry that is no catalog's.
+    """
+    upstream = new.source.startswith(("http://", "https://"))
+    entry = _upstream_entry(new) if upstream else _llamacpp_entry(new, models_dir)
+    return add_entry(catalog_file, entry)
+
+
+def _llamacpp_entry(new: NewModel, models_dir: Path) -> dict[str, Any]:
+    try:
+        path = weights_path(new.source, models_dir)
+    except SourceError as error:
+        raise StoreError(f"{error}; a provider's source is its URL, such as https://HOST/v1") from None
+    if not path.is_file():
+        if new.source.startswith("hf:"):
+            raise StoreError(f"{path} is missing; fetch it with: enginehouse models pull {new.source}")
+        raise StoreError(f"{path} is missing, or is no file; give the path of a GGUF file")
+    weights = read_weights(path)
+    context = _context(new, weights, path)
+    capabilities = list(new.capabilities) or _capabilities(weights)
+    if "chat" in capabilities and not weights.chat_template and not new.options.get("chat_template"):
+        raise StoreError(
+            f"{path} has no chat template, so it cannot chat; leave chat out, or give options.chat_template"
+        )
+    if weights.embeds != ("embeddings" in capabilities):
+        kind = "an embedding model" if weights.embeds else "a model that writes text"
+        raise StoreError(f"{path} is {kind} ({weights.architecture}); it cannot have the capabilities {capabilities}")
+    return _entry(new, "llama.cpp", context, 0 if weights.embeds else _output(new, context), capabilities)
+
+
+def _upstream_entry(new: NewModel) -> dict[str, Any]:
+    if not new.context_tokens:
+        raise StoreError(f"the context of {new.name} is unknown; give context_tokens as its provider states it")
+    capabilities = list(new.capabilities) or ["chat", "json_schema", "tools"]
+    model = CatalogModel(
+        name=new.name,
+        cluster=CLUSTER,
+        backend="upstream",
+        source=new.source,
+        context_tokens=new.context_tokens,
+        max_output_tokens=_output(new, new.context_tokens),
+        capabilities=frozenset(capabilities),
+        quality=new.quality,
+        prices=MappingProxyType({}),
+        options=new.options,
+    )
+    try:
+        options = read_options(model)
+        find_provider(model, options, environ={options.key_variable: "-"})
+    except ServiceError as error:
+        if error.reason is not Reason.FAILED_PRECONDITION:
+            raise StoreError(error.message) from None
+    if "embeddings" in capabilities and not new.options.get("embedding_dimensions"):
+        raise StoreError(f"{new.name} makes embeddings: give options.embedding_dimensions, their length")
+    return _entry(new, "upstream", model.context_tokens, model.max_output_tokens, capabilities)
+
+
+def _entry(new: NewModel, backend: str, context: int, output: int, capabilities: Sequence[str]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": new.name,
+        "cluster": CLUSTER,
+        "backend": backend,
+        "source": new.source,
+        "context_tokens": context,
+        "max_output_tokens": output,
+        "capabilities": list(capabilities),
+        "quality": new.quality,
+        "prices": dict(new.prices),
+    }
+    if new.options:
+        entry["options"] = dict(new.options)
+    return entry
+
+
+def _context(new: NewModel, weights: Weights, path: Path) -> int:
+    trained = weights.context_tokens
+    if not trained and not new.context_tokens:
+        raise StoreError(f"{path} does not say for what context it was trained; give context_tokens")
+    if new.context_tokens and trained and new.context_tokens > trained:
+        raise StoreError(f"context_tokens {new.context_tokens} is over the {trained} that {path} was trained for")
+    return new.context_tokens or min(trained, _USUAL_CONTEXT)
+
+
+def _output(new: NewModel, context: int) -> int:
+    return new.max_output_tokens or min(_USUAL_OUTPUT, max(1, context // 2))
+
+
+def _capabilities(weights: Weights) -> list[str]:
+    if weights.embeds:
+        return ["embeddings"]
+    capabilities = ["completion", "grammar", "json_schema", "logprobs"]
+    if weights.chat_template:
+        capabilities.insert(0, "chat")
+        if "tools" in weights.chat_template:
+            capabilities.append("tools")
+    return capabilities

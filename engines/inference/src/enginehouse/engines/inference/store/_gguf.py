@@ -1,0 +1,73 @@
+"""What a GGUF file says of its model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gguf import GGUFReader
+
+from enginehouse.engines.inference.store.errors import StoreError
+
+# Encoders, whose only output is vectors.
+_EMBEDDING_ARCHITECTURES = frozenset(
+    {"bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert",
+     "gemma-embedding", "llama-embed"}
+)  # fmt: skip
+# Parts of models that llama.cpp loads beside one, never alone.
+_PARTS = frozenset({"clip", "adapter", "mmproj", "imatrix"})
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A model's facts."""
+
+    architecture: str
+    """Such as "llama"."""
+    name: str
+    """What its makers call it; may be empty."""
+    context_tokens: int
+    """The context that it was trained for."""
+    chat_template: str
+    """A Jinja template; empty where it was not trained to chat."""
+    embeds: bool
+    """Whether its output is vectors."""
+
+
+def read_weights(path: Path) -> Weights:
+    """Reads the metadata of a GGUF file; raises StoreError where it is none, or none that can be served alone."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from None
+    if magic != b"GGUF":
+        raise StoreError(f"{path} is not a GGUF file: it begins with {magic!r}. Convert it, or pull one from the hub")
+    try:
+        reader = GGUFReader(path)
+        values = {
+            key: field.contents()
+            for key, field in reader.fields.items()
+            if key.startswith(("general.", "split.")) or key.endswith((".context_length", ".pooling_type"))
+        }
+        template = reader.get_field("tokenizer.chat_template")
+        chat_template = "" if template is None else str(template.contents())
+        tensors = len(reader.tensors)
+    except Exception as error:
+        # A damaged file fails in the reader in as many ways as there are bytes.
+        raise StoreError(f"{path} is a damaged GGUF file, or not whole: {type(error).__name__}: {error}") from None
+    architecture = str(values.get("general.architecture", ""))
+    kind = str(values.get("general.type", "model"))
+    if not architecture or not tensors:
+        raise StoreError(f"{path} has no architecture or no tensors: it holds no model")
+    if architecture in _PARTS or kind != "model":
+        raise StoreError(f"{path} holds a {kind} ({architecture}), which goes with a model and is none itself")
+    if int(values.get("split.count", 1) or 1) > 1:
+        raise StoreError(f"{path} is one part of several; merge them with llama.cpp's llama-gguf-split --merge")
+    return Weights(
+        architecture=architecture,
+        name=str(values.get("general.name", "")),
+        context_tokens=int(values.get(f"{architecture}.context_length", 0)),
+        chat_template=chat_template,
+        embeds=architecture in _EMBEDDING_ARCHITECTURES or bool(values.get(f"{architecture}.pooling_type", 0)),
+    )

@@ -1,0 +1,111 @@
+"""Fetches weights from the Hugging Face hub to where the engines look for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from enginehouse.engines.inference.sources import SourceError, parse_hub_file
+from enginehouse.engines.inference.store._hub import Remote, find_file
+from enginehouse.engines.inference.store._transfer import Progress, checksum_of, fetch
+from enginehouse.engines.inference.store.errors import StoreError
+from enginehouse.kit.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """Weights that lie on this machine."""
+
+    source: str
+    path: Path
+    size_bytes: int
+    checksum: str
+    """As the hub gives it: SHA-256 for large files, git's SHA-1 for small ones."""
+    commit: str
+    """The hub's commit that they came from."""
+    fetched: bool
+    """Whether anything had to be fetched; False where they lay here already and are still the hub's."""
+
+
+def source_to_pull(name_or_source: str, catalog: Catalog) -> str:
+    """The `hf:` source that a command's argument means: a model of the catalog, or a source itself.
+
+    Raises StoreError.
+    """
+    if name_or_source.startswith("hf:"):
+        return name_or_source
+    model = catalog.get(name_or_source)
+    if model is None:
+        known = ", ".join(model.name for model in catalog.models) or "none"
+        raise StoreError(
+            f"the catalog has no model {name_or_source!r}; it has: {known}. A file of the hub is named "
+            "hf:ORG/REPO/FILE[@REVISION]"
+        )
+    if not model.source.startswith("hf:"):
+        raise StoreError(f"{model.name} needs no pull: its source is {model.source}")
+    return model.source
+
+
+def pull(
+    source: str,
+    *,
+    models_dir: Path,
+    environ: Mapping[str, str],
+    progress: Callable[[Progress], None] = lambda _: None,
+    first_wait_s: float = 1.0,
+) -> Pulled:
+    """Fetches `hf:ORG/REPO/FILE[@REVISION]` unless the same content lies here already.
+
+    Args:
+        source: what to fetch.
+        models_dir: below it, where engines look for it.
+        environ: `HF_ENDPOINT` and `HF_TOKEN`.
+        progress: told at the start and after each block.
+        first_wait_s: seconds before the network is tried again; doubles with each failure in a row.
+
+    Raises StoreError.
+    """
+    try:
+        file = parse_hub_file(source)
+    except SourceError as error:
+        raise StoreError(str(error)) from None
+    target = file.path(models_dir)
+    remote = find_file(file, environ=environ)
+    try:
+        fetched = not _lies_here(target, remote)
+        if fetched:
+            fetch(remote, target, progress=progress, first_wait_s=first_wait_s)
+            _note_origin(target, remote)
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error.strerror or error}") from None
+    return Pulled(source, target, remote.size_bytes, remote.checksum, remote.commit, fetched)
+
+
+def _origin(target: Path) -> Path:
+    return target.with_name(f".{target.name}.origin.json")
+
+
+def _lies_here(target: Path, remote: Remote) -> bool:
+    if not target.is_file() or target.stat().st_size != remote.size_bytes:
+        return False
+    try:
+        noted = json.loads(_origin(target).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        noted = {}
+    modified = target.stat().st_mtime_ns
+    if noted.get("checksum") == remote.checksum and noted.get("modified_ns") == modified:
+        return True
+    if checksum_of(target, like=remote.checksum) != remote.checksum:
+        return False
+    _note_origin(target, remote)
+    return True
+
+
+def _note_origin(target: Path, remote: Remote) -> None:
+    noted = {"checksum": remote.checksum, "commit": remote.commit, "modified_ns": target.stat().st_mtime_ns}
+    origin = _origin(target)
+    temporary = origin.with_suffix(".tmp")
+    temporary.write_text(json.dumps(noted) + "\n", encoding="utf-8")
+    temporary.replace(origin)

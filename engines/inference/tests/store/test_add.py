@@ -1,0 +1,182 @@
+"""Adding a model to the user's catalog: what works is written, everything else of the file stays."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from enginehouse.engines.inference.store import NewModel, State, StoreError, add_model, list_models
+from enginehouse.kit.catalog import load_catalog
+from engines.inference.tests.tiny_gguf import write_tiny_llama
+
+CATALOG = """\
+# Ours.
+models:
+    - name: first   # the first
+      cluster: inference
+      backend: llama.cpp
+      source: bundled:first.gguf
+      context_tokens: 512
+      max_output_tokens: 256
+      capabilities: [chat]
+      prices:
+        input_tokens: 5
+# The end.
+"""
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    path = tmp_path / "catalog.yaml"
+    path.write_text(CATALOG, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    return write_tiny_llama(tmp_path_factory.mktemp("weights") / "tiny.gguf", context=1024)
+
+
+@pytest.fixture
+def add(catalog, tmp_path):
+    def add(**fields):
+        return add_model(NewModel(**fields), catalog_file=catalog, models_dir=tmp_path / "models")
+
+    return add
+
+
+def test_context_and_abilities_come_from_the_weights(add, weights, catalog):
+    model = add(name="mine", source=f"file:{weights}", prices={"output_tokens": 7})
+    assert (model.backend, model.context_tokens, model.max_output_tokens) == ("llama.cpp", 1024, 512)
+    assert model.capabilities == {"chat", "completion", "grammar", "json_schema", "logprobs", "tools"}
+    assert load_catalog(catalog).get("mine") == model
+
+
+def test_rest_of_the_file_stays_byte_for_byte(add, weights, catalog):
+    add(name="mine", source=f"file:{weights}")
+    add(name="three-3", source=f"file:{weights}", context_tokens=64)
+    text = catalog.read_text(encoding="utf-8")
+    for line in CATALOG.splitlines():
+        assert line in text.splitlines()
+    assert text.startswith(CATALOG[: CATALOG.index("# The end.")])
+    assert [entry["name"] for entry in yaml.safe_load(text)["models"]] == ["first", "mine", "three-3"]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        None,
+        "",
+        "# nothing yet\n",
+        "models:\n",
+        "models: []\n",
+        "models: [] # none\n",
+        "models: null\n",
+        CATALOG.replace("    - ", "- ").replace("      ", "  "),
+        CATALOG.rstrip("\n"),
+    ],
+)
+def test_every_form_of_catalog_takes_an_entry(add, weights, catalog, before):
+    if before is None:
+        catalog.unlink()
+    else:
+        catalog.write_text(before, encoding="utf-8")
+    names = {"first"} if before and "first" in before else set()
+    add(name="a", source=f"file:{weights}")
+    add(name="b", source=f"file:{weights}")
+    assert {model.name for model in load_catalog(catalog).models} == names | {"a", "b"}
+
+
+def test_pulled_weights_are_found(add, weights, tmp_path):
+    place = tmp_path / "models/hf/acme/tiny/main/tiny.gguf"
+    with pytest.raises(StoreError, match=r"enginehouse models pull hf:acme/tiny/tiny\.gguf"):
+        add(name="mine", source="hf:acme/tiny/tiny.gguf")
+    place.parent.mkdir(parents=True)
+    place.write_bytes(weights.read_bytes())
+    assert add(name="mine", source="hf:acme/tiny/tiny.gguf").context_tokens == 1024
+
+
+def test_provider(add):
+    model = add(
+        name="far", source="https://api.example.com/v1", context_tokens=32768, options={"key_variable": "FAR_KEY"}
+    )
+    assert (model.backend, model.context_tokens, model.max_output_tokens) == ("upstream", 32768, 1024)
+    assert dict(model.options) == {"key_variable": "FAR_KEY"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"source": "file:none.gguf"}, "none.gguf is missing"),
+        ({"source": "ftp://x"}, "unknown scheme 'ftp'"),
+        ({"source": "tiny"}, "write bundled:"),
+        ({"context_tokens": 4096}, "over the 1024"),
+        ({"capabilities": ["embeddings"]}, "a model that writes text"),
+        ({"capabilities": ["flying"]}, "unknown capability 'flying'"),
+        ({"prices": {"output_tokens": -1}}, "-1"),
+        ({"prices": {"words": 1}}, "unknown unit 'words'"),
+        ({"quality": 2}, "quality"),
+        ({"name": "first"}, "has a model 'first' already"),
+        ({"name": "auto"}, "'auto'"),
+        ({"name": "a b"}, "'a b'"),
+        ({"source": "https://h/v1"}, "context of mine is unknown"),
+        ({"source": "https://u:p@h/v1", "context_tokens": 9}, "no credentials"),
+        ({"source": "https://h/v1", "context_tokens": 9, "options": {"retrys": 1}}, "options.retrys"),
+        ({"source": "https://h/v1", "context_tokens": 9, "capabilities": ["embeddings"]}, "embedding_dimensions"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_nothing_is_written(add, weights, catalog, fields, said):
+    with pytest.raises(StoreError, match=re.escape(said)):
+        add(**({"name": "mine", "source": f"file:{weights}"} | fields))
+    assert catalog.read_text(encoding="utf-8") == CATALOG
+    assert [path.name for path in catalog.parent.iterdir() if path.is_file()] == ["catalog.yaml"]
+
+
+def test_chat_needs_a_template(add, tmp_path):
+    bare = write_tiny_llama(tmp_path / "bare.gguf", chat_template=None)
+    assert "chat" not in add(name="mine", source=f"file:{bare}").capabilities
+    with pytest.raises(StoreError, match="no chat template"):
+        add(name="other", source=f"file:{bare}", capabilities=["chat"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda whole: b"", "not a GGUF file"),
+        (lambda whole: b"PK\x03\x04" + whole[4:], "not a GGUF file"),
+        (lambda whole: whole[:8], "damaged GGUF file, or not whole"),
+        (lambda whole: whole[: len(whole) // 2], "damaged GGUF file, or not whole"),
+        (lambda whole: whole[:4] + b"\xff" * 200, "damaged GGUF file, or not whole"),
+        (lambda whole: whole.replace(b"llama.context_length", b"llama.context_lengtX"), "give context_tokens"),
+        (lambda whole: whole.replace(b"general.architecture", b"general.architecturX"), "holds no model"),
+    ],
+)
+def test_files_that_are_no_model(add, weights, tmp_path, damage, said):
+    path = tmp_path / "bad.gguf"
+    path.write_bytes(damage(weights.read_bytes()))
+    with pytest.raises(StoreError, match=said):
+        add(name="mine", source=f"file:{path}")
+
+
+def test_broken_catalog_is_named_and_kept(add, weights, catalog):
+    catalog.write_text("models:\n  - name: [\n", encoding="utf-8")
+    with pytest.raises(StoreError, match=re.escape(str(catalog))):
+        add(name="mine", source=f"file:{weights}")
+    assert catalog.read_text(encoding="utf-8") == "models:\n  - name: [\n"
+
+
+def test_listing_says_where_weights_are(add, weights, catalog, tmp_path):
+    add(name="here", source=f"file:{weights}")
+    add(name="provider", source="https://h/v1", context_tokens=9)
+    text = catalog.read_text(encoding="utf-8").replace("bundled:first.gguf", "hf:acme/tiny/first.gguf")
+    catalog.write_text(text, encoding="utf-8")
+    stored = {one.model.name: one for one in list_models(load_catalog(catalog), models_dir=tmp_path)}
+    assert {name: one.state for name, one in stored.items()} == {
+        "first": State.ABSENT,
+        "here": State.HERE,
+        "provider": State.REMOTE,
+    }
+    assert stored["first"].fix == "enginehouse models pull first"
+    assert stored["first"].path == tmp_path / "hf/acme/tiny/main/first.gguf"
+    assert stored["here"].size_bytes == Path(weights).stat().st_size
