@@ -45,8 +45,8 @@ class LocalSection(Section):
     """The catalog for router and engines instead of the data directory's own."""
     ready_timeout_s: float = pydantic.Field(default=60, gt=0)
     """How long the whole mesh may take to be ready."""
-    stop_timeout_s: float = pydantic.Field(default=20, gt=0)
-    """How long each process may take to end its work before it is killed."""
+    stop_timeout_s: float = pydantic.Field(default=35, gt=0)
+    """How long each process may take to end its work before it is killed; over the engines' own `drain_s`."""
     log_bytes: int = pydantic.Field(default=16 * 1024 * 1024, ge=64 * 1024)
     """The size at which a log file is set aside."""
     log_files: int = pydantic.Field(default=3, ge=0, le=100)
