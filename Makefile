@@ -57,7 +57,7 @@ install: $(INSTALL_STAMP) ## Make .venv with every distribution of the workspace
 ## Use ----------------------------------------------------------------------------------------------------------------
 
 demo: $(INSTALL_STAMP) ## Start the whole mesh, generate over OpenAI, gRPC and curl, show the spend, stop
-	deploy/local/demo
+	$(BIN)/python deploy/local/demo.py
 
 bench: $(INSTALL_STAMP) ## Measure every path in one run; print the table and save it
 	$(BIN)/python -m bench
