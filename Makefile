@@ -20,7 +20,7 @@ WEIGHTS_STAMP := $(VENV)/.stamp-weights
 INSTALL_STAMP := $(VENV)/.stamp-install
 PROTO_STAMP := $(PROTO_VENV)/.stamp
 
-.PHONY: help install demo test check bench proto docs openapi fmt requirements upgrade baseline clean
+.PHONY: help install demo test coverage check bench proto docs openapi fmt requirements upgrade baseline clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench: $(INSTALL_STAMP) ## Measure every path in one run; print the table and sa
 
 test: $(INSTALL_STAMP) ## Run every test, or some: T="router -k settle -x"
 	$(BIN)/python -m pytest $(T)
+
+coverage: $(INSTALL_STAMP) ## Run the tests and say which lines they never reach
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(T)
 
 check: $(INSTALL_STAMP) $(PROTO_STAMP) ## Lint, types, contracts, generated files, and the rules of the tree
 	$(BIN)/python -m checks
