@@ -3,8 +3,8 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import httpx2
@@ -14,13 +14,11 @@ from google.api import httpbody_pb2
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.openai.v1 import text_pb2_grpc
-from enginehouse.kit.errors import ServiceError
+from enginehouse.kit.calls import Call, Calls
+from enginehouse.kit.conformance import GrantIssuer
 from enginehouse.kit.openai import TextServicer
 
-
-@dataclass(frozen=True)
-class Granted:
-    request_id: str = "req-1"
+BODY_LIMIT = 1 << 20
 
 
 @dataclass
@@ -33,7 +31,7 @@ class ScriptedEngine:
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def generate(
-        self, request: generation_pb2.GenerateRequest, call: Granted
+        self, request: generation_pb2.GenerateRequest, call: Call
     ) -> AsyncIterator[generation_pb2.GenerateResponse]:
         script = self.scripts[sum(isinstance(one, generation_pb2.GenerateRequest) for one in self.asked)]
         self.asked.append(request)
@@ -45,7 +43,7 @@ class ScriptedEngine:
         finally:
             self.closed.set()
 
-    async def embed(self, request: generation_pb2.EmbedRequest, call: Granted) -> generation_pb2.EmbedResponse:
+    async def embed(self, request: generation_pb2.EmbedRequest, call: Call) -> generation_pb2.EmbedResponse:
         self.asked.append(request)
         if isinstance(self.embedding, Exception):
             raise self.embedding
@@ -63,15 +61,23 @@ METHODS = {
 class Edge(httpx2.AsyncBaseTransport):
     """What the HTTP edge does with HttpBody: the first message's type, all messages' bytes, the error's own answer."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, issuer: GrantIssuer) -> None:
         self._stub = text_pb2_grpc.TextServiceStub(channel)
+        self._issuer = issuer
         self.messages: list[httpbody_pb2.HttpBody] = []
         self.status = grpc.StatusCode.OK
+        self.trailers: dict[str, str | bytes] = {}
+
+    def call(self, method: str, body: bytes) -> Any:
+        """A call with a fresh grant for the request `req-1`."""
+        full = f"/enginehouse.api.openai.v1.TextService/{method}"
+        metadata = self._issuer.metadata(full, models=["tiny"], request_id="req-1")
+        message = httpbody_pb2.HttpBody(content_type="application/json", data=body)
+        return getattr(self._stub, method)(message, metadata=metadata)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         method = METHODS[request.url.path]
-        body = httpbody_pb2.HttpBody(content_type="application/json", data=await request.aread())
-        call = getattr(self._stub, method)(body)
+        call = self.call(method, await request.aread())
         self.messages = []
         try:
             if method == "CreateEmbedding":
@@ -83,11 +89,12 @@ class Edge(httpx2.AsyncBaseTransport):
             self.status = error.code()
             # A stream that aborts after its first message is, over HTTP, a body that ends.
             if not self.messages:
-                trailers = dict(error.trailing_metadata() or ())
-                status, _, encoded = trailers["x-enginehouse-openai-error"].partition(";")
+                self.trailers = dict(error.trailing_metadata() or ())
+                status, _, encoded = self.trailers["x-enginehouse-openai-error"].partition(";")
                 return httpx2.Response(
                     int(status), content=base64.urlsafe_b64decode(encoded), headers={"content-type": "application/json"}
                 )
+        self.trailers = dict(await call.trailing_metadata())
         content = b"".join(message.data for message in self.messages)
         return httpx2.Response(200, content=content, headers={"content-type": self.messages[0].content_type})
 
@@ -97,58 +104,29 @@ class Bench:
     engine: ScriptedEngine
     edge: Edge
     client: openai.AsyncOpenAI
-    stub: text_pb2_grpc.TextServiceStub
 
     async def post(self, path: str, body: bytes) -> httpx2.Response:
         return await self.edge.handle_async_request(httpx2.Request("POST", f"http://edge{path}", content=body))
 
 
-class AbortingInterceptor(grpc.aio.ServerInterceptor):
-    """Ends failed calls with their error's code, keeping the trailing metadata that the servicer set."""
-
-    async def intercept_service(self, continuation, details):
-        handler = await continuation(details)
-
-        async def stream(request, context):
-            try:
-                async for message in handler.unary_stream(request, context):
-                    yield message
-            except ServiceError as error:
-                await context.abort(error.code, error.message, context.trailing_metadata())
-
-        async def unary(request, context):
-            try:
-                return await handler.unary_unary(request, context)
-            except ServiceError as error:
-                await context.abort(error.code, error.message, context.trailing_metadata())
-
-        if handler.response_streaming:
-            build, behaviour = grpc.unary_stream_rpc_method_handler, stream
-        else:
-            build, behaviour = grpc.unary_unary_rpc_method_handler, unary
-        return build(behaviour, handler.request_deserializer, handler.response_serializer)
-
-
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def bench(issuer, serve, open_spool) -> AsyncIterator[Bench]:
     engine = ScriptedEngine()
-
-    @asynccontextmanager
-    async def accept(context: object) -> AsyncIterator[Granted]:
-        yield Granted()
-
-    server = grpc.aio.server(interceptors=[AbortingInterceptor()], options=[("grpc.max_receive_message_length", -1)])
-    text_pb2_grpc.add_TextServiceServicer_to_server(TextServicer(engine=engine, accept=accept), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        edge = Edge(channel)
+    spool = open_spool()
+    calls = Calls(keys=issuer.keys, spool=spool)
+    servicer = TextServicer(
+        engine=engine, accept=lambda context: calls.accept(context, served_models={"tiny"}), max_body_bytes=BODY_LIMIT
+    )
+    _, address = await serve(
+        lambda server: text_pb2_grpc.add_TextServiceServicer_to_server(servicer, server), spool=spool
+    )
+    async with grpc.aio.insecure_channel(str(address)) as channel:
+        edge = Edge(channel, issuer)
         http = httpx2.AsyncClient(transport=edge)
         async with openai.AsyncOpenAI(
             api_key="eh_test", base_url="http://edge/v1", http_client=http, max_retries=0
         ) as client:
-            yield Bench(engine, edge, client, text_pb2_grpc.TextServiceStub(channel))
-    await server.stop(None)
+            yield Bench(engine, edge, client)
 
 
 Say = Callable[..., generation_pb2.GenerateResponse]

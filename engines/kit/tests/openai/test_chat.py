@@ -5,7 +5,6 @@ import json
 
 import openai
 import pytest
-from google.api import httpbody_pb2
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.errors import Reason, ServiceError
@@ -169,6 +168,24 @@ async def test_failure_in_the_middle_of_a_stream_raises_at_the_client(bench, say
     assert bench.edge.status.name == "INTERNAL"
 
 
+async def test_failed_call_keeps_its_status_details_and_its_cost(bench):
+    error = ServiceError(Reason.ENGINE_BUSY, "The queue is full.", retry_after_s=2)
+    bench.engine.scripts = [[error]]
+    with pytest.raises(openai.RateLimitError, match="queue is full"):
+        await bench.client.chat.completions.create(model="tiny", messages=CAT)
+    assert bench.edge.status.name == "RESOURCE_EXHAUSTED"
+    assert {"grpc-status-details-bin", "x-enginehouse-cost-nanos"} <= bench.edge.trailers.keys()
+
+
+async def test_defect_is_an_internal_error_without_its_text(bench, caplog):
+    bench.engine.scripts = [[RuntimeError("pointer 0xdead")]]
+    with pytest.raises(openai.InternalServerError) as raised:
+        await bench.client.chat.completions.create(model="tiny", messages=CAT)
+    assert "0xdead" not in str(raised.value)
+    assert bench.edge.status.name == "INTERNAL"
+    assert "0xdead" in caplog.text
+
+
 async def test_engine_without_a_summary_is_a_failure(bench, say):
     bench.engine.scripts = [[say("half", finish_reason=1)]]
     with pytest.raises(openai.InternalServerError):
@@ -178,7 +195,7 @@ async def test_engine_without_a_summary_is_a_failure(bench, say):
 async def test_cancel_closes_the_engine(bench, say, summary):
     bench.engine.scripts = [[say("a")] * 5000 + [summary()]]
     body = json.dumps({"model": "tiny", "messages": CAT, "stream": True}).encode()
-    call = bench.stub.CreateChatCompletion(httpbody_pb2.HttpBody(data=body))
+    call = bench.edge.call("CreateChatCompletion", body)
     await call.read()
     call.cancel()
     async with asyncio.timeout(5):
