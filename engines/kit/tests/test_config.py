@@ -16,7 +16,7 @@ class Router(Section):
     http_listen: str
     database_url: str = ""
     replicas: int = 1
-    models: list[str] = []
+    models: tuple[str, ...] = ()
     limits: Limits = Limits()
 
 
@@ -36,7 +36,7 @@ def test_environment_lies_over_the_file_and_reaches_into_nested_sections(tmp_pat
         "ENGINEHOUSE_URL": "ignored",
     }
     router = load(Router, section="router", path=path, environ=environ)
-    assert router == Router(http_listen="b:2", models=["x", "y"], limits=Limits(per_minute=7))
+    assert router == Router(http_listen="b:2", models=("x", "y"), limits=Limits(per_minute=7))
 
 
 def test_a_section_is_frozen(tmp_path: Path) -> None:

@@ -40,6 +40,11 @@ def finish(spool: Spool, accepted: Accepted, meter: Meter, outcome: int = usage_
     spool.finish(accepted, meter=meter, outcome=outcome, first_output_ms=3)  # type: ignore[arg-type]
 
 
+def accept_many(spool: Spool, issuer: GrantIssuer) -> None:
+    for _ in range(1000):
+        accept(spool, issuer)
+
+
 def records(spool: Spool) -> list[usage_pb2.UsageRecord]:
     return [usage_pb2.UsageRecord.FromString(record) for record in spool.pending.values()]
 
@@ -163,7 +168,7 @@ def test_a_full_spool_refuses_work_and_loses_nothing(open_spool: Open, issuer: G
     spool = open_spool(segment_bytes=8192, max_bytes=3 * 8192)
     running = []
     with pytest.raises(ServiceError) as caught:
-        for _ in range(1000):
+        while len(running) < 1000:
             running.append(accept(spool, issuer))
     assert caught.value.reason is Reason.LEDGER_UNAVAILABLE
     assert "full" in caught.value.message
@@ -179,8 +184,7 @@ def test_a_full_spool_refuses_work_and_loses_nothing(open_spool: Open, issuer: G
     assert spool.recovered == 0
     assert records(spool) == before
     with pytest.raises(ServiceError):
-        for _ in range(1000):
-            accept(spool, issuer)
+        accept_many(spool, issuer)
     for reference in list(spool.pending):
         spool.settled(reference)
     spool.close()
@@ -197,8 +201,7 @@ def test_a_full_disk_refuses_work(open_spool: Open, issuer: GrantIssuer, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", full)
         with pytest.raises(ServiceError) as caught:
-            for _ in range(20):
-                accept(spool, issuer)
+            accept_many(spool, issuer)
         assert caught.value.reason is Reason.LEDGER_UNAVAILABLE
         finish(spool, accepted, meter)
     accept(spool, issuer)

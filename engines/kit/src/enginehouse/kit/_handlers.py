@@ -127,7 +127,11 @@ class HandlerWrapper:
         except grpc.aio.AbortError:
             code = grpc.StatusCode.UNKNOWN
             raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, NotImplementedError) and context.code() is grpc.StatusCode.UNIMPLEMENTED:
+                # What generated code does for a method that the servicer leaves out.
+                code = grpc.StatusCode.UNIMPLEMENTED
+                await _abort(context, ServiceError(Reason.UNKNOWN_METHOD, f"{method} is not served here"))
             code = grpc.StatusCode.INTERNAL
             _log.exception("%s failed", method)
             named = f"; its id is {call.request_id}" if call.request_id else ""

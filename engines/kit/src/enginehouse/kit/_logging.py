@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -43,7 +44,11 @@ class JsonFormatter(logging.Formatter):
         line.update((key, value) for key, value in vars(record).items() if key not in _OWN)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+        try:
+            return orjson.dumps(line, default=repr).decode()
+        except TypeError:
+            # Integers over 64 bits and text that is not valid Unicode.
+            return json.dumps(line, default=repr)
 
 
 def configure_logging(*, process: str, level: str = "INFO", stream: TextIO | None = None) -> None:
