@@ -57,13 +57,19 @@ class Engine(generation_pb2_grpc.GenerationServiceServicer):
         async with self.calls.accept(context, served_models=None):
             return generation_pb2.TokenizeResponse(token_ids=[1])
 
+    async def Embed(self, request: Any, context: Any) -> generation_pb2.EmbedResponse:
+        raise NotImplementedError
+
+    async def ListModels(self, request: Any, context: Any) -> generation_pb2.ListModelsResponse:
+        raise NotImplementedError
+
 
 class World:
     def __init__(self, issuer: GrantIssuer, recorder: UsageRecorder, engine: Engine, address: Address) -> None:
         self.issuer = issuer
         self.recorder = recorder
         self.engine = engine
-        self.channel = grpc.aio.insecure_channel(str(address))
+        self.channel: Any = grpc.aio.insecure_channel(str(address))
         self.stub: generation_pb2_grpc.GenerationServiceAsyncStub = generation_pb2_grpc.GenerationServiceStub(
             self.channel
         )

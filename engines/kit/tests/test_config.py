@@ -48,12 +48,12 @@ def test_a_section_is_frozen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "environ", "words"),
     [
-        ("router: {http_listenn: 'a:1', http_listen: 'a:1'}", {}, ["config.yaml", "http_listenn", "did you mean 'http_listen'"]),
+        ("router: {http_listenn: a, http_listen: a}", {}, ["config.yaml", "listenn", "did you mean 'http_listen'"]),
         ("router: {http_listen: a, limits: {per_minut: 5}}", {}, ["router.limits.per_minut", "'per_minute'"]),
         ("router: {}", {}, ["router.http_listen", "required", "ENGINEHOUSE_ROUTER__HTTP_LISTEN"]),
         ("rooter: {http_listen: a}", {}, ["no section 'router'", "did you mean 'rooter'"]),
         ("router: {http_listen: a, replicas: many}", {}, ["router.replicas", "'many'"]),
-        ("router: {http_listen: a}", {"ENGINEHOUSE_ROUTER__REPLICA": "1"}, ["variable ENGINEHOUSE_ROUTER__REPLICA", "'replicas'"]),
+        ("router: {http_listen: a}", {"ENGINEHOUSE_ROUTER__REPLICA": "1"}, ["ENGINEHOUSE_ROUTER__REPLICA:", "'replicas'"]),
         ("router: {http_listen: a, http_listen: b}", {}, ["line 1", "given twice"]),
         ("router: [1]", {}, ["section 'router' must be a mapping"]),
         ("router: {", {}, ["config.yaml", "not YAML"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -18,7 +18,7 @@ from enginehouse.kit.meter import Meter
 from enginehouse.kit.telemetry import ReporterMetrics
 from enginehouse.kit.usage import Spool, UsageReporter
 
-Status = usage_pb2.ReportResponse.Status.ValueType
+Status: TypeAlias = "usage_pb2.ReportResponse.Status.ValueType"
 SETTLED = usage_pb2.ReportResponse.STATUS_SETTLED
 ALREADY = usage_pb2.ReportResponse.STATUS_ALREADY_SETTLED
 REJECTED = usage_pb2.ReportResponse.STATUS_REJECTED

@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -39,7 +39,8 @@ class Ungranted(generation_pb2_grpc.GenerationServiceServicer):
 async def test_health_reflection_and_metrics(serve: Any) -> None:
     registry = CollectorRegistry()
     server, address = await serve(
-        partial(generation_pb2_grpc.add_GenerationServiceServicer_to_server, Ungranted()), metrics=RpcMetrics(registry)
+        partial(generation_pb2_grpc.add_GenerationServiceServicer_to_server, cast("Any", Ungranted)()),
+        metrics=RpcMetrics(registry),
     )
     assert server.service_names == (NAME,)
     assert server.ready
@@ -49,7 +50,7 @@ async def test_health_reflection_and_metrics(serve: Any) -> None:
             answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         for version in ("v1", "v1alpha"):
-            ask = channel.stream_stream(
+            ask: Any = channel.stream_stream(
                 f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
                 request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
                 response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
@@ -66,7 +67,9 @@ async def test_health_reflection_and_metrics(serve: Any) -> None:
 
 
 async def test_a_method_left_out_is_unimplemented(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
-    _, address = await serve(partial(generation_pb2_grpc.add_GenerationServiceServicer_to_server, Ungranted()))
+    _, address = await serve(
+        partial(generation_pb2_grpc.add_GenerationServiceServicer_to_server, cast("Any", Ungranted)())
+    )
     async with grpc.aio.insecure_channel(str(address)) as channel:
         stub: Any = generation_pb2_grpc.GenerationServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -226,6 +229,7 @@ async def test_a_signal_deregisters_first_lets_streams_finish_and_reports(mesh: 
         if error.reason is Reason.ENGINE_DRAINING:
             break
         await asyncio.sleep(0.01)
+    assert error is not None
     assert error.reason is Reason.ENGINE_DRAINING
     assert error.code is grpc.StatusCode.UNAVAILABLE
     assert await remaining(call) == 59

@@ -25,8 +25,11 @@ async def test_what_has_accumulated_goes_out_as_one_message() -> None:
 
 async def test_a_delta_alone_goes_out_at_once() -> None:
     joined = writer()
-    messages = aiter(joined)
-    first = asyncio.create_task(anext(messages))
+
+    async def read() -> list[int]:
+        return await anext(aiter(joined))
+
+    first = asyncio.create_task(read())
     await asyncio.sleep(0)
     await joined.put(1)
     assert await asyncio.wait_for(first, 5) == [1]

@@ -104,7 +104,7 @@ def test_a_span_is_a_child_of_the_callers() -> None:
     call = CurrentCall("/a.b.Service/Method", (("traceparent", TRACEPARENT),))
     call.request_id = "r-1"
     with tracing.serving(call):
-        ((name, value),) = [pair for pair in tracing.headers() if pair[0] == "traceparent"]
+        ((_, value),) = [pair for pair in tracing.headers() if pair[0] == "traceparent"]
         assert TRACE in value
         assert value != TRACEPARENT
     tracing.close()
