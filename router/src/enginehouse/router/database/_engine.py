@@ -5,18 +5,20 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from enginehouse.kit.config import ConfigError
+
 
 def database_url(text: str) -> sa.URL:
     """The URL for our driver of a `postgresql://` URL as other programs write it.
 
-    Raises ValueError, without the URL (it may hold a password), when it is not one of PostgreSQL.
+    Raises ConfigError, without the URL (it may hold a password), when it is not one of PostgreSQL.
     """
     try:
         url = sa.make_url(text)
     except sa.exc.ArgumentError:
-        raise ValueError("the database URL cannot be read; write postgresql://user:password@host:port/name") from None
+        raise ConfigError("the database URL cannot be read; write postgresql://user:password@host:port/name") from None
     if url.get_backend_name() not in {"postgresql", "postgres"}:
-        raise ValueError(f"the database URL names {url.get_backend_name()!r}; the ledger needs postgresql://")
+        raise ConfigError(f"the database URL names {url.get_backend_name()!r}; the ledger needs postgresql://")
     return url.set(drivername="postgresql+asyncpg")
 
 

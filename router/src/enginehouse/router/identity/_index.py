@@ -89,6 +89,11 @@ class KeyIndex:
             self._callers[key.digest] = caller
             self._by_id[key.key_id] = caller
 
+    def drop(self, key_id: str) -> None:
+        """Lets a key work no more."""
+        self._changes += 1
+        self._forget(key_id)
+
     async def close(self) -> None:
         """Waits for fetches under way."""
         for task in list(self._fetches):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.router.database._listen import notify
@@ -51,6 +53,12 @@ class KeyStore:
 
     def __init__(self, *, database: AsyncEngine) -> None:
         self._database = database
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that several stores can write in."""
+        async with self._database.begin() as connection:
+            yield connection
 
     async def insert_tenant(self, tenant: Tenant) -> bool:
         """Writes a new tenant; False when the name is taken."""
@@ -136,7 +144,5 @@ def _key(row: sa.Row[tuple[object, ...]]) -> Key:
 
 
 async def _inserted(connection: AsyncConnection, table: sa.Table, values: dict[str, object]) -> bool:
-    from sqlalchemy.dialects.postgresql import insert
-
     result = await connection.execute(insert(table).values(values).on_conflict_do_nothing())
     return result.rowcount == 1

@@ -1,0 +1,10 @@
+"""AdminService: tenants, keys, budgets, the catalog, decisions explained and money spent."""
+
+from enginehouse.router.admin._access import Access
+from enginehouse.router.admin._accounts import AccountAdmin
+from enginehouse.router.admin._budgets import BudgetAdmin
+from enginehouse.router.admin._catalog import CatalogAdmin
+from enginehouse.router.admin._servicer import AdminServicer
+from enginehouse.router.admin._spend import SpendAdmin
+
+__all__ = ["Access", "AccountAdmin", "AdminServicer", "BudgetAdmin", "CatalogAdmin", "SpendAdmin"]

@@ -1,0 +1,77 @@
+"""From a method and the bytes of its first message to an Ask."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.router.asks import _openai, _typed
+from enginehouse.router.asks._ask import Ask, Purpose
+
+_INFERENCE = "/enginehouse.api.inference.v1.GenerationService/"
+_OPENAI = "/enginehouse.api.openai.v1.TextService/"
+
+_PARSERS: Mapping[str, tuple[Purpose, Callable[[bytes], Ask]]] = MappingProxyType(
+    {
+        _INFERENCE + "Generate": (Purpose.GENERATE, _typed.generate),
+        _INFERENCE + "Embed": (Purpose.EMBED, _typed.embed),
+        _INFERENCE + "Tokenize": (Purpose.TOKENIZE, _typed.tokenize),
+        _OPENAI + "CreateChatCompletion": (Purpose.GENERATE, _openai.chat),
+        _OPENAI + "CreateCompletion": (Purpose.GENERATE, _openai.completion),
+        _OPENAI + "CreateEmbedding": (Purpose.EMBED, _openai.embedding),
+    }
+)
+
+
+def purpose_of(method: str) -> Purpose:
+    """What a method needs of the router."""
+    found = _PARSERS.get(method)
+    return Purpose.OTHER if found is None else found[0]
+
+
+def parse_ask(method: str, body: bytes, *, encoding: str = "", max_bytes: int = 32 << 20) -> Ask:
+    """Reads the body of a call, which is one length-prefixed gRPC message.
+
+    Args:
+        method: the full method, as "/package.Service/Method".
+        body: as it was sent.
+        encoding: the header `grpc-encoding`, for a compressed message.
+        max_bytes: the most that a compressed message may grow to.
+
+    Raises:
+        ServiceError: INVALID_REQUEST or REQUEST_TOO_LARGE.
+    """
+    found = _PARSERS.get(method)
+    if found is None:
+        return Ask(purpose=Purpose.OTHER)
+    return found[1](_message(body, encoding, max_bytes))
+
+
+def _message(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    if len(body) < 5:
+        raise ServiceError(Reason.INVALID_REQUEST, f"the body has {len(body)} bytes; a gRPC message begins with five")
+    length = int.from_bytes(body[1:5], "big")
+    if len(body) != length + 5:
+        raise ServiceError(
+            Reason.INVALID_REQUEST, f"the body has {len(body) - 5} bytes after its prefix, which says {length}"
+        )
+    if body[0] == 0:
+        return body[5:]
+    if body[0] != 1 or encoding not in ("gzip", "deflate"):
+        raise ServiceError(
+            Reason.INVALID_REQUEST,
+            f"the message is marked as compressed with {encoding[:32]!r}; use gzip, deflate or no compression",
+        )
+    # 32 more bits of window: zlib tells gzip from deflate by itself.
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        message = inflate.decompress(body[5:], max_bytes)
+    except zlib.error:
+        raise ServiceError(Reason.INVALID_REQUEST, f"the message is not valid {encoding}") from None
+    if inflate.unconsumed_tail:
+        raise ServiceError(Reason.REQUEST_TOO_LARGE, f"the message inflates to more than {max_bytes} bytes")
+    if not inflate.eof:
+        raise ServiceError(Reason.INVALID_REQUEST, f"the {encoding} message is cut off")
+    return message

@@ -1,0 +1,49 @@
+"""The first key of a new house, made in the database directly, since there is no key yet to make one with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from enginehouse.router.clock import Clock
+from enginehouse.router.identity import Key, KeyHasher, KeyStore, Tenant, new_secret, secret_hint
+from enginehouse.router.ids import new_id
+
+DEFAULT_TENANT = "default"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bootstrapped:
+    """A key that may do everything; `secret` is the key itself."""
+
+    key_id: str
+    secret: str = dataclasses.field(repr=False)
+    tenant_id: str
+
+
+async def bootstrap_key(*, keys: KeyStore, hasher: KeyHasher, clock: Clock, name: str, tier: str) -> Bootstrapped:
+    """Makes the tenant "default" unless it is there, and a new key of its own with every scope."""
+    now = clock()
+    tenant = await keys.find_tenant(DEFAULT_TENANT)
+    if tenant is None:
+        await keys.insert_tenant(Tenant(tenant_id=new_id("ten"), name=DEFAULT_TENANT, tier=tier, created_at_ms=now))
+        # Another process may have made it first.
+        tenant = await keys.find_tenant(DEFAULT_TENANT)
+        assert tenant is not None
+    secret = new_secret()
+    key = Key(
+        key_id=new_id("key"),
+        tenant_id=tenant.tenant_id,
+        name=name,
+        digest=hasher.digest(secret),
+        hint=secret_hint(secret),
+        scopes=("inference", "spend", "admin"),
+        allowed_models=(),
+        requests_per_minute=0,
+        tokens_per_minute=0,
+        concurrency=0,
+        created_at_ms=now,
+        expires_at_ms=0,
+        revoked_at_ms=0,
+    )
+    await keys.insert_key(key)
+    return Bootstrapped(key.key_id, secret, tenant.tenant_id)

@@ -1,0 +1,86 @@
+"""A refusal as each kind of caller reads it: gRPC status headers, our JSON, or OpenAI's error body.
+
+Envoy takes a 5xx answer for a failure of the router itself, so a refusal never has one: UNAVAILABLE and INTERNAL
+travel in `grpc-status`, which gRPC callers and the transcoder read, and in OpenAI's error header, which the edge reads.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+from urllib.parse import quote
+
+import orjson
+from google.rpc import error_details_pb2, status_pb2
+
+from enginehouse.kit.errors import DOMAIN, Reason, ServiceError, to_status
+from enginehouse.kit.openai import ERROR_METADATA_KEY, error_metadata, openai_error, with_edge_names
+
+Headers = list[tuple[bytes, bytes]]
+
+_OPENAI_PREFIX = "/enginehouse.api.openai."
+_JSON = (b"content-type", b"application/json")
+# Printable ASCII without "%", as grpc-message wants it.
+_SAFE = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+
+
+def denial(error: ServiceError, *, method: str, grpc: bool, request_id: str) -> tuple[int, Headers, bytes]:
+    """The HTTP status, headers and body of a refusal.
+
+    Args:
+        error: why.
+        method: the method called.
+        grpc: whether the call is a gRPC one (as transcoded JSON is); then there is no body.
+        request_id: the request's id, if it is known.
+    """
+    status = to_status(error)
+    headers: Headers = [
+        (b"grpc-status", str(status.code).encode()),
+        (b"grpc-message", quote(status.message, safe=_SAFE).encode()),
+        (b"grpc-status-details-bin", _unpadded(status.SerializeToString())),
+    ]
+    if request_id:
+        headers.append((b"x-enginehouse-request-id", request_id.encode()))
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+    if error.reason is Reason.RATE_LIMITED:
+        headers += [
+            (b"ratelimit-limit", error.metadata["limit"].encode()),
+            (b"ratelimit-remaining", b"0"),
+            (b"ratelimit-reset", error.metadata["reset_s"].encode()),
+        ]
+    if error.reason in (Reason.KEY_MISSING, Reason.KEY_INVALID):
+        headers.append((b"www-authenticate", b'Bearer realm="enginehouse"'))
+    openai = method.startswith(_OPENAI_PREFIX)
+    if openai:
+        error = with_edge_names(error)
+        headers.append((ERROR_METADATA_KEY.encode(), error_metadata(error)[1].encode()))
+    wire = error.http_status if error.http_status < 500 else 403
+    if grpc:
+        return wire, headers, b""
+    headers.append(_JSON)
+    return wire, headers, openai_error(error)[1] if openai else json_status(status)
+
+
+def json_status(status: status_pb2.Status) -> bytes:
+    """A `google.rpc.Status` in protobuf's JSON form."""
+    details: list[dict[str, object]] = []
+    for detail in status.details:
+        entry: dict[str, object] = {"@type": detail.type_url}
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo.FromString(detail.value)
+            entry |= {"reason": info.reason, "domain": DOMAIN, "metadata": dict(info.metadata)}
+        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad = error_details_pb2.BadRequest.FromString(detail.value)
+            entry["fieldViolations"] = [
+                {"field": one.field, "description": one.description} for one in bad.field_violations
+            ]
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay
+            entry["retryDelay"] = f"{delay.ToMilliseconds() / 1000:.3f}s"
+        details.append(entry)
+    return orjson.dumps({"code": status.code, "message": status.message, "details": details})
+
+
+def _unpadded(data: bytes) -> bytes:
+    return binascii.b2a_base64(data, newline=False).rstrip(b"=")

@@ -1,0 +1,67 @@
+"""What the router counts, as Prometheus reads it. Times in seconds, money in nano-dollars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from enginehouse.kit.errors import Reason
+
+_DECISION_S = (
+    1e-5, 2e-5, 3e-5, 5e-5, 7.5e-5, 1e-4, 1.5e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 5e-2, 0.25, 1,
+)  # fmt: skip
+
+
+class RouterMetrics:
+    """Decisions, by what came of them."""
+
+    def __init__(self, *, registry: CollectorRegistry) -> None:
+        self._seconds = Histogram(
+            "enginehouse_router_decision_seconds",
+            "From a check's body to the signed grant, draws included.",
+            buckets=_DECISION_S,
+            registry=registry,
+        )
+        self._decisions = Counter(
+            "enginehouse_router_decisions", "Checks answered, by outcome.", ["outcome"], registry=registry
+        )
+        self._admitted = self._decisions.labels("ADMITTED")
+        self._reports = Counter(
+            "enginehouse_router_reports", "Usage reports answered, by status.", ["status"], registry=registry
+        )
+
+    def admitted(self, seconds: float) -> None:
+        """A request was let through."""
+        self._admitted.inc()
+        self._seconds.observe(seconds)
+
+    def refused(self, reason: Reason) -> None:
+        """A request was refused."""
+        self._decisions.labels(reason.value).inc()
+
+    def reported(self, status: str) -> None:
+        """A usage report was answered."""
+        self._reports.labels(status).inc()
+
+
+class Readings(Collector):
+    """Values that are read when asked for: pairs of name and help, with the function that reads each."""
+
+    def __init__(
+        self,
+        *,
+        gauges: dict[tuple[str, str], Callable[[], float]],
+        counters: dict[tuple[str, str], Callable[[], float]],
+    ) -> None:
+        self._gauges = gauges
+        self._counters = counters
+
+    def collect(self) -> Iterator[Metric]:
+        """Every value as it is now."""
+        for (name, text), read in self._gauges.items():
+            yield GaugeMetricFamily(name, text, value=read())
+        for (name, text), read in self._counters.items():
+            yield CounterMetricFamily(name, text, value=read())

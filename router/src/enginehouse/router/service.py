@@ -1,0 +1,315 @@
+"""A router process: its parts put together, started in order, and ended so that nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from enginehouse.api.gateway.v1 import registry_pb2
+from enginehouse.api.openai.v1 import models_pb2_grpc
+from enginehouse.api.router.v1 import admin_pb2_grpc, usage_pb2_grpc
+from enginehouse.kit.addresses import Address
+from enginehouse.kit.catalog import Catalog
+from enginehouse.kit.grants import GrantKeys
+from enginehouse.kit.registry import RegistryLease
+from enginehouse.kit.server import EngineServer
+from enginehouse.kit.telemetry import MetricsServer, RpcMetrics, Tracing
+from enginehouse.router.admin import (
+    Access,
+    AccountAdmin,
+    AdminServicer,
+    BudgetAdmin,
+    CatalogAdmin,
+    SpendAdmin,
+)
+from enginehouse.router.admission import Admission
+from enginehouse.router.authz import AuthorizationApp
+from enginehouse.router.clock import wall_clock
+from enginehouse.router.complexity import RulePredictor
+from enginehouse.router.database import DatabaseAway, Listener, answering, migrate
+from enginehouse.router.decide import State
+from enginehouse.router.endpoints import Fleet, FleetWatch
+from enginehouse.router.http_server import CheckServer
+from enginehouse.router.identity import KEYS_CHANNEL, KeyHasher, KeyIndex, KeyStore
+from enginehouse.router.ledger import (
+    BUDGETS_CHANNEL,
+    RETURN_CHANNEL,
+    SETTLED_CHANNEL,
+    BudgetIndex,
+    BudgetStore,
+    Ledger,
+    LedgerStore,
+)
+from enginehouse.router.limits import Limiter
+from enginehouse.router.metrics import Readings, RouterMetrics
+from enginehouse.router.models_edge import ModelsServicer
+from enginehouse.router.policy import Policy
+from enginehouse.router.reports import ClaimReader, UsageServicer
+from enginehouse.router.settings import RouterSettings
+
+_log = logging.getLogger(__name__)
+
+_ADMIN_SERVICES = ("enginehouse.api.openai.v1.ModelsService", "enginehouse.api.router.v1.AdminService")
+_PRUNE_S = 60.0
+
+
+class RouterService:
+    """One router. `start` returns once it listens; it is ready once the keys and budgets have been read."""
+
+    def __init__(
+        self,
+        *,
+        settings: RouterSettings,
+        database: AsyncEngine,
+        catalog: Catalog,
+        grant_keys: GrantKeys,
+        hasher: KeyHasher,
+        tracing: Tracing | None,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        terms = settings.ledger.terms()
+        clock = wall_clock
+        key_store = KeyStore(database=database)
+        self._keys = KeyIndex(store=key_store, hasher=hasher, clock=clock)
+        budget_store = BudgetStore(database=database)
+        self._budgets = BudgetIndex(store=budget_store)
+        self._fleet = Fleet()
+        self._watch = FleetWatch(gateway_address=settings.gateway_address, fleet=self._fleet)
+        policy = Policy(tiers=settings.tiers)
+        state = State(catalog, self._fleet, policy, RulePredictor())
+        reader = ClaimReader(grant_keys=grant_keys, catalog=catalog)
+        self._ledger = Ledger(
+            store=LedgerStore(database=database, ttl_s=terms.replica_ttl_s),
+            budgets=self._budgets,
+            terms=terms,
+            clock=clock,
+            live_engines=self._fleet.spending_engines,
+            service_of=reader.service_of,
+        )
+        self._limiter = Limiter(now_s=time.monotonic)
+        registry = CollectorRegistry()
+        metrics = RouterMetrics(registry=registry)
+        registry.register(self._readings())
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        admission = Admission(
+            state=state,
+            keys=self._keys,
+            limiter=self._limiter,
+            ledger=self._ledger,
+            grant_keys=grant_keys,
+            clock=clock,
+            accept_window_s=terms.accept_window_s,
+            grant_ttl_s=settings.grant_ttl_s,
+            max_body_bytes=settings.max_body_bytes,
+        )
+        self._checks = CheckServer(
+            app=AuthorizationApp(admission=admission, metrics=metrics, max_body_bytes=settings.max_body_bytes),
+            listen=settings.http_listen,
+        )
+        self._usage = UsageServicer(
+            reader=reader, ledger=self._ledger, metrics=metrics, clock=clock, skew_s=terms.skew_s
+        )
+        admin = AdminServicer(
+            access=Access(grant_keys=grant_keys, clock=clock),
+            accounts=AccountAdmin(
+                keys=key_store,
+                index=self._keys,
+                hasher=hasher,
+                budgets=budget_store,
+                budget_index=self._budgets,
+                policy=policy,
+                catalog=catalog,
+                clock=clock,
+            ),
+            budgets=BudgetAdmin(
+                store=budget_store, index=self._budgets, ledger=self._ledger, keys=key_store, clock=clock
+            ),
+            catalog=CatalogAdmin(state=state, keys=self._keys),
+            spend=SpendAdmin(database=database),
+        )
+        models = ModelsServicer(state=state, keys=self._keys, grant_keys=grant_keys, clock=clock)
+        self._server = EngineServer(
+            listen=settings.grpc_listen,
+            services=[
+                lambda server: usage_pb2_grpc.add_UsageServiceServicer_to_server(self._usage, server),
+                lambda server: admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server),
+                lambda server: models_pb2_grpc.add_ModelsServiceServicer_to_server(models, server),
+            ],
+            lease=self._lease,
+            metrics=RpcMetrics(registry),
+            tracing=tracing,
+            drain_s=settings.drain_s,
+        )
+        self._admin_http = MetricsServer(listen=settings.admin_http_listen, registry=registry, ready=lambda: self.ready)
+        self._listener = Listener(
+            database=database,
+            handlers={
+                KEYS_CHANNEL: self._keys.changed,
+                BUDGETS_CHANNEL: self._budget_changed,
+                SETTLED_CHANNEL: self._ledger.settled_elsewhere,
+                RETURN_CHANNEL: self._ledger.asked_back,
+            },
+            on_connect=self._reload,
+        )
+        self._loaded = False
+        self._closing = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._refreshes: set[asyncio.Task[None]] = set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether decisions can be made: keys and budgets were read, and the ledger takes reservations."""
+        return self._loaded and self._ledger.usable and not self._closing
+
+    async def start(self) -> tuple[Address, Address, Address]:
+        """Listens for checks, gRPC and metrics, in this order of the addresses returned. PostgreSQL may come later.
+
+        Raises:
+            ConfigError: an address can't be listened on.
+        """
+        admin_http = await self._admin_http.start()
+        self._tasks = [
+            asyncio.create_task(self._begin(), name="router-begin"),
+            asyncio.create_task(self._repeat(), name="router-reload"),
+        ]
+        self._watch.start()
+        checks = await self._checks.start()
+        grpc = await self._server.start()
+        _log.info("serving", extra={"checks": str(checks), "grpc": str(grpc), "metrics": str(admin_http)})
+        return checks, grpc, admin_http
+
+    async def serve_until_signal(self) -> None:
+        """Serves until SIGTERM or SIGINT, then ends in order."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        try:
+            await stop.wait()
+        finally:
+            await self.close()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    async def close(self) -> None:
+        """Takes no more checks, lets calls finish, settles what was reported, gives back what is leased, and stops."""
+        self._closing = True
+        await self._checks.close()
+        self._usage.close()
+        await self._server.drain()
+        await self._watch.close()
+        for task in [*self._tasks, *self._refreshes]:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self._listener.close()
+        await self._keys.close()
+        await self._ledger.close()
+        await self._admin_http.close()
+        await self._database.dispose()
+
+    def _lease(self, address: Address) -> RegistryLease:
+        return RegistryLease(
+            gateway_address=self._settings.gateway_address,
+            engine=registry_pb2.Engine(
+                engine_id=self._settings.engine_id,
+                cluster="router",
+                address=self._settings.advertise_address or str(address),
+                grpc_services=_ADMIN_SERVICES,
+                capacity=64,
+                version=version("enginehouse-router"),
+            ),
+            load=lambda: registry_pb2.Load(active=self._server.active, draining=self._closing),
+        )
+
+    async def _begin(self) -> None:
+        """Migrates as soon as PostgreSQL answers, then starts what needs its tables."""
+        waiting = False
+        while True:
+            try:
+                with answering():
+                    await migrate(self._database)
+                break
+            except DatabaseAway as error:
+                if not waiting:
+                    _log.warning("waiting for the ledger's database", extra={"error": str(error)})
+                waiting = True
+                await asyncio.sleep(0.25)
+        self._listener.start()
+        self._ledger.start()
+
+    async def _reload(self) -> None:
+        await self._keys.reload()
+        await self._budgets.reload()
+        self._loaded = True
+
+    async def _repeat(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.keys_reload_s)
+            self._limiter.prune()
+            if not self._loaded:
+                continue
+            try:
+                with answering():
+                    await self._reload()
+            except DatabaseAway as error:
+                _log.warning("could not read the keys and budgets again", extra={"error": str(error)})
+            except Exception:
+                _log.exception("could not read the keys and budgets again")
+
+    def _budget_changed(self, budget_id: str) -> None:
+        async def refresh() -> None:
+            try:
+                with answering():
+                    await self._budgets.refresh(budget_id)
+            except DatabaseAway as error:
+                _log.warning("could not read a changed budget", extra={"budget_id": budget_id, "error": str(error)})
+
+        task = asyncio.create_task(refresh(), name="budget-refresh")
+        self._refreshes.add(task)
+        task.add_done_callback(self._refreshes.discard)
+
+    def _readings(self) -> Readings:
+        ledger = self._ledger
+        return Readings(
+            gauges={
+                ("enginehouse_router_ready", "1 when decisions can be made."): lambda: float(self.ready),
+                ("enginehouse_router_keys", "Usable API keys in memory."): lambda: len(self._keys),
+                ("enginehouse_router_engines", "Live engines that serve models."): lambda: len(self._fleet),
+                ("enginehouse_router_open_reservations", "Reservations not settled yet."): lambda: len(ledger.book),
+                (
+                    "enginehouse_router_journal_backlog",
+                    "Reservations not written down yet.",
+                ): lambda: ledger.journal_backlog,
+                (
+                    "enginehouse_router_leased_nanos",
+                    "Nano-dollars that this replica holds of budgets, reserved or free.",
+                ): lambda: sum(account.remaining for account in ledger.book.accounts()),
+                (
+                    "enginehouse_router_registry_connected",
+                    "1 while the gateway's registry is followed.",
+                ): lambda: float(self._watch.connected),
+            },
+            counters={
+                ("enginehouse_router_draws", "Draws on budgets."): lambda: ledger.draws,
+                ("enginehouse_router_settled_claims", "Reports settled here."): lambda: ledger.settled_claims,
+                (
+                    "enginehouse_router_settle_transactions",
+                    "Transactions that settled them.",
+                ): lambda: ledger.settle_transactions,
+                (
+                    "enginehouse_router_unbilled_nanos",
+                    "Nano-dollars served over what could be billed.",
+                ): lambda: ledger.ours_nanos,
+            },
+        )

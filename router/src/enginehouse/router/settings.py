@@ -1,0 +1,114 @@
+"""The section `router` of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+
+from enginehouse.kit.config import Section
+from enginehouse.router.ledger import LedgerTerms
+
+_Quality = Annotated[float, pydantic.Field(ge=0, le=1)]
+_Bound = Annotated[int, pydantic.Field(ge=0, le=2**31 - 1)]
+
+
+class TierSettings(Section):
+    """What a tier of tenants gets."""
+
+    quality_floor: _Quality = 0.0
+    """The least catalog quality that `auto` takes for a trivial request."""
+    quality_ceiling: _Quality = 1.0
+    """The least catalog quality that `auto` takes for the most complex request; between them it rises evenly."""
+    models: tuple[str, ...] = ()
+    """The models that the tier may use; empty means all."""
+    requests_per_minute: _Bound = 0
+    """A tenant's bound over all its keys; 0 means none."""
+    tokens_per_minute: _Bound = 0
+    """A tenant's bound over all its keys; 0 means none."""
+    concurrency: _Bound = 0
+    """A tenant's bound over all its keys; 0 means none."""
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> TierSettings:
+        if self.quality_floor > self.quality_ceiling:
+            raise ValueError(f"quality_floor {self.quality_floor} is over quality_ceiling {self.quality_ceiling}")
+        return self
+
+
+_TIERS = {
+    "free": TierSettings(quality_floor=0.0, quality_ceiling=0.4),
+    "starter": TierSettings(quality_floor=0.0, quality_ceiling=0.6),
+    "pro": TierSettings(quality_floor=0.1, quality_ceiling=0.85),
+    "enterprise": TierSettings(quality_floor=0.2, quality_ceiling=1.0),
+}
+
+
+class LedgerSettings(Section):
+    """The ledger's times; see `LedgerTerms` for what each means."""
+
+    replica_ttl_s: float = pydantic.Field(default=60.0, gt=2)
+    accept_window_s: float = pydantic.Field(default=10.0, gt=0, le=30)
+    skew_s: float = pydantic.Field(default=1.0, ge=0)
+    grace_s: float = pydantic.Field(default=30.0, ge=0)
+    journal_s: float = pydantic.Field(default=0.05, gt=0)
+    renew_s: float = pydantic.Field(default=1.0, gt=0)
+    lease_s: float = pydantic.Field(default=5.0, gt=0)
+    idle_s: float = pydantic.Field(default=5.0, gt=0)
+    share: int = pydantic.Field(default=8, ge=1)
+
+    def terms(self) -> LedgerTerms:
+        """As the ledger takes them."""
+        return LedgerTerms(**self.model_dump())
+
+
+class RouterSettings(Section):
+    """The router's configuration."""
+
+    http_listen: str = "127.0.0.1:18010"
+    """Where Envoy asks for decisions, over HTTP/1.1."""
+    grpc_listen: str = "127.0.0.1:18011"
+    """Where engines report and administration is served."""
+    admin_http_listen: str = "127.0.0.1:18012"
+    """Metrics and health."""
+    gateway_address: str = "127.0.0.1:18000"
+    """The gateway's registry, "host:port"."""
+    advertise_address: str = ""
+    """Where Envoy reaches `grpc_listen`, "ip:port"; empty means the address listened on."""
+    engine_id: str = pydantic.Field(default="router-1", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    """This router's name in the registry; unique among routers."""
+    database_url: str = pydantic.Field(repr=False)
+    """PostgreSQL, "postgresql://..."."""
+    grant_keys_file: Path
+    """Lines "key-id:base64 secret"; the first signs, every one verifies."""
+    key_pepper_file: Path
+    """The secret that API keys are hashed with; at least 16 bytes."""
+    catalog_file: Path
+    """The models, their prices and capabilities."""
+    grant_ttl_s: float = pydantic.Field(default=600.0, gt=0)
+    """How long an engine may go on spending on a grant."""
+    max_body_bytes: int = pydantic.Field(default=32 << 20, gt=0)
+    """The largest request body that is looked at; above Envoy's own bound."""
+    keys_reload_s: float = pydantic.Field(default=30.0, gt=0)
+    """How often every key and budget is read again, besides when one changes."""
+    database_pool: int = pydantic.Field(default=8, ge=3, le=100)
+    """Connections to PostgreSQL."""
+    drain_s: float = pydantic.Field(default=5.0, ge=0)
+    """How long running administration calls may finish after a signal."""
+    log_level: str = "INFO"
+    """The least level that is logged."""
+    otlp_endpoint: str = ""
+    """Where traces go; empty means nowhere."""
+    ledger: LedgerSettings = LedgerSettings()
+    """The ledger's times."""
+    tiers: Mapping[str, TierSettings] = pydantic.Field(default_factory=lambda: dict(_TIERS))
+    """The tiers that tenants may have, by name."""
+
+    @pydantic.model_validator(mode="after")
+    def _tiers_named(self) -> RouterSettings:
+        missing = [name for name in _TIERS if name not in self.tiers]
+        if missing:
+            raise ValueError(f"tiers lacks {', '.join(missing)}; name all of {', '.join(_TIERS)}")
+        return self
