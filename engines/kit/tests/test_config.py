@@ -53,7 +53,7 @@ def test_a_section_is_frozen(tmp_path: Path) -> None:
         ("router: {}", {}, ["router.http_listen", "required", "ENGINEHOUSE_ROUTER__HTTP_LISTEN"]),
         ("rooter: {http_listen: a}", {}, ["no section 'router'", "did you mean 'rooter'"]),
         ("router: {http_listen: a, replicas: many}", {}, ["router.replicas", "'many'"]),
-        ("router: {http_listen: a}", {"ENGINEHOUSE_ROUTER__REPLICA": "1"}, ["ENGINEHOUSE_ROUTER__REPLICA:", "'replicas'"]),
+        ("router: {http_listen: a}", {"ENGINEHOUSE_ROUTER__REPLICA": "1"}, ["ROUTER__REPLICA:", "'replicas'"]),
         ("router: {http_listen: a, http_listen: b}", {}, ["line 1", "given twice"]),
         ("router: [1]", {}, ["section 'router' must be a mapping"]),
         ("router: {", {}, ["config.yaml", "not YAML"]),
