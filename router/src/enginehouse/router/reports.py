@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
@@ -31,6 +31,7 @@ _OUTCOMES = {
 }
 _MOST_MS = 2**53
 _MOST_IN_FLIGHT = 2048
+_MOST_JOINED = 512
 _VERDICTS = {
     Verdict.SETTLED: _Status.STATUS_SETTLED,
     Verdict.ALREADY: _Status.STATUS_ALREADY_SETTLED,
@@ -152,7 +153,7 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
                 if answer is None:
                     return
                 if isinstance(answer, usage_pb2.ReportResponse):
-                    yield answer
+                    yield _joined(answer, answers)
                 elif isinstance(answer, LedgerUnavailable):
                     raise ServiceError(Reason.LEDGER_UNAVAILABLE, f"{answer}; report again", retry_after_s=1.0)
                 else:
@@ -181,10 +182,11 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
 
         try:
             async for request in requests:
-                await room.acquire()
-                task = asyncio.create_task(work(request))
-                working.add(task)
-                task.add_done_callback(working.discard)
+                for single in _singles(request):
+                    await room.acquire()
+                    task = asyncio.create_task(work(single))
+                    working.add(task)
+                    task.add_done_callback(working.discard)
             if working:
                 await asyncio.wait(working)
             answers.put_nowait(None)
@@ -229,3 +231,28 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
             watermark_ms=max(0, min(watermark.issued_before_ms, now)),
             engine_time_ms=min(max(0, watermark.engine_time_ms), _MOST_MS),
         )
+
+
+def _singles(request: usage_pb2.ReportRequest) -> Iterable[usage_pb2.ReportRequest]:
+    """A batch as requests of one record each, with the sequences that their acknowledgements carry."""
+    if request.WhichOneof("report") != "batch":
+        return (request,)
+    return (
+        usage_pb2.ReportRequest(sequence=sequence, record=record)
+        for sequence, record in enumerate(request.batch.records, start=request.sequence)
+    )
+
+
+def _joined(
+    first: usage_pb2.ReportResponse, answers: asyncio.Queue[usage_pb2.ReportResponse | BaseException | None]
+) -> usage_pb2.ReportResponse:
+    """An answer with all that are ready besides: a message costs more than what is in it."""
+    first.takes_batches = True
+    while not answers.empty() and len(first.more) < _MOST_JOINED:
+        answer = answers.get_nowait()
+        if not isinstance(answer, usage_pb2.ReportResponse):
+            # The end, or an error: it comes after what is answered already.
+            answers.put_nowait(answer)
+            break
+        first.more.append(answer)
+    return first
