@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -96,16 +97,15 @@ class Mesh:
             stop_timeout_s=self._settings.local.stop_timeout_s,
         )
 
-    async def make_database(self) -> None:
+    async def make_cluster(self) -> None:
         """Makes the cluster, unless it is there."""
         if self._cluster is not None and not (self._cluster.directory / "PG_VERSION").exists():
             await asyncio.to_thread(self._cluster.initialise, self._data.database_password)
 
-    async def migrate(self) -> None:
-        """Makes the database, once PostgreSQL runs, and brings its tables to this version."""
+    async def create_database(self) -> None:
+        """Makes the database, once PostgreSQL runs; the router makes its tables."""
         if self._cluster is not None:
             await asyncio.to_thread(self._cluster.create_database, self._password())
-        await self._once("migrate", package="router", file="router", environment=self._database_variable())
 
     async def make_envoy_bootstrap(self) -> None:
         """Writes Envoy's bootstrap as the gateway prints it."""
@@ -117,10 +117,7 @@ class Mesh:
         printed = await self._once(
             "bootstrap-key", package="router", file="router", environment=self._database_variable()
         )
-        words = printed.split()
-        if not words or not words[-1].startswith("eh_"):
-            raise LocalError(f"the router's bootstrap-key printed no key (log: {self._data.logs / 'setup.log'})")
-        return words[-1]
+        return str(json.loads(printed)["key"])
 
     def known_key(self) -> str:
         """The key in DATA/dev.env; empty without one."""

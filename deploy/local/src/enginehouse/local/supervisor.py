@@ -143,25 +143,19 @@ class Supervisor:
             what = f"{', '.join(late)} did not become ready" if late else "no engine answered through Envoy"
             raise LocalError(f"{what} in {timeout_s:g} s (logs: {self._data.logs})") from None
         except ExceptionGroup as failures:
-            # The others failed because the first did, or will be found at the next start.
-            first = failures.exceptions[0]
-            if isinstance(first, LocalError):
-                raise first from None
-            raise
+            # One is enough to say: the others failed because it did, or will be found at the next start.
+            raise _first(failures) or failures from None
 
     async def _start_ledger(self, mesh: Mesh) -> str:
-        await mesh.make_database()
+        await mesh.make_cluster()
         database = mesh.database()
         if database is not None:
             await self._start_process(database)
-        await mesh.migrate()
-        self._data.finish()
-        router = asyncio.create_task(self._start_process(mesh.router()))
-        try:
+        await mesh.create_database()
+        async with asyncio.TaskGroup() as together:
+            together.create_task(self._start_process(mesh.router()))
             key = mesh.known_key() or await mesh.make_key()
-            await router
-        finally:
-            router.cancel()
+        self._data.finish()
         return key
 
     async def _start_edge(self, mesh: Mesh) -> None:
@@ -223,6 +217,14 @@ class Supervisor:
                 if notice not in self.state.notices:
                     self.state.notices.append(notice)
         self._tell(self.state)
+
+
+def _first(failures: ExceptionGroup[Exception]) -> LocalError | None:
+    for failure in failures.exceptions:
+        found = _first(failure) if isinstance(failure, ExceptionGroup) else failure
+        if isinstance(found, LocalError):
+            return found
+    return None
 
 
 def _reachable(address: Address) -> Address:
