@@ -15,6 +15,7 @@ import grpc
 from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
 from enginehouse.kit._spool import Spool
 from enginehouse.kit.addresses import parse_addresses
+from enginehouse.kit.errors import from_rpc_error
 from enginehouse.kit.telemetry import ReporterMetrics
 
 _ReportCall: TypeAlias = "grpc.aio.StreamStreamCall[usage_pb2.ReportRequest, usage_pb2.ReportResponse]"
@@ -29,6 +30,8 @@ _CHANNEL_OPTIONS = (
 _SILENCE_S = 10.0
 # A message costs as much as ten records in one, so records wait a moment for company.
 _LINGER_S = 0.005
+# A router that is away is complained about this often.
+_COMPLAINT_S = 10.0
 _BATCH = 256
 
 
@@ -69,6 +72,7 @@ class UsageReporter:
         self._changed = asyncio.Event()
         self._emptied = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._progress = False
         self.connected = False
         """Whether a router is answering."""
 
@@ -111,28 +115,34 @@ class UsageReporter:
     async def _report_for_ever(self) -> None:
         failures = 0
         attempt = 0
+        next_complaint = 0.0
         while True:
             target = self._targets[attempt % len(self._targets)]
             attempt += 1
+            asked_s = 0.0
+            self._progress = False
             try:
                 async with grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS) as channel:
                     await self._exchange(channel)
                 reason = "the router ended the stream"
             except grpc.aio.AioRpcError as error:
                 reason = f"{error.code().name}: {error.details()}"
+                told = from_rpc_error(error)
+                asked_s = (told.retry_after_s if told is not None else None) or 0.0
             except TimeoutError:
                 reason = f"no answer for {_SILENCE_S:g} s"
             except Exception:
                 _log.exception("reporting usage failed; it goes on")
                 reason = "an error of ours"
-            if self.connected:
+            self.connected = False
+            if self._progress:
                 failures = 0
-                self.connected = False
-            if failures == 0:
+            if time.monotonic() >= next_complaint:
+                next_complaint = time.monotonic() + _COMPLAINT_S
                 _log.warning(
                     "usage cannot be reported to %s (%s); %d records wait", target, reason, len(self._spool.pending)
                 )
-            pause = min(self._backoff_s, 0.05 * 2 ** min(failures, 10))
+            pause = min(self._backoff_s, max(asked_s, 0.05 * 2 ** min(failures, 10)))
             failures += 1
             # Jitter spreads engines that lost the same router.
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
@@ -223,6 +233,7 @@ class UsageReporter:
             _log.error("the router answered a usage record with status %d; it is sent again on the next stream", status)
             return
         self._spool.settled(reference)
+        self._progress = True
         stream.sent.discard(reference)
         if self._metrics is not None:
             self._metrics.acknowledged(usage_pb2.ReportResponse.Status.Name(status), len(self._spool.pending))
