@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import logging
@@ -15,6 +16,7 @@ from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit._current import CurrentCall, current_call
 from enginehouse.kit.addresses import Address
 from enginehouse.kit.config import ConfigError
+from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.telemetry import CallMetrics, MetricsServer, Tracing, configure_logging, configure_tracing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -116,6 +118,18 @@ def test_a_span_is_a_child_of_the_callers() -> None:
     assert span.attributes is not None
     assert span.attributes["enginehouse.request_id"] == "r-1"
     assert span.attributes["rpc.service"] == "a.b.Service"
+
+
+def test_a_span_tells_a_failure_by_its_reason_alone() -> None:
+    exporter = InMemorySpanExporter()
+    tracing = Tracing(process="engine", exporter=exporter)
+    for error in (ServiceError(Reason.ENGINE_BUSY, "hunter2"), KeyError("hunter2")):
+        with contextlib.suppress(ServiceError, KeyError), tracing.serving(CurrentCall("/a.b.Service/Method", ())):
+            raise error
+    tracing.close()
+    spans = exporter.get_finished_spans()
+    assert [span.status.description for span in spans] == ["ENGINE_BUSY", "KeyError"]
+    assert "hunter2" not in "".join(span.to_json() for span in spans)
 
 
 def test_tracing_is_off_without_an_endpoint() -> None:

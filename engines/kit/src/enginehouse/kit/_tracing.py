@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from enginehouse.kit._current import CurrentCall
+from enginehouse.kit.errors import ServiceError
 
 
 class Tracing:
@@ -46,6 +47,13 @@ class Tracing:
         token = otel_context.attach(trace.set_span_in_context(span, parent))
         try:
             yield span
+        except ServiceError as error:
+            # The reason alone: messages and tracebacks may quote what a user sent.
+            span.set_status(trace.StatusCode.ERROR, error.reason.value)
+            raise
+        except Exception as error:
+            span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+            raise
         finally:
             if call.request_id:
                 span.set_attribute("enginehouse.request_id", call.request_id)
