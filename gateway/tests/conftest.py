@@ -19,6 +19,10 @@ import httpx
 import pytest
 import yaml
 
+from enginehouse.gateway.config import GatewaySection
+from enginehouse.gateway.translate.bootstrap import bootstrap
+from enginehouse.kit.config import load
+
 HERE = pathlib.Path(__file__).parent
 ENVOY = pathlib.Path(sys.executable).parent / "envoy"
 DEADLINE_S = 20.0
@@ -85,10 +89,12 @@ class Edge:
         section["edge"] = {"access_log": str(self.folder / "access.log"), **section.get("edge", {})}
         self.config.write_text(yaml.safe_dump({"gateway": section}))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.client = httpx.Client(base_url=self.url, timeout=10, verify=False)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        scheme = "https" if "tls_certificate_file" in self.overrides.get("edge", {}) else "http"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     @property
     def target(self) -> str:
@@ -105,16 +111,11 @@ class Edge:
         self._start("router", sys.executable, str(HERE / "router_process.py"), str(self.router_port))
 
     def start_envoy(self) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "enginehouse.gateway", "bootstrap", "--config", str(self.config)],
-            capture_output=True,
-            check=True,
-            text=True,
-        )
-        bootstrap = self.folder / "envoy.json"
-        bootstrap.write_text(done.stdout)
-        arguments = ["--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"]
-        self._start("envoy", str(ENVOY), "-c", str(bootstrap), *arguments)
+        section = load(GatewaySection, section="gateway", path=self.config, environ={})
+        path = self.folder / "envoy.json"
+        path.write_text(json.dumps(bootstrap(section)))
+        arguments = ["--disable-hot-restart", "--concurrency", "2", "--file-flush-interval-msec", "100"]
+        self._start("envoy", str(ENVOY), "-c", str(path), "--log-level", "warning", *arguments)
 
     def start(self) -> None:
         self.start_router()
@@ -135,12 +136,14 @@ class Edge:
             engine.process.stdout.close()
         for name in list(self._processes):
             self.stop(name, kill=True)
+        self.client.close()
 
     @contextlib.contextmanager
-    def engine(self, engine_id: str = "engine-1", *, served: bool = True) -> Iterator[Engine]:
-        """An engine by hand; its address is printed once it has registered."""
+    def engine(self, engine_id: str = "engine-1", *, registers: bool = True) -> Iterator[Engine]:
+        """An engine started by hand on a port of its own, and served if it registers."""
+        gateway = self.gateway if registers else "-"
         process = subprocess.Popen(
-            [sys.executable, str(HERE / "engine_process.py"), self.gateway, engine_id], stdout=subprocess.PIPE
+            [sys.executable, str(HERE / "engine_process.py"), gateway, engine_id], stdout=subprocess.PIPE
         )
         assert process.stdout is not None
         engine = Engine(process=process, address="")
@@ -148,7 +151,7 @@ class Edge:
         try:
             engine.address = process.stdout.readline().decode().strip()
             assert engine.address, f"the engine did not start; {self.log('gateway')}"
-            if served:
+            if registers:
                 wait_for(lambda: self.tokenize(engine.address) == engine.pid, "the engine is served")
             yield engine
         finally:
@@ -163,14 +166,19 @@ class Edge:
         headers = {"authorization": "Bearer ok"}
         if endpoints:
             headers["x-enginehouse-test-endpoints"] = endpoints
-        answer = httpx.post(f"{self.url}/v1/tokenize", json={"text": "x"}, headers=headers, timeout=10)
+        answer = self.client.post("/v1/tokenize", json={"text": "x"}, headers=headers)
         return int(answer.json()["token_ids"][0]) if answer.status_code == 200 else None
 
     def get(self, path: str) -> httpx.Response:
         try:
-            return httpx.get(self.url + path, timeout=5)
+            return self.client.get(path)
         except httpx.TransportError:
             return httpx.Response(599)
+
+    def stats(self, pattern: str) -> int:
+        """The sum of Envoy's counters whose names match."""
+        text = httpx.get(f"http://127.0.0.1:{self.admin_port}/stats?filter={pattern}", timeout=5).text
+        return sum(int(line.rsplit(" ", 1)[1]) for line in text.splitlines())
 
     def listed(self) -> set[str]:
         """The endpoints that Envoy has for the cluster of engines."""
@@ -182,12 +190,15 @@ class Edge:
             for host in cluster.get("host_statuses", [])
         }
 
+    def metrics(self, name: str) -> dict[str, float]:
+        """The values of a metric of the gateway by its labels."""
+        text = httpx.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=5).text
+        lines = [line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
+
     def metric(self, name: str) -> float:
         """The sum of a metric of the gateway over its labels."""
-        text = httpx.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=5).text
-        return sum(
-            float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))
-        )
+        return sum(self.metrics(name).values())
 
     def access_log(self) -> list[dict[str, Any]]:
         path = self.folder / "access.log"
@@ -226,8 +237,12 @@ def served(edge: Edge) -> Iterator[Edge]:
         yield edge
 
 
+@pytest.fixture(scope="session")
+def started_edge() -> Callable[..., contextlib.AbstractContextManager[Edge]]:
+    """Starts an edge with settings of the test's own."""
+    return started
+
+
 @pytest.fixture
-def own_edge(tmp_path: pathlib.Path) -> Iterator[Edge]:
-    """An edge that the test may break."""
-    with started(tmp_path) as running:
-        yield running
+def wait() -> Callable[..., float]:
+    return wait_for

@@ -1,6 +1,7 @@
 """A small real engine for the gateway's tests: registers as an engine does, and does as its requests say.
 
-Run as `python engine_process.py GATEWAY ENGINE_ID [CLUSTER]`; prints its address, and serves until killed.
+Run as `python engine_process.py GATEWAY ENGINE_ID`; prints its address once it has registered, and serves until killed.
+With `-` for the gateway it does not register.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Text(text_pb2_grpc.TextServiceServicer):
         return httpbody_pb2.HttpBody()
 
 
-async def main(gateway: str, engine_id: str, cluster: str = "inference") -> None:
+async def main(gateway: str, engine_id: str) -> None:
     server = grpc.aio.server(options=(("grpc.max_receive_message_length", 32 << 20),))
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(Generation(), server)
     text_pb2_grpc.add_TextServiceServicer_to_server(Text(), server)
@@ -90,11 +91,14 @@ async def main(gateway: str, engine_id: str, cluster: str = "inference") -> None
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    if gateway == "-":
+        print(f"127.0.0.1:{port}", flush=True)
+        await server.wait_for_termination()
     lease = RegistryLease(
         gateway_address=gateway,
         engine=registry_pb2.Engine(
             engine_id=engine_id,
-            cluster=cluster,
+            cluster="inference",
             address=f"127.0.0.1:{port}",
             grpc_services=[
                 "enginehouse.api.inference.v1.GenerationService",

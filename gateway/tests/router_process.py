@@ -37,23 +37,23 @@ def decide(headers: dict[str, str], path: str, body: bytes) -> tuple[int, dict[s
     name = key.removeprefix("deny-") if key.startswith("deny-") else "KEY_MISSING"
     message = 'refused: 100 % "sure", ü'
     error = ServiceError(Reason(name), message, retry_after_s=7 if name == "RATE_LIMITED" else None)
-    original = headers.get("x-envoy-original-path")
-    extra = {"retry-after": "7", "ratelimit-reset": "7"} if name == "RATE_LIMITED" else {}
     status = to_status(error)
-    if original is None:
-        details = base64.b64encode(status.SerializeToString()).decode().rstrip("=")
-        encoded = "".join(chr(b) if 0x20 <= b <= 0x7E and b != 0x25 else f"%{b:02X}" for b in message.encode())
-        extra |= {
-            "grpc-status": str(status.code),
-            "grpc-message": encoded,
-            "grpc-status-details-bin": details,
-        }
-        return error.http_status, extra, message.encode()
-    if original.startswith("/v1/chat"):
-        http_status, payload = openai_error(error)
-        return http_status, {**extra, "content-type": "application/json"}, payload
-    payload = json.dumps(json_format.MessageToDict(status, preserving_proto_field_name=True)).encode()
-    return error.http_status, {**extra, "content-type": "application/json"}, payload
+    encoded = "".join(chr(b) if 0x20 <= b <= 0x7E and b != 0x25 else f"%{b:02X}" for b in message.encode())
+    refusal = {
+        "content-type": "application/json",
+        "grpc-status": str(status.code),
+        "grpc-message": encoded,
+        "grpc-status-details-bin": base64.b64encode(status.SerializeToString()).decode().rstrip("="),
+        "x-enginehouse-request-id": "req-refused",
+    }
+    if name == "RATE_LIMITED":
+        refusal |= {"retry-after": "7", "ratelimit-reset": "7"}
+    if path.startswith("/enginehouse.api.openai."):
+        payload = openai_error(error)[1]
+    else:
+        payload = json.dumps(json_format.MessageToDict(status, preserving_proto_field_name=True)).encode()
+    # As the router does: Envoy would take a 5xx for no answer.
+    return error.http_status if error.http_status < 500 else 403, refusal, payload
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

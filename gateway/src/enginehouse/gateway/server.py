@@ -60,9 +60,7 @@ async def serve(section: GatewaySection) -> None:
     AdsServer(feed=feed, metrics=AdsMetrics(metrics)).add_to(server)
     MeshReflection(contracts=contracts, services=registry.services).add_to(server)
     health.add_to(server)
-    http = MetricsServer(
-        listen=str(section.http_listen), registry=metrics, ready=lambda: control_plane.running and feed.settled
-    )
+    http = MetricsServer(listen=str(section.http_listen), registry=metrics, ready=lambda: control_plane.running)
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

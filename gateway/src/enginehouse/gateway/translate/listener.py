@@ -137,7 +137,8 @@ def _manager(section: GatewaySection, contracts: Contracts) -> HttpConnectionMan
         internal_address_config=HttpConnectionManagerInternalAddressConfig(
             unix_sockets=False, cidr_ranges=[CidrRange(address_prefix="255.255.255.255", prefix_len=32)]
         ),
-        generate_request_id=False,
+        # Envoy keeps its decision to trace in the request id, and has no other use for one here.
+        generate_request_id=section.otlp_endpoint is not None,
         normalize_path=True,
         merge_slashes=True,
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,

@@ -16,6 +16,8 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     AndFilter,
     ComparisonFilter,
     ComparisonFilterOp,
+    GrpcStatusFilter,
+    GrpcStatusFilterStatus,
     HeaderFilter,
     OrFilter,
     ResponseFlagFilter,
@@ -46,6 +48,14 @@ from enginehouse.kit.openai.errors import openai_error
 _AUTHORIZATION_FLAG = "UAEX"
 # What the filter answers when the router gave none. No refusal of the router has this status.
 NO_DECISION_STATUS = 502
+# To Envoy a 5xx of the router is no answer at all, so a refusal for want of an engine comes as another status, and its
+# `grpc-status` says which it stands for.
+_UNAVAILING = (
+    (GrpcStatusFilterStatus.UNAVAILABLE, 503),
+    (GrpcStatusFilterStatus.INTERNAL, 500),
+    (GrpcStatusFilterStatus.UNIMPLEMENTED, 501),
+    (GrpcStatusFilterStatus.DEADLINE_EXCEEDED, 504),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +88,9 @@ def local_replies(
     refused = _flag(_AUTHORIZATION_FLAG)
     # Over gRPC the refusal is in headers; a body would replace its message.
     mappers.append(ResponseMapper(filter=_all(refused, is_grpc), body=DataSource(inline_string="")))
+    mappers += [
+        ResponseMapper(filter=_all(refused, _grpc_status(code)), status_code=status) for code, status in _UNAVAILING
+    ]
     mappers.append(ResponseMapper(filter=refused))
     for fault in _faults(max_request_bytes, first_byte_timeout_s):
         if not fault.no_decision:
@@ -220,6 +233,10 @@ def _status(value: int) -> AccessLogFilter:
             )
         )
     )
+
+
+def _grpc_status(code: GrpcStatusFilterStatus) -> AccessLogFilter:
+    return AccessLogFilter(grpc_status_filter=GrpcStatusFilter(statuses=[code]))
 
 
 def _flag(flag: str) -> AccessLogFilter:
