@@ -107,7 +107,7 @@ class Admission:
             return Admitted(_request_id(headers, ""))
         now = self._clock()
         caller = self._caller(headers, now)
-        if b"x-envoy-auth-partial-body" in headers:
+        if headers.get(b"x-envoy-auth-partial-body") == b"true":
             raise ServiceError(Reason.REQUEST_TOO_LARGE, "the body is larger than the gateway passes on; send less")
         encoding = headers.get(b"grpc-encoding", b"").decode("latin-1")
         ask = parse_ask(method, check.body, encoding=encoding, max_bytes=self._max_body_bytes)
