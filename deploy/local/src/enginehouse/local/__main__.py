@@ -92,9 +92,7 @@ def _log_to(path: Path) -> None:
 
 
 def _failed(data: Path, error: str) -> MeshState:
-    return MeshState(
-        phase=Phase.FAILED, data=str(data), url="", pid=os.getpid(), created_at=0.0, started_at=0.0, error=error
-    )
+    return MeshState(phase=Phase.FAILED, data=str(data), url="", pid=os.getpid(), birth="", started_at=0.0, error=error)
 
 
 if __name__ == "__main__":

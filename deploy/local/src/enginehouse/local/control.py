@@ -15,9 +15,10 @@ from pathlib import Path
 import psutil
 
 from enginehouse.local.datadir import DataDirectory
+from enginehouse.local.identity import find_process
 from enginehouse.local.leftovers import stop_leftovers
 from enginehouse.local.problems import LocalError
-from enginehouse.local.state import MeshState, Phase, find_process
+from enginehouse.local.state import MeshState, Phase
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def stop(data: DataDirectory, *, timeout_s: float = 120.0) -> Stopped:
     """
     began = time.monotonic()
     last = MeshState.read(data.state)
-    supervisor = find_process(last.pid, last.created_at) if last is not None else None
+    supervisor = find_process(last.pid, last.birth) if last is not None else None
     if supervisor is not None:
         with contextlib.suppress(psutil.NoSuchProcess):
             supervisor.send_signal(signal.SIGTERM)

@@ -10,7 +10,8 @@ import psutil
 
 from enginehouse.api.gateway.v1 import registry_pb2, registry_pb2_grpc
 from enginehouse.local.datadir import DataDirectory
-from enginehouse.local.state import Condition, MeshState, Phase, find_process
+from enginehouse.local.identity import find_process
+from enginehouse.local.state import Condition, MeshState, Phase
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +93,8 @@ def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshFigures | None
     state = MeshState.read(data.state)
     if state is None:
         return None
-    supervisor = find_process(state.pid, state.created_at)
-    families = {each.name: _family(find_process(each.pid, each.created_at)) for each in state.processes}
+    supervisor = find_process(state.pid, state.birth)
+    families = {each.name: _family(find_process(each.pid, each.birth)) for each in state.processes}
     families["supervisor"] = [supervisor] if supervisor is not None else []
     before = {name: _cpu_s(family) for name, family in families.items()}
     began = time.monotonic()
@@ -110,7 +111,7 @@ def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshFigures | None
                 # A supervisor that was killed could not write that its processes ended with it.
                 condition=str(each.condition if family or not each.pid else Condition.STOPPED),
                 restarts=each.restarts,
-                since=each.created_at,
+                since=each.started_at,
                 before=before[each.name],
                 elapsed=elapsed,
                 note=each.note,
@@ -123,7 +124,7 @@ def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshFigures | None
                 [supervisor],
                 condition=str(Condition.READY),
                 restarts=0,
-                since=state.created_at,
+                since=state.started_at,
                 before=before["supervisor"],
                 elapsed=elapsed,
                 note="",

@@ -8,8 +8,9 @@ import signal
 import psutil
 
 from enginehouse.local.datadir import DataDirectory
+from enginehouse.local.identity import find_process
 from enginehouse.local.problems import LocalError
-from enginehouse.local.state import MeshState, find_process
+from enginehouse.local.state import MeshState
 
 _PATIENCE_S = 10.0
 
@@ -25,7 +26,7 @@ def stop_leftovers(data: DataDirectory) -> list[str]:
     last = MeshState.read(data.state)
     found = {}
     for recorded in last.processes if last is not None else ():
-        process = find_process(recorded.pid, recorded.created_at)
+        process = find_process(recorded.pid, recorded.birth)
         if process is not None:
             found[recorded.name] = process
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import psutil
-
+from enginehouse.local.identity import birth
 from enginehouse.local.logfiles import last_lines, open_log
 from enginehouse.local.probes import Probe
 from enginehouse.local.problems import LocalError
@@ -111,7 +110,8 @@ class Process:
                 self._fail(f"{self.spec.command[0]} cannot be run: {error.strerror}")
                 return
             self.state.pid = self._running.pid
-            self.state.created_at = _created_at(self._running.pid)
+            self.state.birth = birth(self._running.pid)
+            self.state.started_at = time.time()
             self._become(Condition.STARTING, self.state.note)
             watch = asyncio.create_task(self._watch_readiness())
             try:
@@ -176,13 +176,6 @@ class Process:
         self.state.since = time.time()
         self.state.note = note
         self._changed()
-
-
-def _created_at(pid: int) -> float:
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.Error:
-        return 0.0
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

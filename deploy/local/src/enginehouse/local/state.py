@@ -8,8 +8,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from enginehouse.local.datadir import replace_text
 
 
@@ -43,7 +41,8 @@ class ProcessState:
         name: such as `router` or `inference-1`.
         condition: where it is in its life.
         pid: of the running process; 0 without one.
-        created_at: when the system made it, in seconds since 1970: with the pid, this names one process for ever.
+        birth: with the pid, this names one process for ever; see `identity.birth`.
+        started_at: when it was started, in seconds since 1970.
         restarts: how often it was started again after it had ended unasked.
         since: when the condition began, in seconds since 1970.
         note: why it is where it is, such as how it ended last.
@@ -54,7 +53,8 @@ class ProcessState:
     name: str
     condition: Condition = Condition.WAITING
     pid: int = 0
-    created_at: float = 0.0
+    birth: str = ""
+    started_at: float = 0.0
     restarts: int = 0
     since: float = 0.0
     note: str = ""
@@ -71,7 +71,7 @@ class MeshState:
         data: the data directory.
         url: the public door.
         pid: the supervisor's.
-        created_at: when the system made the supervisor.
+        birth: the supervisor's.
         started_at: when the start began, in seconds since 1970.
         ready_after_s: seconds from then until everything served; 0 before.
         error: what went wrong, when it failed.
@@ -84,7 +84,7 @@ class MeshState:
     data: str
     url: str
     pid: int
-    created_at: float
+    birth: str
     started_at: float
     ready_after_s: float = 0.0
     error: str = ""
@@ -119,15 +119,3 @@ class MeshState:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-
-
-def find_process(pid: int, created_at: float) -> psutil.Process | None:
-    """The very process that had this pid and was made then; None if it is gone, whoever has its pid now."""
-    if pid <= 0:
-        return None
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - created_at) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
-        return process if same else None
-    except psutil.Error:
-        return None

@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import psutil
-
 from enginehouse.kit.addresses import Address
 from enginehouse.local import logfiles
 from enginehouse.local.datadir import DataDirectory
 from enginehouse.local.doors import Doors, PortBlock, check_free
+from enginehouse.local.identity import birth
 from enginehouse.local.leftovers import stop_leftovers
 from enginehouse.local.mesh import Mesh, find_envoy
 from enginehouse.local.postgres import find_programs, open_cluster
@@ -63,7 +62,7 @@ class Supervisor:
             data=str(data.root),
             url=f"{'https' if settings.tls else 'http'}://{_reachable(self._public)}",
             pid=os.getpid(),
-            created_at=psutil.Process().create_time(),
+            birth=birth(os.getpid()),
             started_at=time.time(),
         )
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
@@ -75,6 +74,9 @@ def configure_tracing(*, process: str, otlp_endpoint: str | None, **exporter_opt
     """Traces to an OTLP collector over gRPC (`http://host:4317`), or None when no endpoint is configured."""
     if not otlp_endpoint:
         return None
+    # Imported here: it takes half a second and ten megabytes, which a process without traces has no use for.
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
     exporter = OTLPSpanExporter(
         endpoint=otlp_endpoint, insecure=not otlp_endpoint.startswith("https://"), **exporter_options
     )
