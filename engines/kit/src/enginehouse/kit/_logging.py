@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
@@ -59,6 +60,8 @@ def configure_logging(*, process: str, level: str = "INFO", stream: TextIO | Non
         level: the least level that is logged.
         stream: where to, if not standard error.
     """
+    # gRPC's core writes its own lines to standard error, and not in JSON; only its errors are worth that.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter(process=process))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
