@@ -72,6 +72,14 @@ class Supervisor:
         Raises:
             LocalError: it could not be started; whatever had been started is stopped again.
         """
+        try:
+            await self._run(stop)
+        except LocalError as error:
+            self.state.error = str(error)
+            self._enter(Phase.FAILED)
+            raise
+
+    async def _run(self, stop: asyncio.Event) -> None:
         find_envoy()
         if not self._settings.external_database_url:
             find_programs()
@@ -88,10 +96,6 @@ class Supervisor:
                 await self._run_locked(stop, block)
             finally:
                 block.close()
-        except LocalError as error:
-            self.state.error = str(error)
-            self._enter(Phase.FAILED)
-            raise
         finally:
             if is_new and not self._data.exists:
                 (self._data.root / "lock").unlink(missing_ok=True)
