@@ -83,8 +83,9 @@ class LedgerTerms:
         )
 
 
-# How often one request may wait for a draw: others may take what it drew.
-_DRAWS = 4
+# How often one request may wait for a draw: others may take what it drew. A burst of a thousand takes what came first
+# many times over, and must not be refused while the budget has money.
+_DRAWS = 100
 # A first draw is for so many requests like the one that needs it.
 _FIRST_DRAW = 8
 # After a window had nothing, wait before drawing in the background again.
