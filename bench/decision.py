@@ -35,7 +35,7 @@ def decision_cpu_us(prompt_bytes: int = PROMPT_BYTES) -> float:
         models=[registry_pb2.ServedModel(name=name) for name in MODELS],
     )
     fleet.update([registry_pb2.LiveEngine(engine=engine)])
-    tiers = RouterSettings.model_fields["tiers"].default
+    tiers = RouterSettings.model_fields["tiers"].get_default(call_default_factory=True, validated_data={})
     state = State(catalog=load_catalog(CATALOG), fleet=fleet, policy=Policy(tiers=tiers), predictor=RulePredictor())
     prompt = (PROMPT + ". ") * (prompt_bytes // len(PROMPT) + 1)
     request = generation_pb2.GenerateRequest(model="auto", prompt=prompt[:prompt_bytes], max_output_tokens=200)

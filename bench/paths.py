@@ -25,6 +25,8 @@ from .rows import Results
 from .tools import Tool
 from .usage import memory_bytes
 
+OWN_CATALOG = ROOT / "deploy" / "config" / "catalog.yaml"
+BUNDLED = ROOT / "engines" / "inference" / "src" / "enginehouse" / "engines" / "inference" / "bundled"
 START_S = 60.0
 LITELLM_START_S = 120.0
 BUDGET_NANOS = 10**15
@@ -96,7 +98,7 @@ def without_the_mesh(measurement: Measurement, results: Results, scratch: pathli
 
 def with_the_mesh(measurement: Measurement, results: Results, scratch: pathlib.Path) -> None:
     """The full path, what it holds idle, a saturated stream, and many open ones."""
-    overlay = {"local": {"catalog_file": str(CATALOG)}, "inference": {"models": ["enginehouse-tiny"]}}
+    overlay = _overlay(results, scratch)
     with Mesh.started(config=overlay) as mesh, granted_engine(mesh, scratch) as engine:
         own = {name: [pid] for name, pid in mesh.processes().items()}
         results.memory_bytes = memory_bytes(own)
@@ -125,6 +127,21 @@ def with_the_mesh(measurement: Measurement, results: Results, scratch: pathlib.P
         )
         results.figures["open_streams"] = held.streams
         results.figures["open_streams_memory_growth"] = held.growth
+
+
+def _overlay(results: Results, scratch: pathlib.Path) -> dict[str, object]:
+    """The settings of a mesh that has its own models in its own engine, and the synthetic ones in its catalog."""
+    own = yaml.safe_load(OWN_CATALOG.read_text())["models"]
+    catalog = scratch / "catalog.yaml"
+    catalog.write_text(yaml.safe_dump({"models": [*own, *yaml.safe_load(CATALOG.read_text())["models"]]}))
+    here = []
+    for model in own:
+        kind, _, name = model["source"].partition(":")
+        if kind == "bundled" and not (BUNDLED / name).exists():
+            results.skipped[f"memory of {model['name']}"] = "its weights are not in this checkout"
+        else:
+            here.append(model["name"])
+    return {"local": {"catalog_file": str(catalog)}, "inference": {"models": here}}
 
 
 @contextlib.contextmanager

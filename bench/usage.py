@@ -11,33 +11,36 @@ import psutil
 Group = Mapping[str, Sequence[int]]
 
 
-def with_children(pids: Sequence[int]) -> list[psutil.Process]:
-    """The processes and all that they started, as far as they live."""
-    found: dict[int, psutil.Process] = {}
-    for pid in pids:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(pid)
-            for one in (process, *process.children(recursive=True)):
-                found[one.pid] = one
-    return list(found.values())
+def processes(group: Group) -> dict[str, list[psutil.Process]]:
+    """The processes and all that they started, as far as they live; each under the nearest name above it."""
+    named = {pid for pids in group.values() for pid in pids}
+    found: dict[str, list[psutil.Process]] = {}
+    for name, pids in group.items():
+        found[name] = []
+        todo = [*pids]
+        while todo:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(todo.pop())
+                found[name].append(process)
+                todo += [child.pid for child in process.children() if child.pid not in named]
+    return found
 
 
 def cpu_seconds(group: Group) -> dict[str, float]:
     """CPU time used so far, user and system, by the group's names."""
     used = {}
-    for name, pids in group.items():
-        total = 0.0
-        for process in with_children(pids):
+    for name, own in processes(group).items():
+        used[name] = 0.0
+        for process in own:
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
-                total += times.user + times.system
-        used[name] = total
+                used[name] += times.user + times.system
     return used
 
 
 def memory_bytes(group: Group) -> dict[str, int]:
     """Memory by the group's names: each process's proportional share of its pages."""
-    return {name: sum(_proportional(process.pid) for process in with_children(pids)) for name, pids in group.items()}
+    return {name: sum(_proportional(process.pid) for process in own) for name, own in processes(group).items()}
 
 
 def _proportional(pid: int) -> int:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 
 import pytest
 
 from bench.loads import LoadFailed, read_ghz, read_wrk
-from bench.usage import cpu_seconds, memory_bytes
+from bench.usage import cpu_seconds, memory_bytes, processes
 
 GHZ = {
     "count": 1000,
@@ -51,3 +52,15 @@ def test_cpu_and_memory_of_a_process_are_seen() -> None:
     assert after["gone"] == 0.0
     assert memory_bytes(group)["this"] > 1 << 20
     assert memory_bytes(group)["gone"] == 0
+
+
+def test_a_child_counts_under_the_nearest_name_above_it() -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        try:
+            together = {"parent": [os.getpid()]}
+            assert child.pid in [process.pid for process in processes(together)["parent"]]
+            apart = {"parent": [os.getpid()], "child": [child.pid]}
+            assert child.pid not in [process.pid for process in processes(apart)["parent"]]
+            assert [process.pid for process in processes(apart)["child"]] == [child.pid]
+        finally:
+            child.terminate()
