@@ -13,12 +13,12 @@ longer be accepted again; so a restart within a grant's accept window still know
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import fcntl
 import logging
 import os
 import struct
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -115,6 +115,9 @@ class Spool:
         self._used_grants: set[str] = set()
         self._used_order: deque[tuple[int, str]] = deque()
         self._dirty = False
+        # Full segments, until the next sync; and the lock between a sync in its thread and the end.
+        self._retired: deque[SegmentWriter] = deque()
+        self._syncing = threading.Lock()
         self._on_pending: Callable[[], None] | None = None
         self.recovered = 0
         """How many calls the previous process died in, as found at start."""
@@ -242,27 +245,32 @@ class Spool:
 
     def sync(self) -> None:
         """Brings what was recorded to the disk; blocks for as long as that takes, so call it off the loop."""
-        if not self._dirty:
-            return
-        self._dirty = False
-        writer = self._writer
-        with contextlib.suppress(ValueError):
+        with self._syncing:
+            if not self._dirty or self._lock < 0:
+                return
+            self._dirty = False
+            writer = self._writer
+            while self._retired:
+                retired = self._retired.popleft()
+                retired.sync()
+                retired.close()
             if writer is not None:
                 writer.sync()
             self._counters.sync()
 
     def close(self) -> None:
         """Closes the files and lets another process have the directory. Calls still open count as crashed."""
-        if self._lock < 0:
-            return
-        if self._writer is not None:
-            self._writer.sync()
-            self._writer.close()
-            self._writer = None
-        self.sweep()
-        self._counters.close()
-        os.close(self._lock)
-        self._lock = -1
+        self.sync()
+        with self._syncing:
+            if self._lock < 0:
+                return
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            self.sweep()
+            self._counters.close()
+            os.close(self._lock)
+            self._lock = -1
 
     def _finish(
         self,
@@ -319,9 +327,8 @@ class Spool:
         writer = SegmentWriter(path=path, engine_id=self._engine_id, size=size)
         self._next_segment += 1
         if self._writer is not None:
-            self._writer.sync()
-            self._writer.close()
-            self._segments[-1].size = self._writer.size
+            self._segments[-1].size = self._writer.size - self._writer.free
+            self._retired.append(self._writer)
         self._writer = writer
         self._segments.append(_Segment(path, size))
 
