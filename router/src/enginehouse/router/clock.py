@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 
@@ -23,4 +24,9 @@ def day_start_ms(now_ms: int) -> int:
 
 def month_start_ms(now_ms: int) -> int:
     """The start of the UTC month that holds this moment."""
-    return day_start_ms(now_ms) - (time.gmtime(now_ms // 1000).tm_mday - 1) * _DAY_MS
+    return _month_of_day(now_ms // _DAY_MS)
+
+
+@functools.lru_cache(maxsize=8)
+def _month_of_day(day: int) -> int:
+    return (day - (time.gmtime(day * _DAY_MS // 1000).tm_mday - 1)) * _DAY_MS

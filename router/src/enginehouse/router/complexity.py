@@ -23,8 +23,8 @@ class Predictor(Protocol):
         """The complexity of a request with these texts, oldest first."""
 
 
-# A prompt is read whole up to here; of a longer one, its beginning and its end.
-_SAMPLE = 4096
+# A prompt is read whole up to twice this many characters; of a longer one, its beginning and its end.
+_SAMPLE = 1536
 
 _REASONING_WORDS = """
     analyse analyze argue assess because compare contrast contradiction critique deduce derive design
@@ -33,31 +33,18 @@ _REASONING_WORDS = """
     trade-off trade-offs tradeoffs why workflow
 """
 _REASONING = frozenset(_REASONING_WORDS.split())
-_CODE = ("```", "def ", "class ", "import ", "return ", "();", "{\n", "=> ", "SELECT ", "#include", "</", "==", "::")
-_MATHS = (
-    "\\frac",
-    "\\sum",
-    "\\int",
-    "∑",
-    "∫",
-    "√",
-    "≤",
-    "≥",
-    "π",
-    "^2",
-    " = ",
-    "integral",
-    "equation",
-    "matrix",
-    "modulo",
-)
-_PARTS = ("\n1.", "\n2.", "\n- ", "\n* ", "?", ";")
+# Single characters first, because counting one is some fifty times cheaper than counting a word.
+_CODE_CHARACTERS = "{}`;<>_"
+_CODE_WORDS = ("```", "def ", "class ", "import ", "return ", "SELECT ", "#include", "=>", "==", "::", "();")
+_MATHS_CHARACTERS = "=^\\+*/"
+_MATHS_SYMBOLS = "∑∫√≤≥π∞∂≈≠"
+_PART_CHARACTERS = "?\n;:"
 
 
 class RulePredictor:
     """Length, code, maths, reasoning words and the number of parts, each saturating, weighed by hand.
 
-    About 12 us for 1 KB; bounded for any length.
+    Under 20 us for 1 KB, and no more for any length than for 3 KB.
     """
 
     def predict(self, texts: Sequence[str]) -> Prediction:
@@ -66,12 +53,18 @@ class RulePredictor:
         text = texts[0] if len(texts) == 1 else "\n".join(_ends(texts, length))
         if len(text) > 2 * _SAMPLE:
             text = text[:_SAMPLE] + "\n" + text[-_SAMPLE:]
-        words = text.lower().split()
+        count = text.count
+        marks = sum(map(count, _CODE_CHARACTERS))
+        if marks:
+            marks += 4 * sum(map(count, _CODE_WORDS))
+        sums = sum(map(count, _MATHS_CHARACTERS))
+        if not text.isascii():
+            sums += 4 * sum(map(count, _MATHS_SYMBOLS))
         size = min(1.0, math.log2(1 + length / 48) / 8)
-        code = _saturate(sum(map(text.count, _CODE)), 4)
-        maths = _saturate(sum(map(text.count, _MATHS)), 3)
-        reasoning = _saturate(len(_REASONING.intersection(words)), 2)
-        parts = _saturate(sum(map(text.count, _PARTS)), 8)
+        code = _saturate(marks, 16)
+        maths = _saturate(sums, 10)
+        reasoning = _saturate(len(_REASONING.intersection(text.lower().split())), 2)
+        parts = _saturate(sum(map(count, _PART_CHARACTERS)), 12)
         rest = (1 - 0.35 * size) * (1 - 0.45 * code) * (1 - 0.45 * maths) * (1 - 0.5 * reasoning) * (1 - 0.2 * parts)
         return Prediction(
             1 - rest,

@@ -25,13 +25,60 @@ _BYTES_PER_TOKEN = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Offer:
+    """A model with what its bound is computed from. Prices are nano-dollars for a million tokens."""
+
+    model: CatalogModel
+    read_price: int
+    write_price: int
+    # 0 where tokens mean nothing.
+    context: int
+    default_output: int
+
+    @classmethod
+    def of(cls, model: CatalogModel) -> Offer:
+        """The offer of a model. A prompt may come from a cache, or not: the dearer price bounds it."""
+        price = model.prices.get
+        return cls(
+            model,
+            max(price(usage_pb2.UNIT_INPUT_TOKENS, 0), price(usage_pb2.UNIT_CACHED_INPUT_TOKENS, 0)),
+            price(usage_pb2.UNIT_OUTPUT_TOKENS, 0),
+            model.context_tokens,
+            model.max_output_tokens or model.context_tokens,
+        )
+
+    def output_tokens(self, ask: Ask) -> int:
+        """The most that one choice may have."""
+        wanted = ask.max_output_tokens or self.default_output
+        return wanted if wanted < self.context or not self.context else self.context
+
+    def bound_nanos(self, ask: Ask) -> int:
+        """The most that the request may cost: every byte a token, every choice at its full length."""
+        context = self.context
+        if ask.purpose is Purpose.GENERATE:
+            read = ask.input_bytes
+            if context and read > context:
+                read = context
+            return -(
+                -(read * self.read_price + ask.choices * self.output_tokens(ask) * self.write_price) // PER_MILLION
+            )
+        if ask.purpose is Purpose.EMBED:
+            read = sum([min(size, context) for size in ask.inputs]) if context else sum(ask.inputs)
+            return -(-read * self.read_price // PER_MILLION)
+        return 0
+
+
 class State:
     """What a decision looks at besides the request; none of it changes during one."""
 
-    catalog: Catalog
-    fleet: Fleet
-    policy: Policy
-    predictor: Predictor
+    __slots__ = ("catalog", "fleet", "offers", "policy", "predictor")
+
+    def __init__(self, *, catalog: Catalog, fleet: Fleet, policy: Policy, predictor: Predictor) -> None:
+        self.catalog = catalog
+        self.fleet = fleet
+        self.policy = policy
+        self.predictor = predictor
+        self.offers = {model.name: Offer.of(model) for model in catalog.models}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,7 +127,7 @@ def decide(ask: Ask, caller: Caller, state: State, *, explain: bool = False) -> 
     else:
         _take_named(ask, caller, state, decision, explain=explain)
     if decision.model is not None:
-        decision.tokens = _rough_tokens(ask, decision.model)
+        decision.tokens = _rough_tokens(ask, state.offers[decision.model.name])
         if decision.bound_nanos > MAX_NANOS:
             decision.refusal = ServiceError(
                 Reason.INVALID_REQUEST,
@@ -89,45 +136,10 @@ def decide(ask: Ask, caller: Caller, state: State, *, explain: bool = False) -> 
     return decision
 
 
-def bound_nanos(ask: Ask, model: CatalogModel) -> int:
-    """The most that the request may cost on the model: every byte a token, every choice at its full length."""
-    if ask.purpose is Purpose.TOKENIZE or ask.purpose is Purpose.OTHER:
-        return 0
-    prices = model.prices
-    context = model.context_tokens
-    read = max(prices.get(usage_pb2.UNIT_INPUT_TOKENS, 0), prices.get(usage_pb2.UNIT_CACHED_INPUT_TOKENS, 0))
-    if ask.purpose is Purpose.EMBED:
-        tokens = sum([min(size, context) for size in ask.inputs]) if context else sum(ask.inputs)
-        return -(-tokens * read // PER_MILLION)
-    read_tokens = min(ask.input_bytes, context) if context else ask.input_bytes
-    return -(
-        -(read_tokens * read + ask.choices * _output_tokens(ask, model) * prices.get(usage_pb2.UNIT_OUTPUT_TOKENS, 0))
-        // PER_MILLION
-    )
-
-
-def _output_tokens(ask: Ask, model: CatalogModel) -> int:
-    context = model.context_tokens
-    wanted = ask.max_output_tokens or model.max_output_tokens or context
-    return min(wanted, context) if context else wanted
-
-
-def _rough_tokens(ask: Ask, model: CatalogModel) -> int:
+def _rough_tokens(ask: Ask, offer: Offer) -> int:
     if ask.purpose is Purpose.GENERATE:
-        return ask.input_bytes // _BYTES_PER_TOKEN + ask.choices * _output_tokens(ask, model)
+        return ask.input_bytes // _BYTES_PER_TOKEN + ask.choices * offer.output_tokens(ask)
     return sum(ask.inputs) // _BYTES_PER_TOKEN
-
-
-def _unfit(ask: Ask, model: CatalogModel) -> str:
-    """Why a model can't serve the request, or nothing."""
-    if not ask.capabilities <= model.capabilities:
-        return f"it cannot do {', '.join(sorted(ask.capabilities - model.capabilities))}"
-    if model.context_tokens and ask.purpose is Purpose.GENERATE:
-        roughly = ask.input_bytes // _BYTES_PER_TOKEN
-        # Beyond this the prompt can't fit whatever its tokenizer; short of it, the engine knows.
-        if roughly > 4 * model.context_tokens:
-            return f"its context of {model.context_tokens} tokens is too short for {ask.input_bytes} bytes"
-    return ""
 
 
 def _take_named(ask: Ask, caller: Caller, state: State, decision: Decision, *, explain: bool) -> None:
@@ -150,39 +162,41 @@ def _take_named(ask: Ask, caller: Caller, state: State, decision: Decision, *, e
         )
     else:
         endpoints = state.fleet.serving(model.name)
-        decision.bound_nanos = bound_nanos(ask, model)
+        decision.bound_nanos = state.offers[model.name].bound_nanos(ask)
         if endpoints:
             decision.model, decision.endpoints = model, endpoints
         else:
             decision.refusal = _nobody(f"no live engine serves the model {model.name!r}")
     if explain and model is not None:
         why = "" if decision.model is not None else _reason(decision)
-        decision.weighed.append(Weighed(model, bound_nanos(ask, model), state.fleet.serving(model.name), why))
+        bound = state.offers[model.name].bound_nanos(ask)
+        decision.weighed.append(Weighed(model, bound, state.fleet.serving(model.name), why))
 
 
 def _choose(ask: Ask, caller: Caller, state: State, decision: Decision, *, explain: bool) -> None:
-    usable: list[tuple[int, float, CatalogModel, Sequence[Endpoint]]] = []
+    usable: list[tuple[int, float, CatalogModel]] = []
     weighed: list[Weighed] = []
     capable = long_enough = False
-    for model in state.catalog.models:
-        if not state.policy.allows(caller, model.name):
-            if explain:
-                weighed.append(Weighed(model, bound_nanos(ask, model), (), "the key or its tier may not use it"))
+    everything = state.policy.allows_everything(caller)
+    serves = state.fleet.serves
+    needs = ask.capabilities
+    for offer in state.offers.values():
+        model = offer.model
+        if not (everything or state.policy.allows(caller, model.name)):
+            why = "the key or its tier may not use it"
+        elif not needs <= model.capabilities:
+            why = f"it cannot do {', '.join(sorted(needs - model.capabilities))}"
+        elif not _fits(ask, offer):
+            capable = True
+            why = f"its context of {offer.context} tokens is too short"
+        elif not serves(model.name):
+            capable = long_enough = True
+            why = "no live engine serves it"
+        else:
+            usable.append((offer.bound_nanos(ask), model.quality, model))
             continue
-        fits = ask.capabilities <= model.capabilities
-        capable = capable or fits
-        unfit = _fits_for_sure(ask, model) if fits else _unfit(ask, model)
-        if unfit:
-            if explain:
-                weighed.append(Weighed(model, bound_nanos(ask, model), (), unfit))
-            continue
-        long_enough = True
-        endpoints = state.fleet.serving(model.name)
-        if not endpoints:
-            if explain:
-                weighed.append(Weighed(model, bound_nanos(ask, model), (), "no live engine serves it"))
-            continue
-        usable.append((bound_nanos(ask, model), model.quality, model, endpoints))
+        if explain:
+            weighed.append(Weighed(model, offer.bound_nanos(ask), (), why))
     if not usable:
         decision.weighed = weighed
         decision.refusal = _no_candidate(ask, capable=capable, long_enough=long_enough)
@@ -190,8 +204,9 @@ def _choose(ask: Ask, caller: Caller, state: State, decision: Decision, *, expla
     needed = decision.quality_needed
     good = [one for one in usable if one[1] >= needed]
     # The cheapest that is good enough (of equals the better, then the first by name), else the best there is.
-    chosen = min(good, key=lambda one: (one[0], -one[1])) if good else max(usable, key=lambda one: (one[1], -one[0]))
-    decision.bound_nanos, _, decision.model, decision.endpoints = chosen
+    chosen = min(good, key=_by_cost) if good else max(usable, key=_by_quality)
+    decision.bound_nanos, _, decision.model = chosen
+    decision.endpoints = state.fleet.serving(chosen[2].name)
     if explain:
         for one in usable:
             if one is chosen:
@@ -202,19 +217,26 @@ def _choose(ask: Ask, caller: Caller, state: State, decision: Decision, *, expla
                 why = f"it could cost {one[0]} nano-dollars, and {chosen[2].name} {chosen[0]}"
             else:
                 why = f"none reaches the quality {needed:.2f} needed, and {chosen[2].name} is the best"
-            weighed.append(Weighed(one[2], one[0], one[3], why))
+            weighed.append(Weighed(one[2], one[0], state.fleet.serving(one[2].name), why))
         decision.weighed = sorted(weighed, key=lambda one: one.model.name)
 
 
-def _fits_for_sure(ask: Ask, model: CatalogModel) -> str:
-    """For a free choice: whether prompt and answer probably fit the context together."""
-    if not model.context_tokens:
-        return ""
+def _by_cost(one: tuple[int, float, CatalogModel]) -> tuple[int, float]:
+    return one[0], -one[1]
+
+
+def _by_quality(one: tuple[int, float, CatalogModel]) -> tuple[float, int]:
+    return one[1], -one[0]
+
+
+def _fits(ask: Ask, offer: Offer) -> bool:
+    """Whether prompt and answer probably fit the context together. Only the engine knows for sure."""
+    context = offer.context
+    if not context:
+        return True
     if ask.purpose is Purpose.EMBED:
-        longest = max(ask.inputs, default=0) // _BYTES_PER_TOKEN
-        return "" if longest <= model.context_tokens else f"its context of {model.context_tokens} tokens is too short"
-    roughly = ask.input_bytes // _BYTES_PER_TOKEN + min(ask.max_output_tokens, model.context_tokens // 2)
-    return "" if roughly <= model.context_tokens else f"its context of {model.context_tokens} tokens is too short"
+        return max(ask.inputs, default=0) // _BYTES_PER_TOKEN <= context
+    return ask.input_bytes // _BYTES_PER_TOKEN + min(ask.max_output_tokens, context // 2) <= context
 
 
 def _no_candidate(ask: Ask, *, capable: bool, long_enough: bool) -> ServiceError:

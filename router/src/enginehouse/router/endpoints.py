@@ -80,6 +80,10 @@ class Fleet:
         """Engines that serve a model, least busy first."""
         return _ordered(self._by_model.get(model, ()))
 
+    def serves(self, model: str) -> bool:
+        """Whether a live engine serves a model."""
+        return model in self._by_model
+
     def of_service(self, service: str) -> tuple[Endpoint, ...]:
         """Engines that serve a gRPC service, least busy first."""
         return _ordered(self._by_service.get(service, ()))

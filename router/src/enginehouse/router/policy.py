@@ -32,6 +32,10 @@ class Policy:
         tier_models = self._models.get(caller.tenant.tier, self._models["free"])
         return not tier_models or model in tier_models
 
+    def allows_everything(self, caller: Caller) -> bool:
+        """Whether neither the key nor the tier is narrowed to some models."""
+        return not (caller.key.allowed_models or self._models.get(caller.tenant.tier, self._models["free"]))
+
     def quality_needed(self, caller: Caller, complexity: float) -> float:
         """The least quality that `auto` takes for that complexity."""
         tier = self.tier(caller)

@@ -84,7 +84,7 @@ class RouterService:
         self._fleet = Fleet()
         self._watch = FleetWatch(gateway_address=settings.gateway_address, fleet=self._fleet)
         policy = Policy(tiers=settings.tiers)
-        state = State(catalog, self._fleet, policy, RulePredictor())
+        state = State(catalog=catalog, fleet=self._fleet, policy=policy, predictor=RulePredictor())
         reader = ClaimReader(grant_keys=grant_keys, catalog=catalog)
         self._ledger = Ledger(
             store=LedgerStore(database=database, ttl_s=terms.replica_ttl_s),

@@ -1,0 +1,203 @@
+"""Microseconds of CPU for one decision: parse, choose, limit, reserve, build and sign the grant; no HTTP.
+
+Run: `python router/benchmarks/decision.py [--json]`. The budget's lease is large, so no draw is on the path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import time
+from types import MappingProxyType
+
+from google.api import httpbody_pb2
+
+from enginehouse.api.gateway.v1 import registry_pb2
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.kit.catalog import Catalog, CatalogModel
+from enginehouse.kit.grants import GrantKeys
+from enginehouse.kit.pricing import UNITS
+from enginehouse.router.admission import Admission, Check
+from enginehouse.router.clock import wall_clock
+from enginehouse.router.complexity import RulePredictor
+from enginehouse.router.decide import State
+from enginehouse.router.endpoints import Fleet
+from enginehouse.router.identity import Key, KeyHasher, KeyIndex, KeyStore, Tenant, new_secret, secret_hint
+from enginehouse.router.ledger import Budget, BudgetIndex, BudgetStore, Ledger, LedgerStore, LedgerTerms, Period, Scope
+from enginehouse.router.limits import Limiter
+from enginehouse.router.policy import Policy
+from enginehouse.router.settings import RouterSettings
+
+GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
+CHAT = "/enginehouse.api.openai.v1.TextService/CreateChatCompletion"
+_BATCH = 50
+WORDS = "Tell me a story about a clever crow who lived by the river and helped a farmer. "
+
+
+class _NoStore(LedgerStore):
+    """Registers nothing: nothing here reaches PostgreSQL."""
+
+    async def register(self, replica_id: str, *, host: str, now_ms: int) -> None:
+        """Nothing."""
+
+
+def _admission() -> tuple[Admission, Ledger, str]:
+    models = [
+        CatalogModel(
+            name=f"model-{size}",
+            cluster="inference",
+            backend="llama.cpp",
+            source="bundled:x.gguf",
+            context_tokens=131_072,
+            max_output_tokens=512,
+            capabilities=frozenset({"chat", "completion", "tools", "json_schema"}),
+            quality=quality,
+            prices=MappingProxyType(
+                {
+                    UNITS["input_tokens"]: price,
+                    UNITS["cached_input_tokens"]: price // 10,
+                    UNITS["output_tokens"]: 4 * price,
+                }
+            ),
+            options=MappingProxyType({}),
+        )
+        for size, quality, price in (
+            ("s", 0.2, 50_000_000),
+            ("m", 0.5, 200_000_000),
+            ("l", 0.8, 10**9),
+            ("x", 1.0, 10**10),
+        )
+    ]
+    fleet = Fleet()
+    fleet.update(
+        registry_pb2.LiveEngine(
+            engine=registry_pb2.Engine(
+                engine_id=f"e{number}",
+                cluster="inference",
+                address=f"127.0.0.1:{5000 + number}",
+                capacity=8,
+                models=[registry_pb2.ServedModel(name=model.name) for model in models],
+            )
+        )
+        for number in range(2)
+    )
+    catalog = Catalog(models)
+    policy = Policy(tiers=RouterSettings.model_fields["tiers"].default_factory())  # type: ignore[call-arg, misc]
+    hasher = KeyHasher(pepper=b"p" * 32)
+    keys = KeyIndex(store=KeyStore(database=None), hasher=hasher, clock=wall_clock)  # type: ignore[arg-type]
+    secret = new_secret()
+    tenant = Tenant(tenant_id="ten_" + "0" * 32, name="t", tier="pro", created_at_ms=0)
+    key = Key(
+        key_id="key_" + "0" * 32,
+        tenant_id=tenant.tenant_id,
+        name="k",
+        digest=hasher.digest(secret),
+        hint=secret_hint(secret),
+        scopes=("inference", "spend"),
+        allowed_models=(),
+        requests_per_minute=2**31 - 1,
+        tokens_per_minute=2**31 - 1,
+        concurrency=2**31 - 1,
+        created_at_ms=0,
+        expires_at_ms=0,
+        revoked_at_ms=0,
+    )
+    keys.put(key, tenant)
+    budgets = BudgetIndex(store=BudgetStore(database=None))  # type: ignore[arg-type]
+    for scope, scope_id in ((Scope.TENANT, tenant.tenant_id), (Scope.KEY, key.key_id)):
+        budget = Budget(
+            budget_id="bud_" + str(scope),
+            tenant_id=tenant.tenant_id,
+            scope=scope,
+            scope_id=scope_id,
+            period=Period.MONTH,
+            limit_nanos=2**62,
+            created_at_ms=0,
+        )
+        budgets.put(budget.budget_id, budget)
+    ledger = Ledger(
+        store=_NoStore(database=None, ttl_s=60),  # type: ignore[arg-type]
+        budgets=budgets,
+        terms=LedgerTerms(replica_ttl_s=10_000, journal_backlog=10**9),
+        clock=wall_clock,
+        live_engines=lambda: (),
+        service_of=lambda grant: "inference",
+    )
+    admission = Admission(
+        state=State(catalog=catalog, fleet=fleet, policy=policy, predictor=RulePredictor()),
+        keys=keys,
+        limiter=Limiter(now_s=time.monotonic),
+        ledger=ledger,
+        grant_keys=GrantKeys({"k1": b"s" * 32}),
+        clock=wall_clock,
+        accept_window_s=10,
+        grant_ttl_s=600,
+        max_body_bytes=32 << 20,
+    )
+    return admission, ledger, secret
+
+
+def _frame(message: bytes) -> bytes:
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def _cases() -> dict[str, tuple[str, bytes]]:
+    cases = {}
+    for name, size in (("1 KB", 1024), ("8 KB", 8192), ("64 KB", 65_536)):
+        text = (WORDS * (size // len(WORDS) + 1))[:size]
+        for model in ("model-s", "auto"):
+            typed = generation_pb2.GenerateRequest(
+                model=model,
+                messages=[generation_pb2.Message(role=generation_pb2.ROLE_USER, content=text)],
+                max_output_tokens=128,
+            )
+            body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 128, "stream": True}
+            wrapped = httpbody_pb2.HttpBody(content_type="application/json", data=json.dumps(body).encode())
+            cases[f"gRPC, {name}, {model}"] = (GENERATE, _frame(typed.SerializeToString()))
+            cases[f"OpenAI JSON, {name}, {model}"] = (CHAT, _frame(wrapped.SerializeToString()))
+    return cases
+
+
+async def _measure(rounds: int) -> dict[str, float]:
+    admission, ledger, secret = _admission()
+    await ledger.register()
+    headers = {b"authorization": f"Bearer {secret}".encode(), b"content-type": b"application/grpc"}
+    scopes = [("tenant", "ten_" + "0" * 32), ("key", "key_" + "0" * 32)]
+    found = {}
+    for name, (method, body) in _cases().items():
+        batches = []
+        for _ in range(rounds):
+            for account in ledger.accounts(scopes, now_ms=wall_clock()):
+                account.remaining = 2**61
+            began = time.process_time()
+            for _ in range(_BATCH):
+                await admission.admit(Check(method, headers, body))
+            batches.append((time.process_time() - began) / _BATCH)
+            # What settles would be closed by then; an ever-growing book is not what is measured.
+            ledger.book.close([one.grant_id for one in ledger.book.open_reservations()])
+            await ledger.flush_journal()
+        # A tenth of the batches at least ran without a neighbour on the same core.
+        found[name] = round(statistics.quantiles(batches, n=10)[0] * 1e6, 1)
+    return found
+
+
+def main() -> int:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--rounds", type=int, default=100, help="batches of 50 decisions; the fastest tenth counts")
+    arguments = parser.parse_args()
+    found = asyncio.run(_measure(arguments.rounds))
+    if arguments.json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    else:
+        for name, micros in found.items():
+            sys.stdout.write(f"{name:32} {micros:8.1f} us\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
