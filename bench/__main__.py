@@ -10,6 +10,7 @@ import pathlib
 import platform
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 
 from .decision import decision_cpu_us
@@ -26,6 +27,17 @@ def _found(results: Results, what: str, find: Callable[[], Tool]) -> Tool | None
     except ToolMissing as error:
         results.skipped[what] = str(error)
         return None
+
+
+def _ran(name: str, part: Callable[[], None], results: Results) -> bool:
+    """Runs a part; what the others have measured is kept when one fails."""
+    try:
+        part()
+    except Exception as error:
+        traceback.print_exc()
+        results.skipped[name] = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+        return False
+    return True
 
 
 def _machine() -> dict[str, object]:
@@ -47,7 +59,7 @@ def _machine() -> dict[str, object]:
 
 
 def main() -> int:
-    """Runs the parts asked for; the status says only whether the run came to its end."""
+    """Runs the parts asked for; the status is 1 if one of them came to no end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each load lasts")
     parser.add_argument("--warm", type=float, default=1.0, help="how long it runs before that")
@@ -70,19 +82,19 @@ def main() -> int:
         measurement = Measurement(
             results=results, ghz=ghz, wrk=wrk, seconds=arguments.seconds, warm_s=arguments.warm, scratch=scratch
         )
-        if "decision" in arguments.parts:
-            results.figures["decision_cpu_us"] = decision_cpu_us()
-        if "base" in arguments.parts:
-            without_the_mesh(measurement, results, scratch, proxy)
-        if "mesh" in arguments.parts:
-            with_the_mesh(measurement, results, scratch)
+        parts: dict[str, Callable[[], None]] = {
+            "decision": lambda: results.figures.update(decision_cpu_us=decision_cpu_us()),
+            "base": lambda: without_the_mesh(measurement, results, scratch, proxy),
+            "mesh": lambda: with_the_mesh(measurement, results, scratch),
+        }
+        failed = [name for name in arguments.parts if not _ran(name, parts[name], results)]
     text = as_markdown(results)
     print(text)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(as_json(results), indent=2) + "\n")
     arguments.markdown.write_text(text)
     print(f"saved to {arguments.json} and {arguments.markdown}", file=sys.stderr)
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
