@@ -80,6 +80,21 @@ async def test_a_method_left_out_is_unimplemented(serve: Any, caplog: pytest.Log
     assert "Embed" in error.message
 
 
+async def test_a_malformed_message_in_a_stream(serve: Any, recorder: UsageRecorder) -> None:
+    _, address = await serve(recorder.add_to)
+    async with grpc.aio.insecure_channel(str(address)) as channel:
+        report: Any = channel.stream_stream("/enginehouse.api.router.v1.UsageService/Report")
+        call = report()
+        await call.write(usage_pb2.ReportRequest(sequence=1, watermark=usage_pb2.Watermark()).SerializeToString())
+        assert usage_pb2.ReportResponse.FromString(await call.read()).sequence == 1
+        await call.write(b"\xff\xff")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+    error = from_rpc_error(caught.value)
+    assert error is not None
+    assert error.reason is Reason.INVALID_REQUEST
+
+
 async def test_an_address_in_use_is_named(serve: Any) -> None:
     _, address = await serve()
     with pytest.raises(ConfigError, match=f"{address} cannot be listened on"):

@@ -17,6 +17,7 @@ from enginehouse.api.common.v1.usage_pb2 import UnitPrice
 from enginehouse.api.gateway.v1 import registry_pb2, registry_pb2_grpc
 from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
 from enginehouse.api.router.v1.grant_pb2 import Grant, GrantCandidate, Principal
+from enginehouse.kit.errors import ServiceError
 from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, authenticate, sign
 from enginehouse.kit.pricing import MAX_NANOS, Unit
 
@@ -121,7 +122,10 @@ class UsageRecorder(usage_pb2_grpc.UsageServiceServicer):
         if self._answer is not None:
             return self._answer(record)
         if self._keys is not None:
-            authenticate(record.grant, keys=self._keys)
+            try:
+                authenticate(record.grant, keys=self._keys)
+            except ServiceError:
+                return usage_pb2.ReportResponse.STATUS_REJECTED
         if record.grant in self.settled:
             return usage_pb2.ReportResponse.STATUS_ALREADY_SETTLED
         self.settled[record.grant] = record
