@@ -23,6 +23,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def free() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
 def config(folder: pathlib.Path, **overrides: Any) -> str:
     section = {
         "public_listen": "127.0.0.1:8080",
