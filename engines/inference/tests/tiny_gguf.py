@@ -13,13 +13,28 @@ import numpy as np
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MERGES = ("t h", "th e", "Ġ the", "i n", "e r", "a n", "Ġ a", "o n", "Ġ s", "r e")
 
-CHAT_TEMPLATE = (
-    "{%- if messages[0]['role'] == 'tool' %}{{ raise_exception('A conversation cannot begin with a tool result') }}"
-    "{%- endif %}"
-    "{%- if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}"
+PLAIN_TEMPLATE = (
+    "{%- if messages[0]['role'] == 'assistant' %}{{ raise_exception('A conversation begins with the user') }}"
+    "{% endif %}"
     "{%- for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{%- if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+"""Knows of no tools."""
+
+TOOL_TEMPLATE = (
+    "{%- if tools %}<|im_start|>system\nYou may call functions.\n<tools>{% for tool in tools %}\n{{ tool | tojson }}"
+    "{% endfor %}\n</tools>\nFor each call, return a json object within <tool_call></tool_call> XML tags:\n"
+    "<tool_call>\n"
+    '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call><|im_end|>\n{% endif %}'
+    "{%- for message in messages %}{%- if message.role == 'tool' %}<|im_start|>user\n<tool_response>\n"
+    "{{ message.content }}\n</tool_response><|im_end|>\n"
+    "{%- else %}<|im_start|>{{ message.role }}\n{{ message.content or '' }}{%- if message.tool_calls %}"
+    "{%- for tool_call in message.tool_calls %}\n<tool_call>\n"
+    '{"name": "{{ tool_call.function.name }}", "arguments": {{ tool_call.function.arguments | tojson }}}'
+    "\n</tool_call>{%- endfor %}{%- endif %}<|im_end|>\n{%- endif %}{% endfor %}"
+    "{%- if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Writes tools and calls as Hermes and Qwen models do, which llama.cpp reads by itself."""
 
 
 def byte_characters() -> list[str]:
@@ -44,7 +59,7 @@ def write_tiny_llama(
     width: int = 64,
     layers: int = 2,
     heads: int = 4,
-    chat_template: str | None = CHAT_TEMPLATE,
+    chat_template: str = PLAIN_TEMPLATE,
 ) -> Path:
     """Writes the model and returns `path`."""
     vocabulary = [*SPECIAL_TOKENS, *byte_characters(), *(merge.replace(" ", "") for merge in MERGES)]
@@ -69,8 +84,7 @@ def write_tiny_llama(
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(2)
     writer.add_add_bos_token(False)
-    if chat_template is not None:
-        writer.add_chat_template(chat_template)
+    writer.add_chat_template(chat_template)
 
     random = np.random.default_rng(seed)
 

@@ -13,6 +13,7 @@ from enginehouse.api.inference.v1.generation_pb2 import (
     TokenizeRequest,
     ToolChoice,
 )
+from enginehouse.engines.inference.grammar import check_grammar
 from enginehouse.engines.inference.schemas import parse_object_schema
 from enginehouse.kit.validation import Checks, shorten
 
@@ -60,6 +61,8 @@ def check_generate(request: GenerateRequest) -> None:
     elif form == "grammar":
         checks.size("format.grammar", request.format.grammar.encode(), 1, MAX_GRAMMAR_BYTES, of="bytes")
     checks.done()
+    if form == "grammar":
+        check_grammar(request.format.grammar, field="format.grammar")
     if form == "json_schema":
         parse_object_schema(request.format.json_schema, field="format.json_schema")
     for index, tool in enumerate(request.tools):

@@ -41,7 +41,7 @@ def tool_body(tool: Tool) -> dict[str, Any]:
 
 
 def sampling_body(request: GenerateRequest) -> dict[str, Any]:
-    """How tokens are drawn, stopped and reported. The seed is the caller's: it differs between choices."""
+    """How tokens are drawn and reported. The seed differs between choices; stop texts are not llama.cpp's to find."""
     sampling = request.sampling
     body: dict[str, Any] = {
         "stream": True,
@@ -51,8 +51,6 @@ def sampling_body(request: GenerateRequest) -> dict[str, Any]:
         "return_progress": True,
         "cache_prompt": True,
     }
-    if request.stop:
-        body["stop"] = list(request.stop)
     for name in (
         "temperature",
         "top_p",

@@ -18,7 +18,7 @@ class LlamaCppOptions(pydantic.BaseModel):
     slots: int = pydantic.Field(default=4, ge=1, le=64)
     """Sequences decoded together; each has the model's whole context to itself."""
     threads: int = pydantic.Field(default=0, ge=0, le=512)
-    """Threads that compute; 0 takes all cores but one. They wait for each other by spinning, so a thread more than there
+    """Threads that compute; 0 takes all cores but one. They wait by spinning, so a thread more than there
     are idle cores makes everything many times slower."""
     batch_tokens: int = pydantic.Field(default=512, ge=32, le=65536)
     """Prompt tokens read in one step: more is faster, fewer lets a cancel in sooner."""

@@ -70,6 +70,8 @@ class LlamaCppServer:
         params.n_threads_http = 4
         params.sse_ping_interval = -1
         params.ui = False
+        # An assistant's message at the end is a message like others, not the beginning of the answer.
+        params.prefill_assistant = False
         params.verbosity = -1
         if embedding:
             params.embedding = True

@@ -1,0 +1,71 @@
+"""Embeddings by llama.cpp."""
+
+from __future__ import annotations
+
+import array
+import base64
+from collections.abc import Sequence
+
+import orjson
+
+from enginehouse.engines.inference.backends._llamacpp_chunks import to_error
+from enginehouse.engines.inference.backends._llamacpp_plans import Planner, too_long
+from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
+from enginehouse.engines.inference.backends.base import Embedded
+from enginehouse.kit.errors import Reason, ServiceError
+
+# A cancel is noticed between two groups of texts.
+_AT_ONCE = 32
+
+
+class Embedder:
+    """Embeds texts with one loaded model.
+
+    Args:
+        server: the model.
+        planner: refuses texts that are too long to be worth counting.
+        context_tokens: the longest text.
+    """
+
+    def __init__(self, *, server: LlamaCppServer, planner: Planner, context_tokens: int) -> None:
+        self._server = server
+        self._planner = planner
+        self._context_tokens = context_tokens
+
+    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> Embedded:
+        """As `LoadedModel.embed`."""
+        await self._check(inputs, max_input_tokens)
+        vectors: list[Sequence[float]] = []
+        read = 0
+        for first in range(0, len(inputs), _AT_ONCE):
+            body = {"input": list(inputs[first : first + _AT_ONCE]), "encoding_format": "base64"}
+            answer = orjson.loads(await self._server.embed(orjson.dumps(body)))
+            if "error" in answer:
+                raise to_error(answer["error"], constrained=False)
+            for entry in sorted(answer["data"], key=lambda entry: int(entry["index"])):
+                vector = array.array("f")
+                vector.frombytes(base64.b64decode(entry["embedding"]))
+                vectors.append(vector)
+            read += int(answer["usage"]["prompt_tokens"])
+        return Embedded(vectors=vectors, input_tokens=read)
+
+    async def _check(self, inputs: Sequence[str], max_input_tokens: int) -> None:
+        # A text has at most a token for each byte and the two that frame it. Only where that might be too many are
+        # tokens counted, which costs as much again as reading them.
+        most = [len(text.encode()) + 2 for text in inputs]
+        exact = sum(most) > max_input_tokens
+        needed = 0
+        for index, text in enumerate(inputs):
+            if not exact and most[index] <= self._context_tokens:
+                continue
+            field = f"inputs[{index}]"
+            self._planner.refuse_overlong(most[index], field)
+            tokens = len(await self._server.tokenize(text, special=True))
+            if tokens > self._context_tokens:
+                raise too_long(field, tokens, self._context_tokens)
+            needed += tokens
+        if exact and needed > max_input_tokens:
+            raise ServiceError(
+                Reason.BUDGET_EXHAUSTED,
+                f"the inputs have {needed} tokens; the budget reserved for this request pays for {max_input_tokens}",
+            )

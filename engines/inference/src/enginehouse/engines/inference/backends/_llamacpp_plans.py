@@ -1,0 +1,176 @@
+"""How a request is put to llama.cpp: which of its routes, in which words, bounded by which grammar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Message
+from enginehouse.engines.inference.backends._llamacpp_bodies import message_body, sampling_body, tool_body
+from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
+from enginehouse.engines.inference.grammar import schema_grammar
+from enginehouse.engines.inference.schemas import parse_object_schema
+from enginehouse.engines.inference.toolcalls import (
+    ForcedCallReader,
+    TaggedCallReader,
+    ToolReader,
+    call_grammar,
+    forced_tools,
+    instructed,
+    without_tools,
+)
+from enginehouse.engines.inference.validation import calls_tools
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+
+# No vocabulary packs more than this into a token on average; a longer text is refused without being read.
+_MOST_BYTES_A_TOKEN = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A request in llama.cpp's words."""
+
+    chat: bool
+    """Whether it goes to the chat route, which applies the template itself and reads tool calls and reasoning."""
+    body: dict[str, Any]
+    """All but the number of choices, their seed and their length."""
+    input_tokens: int
+    """Exactly as many as llama.cpp will count."""
+    constrained: bool
+    """Whether a grammar bounds the output."""
+    stops: Sequence[str] = ()
+    """Texts that end a choice."""
+    tool_reader: Callable[[], ToolReader] | None = None
+    """Makes the reader of one choice's tool calls, where llama.cpp does not read them itself."""
+
+
+class Planner:
+    """Plans requests for one loaded model.
+
+    Args:
+        server: counts tokens and applies the template.
+        context_tokens: most tokens of prompt and answer together.
+        native_tools: whether the model's template writes tools and llama.cpp reads its calls.
+    """
+
+    def __init__(self, *, server: LlamaCppServer, context_tokens: int, native_tools: bool) -> None:
+        self._server = server
+        self._context_tokens = context_tokens
+        self._native_tools = native_tools
+
+    async def plan(self, request: GenerateRequest) -> Plan:
+        """The plan of a request, its prompt counted.
+
+        Raises CONTEXT_LENGTH_EXCEEDED for a prompt too long to be worth counting, INVALID_SCHEMA, INVALID_REQUEST.
+        """
+        self.refuse_overlong(sum(len(message.content) for message in request.messages) + len(request.prompt), "prompt")
+        body = sampling_body(request)
+        if request.prompt:
+            return await self._from_prompt(request, body, request.prompt, grammar=_format_grammar(request))
+        messages: Sequence[Message] = request.messages
+        if not self._native_tools:
+            messages = without_tools(messages)
+        if not calls_tools(request):
+            return await self._chat(request, body, messages, tools=False)
+        forced = forced_tools(request)
+        if not forced and request.format.WhichOneof("form"):
+            description = "cannot bound an answer that may be a tool call; require a call, or leave one of them out"
+            raise ServiceError(
+                Reason.INVALID_REQUEST, f"format: {description}", violations=[FieldViolation("format", description)]
+            )
+        if not forced and self._native_tools:
+            return await self._chat(request, body, messages, tools=True)
+        grammar = call_grammar(request, forced) if forced else ""
+        shown = forced or list(request.tools)
+        template: dict[str, Any] = {}
+        if self._native_tools:
+            template["tools"] = [tool_body(tool) for tool in shown]
+        else:
+            messages = instructed(messages, shown, forced=bool(forced))
+        template["messages"] = [message_body(message) for message in messages]
+        prompt: str = (await self._server.ask("/apply-template", template))["prompt"]
+        names = [tool.name for tool in shown]
+        if forced:
+            return await self._from_prompt(
+                request, body, prompt, grammar=grammar, reader=lambda: ForcedCallReader(names)
+            )
+        most = 1 if request.HasField("parallel_tool_calls") and not request.parallel_tool_calls else None
+        known = frozenset(names)
+        return await self._from_prompt(
+            request, body, prompt, grammar=grammar, reader=lambda: TaggedCallReader(known, most)
+        )
+
+    def refuse_overlong(self, size: int, field: str) -> None:
+        """Raises CONTEXT_LENGTH_EXCEEDED for a text of so many bytes, or characters, that it cannot fit."""
+        if size > self._context_tokens * _MOST_BYTES_A_TOKEN:
+            raise too_long(field, size // _MOST_BYTES_A_TOKEN, self._context_tokens, at_least=True)
+
+    async def _chat(
+        self, request: GenerateRequest, body: dict[str, Any], messages: Sequence[Message], *, tools: bool
+    ) -> Plan:
+        body["messages"] = [message_body(message) for message in messages]
+        if tools:
+            body["tools"] = [tool_body(tool) for tool in request.tools]
+            if request.HasField("parallel_tool_calls"):
+                body["parallel_tool_calls"] = request.parallel_tool_calls
+        grammar = _format_grammar(request)
+        if grammar:
+            body["grammar"] = grammar
+        if request.logprobs:
+            body["logprobs"] = True
+            body["top_logprobs"] = request.top_logprobs
+        counted = await self._server.ask("/v1/chat/completions/input_tokens", body)
+        # A schema of a tool bounds the output as well, once the model begins to call it.
+        return Plan(
+            chat=True,
+            body=body,
+            input_tokens=int(counted["input_tokens"]),
+            constrained=bool(grammar) or tools,
+            stops=request.stop,
+        )
+
+    async def _from_prompt(
+        self,
+        request: GenerateRequest,
+        body: dict[str, Any],
+        prompt: str,
+        *,
+        grammar: str,
+        reader: Callable[[], ToolReader] | None = None,
+    ) -> Plan:
+        body["prompt"] = tokens = await self._server.tokenize(prompt, special=True)
+        if grammar:
+            body["grammar"] = grammar
+        if request.logprobs:
+            body["logprobs"] = max(1, request.top_logprobs)
+        return Plan(
+            chat=False,
+            body=body,
+            input_tokens=len(tokens),
+            constrained=bool(grammar),
+            # Inside the arguments of a call that must be made, a stop text would leave half a call.
+            stops=() if grammar and reader is not None else request.stop,
+            tool_reader=reader,
+        )
+
+
+def _format_grammar(request: GenerateRequest) -> str:
+    form = request.format.WhichOneof("form")
+    if form == "json_object":
+        return schema_grammar({"type": "object"}, field="format.json_object")
+    if form == "json_schema":
+        field = "format.json_schema"
+        return schema_grammar(parse_object_schema(request.format.json_schema, field=field), field=field)
+    return request.format.grammar if form == "grammar" else ""
+
+
+def too_long(field: str, tokens: int, context_tokens: int, *, at_least: bool = False) -> ServiceError:
+    """CONTEXT_LENGTH_EXCEEDED with both numbers, about one field."""
+    description = f"{'at least ' if at_least else ''}{tokens} tokens do not fit the model's context of {context_tokens}"
+    return ServiceError(
+        Reason.CONTEXT_LENGTH_EXCEEDED,
+        f"{field}: {description}",
+        violations=[FieldViolation(field, description)],
+        metadata={"prompt_tokens": str(tokens), "context_tokens": str(context_tokens)},
+    )

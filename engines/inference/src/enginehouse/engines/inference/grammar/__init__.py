@@ -1,0 +1,13 @@
+"""Grammars that bound what a model writes: JSON schemas and tool calls, as GBNF.
+
+Why not the runtime's own conversion: it drops a schema that it cannot compile and then generates freely. Here a schema
+is either enforced or refused.
+"""
+
+from __future__ import annotations
+
+from enginehouse.engines.inference.grammar._check import check_grammar
+from enginehouse.engines.inference.grammar._gbnf import literal
+from enginehouse.engines.inference.grammar._schema import Grammar, schema_grammar
+
+__all__ = ["Grammar", "check_grammar", "literal", "schema_grammar"]

@@ -1,0 +1,195 @@
+"""Checks a GBNF grammar before llama.cpp sees it.
+
+llama.cpp compiles grammars by recursion and follows every way in which a rule can be empty, one by one. A few lines of
+grammar can so overflow its stack or keep it busy for years; such grammars are refused here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from enginehouse.engines.inference.schemas import invalid_schema
+
+_MOST_NESTING = 64
+_MOST_RULES = 5000
+_MOST_WAYS = 10_000
+_MOST_CHAIN = 200
+_MOST_REPEATS = 2000
+
+_TOKEN = re.compile(
+    r"""(?P<space>(?:[ \t\r\n]|\#[^\n]*)+)
+    |(?P<string>"(?:[^"\\\n]|\\.)*")
+    |(?P<class>\[(?:[^\]\\\n]|\\.)*\])
+    |(?P<define>[A-Za-z][A-Za-z0-9_-]*[ \t]*::=)
+    |(?P<name>[A-Za-z][A-Za-z0-9_-]*)
+    |(?P<repeat>\{[ ]*\d+[ ]*(?:,[ ]*\d*[ ]*)?\})
+    |(?P<mark>[()|*+?.])""",
+    re.VERBOSE,
+)
+
+
+@dataclass(slots=True)
+class _Choice:
+    """Alternatives, each a sequence of items with how often they may come."""
+
+    alternatives: list[list[tuple[str | _Choice, int, int | None]]] = field(default_factory=lambda: [[]])
+
+
+class _Broken(Exception):
+    pass
+
+
+def check_grammar(text: str, *, field: str) -> None:
+    """Raises INVALID_SCHEMA, saying where, for a grammar that is malformed or that llama.cpp cannot be given."""
+    try:
+        rules = _parse(text)
+        if "root" not in rules:
+            raise _Broken("there is no rule named root")
+        ways = _Ways(rules)
+        for name in rules:
+            ways.check(name)
+    except _Broken as error:
+        raise invalid_schema(field, f"the grammar cannot be compiled: {error}") from None
+
+
+def _parse(text: str) -> dict[str, _Choice]:
+    rules: dict[str, _Choice] = {}
+    open_choices: list[_Choice] = []
+    named = ""
+    at = 0
+    while at < len(text):
+        found = _TOKEN.match(text, at)
+        where = f"line {text.count(chr(10), 0, at) + 1}"
+        if found is None:
+            raise _Broken(f"{where}: {text[at : at + 20]!r} is not GBNF")
+        at, kind, token = found.end(), found.lastgroup, found.group()
+        if kind == "space":
+            continue
+        if kind == "define":
+            if len(open_choices) > 1:
+                raise _Broken(f"{where}: a parenthesis of rule {named!r} is not closed")
+            named = token.removesuffix("::=").strip()
+            if len(rules) >= _MOST_RULES:
+                raise _Broken(f"it has over {_MOST_RULES} rules")
+            open_choices = [rules.setdefault(named, _Choice())]
+            continue
+        if not open_choices:
+            raise _Broken(f"{where}: {token[:20]!r} stands outside of any rule; write name ::= ...")
+        current = open_choices[-1].alternatives[-1]
+        if kind == "repeat" or token in ("*", "+", "?"):
+            if not current:
+                raise _Broken(f"{where}: {token!r} repeats nothing")
+            item, _, _ = current.pop()
+            current.append((item, *_counts(token)))
+        elif token == "(":
+            if len(open_choices) > _MOST_NESTING:
+                raise _Broken(f"{where}: parentheses are nested over {_MOST_NESTING} deep")
+            open_choices.append(_Choice())
+        elif token == ")":
+            if len(open_choices) < 2:
+                raise _Broken(f"{where}: a parenthesis closes that was not opened")
+            closed = open_choices.pop()
+            open_choices[-1].alternatives[-1].append((closed, 1, 1))
+        elif token == "|":
+            open_choices[-1].alternatives.append([])
+        elif token != '""':
+            current.append((token if kind == "name" else ".", 1, 1))
+    if len(open_choices) > 1:
+        raise _Broken(f"a parenthesis of rule {named!r} is not closed")
+    return rules
+
+
+def _counts(token: str) -> tuple[int, int | None]:
+    if token == "*":
+        return 0, None
+    if token == "+":
+        return 1, None
+    if token == "?":
+        return 0, 1
+    low, comma, high = (part.strip() for part in token.strip("{}").partition(","))
+    if max(len(low), len(high)) > 4 or max(int(low), int(high or 0)) > _MOST_REPEATS:
+        raise _Broken(f"{token} repeats over {_MOST_REPEATS} times")
+    if not comma:
+        return int(low), int(low)
+    return int(low), int(high) if high else None
+
+
+class _Ways:
+    """In how many ways a rule can be empty, or come to its first character: what llama.cpp tries one by one."""
+
+    def __init__(self, rules: dict[str, _Choice]) -> None:
+        self._rules = rules
+        self._known: dict[str, tuple[int, int]] = {}
+        self._under_way: list[str] = []
+
+    def check(self, name: str) -> None:
+        """Raises _Broken if there are too many, from any place in the rule on."""
+        self._rule(name)
+        self._places(self._rules[name])
+
+    def _places(self, choice: _Choice) -> None:
+        for sequence in choice.alternatives:
+            for at in range(len(sequence)):
+                # Where one item comes to its end, llama.cpp looks on from there.
+                if at and self._may_be_empty(sequence[at]):
+                    self._sequence(sequence[at:])
+                item = sequence[at][0]
+                if isinstance(item, _Choice):
+                    self._places(item)
+                elif item != ".":
+                    self._named(item)
+
+    def _may_be_empty(self, item: tuple[str | _Choice, int, int | None]) -> bool:
+        return self._item(*item)[0] > 0
+
+    def _named(self, name: str) -> _Choice:
+        if name not in self._rules:
+            raise _Broken(f"rule {name!r} is used but not defined")
+        return self._rules[name]
+
+    def _rule(self, name: str) -> tuple[int, int]:
+        if name in self._known:
+            return self._known[name]
+        if name in self._under_way:
+            raise _Broken(f"rule {name!r} begins with itself (left recursion)")
+        if len(self._under_way) > _MOST_CHAIN:
+            raise _Broken(f"over {_MOST_CHAIN} rules begin with one another")
+        choice = self._named(name)
+        self._under_way.append(name)
+        self._known[name] = ways = self._choice(choice)
+        self._under_way.pop()
+        return ways
+
+    def _choice(self, choice: _Choice) -> tuple[int, int]:
+        each = [self._sequence(sequence) for sequence in choice.alternatives]
+        return _few(sum(empty for empty, _ in each), sum(begun for _, begun in each))
+
+    def _sequence(self, items: Sequence[tuple[str | _Choice, int, int | None]]) -> tuple[int, int]:
+        empty, begun = 1, 0
+        for item in items:
+            item_empty, item_begun = self._item(*item)
+            begun += empty * item_begun
+            empty *= item_empty
+            _few(empty, begun)
+            if not empty:
+                break
+        return empty, begun
+
+    def _item(self, item: str | _Choice, low: int, high: int | None) -> tuple[int, int]:
+        if item == ".":
+            empty, begun = 0, 1
+        else:
+            empty, begun = self._choice(item) if isinstance(item, _Choice) else self._rule(item)
+        if (low, high) == (1, 1):
+            return empty, begun
+        if empty and high != 1:
+            raise _Broken("something that may be empty is repeated")
+        return (empty if low else empty + 1), begun
+
+
+def _few(empty: int, begun: int) -> tuple[int, int]:
+    if empty + begun > _MOST_WAYS:
+        raise _Broken(f"a rule can be empty, or begin, in over {_MOST_WAYS} ways")
+    return empty, begun
