@@ -12,10 +12,8 @@ from enginehouse.local.identity import find_process
 from enginehouse.local.problems import LocalError
 from enginehouse.local.state import MeshState
 
-_PATIENCE_S = 10.0
 
-
-def stop_leftovers(data: DataDirectory) -> list[str]:
+def stop_leftovers(data: DataDirectory, *, patience_s: float = 10.0) -> list[str]:
     """Ends what the last run of a data directory left behind; returns the names. Call with the directory locked.
 
     A process is ended only if it is the very one that was recorded: same pid, made at the same moment.
@@ -31,11 +29,11 @@ def stop_leftovers(data: DataDirectory) -> list[str]:
             found[recorded.name] = process
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.Signals(recorded.stop_signal))
-    _, alive = psutil.wait_procs(list(found.values()), timeout=_PATIENCE_S)
+    _, alive = psutil.wait_procs(list(found.values()), timeout=patience_s)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    _, alive = psutil.wait_procs(alive, timeout=_PATIENCE_S)
+    _, alive = psutil.wait_procs(alive, timeout=patience_s)
     if alive:
         pids = ", ".join(str(process.pid) for process in alive)
         raise LocalError(f"processes of an earlier run cannot be ended (pid {pids}); end them, then try again")

@@ -53,8 +53,13 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 def follow(paths: dict[str, Path], *, interval_s: float = 0.2) -> Iterator[tuple[str, str]]:
-    """New whole lines of several files as (name, line), for ever; files may be emptied or appear meanwhile."""
+    """Whole lines that are written to several files from now on, as (name, line), for ever; files may be emptied or
+    appear meanwhile."""
     ends = {name: path.stat().st_size if path.exists() else 0 for name, path in paths.items()}
+    return _new_lines(paths, ends, interval_s)
+
+
+def _new_lines(paths: dict[str, Path], ends: dict[str, int], interval_s: float) -> Iterator[tuple[str, str]]:
     while True:
         for name, path in paths.items():
             try:

@@ -98,9 +98,10 @@ class Cluster:
             # One locale everywhere: what sorts first must not depend on the machine.
             arguments += ["--encoding=UTF8", "--locale=C", "--no-instructions"]
             self._run("initdb", arguments, pass_fds=(read,), cwd=making)
+            making.rename(self.directory)
         finally:
             os.close(read)
-        making.rename(self.directory)
+            shutil.rmtree(making, ignore_errors=True)
 
     def create_database(self, password: str) -> None:
         """Makes the database in a running cluster, unless it is there.

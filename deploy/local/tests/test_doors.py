@@ -1,0 +1,69 @@
+"""Ports: whose they are, and that two meshes never share any."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from enginehouse.kit.addresses import Address
+from enginehouse.local.doors import PortBlock, check_free
+from enginehouse.local.problems import LocalError
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen(1)
+        yield holder.getsockname()[1]
+
+
+def test_a_taken_port_is_told_with_who_has_it_and_another(taken: int) -> None:
+    with pytest.raises(LocalError, match=rf"port {taken} is taken by .*pid {os.getpid()}.*--port \d+"):
+        check_free(Address("127.0.0.1", taken))
+
+
+def test_a_port_that_was_just_given_up_is_free(taken: int) -> None:
+    with socket.create_connection(("127.0.0.1", taken)):
+        pass
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    check_free(Address("127.0.0.1", port))
+
+
+def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
+    with pytest.raises(LocalError, match="choose an address of this machine"):
+        check_free(Address("192.0.2.1", 18080))
+
+
+def test_two_meshes_have_no_door_in_common() -> None:
+    first, second = PortBlock(), PortBlock()
+    try:
+        doors = [block.doors(Address("127.0.0.1", 8080), inference_replicas=2) for block in (first, second)]
+    finally:
+        first.close()
+        second.close()
+    ports = []
+    for each in doors:
+        ports += [each.gateway_grpc, each.gateway_http, each.envoy_admin]
+        ports += [each.router_decisions, each.router_grpc, each.router_http]
+        ports += [address for engine in each.inference for address in (engine.grpc, engine.http)]
+    assert len(ports) == len(set(ports)) == 20
+
+
+def test_a_held_port_of_the_block_is_left_out() -> None:
+    block = PortBlock()
+    try:
+        first = block.doors(Address("127.0.0.1", 8080), inference_replicas=0).gateway_grpc
+        with socket.socket() as holder:
+            holder.bind(("127.0.0.1", first.port))
+            holder.listen(1)
+            assert block.doors(Address("127.0.0.1", 8080), inference_replicas=0).gateway_grpc != first
+        with pytest.raises(LocalError, match="too few free ports"):
+            block.doors(Address("127.0.0.1", 8080), inference_replicas=60)
+    finally:
+        block.close()

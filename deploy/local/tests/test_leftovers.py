@@ -1,0 +1,142 @@
+"""What a killed supervisor leaves, and whose pids are never touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from enginehouse.local.identity import birth, find_process
+from enginehouse.local.leftovers import stop_leftovers
+from enginehouse.local.state import Condition, MeshState, Phase, ProcessState
+
+# A supervisor of one child, which says the child's pid and waits.
+SUPERVISOR = """
+import asyncio, os, pathlib, sys
+from enginehouse.local.process import Process, ProcessSpec
+from enginehouse.local.state import ProcessState
+
+async def probe(pid):
+    return pathlib.Path(sys.argv[1]).exists()
+
+async def main():
+    child = [sys.executable, "-c", sys.argv[2], sys.argv[1]]
+    log = pathlib.Path(sys.argv[1] + ".log")
+    spec = ProcessSpec(name="child", command=child, environment=dict(os.environ), log=log, probe=probe)
+    process = Process(spec, state=ProcessState(name="child"), changed=lambda: None)
+    await process.start()
+    print(process.state.pid, flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+CHILD = """
+import pathlib, sys, time
+pathlib.Path(sys.argv[1]).write_text("up")
+time.sleep(60)
+"""
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def wait_gone(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while not gone(pid):
+        assert time.monotonic() < deadline, f"{pid} is still there"
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_children_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR, str(tmp_path / "up"), CHILD], stdout=subprocess.PIPE, text=True
+    )
+    assert supervisor.stdout is not None
+    child = int(supervisor.stdout.readline())
+    assert not gone(child)
+    supervisor.kill()
+    supervisor.wait()
+    supervisor.stdout.close()
+    wait_gone(child)
+
+
+@pytest.fixture
+def stubborn() -> Iterator[subprocess.Popen[str]]:
+    """A process that SIGTERM does not end."""
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def recorded(data: Any, *, pid: int, born: str) -> None:
+    data.run.mkdir(parents=True)
+    child = ProcessState(name="child", condition=Condition.READY, pid=pid, birth=born, stop_signal=int(signal.SIGTERM))
+    MeshState(phase=Phase.READY, data=str(data.root), url="", pid=0, birth="", started_at=0.0, processes=[child]).write(
+        data.state
+    )
+
+
+def test_one_that_outlived_its_supervisor_is_ended_for_the_next_start(
+    make_data: Any, stubborn: subprocess.Popen[str]
+) -> None:
+    data = make_data()
+    recorded(data, pid=stubborn.pid, born=birth(stubborn.pid))
+    assert stop_leftovers(data, patience_s=0.3) == ["child"]
+    assert gone(stubborn.pid)
+
+
+def test_a_stranger_with_the_pid_is_not_touched(make_data: Any, stubborn: subprocess.Popen[str]) -> None:
+    data = make_data()
+    boot = birth(stubborn.pid).rpartition(":")[0]
+    recorded(data, pid=stubborn.pid, born=f"{boot}:1")
+    assert stop_leftovers(data) == []
+    assert stubborn.poll() is None
+
+
+def test_a_process_is_found_by_pid_and_birth_alone() -> None:
+    born = birth(os.getpid())
+    assert find_process(os.getpid(), born) is not None
+    assert find_process(os.getpid(), "") is None
+    assert find_process(0, born) is None
+    assert birth(2**22 + 1) == ""
+
+
+def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    state = MeshState(
+        phase=Phase.READY,
+        data="d",
+        url="u",
+        pid=3,
+        birth="b",
+        started_at=1.5,
+        notices=["n"],
+        doors={"public": "127.0.0.1:1"},
+        processes=[ProcessState(name="x", condition=Condition.BACKOFF, pid=4)],
+    )
+    state.write(path)
+    assert MeshState.read(path) == state
+    path.write_text(json.dumps({"phase": "ready"}))
+    assert MeshState.read(path) is None
+    assert MeshState.read(tmp_path / "none") is None

@@ -1,0 +1,79 @@
+"""One supervised process, with real children."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from typing import Any
+
+import psutil
+import pytest
+
+from enginehouse.local.problems import LocalError
+from enginehouse.local.state import Condition
+
+
+async def test_it_is_ready_when_it_says_so_and_stopped_when_told(run: Any, wait: Any) -> None:
+    process = run()
+    await process.start()
+    assert process.state.condition is Condition.READY
+    pid = process.state.pid
+    assert psutil.pid_exists(pid)
+    assert os.getsid(pid) == pid
+    await process.stop()
+    assert not psutil.pid_exists(pid)
+    assert (process.state.condition, process.state.pid) == (Condition.STOPPED, 0)
+
+
+async def test_a_killed_one_comes_back_later_each_time(run: Any, wait: Any) -> None:
+    process = run()
+    await process.start()
+    waits = []
+    for restarts in range(1, 4):
+        victim = process.state.pid
+        os.kill(victim, signal.SIGKILL)
+        await wait(lambda: process.state.condition is Condition.BACKOFF)
+        assert "SIGKILL" in process.state.note
+        ended = time.monotonic()
+        await wait(lambda: process.state.condition is Condition.READY)
+        waits.append(time.monotonic() - ended)
+        assert process.state.pid != victim
+        assert process.state.restarts == restarts
+    assert waits[2] > 0.35
+    assert waits[0] < waits[2]
+
+
+async def test_one_that_ends_before_it_is_ready_fails_the_start_with_its_last_words(run: Any) -> None:
+    process = run("dies")
+    with pytest.raises(LocalError, match=r"exited with code 3 .* before it was ready: the last words \(log: .*\)"):
+        await process.start()
+    assert process.state.condition is Condition.STOPPED
+    assert process.state.restarts == 0
+
+
+async def test_a_program_that_is_not_there_fails_the_start(run: Any) -> None:
+    process = run(command=["/no/such/program"])
+    with pytest.raises(LocalError, match="/no/such/program cannot be run: No such file"):
+        await process.start()
+
+
+async def test_one_that_does_not_end_is_killed(run: Any) -> None:
+    process = run("stubborn", stop_timeout_s=0.3)
+    await process.start()
+    pid = process.state.pid
+    await process.stop()
+    assert not psutil.pid_exists(pid)
+    assert "killed" in process.state.note
+
+
+async def test_stopping_in_the_backoff_starts_nothing_more(run: Any, wait: Any) -> None:
+    process = run()
+    await process.start()
+    os.kill(process.state.pid, signal.SIGKILL)
+    await wait(lambda: process.state.condition is Condition.BACKOFF)
+    await process.stop()
+    await asyncio.sleep(0.3)
+    assert process.state.condition is Condition.STOPPED
+    assert process.state.pid == 0
