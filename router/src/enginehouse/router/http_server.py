@@ -41,6 +41,8 @@ class CheckServer:
                 log_config=None,
                 server_header=False,
                 date_header=False,
+                # Envoy is the only client, and who its own client is stands in a header that we read ourselves.
+                proxy_headers=False,
                 # Envoy keeps its connections; one that we close under its feet is a failed check.
                 timeout_keep_alive=3600,
                 timeout_graceful_shutdown=2,
