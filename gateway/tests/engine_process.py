@@ -54,7 +54,17 @@ class Generation(generation_pb2_grpc.GenerationServiceServicer):
         else:
             yield delta(str(os.getpid()))
 
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
     async def Tokenize(self, request: Any, context: Any) -> generation_pb2.TokenizeResponse:
+        request_id = dict(context.invocation_metadata())["x-enginehouse-request-id"]
+        if request_id.startswith("once-") and request_id in self.seen:
+            await abort(context, ServiceError(Reason.GRANT_REPLAYED, "used before"))
+        self.seen.add(request_id)
+        mode, _, argument = request.text.partition(":")
+        if mode == "unavailable" and argument in ("", str(os.getpid())):
+            await abort(context, ServiceError(Reason.UPSTREAM_FAILED, "the provider is away"))
         if request.text.startswith("slow"):
             await asyncio.sleep(0.05)
         return generation_pb2.TokenizeResponse(token_ids=[os.getpid()])

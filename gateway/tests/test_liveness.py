@@ -188,6 +188,25 @@ def impatient_edge(tmp_path_factory: pytest.TempPathFactory, started_edge: Any) 
         yield running
 
 
+def test_a_call_is_repeated_on_engines_that_have_not_had_it_and_on_no_other(edge: Any) -> None:
+    """An engine refuses a grant that it has seen: a repetition there would hide why the call failed."""
+
+    def call(text: str, *endpoints: Any) -> tuple[int, Any]:
+        headers = {
+            "authorization": "Bearer ok",
+            "x-enginehouse-request-id": f"once-{time.monotonic_ns()}",
+            "x-enginehouse-test-endpoints": ",".join(endpoint.address for endpoint in endpoints),
+        }
+        answer = edge.client.post("/v1/tokenize", json={"text": text}, headers=headers)
+        return answer.status_code, answer.json()
+
+    with edge.engine("first") as first, edge.engine("second") as second:
+        assert call(f"unavailable:{first.pid}", first, second) == (200, {"token_ids": [second.pid]})
+        for endpoints in ((first,), (first, second), (second, first)):
+            status, body = call("unavailable", *endpoints)
+            assert (status, body["details"][0]["reason"]) == (503, "UPSTREAM_FAILED")
+
+
 async def test_the_control_plane_restarts_under_load(impatient_edge: Any) -> None:
     edge = impatient_edge
     with edge.engine("steady") as steady:

@@ -188,6 +188,8 @@ def _authorization(edge: EdgeSection) -> ExtAuthz:
         ),
         allowed_headers=_names(_ASKED, (_ASKED_PREFIX,)),
         with_request_body=BufferSettings(max_request_bytes=edge.max_request_bytes, allow_partial_message=False),
+        # The route depends on how many endpoints the router named.
+        clear_route_cache=True,
         # Fails closed, and marks that it was not the router who said so.
         failure_mode_allow=False,
         status_on_error=HttpStatus(code=StatusCode.BadGateway),

@@ -28,6 +28,7 @@ from envoy_data_plane.google.protobuf import Any
 from enginehouse.gateway.config import EdgeSection
 from enginehouse.gateway.translate.contracts import OPENAI_PACKAGE, Contracts
 from enginehouse.gateway.translate.names import (
+    DESTINATION_HEADER,
     GATEWAY_CLUSTER,
     HEALTH_SERVICE,
     NO_CLUSTER,
@@ -43,8 +44,13 @@ AUTHORIZATION_FILTER = "envoy.filters.http.ext_authz"
 CORS_FILTER = "envoy.filters.http.cors"
 LUA_FILTER = "envoy.filters.http.lua"
 
-_SAFE_RETRIES = "connect-failure,refused-stream,reset-before-request"
-_RETRIES = f"{_SAFE_RETRIES},unavailable,reset"
+_NEVER_BEGAN = "connect-failure,refused-stream,reset-before-request"
+_UNANSWERED = f"{_NEVER_BEGAN},unavailable,reset"
+_OTHER_HOSTS = RetryPolicyRetryHostPredicate(
+    name="envoy.retry_host_predicates.previous_hosts", typed_config=Any.pack(PreviousHostsPredicate())
+)
+_BODY_NOT_COLLECTED = Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(disable_request_body_buffering=True)))
+_OPENAI_ERRORS = Any.pack(LuaPerRoute(source_code=DataSource(inline_string=OPENAI_ERRORS_LUA)))
 _EXPOSED_HEADERS = (
     REQUEST_ID_HEADER,
     "x-enginehouse-model",
@@ -90,57 +96,62 @@ def route_configuration(services: Mapping[str, str], *, contracts: Contracts, ed
 
 
 def _service_routes(service: str, cluster: str, contracts: Contracts, edge: EdgeSection) -> list[Route]:
-    action = _action(cluster, edge)
-    routes = [
-        Route(
-            name=path,
-            match=RouteMatch(path=path),
-            route=action,
-            # A client that streams waits for answers: its body cannot be collected first.
-            typed_per_filter_config={
-                AUTHORIZATION_FILTER: Any.pack(
-                    ExtAuthzPerRoute(check_settings=CheckSettings(disable_request_body_buffering=True))
-                )
-            },
-        )
-        for path in contracts.client_streams
-        if path.startswith(f"/{service}/")
-    ]
-    if service.startswith(OPENAI_PACKAGE):
-        routes.append(
+    routes: list[Route] = []
+    for headers, action in _actions(cluster, edge):
+        # A client that streams waits for answers: its body cannot be collected first.
+        routes += [
             Route(
-                name=f"{service} as JSON",
-                match=RouteMatch(
-                    prefix=f"/{service}/", headers=[HeaderMatcher(name=ORIGINAL_PATH_HEADER, present_match=True)]
-                ),
+                name=path,
+                match=RouteMatch(path=path, headers=headers),
                 route=action,
-                typed_per_filter_config={
-                    LUA_FILTER: Any.pack(LuaPerRoute(source_code=DataSource(inline_string=OPENAI_ERRORS_LUA)))
-                },
+                typed_per_filter_config={AUTHORIZATION_FILTER: _BODY_NOT_COLLECTED},
             )
-        )
-    routes.append(Route(name=service, match=RouteMatch(prefix=f"/{service}/"), route=action))
+            for path in contracts.client_streams
+            if path.startswith(f"/{service}/")
+        ]
+        if service.startswith(OPENAI_PACKAGE):
+            from_json = HeaderMatcher(name=ORIGINAL_PATH_HEADER, present_match=True)
+            routes.append(
+                Route(
+                    name=f"{service} as JSON",
+                    match=RouteMatch(prefix=f"/{service}/", headers=[from_json, *headers]),
+                    route=action,
+                    typed_per_filter_config={LUA_FILTER: _OPENAI_ERRORS},
+                )
+            )
+        routes.append(Route(name=service, match=RouteMatch(prefix=f"/{service}/", headers=headers), route=action))
     return routes
 
 
-def _action(cluster: str, edge: EdgeSection) -> RouteAction:
-    return RouteAction(
-        cluster=cluster,
+def _actions(cluster: str, edge: EdgeSection) -> list[tuple[list[HeaderMatcher], RouteAction]]:
+    """What is done with a call, by the number of endpoints that the router named; the first that fits.
+
+    An engine refuses a grant that it has seen, so a call that may have arrived is repeated only while there are engines
+    that it has not been sent to. One that cannot have arrived is repeated anywhere.
+    """
+    once = RouteAction(cluster=cluster, timeout=timedelta(0), retry_policy=_retries(edge, _NEVER_BEGAN, 2))
+    if cluster == ROUTER_ENGINE_CLUSTER:
+        return [([], once)]
+    actions: list[tuple[list[HeaderMatcher], RouteAction]] = []
+    for pattern, others in (("[^,]+,[^,]+,.+", 2), ("[^,]+,.+", 1)):
+        several = HeaderMatcher(
+            name=DESTINATION_HEADER, string_match=StringMatcher(safe_regex=RegexMatcher(regex=pattern))
+        )
+        action = RouteAction(cluster=cluster, timeout=timedelta(0), retry_policy=_retries(edge, _UNANSWERED, others))
+        actions.append(([several], action))
+    return [*actions, ([], once)]
+
+
+def _retries(edge: EdgeSection, conditions: str, count: int) -> RetryPolicy:
+    return RetryPolicy(
+        retry_on=conditions,
+        num_retries=count,
         # A generation takes as long as it takes; standing still is what is bounded.
-        timeout=timedelta(0),
-        retry_policy=RetryPolicy(
-            retry_on=_SAFE_RETRIES if cluster == ROUTER_ENGINE_CLUSTER else _RETRIES,
-            num_retries=3,
-            per_try_idle_timeout=timedelta(seconds=edge.first_byte_timeout_s),
-            retry_host_predicate=[
-                RetryPolicyRetryHostPredicate(
-                    name="envoy.retry_host_predicates.previous_hosts", typed_config=Any.pack(PreviousHostsPredicate())
-                )
-            ],
-            host_selection_retry_max_attempts=5,
-            retry_back_off=RetryPolicyRetryBackOff(
-                base_interval=timedelta(milliseconds=10), max_interval=timedelta(milliseconds=100)
-            ),
+        per_try_idle_timeout=timedelta(seconds=edge.first_byte_timeout_s),
+        retry_host_predicate=[_OTHER_HOSTS],
+        host_selection_retry_max_attempts=5,
+        retry_back_off=RetryPolicyRetryBackOff(
+            base_interval=timedelta(milliseconds=10), max_interval=timedelta(milliseconds=100)
         ),
     )
 
