@@ -41,8 +41,8 @@ class TierSettings(Section):
 _TIERS = {
     "free": TierSettings(quality_floor=0.0, quality_ceiling=0.4),
     "starter": TierSettings(quality_floor=0.0, quality_ceiling=0.6),
-    "pro": TierSettings(quality_floor=0.1, quality_ceiling=0.85),
-    "enterprise": TierSettings(quality_floor=0.2, quality_ceiling=1.0),
+    "pro": TierSettings(quality_floor=0.0, quality_ceiling=0.85),
+    "enterprise": TierSettings(quality_floor=0.0, quality_ceiling=1.0),
 }
 
 
