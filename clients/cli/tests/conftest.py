@@ -1,0 +1,109 @@
+"""The command line against a real gRPC server that stands where a mesh would."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from typer.testing import CliRunner
+
+from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
+from enginehouse.api.router.v1 import admin_pb2, admin_pb2_grpc
+from enginehouse.cli.app import make_app
+
+KEY = "eh_right"
+
+
+class Service(generation_pb2_grpc.GenerationServiceServicer, admin_pb2_grpc.AdminServiceServicer):
+    """Answers with what a test put there; refuses every key but one."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        self.requests: list[Any] = []
+
+    def Generate(self, request: Any, context: Any) -> Any:
+        self._check(context)
+        self.requests.append(request)
+        yield from self.answers["Generate"]
+
+    def _check(self, context: Any) -> None:
+        given = dict(context.invocation_metadata()).get("authorization")
+        if given != f"Bearer {KEY}":
+            status = status_pb2.Status(code=16, message="the API key is unknown, revoked or expired")
+            status.details.add().Pack(error_details_pb2.ErrorInfo(reason="KEY_INVALID", domain="enginehouse"))
+            context.abort_with_status(rpc_status.to_status(status))
+
+
+def _method(name: str) -> Callable[[Service, Any, Any], Any]:
+    def answer(self: Service, request: Any, context: Any) -> Any:
+        self._check(context)
+        self.requests.append(request)
+        return self.answers[name]
+
+    return answer
+
+
+for _name in [method.name for method in admin_pb2.DESCRIPTOR.services_by_name["AdminService"].methods]:
+    setattr(Service, _name, _method(_name))
+for _name in ("Embed", "Tokenize", "ListModels"):
+    if _name not in Service.__dict__:
+        setattr(Service, _name, _method(_name))
+Service.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+
+
+class Cli:
+    """Runs commands in a folder and an environment of their own."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._runner = CliRunner()
+        self._app = make_app()
+        self.environment: dict[str, str | None] = {
+            "ENGINEHOUSE_URL": url,
+            "ENGINEHOUSE_API_KEY": KEY,
+            "ENGINEHOUSE_DATA": str(folder / "data"),
+        }
+
+    def __call__(self, *arguments: str, stdin: str = "") -> Any:
+        return self._runner.invoke(self._app, list(arguments), env=self.environment, input=stdin)
+
+    def json(self, *arguments: str) -> Any:
+        """Runs a command with --json; returns the one document that it prints."""
+        done = self(*arguments, "--json")
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+def cli(service: Service, tmp_path: Path) -> Iterator[Cli]:
+    running = grpc.server(concurrent.futures.ThreadPoolExecutor(2), options=(("grpc.so_reuseport", 0),))
+    generation_pb2_grpc.add_GenerationServiceServicer_to_server(service, running)
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(service, running)
+    port = running.add_insecure_port("127.0.0.1:0")
+    running.start()
+    yield Cli(f"http://127.0.0.1:{port}", tmp_path)
+    running.stop(None).wait()
+
+
+@pytest.fixture
+def answer() -> tuple[Any, ...]:
+    """A whole generation."""
+    summary = generation_pb2.GenerationSummary(time_to_first_token_ms=2, total_ms=3)
+    summary.usage.cost_nanos = 1500
+    summary.usage.units.add(unit=2, amount=4)
+    ended = generation_pb2.ChoiceDelta(text="crow.", finish_reason=generation_pb2.FINISH_REASON_STOP)
+    return (
+        generation_pb2.GenerateResponse(request_id="r1", model="tiny", deltas=[{"text": "A clever "}]),
+        generation_pb2.GenerateResponse(deltas=[ended], summary=summary),
+    )

@@ -1,0 +1,105 @@
+"""Failures: one line on stderr or one JSON object, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from enginehouse.api.router.v1 import admin_pb2
+from enginehouse.local.datadir import DataDirectory, default_catalog, write_private
+
+COMMAND = str(Path(sys.executable).parent / "enginehouse")
+
+
+def test_a_refused_call_is_one_line(cli: Any) -> None:
+    cli.environment["ENGINEHOUSE_API_KEY"] = "eh_wrong"
+    done = cli("keys", "list")
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr == "enginehouse: the API key is unknown, revoked or expired\n"
+
+
+def test_with_json_it_is_an_object_with_the_reason(cli: Any) -> None:
+    cli.environment["ENGINEHOUSE_API_KEY"] = "eh_wrong"
+    done = cli("keys", "list", "--json")
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    error = json.loads(done.stderr)["error"]
+    assert error["message"] == "the API key is unknown, revoked or expired"
+    assert (error["code"], error["reason"]) == ("UNAUTHENTICATED", "KEY_INVALID")
+    assert "eh_wrong" not in done.stderr
+
+
+def test_without_a_mesh_the_way_to_one_is_told(cli: Any) -> None:
+    cli.environment["ENGINEHOUSE_URL"] = None
+    cli.environment["ENGINEHOUSE_API_KEY"] = None
+    done = cli("spend")
+    assert done.exit_code == 1
+    assert "`enginehouse up` starts one" in done.stderr
+
+
+def test_the_data_directorys_mesh_is_found_and_its_key_goes_nowhere_else(
+    cli: Any, service: Any, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    url = cli.environment["ENGINEHOUSE_URL"]
+    write_private(data / "dev.env", f"ENGINEHOUSE_URL={url}\nENGINEHOUSE_API_KEY=eh_right\n")
+    cli.environment["ENGINEHOUSE_URL"] = None
+    cli.environment["ENGINEHOUSE_API_KEY"] = None
+    service.answers["QuerySpend"] = admin_pb2.QuerySpendResponse(total_nanos=3)
+    assert cli.json("spend")["total_nanos"] == 3
+    done = cli("spend", "--url", "http://127.0.0.1:9")
+    assert "no key for http://127.0.0.1:9" in done.stderr
+
+
+def test_a_command_that_cannot_be_understood_exits_with_2(cli: Any) -> None:
+    assert cli("keys", "create").exit_code == 2
+    assert cli("fly").exit_code == 2
+    assert cli("up", "--port", "70000").exit_code == 2
+    assert cli("up", "--config", "/no/such/file").exit_code == 2
+
+
+def test_status_and_down_without_a_mesh(cli: Any) -> None:
+    done = cli("status")
+    assert done.exit_code == 1
+    assert "no mesh was ever started" in done.stderr
+    assert cli.json("down")["was_running"] is False
+    assert cli("logs", "router").exit_code == 1
+
+
+def test_up_says_what_is_wrong_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    busy = DataDirectory(tmp_path / "busy", catalog=default_catalog())
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("dear")
+    with busy.lock():
+        for arguments, problem in (
+            (("--data", str(busy.root)), "a mesh already runs on"),
+            (("--data", str(foreign)), "is no data directory of Enginehouse"),
+        ):
+            for detach in ((), ("--detach",)):
+                done = subprocess.run(
+                    [COMMAND, "up", *arguments, *detach],
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
+                    env=dict(os.environ),
+                    check=False,
+                    stdin=subprocess.DEVNULL,
+                )
+                assert done.returncode == 1
+                assert problem in done.stderr
+                assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
+    assert [path.name for path in busy.root.iterdir()] == ["lock"]
+
+
+def test_version_names_every_part(cli: Any) -> None:
+    told = cli.json("version")
+    assert told["version"] == told["packages"]["enginehouse-cli"]
+    assert set(told["packages"]) >= {"enginehouse-client", "enginehouse-local", "enginehouse-router"}
