@@ -44,14 +44,19 @@ class Choices:
     def end_all(self, deltas: MutableSequence[ChoiceDelta]) -> None:
         """Ends every open choice for want of budget, in its delta among these or in one of its own."""
         self.cut_by_budget = True
-        present = {delta.index: delta for delta in deltas}
-        for index in sorted(self._open):
-            delta = present.get(index)
-            if delta is None:
-                delta = ChoiceDelta(index=index)
-                deltas.append(delta)
-            delta.finish_reason = generation_pb2.FINISH_REASON_LENGTH
-            delta.stopped_by = generation_pb2.STOPPED_BY_BUDGET
+        for delta in deltas:
+            if delta.index in self._open:
+                self._open.discard(delta.index)
+                delta.finish_reason = generation_pb2.FINISH_REASON_LENGTH
+                delta.stopped_by = generation_pb2.STOPPED_BY_BUDGET
+        deltas.extend(
+            ChoiceDelta(
+                index=index,
+                finish_reason=generation_pb2.FINISH_REASON_LENGTH,
+                stopped_by=generation_pb2.STOPPED_BY_BUDGET,
+            )
+            for index in sorted(self._open)
+        )
         self._open.clear()
 
     def _delta(self, index: int, pieces: Sequence[Piece]) -> ChoiceDelta:
