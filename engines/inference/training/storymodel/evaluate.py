@@ -12,9 +12,10 @@ from collections.abc import Iterator
 import torch
 from tokenizers import Tokenizer
 
+from engines.inference.training.storymodel.conversation import Turn
 from engines.inference.training.storymodel.corpus import Corpus, Document, Language
 from engines.inference.training.storymodel.model import StoryModel
-from engines.inference.training.storymodel.tokenizer import DOCUMENT_ID, TURN_END_ID, Turn, encode_chat
+from engines.inference.training.storymodel.tokenizer import DOCUMENT_ID, TURN_END_ID, encode_chat
 
 PROMPTS: dict[Language, str] = {"en": 'Write a story called "{title}"', "te": "{title} కథ చెప్పు"}
 

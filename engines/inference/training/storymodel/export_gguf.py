@@ -82,6 +82,8 @@ def export(model: StoryModel, tokenizer: Tokenizer, output: Path) -> None:
     writer = gguf.GGUFWriter(str(output), "llama")
     writer.add_name(NAME)
     writer.add_description(DESCRIPTION)
+    writer.add_license("Apache-2.0")
+    writer.add_languages(["en", "te"])
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
     writer.add_block_count(shape.layers)

@@ -74,6 +74,13 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     return torch.cat((first * cosines - second * sines, second * cosines + first * sines), dim=-1)
 
 
+def document_mask(tokens: Tensor, *, boundary: int) -> Tensor:
+    """Which earlier positions each sees: ``(batch, 1, time, time)``, those of its own document."""
+    documents = (tokens == boundary).cumsum(dim=1)
+    same = documents[:, None, :, None] == documents[:, None, None, :]
+    return same.tril()
+
+
 class Attention(nn.Module):
     """Causal self-attention with rotary positions."""
 
@@ -86,7 +93,7 @@ class Attention(nn.Module):
         self.v = nn.Linear(shape.width, kv_width, bias=False)
         self.out = nn.Linear(shape.width, shape.width, bias=False)
 
-    def forward(self, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cosines: Tensor, sines: Tensor, visible: Tensor | None) -> Tensor:
         """``(batch, time, width)``, kept; the tables are cut to ``time``."""
         batch, time, width = x.shape
         head = self._shape.head_width
@@ -100,7 +107,8 @@ class Attention(nn.Module):
             q,
             k,
             split(self.v(x)),
-            is_causal=True,
+            attn_mask=visible,
+            is_causal=visible is None,
             enable_gqa=self._shape.kv_heads != self._shape.heads,
         )
         mixed: Tensor = self.out(y.transpose(1, 2).reshape(batch, time, width))
@@ -133,9 +141,9 @@ class Block(nn.Module):
         self.feed = FeedForward(shape=shape)
         self._dropout = dropout
 
-    def forward(self, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cosines: Tensor, sines: Tensor, visible: Tensor | None) -> Tensor:
         """``(batch, time, width)``, kept."""
-        mixed = self.attention(self.attention_norm(x), cosines, sines)
+        mixed = self.attention(self.attention_norm(x), cosines, sines, visible)
         x = x + functional.dropout(mixed, self._dropout, self.training)
         fed = self.feed(self.feed_norm(x))
         return x + functional.dropout(fed, self._dropout, self.training)
@@ -169,13 +177,17 @@ class StoryModel(nn.Module):
                 std *= residual_scale
             nn.init.normal_(parameter, std=std)
 
-    def hidden_states(self, tokens: Tensor) -> Tensor:
-        """``(batch, time)`` token ids to ``(batch, time, width)`` normalised states."""
+    def hidden_states(self, tokens: Tensor, *, boundary: int | None = None) -> Tensor:
+        """``(batch, time)`` token ids to ``(batch, time, width)`` normalised states.
+
+        With a ``boundary`` token, which begins each document of a row, documents don't see each other.
+        """
         time = tokens.shape[1]
         x = self.embedding(tokens)
         cosines, sines = self.cosines[:time], self.sines[:time]
+        visible = None if boundary is None else document_mask(tokens, boundary=boundary)
         for block in self.blocks:
-            x = block(x, cosines, sines)
+            x = block(x, cosines, sines, visible)
         normalised: Tensor = self.final_norm(x)
         return normalised
 
@@ -183,10 +195,23 @@ class StoryModel(nn.Module):
         """``(batch, time)`` token ids to ``(batch, time, vocabulary)`` logits."""
         return functional.linear(self.hidden_states(tokens), self.embedding.weight)
 
-    def token_losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Cross entropy in nats of each target, ``(batch * time,)``."""
-        logits = self(tokens)
-        return functional.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1), reduction="none")
+    def token_losses(
+        self,
+        tokens: Tensor,
+        targets: Tensor,
+        *,
+        boundary: int | None = None,
+        chosen: Tensor | None = None,
+    ) -> Tensor:
+        """Cross entropy in nats of each target, in one row; for ``boundary`` see above.
+
+        ``chosen``, ``(batch, time)`` of booleans, leaves the other targets out and saves their logits.
+        """
+        states = self.hidden_states(tokens, boundary=boundary)
+        if chosen is not None:
+            states, targets = states[chosen], targets[chosen]
+        logits = functional.linear(states, self.embedding.weight)
+        return functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), reduction="none")
 
     def parameter_count(self) -> int:
         """How many numbers are learnt; the tied table counts once."""

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from engines.inference.training.storymodel.tokenizer import Turn
+from engines.inference.training.storymodel.conversation import Turn
 from engines.inference.training.storymodel.vocabulary import THINGS, with_article
 
 ABOUT_EN = (

@@ -1,7 +1,8 @@
 """Draws training documents from the corpus and packs them into rows of equal length.
 
 Every draw depends on the random generator handed in alone, so a resumed run continues where it
-stopped. Progress (0..1) shifts the mixture from novels towards stories.
+stopped. Progress (0..1) decides the mixture: first language, then the habit of
+looking at the prompt.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from tokenizers import Tokenizer
 
 from engines.inference.training.storymodel import prompts
 from engines.inference.training.storymodel.corpus import STORYLIKE_NOVELS, Corpus, Document
+from engines.inference.training.storymodel.echo import echo
 from engines.inference.training.storymodel.fables import Fable, english_fable, telugu_fable
 from engines.inference.training.storymodel.recast import (
     Recast,
@@ -33,17 +35,24 @@ from engines.inference.training.storymodel.vocabulary import with_article
 Sample = tuple[list[int], list[bool]]
 """Token ids of one document, and which of them are to be learnt."""
 
-# kind -> share of the drawn documents at the start and at the end of training
-MIXTURE = {
-    "novel_plain": (0.05, 0.02),
-    "novel_asked": (0.36, 0.16),
-    "story_en": (0.16, 0.27),
-    "story_te": (0.09, 0.12),
-    "classic_te": (0.03, 0.02),
-    "fable_en": (0.18, 0.24),
-    "fable_te": (0.07, 0.09),
-    "small_talk": (0.06, 0.08),
-}
+# From which progress on, the relative shares of the kinds among the drawn documents.
+STAGES: tuple[tuple[float, Mapping[str, float]], ...] = (
+    (0.0, {"novel_plain": 8, "novel_asked": 48, "story_en": 24, "story_te": 13, "classic_te": 4, "small_talk": 3}),
+    (
+        0.39,
+        {
+            "novel_plain": 4, "novel_asked": 27, "story_en": 21, "story_te": 10, "classic_te": 2, "small_talk": 7,
+            "fable_en": 21, "fable_te": 8,
+        },
+    ),
+    (
+        0.58,
+        {
+            "novel_plain": 1, "novel_asked": 4, "story_en": 10, "story_te": 5, "classic_te": 1, "small_talk": 8,
+            "fable_en": 43, "fable_te": 14, "echo": 14,
+        },
+    ),
+)  # fmt: skip
 LONGEST_PASSAGE = 1500
 """Characters of an English passage; a row of 512 tokens holds about this much."""
 LONGEST_TELUGU_PASSAGE = 1100
@@ -95,11 +104,13 @@ class SampleMaker:
         self._common_telugu = frozenset(word for word, _ in counts.most_common(150))
 
     def document(self, rng: random.Random, *, progress: float) -> Sample:
-        """One document, of a kind drawn by the mixture."""
-        shares = [start + (end - start) * progress for start, end in MIXTURE.values()]
-        kind = rng.choices(list(MIXTURE), shares)[0]
+        """One document, of a kind drawn by the stage's shares."""
+        shares = next(shares for start, shares in reversed(STAGES) if progress >= start)
+        kind = rng.choices(list(shares), list(shares.values()))[0]
         if kind == "small_talk":
             return encode_chat(self._tokenizer, small_talk(rng))
+        if kind == "echo":
+            return encode_chat(self._tokenizer, echo(rng))
         if kind == "fable_en":
             return self._fable(english_fable(rng), rng)
         if kind == "fable_te":

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 
+from engines.inference.training.storymodel.conversation import Turn
 from engines.inference.training.storymodel.prompts import punctuate
-from engines.inference.training.storymodel.tokenizer import Turn
 from engines.inference.training.storymodel.vocabulary import ANIMALS, NAMES, PEOPLE, THINGS, with_article
 
 GREETINGS = ("Hello", "Hi", "Good morning", "Hey there", "Hello, how are you?", "Hi!", "Good evening")

@@ -21,6 +21,7 @@ from torch import Tensor
 from engines.inference.training.storymodel.model import ModelShape, StoryModel
 from engines.inference.training.storymodel.muon import Muon
 from engines.inference.training.storymodel.samples import SampleMaker
+from engines.inference.training.storymodel.tokenizer import DOCUMENT_ID
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ class Schedule:
     long_rows_from: float = 0.75
     """Share of the budget after which rows are as long as the context."""
     warm_up: float = 0.02
-    decay_from: float = 0.55
-    matrix_rate: float = 0.006
+    decay_from: float = 0.6
+    matrix_rate: float = 0.008
     embedding_rate: float = 0.002
     weight_decay: float = 0.02
     checkpoint_seconds: float = 180.0
@@ -135,9 +136,8 @@ class Trainer:
         total = 0.0
         for _ in range(passes):
             tokens, learnt = self._batch(progress)
-            losses = self.model.token_losses(tokens[:, :-1], tokens[:, 1:])
-            weights = learnt[:, 1:].reshape(-1)
-            loss = (losses * weights).sum() / weights.sum().clamp(min=1.0)
+            losses = self.model.token_losses(tokens[:, :-1], tokens[:, 1:], boundary=DOCUMENT_ID, chosen=learnt[:, 1:])
+            loss = losses.sum() / max(1, losses.numel())
             (loss / passes).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach()) / passes
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -150,14 +150,14 @@ class Trainer:
         return total
 
     def _batch(self, progress: float) -> tuple[Tensor, Tensor]:
-        """Token ids and learnt-weights, each ``(rows, row_length + 1)``."""
+        """Token ids and which are learnt, each ``(rows, row_length + 1)``."""
         length = self._schedule.row_length(progress)
         rows = [
             self._samples.row(self._rng, length=length + 1, progress=progress)
             for _ in range(self._schedule.tokens_per_pass // length)
         ]
         self._tokens += len(rows) * length
-        return torch.tensor([ids for ids, _ in rows]), torch.tensor([learnt for _, learnt in rows], dtype=torch.float32)
+        return torch.tensor([ids for ids, _ in rows]), torch.tensor([learnt for _, learnt in rows], dtype=torch.bool)
 
     def _save(self) -> None:
         partial = self._checkpoint.with_suffix(".partial")

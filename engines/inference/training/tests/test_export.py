@@ -10,11 +10,11 @@ pytest.importorskip("gguf")
 xllamacpp = pytest.importorskip("xllamacpp")
 
 from engines.inference.training.storymodel.chat import start_server  # noqa: E402
+from engines.inference.training.storymodel.conversation import Turn  # noqa: E402
 from engines.inference.training.storymodel.export_gguf import export, interleave_heads  # noqa: E402
 from engines.inference.training.storymodel.model import ModelShape, StoryModel  # noqa: E402
 from engines.inference.training.storymodel.tokenizer import (  # noqa: E402
     TURN_END_ID,
-    Turn,
     encode_chat,
     encode_document,
     train_tokenizer,

@@ -3,6 +3,8 @@
 import random
 
 from engines.inference.training.storymodel import prompts
+from engines.inference.training.storymodel.echo import echo
+from engines.inference.training.storymodel.fables import english_fable, telugu_fable
 from engines.inference.training.storymodel.recast import (
     Recast,
     describe,
@@ -100,3 +102,18 @@ def test_a_conversation_alternates_and_loses_nothing() -> None:
 def test_small_talk_fills_every_slot() -> None:
     for seed in range(300):
         assert not any("{" in turn.content for turn in small_talk(random.Random(seed)))
+
+
+def test_a_fable_is_about_its_subject_and_uses_its_words() -> None:
+    for seed in range(200):
+        for fable in (english_fable(random.Random(seed)), telugu_fable(random.Random(seed))):
+            assert fable.subject.lower() in fable.sentences[0].lower()
+            said = " ".join(fable.sentences).lower()
+            assert all(word.lower() in said for word in fable.words)
+            assert "{" not in said
+
+
+def test_an_echo_says_what_was_said() -> None:
+    for seed in range(100):
+        request, answer = echo(random.Random(seed))
+        assert request.content.endswith(f": {answer.content}")
