@@ -64,7 +64,10 @@ def inputs_digest(root: pathlib.Path, wanted: RequirementSet) -> str:
     parts = {
         "distributions": [*wanted.distributions],
         "flags": [*wanted.flags],
-        "inputs": [(root / "requirements" / name).read_text() for name in wanted.inputs],
+        "inputs": [
+            *((root / "requirements" / name).read_text() for name in wanted.inputs),
+            *((root / flag).read_text() for flag in wanted.flags if flag.endswith(".in")),
+        ],
         "tables": tables,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
