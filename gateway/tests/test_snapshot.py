@@ -93,8 +93,9 @@ def test_calls_that_clients_stream_are_not_collected_before_the_decision() -> No
     by = Translator(section=GatewaySection(**SECTION), contracts=contracts)
     snapshot = by.snapshot(Topology(services={"a.v1.Voice": "voice"}, endpoints={"voice": (ONE,)}))
     routes = RouteConfiguration.parse(snapshot.resources[TYPE_ROUTES]["public"]).virtual_hosts[0].routes
-    [converse] = [route for route in routes if route.match and route.match.path == "/a.v1.Voice/Converse"]
-    assert "envoy.filters.http.ext_authz" in converse.typed_per_filter_config
+    converse = [route for route in routes if route.match and route.match.path == "/a.v1.Voice/Converse"]
+    assert converse
+    assert all("envoy.filters.http.ext_authz" in route.typed_per_filter_config for route in converse)
 
 
 def test_the_contracts_say_what_the_edge_needs() -> None:

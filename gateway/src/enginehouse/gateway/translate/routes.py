@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
+from betterproto2 import encode_varint
 from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import (
     HeaderMatcher,
@@ -44,6 +45,9 @@ AUTHORIZATION_FILTER = "envoy.filters.http.ext_authz"
 CORS_FILTER = "envoy.filters.http.cors"
 LUA_FILTER = "envoy.filters.http.lua"
 
+# Of RouteConfiguration and VirtualHost.
+_HOSTS_FIELD, _ROUTES_FIELD = 2, 3
+
 _NEVER_BEGAN = "connect-failure,refused-stream,reset-before-request"
 _UNANSWERED = f"{_NEVER_BEGAN},unavailable,reset"
 _OTHER_HOSTS = RetryPolicyRetryHostPredicate(
@@ -66,33 +70,64 @@ _EXPOSED_HEADERS = (
 )
 
 
-def route_configuration(services: Mapping[str, str], *, contracts: Contracts, edge: EdgeSection) -> RouteConfiguration:
-    """The routes of one virtual host.
+class RouteTable:
+    """The routes of one virtual host, kept serialized by service: the classes take 3 ms a route, and an engine that
+    registers must not wait for the routes of others.
 
     Args:
-        services: the cluster of each gRPC service, by the service's full name.
-        contracts: which calls stream from the client.
+        contracts: which services there are, and which calls stream from the client.
         edge: timeouts, and the origins that may call.
     """
-    routes = [_open_route(name) for name in (*REFLECTION_SERVICES, HEALTH_SERVICE)]
-    for service, cluster in sorted(services.items()):
-        routes += _service_routes(service, cluster, contracts, edge)
-    for service in sorted(set(contracts.services) - set(services)):
-        routes.append(_answer(f"/{service}/", RouteActionClusterNotFoundResponseCode.SERVICE_UNAVAILABLE))
-    routes.append(_answer("/", RouteActionClusterNotFoundResponseCode.NOT_FOUND))
-    return RouteConfiguration(
-        name=ROUTES,
-        virtual_hosts=[
+
+    def __init__(self, *, contracts: Contracts, edge: EdgeSection) -> None:
+        self._contracts = contracts
+        self._edge = edge
+        self._made: dict[tuple[str, str], bytes] = {}
+        self._configuration = bytes(RouteConfiguration(name=ROUTES))
+        self._host = bytes(
             VirtualHost(
                 name="all",
                 domains=["*"],
-                routes=routes,
                 typed_per_filter_config={CORS_FILTER: Any.pack(_cors(edge))},
                 # The key is the router's business alone; engines know the caller by the grant.
                 request_headers_to_remove=["authorization", "x-api-key", "cookie"],
             )
-        ],
-    )
+        )
+        self._first = _embedded([_open_route(name) for name in (*REFLECTION_SERVICES, HEALTH_SERVICE)])
+        self._last = _embedded([_answer("/", RouteActionClusterNotFoundResponseCode.NOT_FOUND)])
+        for service in contracts.services:
+            self._routes_of(service, NO_CLUSTER)
+
+    def serialized(self, services: Mapping[str, str]) -> bytes:
+        """A RouteConfiguration.
+
+        Args:
+            services: the cluster of each gRPC service, by the service's full name.
+        """
+        clusters = dict.fromkeys(self._contracts.services, NO_CLUSTER) | dict(services)
+        by_service = [self._routes_of(service, cluster) for service, cluster in sorted(clusters.items())]
+        # A message is the concatenation of its fields, in any order.
+        host = b"".join((self._host, self._first, *by_service, self._last))
+        return self._configuration + _field(_HOSTS_FIELD, host)
+
+    def _routes_of(self, service: str, cluster: str) -> bytes:
+        made = self._made.get((service, cluster))
+        if made is None:
+            if cluster == NO_CLUSTER:
+                routes = [_answer(f"/{service}/", RouteActionClusterNotFoundResponseCode.SERVICE_UNAVAILABLE)]
+            else:
+                routes = _service_routes(service, cluster, self._contracts, self._edge)
+            made = self._made[service, cluster] = _embedded(routes)
+        return made
+
+
+def _embedded(routes: Iterable[Route]) -> bytes:
+    return b"".join(_field(_ROUTES_FIELD, bytes(route)) for route in routes)
+
+
+def _field(number: int, value: bytes) -> bytes:
+    """A length-delimited field of protobuf's wire format."""
+    return encode_varint(number << 3 | 2) + encode_varint(len(value)) + value
 
 
 def _service_routes(service: str, cluster: str, contracts: Contracts, edge: EdgeSection) -> list[Route]:

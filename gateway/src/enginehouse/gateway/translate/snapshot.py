@@ -20,7 +20,7 @@ from enginehouse.gateway.translate.names import (
     TYPE_LISTENER,
     TYPE_ROUTES,
 )
-from enginehouse.gateway.translate.routes import route_configuration
+from enginehouse.gateway.translate.routes import RouteTable
 from enginehouse.kit.addresses import Address
 
 
@@ -56,12 +56,13 @@ class Translator:
 
     def __init__(self, *, section: GatewaySection, contracts: Contracts) -> None:
         self._section = section
-        self._contracts = contracts
         self._listeners = MappingProxyType({LISTENER: bytes(public_listener(section, contracts=contracts))})
         self._listeners_version = _version(self._listeners)
         # The messages are slow to make, and a registration must not wait for those that it does not change.
         self._clusters: dict[str, bytes] = {}
-        self._routes: tuple[Mapping[str, str], Mapping[str, bytes]] | None = None
+        self._routes = RouteTable(contracts=contracts, edge=section.edge)
+        # The first message of each class takes a hundred times as long as the next: better now than for an engine.
+        self.snapshot(Topology(services={"warm.Up": "warm-up"}, endpoints={"warm-up": (Address("127.0.0.1", 1),)}))
 
     def snapshot(self, topology: Topology) -> Snapshot:
         """The configuration that serves a topology."""
@@ -72,7 +73,7 @@ class Translator:
                 for name, addresses in sorted(topology.endpoints.items())
             },
             TYPE_LISTENER: self._listeners,
-            TYPE_ROUTES: self._route_resources(topology),
+            TYPE_ROUTES: {ROUTES: self._routes.serialized(topology.services)},
         }
         versions = {
             kind: self._listeners_version if kind == TYPE_LISTENER else _version(items)
@@ -89,12 +90,6 @@ class Translator:
             made = collector_cluster(collector) if collector and name == COLLECTOR_CLUSTER else engine_cluster(name)
             self._clusters[name] = bytes(made)
         return {name: self._clusters[name] for name in sorted(names)}
-
-    def _route_resources(self, topology: Topology) -> Mapping[str, bytes]:
-        if self._routes is None or self._routes[0] != topology.services:
-            routes = route_configuration(topology.services, contracts=self._contracts, edge=self._section.edge)
-            self._routes = (dict(topology.services), {ROUTES: bytes(routes)})
-        return self._routes[1]
 
 
 def _version(items: Mapping[str, bytes]) -> str:
