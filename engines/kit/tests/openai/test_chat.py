@@ -175,6 +175,7 @@ async def test_failed_call_keeps_its_status_details_and_its_cost(bench):
         await bench.client.chat.completions.create(model="tiny", messages=CAT)
     assert bench.edge.status.name == "RESOURCE_EXHAUSTED"
     assert {"grpc-status-details-bin", "x-enginehouse-cost-nanos"} <= bench.edge.trailers.keys()
+    assert bench.edge.trailers["retry-after"] == "2"
 
 
 async def test_defect_is_an_internal_error_without_its_text(bench, caplog):

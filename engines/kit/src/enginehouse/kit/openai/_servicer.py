@@ -6,6 +6,7 @@ It must not know that OpenAI's API exists; this module must not know which runti
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -25,6 +26,7 @@ from enginehouse.kit.openai._completion_request import read_completion
 from enginehouse.kit.openai._embedding import embedding_body, read_embedding
 from enginehouse.kit.openai._output import Output
 from enginehouse.kit.openai.errors import error_event, error_metadata, with_edge_names
+from enginehouse.kit.trailers import add_trailer
 
 MAX_BODY_BYTES = 8 * 2**20
 """The largest request body taken unless told otherwise."""
@@ -212,5 +214,7 @@ def _shown(error: Exception) -> ServiceError:
 
 
 def _set_error(context: Context, error: ServiceError) -> None:
-    trailers = context.trailing_metadata() or ()
-    context.set_trailing_metadata((*trailers, error_metadata(error)))
+    add_trailer(context, *error_metadata(error))
+    if error.retry_after_s is not None:
+        # The edge answers with it, and OpenAI's clients wait for so long.
+        add_trailer(context, "retry-after", str(math.ceil(error.retry_after_s)))
