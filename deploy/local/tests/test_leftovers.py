@@ -114,6 +114,17 @@ def test_a_stranger_with_the_pid_is_not_touched(make_data: Any, stubborn: subpro
     assert stubborn.poll() is None
 
 
+def test_the_holder_of_a_directory_is_known_for_as_long_as_it_lives(make_data: Any) -> None:
+    data = make_data()
+    assert data.holder() is None
+    with data.lock():
+        holder = data.holder()
+        assert holder is not None
+        assert holder.pid == os.getpid()
+    (data.root / "lock").write_text(f"{os.getpid()} another-birth\n")
+    assert data.holder() is None
+
+
 def test_a_process_is_found_by_pid_and_birth_alone() -> None:
     born = birth(os.getpid())
     assert find_process(os.getpid(), born) is not None

@@ -51,6 +51,13 @@ async def test_a_cluster_asks_for_its_password_and_keeps_what_it_was_given(tmp_p
     cluster.socket_directory.rmdir()
 
 
+def test_a_cluster_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "PG_VERSION").write_text("16\n")
+    with pytest.raises(LocalError, match="is a cluster of PostgreSQL 16 and this is 18"):
+        open_cluster(tmp_path / "postgres", run=tmp_path)
+
+
 def test_a_cluster_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     password = tmp_path / "password"
     write_private(password, "")

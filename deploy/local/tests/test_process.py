@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -66,6 +68,21 @@ async def test_one_that_does_not_end_is_killed(run: Any) -> None:
     await process.stop()
     assert not psutil.pid_exists(pid)
     assert "killed" in process.state.note
+
+
+async def test_a_program_that_goes_away_is_tried_again_until_it_is_back(run: Any, wait: Any, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.symlink_to(sys.executable)
+    process = run()
+    process = run(
+        name="linked", command=[str(program), *process.spec.command[1:3], str(tmp_path / "linked.ready"), "x"]
+    )
+    await process.start()
+    program.unlink()
+    os.kill(process.state.pid, signal.SIGKILL)
+    await wait(lambda: "cannot be run" in process.state.note)
+    program.symlink_to(sys.executable)
+    await wait(lambda: process.state.condition is Condition.READY)
 
 
 async def test_stopping_in_the_backoff_starts_nothing_more(run: Any, wait: Any) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import psutil
 
 from enginehouse.local.datadir import DataDirectory
-from enginehouse.local.identity import find_process
 from enginehouse.local.leftovers import stop_leftovers
 from enginehouse.local.problems import LocalError
 from enginehouse.local.state import MeshState, Phase
@@ -87,15 +86,14 @@ def start_detached(
     raise LocalError(problem or f"the supervisor ended with code {supervisor.returncode} before it said why")
 
 
-def stop(data: DataDirectory, *, timeout_s: float = 120.0) -> Stopped:
+def stop(data: DataDirectory, *, timeout_s: float = 300.0) -> Stopped:
     """Stops the mesh of a data directory in order; does nothing when none runs.
 
     Raises:
         LocalError: it did not end in time, or what outlived it could not be ended.
     """
     began = time.monotonic()
-    last = MeshState.read(data.state)
-    supervisor = find_process(last.pid, last.birth) if last is not None else None
+    supervisor = data.holder()
     if supervisor is not None:
         with contextlib.suppress(psutil.NoSuchProcess):
             supervisor.send_signal(signal.SIGTERM)
@@ -110,11 +108,6 @@ def stop(data: DataDirectory, *, timeout_s: float = 120.0) -> Stopped:
         lock = data.lock()
         try:
             found = stop_leftovers(data)
-            if last is not None and last.phase is not Phase.STOPPED and supervisor is None:
-                last.phase = Phase.STOPPED
-                for process in last.processes:
-                    process.pid = 0
-                last.write(data.state)
         finally:
             lock.close()
     return Stopped(was_running=supervisor is not None or bool(found), seconds=time.monotonic() - began)

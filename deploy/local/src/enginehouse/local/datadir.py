@@ -24,8 +24,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from enginehouse.kit.config import ConfigError
 from enginehouse.kit.grants import GrantKeys
+from enginehouse.local.identity import birth, find_process
 from enginehouse.local.problems import LocalError
 
 LAYOUT = 1
@@ -159,7 +162,18 @@ class DataDirectory:
                 f"a mesh already runs on {self.root}; `enginehouse down --data {self.root}` stops it, "
                 "`enginehouse status` shows it"
             ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()} {birth(os.getpid())}\n")
+        file.flush()
         return file
+
+    def holder(self) -> psutil.Process | None:
+        """The process that took the directory last, if it still lives."""
+        try:
+            pid, _, born = (self.root / "lock").read_text(encoding="utf-8").strip().partition(" ")
+            return find_process(int(pid), born)
+        except (OSError, ValueError):
+            return None
 
     @property
     def whole(self) -> bool:

@@ -28,8 +28,12 @@ def rotate(path: Path, *, most_bytes: int, files: int) -> bool:
         older = path.with_name(f"{path.name}.{number}")
         if older.exists():
             older.replace(path.with_name(f"{path.name}.{number + 1}"))
-    if files:
-        shutil.copy2(path, path.with_name(f"{path.name}.1"))
+    try:
+        if files:
+            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+    except OSError:
+        # No room for a copy is the more reason to empty the file.
+        path.with_name(f"{path.name}.1").unlink(missing_ok=True)
     os.truncate(path, 0)
     return True
 

@@ -214,6 +214,7 @@ def open_cluster(directory: Path, *, run: Path) -> tuple[Cluster, list[str]]:
         LocalError: PostgreSQL cannot be run here.
     """
     programs = find_programs()
+    _check_version(directory)
     os_user = choose_os_user()
     sockets = _socket_directory(run / "pg", os_user=os_user)
     notices = []
@@ -223,6 +224,18 @@ def open_cluster(directory: Path, *, run: Path) -> tuple[Cluster, list[str]]:
             outside = [opened for opened in open_passage(path) if opened != data and data not in opened.parents]
             notices += [f"{opened} may now be passed through (o+x): {os_user} must reach {path}" for opened in outside]
     return Cluster(programs=programs, directory=directory, socket_directory=sockets, os_user=os_user), notices
+
+
+def _check_version(directory: Path) -> None:
+    try:
+        found = (directory / "PG_VERSION").read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return
+    if found != str(_VERSION):
+        raise LocalError(
+            f"{directory} is a cluster of PostgreSQL {found} and this is {_VERSION}; move it over with pg_dump, or "
+            "choose another --data"
+        )
 
 
 def _socket_directory(wanted: Path, *, os_user: str | None) -> Path:

@@ -106,21 +106,10 @@ class Process:
             began = time.monotonic()
             try:
                 self._running = await self._spawn()
+                note = await self._live(self._running)
             except OSError as error:
-                self._fail(f"{self.spec.command[0]} cannot be run: {error.strerror}")
-                return
-            self.state.pid = self._running.pid
-            self.state.birth = birth(self._running.pid)
-            self.state.started_at = time.time()
-            self._become(Condition.STARTING, self.state.note)
-            watch = asyncio.create_task(self._watch_readiness())
-            try:
-                code = await self._running.wait()
-            finally:
-                watch.cancel()
-                await asyncio.gather(watch, return_exceptions=True)
-            self.state.pid = 0
-            note = f"{_ending(code)} after {time.monotonic() - began:.1f} s"
+                # The program is gone, or the system has no process to spare.
+                note = f"{self.spec.command[0]} cannot be run: {error.strerror}"
             if not self._first_ready.done():
                 self._fail(note)
                 return
@@ -130,6 +119,27 @@ class Process:
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, MOST_BACKOFF_S)
             self.state.restarts += 1
+
+    async def _live(self, running: asyncio.subprocess.Process) -> str:
+        """Watches one run of the program; returns how it ended."""
+        began = time.monotonic()
+        self.state.pid = running.pid
+        self.state.birth = birth(running.pid)
+        self.state.started_at = time.time()
+        self._become(Condition.STARTING, self.state.note)
+        watch = asyncio.create_task(self._watch_readiness())
+        try:
+            code = await running.wait()
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+        self.state.pid = 0
+        return f"{_ending(code)} after {time.monotonic() - began:.1f} s"
+
+    def kill(self) -> None:
+        """Ends it at once, for a user who will not wait for `stop`."""
+        if self._running is not None:
+            _signal(self._running, signal.SIGKILL)
 
     def _fail(self, note: str) -> None:
         self._become(Condition.STOPPED, note)

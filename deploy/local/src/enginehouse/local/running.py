@@ -11,7 +11,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_until_signal(supervisor: Supervisor) -> None:
-    """Runs until SIGINT, SIGTERM or SIGHUP, then stops everything in order.
+    """Runs until SIGINT, SIGTERM or SIGHUP, then stops everything in order; a second signal ends the waiting.
 
     Raises:
         LocalError: the mesh could not be started.
@@ -22,6 +22,12 @@ def run_until_signal(supervisor: Supervisor) -> None:
 async def _run(supervisor: Supervisor) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        if stop.is_set():
+            supervisor.hurry()
+        stop.set()
+
     for number in _STOP_SIGNALS:
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, asked)
     await supervisor.run(stop)

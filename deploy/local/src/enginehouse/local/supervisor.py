@@ -102,6 +102,12 @@ class Supervisor:
                 self._data.root.rmdir()
             lock.close()
 
+    def hurry(self) -> None:
+        """Kills what is still being stopped, for a user who will not wait. What a kill loses, the next start mends."""
+        if self.state.phase is Phase.STOPPING:
+            for process in self._processes.values():
+                process.kill()
+
     async def _run_locked(self, stop: asyncio.Event, block: PortBlock) -> None:
         self._data.prepare()
         self._writable = True
