@@ -88,6 +88,8 @@ def without_the_mesh(measurement: Measurement, results: Results, scratch: pathli
         measurement.take(GrpcPath(name="direct", target=f"127.0.0.1:{engine.port}", group={"engine": [engine.pid]}))
         both = {"envoy": [envoy.pid], "engine": [engine.pid]}
         measurement.take(GrpcPath(name="Envoy only", target=f"127.0.0.1:{envoy.port}", group=both))
+        json = HttpPath(name="Envoy only, OpenAI JSON", url=f"http://127.0.0.1:{envoy.port}", group=both)
+        measurement.take(json, concurrencies=[64])
         if proxy is not None:
             with litellm_before(envoy, proxy, scratch) as started:
                 group = {"litellm": [started.pid], **both}
