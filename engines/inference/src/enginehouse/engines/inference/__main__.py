@@ -16,6 +16,7 @@ from enginehouse.api.openai.v1 import text_pb2_grpc
 from enginehouse.engines.inference.backends.base import Backend
 from enginehouse.engines.inference.backends.llamacpp import LlamaCppBackend
 from enginehouse.engines.inference.backends.upstream import UpstreamBackend
+from enginehouse.engines.inference.backends.vllm import VllmBackend
 from enginehouse.engines.inference.config import InferenceConfig
 from enginehouse.engines.inference.engine import TextEngine
 from enginehouse.engines.inference.loading import CLUSTER, LoadError, load_models
@@ -47,6 +48,7 @@ async def _serve(config: InferenceConfig) -> None:
     backends: list[Backend] = [
         LlamaCppBackend(models_dir=config.models_dir),
         UpstreamBackend(environ=os.environ),
+        VllmBackend(models_dir=config.models_dir, environ=os.environ),
     ]
     loaded = await load_models(
         load_catalog(config.catalog_file),

@@ -1,0 +1,52 @@
+"""What a catalog entry may say to vLLM."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pydantic
+
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+
+
+class VllmOptions(pydantic.BaseModel):
+    """The `options` of a catalog model whose backend is vllm."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    slots: int = pydantic.Field(default=64, ge=1, le=4096)
+    """Sequences decoded together."""
+    tensor_parallel_size: int = pydantic.Field(default=1, ge=1, le=64)
+    """Accelerators that share the model's layers."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """The numbers it computes in; auto takes the weights' own."""
+    gpu_memory_utilization: float = pydantic.Field(default=0.9, gt=0, le=1)
+    """Share of an accelerator's memory taken."""
+    kv_cache_gib: int = pydantic.Field(default=0, ge=0, le=4096)
+    """Memory for the KV cache where there is no accelerator; 0 takes vLLM's own choice."""
+    prefix_caching: bool = True
+    """Whether prompts that begin alike share what was computed for it."""
+    enforce_eager: bool = False
+    """Start sooner and run slower: nothing is compiled."""
+
+
+def read_options(model: CatalogModel) -> VllmOptions:
+    """The model's options, checked; raises INVALID_REQUEST naming every bad key and value."""
+    try:
+        return VllmOptions.model_validate(dict(model.options))
+    except pydantic.ValidationError as error:
+        violations = [
+            FieldViolation(
+                field=".".join(("options", *(str(part) for part in detail["loc"]))),
+                description=f"{detail['msg']}; got {detail['input']!r}",
+            )
+            for detail in error.errors()
+        ]
+        listed = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+        known = ", ".join(VllmOptions.model_fields)
+        raise ServiceError(
+            Reason.INVALID_REQUEST,
+            f"model {model.name!r} in the catalog has bad options for vllm: {listed} (known: {known})",
+            violations=violations,
+        ) from None

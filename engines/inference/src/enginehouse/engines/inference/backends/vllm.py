@@ -1,0 +1,228 @@
+"""The vLLM backend: Hugging Face model folders on accelerators, one vLLM engine a model, in process.
+
+vLLM is an extra and is imported when its first model loads. Its engine runs in processes of its own, which this one
+feeds; it reads some of its settings from the environment alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import uuid
+from collections.abc import AsyncGenerator, Mapping, MutableMapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.engines.inference.backends._vllm_options import VllmOptions, read_options
+from enginehouse.engines.inference.backends._vllm_pieces import OutputReader
+from enginehouse.engines.inference.backends._vllm_requests import constraint_of, messages_of, sampling_of, tools_of
+from enginehouse.engines.inference.backends.base import Embedded, Event, Prepared
+from enginehouse.engines.inference.sources import SourceError, weights_path
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError, clip
+
+_PIP = "pip install 'enginehouse-inference[vllm]', in an environment made as requirements/vllm.in says"
+
+
+class VllmBackend:
+    """Loads Hugging Face model folders.
+
+    Args:
+        models_dir: what relative `file:` sources are relative to.
+        environ: where vLLM's own settings are put; the process's environment, which vLLM reads.
+    """
+
+    name = "vllm"
+
+    def __init__(self, *, models_dir: Path, environ: MutableMapping[str, str]) -> None:
+        self._models_dir = models_dir
+        self._environ = environ
+
+    async def load(self, model: CatalogModel) -> VllmModel:
+        """Starts an engine for the model; takes from half a minute to many."""
+        options = read_options(model)
+        if "embeddings" in model.capabilities:
+            raise ServiceError(
+                Reason.INVALID_REQUEST,
+                f"model {model.name!r} in the catalog: embeddings come from llama.cpp or an upstream, not from vllm",
+            )
+        folder = self._folder(model)
+        # No reports home; and processes started afresh, since a fork of one with running threads may never wake.
+        self._environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        self._environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+        if options.kv_cache_gib:
+            self._environ["VLLM_CPU_KVCACHE_SPACE"] = str(options.kv_cache_gib)
+        engine = await asyncio.to_thread(_start, folder, model, options)
+        loaded = VllmModel(model=model, options=options, engine=engine)
+        if "chat" in model.capabilities and not loaded.has_chat_template:
+            await loaded.close()
+            raise ServiceError(
+                Reason.INVALID_REQUEST,
+                f"model {model.name!r} in the catalog cannot chat: {folder} has no chat template",
+            )
+        return loaded
+
+    def _folder(self, model: CatalogModel) -> Path:
+        if not model.source.startswith("file:"):
+            raise ServiceError(
+                Reason.INVALID_REQUEST,
+                f"model {model.name!r} in the catalog: vllm takes file:FOLDER, the folder of a Hugging Face model, not "
+                f"{model.source!r}",
+            )
+        try:
+            folder = weights_path(model.source, self._models_dir)
+        except SourceError as error:
+            raise ServiceError(Reason.INVALID_REQUEST, f"model {model.name!r} in the catalog: {error}") from None
+        if not (folder / "config.json").is_file():
+            raise ServiceError(
+                Reason.WEIGHTS_ABSENT,
+                f"the weights of {model.name!r} are not on this machine: {folder} holds no config.json; fetch a "
+                f"model's folder with: hf download ORG/REPO --local-dir {folder}",
+            )
+        return folder
+
+
+class VllmModel:
+    """One model in an engine of its own."""
+
+    def __init__(self, *, model: CatalogModel, options: VllmOptions, engine: Any) -> None:
+        self._model = model
+        self._options = options
+        self._engine = engine
+        # Its own: vLLM's is busy with the output meanwhile.
+        self._tokenizer = copy.deepcopy(engine.get_tokenizer())
+        self._tokenizing = asyncio.Lock()
+        self._defaults: Mapping[str, Any] = engine.model_config.get_diff_sampling_param()
+
+    @property
+    def context_tokens(self) -> int:
+        """What the catalog says, which the engine was started with."""
+        return self._model.context_tokens
+
+    @property
+    def embedding_dimensions(self) -> int:
+        """None."""
+        return 0
+
+    @property
+    def slots(self) -> int:
+        """Sequences decoded together."""
+        return self._options.slots
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model's folder has one."""
+        return bool(getattr(self._tokenizer, "chat_template", None))
+
+    async def prepare(self, request: generation_pb2.GenerateRequest) -> Prepared:
+        """Applies the chat template and counts the prompt."""
+        constraint_of(request)
+        async with self._tokenizing:
+            tokens = await asyncio.to_thread(self._tokens, request)
+        return Prepared(request, len(tokens), tokens)
+
+    async def generate(self, prepared: Prepared, *, max_output_tokens: int) -> AsyncGenerator[Sequence[Event], None]:
+        """Runs the engine; closing the generator aborts the request there."""
+        from vllm import SamplingParams  # type: ignore[import-not-found]
+        from vllm.exceptions import VLLMClientError  # type: ignore[import-not-found]
+        from vllm.sampling_params import (  # type: ignore[import-not-found]
+            RequestOutputKind,
+            StructuredOutputsParams,
+        )
+
+        request = prepared.request
+        constraint = constraint_of(request)
+        reader = OutputReader(request=request, input_tokens=prepared.input_tokens)
+        try:
+            sampling = SamplingParams(
+                **sampling_of(request, defaults=self._defaults),
+                max_tokens=max_output_tokens,
+                output_kind=RequestOutputKind.DELTA,
+                structured_outputs=StructuredOutputsParams(**constraint) if constraint else None,
+            )
+            outputs = self._engine.generate(
+                {"prompt_token_ids": prepared.state}, sampling, request_id=f"{uuid.uuid4().hex}"
+            )
+            async with aclosing(outputs):
+                async for output in outputs:
+                    if events := reader.read(output):
+                        yield events
+        except (VLLMClientError, ValueError) as error:
+            reason = Reason.INVALID_SCHEMA if constraint else Reason.INVALID_REQUEST
+            raise ServiceError(reason, f"vLLM refuses the request: {clip(str(error), 500)}") from None
+        except ServiceError:
+            raise
+        except Exception as error:
+            raise ServiceError(
+                Reason.BACKEND_FAILED, f"vLLM failed: {type(error).__name__}: {clip(str(error), 500)}"
+            ) from error
+
+    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> Embedded:
+        """Refuses."""
+        raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, f"model {self._model.name!r} makes no embeddings")
+
+    async def tokenize(self, text: str) -> Sequence[int]:
+        """The text's tokens."""
+        async with self._tokenizing:
+            tokens: list[int] = await asyncio.to_thread(self._tokenizer.encode, text, add_special_tokens=False)
+        return tokens
+
+    def kv_cache_used(self) -> float:
+        """Not known: vLLM tells it to its own metrics only."""
+        return 0.0
+
+    async def close(self) -> None:
+        """Ends the engine's processes."""
+        await asyncio.to_thread(self._engine.shutdown)
+
+    def _tokens(self, request: generation_pb2.GenerateRequest) -> list[int]:
+        if not request.messages:
+            return list(self._tokenizer.encode(request.prompt))
+        try:
+            text = self._tokenizer.apply_chat_template(
+                messages_of(request), tools=tools_of(request), add_generation_prompt=True, tokenize=False
+            )
+        except ServiceError:
+            raise
+        except Exception as error:
+            # A template is a program of the model's makers: it may fail in any way.
+            message = f"the model's chat template refuses the messages: {clip(str(error), 300)}"
+            raise ServiceError(
+                Reason.INVALID_REQUEST, message, violations=[FieldViolation("messages", message)]
+            ) from None
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+def _start(folder: Path, model: CatalogModel, options: VllmOptions) -> Any:
+    try:
+        from vllm.engine.arg_utils import AsyncEngineArgs  # type: ignore[import-not-found]
+        from vllm.v1.engine.async_llm import AsyncLLM  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise ServiceError(
+            Reason.FAILED_PRECONDITION,
+            f"model {model.name!r} needs vLLM, which is not installed here ({error}): {_PIP}",
+        ) from None
+    try:
+        return AsyncLLM.from_engine_args(
+            AsyncEngineArgs(
+                model=str(folder),
+                served_model_name=model.name,
+                max_model_len=model.context_tokens or None,
+                max_num_seqs=options.slots,
+                tensor_parallel_size=options.tensor_parallel_size,
+                dtype=options.dtype,
+                gpu_memory_utilization=options.gpu_memory_utilization,
+                enable_prefix_caching=options.prefix_caching,
+                enforce_eager=options.enforce_eager,
+                # A model that may put blanks anywhere may do nothing else until its bound.
+                structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
+                disable_log_stats=True,
+            )
+        )
+    except Exception as error:
+        raise ServiceError(
+            Reason.BACKEND_FAILED,
+            f"vLLM cannot load {model.name!r} from {folder}: {type(error).__name__}: {clip(str(error), 500)}",
+        ) from error
