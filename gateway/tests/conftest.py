@@ -25,7 +25,7 @@ from enginehouse.kit.config import load
 
 HERE = pathlib.Path(__file__).parent
 ENVOY = pathlib.Path(sys.executable).parent / "envoy"
-DEADLINE_S = 20.0
+DEADLINE_S = 45.0
 
 
 def free_port() -> int:
