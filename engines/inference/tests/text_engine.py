@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import yaml
 
 from enginehouse.api.common.v1 import usage_pb2 as units
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
@@ -102,13 +103,25 @@ class Answer:
 class EngineClient:
     """Calls the engine as the mesh would: each call with a grant of its own."""
 
-    def __init__(self, *, address: str, issuer: GrantIssuer, recorder: UsageRecorder, engine: TextEngine) -> None:
+    def __init__(
+        self,
+        *,
+        channel: grpc.aio.Channel,
+        issuer: GrantIssuer,
+        recorder: UsageRecorder,
+        engine: TextEngine | None = None,
+    ) -> None:
         self.issuer = issuer
         self.recorder = recorder
-        self.engine = engine
-        self.channel = grpc.aio.insecure_channel(address)
-        self.stub: Any = generation_pb2_grpc.GenerationServiceStub(self.channel)
-        self.openai: Any = text_pb2_grpc.TextServiceStub(self.channel)
+        self._engine = engine
+        self.stub: Any = generation_pb2_grpc.GenerationServiceStub(channel)
+        self.openai: Any = text_pb2_grpc.TextServiceStub(channel)
+
+    @property
+    def engine(self) -> TextEngine:
+        """The engine itself, where it runs in this process."""
+        assert self._engine is not None
+        return self._engine
 
     def call(self, request: GenerateRequest, *, timeout: float = 30, **grant: Any) -> Any:
         grant.setdefault("models", [request.model])
@@ -193,11 +206,38 @@ async def running_engine(
         flush_s=2.0,
     )
     address = await server.start()
-    client = EngineClient(address=str(address), issuer=issuer, recorder=recorder, engine=engine)
+    channel = grpc.aio.insecure_channel(str(address))
     try:
-        yield client
+        yield EngineClient(channel=channel, issuer=issuer, recorder=recorder, engine=engine)
     finally:
-        await client.channel.close()
+        await channel.close()
         await server.drain()
         await loaded.close()
         await router.stop(None)
+
+
+DEFAULT_CATALOG = Path(__file__).parents[3] / "deploy" / "config" / "catalog.yaml"
+
+
+def write_config(directory: Path, *, port: int, **changes: Any) -> Path:
+    """A configuration file for the engine as a process; `port` is the router's and the gateway's."""
+    section = {
+        "engine_id": "inference-1",
+        "listen": "127.0.0.1:0",
+        "http_listen": "127.0.0.1:0",
+        "gateway_address": f"127.0.0.1:{port}",
+        "router_address": f"127.0.0.1:{port}",
+        "spool_dir": str(directory / "spool"),
+        "grant_keys_file": str(directory / "grant.keys"),
+        "catalog_file": str(DEFAULT_CATALOG),
+        "models_dir": str(directory / "models"),
+    }
+    path = directory / "config.yaml"
+    path.write_text(yaml.safe_dump({"inference": section | changes}))
+    return path
+
+
+def catalog_entry(**changes: Any) -> dict[str, Any]:
+    """The bundled model's entry in the default catalog, changed."""
+    models: list[dict[str, Any]] = yaml.safe_load(DEFAULT_CATALOG.read_text())["models"]
+    return next(model for model in models if model["name"] == "enginehouse-tiny") | changes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from enginehouse.engines.inference.packaged import PackageError, convert_package
 from enginehouse.engines.inference.sources import SourceError, weights_path
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
@@ -26,6 +25,9 @@ def find_weights(model: CatalogModel, *, models_dir: Path) -> Path:
     if path.is_file():
         return path
     if scheme == "package":
+        # What converts takes longer to import than all of the engine, and is needed once.
+        from enginehouse.engines.inference.packaged import PackageError, convert_package
+
         try:
             convert_package(rest, path)
         except PackageError as error:
