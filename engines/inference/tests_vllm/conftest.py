@@ -11,7 +11,6 @@ import pytest_asyncio
 
 from enginehouse.engines.inference.backends.vllm import VllmBackend, VllmModel
 from enginehouse.kit.catalog import CatalogModel
-from engines.inference.tests_vllm.tiny_model import write_tiny_llama
 
 CONTEXT = 1024
 
@@ -33,6 +32,9 @@ def catalog_model(folder: Path, **options: object) -> CatalogModel:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Imported here: pytest reads this file wherever tests are collected, with torch there or not.
+    from engines.inference.tests_vllm.tiny_model import write_tiny_llama
+
     return write_tiny_llama(tmp_path_factory.mktemp("tiny"), context=CONTEXT)
 
 
