@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
+from enginehouse.api.gateway.v1 import registry_pb2, registry_pb2_grpc
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.openai.errors import openai_error
 
@@ -157,6 +161,31 @@ def test_a_service_without_engines_is_unavailable_not_unknown(served: Any) -> No
     answer = served.client.get("/v1/models", headers=OK)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_endpoint")
     assert answer.headers["retry-after"] == "1"
+
+
+def test_a_models_name_may_hold_a_slash(served: Any, wait: Any) -> None:
+    router = registry_pb2.Engine(
+        engine_id="router",
+        cluster="router",
+        address="127.0.0.1:9",
+        grpc_services=["enginehouse.api.openai.v1.ModelsService"],
+    )
+    leave = threading.Event()
+
+    def requests() -> Iterator[Any]:
+        yield registry_pb2.RegisterRequest(engine=router, load=registry_pb2.Load())
+        leave.wait()
+
+    with grpc.insecure_channel(served.gateway) as channel:
+        call: Any = registry_pb2_grpc.RegistryServiceStub(channel).Register(requests())
+        next(call)
+        path = "/v1/models/org%2Fname"
+        wait(lambda: "ratelimit-test-saw" in served.client.get(path, headers=OK).headers, "the route is there")
+        asked = saw(served.client.get(path, headers=OK))
+        leave.set()
+        assert list(call) == []
+    assert asked["path"] == "/enginehouse.api.openai.v1.ModelsService/GetModel"
+    assert asked["body"] == 5 + 2 + len("org/name")
 
 
 def test_malformed_json_is_a_typed_error(served: Any) -> None:

@@ -27,6 +27,7 @@ from envoy_data_plane.envoy.extensions.filters.http.grpc_json_transcoder.v3 impo
     GrpcJsonTranscoder,
     GrpcJsonTranscoderPrintOptions,
     GrpcJsonTranscoderRequestValidationOptions,
+    GrpcJsonTranscoderUrlUnescapeSpec,
 )
 from envoy_data_plane.envoy.extensions.filters.http.grpc_web.v3 import GrpcWeb
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
@@ -149,6 +150,8 @@ def _transcoder(edge: EdgeSection, contracts: Contracts) -> GrpcJsonTranscoder:
         convert_grpc_status=True,
         # Clients written for other providers add their own (an `api-version`), and mean no harm.
         ignore_unknown_query_parameters=True,
+        # Clients escape the slash in a model's name, which is one segment of the path all the same.
+        url_unescape_spec=GrpcJsonTranscoderUrlUnescapeSpec.ALL_CHARACTERS,
         max_request_body_size=edge.max_request_bytes,
         max_response_body_size=edge.max_response_bytes,
         request_validation_options=GrpcJsonTranscoderRequestValidationOptions(reject_unknown_method=True),

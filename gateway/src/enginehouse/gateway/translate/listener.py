@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, NotHealthCheckFilter
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
     CidrRange,
@@ -178,6 +178,7 @@ def _access_log(edge: EdgeSection) -> list[AccessLog]:
     return [
         AccessLog(
             name="envoy.access_loggers.file",
+            filter=AccessLogFilter(not_health_check_filter=NotHealthCheckFilter()),
             typed_config=Any.pack(
                 FileAccessLog(
                     path=edge.access_log,
