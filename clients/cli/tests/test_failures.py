@@ -42,9 +42,7 @@ def test_without_a_mesh_the_way_to_one_is_told(cli: Any) -> None:
     assert "`enginehouse up` starts one" in done.stderr
 
 
-def test_the_data_directorys_mesh_is_found_and_its_key_goes_nowhere_else(
-    cli: Any, service: Any, tmp_path: Path
-) -> None:
+def test_the_data_directorys_key_goes_to_its_own_mesh_alone(cli: Any, service: Any, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     url = cli.environment["ENGINEHOUSE_URL"]

@@ -73,10 +73,8 @@ async def test_one_that_does_not_end_is_killed(run: Any) -> None:
 async def test_a_program_that_goes_away_is_tried_again_until_it_is_back(run: Any, wait: Any, tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.symlink_to(sys.executable)
-    process = run()
-    process = run(
-        name="linked", command=[str(program), *process.spec.command[1:3], str(tmp_path / "linked.ready"), "x"]
-    )
+    options = run().spec.command[1:3]
+    process = run(name="linked", command=[str(program), *options, str(tmp_path / "linked.ready"), "serves"])
     await process.start()
     program.unlink()
     os.kill(process.state.pid, signal.SIGKILL)
