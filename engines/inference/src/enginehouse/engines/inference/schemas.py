@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
+
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 
 MAX_SCHEMA_BYTES = 64 * 1024
@@ -31,14 +33,20 @@ def parse_object_schema(text: str, *, field: str) -> dict[str, Any]:
     if size > MAX_SCHEMA_BYTES:
         raise invalid_schema(field, f"has {size} bytes; at most {MAX_SCHEMA_BYTES} are taken")
     try:
-        schema = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        schema = json.loads(text, parse_constant=_refuse_constant)
+        # What a number of any size or half a character could do later is found out here.
+        orjson.dumps(schema)
+    except (ValueError, TypeError, RecursionError) as error:
         raise invalid_schema(field, f"is not JSON: {error}") from None
     if not isinstance(schema, dict):
         raise invalid_schema(field, f"must be a JSON object, not {type(schema).__name__}")
     if _deeper_than(schema, MAX_SCHEMA_DEPTH * 2):
         raise invalid_schema(field, f"is nested over {MAX_SCHEMA_DEPTH} deep")
     return schema
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _deeper_than(value: Any, levels: int) -> bool:

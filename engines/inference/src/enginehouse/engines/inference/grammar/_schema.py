@@ -239,14 +239,15 @@ class _Conversion:
         required = schema.get("required", [])
         if not isinstance(properties, dict) or not isinstance(required, list):
             raise self._fail(path, "properties must be an object and required a list")
+        for name in required:
+            if not isinstance(name, str):
+                raise self._fail(path, f"required has {name!r}, which is no name")
         # An object that lists what it has, even if that is nothing, gets no more than that.
         extra = schema.get("additionalProperties", "properties" not in schema or bool(properties or required))
         if not properties:
             return self._free_object(extra, required, path, depth)
         properties = dict(properties)
         for name in required:
-            if not isinstance(name, str):
-                raise self._fail(path, f"required has {name!r}, which is no name")
             if name not in properties and extra is False:
                 raise self._fail(path, f"required names {name!r}, which additionalProperties forbids")
             properties.setdefault(name, extra)
