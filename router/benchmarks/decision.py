@@ -106,6 +106,7 @@ def _admission() -> tuple[Admission, Ledger, str]:
         revoked_at_ms=0,
     )
     keys.put(key, tenant)
+    keys.loaded = True
     budgets = BudgetIndex(store=BudgetStore(database=None))  # type: ignore[arg-type]
     for scope, scope_id in ((Scope.TENANT, tenant.tenant_id), (Scope.KEY, key.key_id)):
         budget = Budget(

@@ -86,6 +86,14 @@ class PostgresCluster:
     def close(self) -> None:
         self._server.cleanup()
 
+    def stop(self) -> None:
+        """Stops PostgreSQL; connections are cut."""
+        self._server.stop()
+
+    def start(self) -> None:
+        """Starts it again."""
+        self._server.start()
+
     async def _execute(self, statement: str) -> None:
         engine = create_async_engine(database_url(self.uri), isolation_level="AUTOCOMMIT")
         async with engine.connect() as connection:
@@ -636,3 +644,8 @@ def give_first_key() -> Callable[..., Any]:
 @pytest.fixture
 def wait_until() -> Callable[..., Any]:
     return until
+
+
+@pytest.fixture(scope="session")
+def make_world() -> Callable[[AsyncEngine, LedgerTerms], World]:
+    return lambda database, terms: World(database, terms=terms)

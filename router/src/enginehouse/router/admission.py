@@ -180,6 +180,12 @@ class Admission:
                 Reason.KEY_MISSING,
                 f"no API key; send 'authorization: Bearer {KEY_PREFIX}...' or 'x-api-key: {KEY_PREFIX}...'",
             )
+        if not self._keys.loaded:
+            raise ServiceError(
+                Reason.LEDGER_UNAVAILABLE,
+                "the router has not been able to read its keys from the database yet; retry shortly",
+                retry_after_s=1.0,
+            )
         caller = self._keys.authenticate(secret.decode("latin-1"), now_ms=now)
         if caller is None:
             raise ServiceError(

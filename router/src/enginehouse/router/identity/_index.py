@@ -37,6 +37,8 @@ class KeyIndex:
         self._callers: dict[bytes, Caller] = {}
         self._by_id: dict[str, Caller] = {}
         self._fetches: set[asyncio.Task[None]] = set()
+        self.loaded = False
+        """Whether the keys have been read; until then nobody can be told from a stranger."""
         self._changes = 0
 
     def authenticate(self, secret: str, *, now_ms: int) -> Caller | None:
@@ -72,6 +74,7 @@ class KeyIndex:
         callers = [Caller(key, by_tenant[key.tenant_id]) for key in keys]
         self._callers = {caller.key.digest: caller for caller in callers}
         self._by_id = {caller.key.key_id: caller for caller in callers}
+        self.loaded = True
 
     def changed(self, key_id: str) -> None:
         """Notes that a key was made or revoked, and reads it."""

@@ -1,0 +1,280 @@
+"""The ledger under random interleavings: draws, reservations, reports, lapses, duplicates, crashes and restarts.
+
+Replicas and engines keep the protocol, and nothing else is certain: journals are written or lost, reports go to any
+replica in any order and any number of times, time jumps, replicas vanish. Whatever happens:
+
+- settled + leased never exceeds the limit, and settled is the sum of the usage;
+- what is outstanding is covered by the lease that funds it, so that nothing honest is ever unbilled;
+- at rest, what was billed is exactly what was served, each grant once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from enginehouse.kit.grants import peek
+from enginehouse.router.database import open_database
+from enginehouse.router.ledger import BudgetExhausted, Ledger, LedgerTerms, LedgerUnavailable, Scope, Verdict
+
+LIMIT = 2_000
+TABLES = "usage, reservations, leases, budget_windows, budgets, replicas, engines, tenants"
+TASKS = ("flush_journal", "compare", "return_idle", "sweep", "renew")
+ENGINES = ("engine-1", "engine-2")
+# The engines' own accept window, as the kit has it: longer than the router's.
+WINDOW_MS = 30_000
+TERMS = LedgerTerms(replica_ttl_s=3600, accept_window_s=10, grace_s=30)
+
+
+@dataclasses.dataclass
+class Work:
+    """A grant on its way: not arrived, being served by an engine, or reported."""
+
+    token: str
+    cap: int
+    issued_ms: int
+    engine: str = ""
+    cost: int = 0
+    acknowledged: bool = False
+
+
+def test_random_interleavings(postgres: Any, make_world: Any) -> None:
+    loop = asyncio.new_event_loop()
+    database = open_database(loop.run_until_complete(postgres.fresh()))
+
+    class Machine(RuleBasedStateMachine):
+        def __init__(self) -> None:
+            super().__init__()
+            self.world = make_world(database, TERMS)
+            self.replicas: list[Ledger] = []
+            self.work: list[Work] = []
+            self.served = 0
+            self.go(self.prepare())
+
+        def go(self, step: Any) -> Any:
+            return loop.run_until_complete(step)
+
+        async def prepare(self) -> None:
+            async with database.begin() as connection:
+                await connection.execute(sa.text(f"TRUNCATE {TABLES} CASCADE"))
+            self.world.engines = list(ENGINES)
+            await self.world.prepare()
+            self.key_budget = await self.world.budget(LIMIT)
+            self.tenant_budget = await self.world.budget(LIMIT + 700, scope=Scope.TENANT, scope_id=self.world.TENANT)
+            self.replicas.append(await self.world.replica())
+
+        @precondition(lambda self: len(self.replicas) < 3)
+        @rule()
+        def a_replica_starts(self) -> None:
+            self.replicas.append(self.go(self.world.replica()))
+
+        @rule(which=st.integers(0, 9))
+        def a_replica_dies(self, which: int) -> None:
+            """With whatever it had not written down."""
+            if self.replicas:
+                dead = self.replicas.pop(which % len(self.replicas))
+                self.go(self.world.kill(dead))
+
+        @precondition(lambda self: self.replicas)
+        @rule(which=st.integers(0, 9), cap=st.integers(0, 400), both=st.booleans())
+        def a_request_comes(self, which: int, cap: int, both: bool) -> None:
+            scopes = [("key", self.world.KEY), *([("tenant", self.world.TENANT)] if both else [])]
+            ledger = self.replicas[which % len(self.replicas)]
+            try:
+                token = self.go(self.world.grant(ledger, cap, scopes=scopes))
+            except BudgetExhausted:
+                return
+            self.work.append(Work(token, cap, self.world.now_ms))
+
+        @precondition(lambda self: self.replicas)
+        @rule(which=st.integers(0, 9), count=st.integers(2, 12), cap=st.integers(1, 300), seed=st.integers(0, 99))
+        def many_come_at_once(self, which: int, count: int, cap: int, seed: int) -> None:
+            ledger = self.replicas[which % len(self.replicas)]
+            dice = random.Random(seed)
+
+            async def one() -> None:
+                try:
+                    token = await self.world.grant(ledger, dice.randint(1, cap))
+                except BudgetExhausted:
+                    return
+                found = peek(token).candidates[0].cap_nanos
+                self.work.append(Work(token, found, self.world.now_ms))
+
+            async def all_of_them() -> None:
+                await asyncio.gather(*(one() for _ in range(count)))
+
+            self.go(all_of_them())
+
+        @precondition(lambda self: any(not one.engine for one in self.work))
+        @rule(which=st.integers(0, 99), engine=st.sampled_from(ENGINES), share=st.floats(0, 1))
+        def an_engine_takes_one(self, which: int, engine: str, share: float) -> None:
+            """Unless it is too old: then nobody ever does."""
+            waiting = [one for one in self.work if not one.engine]
+            work = waiting[which % len(waiting)]
+            if self.world.now_ms - work.issued_ms > 10_000:
+                self.work.remove(work)
+                return
+            work.engine = engine
+            work.cost = round(work.cap * share)
+            self.served += work.cost
+
+        @precondition(lambda self: self.replicas and any(one.engine for one in self.work))
+        @rule(which=st.integers(0, 9), seed=st.integers(0, 999), count=st.integers(1, 6), acked=st.booleans())
+        def reports_arrive(self, which: int, seed: int, count: int, acked: bool) -> None:
+            """At any replica, in one transaction, perhaps again, the answer perhaps lost."""
+            done = [one for one in self.work if one.engine]
+            dice = random.Random(seed)
+            batch = [dice.choice(done) for _ in range(count)]
+            ledger = self.replicas[which % len(self.replicas)]
+            claims = [self.world.report(one.token, one.cost, engine=one.engine) for one in batch]
+            verdicts = self.go(ledger.settle_now(claims))
+            for work, verdict in zip(batch, verdicts, strict=True):
+                if work.acknowledged:
+                    assert verdict is Verdict.ALREADY
+                work.acknowledged = work.acknowledged or acked
+
+        @precondition(lambda self: self.replicas)
+        @rule(
+            which=st.integers(0, 9), what=st.sampled_from(["flush_journal", "compare", "return_idle", "sweep", "renew"])
+        )
+        def a_task_runs(self, which: int, what: str) -> None:
+            ledger = self.replicas[which % len(self.replicas)]
+            self.go(getattr(ledger, what)())
+            ledger.measure(elapsed_s=1.0)
+
+        @rule(seconds=st.sampled_from([1, 3, 15, 40, 120]))
+        def time_passes(self, seconds: int) -> None:
+            self.world.now_ms += seconds * 1000
+
+        @precondition(lambda self: self.replicas)
+        @rule(which=st.integers(0, 9), engine=st.sampled_from(ENGINES))
+        def an_engine_says_how_far_it_is(self, which: int, engine: str) -> None:
+            ledger = self.replicas[which % len(self.replicas)]
+            self.go(self.world.watermark(ledger, self.watermark(engine), engine=engine))
+
+        def watermark(self, engine: str) -> int:
+            unreported = [one.issued_ms for one in self.work if one.engine == engine and not one.acknowledged]
+            return min([self.world.now_ms - WINDOW_MS, *unreported])
+
+        @invariant()
+        def the_books_agree(self) -> None:
+            self.go(self.check())
+
+        async def check(self) -> None:
+            windows = await self.world.rows(
+                "SELECT w.budget_id, w.limit_nanos, w.settled_nanos, w.leased_nanos,"
+                " (SELECT coalesce(sum(remaining_nanos), 0) FROM leases l WHERE l.budget_id = w.budget_id) AS held"
+                " FROM budget_windows w"
+            )
+            for row in windows:
+                assert row.settled_nanos + row.leased_nanos <= row.limit_nanos
+                assert row.leased_nanos == row.held
+            billed = await self.world.billed()
+            settled = {row.budget_id: row.settled_nanos for row in windows}
+            assert settled.get(self.key_budget.budget_id, 0) == billed
+            assert all(ledger.ours_nanos == 0 for ledger in self.replicas)
+            assert await self.world.rows("SELECT 1 FROM usage WHERE ours_nanos > 0") == []
+            for ledger in self.replicas:
+                for account in ledger.book.accounts():
+                    assert account.free >= 0
+                    assert account.reserved >= 0
+                    assert account.returning >= 0
+            # What nobody has reported yet is still there to pay for it.
+            rows = await self.world.rows("SELECT lease_id, remaining_nanos FROM leases WHERE NOT released")
+            remaining = {row.lease_id: row.remaining_nanos for row in rows}
+            states = {
+                row.grant_id: row.state for row in await self.world.rows("SELECT grant_id, state FROM reservations")
+            }
+            needed: dict[str, int] = {}
+            for work in self.work:
+                grant = peek(work.token)
+                if states.get(grant.grant_id, "open") != "open":
+                    continue
+                if not work.engine and self.world.now_ms - work.issued_ms > 10_000:
+                    continue
+                for funding in grant.funding:
+                    needed[funding.lease_id] = needed.get(funding.lease_id, 0) + work.cap
+            for lease_id, nanos in needed.items():
+                assert remaining.get(lease_id, 0) >= nanos, "an outstanding grant is not covered"
+
+        def teardown(self) -> None:
+            self.go(self.rest())
+
+        async def rest(self) -> None:
+            """Everything is reported, and everybody has passed everything: then all is settled, exactly."""
+            if not self.replicas:
+                self.replicas.append(await self.world.replica())
+            ledger = self.replicas[0]
+            for other in self.replicas:
+                await other.flush_journal()
+            for work in self.work:
+                if work.engine:
+                    await ledger.settle_now([self.world.report(work.token, work.cost, engine=work.engine)])
+                    work.acknowledged = True
+            for _ in range(3):
+                self.world.now_ms += 200_000
+                for engine in ENGINES:
+                    await self.world.watermark(ledger, self.watermark(engine), engine=engine)
+                while True:
+                    swept = await ledger.sweep()
+                    if swept is None or not swept.claims:
+                        break
+            for other in self.replicas:
+                await other.compare()
+                await other.return_idle()
+            assert await self.world.billed() == self.served
+            open_rows = await self.world.rows("SELECT count(*) AS count FROM reservations WHERE state = 'open'")
+            assert open_rows[0].count == 0
+            for row in await self.world.rows("SELECT sum(leased_nanos) AS leased FROM budget_windows"):
+                assert not row.leased, "money is held for nothing"
+            for replica in self.replicas:
+                assert len(replica.book) == 0
+            await self.check()
+
+    try:
+        run_state_machine_as_test(
+            Machine,
+            settings=settings(
+                max_examples=40,
+                stateful_step_count=40,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+                print_blob=True,
+            ),
+        )
+    finally:
+        loop.run_until_complete(database.dispose())
+        loop.close()
+
+
+@pytest.mark.parametrize("away", ["draw", "settle"])
+async def test_an_unreachable_database_is_said_to_be_so(world: Any, away: str) -> None:
+    await world.budget(LIMIT)
+    ledger = await world.replica()
+    token = await world.grant(ledger, 10)
+    async with world.database.begin() as connection:
+        await connection.execute(sa.text("ALTER TABLE leases RENAME TO elsewhere"))
+    # A missing table is a defect, not an outage, and must not be taken for one.
+    step = world.grant(ledger, 1_500) if away == "draw" else ledger.settle_now([world.report(token, 5)])
+    with pytest.raises(sa.exc.ProgrammingError):
+        await step
+    broken = open_database("postgresql://nobody@127.0.0.1:1/none")
+    ledger._store._database = broken
+    step = world.grant(ledger, 1_500) if away == "draw" else ledger.settle_now([world.report(token, 5)])
+    with pytest.raises(LedgerUnavailable):
+        await step
+    await broken.dispose()
