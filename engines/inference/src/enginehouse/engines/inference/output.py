@@ -65,15 +65,12 @@ class Choices:
             self._begun.add(index)
             text = self._echo + text
         delta = ChoiceDelta(index=index, text=text, token_count=sum([piece.tokens for piece in pieces]))
-        for piece in pieces:
-            if piece.reasoning:
-                delta.reasoning += piece.reasoning
-            if piece.tool_calls:
-                delta.tool_calls.extend(piece.tool_calls)
-            if piece.logprobs:
-                delta.logprobs.extend(piece.logprobs)
-            if piece.finish is not None:
-                self._finish(delta, piece.finish)
+        if pieces[-1].finish is not None:
+            self._finish(delta, pieces[-1].finish)
+        for piece in [piece for piece in pieces if piece.reasoning or piece.tool_calls or piece.logprobs]:
+            delta.reasoning += piece.reasoning
+            delta.tool_calls.extend(piece.tool_calls)
+            delta.logprobs.extend(piece.logprobs)
         return delta
 
     def _finish(self, delta: ChoiceDelta, finish: Finish) -> None:
