@@ -61,7 +61,7 @@ def _export(options: argparse.Namespace) -> None:
     from engines.inference.training.storymodel.train import load_model
 
     model, _ = load_model(options.run / "checkpoint.pt")
-    export(model, load_tokenizer(options.run / "tokenizer.json"), options.output)
+    export(model, load_tokenizer(options.run / "tokenizer.json"), options.output, context=options.context)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -128,6 +128,7 @@ def parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write the checkpoint as GGUF")
     export.add_argument("--run", type=Path, required=True)
     export.add_argument("--output", type=Path, required=True)
+    export.add_argument("--context", type=int, help="tokens to declare; by default the longest row of the training")
     export.set_defaults(action=_export)
 
     evaluate = commands.add_parser("evaluate", help="bits per byte on the held-out stories")

@@ -75,8 +75,11 @@ def add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def export(model: StoryModel, tokenizer: Tokenizer, output: Path) -> None:
-    """Write ``output``; the same checkpoint gives the same bytes."""
+def export(model: StoryModel, tokenizer: Tokenizer, output: Path, *, context: int | None = None) -> None:
+    """Write ``output``; the same checkpoint gives the same bytes.
+
+    ``context``, in tokens, declares less than the longest row of the training: as much as holds.
+    """
     shape = model.shape
     output.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(str(output), "llama")
@@ -84,7 +87,7 @@ def export(model: StoryModel, tokenizer: Tokenizer, output: Path) -> None:
     writer.add_description(DESCRIPTION)
     writer.add_license("Apache-2.0")
     writer.add_languages(["en", "te"])
-    writer.add_context_length(shape.context)
+    writer.add_context_length(context or shape.context)
     writer.add_embedding_length(shape.width)
     writer.add_block_count(shape.layers)
     writer.add_feed_forward_length(shape.hidden)
