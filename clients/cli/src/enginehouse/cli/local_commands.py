@@ -164,4 +164,6 @@ def _print_status(measured: figures.MeshFigures) -> None:
         print_table(["engine", "cluster", "address", "active", "queued", "models"], engines, empty="no live engines")
     for notice in measured.notices:
         print_text(f"note: {notice}")
+    if measured.error:
+        print_text(f"the last start failed: {measured.error}")
     print_text(f"memory in all: {mebibytes(measured.memory_bytes)}; was ready after {measured.ready_after_s:.1f} s")

@@ -70,6 +70,7 @@ class MeshFigures:
         processes: in the order of their start, the supervisor last.
         engines: live engines by id; empty when the registry cannot be asked.
         notices: things done that the user should know of.
+        error: why the last start failed; empty if it did not.
     """
 
     phase: str
@@ -81,6 +82,7 @@ class MeshFigures:
     processes: tuple[ProcessFigures, ...]
     engines: tuple[EngineFigures, ...]
     notices: tuple[str, ...]
+    error: str
 
 
 def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshFigures | None:
@@ -140,6 +142,7 @@ def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshFigures | None
         processes=tuple(processes),
         engines=engines,
         notices=tuple(state.notices),
+        error=state.error,
     )
 
 
