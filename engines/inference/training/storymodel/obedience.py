@@ -7,6 +7,7 @@ and templates that the training uses too; the combinations are what is new.
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from engines.inference.training.storymodel.vocabulary import (
     PEOPLE,
     TELUGU_ADJECTIVES,
     TELUGU_KINDS,
+    plural,
     with_article,
 )
 
@@ -43,12 +45,19 @@ def telugu_prompts(rng: random.Random, *, count: int) -> list[tuple[str, str]]:
     return [(noun, f"ఒక {rng.choice(TELUGU_ADJECTIVES)} {noun} గురించి కథ చెప్పు") for noun in nouns]
 
 
+def names(answer: str, noun: str) -> bool:
+    """Whether the noun occurs as a word: in either number in English, with any ending in Telugu."""
+    if noun.isascii():
+        return re.search(rf"\b({re.escape(noun)}|{re.escape(plural(noun))})\b", answer, re.I) is not None
+    return any(word.startswith(noun) for word in re.split(r"[^\u0c00-\u0c7f]+", answer))
+
+
 def measure(model: Path, pairs: list[tuple[str, str]], *, temperature: float, seed: int) -> Obedience:
     """Ask every prompt once."""
     server = start_server(model)
     mentioned = ended = 0
     for number, (noun, prompt) in enumerate(pairs):
         answer = ask(server, prompt, system=None, temperature=temperature, seed=seed + number)
-        mentioned += noun in answer.content.lower()
+        mentioned += names(answer.content, noun)
         ended += answer.finish_reason == "stop"
     return Obedience(asked=len(pairs), mentioned=mentioned, ended=ended)
