@@ -14,6 +14,7 @@ import pytest
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, OutputFormat, Sampling
 from enginehouse.api.router.v1 import usage_pb2
+from enginehouse.engines.inference.backends._llamacpp_model import LlamaCppModel
 from engines.inference.tests.text_engine import (
     INPUT,
     OUTPUT,
@@ -35,11 +36,9 @@ def long_request(**fields: object) -> GenerateRequest:
 
 async def until_free(engine: EngineClient) -> None:
     loaded = engine.engine.models[-1].loaded
+    assert isinstance(loaded, LlamaCppModel)
     async with asyncio.timeout(10):
-        while engine.busy() or any(
-            slot["is_processing"]
-            for slot in (await loaded._server._client.get("/slots")).json()  # type: ignore[attr-defined]
-        ):
+        while engine.busy() or await loaded.busy_slots():
             await asyncio.sleep(0.001)
 
 

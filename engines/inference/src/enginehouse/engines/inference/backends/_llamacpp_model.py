@@ -76,6 +76,10 @@ class LlamaCppModel:
         """Share of all slots' contexts that running requests fill."""
         return min(1.0, self._held_tokens / (self._slots * self._context_tokens))
 
+    async def busy_slots(self) -> int:
+        """How many of llama.cpp's slots are at work: none soon after the last request has ended."""
+        return await self._server.busy_slots()
+
     async def tokenize(self, text: str) -> Sequence[int]:
         """The text's tokens."""
         return await self._server.tokenize(text, special=False)

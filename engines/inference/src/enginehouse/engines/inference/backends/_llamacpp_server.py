@@ -16,11 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import xllamacpp  # type: ignore[import-untyped]
 
 from enginehouse.engines.inference.backends._llamacpp_chunks import to_error
 from enginehouse.engines.inference.backends._llamacpp_options import LlamaCppOptions
+from enginehouse.engines.inference.backends._unix_http import UnixHttpClient
 from enginehouse.kit.errors import Reason, ServiceError
 
 _POOLING = {
@@ -28,18 +28,12 @@ _POOLING = {
     "cls": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_CLS,
     "last": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST,
 }
-# The server closes a connection that idled for five seconds; ours give up before that, so none is used as it closes.
-_KEEP_ALIVE_S = 2.0
-# A tokenizer or template that takes longer than this has hung.
-_SIDE_CALL_TIMEOUT_S = 30.0
 
 
 class LlamaCppServer:
     """A loaded model. Made by `load`, in a thread: loading takes as long as reading the weights."""
 
-    def __init__(
-        self, *, server: Any, socket_dir: Path, client: httpx.AsyncClient, threads: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, *, server: Any, socket_dir: Path, client: UnixHttpClient, threads: ThreadPoolExecutor) -> None:
         self._server = server
         self._socket_dir = socket_dir
         self._client = client
@@ -88,14 +82,7 @@ class LlamaCppServer:
                 f"llama.cpp cannot load {path}: {error} (is it a whole GGUF file of an architecture that it knows, and "
                 f"is there memory for {options.slots} slots of {context_tokens} tokens?)",
             ) from error
-        client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(
-                uds=str(socket), limits=httpx.Limits(max_connections=8, keepalive_expiry=_KEEP_ALIVE_S)
-            ),
-            base_url="http://llama",
-            headers={"authorization": f"Bearer {key}"},
-            timeout=_SIDE_CALL_TIMEOUT_S,
-        )
+        client = UnixHttpClient(socket=socket, key=key)
         # A request may take a thread for each of eight choices; a cancelled one keeps its own for a moment.
         threads = ThreadPoolExecutor(max_workers=2 * options.slots + 8, thread_name_prefix="llama")
         return cls(server=server, socket_dir=socket_dir, client=client, threads=threads)
@@ -103,9 +90,8 @@ class LlamaCppServer:
     async def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Posts to the server's own listener; raises what an error answer stands for."""
         try:
-            response = await self._client.post(path, json=body)
-            answer: dict[str, Any] = response.json()
-        except (httpx.HTTPError, ValueError) as error:
+            answer: dict[str, Any] = await self._client.post(path, body)
+        except (OSError, EOFError, TimeoutError, ValueError) as error:
             raise ServiceError(Reason.BACKEND_FAILED, f"llama.cpp did not answer {path}: {error!r}") from error
         if "error" in answer:
             raise to_error(answer["error"], constrained=False)
@@ -113,8 +99,13 @@ class LlamaCppServer:
 
     async def properties(self) -> dict[str, Any]:
         """What the server says of its model: template, its abilities, the context of a slot."""
-        answer: dict[str, Any] = (await self._client.get("/props")).json()
+        answer: dict[str, Any] = await self._client.get("/props")
         return answer
+
+    async def busy_slots(self) -> int:
+        """How many of its slots are at work."""
+        slots: list[dict[str, Any]] = await self._client.get("/slots")
+        return sum(bool(slot["is_processing"]) for slot in slots)
 
     async def tokenize(self, text: str, *, special: bool) -> list[int]:
         """The text's tokens; `special` adds those that a prompt begins with, and reads special words as such."""
@@ -134,7 +125,7 @@ class LlamaCppServer:
 
     async def close(self) -> None:
         """Waits for what runs in its threads, then frees the model. Its streams must have been told to stop."""
-        await self._client.aclose()
+        await self._client.close()
         await asyncio.to_thread(self._free)
 
     def _free(self) -> None:
