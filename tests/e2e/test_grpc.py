@@ -170,8 +170,11 @@ async def test_internal_services_have_no_door(mesh: Mesh, channel: grpc.aio.Chan
 
 async def test_a_deadline_ends_the_call_and_frees_the_slot(mesh: Mesh, channel: grpc.aio.Channel) -> None:
     stub = generation_pb2_grpc.GenerationServiceStub(channel)
+    # Eight answers at once: one alone may end by itself before the deadline.
+    long = ask("a long one", tokens=400)
+    long.choices = 8
     with pytest.raises(grpc.aio.AioRpcError) as late:
-        async for _ in stub.Generate(ask("a long one", tokens=400), metadata=credentials(mesh), timeout=0.03):
+        async for _ in stub.Generate(long, metadata=credentials(mesh), timeout=0.03):
             pass
     assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert [m async for m in stub.Generate(ask("hello", tokens=2), metadata=credentials(mesh), timeout=30)]

@@ -82,11 +82,11 @@ def test_typed_generation_as_json(mesh: Mesh) -> None:
         ("/v1/chat/completions", ["--json", "[]"], 400, "object"),
         ("/v1/chat/completions", ["--json", "{}"], 400, "model"),
         ("/v1/chat/completions", ["--json", '{"model": "auto", "messages": []}'], 400, "messages"),
-        ("/v1/generate", ["--json", '{"no_such_field": 1}'], 400, "no_such_field"),
-        ("/v1/nothing", [], 404, "/v1/nothing"),
+        ("/v1/generate", ["--json", '{"max_output_tokens": "many"}'], 400, "many"),
+        ("/v1/nothing", [], 404, "no such path"),
         ("/v1/chat/completions", [], 404, ""),
     ],
-    ids=["torn", "list", "empty", "no messages", "unknown field", "unknown path", "wrong verb"],
+    ids=["torn", "list", "empty", "no messages", "wrong type", "unknown path", "wrong verb"],
 )
 def test_bad_requests_are_told_what_is_wrong(
     mesh: Mesh, path: str, arguments: list[str], status: int, word: str
