@@ -8,7 +8,7 @@ import yaml
 
 from enginehouse.engines.inference.store import NewModel, State, StoreError, add_model, list_models
 from enginehouse.kit.catalog import load_catalog
-from engines.inference.tests.tiny_gguf import write_tiny_llama
+from engines.inference.tests.tiny_gguf import PLAIN_TEMPLATE, TOOL_TEMPLATE, write_tiny_llama
 
 CATALOG = """\
 # Ours.
@@ -35,7 +35,7 @@ def catalog(tmp_path):
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
-    return write_tiny_llama(tmp_path_factory.mktemp("weights") / "tiny.gguf", context=1024)
+    return write_tiny_llama(tmp_path_factory.mktemp("weights") / "tiny.gguf", context=1024, chat_template=TOOL_TEMPLATE)
 
 
 @pytest.fixture
@@ -133,8 +133,15 @@ def test_what_cannot_work_is_refused_and_nothing_is_written(add, weights, catalo
     assert [path.name for path in catalog.parent.iterdir() if path.is_file()] == ["catalog.yaml"]
 
 
+def test_tools_need_a_template_that_knows_them(add, tmp_path):
+    plain = write_tiny_llama(tmp_path / "plain.gguf", chat_template=PLAIN_TEMPLATE)
+    assert add(name="mine", source=f"file:{plain}").capabilities == {
+        "chat", "completion", "grammar", "json_schema", "logprobs"
+    }  # fmt: skip
+
+
 def test_chat_needs_a_template(add, tmp_path):
-    bare = write_tiny_llama(tmp_path / "bare.gguf", chat_template=None)
+    bare = write_tiny_llama(tmp_path / "bare.gguf", chat_template="")
     assert "chat" not in add(name="mine", source=f"file:{bare}").capabilities
     with pytest.raises(StoreError, match="no chat template"):
         add(name="other", source=f"file:{bare}", capabilities=["chat"])
