@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
+# PostgreSQL's commands are forked from this process, and gRPC's fork handlers crash the child now and then.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 import asyncio
 import itertools
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -402,16 +406,6 @@ router:
         self._client: httpx.AsyncClient | None = None
         self.key = self.key_id = self.tenant = ""
         self.log = directory / "router.log"
-
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs one of the router's commands."""
-        return subprocess.run(
-            [sys.executable, "-m", "enginehouse.router", *arguments, "--config", str(self.config)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
 
     def start(self) -> None:
         with self.log.open("ab") as log:

@@ -45,12 +45,8 @@ async def test_the_database_itself_refuses_an_overspent_budget(world: object, da
             )
         )
         await connection.execute(sa.text("INSERT INTO budget_windows VALUES ('b', 0, 100, 60, 40)"))
-    for change in (
-        "settled_nanos = 61",
-        "leased_nanos = 41",
-        "settled_nanos = 9223372036854775807",
-        "leased_nanos = -1",
-    ):
+    over = ("settled_nanos = 61", "leased_nanos = 41", "settled_nanos = 9223372036854775807", "leased_nanos = -1")
+    for change in over:
         with pytest.raises(sa.exc.IntegrityError):
             async with database.begin() as connection:
                 await connection.execute(sa.text(f"UPDATE budget_windows SET {change}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import random
 import tempfile
 import time
@@ -22,6 +23,7 @@ from enginehouse.kit.errors import from_status
 from enginehouse.kit.grants import peek
 from enginehouse.kit.meter import Meter
 from enginehouse.kit.usage import Spool, UsageReporter
+from enginehouse.router.__main__ import main
 from enginehouse.router.database import migrate, open_database
 
 OUTPUT = 2
@@ -240,17 +242,32 @@ async def test_a_router_that_is_told_to_stop_gives_back_what_it_holds(
     await database.dispose()
 
 
-def test_commands_say_what_is_wrong(make_router: Callable[..., Any], database_uri: str) -> None:
-    router = make_router(extra="  htp_listen: 127.0.0.1:1\n")
-    done = router.command("serve")
-    assert done.returncode == 2
-    assert "http_listen" in done.stderr
-    router.config.write_text(router.config.read_text().replace("  htp_listen: 127.0.0.1:1\n", ""))
-    done = router.command("bootstrap-key")
-    assert done.returncode == 0, done.stderr
-    assert '"key":"eh_' in done.stdout
-    assert router.command("forget-engine", "nobody").returncode == 1
-    router.config.write_text(router.config.read_text().replace(database_uri, "postgresql://u:secret@127.0.0.1:1/x"))
-    done = router.command("migrate")
-    assert done.returncode == 1
-    assert "secret" not in done.stdout + done.stderr
+def test_commands_say_what_is_wrong(
+    make_router: Callable[..., Any], database_uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    router = make_router()
+    plain = router.config.read_text()
+
+    def command(*arguments: str, config: str = plain) -> tuple[int, str, str]:
+        router.config.write_text(config)
+        status = main([*arguments, "--config", str(router.config)])
+        return status, *capsys.readouterr()
+
+    status, _, err = command("serve", config=plain.replace("http_listen", "htp_listen", 1))
+    assert status == 2
+    assert "http_listen" in err
+    status, _, err = command("serve", config=plain.replace("/pepper", "/no-pepper"))
+    assert status == 2
+    assert "key_pepper_file" in err
+    status, out, _ = command("bootstrap-key", "--name", "first")
+    made = json.loads(out)
+    assert status == 0
+    assert made["key"].startswith("eh_")
+    status, out, _ = command("bootstrap-key")
+    assert json.loads(out)["tenant_id"] == made["tenant_id"]
+    status, _, err = command("forget-engine", "nobody")
+    assert status == 1
+    assert "nobody" in err
+    status, out, err = command("migrate", config=plain.replace(database_uri, "postgresql://u:secret@127.0.0.1:1/x"))
+    assert status == 1
+    assert "secret" not in out + err

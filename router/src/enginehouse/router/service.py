@@ -78,9 +78,9 @@ class RouterService:
         terms = settings.ledger.terms()
         clock = wall_clock
         key_store = KeyStore(database=database)
-        self._keys = KeyIndex(store=key_store, hasher=hasher, clock=clock)
         budget_store = BudgetStore(database=database)
         self._budgets = BudgetIndex(store=budget_store)
+        self._keys = KeyIndex(store=key_store, hasher=hasher, clock=clock, before_use=self._budgets.refresh_key)
         self._fleet = Fleet()
         self._watch = FleetWatch(gateway_address=settings.gateway_address, fleet=self._fleet)
         policy = Policy(tiers=settings.tiers)
@@ -250,7 +250,6 @@ class RouterService:
 
     async def _reload(self) -> None:
         await self._keys.reload()
-        await self._budgets.reload()
         self._loaded = True
 
     async def _repeat(self) -> None:

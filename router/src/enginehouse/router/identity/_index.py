@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import hmac
 import logging
+from collections.abc import Awaitable, Callable
 
 from enginehouse.router.clock import Clock
 from enginehouse.router.identity._keys import KEY_PREFIX, KeyHasher
@@ -28,10 +29,21 @@ class KeyIndex:
 
     `reload` replaces everything and runs at start, on every reconnection, and from time to time; `changed` fetches one
     key again and runs on a notification, which is what makes a revocation effective within a second everywhere.
+
+    `before_use` is awaited with a key's id (or an empty one, for all) after keys were read and before they work: what
+    bounds a key, such as its budget, must be known by then, or it would be without bounds for a moment.
     """
 
-    def __init__(self, *, store: KeyStore, hasher: KeyHasher, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: KeyStore,
+        hasher: KeyHasher,
+        clock: Clock,
+        before_use: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
         self._store = store
+        self._before_use = before_use
         self._hasher = hasher
         self._clock = clock
         self._callers: dict[bytes, Caller] = {}
@@ -68,6 +80,8 @@ class KeyIndex:
         while True:
             before = self._changes
             keys, tenants = await self._store.all_usable(now_ms=self._clock())
+            if self._before_use is not None:
+                await self._before_use("")
             if before == self._changes:
                 break
         by_tenant = {tenant.tenant_id: tenant for tenant in tenants}
@@ -114,8 +128,11 @@ class KeyIndex:
             keys = await self._store.get_keys([key_id])
             for key in keys:
                 tenant = await self._store.get_tenant(key.tenant_id)
-                if tenant is not None:
-                    self.put(key, tenant)
+                if tenant is None:
+                    continue
+                if self._before_use is not None and key.revoked_at_ms == 0:
+                    await self._before_use(key_id)
+                self.put(key, tenant)
         except Exception:
             # It may have been revoked, so it stops working; the next reload brings it back if it was not.
             self._forget(key_id)

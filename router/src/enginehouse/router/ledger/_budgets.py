@@ -144,6 +144,14 @@ class BudgetStore:
             row = (await connection.execute(query)).first()
         return None if row is None else _budget(row)
 
+    async def of(self, scope: Scope, scope_id: str) -> list[Budget]:
+        """The live budgets of a tenant, key, user or run."""
+        query = sa.select(budgets).where(
+            budgets.c.scope == scope, budgets.c.scope_id == scope_id, budgets.c.deleted_at_ms == 0
+        )
+        async with self._database.connect() as connection:
+            return [_budget(row) for row in await connection.execute(query)]
+
     async def all_live(self) -> list[Budget]:
         """Every budget that was not removed."""
         async with self._database.connect() as connection:
@@ -214,6 +222,15 @@ class BudgetIndex:
         self._by_scope = {}
         for budget in found:
             self._add(budget)
+
+    async def refresh_key(self, key_id: str) -> None:
+        """Reads a key's budgets again, or with an empty id every budget."""
+        if not key_id:
+            await self.reload()
+            return
+        self._changes += 1
+        for budget in await self._store.of(Scope.KEY, key_id):
+            self.put(budget.budget_id, budget)
 
     async def refresh(self, budget_id: str) -> None:
         """Reads one budget again."""
