@@ -6,12 +6,14 @@ import pathlib
 import sys
 import time
 
-from checks import contracts, length, namespace, places, python, requirements, shell
+from checks import contracts, layers, length, namespace, places, promises, python, requirements, shell
 
 CHECKS = {
     "namespace": namespace.complaints,
+    "layers": layers.complaints,
     "length": length.complaints,
     "places": places.complaints,
+    "promises": promises.complaints,
     "shell": shell.complaints,
     "requirements": requirements.complaints,
     "contracts": contracts.complaints,

@@ -1,0 +1,54 @@
+"""Who may import whom: engines know the kit and the contracts, the client knows the contracts alone."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+
+from checks.tree import source_files, text_of
+
+# What each part may import of the others, by the start of its modules' names.
+ALLOWED = {
+    "enginehouse.client": ("enginehouse.api",),
+    "enginehouse.kit": ("enginehouse.api",),
+    "enginehouse.engines": ("enginehouse.api", "enginehouse.kit"),
+    "enginehouse.gateway": ("enginehouse.api", "enginehouse.kit"),
+    "enginehouse.router": ("enginehouse.api", "enginehouse.kit"),
+}
+
+
+def complaints(root: pathlib.Path) -> list[str]:
+    """Names each import that reaches across a layer."""
+    found = []
+    for path in source_files(root):
+        part = _part(path)
+        if part is None:
+            continue
+        allowed = (part, *ALLOWED[part])
+        for line, module in _imports(text_of(root / path) or ""):
+            if module.startswith("enginehouse.") and not any(
+                module == name or module.startswith(f"{name}.") for name in allowed
+            ):
+                found.append(f"{path}:{line}: imports {module}; {part} may know {', '.join(ALLOWED[part])} alone")
+    return found
+
+
+def _part(path: pathlib.Path) -> str | None:
+    """The part that a source file belongs to; None for tests, tools and parts that may know everybody."""
+    if path.suffix != ".py" or "src" not in path.parts:
+        return None
+    module = ".".join(path.parts[path.parts.index("src") + 1 : -1])
+    # One engine must not know another.
+    if module.startswith("enginehouse.engines."):
+        return "enginehouse.engines"
+    return next((part for part in ALLOWED if module == part or module.startswith(f"{part}.")), None)
+
+
+def _imports(source: str) -> list[tuple[int, str]]:
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.append((node.lineno, node.module))
+    return found
