@@ -15,11 +15,10 @@ def complaints(root: pathlib.Path) -> list[str]:
     page = root / PAGE
     if not page.exists():
         return []
-    found = []
     text = page.read_text()
-    for name in _FILE.findall(text):
-        if not (root / name).is_file():
-            found.append(f"{PAGE}: names {name}, which does not exist")
+    found = [
+        f"{PAGE}: names {name}, which does not exist" for name in _FILE.findall(text) if not (root / name).is_file()
+    ]
     last = ""
     for name, test in _NAMED.findall(text):
         # `::test` alone is of the file named before it.
