@@ -167,3 +167,23 @@ async def test_a_model_whose_weights_are_absent_is_left_out_and_says_so(process:
     assert error.code == grpc.StatusCode.FAILED_PRECONDITION
     assert "enginehouse models pull big" in error.message
     assert any("left out" in line["msg"] for line in process.logged())
+
+
+async def test_an_engine_whose_runtime_hangs_ends_itself(process: Process, tiny: Path) -> None:
+    catalog = process.directory / "catalog.yaml"
+    model = catalog_entry(name="tiny", source=f"file:{tiny}", options={"slots": 1, "threads": 1})
+    catalog.write_text(yaml.safe_dump({"models": [model]}))
+    await process.start(catalog_file=str(catalog), hang_s=2, drain_s=0.5)
+    engine = await process.registered()
+    # Every letter doubles the ways in which llama.cpp can read the text so far.
+    grammar = 'root ::= s\ns ::= "a" s "b" | "a" s "c"'
+    async with grpc.aio.insecure_channel(engine.address) as channel:
+        call = process.client(channel).call(
+            GenerateRequest(model="tiny", prompt="x", format=OutputFormat(grammar=grammar), max_output_tokens=64)
+        )
+        with pytest.raises(grpc.aio.AioRpcError):
+            while (await call.read()) is not grpc.aio.EOF:
+                pass
+    status, _ = await process.end()
+    assert status == 70
+    assert any("has not made anything" in line["msg"] for line in process.logged())

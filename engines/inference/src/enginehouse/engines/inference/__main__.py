@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
+import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +22,7 @@ from enginehouse.engines.inference.backends.upstream import UpstreamBackend
 from enginehouse.engines.inference.backends.vllm import VllmBackend
 from enginehouse.engines.inference.config import InferenceConfig
 from enginehouse.engines.inference.engine import TextEngine
-from enginehouse.engines.inference.loading import CLUSTER, LoadError, load_models
+from enginehouse.engines.inference.loading import CLUSTER, LoadedModels, LoadError, load_models
 from enginehouse.engines.inference.registration import describe_engine, engine_load
 from enginehouse.engines.inference.servicer import GenerationServicer
 from enginehouse.kit.addresses import Address
@@ -40,13 +43,33 @@ from enginehouse.kit.telemetry import (
 )
 from enginehouse.kit.usage import Spool, SpoolError, UsageReporter
 
+_log = logging.getLogger(__name__)
+
+_CLOSE_S = 5.0
+_EXIT_HUNG = 70
+
+
+def _end_this_process(why: str) -> None:
+    _log.critical("%s; this engine ends, to be restarted", why)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _close(loaded: LoadedModels) -> None:
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await loaded.close()
+    except TimeoutError:
+        # A runtime hangs in a thread that nothing can end, and an orderly exit would wait for it for ever.
+        _log.critical("a model did not close in %g s", _CLOSE_S)
+        os._exit(_EXIT_HUNG)
+
 
 async def _serve(config: InferenceConfig) -> None:
     registry = CollectorRegistry()
     tracing = configure_tracing(process=CLUSTER, otlp_endpoint=config.otlp_endpoint)
     keys = GrantKeys.load(config.grant_keys_file)
     backends: list[Backend] = [
-        LlamaCppBackend(models_dir=config.models_dir),
+        LlamaCppBackend(models_dir=config.models_dir, hang_s=config.hang_s, on_hang=_end_this_process),
         UpstreamBackend(environ=os.environ),
         VllmBackend(models_dir=config.models_dir, environ=os.environ),
     ]
@@ -57,7 +80,7 @@ async def _serve(config: InferenceConfig) -> None:
         queue_per_model=config.queue_per_model,
     )
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(loaded.close)
+        stack.push_async_callback(_close, loaded)
         spool = Spool(directory=config.spool_dir, engine_id=config.engine_id)
         reporter = UsageReporter(spool=spool, router_address=config.router_address, metrics=ReporterMetrics(registry))
         calls = Calls(keys=keys, spool=spool, metrics=CallMetrics(registry))

@@ -36,6 +36,8 @@ class InferenceConfig(Section):
     """Requests that may wait for a slot of a model; more are refused with ENGINE_BUSY."""
     drain_s: float = pydantic.Field(default=30.0, ge=0, le=3600)
     """Seconds that running requests may take to finish after SIGTERM."""
+    hang_s: float = pydantic.Field(default=120.0, ge=1, le=86_400)
+    """Seconds that a model may run requests without making anything before the engine ends itself, to be restarted."""
     max_message_bytes: int = pydantic.Field(default=8 * 2**20, ge=64 * 1024, le=2**30)
     """The largest request taken."""
     log_level: str = pydantic.Field(default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from enginehouse.api.inference.v1 import generation_pb2
@@ -34,6 +35,7 @@ class LlamaCppModel:
         self._slots = slots
         self._embedding_dimensions = embedding_dimensions
         self._held_tokens = 0
+        self._watch: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(cls, *, model: CatalogModel, server: LlamaCppServer, slots: int) -> LlamaCppModel:
@@ -110,6 +112,19 @@ class LlamaCppModel:
         """Embeds texts."""
         return await self._embedder.embed(inputs, max_input_tokens=max_input_tokens)
 
+    def watch(self, *, hang_s: float, on_hang: Callable[[str], None]) -> None:
+        """Calls `on_hang` once the model has run for `hang_s` seconds without a sign, for then nothing can stop it."""
+        self._watch = asyncio.create_task(self._watch_for_hang(hang_s, on_hang), name="llama-watch")
+
+    async def _watch_for_hang(self, hang_s: float, on_hang: Callable[[str], None]) -> None:
+        silent_s = 0.0
+        while silent_s < hang_s:
+            await asyncio.sleep(max(0.1, (hang_s - silent_s) / 2))
+            silent_s = self._server.silent_s
+        on_hang(f"llama.cpp has not made anything for {silent_s:.0f} s while requests run")
+
     async def close(self) -> None:
         """Frees the model."""
+        if self._watch is not None:
+            self._watch.cancel()
         await self._server.close()

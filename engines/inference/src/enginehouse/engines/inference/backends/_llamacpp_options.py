@@ -10,6 +10,23 @@ from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 
 
+class SamplingDefaults(pydantic.BaseModel):
+    """How tokens are drawn where a request does not say."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = pydantic.Field(default=0.8, ge=0, le=2)
+    """0 is greedy."""
+    top_p: float = pydantic.Field(default=0.95, gt=0, le=1)
+    """Nucleus mass kept."""
+    top_k: int = pydantic.Field(default=40, ge=0)
+    """Candidates kept; 0 keeps all."""
+    min_p: float = pydantic.Field(default=0.05, ge=0, le=1)
+    """Least probability kept, relative to the best."""
+    repeat_penalty: float = pydantic.Field(default=1.0, gt=0, le=2)
+    """Multiplicative penalty on repeated tokens; 1 is none."""
+
+
 class LlamaCppOptions(pydantic.BaseModel):
     """The `options` of a catalog model whose backend is llama.cpp."""
 
@@ -28,6 +45,8 @@ class LlamaCppOptions(pydantic.BaseModel):
     """Host memory for the caches of prompts that no slot holds any more; 0 keeps only what lies in the slots."""
     chat_template: str = ""
     """A Jinja template used instead of the model's own."""
+    sampling: SamplingDefaults = SamplingDefaults()
+    """How tokens are drawn where a request does not say."""
     pooling: Literal["", "mean", "cls", "last"] = ""
     """How token vectors become one embedding; empty takes the model's own way."""
 

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -38,6 +39,8 @@ class LlamaCppServer:
         self._socket_dir = socket_dir
         self._client = client
         self._threads = threads
+        self._streams: set[Future[None]] = set()
+        self._last_sign = time.monotonic()
 
     @classmethod
     def load(cls, path: Path, *, context_tokens: int, embedding: bool, options: LlamaCppOptions) -> LlamaCppServer:
@@ -53,6 +56,11 @@ class LlamaCppServer:
         params.kv_unified = False
         # Shrinking the context to fit the memory would break what the catalog promises.
         params.fit_params = False
+        params.sampling.temp = options.sampling.temperature
+        params.sampling.top_p = options.sampling.top_p
+        params.sampling.top_k = options.sampling.top_k
+        params.sampling.min_p = options.sampling.min_p
+        params.sampling.penalty_repeat = options.sampling.repeat_penalty
         params.n_batch = options.batch_tokens
         params.n_ubatch = min(options.batch_tokens, 512)
         params.cpuparams.n_threads = options.threads or max(1, len(os.sched_getaffinity(0)) - 1)
@@ -116,7 +124,22 @@ class LlamaCppServer:
     def stream(self, *, chat: bool, body: bytes, on_chunk: Callable[[bytes], bool]) -> Future[None]:
         """Runs a streaming request in a thread until it ends or `on_chunk` returns True, which frees the slot."""
         handle = self._server.handle_chat_completions if chat else self._server.handle_completions
-        return self._threads.submit(handle, body, on_chunk)
+
+        def noted(data: bytes) -> bool:
+            self._last_sign = time.monotonic()
+            return on_chunk(data)
+
+        if not self._streams:
+            self._last_sign = time.monotonic()
+        stream = self._threads.submit(handle, body, noted)
+        self._streams.add(stream)
+        stream.add_done_callback(self._streams.discard)
+        return stream
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since any stream that runs has made anything; 0 where none runs."""
+        return time.monotonic() - self._last_sign if self._streams else 0.0
 
     async def embed(self, body: bytes) -> bytes:
         """Runs an embedding request; cannot be cut short."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from enginehouse.engines.inference.backends._llamacpp_model import LlamaCppModel
@@ -21,12 +22,19 @@ class LlamaCppBackend:
 
     Args:
         models_dir: where pulled weights lie, and where converted ones are put.
+        hang_s: how long a model may run requests without making anything. A grammar with exponentially many readings
+            does that, and nothing ends it but the end of the process.
+        on_hang: told, with a message, when that has happened; None watches for nothing.
     """
 
     name = "llama.cpp"
 
-    def __init__(self, *, models_dir: Path) -> None:
+    def __init__(
+        self, *, models_dir: Path, hang_s: float = 120.0, on_hang: Callable[[str], None] | None = None
+    ) -> None:
         self._models_dir = models_dir
+        self._hang_s = hang_s
+        self._on_hang = on_hang
 
     async def load(self, model: CatalogModel) -> LoadedModel:
         """Loads the model; raises WEIGHTS_ABSENT, INVALID_REQUEST (options) or BACKEND_FAILED."""
@@ -41,7 +49,10 @@ class LlamaCppBackend:
             LlamaCppServer.load, path, context_tokens=model.context_tokens, embedding=embedding, options=options
         )
         try:
-            return await LlamaCppModel.start(model=model, server=server, slots=options.slots)
+            loaded = await LlamaCppModel.start(model=model, server=server, slots=options.slots)
         except BaseException:
             await server.close()
             raise
+        if self._on_hang is not None:
+            loaded.watch(hang_s=self._hang_s, on_hang=self._on_hang)
+        return loaded
