@@ -26,7 +26,17 @@ from enginehouse.router.complexity import RulePredictor
 from enginehouse.router.decide import State
 from enginehouse.router.endpoints import Fleet
 from enginehouse.router.identity import Key, KeyHasher, KeyIndex, KeyStore, Tenant, new_secret, secret_hint
-from enginehouse.router.ledger import Budget, BudgetIndex, BudgetStore, Ledger, LedgerStore, LedgerTerms, Period, Scope
+from enginehouse.router.ledger import (
+    Budget,
+    BudgetIndex,
+    BudgetStore,
+    Ledger,
+    LedgerStore,
+    LedgerTerms,
+    Payer,
+    Period,
+    Scope,
+)
 from enginehouse.router.limits import Limiter
 from enginehouse.router.policy import Policy
 from enginehouse.router.settings import RouterSettings
@@ -171,7 +181,7 @@ async def _measure(rounds: int) -> dict[str, float]:
     for name, (method, body) in _cases().items():
         batches = []
         for _ in range(rounds):
-            for account in ledger.accounts(scopes, now_ms=wall_clock()):
+            for account in ledger.accounts(Payer(scopes), now_ms=wall_clock()):
                 account.remaining = 2**61
             began = time.process_time()
             for _ in range(_BATCH):

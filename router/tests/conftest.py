@@ -50,6 +50,7 @@ from enginehouse.router.ledger import (
     LedgerStore,
     LedgerTerms,
     Outcome,
+    Payer,
     Period,
     Scope,
 )
@@ -204,7 +205,7 @@ class World:
         """Reserves and signs; the token."""
         grant_id = f"g{next(self._numbers)}"
         reservation = await ledger.reserve(
-            scopes, grant_id=grant_id, cap_nanos=cap, now_ms=self.now_ms, expires_at_ms=self.now_ms + 60_000
+            Payer(scopes), grant_id=grant_id, cap_nanos=cap, now_ms=self.now_ms, expires_at_ms=self.now_ms + 60_000
         )
         grant = grant_pb2.Grant(
             grant_id=grant_id,

@@ -29,15 +29,17 @@ _Command = Callable[[RouterSettings, argparse.Namespace], Coroutine[Any, Any, in
 
 
 async def _serve(settings: RouterSettings, arguments: argparse.Namespace) -> int:
+    catalog, grant_keys = load_catalog(settings.catalog_file), GrantKeys.load(settings.grant_keys_file)
+    hasher = _hasher(settings)
+    database = open_database(settings.database_url, pool_size=settings.database_pool)
     configure_logging(process="router", level=settings.log_level)
-    tracing = configure_tracing(process="router", otlp_endpoint=settings.otlp_endpoint or None)
     service = RouterService(
         settings=settings,
-        database=open_database(settings.database_url, pool_size=settings.database_pool),
-        catalog=load_catalog(settings.catalog_file),
-        grant_keys=GrantKeys.load(settings.grant_keys_file),
-        hasher=_hasher(settings),
-        tracing=tracing,
+        database=database,
+        catalog=catalog,
+        grant_keys=grant_keys,
+        hasher=hasher,
+        tracing=configure_tracing(process="router", otlp_endpoint=settings.otlp_endpoint or None),
     )
     await service.start()
     await service.serve_until_signal()

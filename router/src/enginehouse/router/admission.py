@@ -14,20 +14,22 @@ from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GrantKeys, sign
-from enginehouse.router.asks import Ask, Purpose, parse_ask
+from enginehouse.router.asks import Ask, Purpose, parse_ask, purpose_of
 from enginehouse.router.clock import Clock
 from enginehouse.router.decide import Decision, State, decide
 from enginehouse.router.endpoints import Endpoint
 from enginehouse.router.identity import KEY_PREFIX, Caller, KeyIndex
-from enginehouse.router.ids import new_id
-from enginehouse.router.ledger import BudgetExhausted, Ledger, LedgerUnavailable, Scope, Shortfall
+from enginehouse.router.ids import new_id, new_ids
+from enginehouse.router.ledger import BudgetExhausted, Ledger, LedgerUnavailable, Payer, Scope, Shortfall
 from enginehouse.router.limits import Bounds, Held, Limiter, Quota
+from enginehouse.router.policy import Policy
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _PERSON = re.compile(r"[\x21-\x7e]{1,128}").fullmatch
 _MOST_ATTEMPTS = 1000
 _SPEND = frozenset({"spend", "admin"})
-_INFER = frozenset({"inference"})
+# Enough for the keys in use at once; beyond it they are simply worked out again.
+_MOST_STANDINGS = 100_000
 _ADMIN_SERVICE = "enginehouse.api.router.v1.AdminService"
 _MODELS_SERVICE = "enginehouse.api.openai.v1.ModelsService"
 _REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
@@ -91,6 +93,7 @@ class Admission:
         self._accept_window_ms = int(accept_window_s * 1000)
         self._grant_ttl_ms = int(grant_ttl_s * 1000)
         self._max_body_bytes = max_body_bytes
+        self._standings: dict[str, _Standing] = {}
         self._prices = {
             model.name: [
                 usage_pb2.UnitPrice(unit=unit, nanos_per_million=price) for unit, price in sorted(model.prices.items())
@@ -101,53 +104,63 @@ class Admission:
     async def admit(self, check: Check) -> Admitted:
         """Admits the request. Raises ServiceError with the reason of a refusal."""
         method, headers = check.method, check.headers
-        service = _service(method)
-        if service == _HEALTH:
-            # It tells what anybody on the listener can see anyway, and probes have no keys.
-            return Admitted(_request_id(headers, ""))
+        purpose = purpose_of(method)
+        if purpose is Purpose.OTHER:
+            return self._admit_other(check)
         now = self._clock()
         caller = self._caller(headers, now)
-        if headers.get(b"x-envoy-auth-partial-body") == b"true":
-            raise ServiceError(Reason.REQUEST_TOO_LARGE, "the body is larger than the gateway passes on; send less")
-        encoding = headers.get(b"grpc-encoding", b"").decode("latin-1")
-        ask = parse_ask(method, check.body, encoding=encoding, max_bytes=self._max_body_bytes)
-        request_id = _request_id(headers, ask.request_id)
-        if ask.purpose is Purpose.OTHER:
-            return self._admit_other(service, method, caller, headers, request_id, now)
-        if not _INFER.intersection(caller.key.scopes):
+        _refuse_partial(headers)
+        ask = parse_ask(
+            method,
+            check.body,
+            encoding=headers[b"grpc-encoding"].decode("latin-1") if b"grpc-encoding" in headers else "",
+            max_bytes=self._max_body_bytes,
+        )
+        standing = self._standing_of(caller)
+        if not standing.infers:
             raise _scope_denied(caller, "inference")
         decision = decide(ask, caller, self._state)
-        if decision.refusal is not None:
-            raise decision.refusal
-        assert decision.model is not None
-        held = self._limiter.admit(self._bounds(caller), tokens=decision.tokens)
+        model = decision.model
+        if decision.refusal is not None or model is None:
+            raise decision.refusal or ServiceError(Reason.INTERNAL, "a decision without a model")
+        grant_id, request_id = new_ids("grn", "req")
+        request_id = _given_id(headers, ask.request_id) or request_id
+        grant = self._grant(standing, method, model, grant_id, request_id, now, headers, ask.user_id)
+        held = self._limiter.admit(standing.bounds, tokens=decision.tokens)
         try:
-            principal = _principal(caller, headers, ask.user_id)
-            if ask.purpose is Purpose.TOKENIZE:
-                token = self._sign_free(request_id, headers, method, principal, decision.model, now)
+            if purpose is Purpose.TOKENIZE:
+                token = sign(grant, keys=self._grant_keys)
                 held.release(0)
             else:
-                token = await self._reserve(decision, principal, request_id, headers, method, now, held)
+                token = await self._reserve(decision, standing, grant, now, held)
         except BaseException:
             held.cancel()
             raise
         decision.endpoints[0].assigned += 1
-        return Admitted(request_id, token, decision.endpoints, decision.model.name, held.quota)
+        return Admitted(request_id, token, decision.endpoints, model.name, held.quota)
 
     def explain(self, caller: Caller, ask: Ask) -> Decision:
         """What would be decided, with every model weighed. Reserves nothing."""
         return decide(ask, caller, self._state, explain=True)
 
-    def _admit_other(
-        self, service: str, method: str, caller: Caller, headers: Mapping[bytes, bytes], request_id: str, now: int
-    ) -> Admitted:
+    def _admit_other(self, check: Check) -> Admitted:
         """Grants a method that no price applies to; an engine can spend nothing on such a grant."""
+        method, headers = check.method, check.headers
+        service = _service(method)
+        request_id = _given_id(headers, "") or new_id("req")
+        if service == _HEALTH:
+            # It tells what anybody on the listener can see anyway, and probes have no keys.
+            return Admitted(request_id)
+        now = self._clock()
+        caller = self._caller(headers, now)
+        _refuse_partial(headers)
+        standing = self._standing_of(caller)
         if service in _REFLECTION:
             return Admitted(request_id)
         if service == _ADMIN_SERVICE:
             if not _SPEND.intersection(caller.key.scopes):
                 raise _scope_denied(caller, "spend or admin")
-        elif service != _MODELS_SERVICE and not _INFER.intersection(caller.key.scopes):
+        elif service != _MODELS_SERVICE and not standing.infers:
             raise _scope_denied(caller, "inference")
         endpoints = self._state.fleet.of_service(service)
         if not endpoints:
@@ -158,10 +171,10 @@ class Admission:
                     retry_after_s=1.0,
                 )
             raise ServiceError(Reason.UNKNOWN_METHOD, f"no method {method[:200]!r} is served here")
-        held = self._limiter.admit(self._bounds(caller), tokens=0)
+        held = self._limiter.admit(standing.bounds, tokens=0)
         held.release(0)
-        token = self._sign_free(request_id, headers, method, _principal(caller, headers, ""), None, now)
-        return Admitted(request_id, token, endpoints, "", held.quota)
+        grant = self._grant(standing, method, None, new_id("grn"), request_id, now, headers, "")
+        return Admitted(request_id, sign(grant, keys=self._grant_keys), endpoints, "", held.quota)
 
     def _caller(self, headers: Mapping[bytes, bytes], now: int) -> Caller:
         given = headers.get(b"authorization")
@@ -194,36 +207,30 @@ class Admission:
             )
         return caller
 
-    def _bounds(self, caller: Caller) -> Sequence[Bounds]:
-        key, tier = caller.key, self._state.policy.tier(caller)
-        return (
-            Bounds(key.key_id, "key", key.requests_per_minute, key.tokens_per_minute, key.concurrency),
-            Bounds(
-                caller.tenant.tenant_id, "tenant", tier.requests_per_minute, tier.tokens_per_minute, tier.concurrency
-            ),
-        )
+    def _standing_of(self, caller: Caller) -> _Standing:
+        """What follows from the key alone, worked out once and again when the key changes."""
+        standing = self._standings.get(caller.key.key_id)
+        if standing is None or standing.caller is not caller:
+            if len(self._standings) >= _MOST_STANDINGS:
+                self._standings.clear()
+            standing = self._standings[caller.key.key_id] = _Standing(caller, self._state.policy)
+        return standing
 
     async def _reserve(
-        self,
-        decision: Decision,
-        principal: grant_pb2.Principal,
-        request_id: str,
-        headers: Mapping[bytes, bytes],
-        method: str,
-        now: int,
-        held: Held,
+        self, decision: Decision, standing: _Standing, grant: grant_pb2.Grant, now: int, held: Held
     ) -> str:
-        model = decision.model
-        assert model is not None
-        scopes = _scopes(principal)
-        grant_id, cap, expires = new_id("grn"), decision.bound_nanos, now + self._grant_ttl_ms
+        """Reserves the request's bound and signs the grant for it."""
+        principal, cap, grant_id, expires = grant.principal, decision.bound_nanos, grant.grant_id, grant.expires_at_ms
+        payer = standing.payer
+        if principal.user_id or principal.run_id:
+            payer = Payer(_scopes(principal))
         try:
             reserved = self._ledger.try_reserve(
-                scopes, grant_id=grant_id, cap_nanos=cap, now_ms=now, expires_at_ms=expires
+                payer, grant_id=grant_id, cap_nanos=cap, now_ms=now, expires_at_ms=expires
             )
             if isinstance(reserved, Shortfall):
                 reserved = await self._ledger.reserve(
-                    scopes, grant_id=grant_id, cap_nanos=cap, now_ms=now, expires_at_ms=expires
+                    payer, grant_id=grant_id, cap_nanos=cap, now_ms=now, expires_at_ms=expires
                 )
         except BudgetExhausted as error:
             raise _exhausted(error, cap) from None
@@ -234,62 +241,86 @@ class Admission:
                 retry_after_s=1.0,
             ) from None
         try:
-            grant = self._grant(grant_id, request_id, headers, method, principal, model, now, cap_nanos=cap)
+            # The replica may have registered anew while a draw was waited for.
+            grant.replica_id = self._ledger.replica_id
+            grant.candidates[0].cap_nanos = cap
             for account in reserved.accounts:
                 grant.funding.add(
                     budget_id=account.budget.budget_id,
                     lease_id=account.lease_id,
                     window_start_ms=account.window_start_ms,
                 )
-            token = sign(grant, keys=self._grant_keys)
+            reserved.token = sign(grant, keys=self._grant_keys)
         except BaseException:
             self._ledger.cancel(reserved)
             raise
-        reserved.token = token
         reserved.on_close = held.release
-        return token
-
-    def _sign_free(
-        self,
-        request_id: str,
-        headers: Mapping[bytes, bytes],
-        method: str,
-        principal: grant_pb2.Principal,
-        model: CatalogModel | None,
-        now: int,
-    ) -> str:
-        """A grant to spend nothing on."""
-        grant = self._grant(new_id("grn"), request_id, headers, method, principal, model, now, cap_nanos=0)
-        return sign(grant, keys=self._grant_keys)
+        return reserved.token
 
     def _grant(
         self,
+        standing: _Standing,
+        method: str,
+        model: CatalogModel | None,
         grant_id: str,
         request_id: str,
-        headers: Mapping[bytes, bytes],
-        method: str,
-        principal: grant_pb2.Principal,
-        model: CatalogModel | None,
         now: int,
-        *,
-        cap_nanos: int,
+        headers: Mapping[bytes, bytes],
+        user_id: str,
     ) -> grant_pb2.Grant:
-        candidates = []
-        if model is not None:
-            prices = self._prices[model.name]
-            candidates.append(grant_pb2.GrantCandidate(model=model.name, prices=prices, cap_nanos=cap_nanos))
-        return grant_pb2.Grant(
-            grant_id=grant_id,
-            request_id=request_id,
-            attempt=_attempt(headers),
-            method=method,
-            principal=principal,
-            candidates=candidates,
-            issued_at_ms=now,
-            accept_by_ms=now + self._accept_window_ms,
-            expires_at_ms=now + self._grant_ttl_ms,
-            replica_id=self._ledger.replica_id,
+        """A grant to spend nothing on, yet. What is the same each time is parsed from bytes made once."""
+        kind = method, "" if model is None else model.name
+        template = standing.templates.get(kind)
+        if template is None:
+            made = grant_pb2.Grant(attempt=1, method=method, principal=standing.principal)
+            if model is not None:
+                made.candidates.add(model=model.name, prices=self._prices[model.name])
+            # Methods that no engine serves are as many as a caller likes.
+            template = made.SerializeToString()
+            if model is not None:
+                standing.templates[kind] = template
+        grant = grant_pb2.Grant.FromString(template)
+        grant.grant_id = grant_id
+        grant.request_id = request_id
+        grant.issued_at_ms = now
+        grant.accept_by_ms = now + self._accept_window_ms
+        grant.expires_at_ms = now + self._grant_ttl_ms
+        grant.replica_id = self._ledger.replica_id
+        if user_id:
+            grant.principal.user_id = user_id
+        if b"x-enginehouse-attempt" in headers:
+            grant.attempt = _attempt(headers)
+        if b"x-enginehouse-user-id" in headers:
+            grant.principal.user_id = _named(headers, b"x-enginehouse-user-id")
+        if b"x-enginehouse-run-id" in headers:
+            grant.principal.run_id = _named(headers, b"x-enginehouse-run-id")
+        return grant
+
+
+class _Standing:
+    """What follows from a key: it is the same for each of its requests."""
+
+    __slots__ = ("bounds", "caller", "infers", "payer", "principal", "templates")
+
+    def __init__(self, caller: Caller, policy: Policy) -> None:
+        key, tenant, tier = caller.key, caller.tenant, policy.tier(caller)
+        self.caller = caller
+        self.infers = "inference" in key.scopes
+        self.principal = grant_pb2.Principal(
+            tenant_id=tenant.tenant_id, key_id=key.key_id, scopes=key.scopes, tier=tenant.tier
         )
+        self.payer = Payer(_scopes(self.principal))
+        bounds = (
+            Bounds(key.key_id, "key", key.requests_per_minute, key.tokens_per_minute, key.concurrency),
+            Bounds(tenant.tenant_id, "tenant", tier.requests_per_minute, tier.tokens_per_minute, tier.concurrency),
+        )
+        self.bounds = tuple(one for one in bounds if one.bounds_anything)
+        self.templates: dict[tuple[str, str], bytes] = {}
+
+
+def _refuse_partial(headers: Mapping[bytes, bytes]) -> None:
+    if headers.get(b"x-envoy-auth-partial-body") == b"true":
+        raise ServiceError(Reason.REQUEST_TOO_LARGE, "the body is larger than the gateway passes on; send less")
 
 
 def _service(method: str) -> str:
@@ -305,11 +336,11 @@ def given_request_id(headers: Mapping[bytes, bytes]) -> str:
     return given if _ID(given) else new_id("req")
 
 
-def _request_id(headers: Mapping[bytes, bytes], from_body: str) -> str:
-    given = headers.get(b"x-enginehouse-request-id", b"").decode("latin-1") or from_body
-    if not given:
-        return new_id("req")
-    if not _ID(given):
+def _given_id(headers: Mapping[bytes, bytes], from_body: str) -> str:
+    """The request id that the caller chose, or nothing."""
+    given = headers[b"x-enginehouse-request-id"].decode("latin-1") if b"x-enginehouse-request-id" in headers else ""
+    given = given or from_body
+    if given and not _ID(given):
         raise ServiceError(
             Reason.INVALID_REQUEST,
             f"request_id: {given[:64]!r} must be 1-64 characters of [A-Za-z0-9_-]; leave it out to be given one",
@@ -327,18 +358,6 @@ def _attempt(headers: Mapping[bytes, bytes]) -> int:
             f"x-enginehouse-attempt: {given[:32]!r} must be a whole number from 1 to {_MOST_ATTEMPTS}",
         )
     return int(given)
-
-
-def _principal(caller: Caller, headers: Mapping[bytes, bytes], user_id: str) -> grant_pb2.Principal:
-    key = caller.key
-    return grant_pb2.Principal(
-        tenant_id=key.tenant_id,
-        key_id=key.key_id,
-        user_id=_named(headers, b"x-enginehouse-user-id") or user_id,
-        run_id=_named(headers, b"x-enginehouse-run-id"),
-        scopes=key.scopes,
-        tier=caller.tenant.tier,
-    )
 
 
 def _named(headers: Mapping[bytes, bytes], name: bytes) -> str:

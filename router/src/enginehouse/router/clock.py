@@ -9,7 +9,7 @@ from collections.abc import Callable
 # Milliseconds since 1970 UTC.
 Clock = Callable[[], int]
 
-_DAY_MS = 86_400_000
+DAY_MS = 86_400_000
 
 
 def wall_clock() -> int:
@@ -19,14 +19,14 @@ def wall_clock() -> int:
 
 def day_start_ms(now_ms: int) -> int:
     """The start of the UTC day that holds this moment."""
-    return now_ms - now_ms % _DAY_MS
+    return now_ms - now_ms % DAY_MS
 
 
 def month_start_ms(now_ms: int) -> int:
     """The start of the UTC month that holds this moment."""
-    return _month_of_day(now_ms // _DAY_MS)
+    return _month_of_day(now_ms // DAY_MS)
 
 
 @functools.lru_cache(maxsize=8)
 def _month_of_day(day: int) -> int:
-    return (day - (time.gmtime(day * _DAY_MS // 1000).tm_mday - 1)) * _DAY_MS
+    return (day - (time.gmtime(day * DAY_MS // 1000).tm_mday - 1)) * DAY_MS

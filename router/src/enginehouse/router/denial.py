@@ -30,7 +30,7 @@ def denial(error: ServiceError, *, method: str, grpc: bool, request_id: str) -> 
     Args:
         error: why.
         method: the method called.
-        grpc: whether the call is a gRPC one (as transcoded JSON is); then there is no body.
+        grpc: whether the call is a gRPC one, as transcoded JSON is; then there is no body.
         request_id: the request's id, if it is known.
     """
     status = to_status(error)

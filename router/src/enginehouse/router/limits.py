@@ -24,6 +24,11 @@ class Bounds:
     tokens_per_minute: int
     concurrency: int
 
+    @property
+    def bounds_anything(self) -> bool:
+        """Whether there is anything to check."""
+        return bool(self.requests_per_minute or self.tokens_per_minute or self.concurrency)
+
 
 @dataclasses.dataclass(slots=True)
 class _State:
@@ -87,11 +92,11 @@ class Limiter:
         Raises:
             ServiceError: CONCURRENCY_LIMITED, RATE_LIMITED or TOKENS_LIMITED.
         """
+        if not subjects:
+            return Held((), 0, None)
         now = self._now_s()
         charged: list[tuple[_State, Bounds]] = []
         for bounds in subjects:
-            if not (bounds.requests_per_minute or bounds.tokens_per_minute or bounds.concurrency):
-                continue
             state = self._states.get(bounds.subject)
             if state is None:
                 state = self._states[bounds.subject] = _State()

@@ -42,7 +42,7 @@ that repeats an id must not be served for nothing.
 """
 
 from enginehouse.router.ledger._billing import Claim, Kind, Outcome, Verdict
-from enginehouse.router.ledger._book import Account, Book, Reservation, Shortfall
+from enginehouse.router.ledger._book import Account, Book, Payer, Reservation, Shortfall
 from enginehouse.router.ledger._budgets import (
     BUDGETS_CHANNEL,
     Budget,
@@ -76,6 +76,7 @@ __all__ = [
     "LedgerUnavailable",
     "LimitTooLow",
     "Outcome",
+    "Payer",
     "Period",
     "Reservation",
     "Scope",

@@ -71,6 +71,20 @@ class Reservation:
             self.on_close = None
 
 
+class Payer:
+    """What a request is charged to: pairs of a `Scope` and an id, and the accounts found for them the last time."""
+
+    __slots__ = ("accounts", "book", "scopes", "until_ms", "version")
+
+    def __init__(self, scopes: Sequence[tuple[str, str]]) -> None:
+        self.scopes = scopes
+        self.accounts: tuple[Account, ...] = ()
+        # What the accounts were found in, and up to when they are the current ones.
+        self.book: Book | None = None
+        self.version = -1
+        self.until_ms = 0
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shortfall:
     """The first account that could not pay."""

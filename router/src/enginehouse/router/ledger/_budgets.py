@@ -8,7 +8,7 @@ import enum
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from enginehouse.router.clock import day_start_ms, month_start_ms
+from enginehouse.router.clock import DAY_MS, day_start_ms, month_start_ms
 from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import budget_windows, budgets
 
@@ -37,6 +37,10 @@ class Period(enum.StrEnum):
         if self is Period.LIFETIME:
             return 0
         return day_start_ms(now_ms) if self is Period.DAY else month_start_ms(now_ms)
+
+    def window_end_ms(self, now_ms: int) -> int:
+        """A moment up to which the window is the same, at most a day away; far in the future for a lifetime."""
+        return 2**63 - 1 if self is Period.LIFETIME else day_start_ms(now_ms) + DAY_MS
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +206,8 @@ class BudgetIndex:
         self._by_scope: dict[tuple[str, str], tuple[Budget, ...]] = {}
         self._by_id: dict[str, Budget] = {}
         self._changes = 0
+        self.version = 0
+        """Rises whenever a budget comes, goes or changes."""
 
     def of(self, scope: str, scope_id: str) -> tuple[Budget, ...]:
         """The budgets that bound this tenant, key, user or run."""
@@ -218,6 +224,7 @@ class BudgetIndex:
             # One that changed during the read may have been read as it was.
             if before == self._changes:
                 break
+        self.version += 1
         self._by_id = {}
         self._by_scope = {}
         for budget in found:
@@ -240,6 +247,7 @@ class BudgetIndex:
     def put(self, budget_id: str, budget: Budget | None) -> None:
         """Takes a budget as it is now, or None if it is gone."""
         self._changes += 1
+        self.version += 1
         old = self._by_id.pop(budget_id, None)
         if old is not None:
             scope = (str(old.scope), old.scope_id)

@@ -21,7 +21,7 @@ from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseAway, answering
 from enginehouse.router.ids import new_id
 from enginehouse.router.ledger._billing import Claim, Verdict
-from enginehouse.router.ledger._book import Account, Book, Reservation, Shortfall
+from enginehouse.router.ledger._book import Account, Book, Payer, Reservation, Shortfall
 from enginehouse.router.ledger._budgets import Budget, BudgetIndex
 from enginehouse.router.ledger._settlement import Settled, settle_claims
 from enginehouse.router.ledger._store import DeclaredDead, JournalEntry, LedgerStore, this_process
@@ -157,24 +157,25 @@ class Ledger:
 
     # Reserve and draw.
 
-    def accounts(self, scopes: Sequence[tuple[str, str]], *, now_ms: int) -> tuple[Account, ...]:
-        """The accounts of every budget that bounds these scopes, which are pairs of a `Scope` and an id."""
-        of = self._budgets.of
-        found: tuple[Account, ...] = ()
-        for scope, scope_id in scopes:
-            for budget in of(scope, scope_id):
-                found = (*found, self._book.account(budget, now_ms=now_ms))
-        return found
+    def accounts(self, payer: Payer, *, now_ms: int) -> tuple[Account, ...]:
+        """The accounts of every budget that bounds the payer."""
+        budgets = self._budgets
+        if payer.version != budgets.version or payer.book is not self._book or now_ms >= payer.until_ms:
+            found = [one for scope, scope_id in payer.scopes for one in budgets.of(scope, scope_id)]
+            payer.accounts = tuple([self._book.account(one, now_ms=now_ms) for one in found])
+            payer.until_ms = min((one.period.window_end_ms(now_ms) for one in found), default=2**63 - 1)
+            payer.version, payer.book = budgets.version, self._book
+        return payer.accounts
 
     def try_reserve(
-        self, scopes: Sequence[tuple[str, str]], *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
+        self, payer: Payer, *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
     ) -> Reservation | Shortfall:
         """Step 2, without waiting. Raises LedgerUnavailable."""
         if not self.usable:
             raise LedgerUnavailable("this replica is not registered with the ledger's database")
         if len(self._journal) >= self._terms.journal_backlog:
             raise LedgerUnavailable(f"{len(self._journal)} reservations wait to be written down")
-        accounts = self.accounts(scopes, now_ms=now_ms)
+        accounts = self.accounts(payer, now_ms=now_ms)
         reserved = self._book.reserve(
             accounts, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
         )
@@ -186,12 +187,12 @@ class Ledger:
         return reserved
 
     async def reserve(
-        self, scopes: Sequence[tuple[str, str]], *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
+        self, payer: Payer, *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
     ) -> Reservation:
         """Steps 1 and 2: reserves, after a draw if need be. Raises BudgetExhausted or LedgerUnavailable."""
         for _ in range(_DRAWS):
             reserved = self.try_reserve(
-                scopes, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
+                payer, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
             )
             if isinstance(reserved, Reservation):
                 return reserved
@@ -203,7 +204,7 @@ class Ledger:
                 self._refused(account, now_ms)
                 raise BudgetExhausted(account.budget)
         reserved = self.try_reserve(
-            scopes, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
+            payer, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
         )
         if isinstance(reserved, Shortfall):
             raise BudgetExhausted(reserved.account.budget)
