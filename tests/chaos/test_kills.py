@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import grpc
 import pytest
-from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 
+from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from tests.mesh import Mesh
 
 REQUEST = generation_pb2.GenerateRequest(model="enginehouse-tiny", prompt="Once", max_output_tokens=3)
@@ -34,9 +34,7 @@ class Load:
         while not self.stop:
             begun = False
             try:
-                async for message in stub.Generate(
-                    REQUEST, metadata=(("authorization", f"Bearer {key}"),), timeout=30
-                ):
+                async for message in stub.Generate(REQUEST, metadata=(("authorization", f"Bearer {key}"),), timeout=30):
                     begun = True
                     if message.HasField("summary"):
                         self.costs.append(message.summary.usage.cost_nanos)
@@ -159,9 +157,7 @@ async def healthy(mesh: Mesh) -> None:
         deadline = time.monotonic() + RECOVERY_S
         while True:
             try:
-                async for _ in stub.Generate(
-                    REQUEST, metadata=(("authorization", f"Bearer {mesh.key}"),), timeout=5
-                ):
+                async for _ in stub.Generate(REQUEST, metadata=(("authorization", f"Bearer {mesh.key}"),), timeout=5):
                     pass
                 return
             except grpc.aio.AioRpcError:

@@ -6,8 +6,8 @@ import asyncio
 import time
 
 import grpc
-from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 
+from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from tests.mesh import Mesh
 
 BUDGET_NANOS = 2_000_000
@@ -24,9 +24,7 @@ async def test_two_hundred_at_once_cannot_overspend_a_small_budget(mesh: Mesh) -
 
         async def one() -> None:
             try:
-                async for message in stub.Generate(
-                    request, metadata=(("authorization", f"Bearer {key}"),), timeout=60
-                ):
+                async for message in stub.Generate(request, metadata=(("authorization", f"Bearer {key}"),), timeout=60):
                     if message.HasField("summary"):
                         costs.append(message.summary.usage.cost_nanos)
             except grpc.aio.AioRpcError as error:

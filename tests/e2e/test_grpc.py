@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 import grpc
 import httpx
 import pytest
-from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
-from enginehouse.api.router.v1 import admin_pb2, admin_pb2_grpc, usage_pb2_grpc
 from google.rpc import error_details_pb2, status_pb2
 
+from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
+from enginehouse.api.router.v1 import admin_pb2, admin_pb2_grpc, usage_pb2_grpc
 from tests.mesh import Mesh
 
 MODEL = "enginehouse-tiny"
@@ -40,7 +40,7 @@ def ask(text: str, *, tokens: int = 16, model: str = MODEL) -> generation_pb2.Ge
 
 def reason(error: grpc.aio.AioRpcError) -> str:
     """The reason in the error's one ErrorInfo."""
-    trailers = {key: value for key, value in error.trailing_metadata() or ()}
+    trailers = dict(error.trailing_metadata() or ())
     status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     infos = []
     for detail in status.details:
@@ -61,8 +61,8 @@ async def test_generate_streams_and_ends_with_the_cost(mesh: Mesh, channel: grpc
     summary = messages[-1].summary
     assert summary.usage.cost_nanos > 0
     assert "".join(delta.text for message in messages for delta in message.deltas)
-    headers = {key: value for key, value in await call.initial_metadata()}
-    trailers = {key: value for key, value in await call.trailing_metadata()}
+    headers = dict(await call.initial_metadata())
+    trailers = dict(await call.trailing_metadata())
     assert headers["x-enginehouse-model"] == MODEL
     assert headers["x-enginehouse-request-id"] == messages[0].request_id
     assert int(trailers["x-enginehouse-cost-nanos"]) == summary.usage.cost_nanos
@@ -82,9 +82,7 @@ async def test_cost_of_the_streams_is_the_spend_to_the_nano(mesh: Mesh, channel:
     assert mesh.spend(key_id) == total > 0
 
 
-async def test_a_client_cannot_bring_a_grant_or_an_endpoint_of_its_own(
-    mesh: Mesh, channel: grpc.aio.Channel
-) -> None:
+async def test_a_client_cannot_bring_a_grant_or_an_endpoint_of_its_own(mesh: Mesh, channel: grpc.aio.Channel) -> None:
     stub = generation_pb2_grpc.GenerationServiceStub(channel)
     spoofed = (
         *credentials(mesh),

@@ -52,9 +52,7 @@ def test_openai_stream_ends_with_done(mesh: Mesh) -> None:
         "/v1/chat/completions",
         "--no-buffer",
         "--json",
-        json.dumps(
-            {"model": "auto", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4, "stream": True}
-        ),
+        json.dumps({"model": "auto", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4, "stream": True}),
     )
     assert status == 200
     events = [line.removeprefix("data: ") for line in body.splitlines() if line.startswith("data: ")]
