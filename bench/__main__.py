@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from .decision import decision_cpu_us
 from .measure import ROOT, Measurement
-from .paths import with_the_mesh, without_the_mesh
+from .paths import measure_all
 from .rows import Results
 from .table import as_json, as_markdown
 from .tools import Tool, ToolMissing, find_ghz, find_litellm, find_wrk
@@ -61,11 +61,9 @@ def _machine() -> dict[str, object]:
 def main() -> int:
     """Runs the parts asked for; the status is 1 if one of them came to no end."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long each load lasts")
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long each load lasts")
     parser.add_argument("--warm", type=float, default=1.0, help="how long it runs before that")
-    parser.add_argument(
-        "--parts", nargs="+", choices=("base", "mesh", "decision"), default=["base", "mesh", "decision"]
-    )
+    parser.add_argument("--parts", nargs="+", choices=("decision", "paths"), default=["decision", "paths"])
     parser.add_argument("--no-litellm", action="store_true")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench" / "results" / "latest.json")
     parser.add_argument("--markdown", type=pathlib.Path, default=ROOT / "docs" / "benchmarks.md")
@@ -84,8 +82,7 @@ def main() -> int:
         )
         parts: dict[str, Callable[[], None]] = {
             "decision": lambda: results.figures.update(decision_cpu_us=decision_cpu_us()),
-            "base": lambda: without_the_mesh(measurement, results, scratch, proxy),
-            "mesh": lambda: with_the_mesh(measurement, results, scratch),
+            "paths": lambda: measure_all(measurement, results, scratch, proxy),
         }
         failed = [name for name in arguments.parts if not _ran(name, parts[name], results)]
     text = as_markdown(results)

@@ -41,6 +41,8 @@ class GrpcPath:
     target: str
     group: Group
     key: str = ""
+    longer: float = 1.0
+    """Stretches the measurement, for a path so slow that a short one would cut off most of its answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,8 @@ class HttpPath:
     url: str
     group: Group
     key: str = ""
+    longer: float = 1.0
+    """The same."""
 
 
 class Measurement:
@@ -84,49 +88,46 @@ class Measurement:
 
     def take(
         self,
-        path: GrpcPath | HttpPath,
+        paths: Sequence[GrpcPath | HttpPath],
         *,
         workloads: Sequence[Workload] = (REQUEST, STREAM),
         concurrencies: Sequence[int] = CONCURRENCIES,
-        longer: float = 1.0,
     ) -> None:
-        """Measures every workload at every concurrency; a failure of one is noted and costs no other.
+        """Measures every workload at every concurrency on every path; a failure of one is noted and costs no other.
 
-        Args:
-            path: where the load goes.
-            workloads: what its requests ask for.
-            concurrencies: how many of them at once.
-            longer: stretches the measurement, for a path so slow that a short one would cut off most of its answers.
+        The paths take turns under each load, so that a machine that is busier for a while is so for all of them.
         """
-        if (self._ghz if isinstance(path, GrpcPath) else self._wrk) is None:
-            return
         for workload in workloads:
             for concurrency in concurrencies:
-                what = f"{path.name}, {workload.name} at {concurrency}"
-                try:
-                    self._load(path, workload, concurrency, self._warm_s)
-                    before = cpu_seconds(path.group)
-                    load = self._load(path, workload, concurrency, self._seconds * longer)
-                    after = cpu_seconds(path.group)
-                except LoadFailed as error:
-                    self._results.skipped[what] = str(error)
-                    continue
-                used = {name: after[name] - before[name] for name in before}
-                row = Row(
-                    path=path.name,
-                    workload=workload.name,
-                    concurrency=concurrency,
-                    tokens_per_request=workload.tokens,
-                    load=load,
-                    cpu_seconds=used,
-                )
-                self._results.rows.append(row)
-                print(
-                    f"{what}: {load.per_second:.0f} requests/s, {row.tokens_per_second:.0f} tokens/s, "
-                    f"p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.1f} ms, {load.failed} failed",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                for path in paths:
+                    if (self._ghz if isinstance(path, GrpcPath) else self._wrk) is not None:
+                        self._row(path, workload, concurrency)
+
+    def _row(self, path: GrpcPath | HttpPath, workload: Workload, concurrency: int) -> None:
+        what = f"{path.name}, {workload.name} at {concurrency}"
+        try:
+            self._load(path, workload, concurrency, self._warm_s)
+            before = cpu_seconds(path.group)
+            load = self._load(path, workload, concurrency, self._seconds * path.longer)
+            after = cpu_seconds(path.group)
+        except LoadFailed as error:
+            self._results.skipped[what] = str(error)
+            return
+        row = Row(
+            path=path.name,
+            workload=workload.name,
+            concurrency=concurrency,
+            tokens_per_request=workload.tokens,
+            load=load,
+            cpu_seconds={name: after[name] - before[name] for name in before},
+        )
+        self._results.rows.append(row)
+        print(
+            f"{what}: {load.per_second:.0f} requests/s, {row.tokens_per_second:.0f} tokens/s, "
+            f"p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.1f} ms, {load.failed} failed",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def _load(self, path: GrpcPath | HttpPath, workload: Workload, concurrency: int, seconds: float) -> Load:
         if isinstance(path, GrpcPath):

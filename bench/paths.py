@@ -1,4 +1,4 @@
-"""The paths, each with the processes that it needs, started for its measurement alone."""
+"""The paths, and the processes that they need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from . import envoy_only, litellm
 from .children import last_words, running
 from .engine import CATALOG
 from .held import hold_streams
-from .measure import PROTOSET, REQUEST, ROOT, SATURATED, GrpcPath, HttpPath, Measurement
+from .measure import PROTOSET, ROOT, SATURATED, GrpcPath, HttpPath, Measurement
 from .ports import free_port, is_open, wait_until
 from .rows import Results
 from .tools import Tool
@@ -82,40 +82,39 @@ def litellm_before(upstream: Started, tool: Tool, scratch: pathlib.Path) -> Iter
         yield Started(port=port, pid=process.pid)
 
 
-def without_the_mesh(measurement: Measurement, results: Results, scratch: pathlib.Path, proxy: Tool | None) -> None:
-    """Direct, Envoy alone, and LiteLLM."""
-    with bare_engine(scratch) as engine, envoy_before(engine, scratch) as envoy:
-        measurement.take(GrpcPath(name="direct", target=f"127.0.0.1:{engine.port}", group={"engine": [engine.pid]}))
-        both = {"envoy": [envoy.pid], "engine": [engine.pid]}
-        measurement.take(GrpcPath(name="Envoy only", target=f"127.0.0.1:{envoy.port}", group=both))
-        json = HttpPath(name="Envoy only, OpenAI JSON", url=f"http://127.0.0.1:{envoy.port}", group=both)
-        measurement.take(json, concurrencies=[64])
-        if proxy is not None:
-            with litellm_before(envoy, proxy, scratch) as started:
-                group = {"litellm": [started.pid], **both}
-                url = f"http://127.0.0.1:{started.port}"
-                measurement.take(HttpPath(name="LiteLLM", url=url, group=group, key=litellm.KEY), longer=2.5)
-                results.figures["litellm_memory_mib"] = memory_bytes({"litellm": [started.pid]})["litellm"] / 2**20
+def measure_all(measurement: Measurement, results: Results, scratch: pathlib.Path, proxy: Tool | None) -> None:
+    """Every path, then what the mesh alone is asked: a saturated stream, and many open ones."""
+    with contextlib.ExitStack() as stack:
+        paths: list[GrpcPath | HttpPath] = []
+        bare = stack.enter_context(bare_engine(scratch))
+        envoy = stack.enter_context(envoy_before(bare, scratch))
+        both = {"envoy": [envoy.pid], "engine": [bare.pid]}
+        edge = f"127.0.0.1:{envoy.port}"
+        paths.append(GrpcPath(name="direct", target=f"127.0.0.1:{bare.port}", group={"engine": [bare.pid]}))
+        paths.append(GrpcPath(name="Envoy only", target=edge, group=both))
+        paths.append(HttpPath(name="Envoy only, OpenAI JSON", url=f"http://{edge}", group=both))
 
-
-def with_the_mesh(measurement: Measurement, results: Results, scratch: pathlib.Path) -> None:
-    """The full path, what it holds idle, a saturated stream, and many open ones."""
-    overlay = _overlay(results, scratch)
-    with Mesh.started(config=overlay) as mesh, granted_engine(mesh, scratch) as engine:
+        mesh = stack.enter_context(Mesh.started(config=_overlay(results, scratch)))
         own = {name: [pid] for name, pid in mesh.processes().items()}
         results.memory_bytes = memory_bytes(own)
-        group = {"engine": [engine.pid]} | {
-            name: pids for name, pids in own.items() if not name.startswith("inference")
-        }
+        engine = stack.enter_context(granted_engine(mesh, scratch))
+        group = {"engine": [engine.pid], **own}
         _, unlimited = mesh.create_key("bench-unlimited")
         _, budgeted = mesh.create_key("bench-budgeted", budget_nanos=BUDGET_NANOS)
-        measurement.take(GrpcPath(name="full gRPC", target=mesh.target, group=group, key=budgeted))
-        measurement.take(HttpPath(name="full OpenAI JSON", url=mesh.url, group=group, key=budgeted))
-        no_budget = GrpcPath(name="full gRPC, no budget", target=mesh.target, group=group, key=unlimited)
-        measurement.take(no_budget, workloads=[REQUEST], concurrencies=[64])
-        saturated = GrpcPath(name="full gRPC", target=mesh.target, group=group, key=budgeted)
-        measurement.take(saturated, workloads=[SATURATED], concurrencies=[4])
-        if row := results.find("full gRPC", SATURATED.name, 4):
+        full = GrpcPath(name="full gRPC", target=mesh.target, group=group, key=budgeted)
+        paths.append(full)
+        paths.append(GrpcPath(name="full gRPC, no budget", target=mesh.target, group=group, key=unlimited))
+        paths.append(HttpPath(name="full OpenAI JSON", url=mesh.url, group=group, key=budgeted))
+
+        if proxy is not None:
+            started = stack.enter_context(litellm_before(envoy, proxy, scratch))
+            url, alone = f"http://127.0.0.1:{started.port}", {"litellm": [started.pid]}
+            paths.append(HttpPath(name="LiteLLM", url=url, group=alone | both, key=litellm.KEY, longer=2.0))
+            results.figures["litellm_memory_mib"] = memory_bytes(alone)["litellm"] / 2**20
+
+        measurement.take(paths)
+        measurement.take([full], workloads=[SATURATED], concurrencies=[4])
+        if row := results.find(full.name, SATURATED.name, 4):
             results.figures["saturated_stream_tokens_per_second"] = row.tokens_per_second
         held = asyncio.run(
             hold_streams(

@@ -47,7 +47,8 @@ def as_markdown(results: Results) -> str:
         *[f"- {name}: {value}" for name, value in results.machine.items()],
         "",
         "A *request* asks for a short answer, a *stream* for a long one; both come from a synthetic token source that",
-        "costs next to nothing, so that what is measured is the path. Latencies are of whole calls.",
+        "costs next to nothing, so that what is measured is the path. Latencies are of whole calls. Paths take turns under",
+        "each load. LiteLLM runs as its documentation starts it, with one worker and without a database.",
         "",
         "## Targets",
         "",
@@ -58,7 +59,14 @@ def as_markdown(results: Results) -> str:
     ]
     for workload in dict.fromkeys(row.workload for row in results.rows):
         rows = [row for row in results.rows if row.workload == workload]
-        lines += [f"## {workload.capitalize()}s of {rows[0].tokens_per_request} tokens", "", *_loads(rows), ""]
+        order = [*dict.fromkeys(row.path for row in rows)]
+        rows.sort(key=lambda row: (order.index(row.path), row.concurrency))
+        lines += [
+            f"## {workload.capitalize()}s: {rows[0].tokens_per_request} output tokens each",
+            "",
+            *_loads(rows),
+            "",
+        ]
     if results.memory_bytes:
         lines += ["## Memory of the idle mesh", "", *_memory(results.memory_bytes), ""]
     if results.figures:
