@@ -23,8 +23,9 @@ class Predictor(Protocol):
         """The complexity of a request with these texts, oldest first."""
 
 
-# A prompt is read whole up to twice this many characters; of a longer one, its beginning and its end.
+# Characters looked at from each end of a prompt; of the words there, those of the outer half.
 _SAMPLE = 512
+_WORDS = 256
 
 _REASONING_WORDS = """
     analyse analyze argue assess because compare contrast contradiction critique deduce derive design
@@ -33,12 +34,13 @@ _REASONING_WORDS = """
     trade-off trade-offs tradeoffs why workflow
 """
 _REASONING = frozenset(_REASONING_WORDS.split())
-# Single characters first, because counting one is some fifty times cheaper than counting a word.
-_CODE_CHARACTERS = "{}`;<>_"
+# Everything that is neither letter, digit nor space; marks are counted among what is left of a text, which is little.
+_PLAIN = bytes(byte for byte in range(128) if chr(byte).isalnum() or chr(byte) in " ,.'\"-")
+_CODE_MARKS = (b"{", b"}", b"`", b";", b"<", b">", b"_", b"(")
 _CODE_WORDS = ("```", "def ", "class ", "import ", "return ", "SELECT ", "#include", "=>", "==", "::", "();")
-_MATHS_CHARACTERS = "=^\\+*/"
+_MATHS_MARKS = (b"=", b"^", b"\\", b"+", b"*", b"/")
 _MATHS_SYMBOLS = "∑∫√≤≥π∞∂≈≠"
-_PART_CHARACTERS = "?\n;:"
+_PART_MARKS = (b"?", b"\n", b";", b":")
 
 
 class RulePredictor:
@@ -53,18 +55,20 @@ class RulePredictor:
         text = texts[0] if len(texts) == 1 else "\n".join(_ends(texts, length))
         if len(text) > 2 * _SAMPLE:
             text = text[:_SAMPLE] + "\n" + text[-_SAMPLE:]
-        count = text.count
-        marks = sum(map(count, _CODE_CHARACTERS))
-        if marks:
-            marks += 4 * sum(map(count, _CODE_WORDS))
-        sums = sum(map(count, _MATHS_CHARACTERS))
+        marks = text.encode("utf-8", "replace").translate(None, _PLAIN)
+        count = marks.count
+        code_marks = sum(map(count, _CODE_MARKS))
+        if code_marks:
+            code_marks += 4 * sum(map(text.count, _CODE_WORDS))
+        sums = sum(map(count, _MATHS_MARKS))
         if not text.isascii():
-            sums += 4 * sum(map(count, _MATHS_SYMBOLS))
+            sums += 4 * sum(map(text.count, _MATHS_SYMBOLS))
         size = min(1.0, math.log2(1 + length / 48) / 8)
-        code = _saturate(marks, 16)
+        code = _saturate(code_marks, 16)
         maths = _saturate(sums, 10)
-        reasoning = _saturate(len(_REASONING.intersection(text.lower().split())), 2)
-        parts = _saturate(sum(map(count, _PART_CHARACTERS)), 12)
+        ends = text if len(text) <= 2 * _WORDS else f"{text[:_WORDS]} {text[-_WORDS:]}"
+        reasoning = _saturate(len(_REASONING.intersection(ends.lower().split())), 2)
+        parts = _saturate(sum(map(count, _PART_MARKS)), 12)
         rest = (1 - 0.35 * size) * (1 - 0.45 * code) * (1 - 0.45 * maths) * (1 - 0.5 * reasoning) * (1 - 0.2 * parts)
         return Prediction(
             1 - rest,

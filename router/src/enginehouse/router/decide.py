@@ -174,8 +174,8 @@ def _take_named(ask: Ask, caller: Caller, state: State, decision: Decision, *, e
 
 
 def _choose(ask: Ask, caller: Caller, state: State, decision: Decision, *, explain: bool) -> None:
-    usable: list[tuple[int, float, CatalogModel]] = []
-    weighed: list[Weighed] = []
+    usable: list[Offer] = []
+    passed: list[tuple[Offer, str]] = []
     capable = long_enough = False
     everything = state.policy.allows_everything(caller)
     serves = state.fleet.serves
@@ -193,40 +193,50 @@ def _choose(ask: Ask, caller: Caller, state: State, decision: Decision, *, expla
             capable = long_enough = True
             why = "no live engine serves it"
         else:
-            usable.append((offer.bound_nanos(ask), model.quality, model))
+            usable.append(offer)
             continue
         if explain:
-            weighed.append(Weighed(model, offer.bound_nanos(ask), (), why))
-    if not usable:
-        decision.weighed = weighed
+            passed.append((offer, why))
+    chosen: Offer | None = None
+    if usable:
+        needed = decision.quality_needed
+        good = [offer for offer in usable if offer.model.quality >= needed]
+        # The cheapest that is good enough (of equals the better, then the first by name), else the best there is.
+        chosen = (
+            _cheapest(ask, good) if good else max(usable, key=lambda one: (one.model.quality, -one.bound_nanos(ask)))
+        )
+        decision.model = chosen.model
+        decision.bound_nanos = chosen.bound_nanos(ask)
+        decision.endpoints = state.fleet.serving(chosen.model.name)
+    else:
         decision.refusal = _no_candidate(ask, capable=capable, long_enough=long_enough)
-        return
-    needed = decision.quality_needed
-    good = [one for one in usable if one[1] >= needed]
-    # The cheapest that is good enough (of equals the better, then the first by name), else the best there is.
-    chosen = min(good, key=_by_cost) if good else max(usable, key=_by_quality)
-    decision.bound_nanos, _, decision.model = chosen
-    decision.endpoints = state.fleet.serving(chosen[2].name)
     if explain:
-        for one in usable:
-            if one is chosen:
-                why = ""
-            elif one[1] < needed and good:
-                why = f"its quality {one[1]:g} is under the {needed:.2f} needed"
-            elif good:
-                why = f"it could cost {one[0]} nano-dollars, and {chosen[2].name} {chosen[0]}"
-            else:
-                why = f"none reaches the quality {needed:.2f} needed, and {chosen[2].name} is the best"
-            weighed.append(Weighed(one[2], one[0], state.fleet.serving(one[2].name), why))
-        decision.weighed = sorted(weighed, key=lambda one: one.model.name)
+        passed += [(one, _why_not(ask, one, chosen, decision.quality_needed)) for one in usable]
+        decision.weighed = [
+            Weighed(one.model, one.bound_nanos(ask), state.fleet.serving(one.model.name), why)
+            for one, why in sorted(passed, key=lambda pair: pair[0].model.name)
+        ]
 
 
-def _by_cost(one: tuple[int, float, CatalogModel]) -> tuple[int, float]:
-    return one[0], -one[1]
+def _cheapest(ask: Ask, offers: list[Offer]) -> Offer:
+    best = offers[0]
+    if len(offers) > 1:
+        least = best.bound_nanos(ask)
+        for offer in offers[1:]:
+            bound = offer.bound_nanos(ask)
+            if bound < least or (bound == least and offer.model.quality > best.model.quality):
+                best, least = offer, bound
+    return best
 
 
-def _by_quality(one: tuple[int, float, CatalogModel]) -> tuple[float, int]:
-    return one[1], -one[0]
+def _why_not(ask: Ask, offer: Offer, chosen: Offer | None, needed: float) -> str:
+    if chosen is None or offer is chosen:
+        return ""
+    if chosen.model.quality < needed:
+        return f"none reaches the quality {needed:.2f} needed, and {chosen.model.name} is the best"
+    if offer.model.quality < needed:
+        return f"its quality {offer.model.quality:g} is under the {needed:.2f} needed"
+    return f"it could cost {offer.bound_nanos(ask)} nano-dollars, and {chosen.model.name} {chosen.bound_nanos(ask)}"
 
 
 def _fits(ask: Ask, offer: Offer) -> bool:
