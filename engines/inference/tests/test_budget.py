@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Sampling, Tool, ToolChoice
+from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, OutputFormat, Sampling, Tool, ToolChoice
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.engines.inference.limits import output_limit
 from enginehouse.kit.errors import ServiceError
@@ -15,12 +15,14 @@ from enginehouse.kit.pricing import cost_nanos
 from engines.inference.tests.text_engine import CACHED, INPUT, OUTPUT, PRICES, EngineClient, amounts, user
 
 SAMPLING = Sampling(temperature=1.0, seed=11)
+# Without it, a random model now and then ends by itself.
+ENDLESS = OutputFormat(grammar="root ::= [a-z]{900}")
 
 
 async def test_the_cap_stops_the_answer_at_the_last_token_it_pays_for(engine: EngineClient) -> None:
     # 5 prompt tokens at 50 and 7 of output at 200 nano-dollars, and 199 that buy nothing.
     cap = 5 * 50 + 7 * 200 + 199
-    request = GenerateRequest(model="tiny", prompt="abcde", max_output_tokens=30, sampling=SAMPLING)
+    request = GenerateRequest(model="tiny", prompt="abcde", max_output_tokens=30, sampling=SAMPLING, format=ENDLESS)
     answer = await engine.generate(request, cap_nanos=cap)
     assert answer.tokens == {0: 7}
     assert answer.ends[0].finish_reason == generation_pb2.FINISH_REASON_LENGTH
@@ -32,7 +34,7 @@ async def test_the_cap_stops_the_answer_at_the_last_token_it_pays_for(engine: En
 
 
 async def test_the_bound_that_was_met_is_the_one_named(engine: EngineClient) -> None:
-    request = GenerateRequest(model="tiny", prompt="abcde", max_output_tokens=7, sampling=SAMPLING)
+    request = GenerateRequest(model="tiny", prompt="abcde", max_output_tokens=7, sampling=SAMPLING, format=ENDLESS)
     answer = await engine.generate(request, cap_nanos=5 * 50 + 7 * 200)
     assert answer.ends[0].stopped_by == generation_pb2.STOPPED_BY_MAX_OUTPUT_TOKENS
     [record] = await engine.records(1)
@@ -41,7 +43,9 @@ async def test_the_bound_that_was_met_is_the_one_named(engine: EngineClient) -> 
 
 async def test_choices_share_the_cap(engine: EngineClient) -> None:
     cap = 5 * 50 + 20 * 200
-    request = GenerateRequest(model="tiny", prompt="abcde", choices=6, max_output_tokens=30, sampling=SAMPLING)
+    request = GenerateRequest(
+        model="tiny", prompt="abcde", choices=6, max_output_tokens=30, sampling=SAMPLING, format=ENDLESS
+    )
     answer = await engine.generate(request, cap_nanos=cap)
     assert answer.tokens == dict.fromkeys(range(6), 3)
     assert answer.summary.usage.cost_nanos == 5 * 50 + 18 * 200 <= cap
@@ -77,7 +81,7 @@ async def test_a_prompt_that_the_cap_cannot_pay_for_is_not_begun(engine: EngineC
 
 async def test_a_cached_prompt_costs_what_cached_input_costs(engine: EngineClient) -> None:
     request = GenerateRequest(
-        model="tiny", prompt="a prompt that is sent twice", max_output_tokens=3, sampling=SAMPLING
+        model="tiny", prompt="a prompt that is sent twice", max_output_tokens=3, sampling=SAMPLING, format=ENDLESS
     )
     await engine.generate(request)
     answer = await engine.generate(request)
@@ -90,7 +94,7 @@ async def test_a_cached_prompt_costs_what_cached_input_costs(engine: EngineClien
 async def test_a_cache_dearer_than_reading_does_not_pass_the_cap(engine: EngineClient, dear_cache: bool) -> None:
     prices = {**PRICES, CACHED: 500_000_000 if dear_cache else 0}
     request = GenerateRequest(
-        model="tiny", prompt="a prompt that is sent twice", max_output_tokens=20, sampling=SAMPLING
+        model="tiny", prompt="a prompt that is sent twice", max_output_tokens=20, sampling=SAMPLING, format=ENDLESS
     )
     await engine.generate(request)
     tokens = (await engine.generate(request)).usage

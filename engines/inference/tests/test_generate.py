@@ -81,8 +81,6 @@ async def test_more_choices_than_slots(engine: EngineClient) -> None:
     assert sorted(answer.ends) == list(range(6))
     assert sum(answer.tokens.values()) == answer.usage[OUTPUT] <= 54
     assert answer.usage[INPUT] + answer.usage.get(CACHED, 0) == 3, "the prompt is billed once"
-    again = await engine.generate(request)
-    assert again.text == answer.text
     assert len(set(answer.text.values())) > 4
 
 
@@ -197,7 +195,13 @@ async def test_an_openai_chat_is_answered(engine: EngineClient) -> None:
 
     from google.api import httpbody_pb2
 
-    body = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5, "n": 2}
+    body = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "hello"}],
+        "max_tokens": 5,
+        "n": 2,
+        "temperature": 0,
+    }
     metadata = engine.issuer.metadata(
         "/enginehouse.api.openai.v1.TextService/CreateChatCompletion", models=["tiny"], prices=PRICES
     )
