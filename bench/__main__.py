@@ -85,6 +85,7 @@ def main() -> int:
             "paths": lambda: measure_all(measurement, results, scratch, proxy),
         }
         failed = [name for name in arguments.parts if not _ran(name, parts[name], results)]
+    results.machine = {**results.machine, "load average after": round(os.getloadavg()[0], 2)}
     text = as_markdown(results)
     print(text)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,8 @@ class GrpcPath:
     key: str = ""
     longer: float = 1.0
     """Stretches the measurement, for a path so slow that a short one would cut off most of its answers."""
+    settle_s: float = 0.0
+    """How long it needs to get over a load that was cut off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ class HttpPath:
     group: Group
     key: str = ""
     longer: float = 1.0
-    """The same."""
+    settle_s: float = 0.0
 
 
 class Measurement:
@@ -107,6 +110,7 @@ class Measurement:
         what = f"{path.name}, {workload.name} at {concurrency}"
         try:
             self._load(path, workload, concurrency, self._warm_s)
+            time.sleep(path.settle_s)
             before = cpu_seconds(path.group)
             load = self._load(path, workload, concurrency, self._seconds * path.longer)
             after = cpu_seconds(path.group)

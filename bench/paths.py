@@ -109,7 +109,8 @@ def measure_all(measurement: Measurement, results: Results, scratch: pathlib.Pat
         if proxy is not None:
             started = stack.enter_context(litellm_before(envoy, proxy, scratch))
             url, alone = f"http://127.0.0.1:{started.port}", {"litellm": [started.pid]}
-            paths.append(HttpPath(name="LiteLLM", url=url, group=alone | both, key=litellm.KEY, longer=2.0))
+            slow = HttpPath(name="LiteLLM", url=url, group=alone | both, key=litellm.KEY, longer=4.0, settle_s=4.0)
+            paths.append(slow)
             results.figures["litellm_memory_mib"] = memory_bytes(alone)["litellm"] / 2**20
 
         measurement.take(paths)
