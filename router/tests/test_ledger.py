@@ -176,6 +176,19 @@ async def test_a_cap_is_assumed_and_the_late_truth_replaces_it(world: Any) -> No
     assert kinds == ["assumed", "correction", "report"]
 
 
+async def test_an_assumption_is_taken_back_when_the_engine_turns_out_to_have_had_nothing(world: Any) -> None:
+    budget = await world.budget(1_000)
+    ledger = await world.replica()
+    await world.grant(ledger, 100)
+    await ledger.flush_journal()
+    world.now_ms += 60_000 + 31_000
+    await ledger.sweep()
+    assert (await world.window(budget))[1] == 100 == await world.billed()
+    await world.watermark(ledger, world.now_ms - 30_000)
+    await ledger.sweep()
+    assert (await world.window(budget))[1] == 0 == await world.billed()
+
+
 async def test_a_report_after_a_lapse_at_zero_is_billed_while_the_budget_can_pay(world: Any) -> None:
     budget = await world.budget(100)
     ledger = await world.replica()

@@ -125,8 +125,8 @@ reservations = sa.Table(
     sa.Column("expires_at_ms", sa.BigInteger, nullable=False),
     sa.CheckConstraint("state IN ('open', 'settled', 'lapsed', 'assumed')", name="reservations_state"),
     sa.CheckConstraint("billed_nanos BETWEEN 0 AND cap_nanos", name="reservations_within_cap"),
-    # The sweep for lapses reads the open ones alone, and the journal keeps many times as many closed ones.
-    sa.Index("reservations_open", "issued_at_ms", postgresql_where=sa.text("state = 'open'")),
+    # The sweep for lapses reads these alone, and the journal keeps many times as many that are done with.
+    sa.Index("reservations_unsettled", "issued_at_ms", postgresql_where=sa.text("state IN ('open', 'assumed')")),
 )
 
 # What each engine reported for each grant, and what was billed for it. A lapse that assumes the cap is a row with an

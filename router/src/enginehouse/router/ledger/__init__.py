@@ -30,6 +30,7 @@ The steps, and where each is written:
 7. Lapse (`_sweep`): an open reservation settles at zero once every engine that could have taken the grant has passed
    it with its watermark, and at its cap, marked `assumed`, when it is past its expiry and grace and an engine is
    unaccounted for. A late report replaces the assumption: a correction row takes it back, and the truth is inserted.
+   So do the watermarks, once every engine has passed it after all: then nobody ran it.
 8. A replica dies (`_sweep`): its registration runs out (or its process is seen to be gone by a router on the same
    host), and what is left of its leases is released once no engine can hold or report a grant drawn on them. An engine
    lost with its disk blocks that until the operator declares it forgotten. Held, not spent: the safe side.

@@ -140,6 +140,12 @@ def settle(claim: Claim, rows: Rows) -> Verdict:
 
 
 def _lapse(claim: Claim, reservation: ReservationRow, rows: Rows) -> Verdict:
+    if reservation.state == "assumed" and claim.kind is Kind.LAPSE:
+        # The engine that was unaccounted for has spoken since, and not of this.
+        _take_back(claim, reservation, rows)
+        reservation.state = "lapsed"
+        reservation.changed = True
+        return Verdict.SETTLED
     if reservation.state != "open":
         return Verdict.ALREADY
     reservation.changed = True

@@ -118,9 +118,10 @@ async def _lapsed(
     open_rows = await connection.execute(
         sa.text(
             """
-            SELECT grant_bytes, issued_at_ms, expires_at_ms FROM reservations
-            WHERE state = 'open' AND issued_at_ms < :unaccepted
-            ORDER BY (issued_at_ms < :passed) DESC, (expires_at_ms < :overdue) DESC, issued_at_ms LIMIT :batch
+            SELECT state, grant_bytes, issued_at_ms, expires_at_ms FROM reservations
+            WHERE state IN ('open', 'assumed') AND issued_at_ms < :unaccepted
+            ORDER BY (issued_at_ms < :passed) DESC, (state = 'open' AND expires_at_ms < :overdue) DESC, issued_at_ms
+            LIMIT :batch
             """
         ),
         {
@@ -134,7 +135,7 @@ async def _lapsed(
     for row in open_rows:
         if _nobody_has(marks, first_ms=row.issued_at_ms, last_ms=row.issued_at_ms, terms=terms, now_ms=now_ms):
             kind = Kind.LAPSE
-        elif row.expires_at_ms + terms.grace_ms < now_ms:
+        elif row.state == "open" and row.expires_at_ms + terms.grace_ms < now_ms:
             kind = Kind.ASSUME
         else:
             continue

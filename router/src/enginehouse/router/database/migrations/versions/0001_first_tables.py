@@ -44,7 +44,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("grant_id"),
     )
     op.create_index(
-        "reservations_open", "reservations", ["issued_at_ms"], unique=False, postgresql_where=sa.text("state = 'open'")
+        "reservations_unsettled",
+        "reservations",
+        ["issued_at_ms"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('open', 'assumed')"),
     )
     op.create_table(
         "tenants",
@@ -200,7 +204,9 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_usage_request_id"), table_name="usage")
     op.drop_table("usage")
     op.drop_table("tenants")
-    op.drop_index("reservations_open", table_name="reservations", postgresql_where=sa.text("state = 'open'"))
+    op.drop_index(
+        "reservations_unsettled", table_name="reservations", postgresql_where=sa.text("state IN ('open', 'assumed')")
+    )
     op.drop_table("reservations")
     op.drop_table("replicas")
     op.drop_table("engines")
