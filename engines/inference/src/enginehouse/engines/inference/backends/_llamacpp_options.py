@@ -6,9 +6,6 @@ from typing import Literal
 
 import pydantic
 
-from enginehouse.kit.catalog import CatalogModel
-from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
-
 
 class SamplingDefaults(pydantic.BaseModel):
     """How tokens are drawn where a request does not say."""
@@ -49,24 +46,3 @@ class LlamaCppOptions(pydantic.BaseModel):
     """How tokens are drawn where a request does not say."""
     pooling: Literal["", "mean", "cls", "last"] = ""
     """How token vectors become one embedding; empty takes the model's own way."""
-
-
-def read_options(model: CatalogModel) -> LlamaCppOptions:
-    """The model's options, checked; raises INVALID_REQUEST naming every bad key and value."""
-    try:
-        return LlamaCppOptions.model_validate(dict(model.options))
-    except pydantic.ValidationError as error:
-        violations = [
-            FieldViolation(
-                field=".".join(("options", *(str(part) for part in detail["loc"]))),
-                description=f"{detail['msg']}; got {detail['input']!r}",
-            )
-            for detail in error.errors()
-        ]
-        listed = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
-        known = ", ".join(LlamaCppOptions.model_fields)
-        raise ServiceError(
-            Reason.INVALID_REQUEST,
-            f"model {model.name!r} in the catalog has bad options for llama.cpp: {listed} (known: {known})",
-            violations=violations,
-        ) from None

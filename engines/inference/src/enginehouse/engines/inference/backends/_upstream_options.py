@@ -10,7 +10,7 @@ import httpx
 import pydantic
 
 from enginehouse.kit.catalog import CatalogModel
-from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.kit.errors import Reason, ServiceError
 
 
 class UpstreamOptions(pydantic.BaseModel):
@@ -58,27 +58,6 @@ class Provider:
     def hidden(self, text: str) -> str:
         """The text without the key, should a provider repeat it."""
         return text.replace(self.key, "[key]") if self.key else text
-
-
-def read_options(model: CatalogModel) -> UpstreamOptions:
-    """The model's options, checked; raises INVALID_REQUEST naming every bad key and value."""
-    try:
-        return UpstreamOptions.model_validate(dict(model.options))
-    except pydantic.ValidationError as error:
-        violations = [
-            FieldViolation(
-                field=".".join(("options", *(str(part) for part in detail["loc"]))),
-                description=f"{detail['msg']}; got {detail['input']!r}",
-            )
-            for detail in error.errors()
-        ]
-        listed = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
-        known = ", ".join(UpstreamOptions.model_fields)
-        raise ServiceError(
-            Reason.INVALID_REQUEST,
-            f"model {model.name!r} in the catalog has bad options for upstream: {listed} (known: {known})",
-            violations=violations,
-        ) from None
 
 
 def find_provider(model: CatalogModel, options: UpstreamOptions, *, environ: Mapping[str, str]) -> Provider:

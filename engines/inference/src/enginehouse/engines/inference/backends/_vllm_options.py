@@ -6,9 +6,6 @@ from typing import Literal
 
 import pydantic
 
-from enginehouse.kit.catalog import CatalogModel
-from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
-
 
 class VllmOptions(pydantic.BaseModel):
     """The `options` of a catalog model whose backend is vllm."""
@@ -29,24 +26,3 @@ class VllmOptions(pydantic.BaseModel):
     """Whether prompts that begin alike share what was computed for it."""
     enforce_eager: bool = False
     """Start sooner and run slower: nothing is compiled."""
-
-
-def read_options(model: CatalogModel) -> VllmOptions:
-    """The model's options, checked; raises INVALID_REQUEST naming every bad key and value."""
-    try:
-        return VllmOptions.model_validate(dict(model.options))
-    except pydantic.ValidationError as error:
-        violations = [
-            FieldViolation(
-                field=".".join(("options", *(str(part) for part in detail["loc"]))),
-                description=f"{detail['msg']}; got {detail['input']!r}",
-            )
-            for detail in error.errors()
-        ]
-        listed = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
-        known = ", ".join(VllmOptions.model_fields)
-        raise ServiceError(
-            Reason.INVALID_REQUEST,
-            f"model {model.name!r} in the catalog has bad options for vllm: {listed} (known: {known})",
-            violations=violations,
-        ) from None

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from enginehouse.engines.inference.backends._llamacpp_model import LlamaCppModel
-from enginehouse.engines.inference.backends._llamacpp_options import read_options
+from enginehouse.engines.inference.backends._llamacpp_options import LlamaCppOptions
 from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
+from enginehouse.engines.inference.backends._options import read_options
 from enginehouse.engines.inference.backends.base import LoadedModel
 from enginehouse.engines.inference.weights import find_weights
 from enginehouse.kit.catalog import CatalogModel
@@ -38,7 +39,7 @@ class LlamaCppBackend:
 
     async def load(self, model: CatalogModel) -> LoadedModel:
         """Loads the model; raises WEIGHTS_ABSENT, INVALID_REQUEST (options) or BACKEND_FAILED."""
-        options = read_options(model)
+        options = read_options(LlamaCppOptions, model)
         if model.context_tokens < 1:
             raise ServiceError(
                 Reason.INVALID_REQUEST, f"model {model.name!r} in the catalog needs context_tokens of at least 1"

@@ -13,6 +13,7 @@ import httpx
 import orjson
 
 from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.engines.inference.backends._options import read_options
 from enginehouse.engines.inference.backends._upstream_chunks import ChunkReader, estimated_tokens
 from enginehouse.engines.inference.backends._upstream_errors import (
     ProviderFailure,
@@ -24,7 +25,6 @@ from enginehouse.engines.inference.backends._upstream_options import (
     Provider,
     UpstreamOptions,
     find_provider,
-    read_options,
 )
 from enginehouse.engines.inference.backends._upstream_requests import most_input_tokens, to_body
 from enginehouse.engines.inference.backends._upstream_sse import EventReader
@@ -60,7 +60,7 @@ class UpstreamBackend:
 
     async def load(self, model: CatalogModel) -> UpstreamModel:
         """Checks the model's options, its provider's address and key; sends nothing yet."""
-        options = read_options(model)
+        options = read_options(UpstreamOptions, model)
         provider = find_provider(model, options, environ=self._environ)
         headers = {"authorization": f"Bearer {provider.key}"} if provider.key else {}
         client = httpx.AsyncClient(

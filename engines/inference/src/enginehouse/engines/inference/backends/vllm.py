@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends._vllm_options import VllmOptions, read_options
+from enginehouse.engines.inference.backends._options import read_options
+from enginehouse.engines.inference.backends._vllm_options import VllmOptions
 from enginehouse.engines.inference.backends._vllm_pieces import OutputReader
 from enginehouse.engines.inference.backends._vllm_requests import constraint_of, messages_of, sampling_of, tools_of
 from enginehouse.engines.inference.backends.base import Embedded, Event, Prepared
@@ -42,7 +43,7 @@ class VllmBackend:
 
     async def load(self, model: CatalogModel) -> VllmModel:
         """Starts an engine for the model; takes from half a minute to many."""
-        options = read_options(model)
+        options = read_options(VllmOptions, model)
         if "embeddings" in model.capabilities:
             raise ServiceError(
                 Reason.INVALID_REQUEST,

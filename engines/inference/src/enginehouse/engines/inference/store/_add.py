@@ -8,7 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from enginehouse.engines.inference.backends._upstream_options import find_provider, read_options
+from enginehouse.engines.inference.backends._options import read_options
+from enginehouse.engines.inference.backends._upstream_options import UpstreamOptions, find_provider
 from enginehouse.engines.inference.sources import SourceError, weights_path
 from enginehouse.engines.inference.store._catalog_file import add_entry
 from enginehouse.engines.inference.store._gguf import Weights, read_weights
@@ -92,7 +93,7 @@ def _upstream_entry(new: NewModel) -> dict[str, Any]:
         options=new.options,
     )
     try:
-        options = read_options(model)
+        options = read_options(UpstreamOptions, model)
         find_provider(model, options, environ={options.key_variable: "-"})
     except ServiceError as error:
         if error.reason is not Reason.FAILED_PRECONDITION:
