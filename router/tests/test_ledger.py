@@ -303,6 +303,16 @@ async def test_a_settlement_elsewhere_frees_the_holder(world: Any) -> None:
     assert account.remaining == rows[0][0]
 
 
+async def test_news_of_a_lease_may_come_in_any_order(world: Any) -> None:
+    await world.budget(1_000)
+    ledger = await world.replica()
+    await world.grant(ledger, 100)
+    (account,) = ledger.book.accounts()
+    ledger.book.observe(account.lease_id, remaining=70, version=account.version + 2)
+    ledger.book.observe(account.lease_id, remaining=500, version=account.version - 1)
+    assert account.remaining == 70
+
+
 async def test_a_lease_is_a_share_of_what_is_left_and_follows_the_rate(world: Any) -> None:
     budget = await world.budget(1_000_000)
     ledger = await world.replica()
