@@ -127,6 +127,7 @@ async def test_refusals_are_typed_for_every_kind_of_caller(house: Any, registry:
     status, body = refused.headers["x-enginehouse-openai-error"].split(";")
     assert status == "400"
     assert json.loads(base64.urlsafe_b64decode(body))["error"]["type"] == "invalid_request_error"
+    assert refused.json()["error"]["type"] == "invalid_request_error"
     plain = await house.client.post(f"http://127.0.0.1:{house.http}{GENERATE}", json={"model": "small"})
     assert plain.status_code == 401
     assert plain.json()["details"][0]["reason"] == "KEY_MISSING"

@@ -88,8 +88,6 @@ class AuthorizationApp:
         status, out, body = denial(
             error,
             method=method,
-            # Envoy asks about gRPC calls alone, JSON being turned into them before, and does not say the type.
-            grpc=not headers.get(b"content-type", b"").startswith(b"application/json"),
             request_id=given_request_id(headers),
         )
         out.append((b"content-length", str(len(body)).encode()))

@@ -24,13 +24,14 @@ _JSON = (b"content-type", b"application/json")
 _SAFE = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
-def denial(error: ServiceError, *, method: str, grpc: bool, request_id: str) -> tuple[int, Headers, bytes]:
+def denial(error: ServiceError, *, method: str, request_id: str) -> tuple[int, Headers, bytes]:
     """The HTTP status, headers and body of a refusal.
+
+    Envoy does not say who called: gRPC callers get the headers from it, JSON callers the body.
 
     Args:
         error: why.
         method: the method called.
-        grpc: whether the call is a gRPC one, as transcoded JSON is; then there is no body.
         request_id: the request's id, if it is known.
     """
     status = to_status(error)
@@ -55,15 +56,13 @@ def denial(error: ServiceError, *, method: str, grpc: bool, request_id: str) -> 
     if openai:
         error = with_edge_names(error)
         headers.append((ERROR_METADATA_KEY.encode(), error_metadata(error)[1].encode()))
-    wire = error.http_status if error.http_status < 500 else 403
-    if grpc:
-        return wire, headers, b""
     headers.append(_JSON)
+    wire = error.http_status if error.http_status < 500 else 403
     return wire, headers, openai_error(error)[1] if openai else json_status(status)
 
 
 def json_status(status: status_pb2.Status) -> bytes:
-    """A `google.rpc.Status` in protobuf's JSON form."""
+    """A `google.rpc.Status` as JSON, with the fields' own names, as the edge writes engines' errors."""
     details: list[dict[str, object]] = []
     for detail in status.details:
         entry: dict[str, object] = {"@type": detail.type_url}
@@ -72,12 +71,12 @@ def json_status(status: status_pb2.Status) -> bytes:
             entry |= {"reason": info.reason, "domain": DOMAIN, "metadata": dict(info.metadata)}
         elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             bad = error_details_pb2.BadRequest.FromString(detail.value)
-            entry["fieldViolations"] = [
+            entry["field_violations"] = [
                 {"field": one.field, "description": one.description} for one in bad.field_violations
             ]
         elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
             delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay
-            entry["retryDelay"] = f"{delay.ToMilliseconds() / 1000:.3f}s"
+            entry["retry_delay"] = f"{delay.ToMilliseconds() / 1000:.3f}s"
         details.append(entry)
     return orjson.dumps({"code": status.code, "message": status.message, "details": details})
 
