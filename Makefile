@@ -19,8 +19,10 @@ DEPENDENCIES_STAMP := $(VENV)/.stamp-dependencies
 WEIGHTS_STAMP := $(VENV)/.stamp-weights
 INSTALL_STAMP := $(VENV)/.stamp-install
 PROTO_STAMP := $(PROTO_VENV)/.stamp
+VLLM_VENV := .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.stamp
 
-.PHONY: help install demo test coverage check bench proto docs openapi fmt requirements upgrade baseline clean
+.PHONY: help install demo test test-vllm coverage check bench proto docs openapi fmt requirements upgrade baseline clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +54,14 @@ $(PROTO_STAMP): requirements/proto.txt $(TOOLS_STAMP)
 	$(BIN)/uv pip install --quiet --python $(PROTO_VENV)/bin/python --require-hashes -r requirements/proto.txt
 	@touch $@
 
+# vLLM's pins differ from everybody's, and it is 5.8 GB: an environment of its own, made only when asked for.
+$(VLLM_STAMP): requirements/vllm.txt $(TOOLS_STAMP)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VLLM_VENV)
+	$(BIN)/uv pip install --quiet --python $(VLLM_VENV)/bin/python --require-hashes --no-deps -r requirements/vllm.txt
+	$(BIN)/uv pip install --quiet --python $(VLLM_VENV)/bin/python --no-build-isolation --no-deps \
+		-e proto/python -e engines/kit -e engines/inference
+	@touch $@
+
 install: $(INSTALL_STAMP) ## Make .venv with every distribution of the workspace; .venv/bin/enginehouse is the command
 
 ## Use ----------------------------------------------------------------------------------------------------------------
@@ -66,6 +76,9 @@ bench: $(INSTALL_STAMP) ## Measure every path in one run; print the table and sa
 
 test: $(INSTALL_STAMP) ## Run every test, or some: T="router -k settle -x"
 	$(BIN)/python -m pytest $(T)
+
+test-vllm: $(VLLM_STAMP) ## Run the tests of the vLLM backend, in an environment of their own
+	$(VLLM_VENV)/bin/python -m pytest engines/inference/tests_vllm -W default -p no:cacheprovider
 
 coverage: $(INSTALL_STAMP) ## Run the tests and say which lines they never reach
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(T)
@@ -96,4 +109,4 @@ upgrade: $(TOOLS_STAMP) ## Resolve them at the newest versions
 	$(BIN)/python requirements/compile.py --uv $(BIN)/uv --upgrade
 
 clean: ## Remove what make made, environments included
-	rm -rf $(VENV) $(PROTO_VENV) .venv-litellm .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov dist
+	rm -rf $(VENV) $(PROTO_VENV) $(VLLM_VENV) .venv-litellm .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov dist
