@@ -1,12 +1,11 @@
 """Adding a model to the user's catalog: what works is written, everything else of the file stays."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 
-from enginehouse.engines.inference.store import NewModel, State, StoreError, add_model, list_models
+from enginehouse.engines.inference.store import NewModel, StoreError, add_model
 from enginehouse.kit.catalog import load_catalog
 from engines.inference.tests.tiny_gguf import PLAIN_TEMPLATE, TOOL_TEMPLATE, write_tiny_llama
 
@@ -171,19 +170,3 @@ def test_broken_catalog_is_named_and_kept(add, weights, catalog):
     with pytest.raises(StoreError, match=re.escape(str(catalog))):
         add(name="mine", source=f"file:{weights}")
     assert catalog.read_text(encoding="utf-8") == "models:\n  - name: [\n"
-
-
-def test_listing_says_where_weights_are(add, weights, catalog, tmp_path):
-    add(name="here", source=f"file:{weights}")
-    add(name="provider", source="https://h/v1", context_tokens=9)
-    text = catalog.read_text(encoding="utf-8").replace("bundled:first.gguf", "hf:acme/tiny/first.gguf")
-    catalog.write_text(text, encoding="utf-8")
-    stored = {one.model.name: one for one in list_models(load_catalog(catalog), models_dir=tmp_path)}
-    assert {name: one.state for name, one in stored.items()} == {
-        "first": State.ABSENT,
-        "here": State.HERE,
-        "provider": State.REMOTE,
-    }
-    assert stored["first"].fix == "enginehouse models pull first"
-    assert stored["first"].path == tmp_path / "hf/acme/tiny/main/first.gguf"
-    assert stored["here"].size_bytes == Path(weights).stat().st_size
