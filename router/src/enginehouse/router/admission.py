@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.router.v1 import grant_pb2
-from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GrantKeys, sign
 from enginehouse.router.asks import Ask, Purpose, parse_ask, purpose_of
 from enginehouse.router.clock import Clock
-from enginehouse.router.decide import Decision, State, decide
+from enginehouse.router.decide import Candidate, Decision, State, decide
 from enginehouse.router.endpoints import Endpoint
 from enginehouse.router.identity import KEY_PREFIX, Caller, KeyIndex
 from enginehouse.router.ids import new_id, new_ids
@@ -120,12 +119,12 @@ class Admission:
         if not standing.infers:
             raise _scope_denied(caller, "inference")
         decision = decide(ask, caller, self._state)
-        model = decision.model
-        if decision.refusal is not None or model is None:
+        candidates = decision.candidates
+        if decision.refusal is not None or not candidates:
             raise decision.refusal or ServiceError(Reason.INTERNAL, "a decision without a model")
         grant_id, request_id = new_ids("grn", "req")
         request_id = _given_id(headers, ask.request_id) or request_id
-        grant = self._grant(standing, method, model, grant_id, request_id, now, headers, ask.user_id)
+        grant = self._grant(standing, method, candidates, grant_id, request_id, now, headers, ask.user_id)
         held = self._limiter.admit(standing.bounds, tokens=decision.tokens)
         try:
             if purpose is Purpose.TOKENIZE:
@@ -136,8 +135,8 @@ class Admission:
         except BaseException:
             held.cancel()
             raise
-        decision.endpoints[0].assigned += 1
-        return Admitted(request_id, token, decision.endpoints, model.name, held.quota)
+        candidates[0].endpoints[0].assigned += 1
+        return Admitted(request_id, token, decision.endpoints, candidates[0].model.name, held.quota)
 
     def explain(self, caller: Caller, ask: Ask) -> Decision:
         """What would be decided, with every model weighed. Reserves nothing."""
@@ -173,7 +172,7 @@ class Admission:
             raise ServiceError(Reason.UNKNOWN_METHOD, f"no method {method[:200]!r} is served here")
         held = self._limiter.admit(standing.bounds, tokens=0)
         held.release(0)
-        grant = self._grant(standing, method, None, new_id("grn"), request_id, now, headers, "")
+        grant = self._grant(standing, method, (), new_id("grn"), request_id, now, headers, "")
         return Admitted(request_id, sign(grant, keys=self._grant_keys), endpoints, "", held.quota)
 
     def _caller(self, headers: Mapping[bytes, bytes], now: int) -> Caller:
@@ -243,7 +242,8 @@ class Admission:
         try:
             # The replica may have registered anew while a draw was waited for.
             grant.replica_id = self._ledger.replica_id
-            grant.candidates[0].cap_nanos = cap
+            for entry, candidate in zip(grant.candidates, decision.candidates, strict=True):
+                entry.cap_nanos = candidate.bound_nanos
             for account in reserved.accounts:
                 grant.funding.add(
                     budget_id=account.budget.budget_id,
@@ -261,7 +261,7 @@ class Admission:
         self,
         standing: _Standing,
         method: str,
-        model: CatalogModel | None,
+        candidates: Sequence[Candidate],
         grant_id: str,
         request_id: str,
         now: int,
@@ -269,15 +269,15 @@ class Admission:
         user_id: str,
     ) -> grant_pb2.Grant:
         """A grant to spend nothing on, yet. What is the same each time is parsed from bytes made once."""
-        kind = method, "" if model is None else model.name
+        kind = method, *[one.model.name for one in candidates]
         template = standing.templates.get(kind)
         if template is None:
             made = grant_pb2.Grant(attempt=1, method=method, principal=standing.principal)
-            if model is not None:
-                made.candidates.add(model=model.name, prices=self._prices[model.name])
+            for one in candidates:
+                made.candidates.add(model=one.model.name, prices=self._prices[one.model.name])
             # Methods that no engine serves are as many as a caller likes.
             template = made.SerializeToString()
-            if model is not None:
+            if candidates:
                 standing.templates[kind] = template
         grant = grant_pb2.Grant.FromString(template)
         grant.grant_id = grant_id
@@ -315,7 +315,7 @@ class _Standing:
             Bounds(tenant.tenant_id, "tenant", tier.requests_per_minute, tier.tokens_per_minute, tier.concurrency),
         )
         self.bounds = tuple(one for one in bounds if one.bounds_anything)
-        self.templates: dict[tuple[str, str], bytes] = {}
+        self.templates: dict[tuple[str, ...], bytes] = {}
 
 
 def _refuse_partial(headers: Mapping[bytes, bytes]) -> None:

@@ -91,15 +91,22 @@ class Weighed:
     passed_over: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that may serve the request, the most that it may cost there, and where to try it, in order."""
+
+    model: CatalogModel
+    bound_nanos: int
+    endpoints: Sequence[Endpoint]
+
+
 @dataclasses.dataclass(slots=True)
 class Decision:
     """What was decided.
 
     Attributes:
-        refusal: why the request can't be served; then there is no model.
-        model: the model chosen, if the request needs one.
-        endpoints: where to try it, in order.
-        bound_nanos: the most that it may cost.
+        refusal: why the request can't be served.
+        candidates: the model chosen, then those to fall back to, in order. Empty where no model can serve.
         tokens: how many tokens it may take, roughly in and at most out, for limits on tokens.
         prediction: the complexity, where the choice was free or is to be explained.
         quality_needed: what the policy asks for that complexity.
@@ -107,13 +114,28 @@ class Decision:
     """
 
     refusal: ServiceError | None = None
-    model: CatalogModel | None = None
-    endpoints: Sequence[Endpoint] = ()
-    bound_nanos: int = 0
+    candidates: list[Candidate] = dataclasses.field(default_factory=list)
     tokens: int = 0
     prediction: Prediction | None = None
     quality_needed: float = 0.0
     weighed: list[Weighed] = dataclasses.field(default_factory=list)
+
+    @property
+    def model(self) -> CatalogModel | None:
+        """The model chosen, if one can serve."""
+        return self.candidates[0].model if self.candidates else None
+
+    @property
+    def bound_nanos(self) -> int:
+        """The most that the request may cost on any candidate."""
+        return max([one.bound_nanos for one in self.candidates], default=0)
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Where to try it, in order: the chosen model's endpoints, then each fallback's, none twice."""
+        if len(self.candidates) == 1:
+            return self.candidates[0].endpoints
+        return list({one.address: one for candidate in self.candidates for one in candidate.endpoints}.values())
 
 
 def decide(ask: Ask, caller: Caller, state: State, *, explain: bool = False) -> Decision:
@@ -162,9 +184,8 @@ def _take_named(ask: Ask, caller: Caller, state: State, decision: Decision, *, e
         )
     else:
         endpoints = state.fleet.serving(model.name)
-        decision.bound_nanos = state.offers[model.name].bound_nanos(ask)
         if endpoints:
-            decision.model, decision.endpoints = model, endpoints
+            decision.candidates.append(Candidate(model, state.offers[model.name].bound_nanos(ask), endpoints))
         else:
             decision.refusal = _nobody(f"no live engine serves the model {model.name!r}")
     if explain and model is not None:
@@ -205,9 +226,9 @@ def _choose(ask: Ask, caller: Caller, state: State, decision: Decision, *, expla
         chosen = (
             _cheapest(ask, good) if good else max(usable, key=lambda one: (one.model.quality, -one.bound_nanos(ask)))
         )
-        decision.model = chosen.model
-        decision.bound_nanos = chosen.bound_nanos(ask)
-        decision.endpoints = state.fleet.serving(chosen.model.name)
+        decision.candidates.append(
+            Candidate(chosen.model, chosen.bound_nanos(ask), state.fleet.serving(chosen.model.name))
+        )
     else:
         decision.refusal = _no_candidate(ask, capable=capable, long_enough=long_enough)
     if explain:
