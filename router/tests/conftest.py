@@ -54,6 +54,9 @@ from enginehouse.router.ledger import (
     Period,
     Scope,
 )
+from router.tests.redis_server import redis_server
+
+__all__ = ["redis_server"]
 
 _numbers = itertools.count(1)
 

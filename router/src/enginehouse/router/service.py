@@ -51,6 +51,7 @@ from enginehouse.router.limits import Limiter
 from enginehouse.router.metrics import Readings, RouterMetrics
 from enginehouse.router.models_edge import ModelsServicer
 from enginehouse.router.policy import Policy
+from enginehouse.router.redis import SharedRedis
 from enginehouse.router.reports import ClaimReader, UsageServicer
 from enginehouse.router.settings import RouterSettings
 
@@ -94,6 +95,7 @@ class RouterService:
             live_engines=self._fleet.spending_engines,
             service_of=reader.service_of,
         )
+        self._redis = SharedRedis(url=settings.redis_url) if settings.redis_url else None
         self._limiter = Limiter(now_s=time.monotonic)
         registry = CollectorRegistry()
         metrics = RouterMetrics(registry=registry)
@@ -183,6 +185,8 @@ class RouterService:
             asyncio.create_task(self._repeat(), name="router-reload"),
         ]
         self._watch.start()
+        if self._redis is not None:
+            self._redis.start()
         checks = await self._checks.start()
         grpc = await self._server.start()
         _log.info("serving", extra={"checks": str(checks), "grpc": str(grpc), "metrics": str(admin_http)})
@@ -216,6 +220,8 @@ class RouterService:
         await self._keys.close()
         await self._ledger.close()
         await self._admin_http.close()
+        if self._redis is not None:
+            await self._redis.close()
         await self._database.dispose()
 
     def _lease(self, address: Address) -> RegistryLease:

@@ -10,6 +10,7 @@ import pydantic
 
 from enginehouse.kit.config import Section
 from enginehouse.router.ledger import LedgerTerms
+from enginehouse.router.redis import check_redis_url
 
 _Quality = Annotated[float, pydantic.Field(ge=0, le=1)]
 _Bound = Annotated[int, pydantic.Field(ge=0, le=2**31 - 1)]
@@ -81,6 +82,8 @@ class RouterSettings(Section):
     """This router's name in the registry; unique among routers."""
     database_url: str = pydantic.Field(repr=False)
     """PostgreSQL, "postgresql://..."."""
+    redis_url: Annotated[str, pydantic.AfterValidator(check_redis_url)] = pydantic.Field(default="", repr=False)
+    """Redis, "redis://...", "rediss://..." or "unix:///path"; empty means that nothing is shared."""
     grant_keys_file: Path
     """Lines "key-id:base64 secret"; the first signs, every one verifies."""
     key_pepper_file: Path
