@@ -43,16 +43,19 @@ def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
 def test_two_meshes_have_no_door_in_common() -> None:
     first, second = PortBlock(), PortBlock()
     try:
-        doors = [block.doors(Address("127.0.0.1", 8080), inference_replicas=2) for block in (first, second)]
+        doors = [
+            block.doors(Address("127.0.0.1", 8080), inference_replicas=2, router_replicas=2)
+            for block in (first, second)
+        ]
     finally:
         first.close()
         second.close()
     ports = []
     for each in doors:
         ports += [each.gateway_grpc, each.gateway_http, each.envoy_admin]
-        ports += [each.router_decisions, each.router_grpc, each.router_http]
+        ports += [address for one in each.routers for address in (one.decisions, one.grpc, one.http)]
         ports += [address for engine in each.inference for address in (engine.grpc, engine.http)]
-    assert len(ports) == len(set(ports)) == 20
+    assert len(ports) == len(set(ports)) == 26
 
 
 def test_a_held_port_of_the_block_is_left_out() -> None:

@@ -23,7 +23,11 @@ DATABASE = {"ENGINEHOUSE_ROUTER__DATABASE_URL": "postgresql://x@/y"}
 def written(settings: Settings, data: Any, tmp_path: Path) -> dict[str, Path]:
     block = PortBlock()
     try:
-        doors = block.doors(settings.public(None), inference_replicas=settings.local.inference_replicas)
+        doors = block.doors(
+            settings.public(None),
+            inference_replicas=settings.local.inference_replicas,
+            router_replicas=settings.local.router_replicas,
+        )
     finally:
         block.close()
     return settings.write(settings.documents(data, settings.place(doors)), tmp_path)
@@ -75,6 +79,7 @@ def test_the_port_of_the_command_line_wins(tmp_path: Path) -> None:
         ("rooter: {}\n", "unknown section 'rooter'; did you mean 'router'"),
         ("local: {inference_replica: 2}\n", "unknown key 'inference_replica'; did you mean 'inference_replicas'"),
         ("local: {inference_replicas: -1}\n", "inference_replicas: .*greater than or equal to 0"),
+        ("local: {router_replicas: 0}\n", "router_replicas: .*greater than or equal to 1"),
         ("router: [1]\n", "section 'router' must be a mapping"),
         ("router: {a: 1, a: 2}\n", "key 'a' is given twice"),
         (":", "is not YAML|must hold a mapping"),
@@ -98,3 +103,33 @@ def test_the_environment_moves_no_door_of_a_process() -> None:
     }
     kept = process_environment(environ)
     assert kept == {"PATH": "/bin", "ENGINEHOUSE_URL": "http://x", "ENGINEHOUSE_ROUTER__LOG_LEVEL": "DEBUG"}
+
+
+def test_several_routers_share_everything_but_their_doors(make_data: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "local: {router_replicas: 3}\nrouter: {engine_id: mine, http_listen: '127.0.0.1:28124', grant_ttl_s: 77}\n"
+    )
+    files = written(Settings(file, environ={}), make_data(), tmp_path)
+    names = [name for name in files if name.startswith("router")]
+    assert names == ["router-1", "router-2", "router-3"]
+    routers = [load(RouterSettings, section="router", path=files[name], environ=DATABASE) for name in names]
+    gateway = load(GatewaySection, section="gateway", path=files["gateway"], environ={})
+    engine = load(InferenceConfig, section="inference", path=files["inference-1"], environ={})
+    assert [str(address) for address in gateway.router_http] == [router.http_listen for router in routers]
+    assert engine.router_address == ",".join(router.grpc_listen for router in routers)
+    assert {router.grant_ttl_s for router in routers} == {77}
+    doors = {each for one in routers for each in (one.http_listen, one.grpc_listen, one.admin_http_listen)}
+    assert len(doors) == 9
+    assert "127.0.0.1:28124" not in doors
+    assert len({router.engine_id for router in routers}) == 3
+
+
+def test_the_door_of_a_router_alone_is_moved_for_envoy_too(make_data: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("router: {http_listen: '127.0.0.1:28124', grpc_listen: '127.0.0.1:28125'}\n")
+    files = written(Settings(file, environ={}), make_data(), tmp_path)
+    gateway = load(GatewaySection, section="gateway", path=files["gateway"], environ={})
+    engine = load(InferenceConfig, section="inference", path=files["inference-1"], environ={})
+    assert [str(address) for address in gateway.router_http] == ["127.0.0.1:28124"]
+    assert engine.router_address == "127.0.0.1:28125"

@@ -18,6 +18,15 @@ _FIRST, _LAST, _BLOCK = 18000, 31999, 100
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RouterDoors:
+    """The doors of one router: where Envoy asks, where engines report and administration is served, and metrics."""
+
+    decisions: Address
+    grpc: Address
+    http: Address
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class EngineDoors:
     """The doors of one engine."""
 
@@ -33,9 +42,7 @@ class Doors:
     gateway_grpc: Address
     gateway_http: Address
     envoy_admin: Address
-    router_decisions: Address
-    router_grpc: Address
-    router_http: Address
+    routers: tuple[RouterDoors, ...]
     inference: tuple[EngineDoors, ...]
 
 
@@ -60,8 +67,8 @@ class PortBlock:
             return
         raise LocalError(f"no free block of ports between {_FIRST} and {_LAST} on {LOOPBACK}; stop what holds them")
 
-    def doors(self, public: Address, *, inference_replicas: int) -> Doors:
-        """The doors of a mesh with so many text engines; ports that somebody holds are left out.
+    def doors(self, public: Address, *, inference_replicas: int, router_replicas: int = 1) -> Doors:
+        """The doors of a mesh with so many text engines and routers; ports that somebody holds are left out.
 
         Raises:
             LocalError: the block has too few free ports.
@@ -72,9 +79,7 @@ class PortBlock:
             gateway_grpc=next(ports),
             gateway_http=next(ports),
             envoy_admin=next(ports),
-            router_decisions=next(ports),
-            router_grpc=next(ports),
-            router_http=next(ports),
+            routers=tuple(RouterDoors(next(ports), next(ports), next(ports)) for _ in range(router_replicas)),
             inference=tuple(EngineDoors(next(ports), next(ports)) for _ in range(inference_replicas)),
         )
 

@@ -19,7 +19,7 @@ from enginehouse.local.postgres import STOP_SIGNAL, Cluster
 from enginehouse.local.probes import Probe, http_probe
 from enginehouse.local.problems import LocalError
 from enginehouse.local.process import ProcessSpec
-from enginehouse.local.settings import Settings, process_environment
+from enginehouse.local.settings import Settings, process_environment, router_names
 
 
 class Mesh:
@@ -48,6 +48,7 @@ class Mesh:
         self._cluster = cluster
         self._environment = process_environment(environ)
         self._files = settings.write(settings.documents(data, doors), data.run)
+        self._router_names = router_names(len(doors.routers))
         self._envoy_file = data.run / "envoy.yaml"
 
     def database(self) -> ProcessSpec | None:
@@ -74,10 +75,17 @@ class Mesh:
         """The control plane."""
         return self._ours("gateway", package="gateway", probe=http_probe(self._doors.gateway_http, "/readyz"))
 
-    def router(self) -> ProcessSpec:
-        """The router."""
-        probe = http_probe(self._doors.router_http, "/readyz")
-        return self._ours("router", package="router", probe=probe, environment=self._database_variable())
+    def routers(self) -> tuple[ProcessSpec, ...]:
+        """The routers."""
+        return tuple(
+            self._ours(
+                name,
+                package="router",
+                probe=http_probe(doors.http, "/readyz"),
+                environment=self._database_variable(),
+            )
+            for name, doors in zip(self._router_names, self._doors.routers, strict=True)
+        )
 
     def engines(self) -> tuple[ProcessSpec, ...]:
         """The text engines."""
@@ -115,7 +123,7 @@ class Mesh:
     async def make_key(self) -> str:
         """Makes a key that may do everything, for the user of this machine."""
         printed = await self._once(
-            "bootstrap-key", package="router", file="router", environment=self._database_variable()
+            "bootstrap-key", package="router", file=self._router_names[0], environment=self._database_variable()
         )
         return str(json.loads(printed)["key"])
 

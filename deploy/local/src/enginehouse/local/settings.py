@@ -30,10 +30,8 @@ _MOVABLE = {
     "gateway_grpc": ("gateway", "grpc_listen"),
     "gateway_http": ("gateway", "http_listen"),
     "envoy_admin": ("gateway", "envoy_admin"),
-    "router_decisions": ("router", "http_listen"),
-    "router_grpc": ("router", "grpc_listen"),
-    "router_http": ("router", "admin_http_listen"),
 }
+_MOVABLE_OF_ROUTER = {"decisions": "http_listen", "grpc": "grpc_listen", "http": "admin_http_listen"}
 
 
 class LocalSection(Section):
@@ -41,6 +39,8 @@ class LocalSection(Section):
 
     inference_replicas: int = pydantic.Field(default=1, ge=0, le=32)
     """How many text engines run side by side; 0 where they all run elsewhere."""
+    router_replicas: int = pydantic.Field(default=1, ge=1, le=16)
+    """How many routers run side by side behind Envoy, on one ledger."""
     catalog_file: Path | None = None
     """The catalog for router and engines instead of the data directory's own."""
     ready_timeout_s: float = pydantic.Field(default=60, gt=0)
@@ -89,19 +89,24 @@ class Settings:
         return address if port is None else Address(address.host, port)
 
     def place(self, doors: Doors) -> Doors:
-        """The doors, with those that the user's file moves where it says.
+        """The doors, with those that the user's file moves where it says. What it says of a router's doors holds
+        where there is one router alone.
 
         Raises:
             LocalError: an address there is none.
         """
-        moved: dict[str, Any] = {}
-        for field, (section, key) in _MOVABLE.items():
-            value = self._sections.get(section, {}).get(key)
-            if value is not None:
-                try:
-                    moved[field] = parse_address(str(value))
-                except ConfigError as error:
-                    raise LocalError(f"{section}.{key}: {error}") from error
+        moved: dict[str, Any] = {
+            field: address
+            for field, (section, key) in _MOVABLE.items()
+            if (address := self._address(section, key)) is not None
+        }
+        if len(doors.routers) == 1:
+            moved_router = {
+                field: address
+                for field, key in _MOVABLE_OF_ROUTER.items()
+                if (address := self._address("router", key)) is not None
+            }
+            moved["routers"] = (dataclasses.replace(doors.routers[0], **moved_router),)
         return dataclasses.replace(doors, **moved)
 
     @property
@@ -123,23 +128,28 @@ class Settings:
             "public_listen": str(doors.public),
             "grpc_listen": str(doors.gateway_grpc),
             "http_listen": str(doors.gateway_http),
-            "router_http": str(doors.router_decisions),
+            "router_http": ",".join(str(router.decisions) for router in doors.routers),
             "envoy_admin": str(doors.envoy_admin),
             "state_file": str(data.gateway_state),
         }
-        router = {
-            "http_listen": str(doors.router_decisions),
-            "grpc_listen": str(doors.router_grpc),
-            "admin_http_listen": str(doors.router_http),
-            "gateway_address": str(doors.gateway_grpc),
-            "grant_keys_file": str(data.grant_keys),
-            "key_pepper_file": str(data.key_pepper),
-            "catalog_file": catalog,
-        }
-        documents = {
-            "gateway": {"gateway": {**gateway, **self._wishes("gateway", without=("public_listen",))}},
-            "router": {"router": {**router, **self._wishes("router", without=("database_url",))}},
-        }
+        documents = {"gateway": {"gateway": {**gateway, **self._wishes("gateway", without=("public_listen",))}}}
+        # Where there are several, each has an identity and doors of its own, whatever the file says of one.
+        own = ("engine_id", *_MOVABLE_OF_ROUTER.values()) if len(doors.routers) > 1 else ()
+        for number, (name, router) in enumerate(
+            zip(router_names(len(doors.routers)), doors.routers, strict=True), start=1
+        ):
+            section = {
+                "engine_id": f"router-{number}",
+                "http_listen": str(router.decisions),
+                "grpc_listen": str(router.grpc),
+                "admin_http_listen": str(router.http),
+                "gateway_address": str(doors.gateway_grpc),
+                "grant_keys_file": str(data.grant_keys),
+                "key_pepper_file": str(data.key_pepper),
+                "catalog_file": catalog,
+                **self._wishes("router", without=("database_url", *own)),
+            }
+            documents[name] = {"router": section}
         for number, engine in enumerate(doors.inference, start=1):
             name = f"inference-{number}"
             section = {
@@ -147,7 +157,7 @@ class Settings:
                 "listen": str(engine.grpc),
                 "http_listen": str(engine.http),
                 "gateway_address": str(doors.gateway_grpc),
-                "router_address": str(doors.router_grpc),
+                "router_address": ",".join(str(router.grpc) for router in doors.routers),
                 "spool_dir": str(data.spool / name),
                 "grant_keys_file": str(data.grant_keys),
                 "catalog_file": catalog,
@@ -166,6 +176,15 @@ class Settings:
             replace_text(paths[name], yaml.safe_dump(document, sort_keys=False), mode=0o600)
         return paths
 
+    def _address(self, section: str, key: str) -> Address | None:
+        value = self._sections.get(section, {}).get(key)
+        if value is None:
+            return None
+        try:
+            return parse_address(str(value))
+        except ConfigError as error:
+            raise LocalError(f"{section}.{key}: {error}") from error
+
     def _wishes(self, section: str, *, without: tuple[str, ...]) -> dict[str, Any]:
         wishes = copy.deepcopy(self._sections.get(section, {}))
         return {key: value for key, value in wishes.items() if key not in without}
@@ -173,6 +192,11 @@ class Settings:
     def _value(self, section: str, key: str) -> Any:
         variable = f"ENGINEHOUSE_{section}__{key}".upper()
         return self._environ.get(variable) or self._sections.get(section, {}).get(key)
+
+
+def router_names(count: int) -> tuple[str, ...]:
+    """What the routers' processes are called: `router` where there is one, else `router-1` and so on."""
+    return ("router",) if count == 1 else tuple(f"router-{number}" for number in range(1, count + 1))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from enginehouse.local.postgres import find_programs, open_cluster
 from enginehouse.local.probes import http_status
 from enginehouse.local.problems import LocalError
 from enginehouse.local.process import Process, ProcessSpec
-from enginehouse.local.settings import Settings
+from enginehouse.local.settings import Settings, router_names
 from enginehouse.local.state import Condition, MeshState, Phase, ProcessState
 
 _ROTATION_S = 5.0
@@ -112,14 +112,15 @@ class Supervisor:
         self._data.prepare()
         self._writable = True
         replicas = self._settings.local.inference_replicas
-        doors = self._settings.place(block.doors(self._public, inference_replicas=replicas))
+        routers = self._settings.local.router_replicas
+        doors = self._settings.place(block.doors(self._public, inference_replicas=replicas, router_replicas=routers))
         cluster = None
         if not self._settings.external_database_url:
             cluster, self.state.notices = open_cluster(self._data.postgres, run=self._data.run)
         mesh = Mesh(settings=self._settings, data=self._data, doors=doors, cluster=cluster, environ=self._environ)
         self.state.doors = _named(doors)
         database = mesh.database()
-        waiting = ([database] if database else []) + [mesh.gateway(), mesh.router(), *mesh.engines(), mesh.envoy()]
+        waiting = ([database] if database else []) + [mesh.gateway(), *mesh.routers(), *mesh.engines(), mesh.envoy()]
         self.state.processes = [ProcessState(name=spec.name) for spec in waiting]
         self._enter(Phase.STARTING)
         starting = asyncio.create_task(self._start(mesh, doors))
@@ -162,7 +163,8 @@ class Supervisor:
             await self._start_process(database)
         await mesh.create_database()
         async with asyncio.TaskGroup() as together:
-            together.create_task(self._start_process(mesh.router()))
+            for router in mesh.routers():
+                together.create_task(self._start_process(router))
             key = mesh.known_key() or await mesh.make_key()
         self._data.finish()
         return key
@@ -207,7 +209,8 @@ class Supervisor:
     async def _stop_all(self) -> None:
         self._enter(Phase.STOPPING)
         engines = [name for name in self._processes if name.startswith("inference-")]
-        for names in (engines, ["envoy"], ["router"], ["gateway"], ["postgres"]):
+        routers = [name for name in self._processes if name.startswith("router")]
+        for names in (engines, ["envoy"], routers, ["gateway"], ["postgres"]):
             stopping = [self._processes[name].stop() for name in names if name in self._processes]
             await asyncio.gather(*stopping)
         self._enter(Phase.STOPPED)
@@ -247,10 +250,11 @@ def _named(doors: Doors) -> dict[str, str]:
         "gateway-grpc": str(doors.gateway_grpc),
         "gateway-http": str(doors.gateway_http),
         "envoy-admin": str(doors.envoy_admin),
-        "router-decisions": str(doors.router_decisions),
-        "router-grpc": str(doors.router_grpc),
-        "router-http": str(doors.router_http),
     }
+    for name, router in zip(router_names(len(doors.routers)), doors.routers, strict=True):
+        named[f"{name}-decisions"] = str(router.decisions)
+        named[f"{name}-grpc"] = str(router.grpc)
+        named[f"{name}-http"] = str(router.http)
     for number, engine in enumerate(doors.inference, start=1):
         named[f"inference-{number}-grpc"] = str(engine.grpc)
         named[f"inference-{number}-http"] = str(engine.http)
