@@ -22,6 +22,7 @@ from enginehouse.router.ids import new_id, new_ids
 from enginehouse.router.ledger import BudgetExhausted, Ledger, LedgerUnavailable, Payer, Scope, Shortfall
 from enginehouse.router.limits import Bounds, Held, Limiter, Quota
 from enginehouse.router.policy import Policy
+from enginehouse.router.prices import Offer
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _PERSON = re.compile(r"[\x21-\x7e]{1,128}").fullmatch
@@ -93,12 +94,6 @@ class Admission:
         self._grant_ttl_ms = int(grant_ttl_s * 1000)
         self._max_body_bytes = max_body_bytes
         self._standings: dict[str, _Standing] = {}
-        self._prices = {
-            model.name: [
-                usage_pb2.UnitPrice(unit=unit, nanos_per_million=price) for unit, price in sorted(model.prices.items())
-            ]
-            for model in state.catalog.models
-        }
 
     async def admit(self, check: Check) -> Admitted:
         """Admits the request. Raises ServiceError with the reason of a refusal."""
@@ -107,6 +102,7 @@ class Admission:
         if purpose is Purpose.OTHER:
             return self._admit_other(check)
         now = self._clock()
+        self._state.prices.advance(now)
         caller = self._caller(headers, now)
         _refuse_partial(headers)
         ask = parse_ask(
@@ -269,12 +265,16 @@ class Admission:
         user_id: str,
     ) -> grant_pb2.Grant:
         """A grant to spend nothing on, yet. What is the same each time is parsed from bytes made once."""
-        kind = method, *[one.model.name for one in candidates]
+        if standing.prices_version != self._state.prices.version:
+            standing.templates.clear()
+            standing.prices_version = self._state.prices.version
+        kind: tuple[str | Offer, ...] = method, *[one.offer for one in candidates]
         template = standing.templates.get(kind)
         if template is None:
             made = grant_pb2.Grant(attempt=1, method=method, principal=standing.principal)
             for one in candidates:
-                made.candidates.add(model=one.model.name, prices=self._prices[one.model.name])
+                prices = [usage_pb2.UnitPrice(unit=unit, nanos_per_million=p) for unit, p in one.offer.prices.items()]
+                made.candidates.add(model=one.model.name, prices=prices)
             # Methods that no engine serves are as many as a caller likes.
             template = made.SerializeToString()
             if candidates:
@@ -300,7 +300,7 @@ class Admission:
 class _Standing:
     """What follows from a key: it is the same for each of its requests."""
 
-    __slots__ = ("bounds", "caller", "infers", "payer", "principal", "templates")
+    __slots__ = ("bounds", "caller", "infers", "payer", "prices_version", "principal", "templates")
 
     def __init__(self, caller: Caller, policy: Policy) -> None:
         key, tenant, tier = caller.key, caller.tenant, policy.tier(caller)
@@ -315,7 +315,9 @@ class _Standing:
             Bounds(tenant.tenant_id, "tenant", tier.requests_per_minute, tier.tokens_per_minute, tier.concurrency),
         )
         self.bounds = tuple(one for one in bounds if one.bounds_anything)
-        self.templates: dict[tuple[str, ...], bytes] = {}
+        # Grants to spend nothing on, by method and offers; good for one version of the prices.
+        self.templates: dict[tuple[str | Offer, ...], bytes] = {}
+        self.prices_version = -1
 
 
 def _refuse_partial(headers: Mapping[bytes, bytes]) -> None:

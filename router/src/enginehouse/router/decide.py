@@ -10,75 +10,34 @@ import dataclasses
 import difflib
 from collections.abc import Sequence
 
-from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION
+from enginehouse.kit.pricing import MAX_NANOS
 from enginehouse.router.asks import Ask, Purpose
 from enginehouse.router.complexity import Prediction, Predictor
 from enginehouse.router.endpoints import Endpoint, Fleet
 from enginehouse.router.identity import Caller
 from enginehouse.router.policy import Policy
+from enginehouse.router.prices import Offer, PriceBook
 
 # Bytes of text a token stands for, at least on average; for whether a prompt may fit, never for money.
 _BYTES_PER_TOKEN = 4
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Offer:
-    """A model with what its bound is computed from. Prices are nano-dollars for a million tokens."""
-
-    model: CatalogModel
-    read_price: int
-    write_price: int
-    # 0 where tokens mean nothing.
-    context: int
-    default_output: int
-
-    @classmethod
-    def of(cls, model: CatalogModel) -> Offer:
-        """The offer of a model. A prompt may come from a cache, or not: the dearer price bounds it."""
-        price = model.prices.get
-        return cls(
-            model,
-            max(price(usage_pb2.UNIT_INPUT_TOKENS, 0), price(usage_pb2.UNIT_CACHED_INPUT_TOKENS, 0)),
-            price(usage_pb2.UNIT_OUTPUT_TOKENS, 0),
-            model.context_tokens,
-            model.max_output_tokens or model.context_tokens,
-        )
-
-    def output_tokens(self, ask: Ask) -> int:
-        """The most that one choice may have."""
-        wanted = ask.max_output_tokens or self.default_output
-        return wanted if wanted < self.context or not self.context else self.context
-
-    def bound_nanos(self, ask: Ask) -> int:
-        """The most that the request may cost: every byte a token, every choice at its full length."""
-        context = self.context
-        if ask.purpose is Purpose.GENERATE:
-            read = ask.input_bytes
-            if context and read > context:
-                read = context
-            return -(
-                -(read * self.read_price + ask.choices * self.output_tokens(ask) * self.write_price) // PER_MILLION
-            )
-        if ask.purpose is Purpose.EMBED:
-            read = sum([min(size, context) for size in ask.inputs]) if context else sum(ask.inputs)
-            return -(-read * self.read_price // PER_MILLION)
-        return 0
-
-
 class State:
     """What a decision looks at besides the request; none of it changes during one."""
 
-    __slots__ = ("catalog", "fleet", "offers", "policy", "predictor")
+    __slots__ = ("catalog", "fleet", "policy", "predictor", "prices")
 
-    def __init__(self, *, catalog: Catalog, fleet: Fleet, policy: Policy, predictor: Predictor) -> None:
+    def __init__(
+        self, *, catalog: Catalog, fleet: Fleet, policy: Policy, predictor: Predictor, prices: PriceBook | None = None
+    ) -> None:
         self.catalog = catalog
         self.fleet = fleet
         self.policy = policy
         self.predictor = predictor
-        self.offers = {model.name: Offer.of(model) for model in catalog.models}
+        # Without a price book, the catalog's prices hold.
+        self.prices = PriceBook(catalog=catalog) if prices is None else prices
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,11 +52,16 @@ class Weighed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that may serve the request, the most that it may cost there, and where to try it, in order."""
+    """An offer that may serve the request, the most that it may cost there, and where to try it, in order."""
 
-    model: CatalogModel
+    offer: Offer
     bound_nanos: int
     endpoints: Sequence[Endpoint]
+
+    @property
+    def model(self) -> CatalogModel:
+        """The model offered."""
+        return self.offer.model
 
 
 @dataclasses.dataclass(slots=True)
@@ -149,7 +113,7 @@ def decide(ask: Ask, caller: Caller, state: State, *, explain: bool = False) -> 
     else:
         _take_named(ask, caller, state, decision, explain=explain)
     if decision.model is not None:
-        decision.tokens = _rough_tokens(ask, state.offers[decision.model.name])
+        decision.tokens = _rough_tokens(ask, decision.candidates[0].offer)
         if decision.bound_nanos > MAX_NANOS:
             decision.refusal = ServiceError(
                 Reason.INVALID_REQUEST,
@@ -185,12 +149,13 @@ def _take_named(ask: Ask, caller: Caller, state: State, decision: Decision, *, e
     else:
         endpoints = state.fleet.serving(model.name)
         if endpoints:
-            decision.candidates.append(Candidate(model, state.offers[model.name].bound_nanos(ask), endpoints))
+            offer = state.prices.offers_for(caller)[model.name]
+            decision.candidates.append(Candidate(offer, offer.bound_nanos(ask), endpoints))
         else:
             decision.refusal = _nobody(f"no live engine serves the model {model.name!r}")
     if explain and model is not None:
         why = "" if decision.model is not None else _reason(decision)
-        bound = state.offers[model.name].bound_nanos(ask)
+        bound = state.prices.offers_for(caller)[model.name].bound_nanos(ask)
         decision.weighed.append(Weighed(model, bound, state.fleet.serving(model.name), why))
 
 
@@ -201,7 +166,7 @@ def _choose(ask: Ask, caller: Caller, state: State, decision: Decision, *, expla
     everything = state.policy.allows_everything(caller)
     serves = state.fleet.serves
     needs = ask.capabilities
-    for offer in state.offers.values():
+    for offer in state.prices.offers_for(caller).values():
         model = offer.model
         if not (everything or state.policy.allows(caller, model.name)):
             why = "the key or its tier may not use it"
@@ -226,9 +191,7 @@ def _choose(ask: Ask, caller: Caller, state: State, decision: Decision, *, expla
         chosen = (
             _cheapest(ask, good) if good else max(usable, key=lambda one: (one.model.quality, -one.bound_nanos(ask)))
         )
-        decision.candidates.append(
-            Candidate(chosen.model, chosen.bound_nanos(ask), state.fleet.serving(chosen.model.name))
-        )
+        decision.candidates.append(Candidate(chosen, chosen.bound_nanos(ask), state.fleet.serving(chosen.model.name)))
     else:
         decision.refusal = _no_candidate(ask, capable=capable, long_enough=long_enough)
     if explain:

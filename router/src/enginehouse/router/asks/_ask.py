@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from enginehouse.kit.pricing import Unit
 
 
 class Purpose(enum.Enum):
@@ -33,6 +35,8 @@ class Ask:
         capabilities: what the model must be able to do, in the catalog's words.
         request_id: as the body gives it, or empty.
         user_id: the end user that the request names, or empty.
+        units: the most of each unit that the request asks for besides text: characters to speak, milliseconds of
+            audio, images, milliseconds of video or of an accelerator.
     """
 
     purpose: Purpose
@@ -45,6 +49,7 @@ class Ask:
     capabilities: frozenset[str] = frozenset()
     request_id: str = ""
     user_id: str = ""
+    units: Mapping[Unit, int] | None = None
 
 
 # The most that a chat template adds to a conversation and to each message, in tokens.

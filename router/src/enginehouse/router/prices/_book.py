@@ -1,0 +1,183 @@
+"""The price book: which price and which discount hold at a moment. In memory, and pure but for what it is told.
+
+A price holds from its start until the next one of the same model and unit starts, so ranges cannot overlap: the latest
+start wins. One without an amount gives the word back to the catalog. Discounts are the same, by whom they are for and
+by model; of those that hold the most specific one counts alone (key before tenant before tier, and a model's own before
+one for all models).
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import enum
+from collections.abc import Iterable, Mapping
+
+from enginehouse.kit.catalog import Catalog, CatalogModel
+from enginehouse.kit.pricing import Unit
+from enginehouse.router.identity import Caller
+from enginehouse.router.prices._offer import Offer
+
+_NEVER = 2**63 - 1
+# Callers with a discount whose offers are kept at once; beyond it they are made again.
+_MOST_LISTS = 10_000
+
+
+class Subject(enum.StrEnum):
+    """Whom a discount is for, the most specific first."""
+
+    KEY = "key"
+    TENANT = "tenant"
+    TIER = "tier"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ListPrice:
+    """Nano-dollars for a million of a unit of a model, from a time on; None for the catalog's price again."""
+
+    price_id: str
+    model: str
+    unit: Unit
+    nanos_per_million: int | None
+    from_ms: int
+    created_at_ms: int
+    created_by: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Discount:
+    """Hundredths of a percent off, from a time on; None ends it. An empty model means every model."""
+
+    discount_id: str
+    subject: Subject
+    subject_id: str
+    model: str
+    basis_points: int | None
+    from_ms: int
+    created_at_ms: int
+    created_by: str = ""
+
+
+class Timeline:
+    """Values by the time from which each holds."""
+
+    def __init__(self, starts: Iterable[tuple[int, int | None]]) -> None:
+        ordered = sorted(starts, key=lambda start: start[0])
+        self._starts = [start for start, _ in ordered]
+        self._values = [value for _, value in ordered]
+
+    def at(self, now_ms: int) -> int | None:
+        """What holds at this moment; None before the first start, and where the start that holds has no value."""
+        place = bisect.bisect_right(self._starts, now_ms)
+        return self._values[place - 1] if place else None
+
+    def next_after(self, now_ms: int) -> int:
+        """When that changes; far in the future if it never does."""
+        place = bisect.bisect_right(self._starts, now_ms)
+        return self._starts[place] if place < len(self._starts) else _NEVER
+
+    def since(self, now_ms: int) -> int:
+        """From when that has held."""
+        place = bisect.bisect_right(self._starts, now_ms)
+        return self._starts[place - 1] if place else -_NEVER
+
+
+class PriceBook:
+    """What every caller pays at the moment that it was last advanced to."""
+
+    def __init__(self, *, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._prices: dict[tuple[str, Unit], Timeline] = {}
+        self._discounts: dict[tuple[str, str, str], Timeline] = {}
+        self._lists: dict[tuple[tuple[str, str], ...], dict[str, Offer]] = {}
+        self._made: dict[tuple[str, int], Offer] = {}
+        # The discounts that hold now: by whom they are for, then by model.
+        self._holding: dict[tuple[str, str], dict[str, int]] = {}
+        self._since = self._until = 0
+        self.version = 0
+        """Rises whenever an offer may have changed."""
+        self._build(0)
+
+    def replace(self, prices: Iterable[ListPrice], discounts: Iterable[Discount], *, now_ms: int) -> None:
+        """Takes what the database holds, past and future."""
+        starts: dict[tuple[str, Unit], list[tuple[int, int | None]]] = {}
+        for price in prices:
+            starts.setdefault((price.model, price.unit), []).append((price.from_ms, price.nanos_per_million))
+        cuts: dict[tuple[str, str, str], list[tuple[int, int | None]]] = {}
+        for cut in discounts:
+            cuts.setdefault((cut.subject, cut.subject_id, cut.model), []).append((cut.from_ms, cut.basis_points))
+        self._prices = {key: Timeline(found) for key, found in starts.items()}
+        self._discounts = {key: Timeline(found) for key, found in cuts.items()}
+        self._build(now_ms)
+
+    def advance(self, now_ms: int) -> None:
+        """Moves to this moment, forwards or back. Costs a comparison unless something starts between."""
+        if not self._since <= now_ms < self._until:
+            self._build(now_ms)
+
+    def offers_for(self, caller: Caller) -> Mapping[str, Offer]:
+        """Every model at what the caller pays now, by name."""
+        holding = self._holding
+        if not holding:
+            return self._lists[()]
+        subjects = (
+            (Subject.KEY, caller.key.key_id),
+            (Subject.TENANT, caller.tenant.tenant_id),
+            (Subject.TIER, caller.tenant.tier),
+        )
+        named = tuple([subject for subject in subjects if subject in holding])
+        found = self._lists.get(named)
+        if found is None:
+            if len(self._lists) >= _MOST_LISTS:
+                self._lists = {(): self._lists[()]}
+            cuts = [holding[subject] for subject in named]
+            found = self._lists[named] = {
+                model.name: self._offer(model, _cut(model.name, cuts)) for model in self._catalog.models
+            }
+        return found
+
+    def listed(self, model: CatalogModel) -> Mapping[Unit, int]:
+        """A model's prices now, before any discount."""
+        return self._lists[()][model.name].prices
+
+    def list_price_at(self, model: CatalogModel, unit: Unit, now_ms: int) -> int:
+        """A unit's price at any moment, before any discount; 0 where it is free."""
+        timeline = self._prices.get((model.name, unit))
+        price = None if timeline is None else timeline.at(now_ms)
+        return model.prices.get(unit, 0) if price is None else price
+
+    def _build(self, now_ms: int) -> None:
+        timelines = [*self._prices.values(), *self._discounts.values()]
+        self._since = max((one.since(now_ms) for one in timelines), default=-_NEVER)
+        self._until = min((one.next_after(now_ms) for one in timelines), default=_NEVER)
+        self._holding = {}
+        for (subject, subject_id, model), timeline in self._discounts.items():
+            basis_points = timeline.at(now_ms)
+            if basis_points is not None:
+                self._holding.setdefault((subject, subject_id), {})[model] = basis_points
+        listed = {model.name: dict(model.prices) for model in self._catalog.models}
+        for (name, unit), timeline in self._prices.items():
+            price = timeline.at(now_ms)
+            # A model may have left the catalog since its price was set.
+            if price is not None and name in listed:
+                listed[name][unit] = price
+        self._made = {}
+        self._lists = {(): {model.name: Offer.of(model, listed[model.name]) for model in self._catalog.models}}
+        self.version += 1
+
+    def _offer(self, model: CatalogModel, basis_points: int) -> Offer:
+        plain = self._lists[()][model.name]
+        if not basis_points:
+            return plain
+        made = self._made.get((model.name, basis_points))
+        if made is None:
+            made = self._made[model.name, basis_points] = Offer.of(model, plain.prices, basis_points=basis_points)
+        return made
+
+
+def _cut(model: str, cuts: Iterable[Mapping[str, int]]) -> int:
+    for cut in cuts:
+        found = cut.get(model, cut.get(""))
+        if found is not None:
+            return found
+    return 0
