@@ -856,6 +856,8 @@ class ExplainRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """The key that it would come with; empty means the caller's."""
     method: _builtins.str
@@ -866,6 +868,10 @@ class ExplainRequest(_message.Message):
     """The prompt's text."""
     max_output_tokens: _builtins.int
     """The most output tokens asked for; 0 means the model's default."""
+    task: _builtins.str
+    """The task, as the header `x-enginehouse-task` would give it; empty means the method's."""
+    subject: _builtins.str
+    """The subject, as the header `x-enginehouse-subject` would give it; empty means that of the policy's keywords."""
     def __init__(
         self,
         *,
@@ -874,10 +880,12 @@ class ExplainRequest(_message.Message):
         model: _builtins.str = ...,
         prompt: _builtins.str = ...,
         max_output_tokens: _builtins.int = ...,
+        task: _builtins.str = ...,
+        subject: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "max_output_tokens", b"max_output_tokens", "method", b"method", "model", b"model", "prompt", b"prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "max_output_tokens", b"max_output_tokens", "method", b"method", "model", b"model", "prompt", b"prompt", "subject", b"subject", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -921,6 +929,12 @@ class ExplainedCandidate(_message.Message):
     QUALITY_FIELD_NUMBER: _builtins.int
     BOUND_NANOS_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
+    SUFFICIENCY_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
+    PRICE_DIFFERENCE_NANOS_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Its name."""
     chosen: _builtins.bool
@@ -931,6 +945,18 @@ class ExplainedCandidate(_message.Message):
     """Catalog quality, 0 to 1."""
     bound_nanos: _builtins.int
     """The most that the request could cost on it, in nano-dollars."""
+    sufficiency: _builtins.float
+    """The probability that its answer suffices, 0 to 1; unset where the predictor gives none."""
+    first_token_ms: _builtins.int
+    """The expected time to its first token, in milliseconds, by what was measured lately; unset where nothing was."""
+    health: _builtins.str
+    """How its engines are, in words, such as "2 live"."""
+    fallback: _builtins.int
+    """Its place among the fallbacks, from 1; 0 if it is none."""
+    price_difference_nanos: _builtins.int
+    """How much more than the chosen model it could cost, in nano-dollars; negative for less, 0 where none was chosen."""
+    region: _builtins.str
+    """Where it runs, as the catalog says; empty if it does not."""
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Live endpoints in the order that they would be tried."""
@@ -944,12 +970,25 @@ class ExplainedCandidate(_message.Message):
         quality: _builtins.float = ...,
         bound_nanos: _builtins.int = ...,
         endpoints: _abc.Iterable[_builtins.str] | None = ...,
+        sufficiency: _builtins.float | None = ...,
+        first_token_ms: _builtins.int | None = ...,
+        health: _builtins.str = ...,
+        fallback: _builtins.int = ...,
+        price_difference_nanos: _builtins.int = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "_sufficiency", b"_sufficiency", "first_token_ms", b"first_token_ms", "sufficiency", b"sufficiency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound_nanos", b"bound_nanos", "chosen", b"chosen", "endpoints", b"endpoints", "model", b"model", "passed_over_because", b"passed_over_because", "quality", b"quality"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "_sufficiency", b"_sufficiency", "bound_nanos", b"bound_nanos", "chosen", b"chosen", "endpoints", b"endpoints", "fallback", b"fallback", "first_token_ms", b"first_token_ms", "health", b"health", "model", b"model", "passed_over_because", b"passed_over_because", "price_difference_nanos", b"price_difference_nanos", "quality", b"quality", "region", b"region", "sufficiency", b"sufficiency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__first_token_ms: _TypeAlias = _typing.Literal["first_token_ms"]  # noqa: Y015
+    _WhichOneofArgType__first_token_ms: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms"]  # noqa: Y015
+    _WhichOneofReturnType__sufficiency: _TypeAlias = _typing.Literal["sufficiency"]  # noqa: Y015
+    _WhichOneofArgType__sufficiency: _TypeAlias = _typing.Literal["_sufficiency", b"_sufficiency"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_token_ms) -> _WhichOneofReturnType__first_token_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sufficiency) -> _WhichOneofReturnType__sufficiency | None: ...
 
 Global___ExplainedCandidate: _TypeAlias = ExplainedCandidate  # noqa: Y015
 
@@ -965,6 +1004,14 @@ class ExplainResponse(_message.Message):
     QUALITY_NEEDED_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    PROMPT_CLASS_FIELD_NUMBER: _builtins.int
+    REFUSAL_MESSAGE_FIELD_NUMBER: _builtins.int
     admitted: _builtins.bool
     """Whether the request would be admitted."""
     refusal: _builtins.str
@@ -973,6 +1020,20 @@ class ExplainResponse(_message.Message):
     """The complexity predicted, 0 (trivial) to 1."""
     quality_needed: _builtins.float
     """The least quality that policy asks for that tier and complexity."""
+    task: _builtins.str
+    """The task that the request counts as."""
+    subject: _builtins.str
+    """The subject that the request counts as; empty for none."""
+    policy: _builtins.str
+    """The name of the policy document in force for the key."""
+    policy_version: _builtins.int
+    """Its version; 0 for what the router's configuration says."""
+    rule: _builtins.str
+    """Why the model was chosen, in words; empty if the request is refused."""
+    prompt_class: _builtins.str
+    """The class of the prompt that feedback is counted under."""
+    refusal_message: _builtins.str
+    """The refusal in words; empty if admitted."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:
         """What the predictor looked at."""
@@ -980,6 +1041,10 @@ class ExplainResponse(_message.Message):
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainedCandidate]:
         """Every model weighed."""
+
+    @_builtins.property
+    def layers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The parts of it that apply, in the order in which they are laid over one another, such as "tiers.pro"."""
 
     def __init__(
         self,
@@ -990,10 +1055,18 @@ class ExplainResponse(_message.Message):
         quality_needed: _builtins.float = ...,
         features: _abc.Iterable[Global___Feature] | None = ...,
         candidates: _abc.Iterable[Global___ExplainedCandidate] | None = ...,
+        task: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        policy_version: _builtins.int = ...,
+        layers: _abc.Iterable[_builtins.str] | None = ...,
+        rule: _builtins.str = ...,
+        prompt_class: _builtins.str = ...,
+        refusal_message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "candidates", b"candidates", "complexity", b"complexity", "features", b"features", "quality_needed", b"quality_needed", "refusal", b"refusal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "candidates", b"candidates", "complexity", b"complexity", "features", b"features", "layers", b"layers", "policy", b"policy", "policy_version", b"policy_version", "prompt_class", b"prompt_class", "quality_needed", b"quality_needed", "refusal", b"refusal", "refusal_message", b"refusal_message", "rule", b"rule", "subject", b"subject", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,6 +38,9 @@ class Grant(_message.Message):
     ACCEPT_BY_MS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
     REPLICA_ID_FIELD_NUMBER: _builtins.int
+    PROMPT_CLASS_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
+    REPLAY_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     """The reservation's id, unique for ever."""
     request_id: _builtins.str
@@ -54,6 +57,8 @@ class Grant(_message.Message):
     """An engine stops spending after this, in milliseconds since 1970 UTC."""
     replica_id: _builtins.str
     """The router replica that holds the reservation."""
+    prompt_class: _builtins.str
+    """The class of the prompt that feedback is counted under, "<task>/<complexity bucket>"."""
     @_builtins.property
     def principal(self) -> Global___Principal:
         """Whose request it is."""
@@ -67,6 +72,14 @@ class Grant(_message.Message):
     @_builtins.property
     def funding(self) -> _containers.RepeatedCompositeFieldContainer[Global___GrantFunding]:
         """What pays: one lease for each budget in scope."""
+
+    @_builtins.property
+    def keep(self) -> Global___AnswerKeep:
+        """Set where the finished answer is to be kept for requests like this one: the engine hands it to the router."""
+
+    @_builtins.property
+    def replay(self) -> Global___AnswerReplay:
+        """Set where a kept answer is to be given: good at the router's replay endpoint alone, and names no candidates."""
 
     def __init__(
         self,
@@ -82,14 +95,73 @@ class Grant(_message.Message):
         accept_by_ms: _builtins.int = ...,
         expires_at_ms: _builtins.int = ...,
         replica_id: _builtins.str = ...,
+        prompt_class: _builtins.str = ...,
+        keep: Global___AnswerKeep | None = ...,
+        replay: Global___AnswerReplay | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "principal", b"principal", "replay", b"replay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_by_ms", b"accept_by_ms", "attempt", b"attempt", "candidates", b"candidates", "expires_at_ms", b"expires_at_ms", "funding", b"funding", "grant_id", b"grant_id", "issued_at_ms", b"issued_at_ms", "method", b"method", "principal", b"principal", "replica_id", b"replica_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_by_ms", b"accept_by_ms", "attempt", b"attempt", "candidates", b"candidates", "expires_at_ms", b"expires_at_ms", "funding", b"funding", "grant_id", b"grant_id", "issued_at_ms", b"issued_at_ms", "keep", b"keep", "method", b"method", "principal", b"principal", "prompt_class", b"prompt_class", "replay", b"replay", "replica_id", b"replica_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Grant: _TypeAlias = Grant  # noqa: Y015
+
+@_typing.final
+class AnswerKeep(_message.Message):
+    """Where a finished answer goes once it has been sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    MOST_BYTES_FIELD_NUMBER: _builtins.int
+    KEEP_MS_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    """What it is kept under; 32 bytes."""
+    address: _builtins.str
+    """The router's gRPC door, as "ip:port", which serves `AnswerService`."""
+    most_bytes: _builtins.int
+    """The largest answer that is taken, in bytes of the message `Answer`."""
+    keep_ms: _builtins.int
+    """How long it may be given, in milliseconds from when it is handed over."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes = ...,
+        address: _builtins.str = ...,
+        most_bytes: _builtins.int = ...,
+        keep_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "keep_ms", b"keep_ms", "key", b"key", "most_bytes", b"most_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerKeep: _TypeAlias = AnswerKeep  # noqa: Y015
+
+@_typing.final
+class AnswerReplay(_message.Message):
+    """Which kept answer is to be given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    """What it is kept under; 32 bytes."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerReplay: _TypeAlias = AnswerReplay  # noqa: Y015
 
 @_typing.final
 class Principal(_message.Message):
