@@ -16,7 +16,14 @@ from enginehouse.gateway.config import GatewaySection
 from enginehouse.gateway.registry import Lease
 from enginehouse.gateway.topology import topology
 from enginehouse.gateway.translate.contracts import load_contracts, read_contracts
-from enginehouse.gateway.translate.names import TYPE_CLUSTER, TYPE_ENDPOINTS, TYPE_LISTENER, TYPE_ROUTES
+from enginehouse.gateway.translate.names import (
+    REPLAY_HEADER,
+    RESERVED_HEADERS,
+    TYPE_CLUSTER,
+    TYPE_ENDPOINTS,
+    TYPE_LISTENER,
+    TYPE_ROUTES,
+)
 from enginehouse.gateway.translate.snapshot import Snapshot, Topology, Translator
 from enginehouse.kit.addresses import Address
 
@@ -80,6 +87,19 @@ def test_routes_lead_from_services_to_clusters() -> None:
     assert by_prefix["/"] == "enginehouse_none"
     assert by_prefix["/enginehouse.api.router.v1.AdminService/"] == "enginehouse_none"
     assert "/enginehouse.api.router.v1.UsageService/" not in by_prefix
+
+
+def test_a_kept_answer_leads_to_the_routers_and_the_header_that_says_so_is_no_clients() -> None:
+    snapshot = made(ONE, services={GENERATION: "inference", "a.b.C": "other"})
+    routes = RouteConfiguration.parse(snapshot.resources[TYPE_ROUTES]["public"]).virtual_hosts[0].routes
+    first = next(route for route in routes if route.match and route.match.prefix == f"/{GENERATION}/")
+    assert first.match is not None and first.route is not None
+    assert [header.name for header in first.match.headers] == [REPLAY_HEADER]
+    assert first.route.cluster == "router"
+    other = next(route for route in routes if route.match and route.match.prefix == "/a.b.C/")
+    assert other.route is not None
+    assert other.route.cluster == "other"
+    assert REPLAY_HEADER in RESERVED_HEADERS
 
 
 def test_calls_that_clients_stream_are_not_collected_before_the_decision() -> None:

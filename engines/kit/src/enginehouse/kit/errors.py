@@ -61,6 +61,7 @@ class Reason(enum.StrEnum):
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     UNKNOWN_METHOD = "UNKNOWN_METHOD"
     INTERNAL = "INTERNAL"
+    ANSWER_LOST = "ANSWER_LOST"
 
 
 STATUS_CODES: Mapping[Reason, grpc.StatusCode] = MappingProxyType(
@@ -97,6 +98,7 @@ STATUS_CODES: Mapping[Reason, grpc.StatusCode] = MappingProxyType(
         Reason.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
         Reason.UNKNOWN_METHOD: grpc.StatusCode.UNIMPLEMENTED,
         Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+        Reason.ANSWER_LOST: grpc.StatusCode.UNAVAILABLE,
     }
 )
 

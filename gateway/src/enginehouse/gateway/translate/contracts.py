@@ -12,8 +12,18 @@ from google.protobuf import descriptor_pb2, duration_pb2
 from google.rpc import error_details_pb2
 
 # Spoken between our own processes; never routed, whoever claims to serve them.
-INTERNAL_SERVICES = frozenset({"enginehouse.api.router.v1.UsageService", "enginehouse.api.gateway.v1.RegistryService"})
+INTERNAL_SERVICES = frozenset(
+    {
+        "enginehouse.api.router.v1.UsageService",
+        "enginehouse.api.router.v1.AnswerService",
+        "enginehouse.api.gateway.v1.RegistryService",
+    }
+)
 OPENAI_PACKAGE = "enginehouse.api.openai."
+# Services whose answers the routers keep and give again, at a door of their own.
+REPLAYED_SERVICES = frozenset(
+    {"enginehouse.api.inference.v1.GenerationService", "enginehouse.api.openai.v1.TextService"}
+)
 
 _VERBS = ("get", "put", "post", "delete", "patch")
 

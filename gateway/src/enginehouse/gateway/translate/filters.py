@@ -13,6 +13,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValueOptionHeaderAppendAction,
     HttpUri,
     RetryPolicy,
+    RetryPolicyRetryHostPredicate,
 )
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
@@ -40,6 +41,7 @@ from envoy_data_plane.envoy.extensions.filters.http.health_check.v3 import Healt
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
 from envoy_data_plane.google.protobuf import Any
@@ -49,6 +51,7 @@ from enginehouse.gateway.translate.contracts import Contracts
 from enginehouse.gateway.translate.names import (
     DESTINATION_HEADER,
     ORIGINAL_PATH_HEADER,
+    REPLAY_HEADER,
     REQUEST_ID_HEADER,
     ROUTER_CLUSTER,
 )
@@ -86,7 +89,7 @@ _ASKED = (
 )
 _ASKED_PREFIX = "x-enginehouse-"
 # What it may give to the engine, and to the client of an admitted and of a refused request.
-_TO_ENGINE = ("x-enginehouse-grant", DESTINATION_HEADER, REQUEST_ID_HEADER)
+_TO_ENGINE = ("x-enginehouse-grant", DESTINATION_HEADER, REPLAY_HEADER, REQUEST_ID_HEADER)
 _TO_CLIENT = (REQUEST_ID_HEADER, "x-enginehouse-model", "x-enginehouse-cache")
 _TO_CLIENT_PREFIX = "ratelimit-"
 _TO_REFUSED = (
@@ -179,9 +182,17 @@ def _authorization(edge: EdgeSection) -> ExtAuthz:
             ),
             authorization_request=AuthorizationRequest(),
             retry_policy=RetryPolicy(
-                # Only what no router can have begun to work on: a decision reserves money.
-                retry_on="connect-failure,refused-stream,reset-before-request",
+                # A decision whose answer was lost has reserved a bound that no engine can ever spend: it lapses at
+                # zero. So the next router is asked when one dies with a check in its hands.
+                retry_on="connect-failure,refused-stream,reset",
                 num_retries=2,
+                retry_host_predicate=[
+                    RetryPolicyRetryHostPredicate(
+                        name="envoy.retry_host_predicates.previous_hosts",
+                        typed_config=Any.pack(PreviousHostsPredicate()),
+                    )
+                ],
+                host_selection_retry_max_attempts=5,
                 retry_back_off=BackoffStrategy(
                     base_interval=timedelta(milliseconds=10),
                     # Envoy takes the longest pause for each attempt's time limit as well.

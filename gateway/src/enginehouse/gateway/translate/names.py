@@ -17,6 +17,8 @@ ROUTES = "public"
 ROUTER_ENGINE_CLUSTER = "router"
 
 DESTINATION_HEADER = "x-gateway-destination-endpoint"
+# Set by the router where it has the answer already: the call goes to the replay endpoint of the router named.
+REPLAY_HEADER = "x-enginehouse-replay"
 OPENAI_ERROR_HEADER = "x-enginehouse-openai-error"
 ORIGINAL_PATH_HEADER = "x-envoy-original-path"
 REQUEST_ID_HEADER = "x-enginehouse-request-id"
@@ -25,6 +27,7 @@ REQUEST_ID_HEADER = "x-enginehouse-request-id"
 RESERVED_HEADERS = (
     "x-enginehouse-grant",
     DESTINATION_HEADER,
+    REPLAY_HEADER,
     "x-enginehouse-model",
     "x-enginehouse-cost-nanos",
     OPENAI_ERROR_HEADER,

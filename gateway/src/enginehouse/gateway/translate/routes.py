@@ -27,7 +27,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from enginehouse.gateway.config import EdgeSection
-from enginehouse.gateway.translate.contracts import OPENAI_PACKAGE, Contracts
+from enginehouse.gateway.translate.contracts import OPENAI_PACKAGE, REPLAYED_SERVICES, Contracts
 from enginehouse.gateway.translate.names import (
     DESTINATION_HEADER,
     GATEWAY_CLUSTER,
@@ -35,6 +35,7 @@ from enginehouse.gateway.translate.names import (
     NO_CLUSTER,
     ORIGINAL_PATH_HEADER,
     REFLECTION_SERVICES,
+    REPLAY_HEADER,
     REQUEST_ID_HEADER,
     ROUTER_ENGINE_CLUSTER,
     ROUTES,
@@ -132,7 +133,7 @@ def _field(number: int, value: bytes) -> bytes:
 
 def _service_routes(service: str, cluster: str, contracts: Contracts, edge: EdgeSection) -> list[Route]:
     routes: list[Route] = []
-    for headers, action in _actions(cluster, edge):
+    for headers, action in [*_replays(service, edge), *_actions(cluster, edge)]:
         # A client that streams waits for answers: its body cannot be collected first.
         routes += [
             Route(
@@ -175,6 +176,15 @@ def _actions(cluster: str, edge: EdgeSection) -> list[tuple[list[HeaderMatcher],
         action = RouteAction(cluster=cluster, timeout=timedelta(0), retry_policy=_retries(edge, _UNANSWERED, others))
         actions.append(([several], action))
     return [*actions, ([], once)]
+
+
+def _replays(service: str, edge: EdgeSection) -> list[tuple[list[HeaderMatcher], RouteAction]]:
+    """Where a call goes whose answer a router has: to that router, or to another if it cannot have begun there."""
+    if service not in REPLAYED_SERVICES:
+        return []
+    kept = HeaderMatcher(name=REPLAY_HEADER, present_match=True)
+    retries = _retries(edge, _NEVER_BEGAN, 2)
+    return [([kept], RouteAction(cluster=ROUTER_ENGINE_CLUSTER, timeout=timedelta(0), retry_policy=retries))]
 
 
 def _retries(edge: EdgeSection, conditions: str, count: int) -> RetryPolicy:

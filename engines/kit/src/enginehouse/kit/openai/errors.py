@@ -51,6 +51,7 @@ _KINDS: Mapping[Reason, tuple[str, str | None]] = {
     Reason.DEADLINE_EXCEEDED: (_SERVER, "deadline_exceeded"),
     Reason.UNKNOWN_METHOD: (_INVALID, "unknown_url"),
     Reason.INTERNAL: (_SERVER, "internal_error"),
+    Reason.ANSWER_LOST: (_SERVER, "answer_lost"),
 }
 
 

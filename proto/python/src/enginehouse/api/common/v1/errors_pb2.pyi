@@ -88,6 +88,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNIMPLEMENTED: no such method."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 32
     """INTERNAL: a defect of ours."""
+    ERROR_REASON_ANSWER_LOST: _ErrorReason.ValueType  # 33
+    """UNAVAILABLE with RetryInfo: the kept answer, or the one being made for an equal request, is gone; a retry makes it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every error is a google.rpc.Status with exactly one google.rpc.ErrorInfo whose
@@ -160,4 +162,6 @@ ERROR_REASON_UNKNOWN_METHOD: ErrorReason.ValueType  # 31
 """UNIMPLEMENTED: no such method."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 32
 """INTERNAL: a defect of ours."""
+ERROR_REASON_ANSWER_LOST: ErrorReason.ValueType  # 33
+"""UNAVAILABLE with RetryInfo: the kept answer, or the one being made for an equal request, is gone; a retry makes it."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -38,6 +38,10 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     """The cap stopped it."""
     OUTCOME_CRASHED: _Outcome.ValueType  # 5
     """The engine died while it served; the amounts are what its spool had counted."""
+    OUTCOME_REFUSED: _Outcome.ValueType  # 6
+    """Refused before anything was sent or spent, in a way that lets the gateway carry the grant to another engine: the
+    engine was busy or does not serve a model of the grant, or the model's provider failed.
+    """
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """How a request ended on an engine."""
@@ -54,6 +58,10 @@ OUTCOME_CAPPED: Outcome.ValueType  # 4
 """The cap stopped it."""
 OUTCOME_CRASHED: Outcome.ValueType  # 5
 """The engine died while it served; the amounts are what its spool had counted."""
+OUTCOME_REFUSED: Outcome.ValueType  # 6
+"""Refused before anything was sent or spent, in a way that lets the gateway carry the grant to another engine: the
+engine was busy or does not serve a model of the grant, or the model's provider failed.
+"""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
