@@ -110,6 +110,7 @@ class Load(_message.Message):
     QUEUED_FIELD_NUMBER: _builtins.int
     KV_CACHE_USED_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    TALLIES_FIELD_NUMBER: _builtins.int
     active: _builtins.int
     """Requests running."""
     queued: _builtins.int
@@ -118,6 +119,10 @@ class Load(_message.Message):
     """Share of the KV cache in use, 0 to 1."""
     draining: _builtins.bool
     """It finishes what it has and takes nothing new."""
+    @_builtins.property
+    def tallies(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelTally]:
+        """How its calls have ended, for each model that has served any since the engine started; at most one entry a model."""
+
     def __init__(
         self,
         *,
@@ -125,14 +130,53 @@ class Load(_message.Message):
         queued: _builtins.int = ...,
         kv_cache_used: _builtins.float = ...,
         draining: _builtins.bool = ...,
+        tallies: _abc.Iterable[Global___ModelTally] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "draining", b"draining", "kv_cache_used", b"kv_cache_used", "queued", b"queued"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "draining", b"draining", "kv_cache_used", b"kv_cache_used", "queued", b"queued", "tallies", b"tallies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Load: _TypeAlias = Load  # noqa: Y015
+
+@_typing.final
+class ModelTally(_message.Message):
+    """How the calls of one model have ended on one engine. Every router sees the same tallies, whoever had the calls, so all
+    of them judge the engine alike.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    REFUSING_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The catalog name."""
+    answered: _builtins.int
+    """Calls answered since the engine started, cancelled ones and those that their cap ended included."""
+    failed: _builtins.int
+    """Calls that failed since the engine started, through the engine, the model's runtime or its provider; never through
+    the request itself, and never because the engine was full.
+    """
+    refusing: _builtins.bool
+    """The model's provider is known to be away or has asked to be left alone: calls would be refused at once."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        answered: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        refusing: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "failed", b"failed", "model", b"model", "refusing", b"refusing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelTally: _TypeAlias = ModelTally  # noqa: Y015
 
 @_typing.final
 class RegisterRequest(_message.Message):

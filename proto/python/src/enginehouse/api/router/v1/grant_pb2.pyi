@@ -40,6 +40,7 @@ class Grant(_message.Message):
     REPLICA_ID_FIELD_NUMBER: _builtins.int
     PROMPT_CLASS_FIELD_NUMBER: _builtins.int
     SYSTEM_PROMPT_FIELD_NUMBER: _builtins.int
+    OFFERED_ENGINES_FIELD_NUMBER: _builtins.int
     KEEP_FIELD_NUMBER: _builtins.int
     REPLAY_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
@@ -62,6 +63,10 @@ class Grant(_message.Message):
     """The class of the prompt that feedback is counted under, "<task>/<complexity bucket>"."""
     system_prompt: _builtins.str
     """Put before the conversation as a system message, where an experiment asks for it; usually empty."""
+    offered_engines: _builtins.int
+    """How many engines the gateway may carry it to, one after the other. Once so many have refused it, nobody will run
+    it. 0 where the router did not say, which is read as 1.
+    """
     @_builtins.property
     def principal(self) -> Global___Principal:
         """Whose request it is."""
@@ -100,12 +105,13 @@ class Grant(_message.Message):
         replica_id: _builtins.str = ...,
         prompt_class: _builtins.str = ...,
         system_prompt: _builtins.str = ...,
+        offered_engines: _builtins.int = ...,
         keep: Global___AnswerKeep | None = ...,
         replay: Global___AnswerReplay | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "principal", b"principal", "replay", b"replay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_by_ms", b"accept_by_ms", "attempt", b"attempt", "candidates", b"candidates", "expires_at_ms", b"expires_at_ms", "funding", b"funding", "grant_id", b"grant_id", "issued_at_ms", b"issued_at_ms", "keep", b"keep", "method", b"method", "principal", b"principal", "prompt_class", b"prompt_class", "replay", b"replay", "replica_id", b"replica_id", "request_id", b"request_id", "system_prompt", b"system_prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_by_ms", b"accept_by_ms", "attempt", b"attempt", "candidates", b"candidates", "expires_at_ms", b"expires_at_ms", "funding", b"funding", "grant_id", b"grant_id", "issued_at_ms", b"issued_at_ms", "keep", b"keep", "method", b"method", "offered_engines", b"offered_engines", "principal", b"principal", "prompt_class", b"prompt_class", "replay", b"replay", "replica_id", b"replica_id", "request_id", b"request_id", "system_prompt", b"system_prompt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
