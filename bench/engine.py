@@ -85,7 +85,7 @@ async def _load(catalog: pathlib.Path) -> LoadedModels:
 
 
 def _services(engine: TextEngine, calls: Calls) -> list[Any]:
-    generation = GenerationServicer(engine=engine, calls=calls)
+    generation = GenerationServicer(engine=engine, answering=engine, calls=calls)
     openai = TextServicer(engine=engine, accept=lambda context: calls.accept(context, served_models=engine.names))
     return [
         lambda to: generation_pb2_grpc.add_GenerationServiceServicer_to_server(generation, to),

@@ -192,7 +192,7 @@ async def running_engine(
     reporter = UsageReporter(spool=spool, router_address=f"127.0.0.1:{port}")
     calls = Calls(keys=issuer.keys, spool=spool)
     engine = TextEngine(models=loaded.served, absent=loaded.absent)
-    generation = GenerationServicer(engine=engine, calls=calls)
+    generation = GenerationServicer(engine=engine, answering=engine, calls=calls)
     openai = TextServicer(engine=engine, accept=lambda context: calls.accept(context, served_models=engine.names))
     server = EngineServer(
         listen="127.0.0.1:0",

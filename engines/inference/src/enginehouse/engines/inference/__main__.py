@@ -26,7 +26,8 @@ from enginehouse.engines.inference.loading import CLUSTER, LoadedModels, LoadErr
 from enginehouse.engines.inference.registration import describe_engine, engine_load
 from enginehouse.engines.inference.servicer import GenerationServicer
 from enginehouse.kit.addresses import Address
-from enginehouse.kit.calls import Calls
+from enginehouse.kit.answers import AnswerSender, KeepingEngine
+from enginehouse.kit.calls import Call, Calls
 from enginehouse.kit.catalog import load_catalog
 from enginehouse.kit.config import ConfigError, load
 from enginehouse.kit.grants import GrantKeys
@@ -83,9 +84,12 @@ async def _serve(config: InferenceConfig) -> None:
         reporter = UsageReporter(spool=spool, router_address=config.router_address, metrics=ReporterMetrics(registry))
         calls = Calls(keys=keys, spool=spool, metrics=CallMetrics(registry))
         engine = TextEngine(models=loaded.served, absent=loaded.absent)
-        generation = GenerationServicer(engine=engine, calls=calls)
+        sender = AnswerSender()
+        stack.push_async_callback(sender.close)
+        keeping: KeepingEngine[Call] = KeepingEngine(engine=engine, sender=sender)
+        generation = GenerationServicer(engine=engine, answering=keeping, calls=calls)
         openai = TextServicer(
-            engine=engine,
+            engine=keeping,
             accept=lambda context: calls.accept(context, served_models=engine.names),
             max_body_bytes=config.max_message_bytes,
         )

@@ -11,8 +11,9 @@ import grpc
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.engines.inference.engine import TextEngine
 from enginehouse.engines.inference.validation import check_list_models
-from enginehouse.kit.calls import Calls
+from enginehouse.kit.calls import Call, Calls
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.kit.openai import TextEngine as Answering
 
 _DEFAULT_PAGE = 100
 
@@ -23,12 +24,14 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     """Accepts each call's grant and lets the engine answer.
 
     Args:
-        engine: does the work.
+        engine: knows the models.
+        answering: does the work on granted calls: the engine, or what keeps its answers.
         calls: accepts grants and settles what calls used.
     """
 
-    def __init__(self, *, engine: TextEngine, calls: Calls) -> None:
+    def __init__(self, *, engine: TextEngine, answering: Answering[Call], calls: Calls) -> None:
         self._engine = engine
+        self._answering = answering
         self._calls = calls
 
     async def Generate(
@@ -37,7 +40,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         """Generates text; see the contract."""
         async with (
             self._calls.accept(context, served_models=self._engine.names) as call,
-            aclosing(self._engine.generate(request, call)) as responses,
+            aclosing(self._answering.generate(request, call)) as responses,
         ):
             async for response in responses:
                 yield response
@@ -45,7 +48,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     async def Embed(self, request: generation_pb2.EmbedRequest, context: Context) -> generation_pb2.EmbedResponse:
         """Embeds texts; see the contract."""
         async with self._calls.accept(context, served_models=self._engine.names) as call:
-            return await self._engine.embed(request, call)
+            return await self._answering.embed(request, call)
 
     async def Tokenize(
         self, request: generation_pb2.TokenizeRequest, context: Context
