@@ -98,6 +98,12 @@ class _SpendGroupEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpendGroup
     """By cluster of engines ("inference", "voice"...)."""
     SPEND_GROUP_DAY: _SpendGroup.ValueType  # 5
     """By UTC day."""
+    SPEND_GROUP_USER: _SpendGroup.ValueType  # 6
+    """By user; what names no user is one group with an empty name."""
+    SPEND_GROUP_RUN: _SpendGroup.ValueType  # 7
+    """By run; what names no run is one group with an empty name."""
+    SPEND_GROUP_HOUR: _SpendGroup.ValueType  # 8
+    """By UTC hour."""
 
 class SpendGroup(_SpendGroup, metaclass=_SpendGroupEnumTypeWrapper):
     """How spend is grouped."""
@@ -114,6 +120,12 @@ SPEND_GROUP_SERVICE: SpendGroup.ValueType  # 4
 """By cluster of engines ("inference", "voice"...)."""
 SPEND_GROUP_DAY: SpendGroup.ValueType  # 5
 """By UTC day."""
+SPEND_GROUP_USER: SpendGroup.ValueType  # 6
+"""By user; what names no user is one group with an empty name."""
+SPEND_GROUP_RUN: SpendGroup.ValueType  # 7
+"""By run; what names no run is one group with an empty name."""
+SPEND_GROUP_HOUR: SpendGroup.ValueType  # 8
+"""By UTC hour."""
 Global___SpendGroup: _TypeAlias = SpendGroup  # noqa: Y015
 
 @_typing.final
@@ -300,6 +312,8 @@ class Key(_message.Message):
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
     REVOKED_AT_MS_FIELD_NUMBER: _builtins.int
     HINT_FIELD_NUMBER: _builtins.int
+    MAX_REQUEST_NANOS_FIELD_NUMBER: _builtins.int
+    RUN_CAP_NANOS_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """Given by the router, such as "key_..."."""
     tenant_id: _builtins.str
@@ -314,6 +328,10 @@ class Key(_message.Message):
     """When it was revoked, in milliseconds since 1970 UTC; 0 if it was not."""
     hint: _builtins.str
     """The first characters of the key, to recognise it by."""
+    max_request_nanos: _builtins.int
+    """The most that one of its requests may cost, in nano-dollars; 0 means no cap of its own."""
+    run_cap_nanos: _builtins.int
+    """The lifetime budget that each of its runs gets with its first request, in nano-dollars; 0 means none."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it may do: inference, spend, admin."""
@@ -339,10 +357,12 @@ class Key(_message.Message):
         expires_at_ms: _builtins.int = ...,
         revoked_at_ms: _builtins.int = ...,
         hint: _builtins.str = ...,
+        max_request_nanos: _builtins.int = ...,
+        run_cap_nanos: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "created_at_ms", b"created_at_ms", "expires_at_ms", b"expires_at_ms", "hint", b"hint", "key_id", b"key_id", "limits", b"limits", "name", b"name", "revoked_at_ms", b"revoked_at_ms", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "created_at_ms", b"created_at_ms", "expires_at_ms", b"expires_at_ms", "hint", b"hint", "key_id", b"key_id", "limits", b"limits", "max_request_nanos", b"max_request_nanos", "name", b"name", "revoked_at_ms", b"revoked_at_ms", "run_cap_nanos", b"run_cap_nanos", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -361,6 +381,8 @@ class CreateKeyRequest(_message.Message):
     ALLOWED_MODELS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
     BUDGET_NANOS_FIELD_NUMBER: _builtins.int
+    MAX_REQUEST_NANOS_FIELD_NUMBER: _builtins.int
+    RUN_CAP_NANOS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that pays; empty means the caller's."""
     name: _builtins.str
@@ -369,6 +391,10 @@ class CreateKeyRequest(_message.Message):
     """When it stops working, in milliseconds since 1970 UTC; 0 means never."""
     budget_nanos: _builtins.int
     """A lifetime budget for the key in nano-dollars, made with it. Unset means none of its own; 0 is a budget of nothing."""
+    max_request_nanos: _builtins.int
+    """The most that one request may cost, in nano-dollars; 0 means no cap of its own."""
+    run_cap_nanos: _builtins.int
+    """The lifetime budget that each run gets with its first request, in nano-dollars; 0 means none."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it may do; empty means inference and spend."""
@@ -391,10 +417,12 @@ class CreateKeyRequest(_message.Message):
         allowed_models: _abc.Iterable[_builtins.str] | None = ...,
         expires_at_ms: _builtins.int = ...,
         budget_nanos: _builtins.int | None = ...,
+        max_request_nanos: _builtins.int = ...,
+        run_cap_nanos: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_nanos", b"_budget_nanos", "budget_nanos", b"budget_nanos", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_nanos", b"_budget_nanos", "allowed_models", b"allowed_models", "budget_nanos", b"budget_nanos", "expires_at_ms", b"expires_at_ms", "limits", b"limits", "name", b"name", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_nanos", b"_budget_nanos", "allowed_models", b"allowed_models", "budget_nanos", b"budget_nanos", "expires_at_ms", b"expires_at_ms", "limits", b"limits", "max_request_nanos", b"max_request_nanos", "name", b"name", "run_cap_nanos", b"run_cap_nanos", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget_nanos: _TypeAlias = _typing.Literal["budget_nanos"]  # noqa: Y015
     _WhichOneofArgType__budget_nanos: _TypeAlias = _typing.Literal["_budget_nanos", b"_budget_nanos"]  # noqa: Y015
@@ -547,6 +575,7 @@ class Budget(_message.Message):
     LIMIT_NANOS_FIELD_NUMBER: _builtins.int
     SETTLED_NANOS_FIELD_NUMBER: _builtins.int
     LEASED_NANOS_FIELD_NUMBER: _builtins.int
+    ALERT_PERCENTS_FIELD_NUMBER: _builtins.int
     budget_id: _builtins.str
     """Given by the router, such as "bud_..."."""
     scope: Global___BudgetScope.ValueType
@@ -561,6 +590,10 @@ class Budget(_message.Message):
     """Settled in the current window, in nano-dollars."""
     leased_nanos: _builtins.int
     """Leased to router replicas and not settled, in nano-dollars."""
+    @_builtins.property
+    def alert_percents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The percentages of the limit that raise an alert, each once in every window, ascending."""
+
     def __init__(
         self,
         *,
@@ -571,10 +604,11 @@ class Budget(_message.Message):
         limit_nanos: _builtins.int = ...,
         settled_nanos: _builtins.int = ...,
         leased_nanos: _builtins.int = ...,
+        alert_percents: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_id", b"budget_id", "leased_nanos", b"leased_nanos", "limit_nanos", b"limit_nanos", "scope", b"scope", "scope_id", b"scope_id", "settled_nanos", b"settled_nanos", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert_percents", b"alert_percents", "budget_id", b"budget_id", "leased_nanos", b"leased_nanos", "limit_nanos", b"limit_nanos", "scope", b"scope", "scope_id", b"scope_id", "settled_nanos", b"settled_nanos", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -590,6 +624,7 @@ class SetBudgetRequest(_message.Message):
     SCOPE_ID_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
     LIMIT_NANOS_FIELD_NUMBER: _builtins.int
+    ALERT_PERCENTS_FIELD_NUMBER: _builtins.int
     scope: Global___BudgetScope.ValueType
     """What it bounds."""
     scope_id: _builtins.str
@@ -598,6 +633,12 @@ class SetBudgetRequest(_message.Message):
     """The time that it covers; unset means lifetime."""
     limit_nanos: _builtins.int
     """The bound, in nano-dollars; not negative. It cannot be set below what is settled and leased."""
+    @_builtins.property
+    def alert_percents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The percentages of the limit that raise an alert, 1 to 100, at most 8 of them; empty leaves them as they are,
+        which for a new budget is 50, 80 and 100.
+        """
+
     def __init__(
         self,
         *,
@@ -605,10 +646,11 @@ class SetBudgetRequest(_message.Message):
         scope_id: _builtins.str = ...,
         window: Global___BudgetWindow.ValueType = ...,
         limit_nanos: _builtins.int = ...,
+        alert_percents: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit_nanos", b"limit_nanos", "scope", b"scope", "scope_id", b"scope_id", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert_percents", b"alert_percents", "limit_nanos", b"limit_nanos", "scope", b"scope", "scope_id", b"scope_id", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1085,6 +1127,10 @@ class QuerySpendRequest(_message.Message):
     UNTIL_MS_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     SERVICE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Only this tenant's; empty means every tenant that the key may see."""
     key_id: _builtins.str
@@ -1099,6 +1145,14 @@ class QuerySpendRequest(_message.Message):
     """How to group."""
     service: _builtins.str
     """Only this cluster's."""
+    user_id: _builtins.str
+    """Only this user's."""
+    run_id: _builtins.str
+    """Only this run's."""
+    page_size: _builtins.int
+    """The most groups to return; 0 means 1,000; at most 10,000."""
+    page_token: _builtins.str
+    """From a previous answer's next_page_token."""
     def __init__(
         self,
         *,
@@ -1109,14 +1163,68 @@ class QuerySpendRequest(_message.Message):
         until_ms: _builtins.int = ...,
         group_by: Global___SpendGroup.ValueType = ...,
         service: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_ms", b"from_ms", "group_by", b"group_by", "key_id", b"key_id", "model", b"model", "service", b"service", "tenant_id", b"tenant_id", "until_ms", b"until_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_ms", b"from_ms", "group_by", b"group_by", "key_id", b"key_id", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "service", b"service", "tenant_id", b"tenant_id", "until_ms", b"until_ms", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QuerySpendRequest: _TypeAlias = QuerySpendRequest  # noqa: Y015
+
+@_typing.final
+class ExportSpendRequest(_message.Message):
+    """Asks for usage records. Empty fields select everything that the key may see."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    FROM_MS_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Only this tenant's."""
+    key_id: _builtins.str
+    """Only this key's."""
+    model: _builtins.str
+    """Only this model's."""
+    from_ms: _builtins.int
+    """Settled from this time on, in milliseconds since 1970 UTC; 0 means from the beginning."""
+    until_ms: _builtins.int
+    """Settled before this time, in milliseconds since 1970 UTC; 0 means until now."""
+    service: _builtins.str
+    """Only this cluster's."""
+    user_id: _builtins.str
+    """Only this user's."""
+    run_id: _builtins.str
+    """Only this run's."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        from_ms: _builtins.int = ...,
+        until_ms: _builtins.int = ...,
+        service: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_ms", b"from_ms", "key_id", b"key_id", "model", b"model", "run_id", b"run_id", "service", b"service", "tenant_id", b"tenant_id", "until_ms", b"until_ms", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportSpendRequest: _TypeAlias = ExportSpendRequest  # noqa: Y015
 
 @_typing.final
 class SpendRow(_message.Message):
@@ -1128,7 +1236,7 @@ class SpendRow(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     group: _builtins.str
-    """The tenant, key, model, service or day (YYYY-MM-DD); empty for a total."""
+    """The tenant, key, model, service, user, run, day (YYYY-MM-DD) or hour (YYYY-MM-DDTHH:00Z); empty for a total."""
     requests: _builtins.int
     """Requests settled."""
     @_builtins.property
@@ -1158,8 +1266,11 @@ class QuerySpendResponse(_message.Message):
 
     ROWS_FIELD_NUMBER: _builtins.int
     TOTAL_NANOS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     total_nanos: _builtins.int
-    """The sum of all the rows, in nano-dollars."""
+    """The sum of all the groups, those of other pages included, in nano-dollars."""
+    next_page_token: _builtins.str
+    """Empty on the last page."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpendRow]:
         """The groups, in the order of their names."""
@@ -1169,10 +1280,11 @@ class QuerySpendResponse(_message.Message):
         *,
         rows: _abc.Iterable[Global___SpendRow] | None = ...,
         total_nanos: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "total_nanos", b"total_nanos"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rows", b"rows", "total_nanos", b"total_nanos"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,9 @@ import grpc
 import warnings
 
 from enginehouse.api.router.v1 import admin_pb2 as enginehouse_dot_api_dot_router_dot_v1_dot_admin__pb2
+from enginehouse.api.router.v1 import alerts_pb2 as enginehouse_dot_api_dot_router_dot_v1_dot_alerts__pb2
+from enginehouse.api.router.v1 import prices_pb2 as enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 GRPC_GENERATED_VERSION = '1.75.1'
 GRPC_VERSION = grpc.__version__
@@ -91,6 +94,46 @@ class AdminServiceStub(object):
                 request_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_admin__pb2.QuerySpendRequest.SerializeToString,
                 response_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_admin__pb2.QuerySpendResponse.FromString,
                 _registered_method=True)
+        self.ExportSpend = channel.unary_stream(
+                '/enginehouse.api.router.v1.AdminService/ExportSpend',
+                request_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_admin__pb2.ExportSpendRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.ListAlerts = channel.unary_unary(
+                '/enginehouse.api.router.v1.AdminService/ListAlerts',
+                request_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_alerts__pb2.ListAlertsRequest.SerializeToString,
+                response_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_alerts__pb2.ListAlertsResponse.FromString,
+                _registered_method=True)
+        self.SetPrice = channel.unary_unary(
+                '/enginehouse.api.router.v1.AdminService/SetPrice',
+                request_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.SetPriceRequest.SerializeToString,
+                response_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.SetPriceResponse.FromString,
+                _registered_method=True)
+        self.ListPrices = channel.unary_unary(
+                '/enginehouse.api.router.v1.AdminService/ListPrices',
+                request_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.ListPricesRequest.SerializeToString,
+                response_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.ListPricesResponse.FromString,
+                _registered_method=True)
+        self.DeletePrice = channel.unary_unary(
+                '/enginehouse.api.router.v1.AdminService/DeletePrice',
+                request_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.DeletePriceRequest.SerializeToString,
+                response_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.DeletePriceResponse.FromString,
+                _registered_method=True)
+        self.SetDiscount = channel.unary_unary(
+                '/enginehouse.api.router.v1.AdminService/SetDiscount',
+                request_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.SetDiscountRequest.SerializeToString,
+                response_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.SetDiscountResponse.FromString,
+                _registered_method=True)
+        self.ListDiscounts = channel.unary_unary(
+                '/enginehouse.api.router.v1.AdminService/ListDiscounts',
+                request_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.ListDiscountsRequest.SerializeToString,
+                response_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.ListDiscountsResponse.FromString,
+                _registered_method=True)
+        self.DeleteDiscount = channel.unary_unary(
+                '/enginehouse.api.router.v1.AdminService/DeleteDiscount',
+                request_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.DeleteDiscountRequest.SerializeToString,
+                response_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.DeleteDiscountResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -175,6 +218,65 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportSpend(self, request, context):
+        """Every usage record of the selection as CSV (RFC 4180, UTF-8, a header line), oldest first, as of one moment. The
+        column cost_nanos adds up to what QuerySpend says of the same selection. Text that a spreadsheet would take for a
+        formula has an apostrophe before it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAlerts(self, request, context):
+        """Lists the alerts that budgets raised.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPrice(self, request, context):
+        """Sets what a unit of a model costs from a time on, now or to come. What holds before that time stays as it is, and
+        so does every request that was granted by then. The same request again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPrices(self, request, context):
+        """Lists list prices: the catalog's, and those set over them, past, present and to come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePrice(self, request, context):
+        """Takes back a price that has not begun.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetDiscount(self, request, context):
+        """Sets a discount from a time on, now or to come. The same request again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDiscounts(self, request, context):
+        """Lists discounts, past, present and to come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteDiscount(self, request, context):
+        """Takes back a discount that has not begun.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -232,6 +334,46 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.QuerySpend,
                     request_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_admin__pb2.QuerySpendRequest.FromString,
                     response_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_admin__pb2.QuerySpendResponse.SerializeToString,
+            ),
+            'ExportSpend': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportSpend,
+                    request_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_admin__pb2.ExportSpendRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ListAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlerts,
+                    request_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_alerts__pb2.ListAlertsRequest.FromString,
+                    response_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_alerts__pb2.ListAlertsResponse.SerializeToString,
+            ),
+            'SetPrice': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPrice,
+                    request_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.SetPriceRequest.FromString,
+                    response_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.SetPriceResponse.SerializeToString,
+            ),
+            'ListPrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrices,
+                    request_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.ListPricesRequest.FromString,
+                    response_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.ListPricesResponse.SerializeToString,
+            ),
+            'DeletePrice': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePrice,
+                    request_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.DeletePriceRequest.FromString,
+                    response_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.DeletePriceResponse.SerializeToString,
+            ),
+            'SetDiscount': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetDiscount,
+                    request_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.SetDiscountRequest.FromString,
+                    response_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.SetDiscountResponse.SerializeToString,
+            ),
+            'ListDiscounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDiscounts,
+                    request_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.ListDiscountsRequest.FromString,
+                    response_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.ListDiscountsResponse.SerializeToString,
+            ),
+            'DeleteDiscount': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDiscount,
+                    request_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.DeleteDiscountRequest.FromString,
+                    response_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.DeleteDiscountResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -533,6 +675,222 @@ class AdminService(object):
             '/enginehouse.api.router.v1.AdminService/QuerySpend',
             enginehouse_dot_api_dot_router_dot_v1_dot_admin__pb2.QuerySpendRequest.SerializeToString,
             enginehouse_dot_api_dot_router_dot_v1_dot_admin__pb2.QuerySpendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportSpend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/enginehouse.api.router.v1.AdminService/ExportSpend',
+            enginehouse_dot_api_dot_router_dot_v1_dot_admin__pb2.ExportSpendRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/enginehouse.api.router.v1.AdminService/ListAlerts',
+            enginehouse_dot_api_dot_router_dot_v1_dot_alerts__pb2.ListAlertsRequest.SerializeToString,
+            enginehouse_dot_api_dot_router_dot_v1_dot_alerts__pb2.ListAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPrice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/enginehouse.api.router.v1.AdminService/SetPrice',
+            enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.SetPriceRequest.SerializeToString,
+            enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.SetPriceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/enginehouse.api.router.v1.AdminService/ListPrices',
+            enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.ListPricesRequest.SerializeToString,
+            enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.ListPricesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePrice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/enginehouse.api.router.v1.AdminService/DeletePrice',
+            enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.DeletePriceRequest.SerializeToString,
+            enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.DeletePriceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetDiscount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/enginehouse.api.router.v1.AdminService/SetDiscount',
+            enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.SetDiscountRequest.SerializeToString,
+            enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.SetDiscountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDiscounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/enginehouse.api.router.v1.AdminService/ListDiscounts',
+            enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.ListDiscountsRequest.SerializeToString,
+            enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.ListDiscountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDiscount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/enginehouse.api.router.v1.AdminService/DeleteDiscount',
+            enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.DeleteDiscountRequest.SerializeToString,
+            enginehouse_dot_api_dot_router_dot_v1_dot_prices__pb2.DeleteDiscountResponse.FromString,
             options,
             channel_credentials,
             insecure,

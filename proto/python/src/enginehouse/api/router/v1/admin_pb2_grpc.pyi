@@ -5,6 +5,9 @@ isort:skip_file
 
 from collections import abc as _abc
 from enginehouse.api.router.v1 import admin_pb2 as _admin_pb2
+from enginehouse.api.router.v1 import alerts_pb2 as _alerts_pb2
+from enginehouse.api.router.v1 import prices_pb2 as _prices_pb2
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -57,6 +60,27 @@ class AdminServiceStub:
     """Says what the router would decide for a request, and why. Reserves nothing."""
     QuerySpend: _grpc.UnaryUnaryMultiCallable[_admin_pb2.QuerySpendRequest, _admin_pb2.QuerySpendResponse]
     """Sums settled spend, exact to the nano-dollar."""
+    ExportSpend: _grpc.UnaryStreamMultiCallable[_admin_pb2.ExportSpendRequest, _httpbody_pb2.HttpBody]
+    """Every usage record of the selection as CSV (RFC 4180, UTF-8, a header line), oldest first, as of one moment. The
+    column cost_nanos adds up to what QuerySpend says of the same selection. Text that a spreadsheet would take for a
+    formula has an apostrophe before it.
+    """
+    ListAlerts: _grpc.UnaryUnaryMultiCallable[_alerts_pb2.ListAlertsRequest, _alerts_pb2.ListAlertsResponse]
+    """Lists the alerts that budgets raised."""
+    SetPrice: _grpc.UnaryUnaryMultiCallable[_prices_pb2.SetPriceRequest, _prices_pb2.SetPriceResponse]
+    """Sets what a unit of a model costs from a time on, now or to come. What holds before that time stays as it is, and
+    so does every request that was granted by then. The same request again changes nothing.
+    """
+    ListPrices: _grpc.UnaryUnaryMultiCallable[_prices_pb2.ListPricesRequest, _prices_pb2.ListPricesResponse]
+    """Lists list prices: the catalog's, and those set over them, past, present and to come."""
+    DeletePrice: _grpc.UnaryUnaryMultiCallable[_prices_pb2.DeletePriceRequest, _prices_pb2.DeletePriceResponse]
+    """Takes back a price that has not begun."""
+    SetDiscount: _grpc.UnaryUnaryMultiCallable[_prices_pb2.SetDiscountRequest, _prices_pb2.SetDiscountResponse]
+    """Sets a discount from a time on, now or to come. The same request again changes nothing."""
+    ListDiscounts: _grpc.UnaryUnaryMultiCallable[_prices_pb2.ListDiscountsRequest, _prices_pb2.ListDiscountsResponse]
+    """Lists discounts, past, present and to come."""
+    DeleteDiscount: _grpc.UnaryUnaryMultiCallable[_prices_pb2.DeleteDiscountRequest, _prices_pb2.DeleteDiscountResponse]
+    """Takes back a discount that has not begun."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -87,6 +111,27 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Says what the router would decide for a request, and why. Reserves nothing."""
     QuerySpend: _aio.UnaryUnaryMultiCallable[_admin_pb2.QuerySpendRequest, _admin_pb2.QuerySpendResponse]  # type: ignore[assignment]
     """Sums settled spend, exact to the nano-dollar."""
+    ExportSpend: _aio.UnaryStreamMultiCallable[_admin_pb2.ExportSpendRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Every usage record of the selection as CSV (RFC 4180, UTF-8, a header line), oldest first, as of one moment. The
+    column cost_nanos adds up to what QuerySpend says of the same selection. Text that a spreadsheet would take for a
+    formula has an apostrophe before it.
+    """
+    ListAlerts: _aio.UnaryUnaryMultiCallable[_alerts_pb2.ListAlertsRequest, _alerts_pb2.ListAlertsResponse]  # type: ignore[assignment]
+    """Lists the alerts that budgets raised."""
+    SetPrice: _aio.UnaryUnaryMultiCallable[_prices_pb2.SetPriceRequest, _prices_pb2.SetPriceResponse]  # type: ignore[assignment]
+    """Sets what a unit of a model costs from a time on, now or to come. What holds before that time stays as it is, and
+    so does every request that was granted by then. The same request again changes nothing.
+    """
+    ListPrices: _aio.UnaryUnaryMultiCallable[_prices_pb2.ListPricesRequest, _prices_pb2.ListPricesResponse]  # type: ignore[assignment]
+    """Lists list prices: the catalog's, and those set over them, past, present and to come."""
+    DeletePrice: _aio.UnaryUnaryMultiCallable[_prices_pb2.DeletePriceRequest, _prices_pb2.DeletePriceResponse]  # type: ignore[assignment]
+    """Takes back a price that has not begun."""
+    SetDiscount: _aio.UnaryUnaryMultiCallable[_prices_pb2.SetDiscountRequest, _prices_pb2.SetDiscountResponse]  # type: ignore[assignment]
+    """Sets a discount from a time on, now or to come. The same request again changes nothing."""
+    ListDiscounts: _aio.UnaryUnaryMultiCallable[_prices_pb2.ListDiscountsRequest, _prices_pb2.ListDiscountsResponse]  # type: ignore[assignment]
+    """Lists discounts, past, present and to come."""
+    DeleteDiscount: _aio.UnaryUnaryMultiCallable[_prices_pb2.DeleteDiscountRequest, _prices_pb2.DeleteDiscountResponse]  # type: ignore[assignment]
+    """Takes back a discount that has not begun."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Administration: tenants, keys, budgets, the catalog, decisions explained and money spent. Needs a key with the
@@ -180,5 +225,74 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.QuerySpendResponse, _abc.Awaitable[_admin_pb2.QuerySpendResponse]]:
         """Sums settled spend, exact to the nano-dollar."""
+
+    @_abc_1.abstractmethod
+    def ExportSpend(
+        self,
+        request: _admin_pb2.ExportSpendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """Every usage record of the selection as CSV (RFC 4180, UTF-8, a header line), oldest first, as of one moment. The
+        column cost_nanos adds up to what QuerySpend says of the same selection. Text that a spreadsheet would take for a
+        formula has an apostrophe before it.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAlerts(
+        self,
+        request: _alerts_pb2.ListAlertsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alerts_pb2.ListAlertsResponse, _abc.Awaitable[_alerts_pb2.ListAlertsResponse]]:
+        """Lists the alerts that budgets raised."""
+
+    @_abc_1.abstractmethod
+    def SetPrice(
+        self,
+        request: _prices_pb2.SetPriceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prices_pb2.SetPriceResponse, _abc.Awaitable[_prices_pb2.SetPriceResponse]]:
+        """Sets what a unit of a model costs from a time on, now or to come. What holds before that time stays as it is, and
+        so does every request that was granted by then. The same request again changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPrices(
+        self,
+        request: _prices_pb2.ListPricesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prices_pb2.ListPricesResponse, _abc.Awaitable[_prices_pb2.ListPricesResponse]]:
+        """Lists list prices: the catalog's, and those set over them, past, present and to come."""
+
+    @_abc_1.abstractmethod
+    def DeletePrice(
+        self,
+        request: _prices_pb2.DeletePriceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prices_pb2.DeletePriceResponse, _abc.Awaitable[_prices_pb2.DeletePriceResponse]]:
+        """Takes back a price that has not begun."""
+
+    @_abc_1.abstractmethod
+    def SetDiscount(
+        self,
+        request: _prices_pb2.SetDiscountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prices_pb2.SetDiscountResponse, _abc.Awaitable[_prices_pb2.SetDiscountResponse]]:
+        """Sets a discount from a time on, now or to come. The same request again changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ListDiscounts(
+        self,
+        request: _prices_pb2.ListDiscountsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prices_pb2.ListDiscountsResponse, _abc.Awaitable[_prices_pb2.ListDiscountsResponse]]:
+        """Lists discounts, past, present and to come."""
+
+    @_abc_1.abstractmethod
+    def DeleteDiscount(
+        self,
+        request: _prices_pb2.DeleteDiscountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prices_pb2.DeleteDiscountResponse, _abc.Awaitable[_prices_pb2.DeleteDiscountResponse]]:
+        """Takes back a discount that has not begun."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
