@@ -38,6 +38,8 @@ api_keys = sa.Table(
     sa.Column("created_at_ms", sa.BigInteger, nullable=False),
     sa.Column("expires_at_ms", sa.BigInteger, nullable=False),
     sa.Column("revoked_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("max_request_nanos", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("run_cap_nanos", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 budgets = sa.Table(
@@ -52,6 +54,7 @@ budgets = sa.Table(
     sa.Column("limit_nanos", sa.BigInteger, nullable=False),
     sa.Column("created_at_ms", sa.BigInteger, nullable=False),
     sa.Column("deleted_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("alert_percents", pg.ARRAY(sa.Integer), nullable=False, server_default="{50,80,100}"),
     sa.CheckConstraint("limit_nanos >= 0", name="budgets_limit"),
     sa.CheckConstraint("scope IN ('tenant', 'key', 'user', 'run')", name="budgets_scope"),
     sa.CheckConstraint("period IN ('lifetime', 'day', 'month')", name="budgets_period"),
@@ -253,4 +256,63 @@ exposures = sa.Table(
     sa.Column("refusal", sa.Text, nullable=False),
     sa.Column("exposed_at_ms", sa.BigInteger, nullable=False),
     sa.Index("exposures_by_time", "subject_id", "exposed_at_ms"),
+)
+
+# What a unit of a model costs from a time on, over the catalog's price; without an amount the catalog's holds again.
+# Rows are never changed, and taken back only before they begin.
+prices = sa.Table(
+    "prices",
+    metadata,
+    sa.Column("ordinal", sa.BigInteger, sa.Identity(always=True), nullable=False, unique=True),
+    sa.Column("price_id", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("nanos_per_million", sa.BigInteger),
+    sa.Column("from_ms", sa.BigInteger, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.CheckConstraint("nanos_per_million BETWEEN 0 AND 9223372036854", name="prices_in_range"),
+    sa.UniqueConstraint("model", "unit", "from_ms", name="prices_one_start"),
+)
+
+# What is taken off list prices from a time on; without basis points, nothing any more.
+discounts = sa.Table(
+    "discounts",
+    metadata,
+    sa.Column("ordinal", sa.BigInteger, sa.Identity(always=True), nullable=False, unique=True),
+    sa.Column("discount_id", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("subject_id", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("basis_points", sa.Integer),
+    sa.Column("from_ms", sa.BigInteger, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.CheckConstraint("basis_points BETWEEN 0 AND 10000", name="discounts_in_range"),
+    sa.CheckConstraint("subject IN ('key', 'tenant', 'tier')", name="discounts_subject"),
+    sa.UniqueConstraint("subject", "subject_id", "model", "from_ms", name="discounts_one_start"),
+)
+
+# A budget reached a percentage of its limit, once for each window; and how far the news has come. `due_at` is by
+# PostgreSQL's clock, so that replicas agree on whose turn it is.
+budget_alerts = sa.Table(
+    "budget_alerts",
+    metadata,
+    sa.Column("ordinal", sa.BigInteger, sa.Identity(always=True), nullable=False, unique=True),
+    sa.Column("alert_id", sa.Text, primary_key=True),
+    sa.Column("budget_id", sa.Text, sa.ForeignKey("budgets.budget_id"), nullable=False),
+    sa.Column("window_start_ms", sa.BigInteger, nullable=False),
+    sa.Column("percent", sa.Integer, nullable=False),
+    sa.Column("limit_nanos", sa.BigInteger, nullable=False),
+    sa.Column("settled_nanos", sa.BigInteger, nullable=False),
+    sa.Column("cause", sa.Text, nullable=False),
+    sa.Column("raised_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("delivery", sa.Text, nullable=False, server_default="pending"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("due_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")),
+    sa.Column("delivered_at_ms", sa.BigInteger, nullable=False, server_default="0"),
+    sa.CheckConstraint("cause IN ('spend', 'refusal')", name="budget_alerts_cause"),
+    sa.CheckConstraint("delivery IN ('pending', 'delivered', 'failed', 'kept')", name="budget_alerts_delivery"),
+    sa.UniqueConstraint("budget_id", "window_start_ms", "percent", name="budget_alerts_once"),
+    sa.Index("budget_alerts_due", "due_at", postgresql_where=sa.text("delivery = 'pending'")),
 )

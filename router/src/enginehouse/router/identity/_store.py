@@ -30,7 +30,10 @@ class Tenant:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """An API key without the key. Times are milliseconds since 1970 UTC, 0 for never; limits are 0 for none."""
+    """An API key without the key. Times are milliseconds since 1970 UTC, 0 for never; limits are 0 for none.
+
+    `max_request_nanos` bounds one request; `run_cap_nanos` is the lifetime budget that each of its runs gets.
+    """
 
     key_id: str
     tenant_id: str
@@ -45,6 +48,8 @@ class Key:
     created_at_ms: int
     expires_at_ms: int
     revoked_at_ms: int
+    max_request_nanos: int = 0
+    run_cap_nanos: int = 0
     ordinal: int = 0
 
 

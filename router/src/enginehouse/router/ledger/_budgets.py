@@ -6,6 +6,7 @@ import dataclasses
 import enum
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.router.clock import DAY_MS, day_start_ms, month_start_ms
@@ -45,7 +46,11 @@ class Period(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """A bound on spend. Users and runs are named by their tenants, so their `scope_id` is `TENANT_ID/ID`."""
+    """A bound on spend. Users and runs are named by their tenants, so their `scope_id` is `TENANT_ID/ID`.
+
+    `alert_percents` are the percentages of the limit that raise an alert, ascending; empty means those that a budget
+    has anyway.
+    """
 
     budget_id: str
     tenant_id: str
@@ -54,6 +59,7 @@ class Budget:
     period: Period
     limit_nanos: int
     created_at_ms: int
+    alert_percents: tuple[int, ...] = ()
     ordinal: int = 0
 
 
@@ -102,11 +108,7 @@ class BudgetStore:
         )
         row = (await connection.execute(sa.select(budgets).where(same).with_for_update())).first()
         if row is None:
-            values = dataclasses.asdict(budget)
-            del values["ordinal"]
-            inserted = await connection.execute(
-                budgets.insert().values(**values, deleted_at_ms=0).returning(*budgets.c)
-            )
+            inserted = await connection.execute(budgets.insert().values(_values(budget)).returning(*budgets.c))
             row = inserted.one()
         else:
             start = budget.period.window_start_ms(now_ms)
@@ -116,15 +118,42 @@ class BudgetStore:
                 if window.settled_nanos + window.leased_nanos > budget.limit_nanos:
                     raise LimitTooLow(settled_nanos=window.settled_nanos, leased_nanos=window.leased_nanos)
                 await connection.execute(budget_windows.update().where(here).values(limit_nanos=budget.limit_nanos))
+            values: dict[str, object] = {"limit_nanos": budget.limit_nanos}
+            if budget.alert_percents:
+                values["alert_percents"] = list(budget.alert_percents)
             changed = await connection.execute(
-                budgets.update()
-                .where(budgets.c.budget_id == row.budget_id)
-                .values(limit_nanos=budget.limit_nanos)
-                .returning(*budgets.c)
+                budgets.update().where(budgets.c.budget_id == row.budget_id).values(values).returning(*budgets.c)
             )
             row = changed.one()
         await notify(connection, BUDGETS_CHANNEL, row.budget_id)
         return _budget(row)
+
+    async def make(self, budget: Budget) -> Budget:
+        """Makes the budget, unless there is a live one of the same scope and period; returns the one that is there."""
+        made = (
+            insert(budgets)
+            .values(_values(budget))
+            .on_conflict_do_nothing(
+                index_elements=["scope", "scope_id", "period"], index_where=budgets.c.deleted_at_ms == 0
+            )
+            .returning(*budgets.c)
+        )
+        same = sa.select(budgets).where(
+            budgets.c.scope == budget.scope,
+            budgets.c.scope_id == budget.scope_id,
+            budgets.c.period == budget.period,
+            budgets.c.deleted_at_ms == 0,
+        )
+        while True:
+            async with self._database.begin() as connection:
+                row = (await connection.execute(made)).first()
+                if row is not None:
+                    await notify(connection, BUDGETS_CHANNEL, row.budget_id)
+                else:
+                    row = (await connection.execute(same)).first()
+            # None: it was removed between the two statements, so it can be made now.
+            if row is not None:
+                return _budget(row)
 
     async def delete(self, budget_id: str, *, now_ms: int) -> Budget | None:
         """Ends a budget; None when there is no such live one. Its windows stay, so that late reports still settle."""
@@ -191,10 +220,21 @@ class BudgetStore:
         ]
 
 
+def _values(budget: Budget) -> dict[str, object]:
+    values = dataclasses.asdict(budget)
+    del values["ordinal"]
+    if budget.alert_percents:
+        values["alert_percents"] = list(budget.alert_percents)
+    else:
+        del values["alert_percents"]
+    return {**values, "deleted_at_ms": 0}
+
+
 def _budget(row: sa.Row[tuple[object, ...]]) -> Budget:
     values = dict(row._mapping)
     del values["deleted_at_ms"]
     values["scope"], values["period"] = Scope(values["scope"]), Period(values["period"])
+    values["alert_percents"] = tuple(values["alert_percents"])
     return Budget(**values)
 
 
