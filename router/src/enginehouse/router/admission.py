@@ -17,6 +17,7 @@ from enginehouse.router.asks import Ask, Purpose, parse_ask, purpose_of
 from enginehouse.router.clock import Clock
 from enginehouse.router.decide import Candidate, Decision, State, decide
 from enginehouse.router.endpoints import Endpoint
+from enginehouse.router.experiments import ExposureLog, Steered, Steering, Subject
 from enginehouse.router.identity import KEY_PREFIX, Caller, KeyIndex
 from enginehouse.router.ids import new_id, new_ids
 from enginehouse.router.ledger import BudgetExhausted, Ledger, LedgerUnavailable, Payer, Scope, Shortfall
@@ -31,6 +32,8 @@ _SPEND = frozenset({"spend", "admin"})
 # Enough for the keys in use at once; beyond it they are simply worked out again.
 _MOST_STANDINGS = 100_000
 _ADMIN_SERVICE = "enginehouse.api.router.v1.AdminService"
+# The router's own services look at the scopes themselves, method by method.
+_ROUTER_PACKAGE = "enginehouse.api.router.v1."
 _MODELS_SERVICE = "enginehouse.api.openai.v1.ModelsService"
 _REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 _HEALTH = "grpc.health.v1.Health"
@@ -64,6 +67,8 @@ class Admission:
         keys: who callers are.
         limiter: rates and concurrency.
         ledger: money.
+        steering: experiments and rollouts.
+        exposures: the log of what they steered.
         grant_keys: what grants are signed with.
         clock: milliseconds since 1970 UTC.
         accept_window_s: how long an engine may wait to start on a grant.
@@ -78,6 +83,8 @@ class Admission:
         keys: KeyIndex,
         limiter: Limiter,
         ledger: Ledger,
+        steering: Steering,
+        exposures: ExposureLog,
         grant_keys: GrantKeys,
         clock: Clock,
         accept_window_s: float,
@@ -88,6 +95,8 @@ class Admission:
         self._keys = keys
         self._limiter = limiter
         self._ledger = ledger
+        self._steering = steering
+        self._exposures = exposures
         self._grant_keys = grant_keys
         self._clock = clock
         self._accept_window_ms = int(accept_window_s * 1000)
@@ -114,16 +123,42 @@ class Admission:
         standing = self._standing_of(caller)
         if not standing.infers:
             raise _scope_denied(caller, "inference")
-        decision = decide(ask, caller, self._state)
+        grant_id, request_id = new_ids("grn", "req")
+        request_id = _given_id(headers, ask.request_id) or request_id
+        steered = self._steer(ask, caller, headers, request_id)
+        try:
+            admitted = await self._admit_ask(
+                check, standing, ask if steered is None else steered.ask, steered, grant_id, request_id, now
+            )
+        except ServiceError as error:
+            if steered is not None:
+                self._exposures.note(steered, grant_id=grant_id, request_id=request_id, refusal=error.reason.value)
+            raise
+        if steered is not None:
+            self._exposures.note(steered, grant_id=grant_id, request_id=request_id)
+        return admitted
+
+    async def _admit_ask(
+        self,
+        check: Check,
+        standing: _Standing,
+        ask: Ask,
+        steered: Steered | None,
+        grant_id: str,
+        request_id: str,
+        now: int,
+    ) -> Admitted:
+        method, headers = check.method, check.headers
+        decision = decide(ask, standing.caller, self._state)
         candidates = decision.candidates
         if decision.refusal is not None or not candidates:
             raise decision.refusal or ServiceError(Reason.INTERNAL, "a decision without a model")
-        grant_id, request_id = new_ids("grn", "req")
-        request_id = _given_id(headers, ask.request_id) or request_id
         grant = self._grant(standing, method, candidates, grant_id, request_id, now, headers, ask.user_id)
+        if steered is not None and steered.system_prompt:
+            grant.system_prompt = steered.system_prompt
         held = self._limiter.admit(standing.bounds, tokens=decision.tokens)
         try:
-            if purpose is Purpose.TOKENIZE:
+            if ask.purpose is Purpose.TOKENIZE:
                 token = sign(grant, keys=self._grant_keys)
                 held.release(0)
             else:
@@ -133,6 +168,19 @@ class Admission:
             raise
         candidates[0].endpoints[0].assigned += 1
         return Admitted(request_id, token, decision.endpoints, candidates[0].model.name, held.quota)
+
+    def _steer(self, ask: Ask, caller: Caller, headers: Mapping[bytes, bytes], request_id: str) -> Steered | None:
+        if self._steering.idle:
+            return None
+        user_id = _named(headers, b"x-enginehouse-user-id") or ask.user_id
+        subject = Subject(caller.tenant.tenant_id, caller.key.key_id, user_id, request_id)
+        policy, catalog = self._state.policy, self._state.catalog
+
+        def may_use(name: str) -> bool:
+            model = catalog.get(name)
+            return model is not None and policy.allows(caller, model)
+
+        return self._steering.steer(ask, subject, may_use=may_use)
 
     def explain(self, caller: Caller, ask: Ask) -> Decision:
         """What would be decided, with every model weighed. Reserves nothing."""
@@ -155,7 +203,7 @@ class Admission:
         if service == _ADMIN_SERVICE:
             if not _SPEND.intersection(caller.key.scopes):
                 raise _scope_denied(caller, "spend or admin")
-        elif service != _MODELS_SERVICE and not standing.infers:
+        elif not (service == _MODELS_SERVICE or service.startswith(_ROUTER_PACKAGE) or standing.infers):
             raise _scope_denied(caller, "inference")
         endpoints = self._state.fleet.of_service(service)
         if not endpoints:

@@ -14,7 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.api.openai.v1 import models_pb2_grpc
-from enginehouse.api.router.v1 import admin_pb2_grpc, usage_pb2_grpc
+from enginehouse.api.router.v1 import (
+    admin_pb2_grpc,
+    experiments_pb2_grpc,
+    flags_pb2_grpc,
+    rollouts_pb2_grpc,
+    usage_pb2_grpc,
+)
 from enginehouse.kit.addresses import Address
 from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.grants import GrantKeys
@@ -36,6 +42,17 @@ from enginehouse.router.complexity import RulePredictor
 from enginehouse.router.database import DatabaseAway, Listener, answering, migrate
 from enginehouse.router.decide import State
 from enginehouse.router.endpoints import Fleet, FleetWatch
+from enginehouse.router.experiments import (
+    EXPERIMENTS_CHANNEL,
+    ExperimentServicer,
+    ExposureLog,
+    FlagServicer,
+    Results,
+    RolloutServicer,
+    Steering,
+    SteeringController,
+    SteeringStore,
+)
 from enginehouse.router.http_server import CheckServer
 from enginehouse.router.identity import KEYS_CHANNEL, KeyHasher, KeyIndex, KeyStore
 from enginehouse.router.ledger import (
@@ -57,7 +74,13 @@ from enginehouse.router.settings import RouterSettings
 
 _log = logging.getLogger(__name__)
 
-_ADMIN_SERVICES = ("enginehouse.api.openai.v1.ModelsService", "enginehouse.api.router.v1.AdminService")
+_ADMIN_SERVICES = (
+    "enginehouse.api.openai.v1.ModelsService",
+    "enginehouse.api.router.v1.AdminService",
+    "enginehouse.api.router.v1.ExperimentService",
+    "enginehouse.api.router.v1.FlagService",
+    "enginehouse.api.router.v1.RolloutService",
+)
 _PRUNE_S = 60.0
 
 
@@ -103,11 +126,25 @@ class RouterService:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
+        steering = Steering()
+        steering_store = SteeringStore(database=database)
+        results = Results(database=database)
+        self._exposures = ExposureLog(database=database, clock=clock)
+        self._steering = SteeringController(
+            database=database,
+            store=steering_store,
+            results=results,
+            steering=steering,
+            clock=clock,
+            every_s=settings.experiments_every_s,
+        )
         admission = Admission(
             state=state,
             keys=self._keys,
             limiter=self._limiter,
             ledger=self._ledger,
+            steering=steering,
+            exposures=self._exposures,
             grant_keys=grant_keys,
             clock=clock,
             accept_window_s=terms.accept_window_s,
@@ -115,14 +152,25 @@ class RouterService:
             max_body_bytes=settings.max_body_bytes,
         )
         self._checks = CheckServer(
-            app=AuthorizationApp(admission=admission, metrics=metrics, max_body_bytes=settings.max_body_bytes),
+            app=AuthorizationApp(
+                admission=admission,
+                metrics=metrics,
+                max_body_bytes=settings.max_body_bytes,
+                ready=lambda: self.ready,
+            ),
             listen=settings.http_listen,
         )
         self._usage = UsageServicer(
             reader=reader, ledger=self._ledger, metrics=metrics, clock=clock, skew_s=terms.skew_s
         )
+        access = Access(grant_keys=grant_keys, clock=clock)
+        experiments = ExperimentServicer(
+            access=access, store=steering_store, results=results, catalog=catalog, clock=clock
+        )
+        rollouts = RolloutServicer(access=access, store=steering_store, results=results, catalog=catalog, clock=clock)
+        flags = FlagServicer(access=access, store=steering_store, steering=steering, clock=clock)
         admin = AdminServicer(
-            access=Access(grant_keys=grant_keys, clock=clock),
+            access=access,
             accounts=AccountAdmin(
                 keys=key_store,
                 index=self._keys,
@@ -146,6 +194,9 @@ class RouterService:
                 lambda server: usage_pb2_grpc.add_UsageServiceServicer_to_server(self._usage, server),
                 lambda server: admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server),
                 lambda server: models_pb2_grpc.add_ModelsServiceServicer_to_server(models, server),
+                lambda server: experiments_pb2_grpc.add_ExperimentServiceServicer_to_server(experiments, server),
+                lambda server: rollouts_pb2_grpc.add_RolloutServiceServicer_to_server(rollouts, server),
+                lambda server: flags_pb2_grpc.add_FlagServiceServicer_to_server(flags, server),
             ],
             lease=self._lease,
             metrics=RpcMetrics(registry),
@@ -160,6 +211,7 @@ class RouterService:
                 BUDGETS_CHANNEL: self._budget_changed,
                 SETTLED_CHANNEL: self._ledger.settled_elsewhere,
                 RETURN_CHANNEL: self._ledger.asked_back,
+                EXPERIMENTS_CHANNEL: self._steering.changed,
             },
             on_connect=self._reload,
         )
@@ -217,6 +269,8 @@ class RouterService:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self._listener.close()
+        await self._steering.close()
+        await self._exposures.close()
         await self._keys.close()
         await self._ledger.close()
         await self._admin_http.close()
@@ -253,9 +307,12 @@ class RouterService:
                 await asyncio.sleep(0.25)
         self._listener.start()
         self._ledger.start()
+        self._exposures.start()
+        self._steering.start()
 
     async def _reload(self) -> None:
         await self._keys.reload()
+        await self._steering.reload()
         self._loaded = True
 
     async def _repeat(self) -> None:

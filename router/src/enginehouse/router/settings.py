@@ -96,6 +96,8 @@ class RouterSettings(Section):
     """The largest request body that is looked at; above Envoy's own bound."""
     keys_reload_s: float = pydantic.Field(default=30.0, gt=0)
     """How often every key and budget is read again, besides when one changes."""
+    experiments_every_s: float = pydantic.Field(default=5.0, gt=0)
+    """How often results may end an experiment or move a rollout."""
     database_pool: int = pydantic.Field(default=8, ge=3, le=100)
     """Connections to PostgreSQL."""
     drain_s: float = pydantic.Field(default=5.0, ge=0)

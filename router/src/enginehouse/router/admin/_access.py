@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, verify
 from enginehouse.router.clock import Clock
@@ -44,15 +45,19 @@ class Access:
         Raises:
             ServiceError: GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED or SCOPE_DENIED.
         """
+        principal = self.principal(context, method=method)
+        scopes = set(principal.scopes)
+        if "admin" not in scopes and not (reads and "spend" in scopes):
+            raise denied(method.rpartition("/")[2])
+        return Administrator(principal.tenant_id, principal.key_id, "admin" in scopes)
+
+    def principal(self, context: Any, *, method: str) -> grant_pb2.Principal:
+        """Whoever calls a method that any key may call. Raises GRANT_MISSING, GRANT_INVALID or GRANT_EXPIRED."""
         token = ""
         for key, value in context.invocation_metadata() or ():
             if key == GRANT_HEADER:
                 token = str(value)
-        grant = verify(token, keys=self._grant_keys, method=method, now_ms=self._clock())
-        scopes = set(grant.principal.scopes)
-        if "admin" not in scopes and not (reads and "spend" in scopes):
-            raise denied(method.rpartition("/")[2])
-        return Administrator(grant.principal.tenant_id, grant.principal.key_id, "admin" in scopes)
+        return verify(token, keys=self._grant_keys, method=method, now_ms=self._clock()).principal
 
 
 def denied(what: str) -> ServiceError:

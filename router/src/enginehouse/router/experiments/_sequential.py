@@ -39,7 +39,7 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
-def difference(treated: Sample, control: Sample, *, alpha: float) -> Difference:
+def difference(treated: Sample, control: Sample, *, alpha: float, effect: float = 0.1) -> Difference:
     """The difference of means by the mixture sequential probability ratio test.
 
     The interval covers the true difference at all looks together with probability 1 - alpha, whatever the rule by which
@@ -50,6 +50,7 @@ def difference(treated: Sample, control: Sample, *, alpha: float) -> Difference:
         treated: the values of an arm.
         control: the values that they are compared with.
         alpha: the chance of ever excluding the truth.
+        effect: the size of difference, in standard deviations of the values, that the test is quickest to find.
     """
     value = treated.mean - control.mean
     if treated.n < 2 or control.n < 2:
@@ -60,8 +61,7 @@ def difference(treated: Sample, control: Sample, *, alpha: float) -> Difference:
         # bounds what a share can be that was never seen.
         spread = 3 / treated.n + 3 / control.n
         return Difference(value, value - spread, value + spread)
-    # The mixture is as wide as a small effect: a tenth of the values' own spread.
-    mixture = (treated.variance + control.variance) / 2 / 100
+    mixture = (treated.variance + control.variance) / 2 * effect**2
     both = variance + mixture
     half = math.sqrt(2 * variance * both / mixture * (math.log(1 / alpha) + 0.5 * math.log(both / variance)))
     return Difference(value, value - half, value + half)

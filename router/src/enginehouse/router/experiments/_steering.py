@@ -56,9 +56,7 @@ class Steering:
         self._rollouts: dict[str, Rollout] = {}
         self._flags: dict[str, Flag] = {}
 
-    def replace(
-        self, *, experiments: Iterable[Experiment], rollouts: Iterable[Rollout], flags: Iterable[Flag]
-    ) -> None:
+    def replace(self, *, experiments: Iterable[Experiment], rollouts: Iterable[Rollout], flags: Iterable[Flag]) -> None:
         """Takes everything anew. Of several for one name the newest holds."""
         by_model: dict[str, list[Experiment]] = {}
         for experiment in sorted(experiments, key=lambda one: -one.ordinal):
@@ -67,6 +65,11 @@ class Steering:
         self._experiments = {name: tuple(found) for name, found in by_model.items()}
         self._rollouts = {one.asked_model: one for one in sorted(rollouts, key=lambda one: one.ordinal)}
         self._flags = {flag.name: flag for flag in flags}
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing steers anything."""
+        return not self._experiments and not self._rollouts
 
     def flags(self, subject: Subject, names: Iterable[str] = ()) -> list[str]:
         """The flags that are on, in the order of their names."""
@@ -87,7 +90,7 @@ class Steering:
             may_use: whether the caller may use a model. One who may not use every arm's is left out of the experiment,
                 or arms would hold different kinds of callers.
         """
-        if not self._experiments and not self._rollouts:
+        if self.idle:
             return None
         exposures: list[Exposure] = []
         system_prompt = ""

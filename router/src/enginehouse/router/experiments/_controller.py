@@ -1,0 +1,148 @@
+"""Ends experiments and moves rollouts by what came of them. One replica does, whichever comes first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from enginehouse.router.clock import Clock
+from enginehouse.router.database import DatabaseAway, answering
+from enginehouse.router.experiments._arms import Experiment, ExperimentState, Rollout
+from enginehouse.router.experiments._results import Results
+from enginehouse.router.experiments._steering import Steering
+from enginehouse.router.experiments._store import SteeringStore
+from enginehouse.router.experiments._verdicts import moved, winner
+
+_log = logging.getLogger(__name__)
+
+# Any constant that nothing else in the database locks.
+_LOCK = 0x65787065
+
+
+class SteeringController:
+    """Keeps the steering in memory current, and lets time and results change it.
+
+    Args:
+        database: PostgreSQL.
+        store: experiments, rollouts, flags.
+        results: what came of them.
+        steering: what decisions look at; replaced whenever something changes.
+        clock: milliseconds since 1970 UTC.
+        every_s: seconds between two looks at the results.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: AsyncEngine,
+        store: SteeringStore,
+        results: Results,
+        steering: Steering,
+        clock: Clock,
+        every_s: float,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._results = results
+        self._steering = steering
+        self._clock = clock
+        self._every_s = every_s
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def changed(self, _payload: str) -> None:
+        """Something changed somewhere: read it all again. It is small."""
+        self._changed.set()
+
+    def start(self) -> None:
+        """Begins to follow changes and to look at results."""
+        self._tasks = [
+            asyncio.create_task(self._follow(), name="steering-follow"),
+            asyncio.create_task(self._look(), name="steering-look"),
+        ]
+
+    async def close(self) -> None:
+        """Stops."""
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def reload(self) -> None:
+        """Reads everything again."""
+        experiments, rollouts, flags = await self._store.current()
+        self._steering.replace(experiments=experiments, rollouts=rollouts, flags=flags)
+
+    async def look(self) -> None:
+        """Looks at the results once, unless another replica is doing so."""
+        async with self._database.connect() as connection:
+            # Held until this connection's transaction ends: the verdicts are written through others.
+            locked = await connection.execute(sa.text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            if not locked.scalar_one():
+                return
+            experiments, rollouts, _ = await self._store.current()
+            for experiment in experiments:
+                if experiment.automatic and experiment.state is ExperimentState.RUNNING:
+                    await self._judge(experiment)
+            for rollout in rollouts:
+                if rollout.state.under_way:
+                    await self._move(rollout)
+
+    async def _judge(self, experiment: Experiment) -> None:
+        found = winner(experiment, await self._results.of(experiment.experiment_id))
+        if found is not None:
+            name, reason = found
+            await self._store.end_experiment(
+                experiment.experiment_id,
+                state=ExperimentState.CONCLUDED,
+                winner=name,
+                reason=reason,
+                now_ms=self._clock(),
+            )
+            _log.info(
+                "an experiment has a winner",
+                extra={"experiment": experiment.experiment_id, "winner": name, "reason": reason},
+            )
+
+    async def _move(self, rollout: Rollout) -> None:
+        step = await self._results.of(rollout.rollout_id, since_ms=rollout.step_started_at_ms, by_request=True)
+        whole = await self._results.of(rollout.rollout_id, by_request=True)
+        after = moved(rollout, step, whole, now_ms=self._clock())
+        if after is not None and await self._store.move_rollout(rollout, after) is not None:
+            _log.info(
+                "a rollout has moved",
+                extra={
+                    "rollout": rollout.rollout_id,
+                    "state": after.state,
+                    "percent": after.percent,
+                    "why": after.reason,
+                },
+            )
+
+    async def _follow(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                with answering():
+                    await self.reload()
+            except DatabaseAway:
+                # The reload at reconnection brings whatever was missed.
+                continue
+            except Exception:
+                _log.exception("could not read experiments")
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                with answering():
+                    await self.look()
+            except DatabaseAway:
+                continue
+            except Exception:
+                _log.exception("could not judge experiments")

@@ -1,0 +1,92 @@
+"""The log of exposures, written behind the decisions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from typing import Any
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from enginehouse.router.clock import Clock
+from enginehouse.router.database import DatabaseAway, answering
+from enginehouse.router.database.tables import exposures
+from enginehouse.router.experiments._steering import Steered
+
+_log = logging.getLogger(__name__)
+
+_WRITE_S = 0.5
+_BATCH = 1000
+# About 30 MB. Beyond it the oldest are dropped, and counted: they are knowledge about experiments, never money.
+_MOST_WAITING = 100_000
+
+
+class ExposureLog:
+    """Takes exposures in memory and writes them in batches."""
+
+    def __init__(self, *, database: AsyncEngine, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self.dropped = 0
+        """Exposures lost because PostgreSQL was away for too long."""
+
+    def note(self, steered: Steered, *, grant_id: str, request_id: str, refusal: str = "") -> None:
+        """Notes that a request was exposed; `refusal` is the reason if it was refused."""
+        now = self._clock()
+        for one in steered.exposures:
+            self._waiting.append(
+                {
+                    "subject_id": one.subject_id,
+                    "grant_id": grant_id,
+                    "arm": one.arm,
+                    "unit": one.unit,
+                    "request_id": request_id,
+                    "refusal": refusal,
+                    "exposed_at_ms": now,
+                }
+            )
+        while len(self._waiting) > _MOST_WAITING:
+            self._waiting.popleft()
+            self.dropped += 1
+
+    def start(self) -> None:
+        """Begins to write."""
+        self._task = asyncio.create_task(self._run(), name="exposures")
+
+    async def close(self) -> None:
+        """Writes what waits, and stops."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        with contextlib.suppress(DatabaseAway):
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Writes everything that waits. Raises DatabaseAway, and nothing is lost by it."""
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            try:
+                with answering():
+                    async with self._database.begin() as connection:
+                        # A batch whose acknowledgement was lost comes again.
+                        await connection.execute(insert(exposures).on_conflict_do_nothing(), batch)
+            except BaseException:
+                self._waiting.extendleft(reversed(batch))
+                raise
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_WRITE_S)
+            try:
+                await self.flush()
+            except DatabaseAway:
+                continue
+            except Exception:
+                _log.exception("could not write exposures")
