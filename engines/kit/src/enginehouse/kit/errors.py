@@ -62,6 +62,7 @@ class Reason(enum.StrEnum):
     UNKNOWN_METHOD = "UNKNOWN_METHOD"
     INTERNAL = "INTERNAL"
     ANSWER_LOST = "ANSWER_LOST"
+    TOKEN_INVALID = "TOKEN_INVALID"
 
 
 STATUS_CODES: Mapping[Reason, grpc.StatusCode] = MappingProxyType(
@@ -99,6 +100,7 @@ STATUS_CODES: Mapping[Reason, grpc.StatusCode] = MappingProxyType(
         Reason.UNKNOWN_METHOD: grpc.StatusCode.UNIMPLEMENTED,
         Reason.INTERNAL: grpc.StatusCode.INTERNAL,
         Reason.ANSWER_LOST: grpc.StatusCode.UNAVAILABLE,
+        Reason.TOKEN_INVALID: grpc.StatusCode.UNAUTHENTICATED,
     }
 )
 

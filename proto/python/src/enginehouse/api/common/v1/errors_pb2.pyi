@@ -90,6 +90,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL: a defect of ours."""
     ERROR_REASON_ANSWER_LOST: _ErrorReason.ValueType  # 33
     """UNAVAILABLE with RetryInfo: the kept answer, or the one being made for an equal request, is gone; a retry makes it."""
+    ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 34
+    """UNAUTHENTICATED: the identity provider's token is not valid here; the message says why. With RetryInfo where the
+    provider's keys are still to be read.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every error is a google.rpc.Status with exactly one google.rpc.ErrorInfo whose
@@ -164,4 +168,8 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 32
 """INTERNAL: a defect of ours."""
 ERROR_REASON_ANSWER_LOST: ErrorReason.ValueType  # 33
 """UNAVAILABLE with RetryInfo: the kept answer, or the one being made for an equal request, is gone; a retry makes it."""
+ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 34
+"""UNAUTHENTICATED: the identity provider's token is not valid here; the message says why. With RetryInfo where the
+provider's keys are still to be read.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -297,6 +297,34 @@ class Limits(_message.Message):
 Global___Limits: _TypeAlias = Limits  # noqa: Y015
 
 @_typing.final
+class RouteLimits(_message.Message):
+    """Bounds on the traffic of one route."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUTE_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    route: _builtins.str
+    """The method as "Service/Method", such as "GenerationService/Generate", or "Service/*" for all of a service's."""
+    @_builtins.property
+    def limits(self) -> Global___Limits:
+        """The bounds."""
+
+    def __init__(
+        self,
+        *,
+        route: _builtins.str = ...,
+        limits: Global___Limits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "route", b"route"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RouteLimits: _TypeAlias = RouteLimits  # noqa: Y015
+
+@_typing.final
 class Key(_message.Message):
     """An API key, without the key itself."""
 
@@ -314,6 +342,13 @@ class Key(_message.Message):
     HINT_FIELD_NUMBER: _builtins.int
     MAX_REQUEST_NANOS_FIELD_NUMBER: _builtins.int
     RUN_CAP_NANOS_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
+    ROTATED_AT_MS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_UNTIL_MS_FIELD_NUMBER: _builtins.int
+    USER_LIMITS_FIELD_NUMBER: _builtins.int
+    ROUTE_LIMITS_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """Given by the router, such as "key_..."."""
     tenant_id: _builtins.str
@@ -332,9 +367,19 @@ class Key(_message.Message):
     """The most that one of its requests may cost, in nano-dollars; 0 means no cap of its own."""
     run_cap_nanos: _builtins.int
     """The lifetime budget that each of its runs gets with its first request, in nano-dollars; 0 means none."""
+    user_id: _builtins.str
+    """The name of the user that the key acts for; empty for none. Such a key is revoked when the user is shut out."""
+    run_id: _builtins.str
+    """The run that the key is bound to; empty for none."""
+    parent_id: _builtins.str
+    """The key, or the user, that made it and with which it is revoked; empty for none."""
+    rotated_at_ms: _builtins.int
+    """When it last got a new secret, in milliseconds since 1970 UTC; 0 for never."""
+    previous_until_ms: _builtins.int
+    """Until when the secret before works, in milliseconds since 1970 UTC; 0 if there is none."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it may do: inference, spend, admin."""
+        """What it may do: inference, spend, keys, manage, owner, admin."""
 
     @_builtins.property
     def limits(self) -> Global___Limits:
@@ -343,6 +388,14 @@ class Key(_message.Message):
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The models that it may use; empty means those of the tier."""
+
+    @_builtins.property
+    def user_limits(self) -> Global___Limits:
+        """Bounds for each user that its requests name."""
+
+    @_builtins.property
+    def route_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteLimits]:
+        """Its bounds by route."""
 
     def __init__(
         self,
@@ -359,10 +412,17 @@ class Key(_message.Message):
         hint: _builtins.str = ...,
         max_request_nanos: _builtins.int = ...,
         run_cap_nanos: _builtins.int = ...,
+        user_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        parent_id: _builtins.str = ...,
+        rotated_at_ms: _builtins.int = ...,
+        previous_until_ms: _builtins.int = ...,
+        user_limits: Global___Limits | None = ...,
+        route_limits: _abc.Iterable[Global___RouteLimits] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "user_limits", b"user_limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "created_at_ms", b"created_at_ms", "expires_at_ms", b"expires_at_ms", "hint", b"hint", "key_id", b"key_id", "limits", b"limits", "max_request_nanos", b"max_request_nanos", "name", b"name", "revoked_at_ms", b"revoked_at_ms", "run_cap_nanos", b"run_cap_nanos", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "created_at_ms", b"created_at_ms", "expires_at_ms", b"expires_at_ms", "hint", b"hint", "key_id", b"key_id", "limits", b"limits", "max_request_nanos", b"max_request_nanos", "name", b"name", "parent_id", b"parent_id", "previous_until_ms", b"previous_until_ms", "revoked_at_ms", b"revoked_at_ms", "rotated_at_ms", b"rotated_at_ms", "route_limits", b"route_limits", "run_cap_nanos", b"run_cap_nanos", "run_id", b"run_id", "scopes", b"scopes", "tenant_id", b"tenant_id", "user_id", b"user_id", "user_limits", b"user_limits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -383,6 +443,10 @@ class CreateKeyRequest(_message.Message):
     BUDGET_NANOS_FIELD_NUMBER: _builtins.int
     MAX_REQUEST_NANOS_FIELD_NUMBER: _builtins.int
     RUN_CAP_NANOS_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    USER_LIMITS_FIELD_NUMBER: _builtins.int
+    ROUTE_LIMITS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that pays; empty means the caller's."""
     name: _builtins.str
@@ -395,9 +459,13 @@ class CreateKeyRequest(_message.Message):
     """The most that one request may cost, in nano-dollars; 0 means no cap of its own."""
     run_cap_nanos: _builtins.int
     """The lifetime budget that each run gets with its first request, in nano-dollars; 0 means none."""
+    role: _builtins.str
+    """Instead of scopes, those of a role: viewer, developer, admin or owner."""
+    user_id: _builtins.str
+    """A user's name: the key acts for this user and may do no more than the user's role. The user must have been made."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it may do; empty means inference and spend."""
+        """What it may do, nothing that the caller may not; empty means inference and spend."""
 
     @_builtins.property
     def limits(self) -> Global___Limits:
@@ -406,6 +474,14 @@ class CreateKeyRequest(_message.Message):
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The models that it may use; empty means those of the tier."""
+
+    @_builtins.property
+    def user_limits(self) -> Global___Limits:
+        """Bounds for each user that its requests name."""
+
+    @_builtins.property
+    def route_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteLimits]:
+        """Bounds by route; at most 32."""
 
     def __init__(
         self,
@@ -419,10 +495,14 @@ class CreateKeyRequest(_message.Message):
         budget_nanos: _builtins.int | None = ...,
         max_request_nanos: _builtins.int = ...,
         run_cap_nanos: _builtins.int = ...,
+        role: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        user_limits: Global___Limits | None = ...,
+        route_limits: _abc.Iterable[Global___RouteLimits] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_nanos", b"_budget_nanos", "budget_nanos", b"budget_nanos", "limits", b"limits"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_nanos", b"_budget_nanos", "budget_nanos", b"budget_nanos", "limits", b"limits", "user_limits", b"user_limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_nanos", b"_budget_nanos", "allowed_models", b"allowed_models", "budget_nanos", b"budget_nanos", "expires_at_ms", b"expires_at_ms", "limits", b"limits", "max_request_nanos", b"max_request_nanos", "name", b"name", "run_cap_nanos", b"run_cap_nanos", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_nanos", b"_budget_nanos", "allowed_models", b"allowed_models", "budget_nanos", b"budget_nanos", "expires_at_ms", b"expires_at_ms", "limits", b"limits", "max_request_nanos", b"max_request_nanos", "name", b"name", "role", b"role", "route_limits", b"route_limits", "run_cap_nanos", b"run_cap_nanos", "scopes", b"scopes", "tenant_id", b"tenant_id", "user_id", b"user_id", "user_limits", b"user_limits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget_nanos: _TypeAlias = _typing.Literal["budget_nanos"]  # noqa: Y015
     _WhichOneofArgType__budget_nanos: _TypeAlias = _typing.Literal["_budget_nanos", b"_budget_nanos"]  # noqa: Y015

@@ -29,8 +29,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub(object):
-    """Administration: tenants, keys, budgets, the catalog, decisions explained and money spent. Needs a key with the
-    scope "admin"; reads of one's own tenant need "spend" only.
+    """Administration: tenants, keys, budgets, the catalog, decisions explained and money spent. The scope "admin" may do
+    everything; in one's own tenant, reads need "spend", making keys "keys", and keys and budgets of others "manage".
     """
 
     def __init__(self, channel):
@@ -137,8 +137,8 @@ class AdminServiceStub(object):
 
 
 class AdminServiceServicer(object):
-    """Administration: tenants, keys, budgets, the catalog, decisions explained and money spent. Needs a key with the
-    scope "admin"; reads of one's own tenant need "spend" only.
+    """Administration: tenants, keys, budgets, the catalog, decisions explained and money spent. The scope "admin" may do
+    everything; in one's own tenant, reads need "spend", making keys "keys", and keys and budgets of others "manage".
     """
 
     def CreateTenant(self, request, context):
@@ -384,8 +384,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService(object):
-    """Administration: tenants, keys, budgets, the catalog, decisions explained and money spent. Needs a key with the
-    scope "admin"; reads of one's own tenant need "spend" only.
+    """Administration: tenants, keys, budgets, the catalog, decisions explained and money spent. The scope "admin" may do
+    everything; in one's own tenant, reads need "spend", making keys "keys", and keys and budgets of others "manage".
     """
 
     @staticmethod

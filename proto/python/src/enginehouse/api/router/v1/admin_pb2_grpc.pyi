@@ -30,8 +30,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """Administration: tenants, keys, budgets, the catalog, decisions explained and money spent. Needs a key with the
-    scope "admin"; reads of one's own tenant need "spend" only.
+    """Administration: tenants, keys, budgets, the catalog, decisions explained and money spent. The scope "admin" may do
+    everything; in one's own tenant, reads need "spend", making keys "keys", and keys and budgets of others "manage".
     """
 
     @_typing.overload
@@ -84,8 +84,8 @@ class AdminServiceStub:
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """Administration: tenants, keys, budgets, the catalog, decisions explained and money spent. Needs a key with the
-    scope "admin"; reads of one's own tenant need "spend" only.
+    """Administration: tenants, keys, budgets, the catalog, decisions explained and money spent. The scope "admin" may do
+    everything; in one's own tenant, reads need "spend", making keys "keys", and keys and budgets of others "manage".
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -134,8 +134,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Takes back a discount that has not begun."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Administration: tenants, keys, budgets, the catalog, decisions explained and money spent. Needs a key with the
-    scope "admin"; reads of one's own tenant need "spend" only.
+    """Administration: tenants, keys, budgets, the catalog, decisions explained and money spent. The scope "admin" may do
+    everything; in one's own tenant, reads need "spend", making keys "keys", and keys and budgets of others "manage".
     """
 
     @_abc_1.abstractmethod
