@@ -16,18 +16,21 @@ from enginehouse.router.experiments._sequential import Sample
 _FAILED = ("failed", "crashed")
 
 
+_NONE = Sample()
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ArmResults:
     """An arm's samples; `latency` is of the natural logarithm of milliseconds, `latency_ms` of milliseconds."""
 
     requests: int = 0
     units: int = 0
-    cost: Sample = Sample()
-    latency: Sample = Sample()
-    latency_ms: Sample = Sample()
-    quality: Sample = Sample()
-    refusals: Sample = Sample()
-    errors: Sample = Sample()
+    cost: Sample = _NONE
+    latency: Sample = _NONE
+    latency_ms: Sample = _NONE
+    quality: Sample = _NONE
+    refusals: Sample = _NONE
+    errors: Sample = _NONE
 
     def of(self, metric: Metric) -> Sample:
         """The metric's sample."""

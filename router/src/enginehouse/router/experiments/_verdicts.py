@@ -76,7 +76,10 @@ def broken_guard(rollout: Rollout, new: ArmResults, old: ArmResults) -> str:
     if guards.error_rate_bp:
         found = difference(new.errors, old.errors, alpha=_GUARD_ALPHA, effect=_GUARD_EFFECT)
         if found.low > guards.error_rate_bp / 10_000:
-            return f"{rollout.to_model} fails {new.errors.mean:.1%} of requests, {rollout.from_model} {old.errors.mean:.1%}"
+            return (
+                f"{rollout.to_model} fails {new.errors.mean:.1%} of requests, "
+                f"{rollout.from_model} {old.errors.mean:.1%}"
+            )
     if guards.latency_percent:
         found = difference(new.latency, old.latency, alpha=_GUARD_ALPHA, effect=_GUARD_EFFECT)
         if found.low > math.log1p(guards.latency_percent / 100):
