@@ -65,6 +65,11 @@ class Call:
         self._started = started
 
     @property
+    def system_prompt(self) -> str:
+        """What the router puts before a conversation, for an experiment; usually empty."""
+        return self.grant.system_prompt
+
+    @property
     def started_at_ms(self) -> int:
         """When the grant was accepted, in milliseconds since 1970 UTC."""
         return self._accepted.started_at_ms

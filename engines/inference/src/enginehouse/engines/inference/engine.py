@@ -33,6 +33,10 @@ class GrantedCall(Protocol):
         """The request's id."""
 
     @property
+    def system_prompt(self) -> str:
+        """What the grant puts before the conversation; usually empty."""
+
+    @property
     def candidate(self) -> GrantCandidate | None:
         """The model that the grant chose among those served here, its prices and cap."""
 
@@ -89,6 +93,8 @@ class TextEngine:
         Closing the generator frees the model's slot at once. Raises ServiceError.
         """
         check_generate(request)
+        if call.system_prompt:
+            _put_before(request, call.system_prompt)
         candidate, served = self._granted(call)
         _check_capabilities(request, served.catalog)
         meter = call.meter
@@ -237,6 +243,17 @@ class _Account:
         if self._output_tokens and not self._prompt_counted:
             self._prompt_counted = True
             self._meter.take(UNIT_INPUT_TOKENS, self._input_tokens)
+
+
+def _put_before(request: generation_pb2.GenerateRequest, text: str) -> None:
+    """Puts a system message before the conversation. Templates take one at most, so it joins one that is there."""
+    if not request.messages:
+        return
+    first = request.messages[0]
+    if first.role == generation_pb2.ROLE_SYSTEM:
+        first.content = f"{text}\n\n{first.content}"
+    else:
+        request.messages.insert(0, generation_pb2.Message(role=generation_pb2.ROLE_SYSTEM, content=text))
 
 
 def _check_capabilities(request: generation_pb2.GenerateRequest, model: CatalogModel) -> None:
