@@ -53,6 +53,7 @@ from enginehouse.router.experiments import (
     SteeringController,
     SteeringStore,
 )
+from enginehouse.router.health import Health
 from enginehouse.router.http_server import CheckServer
 from enginehouse.router.identity import KEYS_CHANNEL, KeyHasher, KeyIndex, KeyStore
 from enginehouse.router.ledger import (
@@ -105,7 +106,7 @@ class RouterService:
         budget_store = BudgetStore(database=database)
         self._budgets = BudgetIndex(store=budget_store)
         self._keys = KeyIndex(store=key_store, hasher=hasher, clock=clock, before_use=self._budgets.refresh_key)
-        self._fleet = Fleet()
+        self._fleet = Fleet(health=Health(settings=settings.health), affinity_slack=settings.health.affinity_slack)
         self._watch = FleetWatch(gateway_address=settings.gateway_address, fleet=self._fleet)
         policy = Policy(tiers=settings.tiers)
         state = State(catalog=catalog, fleet=self._fleet, policy=policy, predictor=RulePredictor())

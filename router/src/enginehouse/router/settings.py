@@ -9,6 +9,7 @@ from typing import Annotated
 import pydantic
 
 from enginehouse.kit.config import Section
+from enginehouse.router.health import HealthSettings
 from enginehouse.router.ledger import LedgerTerms
 from enginehouse.router.redis import check_redis_url
 
@@ -106,6 +107,8 @@ class RouterSettings(Section):
     """The least level that is logged."""
     otlp_endpoint: str = ""
     """Where traces go; empty means nowhere."""
+    health: HealthSettings = HealthSettings()
+    """When models and engines count as broken, and how requests are spread over engines."""
     ledger: LedgerSettings = LedgerSettings()
     """The ledger's times."""
     tiers: Mapping[str, TierSettings] = pydantic.Field(default_factory=lambda: dict(_TIERS))

@@ -1,0 +1,91 @@
+"""Prefix affinity: requests that begin alike go to the same engine, whose prompt cache then knows their beginning.
+
+Rendezvous hashing, so that an engine's coming or going moves only its own share, with the loads bounded as by
+Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads" (2016): an engine that is busier than
+(1 + slack) times its fair share is passed over for the next in the request's own order.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from enginehouse.router.asks import Ask
+
+_MASK = (1 << 64) - 1
+# Odd constants of SplitMix64 (Steele, Lea and Flood 2014), which spread any bits over all.
+_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+class Place(Protocol):
+    """What affinity needs of an engine."""
+
+    @property
+    def seed(self) -> int:
+        """64 bits that stand for it, the same on every router."""
+
+    @property
+    def capacity(self) -> int:
+        """How many requests it runs at once."""
+
+    @property
+    def requests(self) -> int:
+        """How many it is thought to have now."""
+
+    @property
+    def full(self) -> bool:
+        """Whether its KV cache has no room to speak of."""
+
+
+PlaceT = TypeVar("PlaceT", bound=Place)
+
+
+def affinity_key(tenant_id: str, ask: Ask, *, characters: int) -> int:
+    """32 bits of the tenant and the beginning of the request's first text, never 0; 0 for none.
+
+    A conversation begins with its system prompt, which many share, or with its own first message. The tenant is part
+    of it, so that nobody can find out where another tenant's prompts go.
+    """
+    if not characters or not ask.texts or not ask.texts[0]:
+        return 0
+    return zlib.crc32(ask.texts[0][:characters].encode("utf-8", "surrogatepass"), zlib.crc32(tenant_id.encode())) or 1
+
+
+def seed_of(engine_id: str) -> int:
+    """The bits that stand for an engine."""
+    return _mixed(zlib.crc32(engine_id.encode()) * 0x9E3779B97F4A7C15 & _MASK)
+
+
+def preferred(places: Sequence[PlaceT], key: int, *, slack: float) -> PlaceT:
+    """The place that the key belongs to, among those with room.
+
+    Args:
+        places: where the request may go; at least one.
+        key: from `affinity_key`.
+        slack: how far over its fair share of all requests a place may go, as a share of that share.
+    """
+    total = capacity = 0
+    for place in places:
+        total += place.requests
+        capacity += place.capacity
+    share = (total + 1) * (1 + slack) / capacity
+    best = places[0]
+    best_score = -1
+    for place in places:
+        # Not all can be over their share, so that some place passes; unless those with room are full otherwise.
+        if place.full or place.requests + 1 > math.ceil(share * place.capacity):
+            continue
+        mixed = place.seed ^ key * _FIRST & _MASK
+        mixed = (mixed ^ mixed >> 30) * _SECOND & _MASK
+        mixed ^= mixed >> 31
+        if mixed > best_score:
+            best, best_score = place, mixed
+    return best
+
+
+def _mixed(value: int) -> int:
+    value = (value ^ value >> 30) * _FIRST & _MASK
+    value = (value ^ value >> 27) * _SECOND & _MASK
+    return value ^ value >> 31
