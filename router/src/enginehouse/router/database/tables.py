@@ -40,6 +40,18 @@ api_keys = sa.Table(
     sa.Column("revoked_at_ms", sa.BigInteger, nullable=False),
     sa.Column("max_request_nanos", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("run_cap_nanos", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("user_id", sa.Text, nullable=False, server_default=""),
+    sa.Column("run_id", sa.Text, nullable=False, server_default=""),
+    # The key or user that made it and with which it is revoked.
+    sa.Column("parent_id", sa.Text, nullable=False, server_default=""),
+    sa.Column("rotated_at_ms", sa.BigInteger, nullable=False, server_default="0"),
+    # What the secret before hashes to; it works until `previous_until_ms`.
+    sa.Column("previous_digest", sa.LargeBinary),
+    sa.Column("previous_until_ms", sa.BigInteger, nullable=False, server_default="0"),
+    # {"user": {...}, "routes": {"Service/Method": {...}}}, as `KeyLimits` reads it.
+    sa.Column("more_limits", pg.JSONB, nullable=False, server_default="{}"),
+    sa.UniqueConstraint("previous_digest", name="api_keys_previous_digest"),
+    sa.Index("api_keys_children", "parent_id", postgresql_where=sa.text("parent_id <> ''")),
 )
 
 budgets = sa.Table(
@@ -315,4 +327,66 @@ budget_alerts = sa.Table(
     sa.CheckConstraint("delivery IN ('pending', 'delivered', 'failed', 'kept')", name="budget_alerts_delivery"),
     sa.UniqueConstraint("budget_id", "window_start_ms", "percent", name="budget_alerts_once"),
     sa.Index("budget_alerts_due", "due_at", postgresql_where=sa.text("delivery = 'pending'")),
+)
+
+# How often the answers under a tag were invalidated; an empty tenant stands for all, an empty tag for every answer.
+cache_tags = sa.Table(
+    "cache_tags",
+    metadata,
+    sa.Column("tenant_id", sa.Text, primary_key=True),
+    sa.Column("tag", sa.Text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("changed_at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("generation > 0", name="cache_tags_generation"),
+)
+
+# How a key's requests use the cache; numbers of `CacheMode` and `CacheClass`.
+cache_policies = sa.Table(
+    "cache_policies",
+    metadata,
+    sa.Column("key_id", sa.Text, sa.ForeignKey("api_keys.key_id"), primary_key=True),
+    sa.Column("mode", sa.Integer, nullable=False),
+    sa.Column("default_class", sa.Integer, nullable=False),
+    sa.Column("semantic", sa.Boolean, nullable=False),
+    sa.Column("semantic_threshold", sa.Float, nullable=False),
+    sa.Column("changed_at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("semantic_threshold BETWEEN 0 AND 1", name="cache_policies_threshold"),
+)
+
+# People, and programs that an identity provider vouches for. `name` is what the provider's user claim holds.
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("ordinal", sa.BigInteger, sa.Identity(always=True), nullable=False, unique=True),
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("tenant_id", sa.Text, sa.ForeignKey("tenants.tenant_id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("disabled_at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("role IN ('viewer', 'developer', 'admin', 'owner')", name="users_role"),
+    sa.UniqueConstraint("tenant_id", "name", name="users_one_name"),
+)
+
+# Who changed what. A trigger refuses changes of entries, and each entry's seal covers the one before it, so that what
+# a trigger cannot refuse can be seen.
+audit_log = sa.Table(
+    "audit_log",
+    metadata,
+    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("tenant_id", sa.Text, nullable=False),
+    sa.Column("actor_tenant_id", sa.Text, nullable=False),
+    sa.Column("actor_id", sa.Text, nullable=False),
+    sa.Column("actor_user", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("target_id", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("before_json", sa.Text, nullable=False),
+    sa.Column("after_json", sa.Text, nullable=False),
+    sa.Column("seal", sa.LargeBinary, nullable=False),
+    sa.CheckConstraint("outcome IN ('done', 'denied', 'failed')", name="audit_log_outcome"),
+    sa.Index("audit_log_by_tenant", "tenant_id", "sequence"),
 )
