@@ -7,7 +7,7 @@ import platform
 
 import typer
 
-from enginehouse.cli import budgets, keys, local_commands, models, spending
+from enginehouse.cli import budgets, experiments, flags, keys, local_commands, models, rollouts, spending
 from enginehouse.cli.chat import chat
 from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
 
@@ -48,5 +48,8 @@ def make_app() -> typer.Typer:
     app.command()(spending.spend)
     app.add_typer(models.app, name="models")
     app.command()(spending.explain)
+    app.add_typer(experiments.app, name="experiments")
+    app.add_typer(rollouts.app, name="rollouts")
+    app.add_typer(flags.app, name="flags")
     app.command()(version)
     return app

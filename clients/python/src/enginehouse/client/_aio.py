@@ -12,6 +12,7 @@ import grpc
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.client import _connection
 from enginehouse.client._aio_admin import AsyncAdmin
+from enginehouse.client._aio_steering import AsyncSteering
 from enginehouse.client.answers import Collector, Embeddings, Generation
 from enginehouse.client.conversation import Ask, Message, Options
 from enginehouse.client.errors import EnginehouseError, from_rpc_error
@@ -99,6 +100,7 @@ class AsyncEnginehouse:
         self._retries = retries or RetryPolicy()
         self._generation = generation_pb2_grpc.GenerationServiceStub(self._channel)
         self.admin = AsyncAdmin(self._channel, self._unary)
+        self.steering = AsyncSteering(self._channel, self._unary)
 
     async def generate(
         self,

@@ -12,6 +12,7 @@ import grpc
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.client import _connection
 from enginehouse.client._sync_admin import Admin
+from enginehouse.client._sync_steering import Steering
 from enginehouse.client.answers import Collector, Embeddings, Generation
 from enginehouse.client.conversation import Ask, Message, Options
 from enginehouse.client.errors import EnginehouseError, from_rpc_error
@@ -99,6 +100,7 @@ class Enginehouse:
         self._retries = retries or RetryPolicy()
         self._generation = generation_pb2_grpc.GenerationServiceStub(self._channel)
         self.admin = Admin(self._channel, self._unary)
+        self.steering = Steering(self._channel, self._unary)
 
     def generate(
         self,

@@ -1,0 +1,88 @@
+"""`flags`: switches for applications."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from enginehouse.api.router.v1 import flags_pb2
+from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
+from enginehouse.cli.messages import describe
+from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
+from enginehouse.local.datadir import DEFAULT
+
+app = typer.Typer(no_args_is_help=True, help="Set, list and delete feature flags.")
+
+
+@app.command("set")
+@reported
+def set_flag(
+    name: Annotated[str, typer.Argument(help="1-64 characters of [a-z0-9.-].")],
+    on: Annotated[bool, typer.Option("--on/--off", help="Whether it is on for anybody.")] = True,
+    share: Annotated[float, typer.Option("--share", min=0, max=100, help="Percent of users that it is on for.")] = 100,
+    tenant: Annotated[list[str] | None, typer.Option("--tenant", help="On for this tenant; repeatable.")] = None,
+    user: Annotated[list[str] | None, typer.Option("--user", help="On for this user; repeatable.")] = None,
+    description: Annotated[str, typer.Option("--description", help="What it is for.")] = "",
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Make a flag or replace it."""
+    flag = flags_pb2.Flag(
+        name=name,
+        description=description,
+        enabled=on,
+        share_bp=round(share * 100),
+        tenant_ids=tenant or (),
+        user_ids=user or (),
+    )
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        made = mesh.steering.set_flag(flag)
+    if json_:
+        print_json(describe(made))
+    else:
+        print_text(f"{name} is {'on' if on else 'off'}" + (f" for {made.share_bp / 100:g} % of users" if on else ""))
+
+
+@app.command("list")
+@reported
+def list_flags(
+    url: UrlOption = None, api_key: ApiKeyOption = None, data: DataOption = DEFAULT, json_: JsonFlag = False
+) -> None:
+    """List flags by name."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        found = list(mesh.steering.list_flags())
+    if json_:
+        print_json({"flags": [describe(one) for one in found]})
+        return
+    rows = [
+        [
+            one.name,
+            "on" if one.enabled else "off",
+            f"{one.share_bp / 100:g} %",
+            ", ".join([*one.tenant_ids, *one.user_ids]),
+            one.description,
+        ]
+        for one in found
+    ]
+    print_table(["name", "", "share", "and for", "description"], rows, empty="no flags")
+
+
+@app.command("delete")
+@reported
+def delete_flag(
+    name: Annotated[str, typer.Argument(help="The flag's name.")],
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Remove a flag: it is off for everybody."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        mesh.steering.delete_flag(name)
+    if json_:
+        print_json({"name": name, "deleted": True})
+    else:
+        print_text(f"{name} is gone")

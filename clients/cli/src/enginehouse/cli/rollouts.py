@@ -1,0 +1,118 @@
+"""`rollouts`: moving a name's requests from one model to another."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from enginehouse.api.router.v1 import rollouts_pb2
+from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
+from enginehouse.cli.messages import FileArgument, describe, read_message, word
+from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
+from enginehouse.local.datadir import DEFAULT
+
+app = typer.Typer(no_args_is_help=True, help="Move a name's requests from one model to another in steps.")
+
+_ACTIONS = {
+    "pause": rollouts_pb2.ROLLOUT_ACTION_PAUSE,
+    "resume": rollouts_pb2.ROLLOUT_ACTION_RESUME,
+    "advance": rollouts_pb2.ROLLOUT_ACTION_ADVANCE,
+    "roll-back": rollouts_pb2.ROLLOUT_ACTION_ROLL_BACK,
+}
+
+
+@app.command("start")
+@reported
+def start_rollout(
+    file: FileArgument,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Start a rollout from a file."""
+    wanted = read_message(file, rollouts_pb2.Rollout())
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        made = mesh.steering.create_rollout(wanted)
+    if json_:
+        print_json(describe(made))
+    else:
+        print_text(f"{made.rollout_id}: {made.percent} % of {made.asked_model} goes to {made.to_model}")
+
+
+@app.command("show")
+@reported
+def show_rollout(
+    rollout_id: Annotated[str, typer.Argument(help="The rollout's id, rol_...")],
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Show a rollout and how both models do."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        found = mesh.steering.get_rollout(rollout_id)
+    if json_:
+        print_json(describe(found))
+        return
+    one = found.rollout
+    print_text(f"{one.asked_model}: {word(rollouts_pb2.RolloutState, one.state)} at {one.percent} %; {one.reason}")
+    rows = [
+        [
+            result.model,
+            str(result.requests),
+            f"{result.error_rate:.1%}",
+            f"{result.latency_ms:.0f}",
+            f"{result.quality:.2f} of {result.rated}" if result.rated else "-",
+        ]
+        for result in found.results
+    ]
+    print_table(["model", "requests", "failed", "ms", "quality"], rows, empty="no models")
+
+
+@app.command("list")
+@reported
+def list_rollouts(
+    url: UrlOption = None, api_key: ApiKeyOption = None, data: DataOption = DEFAULT, json_: JsonFlag = False
+) -> None:
+    """List rollouts, oldest first."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        found = list(mesh.steering.list_rollouts())
+    if json_:
+        print_json({"rollouts": [describe(one) for one in found]})
+        return
+    rows = [
+        [
+            one.rollout_id,
+            one.asked_model,
+            one.from_model,
+            one.to_model,
+            f"{one.percent} %",
+            word(rollouts_pb2.RolloutState, one.state),
+            one.reason,
+        ]
+        for one in found
+    ]
+    print_table(["id", "name", "from", "to", "moved", "state", "why"], rows, empty="no rollouts")
+
+
+@app.command("change")
+@reported
+def change_rollout(
+    rollout_id: Annotated[str, typer.Argument(help="The rollout's id, rol_...")],
+    action: Annotated[str, typer.Argument(help="pause, resume, advance or roll-back.")],
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Pause, resume, advance or roll back."""
+    if action not in _ACTIONS:
+        raise typer.BadParameter(f"{action!r} must be one of {', '.join(_ACTIONS)}")
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        changed = mesh.steering.change_rollout(rollout_id, _ACTIONS[action])
+    if json_:
+        print_json(describe(changed))
+    else:
+        print_text(f"{rollout_id}: {changed.percent} % go to {changed.to_model}; {changed.reason}")

@@ -1,0 +1,293 @@
+"""Experiments, rollouts and flags over real routers and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from enginehouse.api.router.v1 import (
+    experiments_pb2,
+    experiments_pb2_grpc,
+    flags_pb2,
+    flags_pb2_grpc,
+    rollouts_pb2,
+    rollouts_pb2_grpc,
+    usage_pb2,
+)
+from enginehouse.kit.errors import Reason, from_rpc_error
+from enginehouse.kit.grants import peek
+
+_STUBS = {
+    "ExperimentService": experiments_pb2_grpc.ExperimentServiceStub,
+    "RolloutService": rollouts_pb2_grpc.RolloutServiceStub,
+    "FlagService": flags_pb2_grpc.FlagServiceStub,
+}
+QUICK = "  experiments_every_s: 0.2"
+
+
+async def call(router: Any, service: str, method: str, request: Any, *, key: str = "", **headers: str) -> Any:
+    """Calls a service of the router through a check, as Envoy does."""
+    path = f"/enginehouse.api.router.v1.{service}/{method}"
+    checked = await router.check(path, request, key or router.key, **headers)
+    assert checked.status_code == 200, checked.headers.get("grpc-message")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{router.grpc}") as channel:
+        stub = _STUBS[service](channel)
+        return await getattr(stub, method)(
+            request, metadata=(("x-enginehouse-grant", checked.headers["x-enginehouse-grant"]),)
+        )
+
+
+async def refused(router: Any, service: str, method: str, request: Any, **options: Any) -> Any:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(router, service, method, request, **options)
+    error = from_rpc_error(caught.value)
+    assert error is not None
+    return error
+
+
+async def started(router: Any, **changes: Any) -> Any:
+    fields: dict[str, Any] = {
+        "name": "sizes",
+        "asked_model": "auto",
+        "metric": experiments_pb2.EXPERIMENT_METRIC_COST,
+        "min_units": 20,
+        "automatic": True,
+        "arms": [
+            experiments_pb2.Arm(name="cheap", share_bp=5000, model="small"),
+            experiments_pb2.Arm(name="dear", share_bp=5000, model="large"),
+        ],
+    }
+    request = experiments_pb2.CreateExperimentRequest(experiment=experiments_pb2.Experiment(**{**fields, **changes}))
+    return (await call(router, "ExperimentService", "CreateExperiment", request)).experiment
+
+
+@pytest.fixture
+async def router(make_router: Callable[..., Any], give_first_key: Any, registry: Any, database_uri: str) -> Any:
+    registry.put("engine-1", models=["small", "large"])
+    router = make_router(extra=QUICK)
+    await give_first_key(database_uri, router)
+    router.start()
+    await router.ready()
+    return router
+
+
+async def test_an_experiment_is_steered_measured_and_won(
+    router: Any, make_router: Callable[..., Any], engine_reports: Any, wait_until: Any
+) -> None:
+    other = make_router(extra=QUICK)
+    other.start()
+    await other.ready()
+    made = await started(router)
+
+    async def steered() -> bool:
+        response = await other.generate(router.key, model="auto", headers={"x_enginehouse_user_id": "first"})
+        again = await router.generate(router.key, model="auto", headers={"x_enginehouse_user_id": "first"})
+        # Both replicas put a user into the same arm, whichever it is.
+        assert response.headers["x-enginehouse-model"] == again.headers["x-enginehouse-model"]
+        return True
+
+    await wait_until(steered, True)
+    engine = engine_reports(router)
+    served: dict[str, int] = {"small": 0, "large": 0}
+    for number in range(60):
+        at = other if number % 2 else router
+        response = await at.generate(router.key, model="auto", headers={"x_enginehouse_user_id": f"user-{number}"})
+        model = response.headers["x-enginehouse-model"]
+        served[model] += 1
+        await engine.send(engine.record(response.headers["x-enginehouse-grant"], output=10 + number % 3, model=model))
+    assert min(served.values()) > 12
+    get = experiments_pb2.GetExperimentRequest(experiment_id=made.experiment_id)
+
+    async def state() -> int:
+        return (await call(other, "ExperimentService", "GetExperiment", get)).experiment.state
+
+    await wait_until(state, experiments_pb2.EXPERIMENT_STATE_CONCLUDED, within_s=60)
+    found = await call(router, "ExperimentService", "GetExperiment", get)
+    assert (found.experiment.winner, found.experiment.ended_at_ms > 0) == ("cheap", True)
+    assert "every other arm is worse in cost" in found.experiment.reason
+    cheap, dear = found.results
+    assert cheap.cost_nanos.units >= 20
+    assert 9 * 200 < cheap.cost_nanos.mean < 13 * 200
+    assert dear.cost_nanos.mean > 9 * cheap.cost_nanos.mean
+    assert dear.significant
+    assert dear.difference.low > 0
+    assert not cheap.HasField("difference")
+
+    # From now on everybody gets the winner, at every replica.
+    async def everybody() -> set[str]:
+        models = set()
+        for number in range(12):
+            response = await other.generate(router.key, model="auto", headers={"x_enginehouse_user_id": f"n{number}"})
+            models.add(response.headers["x-enginehouse-model"])
+        return models
+
+    await wait_until(everybody, {"small"})
+    await engine.close()
+
+
+async def test_a_prompt_variant_travels_in_the_grant_and_refusals_are_counted(router: Any, wait_until: Any) -> None:
+    made = await started(
+        router,
+        asked_model="small",
+        automatic=False,
+        unit=experiments_pb2.EXPERIMENT_UNIT_REQUEST,
+        metric=experiments_pb2.EXPERIMENT_METRIC_REFUSALS,
+        arms=[
+            experiments_pb2.Arm(name="plain", share_bp=1),
+            experiments_pb2.Arm(name="brief", share_bp=9999, system_prompt="Answer in one sentence."),
+        ],
+    )
+
+    async def told() -> str:
+        response = await router.generate(router.key)
+        return peek(response.headers["x-enginehouse-grant"]).system_prompt
+
+    await wait_until(told, "Answer in one sentence.")
+    # A prompt to continue has no place for a system message.
+    response = await router.generate(router.key, prompt="", messages=[])
+    too_long = await router.generate(router.key, max_output_tokens=2**31 - 1, choices=8, tools=[{"name": "x" * 70}])
+    assert response.status_code == 200
+    assert too_long.status_code == 200
+    stop = experiments_pb2.StopExperimentRequest(experiment_id=made.experiment_id, winner="nobody")
+    error = await refused(router, "ExperimentService", "StopExperiment", stop)
+    assert "plain, brief" in error.message
+    stop.winner = ""
+    ended = await call(router, "ExperimentService", "StopExperiment", stop)
+    assert ended.experiment.state == experiments_pb2.EXPERIMENT_STATE_STOPPED
+    assert (await refused(router, "ExperimentService", "StopExperiment", stop)).reason is Reason.FAILED_PRECONDITION
+    await wait_until(told, "")
+
+
+async def test_a_rollout_moves_by_steps_and_back_on_errors(router: Any, engine_reports: Any, wait_until: Any) -> None:
+    create = rollouts_pb2.CreateRolloutRequest(
+        rollout=rollouts_pb2.Rollout(
+            asked_model="writer", from_model="small", to_model="large", steps=[50, 100], step_seconds=1, step_requests=5
+        )
+    )
+    made = (await call(router, "RolloutService", "CreateRollout", create)).rollout
+    assert (made.percent, made.guards.error_rate_bp) == (50, 200)
+    error = await refused(router, "RolloutService", "CreateRollout", create)
+    assert made.rollout_id in error.message
+
+    get = rollouts_pb2.GetRolloutRequest(rollout_id=made.rollout_id)
+    engine = engine_reports(router)
+    numbers = iter(range(10**6))
+
+    async def serve(outcome_of_large: int) -> tuple[int, int]:
+        """Serves a few requests of new users and says where the rollout stands."""
+        for number in (next(numbers) for _ in range(6)):
+            response = await router.generate(
+                router.key, model="writer", headers={"x_enginehouse_user_id": f"user-{number}"}
+            )
+            assert response.status_code == 200, response.headers.get("grpc-message")
+            model = response.headers["x-enginehouse-model"]
+            outcome = outcome_of_large if model == "large" else usage_pb2.OUTCOME_COMPLETED
+            record = engine.record(response.headers["x-enginehouse-grant"], output=3, model=model, outcome=outcome)
+            await engine.send(record)
+        found = (await call(router, "RolloutService", "GetRollout", get)).rollout
+        return found.state, found.percent
+
+    async def well() -> tuple[int, int]:
+        return await serve(usage_pb2.OUTCOME_COMPLETED)
+
+    async def badly() -> tuple[int, int]:
+        return await serve(usage_pb2.OUTCOME_FAILED)
+
+    await wait_until(well, (rollouts_pb2.ROLLOUT_STATE_ROLLING, 100), within_s=90)
+    await wait_until(badly, (rollouts_pb2.ROLLOUT_STATE_ROLLED_BACK, 0), within_s=90)
+    found = await call(router, "RolloutService", "GetRollout", get)
+    assert "fails" in found.rollout.reason
+    old, new = found.results
+    assert (old.model, new.model) == ("small", "large")
+    assert new.error_rate > old.error_rate == 0
+
+    async def models() -> set[str]:
+        answers = [await router.generate(router.key, model="writer") for _ in range(3)]
+        return {one.headers["x-enginehouse-model"] for one in answers}
+
+    await wait_until(models, {"small"})
+    change = rollouts_pb2.ChangeRolloutRequest(rollout_id=made.rollout_id, action=rollouts_pb2.ROLLOUT_ACTION_ADVANCE)
+    assert "rolled_back" in (await refused(router, "RolloutService", "ChangeRollout", change)).message
+    await engine.close()
+
+
+async def test_a_rollout_by_hand(router: Any) -> None:
+    rollout = rollouts_pb2.Rollout(asked_model="small", from_model="small", to_model="large")
+    made = (
+        await call(router, "RolloutService", "CreateRollout", rollouts_pb2.CreateRolloutRequest(rollout=rollout))
+    ).rollout
+    assert (list(made.steps), made.step_seconds, made.step_requests) == ([10, 25, 50, 75, 100], 600, 100)
+
+    async def change(action: int) -> tuple[int, int]:
+        request = rollouts_pb2.ChangeRolloutRequest(rollout_id=made.rollout_id, action=action)  # type: ignore[arg-type]
+        found = (await call(router, "RolloutService", "ChangeRollout", request)).rollout
+        return found.state, found.percent
+
+    assert await change(rollouts_pb2.ROLLOUT_ACTION_PAUSE) == (rollouts_pb2.ROLLOUT_STATE_PAUSED, 10)
+    assert await change(rollouts_pb2.ROLLOUT_ACTION_RESUME) == (rollouts_pb2.ROLLOUT_STATE_ROLLING, 10)
+    assert await change(rollouts_pb2.ROLLOUT_ACTION_ADVANCE) == (rollouts_pb2.ROLLOUT_STATE_ROLLING, 25)
+    assert await change(rollouts_pb2.ROLLOUT_ACTION_ROLL_BACK) == (rollouts_pb2.ROLLOUT_STATE_ROLLED_BACK, 0)
+    request = rollouts_pb2.ChangeRolloutRequest(rollout_id=made.rollout_id, action=9)  # type: ignore[arg-type]
+    assert "PAUSE" in (await refused(router, "RolloutService", "ChangeRollout", request)).message
+    listed = await call(router, "RolloutService", "ListRollouts", rollouts_pb2.ListRolloutsRequest())
+    assert [one.rollout_id for one in listed.rollouts] == [made.rollout_id]
+
+
+async def test_flags(router: Any, wait_until: Any) -> None:
+    flag = flags_pb2.Flag(name="new-editor", description="The editor.", enabled=True, user_ids=["ana"])
+    await call(router, "FlagService", "SetFlag", flags_pb2.SetFlagRequest(flag=flag))
+
+    async def on_for(user: str) -> list[str]:
+        request = flags_pb2.EvaluateFlagsRequest()
+        answer = await call(router, "FlagService", "EvaluateFlags", request, x_enginehouse_user_id=user)
+        return list(answer.enabled)
+
+    await wait_until(lambda: on_for("ana"), ["new-editor"])
+    assert await on_for("bob") == []
+    flag.share_bp = 10_000
+    await call(router, "FlagService", "SetFlag", flags_pb2.SetFlagRequest(flag=flag))
+    await wait_until(lambda: on_for("bob"), ["new-editor"])
+    listed = await call(router, "FlagService", "ListFlags", flags_pb2.ListFlagsRequest())
+    assert [(one.name, one.share_bp) for one in listed.flags] == [("new-editor", 10_000)]
+    await call(router, "FlagService", "DeleteFlag", flags_pb2.DeleteFlagRequest(name="new-editor"))
+    await wait_until(lambda: on_for("ana"), [])
+    gone = await refused(router, "FlagService", "DeleteFlag", flags_pb2.DeleteFlagRequest(name="new-editor"))
+    assert gone.reason is Reason.NOT_FOUND
+
+
+async def test_bad_input_is_named_and_nothing_is_written(router: Any) -> None:
+    arms = [experiments_pb2.Arm(name="a", share_bp=5000), experiments_pb2.Arm(name="a", share_bp=4000, model="nobody")]
+    bad = experiments_pb2.Experiment(name="Bad Name", asked_model="small", arms=arms, alpha_bp=9999, min_units=1)
+    error = await refused(
+        router, "ExperimentService", "CreateExperiment", experiments_pb2.CreateExperimentRequest(experiment=bad)
+    )
+    named = {violation.field for violation in error.violations}
+    assert named == {
+        "experiment.name",
+        "experiment.arms[1].name",
+        "experiment.arms[1].model",
+        "experiment.arms",
+        "experiment.alpha_bp",
+        "experiment.min_units",
+    }
+    rollout = rollouts_pb2.Rollout(asked_model="auto", from_model="small", to_model="small", steps=[50, 20])
+    error = await refused(router, "RolloutService", "CreateRollout", rollouts_pb2.CreateRolloutRequest(rollout=rollout))
+    assert {one.field for one in error.violations} == {"rollout.asked_model", "rollout.to_model", "rollout.steps"}
+    flag = flags_pb2.Flag(name="x", share_bp=10_001)
+    error = await refused(router, "FlagService", "SetFlag", flags_pb2.SetFlagRequest(flag=flag))
+    assert [one.field for one in error.violations] == ["flag.share_bp"]
+    for service, method, request, field in (
+        ("ExperimentService", "ListExperiments", experiments_pb2.ListExperimentsRequest(), "experiments"),
+        ("RolloutService", "ListRollouts", rollouts_pb2.ListRolloutsRequest(), "rollouts"),
+        ("FlagService", "ListFlags", flags_pb2.ListFlagsRequest(), "flags"),
+    ):
+        assert not getattr(await call(router, service, method, request), field)
+    # Two at once for one model: the second is told which stands in its way.
+    first = await started(router)
+    again = experiments_pb2.CreateExperimentRequest(experiment=first)
+    again.experiment.name = "another"
+    error = await refused(router, "ExperimentService", "CreateExperiment", again)
+    assert (error.reason, error.metadata["experiment_id"]) == (Reason.FAILED_PRECONDITION, first.experiment_id)
