@@ -165,10 +165,8 @@ def test_a_winner_gets_everybody_and_is_no_longer_logged() -> None:
 
 
 def test_a_rollout_takes_what_an_experiment_chose() -> None:
-    both = steering(
-        experiments=[experiment(arms=(Arm(name="a", share_bp=1, model="auto"), Arm(name="b", share_bp=9999, model="writer")))],
-        rollouts=[rollout(step=2)],
-    )  # fmt: skip
+    arms = (Arm(name="a", share_bp=1, model="auto"), Arm(name="b", share_bp=9999, model="writer"))
+    both = steering(experiments=[experiment(arms=arms)], rollouts=[rollout(step=2)])
     steered = both.steer(asked(), person("u"), may_use=everything)
     assert steered is not None
     assert steered.ask.model == "new"

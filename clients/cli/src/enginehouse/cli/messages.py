@@ -24,6 +24,7 @@ def read_message(file: Path, message: Any) -> Any:
 
 
 def describe(message: Any) -> Any:
+    """A message as JSON prints it."""
     return json_format.MessageToDict(message, preserving_proto_field_name=True)
 
 
