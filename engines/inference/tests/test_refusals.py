@@ -194,7 +194,7 @@ async def test_a_conversation_that_the_template_refuses(engine: EngineClient) ->
 
 async def test_a_model_that_is_not_served(engine: EngineClient) -> None:
     error = await engine.refused(chat(model="gpt-9"))
-    assert error.reason == "UNKNOWN_MODEL"
+    assert error.reason == "NO_ENDPOINT"
     assert "gpt-9" in error.message
 
 

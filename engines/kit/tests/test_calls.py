@@ -18,6 +18,7 @@ from enginehouse.kit.addresses import Address
 from enginehouse.kit.calls import Call, Calls
 from enginehouse.kit.conformance import GrantIssuer, UsageRecorder
 from enginehouse.kit.errors import Reason, ServiceError, from_rpc_error
+from enginehouse.kit.grants import GRANT_HEADER, sign
 from enginehouse.kit.trailers import COST_TRAILER
 from enginehouse.kit.usage import Spool, UsageReporter
 
@@ -36,10 +37,14 @@ class Engine(generation_pb2_grpc.GenerationServiceServicer):
         self.ended = asyncio.Event()
         self.hang = False
         self.fail: Exception | None = None
+        self.failing: dict[str, ServiceError] = {}
 
     async def Generate(self, request: Any, context: Any) -> AsyncIterator[generation_pb2.GenerateResponse]:
         try:
             async with self.calls.accept(context, served_models={"m", "n"}) as call:
+                while (error := self.failing.get(call.model)) is not None:
+                    if not call.fall_back(error, served={"m", "n"}):
+                        raise error
                 call.meter.add(UNIT_INPUT_TOKENS, len(request.prompt))
                 for _ in range(request.max_output_tokens):
                     if not call.meter.take(UNIT_OUTPUT_TOKENS):
@@ -150,9 +155,6 @@ async def test_no_valid_grant_no_service(world: World) -> None:
         (issuer.metadata(TOKENIZE, issued_ago_s=40), Reason.GRANT_EXPIRED),
     ):
         assert (await refusal(world.stub.Tokenize(request, metadata=metadata))).reason is reason
-    error = await refusal(drained(world.generate(models=["other"])))
-    assert error.reason is Reason.UNKNOWN_MODEL
-    assert "'other'" in error.message
     assert not world.recorder.received
 
 
@@ -166,10 +168,85 @@ async def test_a_grant_is_good_for_one_call(world: World) -> None:
     assert record.outcome == usage_pb2.OUTCOME_COMPLETED
 
 
-async def test_the_first_candidate_that_is_served_serves(world: World) -> None:
-    messages = await drained(world.generate(models=["x", "n", "m"]))
+async def test_a_grant_for_others_is_reported_as_refused(world: World) -> None:
+    error = await refusal(drained(world.generate(models=["other"])))
+    assert error.reason is Reason.NO_ENDPOINT
+    assert "'other'" in error.message
+    record = await world.reported()
+    assert record.outcome == usage_pb2.OUTCOME_REFUSED
+    assert (record.model, record.usage.cost_nanos) == ("", 0)
+    assert world.engine.calls.tallies() == []
+
+
+async def test_the_first_candidate_that_is_served_serves_and_is_named(world: World) -> None:
+    call = world.generate(models=["x", "n", "m"])
+    messages = await drained(call)
     assert messages[0].model == "n"
+    assert dict(await call.initial_metadata())["x-enginehouse-model"] == "n"
     assert (await world.reported()).model == "n"
+
+
+async def test_the_router_names_the_only_candidate_itself(world: World) -> None:
+    call = world.generate(models=["n"])
+    await drained(call)
+    assert "x-enginehouse-model" not in dict(await call.initial_metadata())
+
+
+FAILED = ServiceError(Reason.UPSTREAM_FAILED, "the provider is away")
+
+
+def priced(world: World, *models: tuple[str, int, int]) -> tuple[tuple[str, str], ...]:
+    """A grant's metadata, with the output price and the cap of each model."""
+    grant = world.issuer.grant(GENERATE)
+    for name, price, cap in models:
+        candidate = grant.candidates.add(model=name, cap_nanos=cap)
+        candidate.prices.add(unit=UNIT_OUTPUT_TOKENS, nanos_per_million=price)
+    return ((GRANT_HEADER, sign(grant, keys=world.issuer.keys)),)
+
+
+async def test_the_next_model_takes_over_with_its_own_prices_and_cap(world: World) -> None:
+    world.engine.failing = {"m": FAILED}
+    metadata = priced(world, ("m", 7_000_000, 10**6), ("n", 3_000_000, 12))
+    call = world.stub.Generate(generation_pb2.GenerateRequest(max_output_tokens=9), metadata=metadata, timeout=20)
+    messages = await drained(call)
+    assert [message.model for message in messages] == ["n"] * 4
+    assert dict(await call.initial_metadata())["x-enginehouse-model"] == "n"
+    assert dict(await call.trailing_metadata())[COST_TRAILER] == "12"
+    record = await world.reported()
+    assert (record.model, record.usage.cost_nanos) == ("n", 12)
+    assert record.outcome == usage_pb2.OUTCOME_CAPPED
+    tallies = {one.model: (one.answered, one.failed) for one in world.engine.calls.tallies()}
+    assert tallies == {"m": (0, 1), "n": (1, 0)}
+
+
+async def test_the_order_of_the_grant_is_kept(world: World) -> None:
+    """The next model is elsewhere, so the gateway must find it; the one after it has to wait for its turn."""
+    world.engine.failing = {"m": FAILED}
+    error = await refusal(drained(world.generate(models=["m", "elsewhere", "n"])))
+    assert error.reason is Reason.UPSTREAM_FAILED
+    assert (await world.reported()).outcome == usage_pb2.OUTCOME_REFUSED
+
+
+@pytest.mark.parametrize("reason", [Reason.INVALID_REQUEST, Reason.ENGINE_BUSY, Reason.INTERNAL])
+async def test_another_model_does_not_mend_every_failure(world: World, reason: Reason) -> None:
+    world.engine.failing = {"m": ServiceError(reason, "no")}
+    error = await refusal(drained(world.generate(models=["m", "n"])))
+    assert error.reason is reason
+    record = await world.reported()
+    carried_on = reason is Reason.ENGINE_BUSY
+    assert record.outcome == (usage_pb2.OUTCOME_REFUSED if carried_on else usage_pb2.OUTCOME_FAILED)
+    # What callers can bring about must not count against a model.
+    assert [one.failed for one in world.engine.calls.tallies()] == ([1] if reason is Reason.INTERNAL else [])
+
+
+async def test_nothing_takes_over_what_has_begun(world: World) -> None:
+    world.engine.fail = FAILED
+    call = world.generate(2, models=["m", "n"])
+    assert (await anext(call.__aiter__())).model == "m"
+    await refusal(drained(call))
+    record = await world.reported()
+    assert (record.model, record.outcome) == ("m", usage_pb2.OUTCOME_FAILED)
+    assert amounts(record) == (3, 2)
 
 
 async def test_the_cap_stops_it_to_the_token(world: World) -> None:

@@ -56,6 +56,23 @@ def spool(open_spool: Open) -> Iterator[Spool]:
     opened.close()
 
 
+def test_a_change_of_model_outlives_a_crash(open_spool: Open, issuer: GrantIssuer) -> None:
+    spool = open_spool()
+    permission = issuer.grant(METHOD, models=["m"], prices=PRICES)
+    permission.candidates.add(model="n").prices.add(unit=UNIT_OUTPUT_TOKENS, nanos_per_million=5_000_000)
+    accepted = spool.accept(permission, token=sign(permission, keys=issuer.keys), model="m")
+    spool.switch(accepted, model="n")
+    meter = Meter(prices={UNIT_OUTPUT_TOKENS: 5_000_000}, cap_nanos=10**9, counters=accepted.counters)
+    meter.take(UNIT_OUTPUT_TOKENS, 3)
+    spool.close()
+    again = open_spool()
+    (record,) = records(again)
+    assert (record.model, record.usage.cost_nanos, record.outcome) == ("n", 15, usage_pb2.OUTCOME_CRASHED)
+    again.settled(next(iter(again.pending)))
+    again.close()
+    assert not open_spool().pending
+
+
 def test_a_record_is_kept_until_it_is_settled(open_spool: Open, issuer: GrantIssuer) -> None:
     spool = open_spool()
     accepted, meter, grant = accept(spool, issuer)

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 REQUEST_ID_HEADER = "x-enginehouse-request-id"
+MODEL_HEADER = "x-enginehouse-model"
 
 
 class CurrentCall:
@@ -19,15 +20,18 @@ class CurrentCall:
         metadata: the invocation metadata as pairs.
         request_id: the request's id, once known.
         tenant: the tenant's id, once a grant was accepted.
+        leading: metadata to send before the first message. Not before it is there: until then the call may still fail
+            in a way that lets the gateway carry it elsewhere.
     """
 
-    __slots__ = ("_trace_id", "metadata", "method", "request_id", "tenant")
+    __slots__ = ("_trace_id", "leading", "metadata", "method", "request_id", "tenant")
 
     def __init__(self, method: str, metadata: Any) -> None:
         self.method = method
         self.metadata = metadata
         self.request_id: str = ""
         self.tenant: str = ""
+        self.leading: tuple[tuple[str, str], ...] = ()
         self._trace_id: str | None = None
 
     def header(self, name: str) -> str:

@@ -199,7 +199,9 @@ class _Requests:
 
 
 async def _decode_and_call(decode: Decode, call: Callable[..., Any], request: bytes, context: Context) -> Any:
-    return await call(decode(request), context)
+    response = await call(decode(request), context)
+    await _lead(context)
+    return response
 
 
 async def _decode_and_write_all(decode: Decode, call: Callable[..., Any], request: bytes, context: Context) -> None:
@@ -210,12 +212,23 @@ async def _write_all(call: Callable[..., Any], request: Any, context: Context) -
     responses = call(request, context)
     if hasattr(responses, "__anext__"):
         write = context.write
+        begun = False
         async with aclosing(responses) if hasattr(responses, "aclose") else nullcontext():
             async for response in responses:
+                if not begun:
+                    begun = True
+                    await _lead(context)
                 await write(response)
     else:
         # A handler that writes to the context itself.
         await responses
+
+
+async def _lead(context: Context) -> None:
+    """Sends what a call's handler wants to be known before its first message."""
+    current = current_call.get()
+    if current is not None and current.leading:
+        await context.send_initial_metadata(current.leading)
 
 
 async def _abort(context: Context, error: ServiceError) -> None:

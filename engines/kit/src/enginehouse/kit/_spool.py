@@ -3,6 +3,7 @@
 Protocol, one record each, appended to segments in order:
 
 - *accept* before work starts: the grant, the model, and the slot of the counters that the call's meter writes.
+- *switch* when another model of the grant takes over, before it starts.
 - *final* when it ends, however it ends: outcome, amounts and cost.
 - *settled* when a router has acknowledged it.
 
@@ -39,8 +40,9 @@ _ACCEPT = struct.Struct("<BQIqqqH")
 _FINAL = struct.Struct("<BQBqiqB")
 _AMOUNT = struct.Struct("<Bq")
 _SETTLED = struct.Struct("<BQ")
+_SWITCH = struct.Struct("<BQH")
 _FINAL_BYTES = 8 + _FINAL.size + COUNTERS * _AMOUNT.size
-_TYPE_ACCEPT, _TYPE_FINAL, _TYPE_SETTLED = 1, 2, 3
+_TYPE_ACCEPT, _TYPE_FINAL, _TYPE_SETTLED, _TYPE_SWITCH = 1, 2, 3, 4
 _INT32_MAX = 2**31 - 1
 
 
@@ -198,6 +200,18 @@ class Spool:
         self._note_accepted(reference, grant.grant_id, grant.issued_at_ms, usable_until, self._segments[-1])
         return accepted
 
+    def switch(self, accepted: Accepted, *, model: str) -> None:
+        """Puts on record that another of the grant's models serves from now on; nothing may have been counted yet.
+
+        Raises:
+            OSError: the disk or the spool's share of it is full; then nothing has changed.
+        """
+        name = model.encode()
+        record = framed(_SWITCH.pack(_TYPE_SWITCH, accepted.reference, len(name)) + name)
+        self._make_room(len(record))
+        self._append(record)
+        accepted.model = model
+
     def finish(
         self, accepted: Accepted, *, meter: Meter, outcome: usage_pb2.Outcome.ValueType, first_output_ms: int
     ) -> None:
@@ -353,6 +367,7 @@ class Spool:
     def _replay(self) -> None:
         finals: dict[int, bytes] = {}
         settled: set[int] = set()
+        switched: dict[int, str] = {}
         accepts: list[tuple[int, str, _Segment, bytes]] = []
         for path in sorted(self._directory.glob(f"*{SUFFIX}")):
             self._next_segment = max(self._next_segment, int(path.stem) + 1)
@@ -370,17 +385,35 @@ class Spool:
                     accepts.append((reference, engine_id, segment, record))
                 elif kind == _TYPE_FINAL:
                     finals[reference] = record
+                elif kind == _TYPE_SWITCH:
+                    switched[reference] = record[_SWITCH.size :].decode()
                 else:
                     settled.add(reference)
         for reference, engine_id, segment, record in accepts:
-            self._recover(reference, engine_id, segment, record, finals.get(reference), reference in settled)
+            self._recover(
+                reference,
+                engine_id,
+                segment,
+                record,
+                finals.get(reference),
+                switched_to=switched.get(reference),
+                settled=reference in settled,
+            )
         self.sweep()
 
     def _recover(
-        self, reference: int, engine_id: str, segment: _Segment, record: bytes, final: bytes | None, settled: bool
+        self,
+        reference: int,
+        engine_id: str,
+        segment: _Segment,
+        record: bytes,
+        final: bytes | None,
+        *,
+        switched_to: str | None,
+        settled: bool,
     ) -> None:
         _, _, slot, started, usable_until, issued, length = _ACCEPT.unpack_from(record)
-        model = record[_ACCEPT.size : _ACCEPT.size + length].decode()
+        model = record[_ACCEPT.size : _ACCEPT.size + length].decode() if switched_to is None else switched_to
         token = record[_ACCEPT.size + length :].decode("ascii")
         grant = peek(token)
         self._note_accepted(reference, grant.grant_id, issued, usable_until, segment)

@@ -48,6 +48,16 @@ class GrantedCall(Protocol):
     def first_output_ms(self) -> int:
         """Milliseconds from acceptance to the first output; 0 if there was none yet."""
 
+    @property
+    def alternatives(self) -> bool:
+        """Whether the grant names a model to fall back to after the one that serves now, here or elsewhere."""
+
+    def time_left_s(self) -> float:
+        """Seconds until the caller's deadline or the end of the grant, whichever is first."""
+
+    def fall_back(self, error: ServiceError, *, served: Container[str]) -> bool:
+        """Takes the grant's next model instead of the one that failed, where that is possible; says whether it did."""
+
     def elapsed_ms(self) -> int:
         """Milliseconds since acceptance."""
 
@@ -90,11 +100,25 @@ class TextEngine:
     ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
         """Yields the messages of one generation; the last has a summary, whose usage is the whole call's so far.
 
+        Where the model fails before it has made anything, the next one that the grant names takes over, if it is here.
         Closing the generator frees the model's slot at once. Raises ServiceError.
         """
         check_generate(request)
         if call.system_prompt:
             _put_before(request, call.system_prompt)
+        while True:
+            try:
+                async with aclosing(self._generate(request, call)) as responses:
+                    async for response in responses:
+                        yield response
+                return
+            except ServiceError as error:
+                if not call.fall_back(error, served=self._models):
+                    raise
+
+    async def _generate(
+        self, request: generation_pb2.GenerateRequest, call: GrantedCall
+    ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
         candidate, served = self._granted(call)
         _check_capabilities(request, served.catalog)
         meter = call.meter

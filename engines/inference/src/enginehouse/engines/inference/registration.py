@@ -32,9 +32,10 @@ def describe_engine(
     )
 
 
-def engine_load(engine: TextEngine) -> registry_pb2.Load:
-    """How busy the engine is now; its KV cache is as full as that of its fullest model."""
+def engine_load(engine: TextEngine, *, tallies: Sequence[registry_pb2.ModelTally] = ()) -> registry_pb2.Load:
+    """How busy the engine is now, and how its calls have ended; its KV cache is as full as that of its fullest model."""
     return registry_pb2.Load(
+        tallies=tallies,
         active=sum(served.slots.active for served in engine.models),
         queued=sum(served.slots.queued for served in engine.models),
         kv_cache_used=max((served.loaded.kv_cache_used() for served in engine.models), default=0.0),
