@@ -23,6 +23,9 @@ _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+# No method is called so: methods have two slashes.
+READY_PATH = "/readyz"
+
 _EMPTY = {"type": "http.response.body", "body": b""}
 
 
@@ -33,12 +36,16 @@ class AuthorizationApp:
         admission: decides.
         metrics: counts decisions.
         max_body_bytes: a larger body is refused without being read to its end.
+        ready: whether this router can admit anything; Envoy asks another while it cannot.
     """
 
-    def __init__(self, *, admission: Admission, metrics: RouterMetrics, max_body_bytes: int) -> None:
+    def __init__(
+        self, *, admission: Admission, metrics: RouterMetrics, max_body_bytes: int, ready: Callable[[], bool]
+    ) -> None:
         self._admission = admission
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._ready = ready
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Answers one check."""
@@ -46,6 +53,11 @@ class AuthorizationApp:
             return
         headers = dict(scope["headers"])
         method = scope["path"]
+        if method == READY_PATH:
+            # Never 200, which would be leave: whoever came by this path as a check is refused.
+            await send({"type": "http.response.start", "status": 204 if self._ready() else 503, "headers": []})
+            await send(_EMPTY)
+            return
         try:
             body = await self._body(receive)
             if body is None:

@@ -31,12 +31,16 @@ from enginehouse.router.admin import (
     Access,
     AccountAdmin,
     AdminServicer,
+    AlertAdmin,
     BudgetAdmin,
     CatalogAdmin,
+    PriceAdmin,
     SpendAdmin,
 )
 from enginehouse.router.admission import Admission
+from enginehouse.router.alerts import ALERTS_CHANNEL, AlertStore, Courier, RefusalWatch
 from enginehouse.router.authz import AuthorizationApp
+from enginehouse.router.caps import RunCaps
 from enginehouse.router.clock import wall_clock
 from enginehouse.router.complexity import RulePredictor
 from enginehouse.router.database import DatabaseAway, Listener, answering, migrate
@@ -69,6 +73,7 @@ from enginehouse.router.limits import Limiter
 from enginehouse.router.metrics import Readings, RouterMetrics
 from enginehouse.router.models_edge import ModelsServicer
 from enginehouse.router.policy import Policy
+from enginehouse.router.prices import PRICES_CHANNEL, PriceBook, PriceFeed, PriceStore
 from enginehouse.router.redis import SharedRedis
 from enginehouse.router.reports import ClaimReader, UsageServicer
 from enginehouse.router.settings import RouterSettings
@@ -109,7 +114,10 @@ class RouterService:
         self._fleet = Fleet(health=Health(settings=settings.health), affinity_slack=settings.health.affinity_slack)
         self._watch = FleetWatch(gateway_address=settings.gateway_address, fleet=self._fleet)
         policy = Policy(tiers=settings.tiers)
-        state = State(catalog=catalog, fleet=self._fleet, policy=policy, predictor=RulePredictor())
+        prices = PriceBook(catalog=catalog)
+        price_store = PriceStore(database=database)
+        self._prices = PriceFeed(store=price_store, book=prices, clock=clock)
+        state = State(catalog=catalog, fleet=self._fleet, policy=policy, predictor=RulePredictor(), prices=prices)
         reader = ClaimReader(grant_keys=grant_keys, catalog=catalog)
         self._ledger = Ledger(
             store=LedgerStore(database=database, ttl_s=terms.replica_ttl_s),
@@ -139,6 +147,15 @@ class RouterService:
             clock=clock,
             every_s=settings.experiments_every_s,
         )
+        alert_store = AlertStore(database=database)
+        self._refusals = RefusalWatch(database=database, clock=clock)
+        self._courier = Courier(
+            store=alert_store,
+            settings=settings.alerts,
+            secret=settings.alerts.secret(),
+            clock=clock,
+            count=lambda alert: metrics.alerted(alert.scope, alert.percent, alert.cause),
+        )
         admission = Admission(
             state=state,
             keys=self._keys,
@@ -146,6 +163,8 @@ class RouterService:
             ledger=self._ledger,
             steering=steering,
             exposures=self._exposures,
+            run_caps=RunCaps(store=budget_store, index=self._budgets, clock=clock),
+            refusals=self._refusals,
             grant_keys=grant_keys,
             clock=clock,
             accept_window_s=terms.accept_window_s,
@@ -187,6 +206,10 @@ class RouterService:
             ),
             catalog=CatalogAdmin(state=state, keys=self._keys),
             spend=SpendAdmin(database=database),
+            prices=PriceAdmin(
+                store=price_store, feed=self._prices, keys=key_store, policy=policy, catalog=catalog, clock=clock
+            ),
+            alerts=AlertAdmin(store=alert_store),
         )
         models = ModelsServicer(state=state, keys=self._keys, grant_keys=grant_keys, clock=clock)
         self._server = EngineServer(
@@ -212,6 +235,8 @@ class RouterService:
                 BUDGETS_CHANNEL: self._budget_changed,
                 SETTLED_CHANNEL: self._ledger.settled_elsewhere,
                 RETURN_CHANNEL: self._ledger.asked_back,
+                PRICES_CHANNEL: self._prices.changed,
+                ALERTS_CHANNEL: self._courier.wake,
                 EXPERIMENTS_CHANNEL: self._steering.changed,
             },
             on_connect=self._reload,
@@ -270,6 +295,9 @@ class RouterService:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self._listener.close()
+        await self._prices.close()
+        await self._refusals.close()
+        await self._courier.close()
         await self._steering.close()
         await self._exposures.close()
         await self._keys.close()
@@ -308,10 +336,13 @@ class RouterService:
                 await asyncio.sleep(0.25)
         self._listener.start()
         self._ledger.start()
+        self._courier.start()
         self._exposures.start()
         self._steering.start()
 
     async def _reload(self) -> None:
+        # The prices first: nothing may be granted at others.
+        await self._prices.reload()
         await self._keys.reload()
         await self._steering.reload()
         self._loaded = True

@@ -39,12 +39,14 @@ class Cluster:
         directory: the cluster's own.
         socket_directory: where it listens; there is no TCP door.
         os_user: whom to run as; None for the current user.
+        connections: the most that it takes at once.
     """
 
     programs: Path
     directory: Path
     socket_directory: Path
     os_user: str | None
+    connections: int
 
     def url(self, password: str) -> str:
         """The database's URL. A secret: it holds the password."""
@@ -58,7 +60,7 @@ class Cluster:
             "unix_socket_permissions": "0700",
             # A machine that runs everything else too: small caches, no parallel workers, few connections.
             "shared_buffers": "32MB",
-            "max_connections": "40",
+            "max_connections": str(self.connections),
             "max_parallel_workers": "0",
             "max_wal_size": "256MB",
             "jit": "off",
@@ -203,12 +205,13 @@ def open_passage(path: Path) -> list[Path]:
     return opened
 
 
-def open_cluster(directory: Path, *, run: Path) -> tuple[Cluster, list[str]]:
+def open_cluster(directory: Path, *, run: Path, connections: int = 40) -> tuple[Cluster, list[str]]:
     """The cluster of a data directory, and what the user should know was done to reach it.
 
     Args:
         directory: the cluster's own; need not exist.
         run: where the socket's folder is made, if its path is short enough.
+        connections: the most that the cluster takes at once.
 
     Raises:
         LocalError: PostgreSQL cannot be run here.
@@ -223,7 +226,10 @@ def open_cluster(directory: Path, *, run: Path) -> tuple[Cluster, list[str]]:
         for path in (programs / "postgres", directory, sockets):
             outside = [opened for opened in open_passage(path) if opened != data and data not in opened.parents]
             notices += [f"{opened} may now be passed through (o+x): {os_user} must reach {path}" for opened in outside]
-    return Cluster(programs=programs, directory=directory, socket_directory=sockets, os_user=os_user), notices
+    cluster = Cluster(
+        programs=programs, directory=directory, socket_directory=sockets, os_user=os_user, connections=connections
+    )
+    return cluster, notices
 
 
 def _check_version(directory: Path) -> None:

@@ -28,6 +28,8 @@ from enginehouse.local.settings import Settings, router_names
 from enginehouse.local.state import Condition, MeshState, Phase, ProcessState
 
 _ROTATION_S = 5.0
+# PostgreSQL's connections for each router, twice its pool; a router alone and a person with `psql` have twice as many.
+_CONNECTIONS = 20
 
 
 class Supervisor:
@@ -116,7 +118,9 @@ class Supervisor:
         doors = self._settings.place(block.doors(self._public, inference_replicas=replicas, router_replicas=routers))
         cluster = None
         if not self._settings.external_database_url:
-            cluster, self.state.notices = open_cluster(self._data.postgres, run=self._data.run)
+            cluster, self.state.notices = open_cluster(
+                self._data.postgres, run=self._data.run, connections=_CONNECTIONS * (routers + 1)
+            )
         mesh = Mesh(settings=self._settings, data=self._data, doors=doors, cluster=cluster, environ=self._environ)
         self.state.doors = _named(doors)
         database = mesh.database()

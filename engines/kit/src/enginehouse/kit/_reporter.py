@@ -44,7 +44,8 @@ class UsageReporter:
 
     Args:
         spool: where records come from and acknowledgements go.
-        router_address: `host:port` of a router, or several separated by commas, tried in turn.
+        router_address: `host:port` of a router, or several separated by commas, tried in turn from any of them on, so
+            that engines spread over routers.
         metrics: counts of records settled, rejected and pending; None for none.
         watermark_s: seconds between watermarks.
         sync_s: seconds between syncs of the spool: what a power cut, not a crash, may lose.
@@ -114,7 +115,7 @@ class UsageReporter:
 
     async def _report_for_ever(self) -> None:
         failures = 0
-        attempt = 0
+        attempt = random.randrange(len(self._targets))
         next_complaint = 0.0
         while True:
             target = self._targets[attempt % len(self._targets)]

@@ -92,20 +92,7 @@ def engine_cluster(name: str) -> Cluster:
                 unhealthy_threshold=2,
             )
         ],
-        outlier_detection=OutlierDetection(
-            # Only failures to connect and cut connections: a model's own errors must not empty the cluster.
-            split_external_local_origin_errors=True,
-            consecutive_local_origin_failure=3,
-            enforcing_consecutive_local_origin_failure=100,
-            enforcing_consecutive_5xx=0,
-            enforcing_consecutive_gateway_failure=0,
-            enforcing_success_rate=0,
-            enforcing_local_origin_success_rate=0,
-            interval=timedelta(milliseconds=500),
-            base_ejection_time=timedelta(seconds=1),
-            max_ejection_time=timedelta(seconds=10),
-            max_ejection_percent=50,
-        ),
+        outlier_detection=_cut_off(max_ejection_percent=50, enforcing_5xx=0),
         circuit_breakers=_raised(),
         # The registry knows better than a health check who is gone.
         ignore_health_on_host_removal=True,
@@ -122,7 +109,7 @@ def endpoints(cluster: str, addresses: Sequence[Address]) -> ClusterLoadAssignme
 
 
 def router_cluster(routers: Sequence[Address]) -> Cluster:
-    """The routers' decision doors: HTTP/1.1, checked by asking for a health page that answers whatever it says."""
+    """The routers' decision doors: HTTP/1.1. One that is not ready is asked only when none is, and then says why."""
     return Cluster(
         name=ROUTER_CLUSTER,
         type=ClusterDiscoveryType.STATIC,
@@ -141,15 +128,19 @@ def router_cluster(routers: Sequence[Address]) -> Cluster:
         common_lb_config=ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=1.0)),
         health_checks=[
             _check(
-                # A refusal is as good a sign of life as a welcome: the path is a decision's like any other.
+                # Any answer but a 5xx: what can refuse can also admit.
                 http_health_check=HealthCheckHttpHealthCheck(
-                    path="/healthz", expected_statuses=[Int64Range(start=200, end=500)]
+                    path="/readyz", expected_statuses=[Int64Range(start=200, end=500)]
                 ),
                 interval=timedelta(seconds=1),
                 timeout=timedelta(seconds=2),
                 unhealthy_threshold=2,
             )
         ],
+        # A router that was killed refuses connections at once, and the health check needs seconds to see it.
+        # The bootstrap is JSON, where the message classes misspell the field that leaves 5xx answers out of it. A router
+        # gives none.
+        outlier_detection=_cut_off(max_ejection_percent=90, enforcing_5xx=None),
         circuit_breakers=_raised(),
         upstream_connection_options=_keepalive(),
     )
@@ -250,6 +241,25 @@ def _check(
         unhealthy_edge_interval=timedelta(milliseconds=250),
         unhealthy_threshold=unhealthy_threshold,
         healthy_threshold=1,
+    )
+
+
+def _cut_off(*, max_ejection_percent: int, enforcing_5xx: int | None) -> OutlierDetection:
+    """Passes over who cannot be reached. Only failures to connect and cut connections count: what a process answers,
+    be it an error, must not empty the cluster.
+    """
+    return OutlierDetection(
+        split_external_local_origin_errors=True,
+        consecutive_local_origin_failure=3,
+        enforcing_consecutive_local_origin_failure=100,
+        enforcing_consecutive_5xx=enforcing_5xx,
+        enforcing_consecutive_gateway_failure=0,
+        enforcing_success_rate=0,
+        enforcing_local_origin_success_rate=0,
+        interval=timedelta(milliseconds=500),
+        base_ejection_time=timedelta(seconds=1),
+        max_ejection_time=timedelta(seconds=10),
+        max_ejection_percent=max_ejection_percent,
     )
 
 
