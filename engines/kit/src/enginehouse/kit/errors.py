@@ -63,6 +63,7 @@ class Reason(enum.StrEnum):
     INTERNAL = "INTERNAL"
     ANSWER_LOST = "ANSWER_LOST"
     TOKEN_INVALID = "TOKEN_INVALID"
+    RESUME_IMPOSSIBLE = "RESUME_IMPOSSIBLE"
 
 
 STATUS_CODES: Mapping[Reason, grpc.StatusCode] = MappingProxyType(
@@ -101,6 +102,7 @@ STATUS_CODES: Mapping[Reason, grpc.StatusCode] = MappingProxyType(
         Reason.INTERNAL: grpc.StatusCode.INTERNAL,
         Reason.ANSWER_LOST: grpc.StatusCode.UNAVAILABLE,
         Reason.TOKEN_INVALID: grpc.StatusCode.UNAUTHENTICATED,
+        Reason.RESUME_IMPOSSIBLE: grpc.StatusCode.FAILED_PRECONDITION,
     }
 )
 

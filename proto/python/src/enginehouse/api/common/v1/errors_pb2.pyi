@@ -94,6 +94,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED: the identity provider's token is not valid here; the message says why. With RetryInfo where the
     provider's keys are still to be read.
     """
+    ERROR_REASON_RESUME_IMPOSSIBLE: _ErrorReason.ValueType  # 35
+    """FAILED_PRECONDITION: a cut stream cannot be continued exactly; the message says why. Ask again from the beginning."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every error is a google.rpc.Status with exactly one google.rpc.ErrorInfo whose
@@ -172,4 +174,6 @@ ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 34
 """UNAUTHENTICATED: the identity provider's token is not valid here; the message says why. With RetryInfo where the
 provider's keys are still to be read.
 """
+ERROR_REASON_RESUME_IMPOSSIBLE: ErrorReason.ValueType  # 35
+"""FAILED_PRECONDITION: a cut stream cannot be continued exactly; the message says why. Ask again from the beginning."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -395,6 +395,8 @@ class GenerateRequest(_message.Message):
     TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
     ECHO_FIELD_NUMBER: _builtins.int
     PARALLEL_TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    RESUMABLE_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller to make retries recognisable, or empty to be given one; at most 64 characters
     of [A-Za-z0-9_-].
@@ -415,6 +417,11 @@ class GenerateRequest(_message.Message):
     """Begin the text of a `prompt` request with the prompt itself."""
     parallel_tool_calls: _builtins.bool
     """Whether one answer may call several tools; unset takes the model's own way, false allows one call at most."""
+    resumable: _builtins.bool
+    """Make the stream one that can be continued after a cut: each delta carries its token ids and a receipt. A hint: the
+    first message says whether it is so. It is not for tools, a bound form, several choices, or a model whose engine
+    cannot continue exactly. With `sampling.seed`, tokens are drawn otherwise than without this field.
+    """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
         """The conversation, oldest first. Exactly one of `messages` and `prompt` is set."""
@@ -439,6 +446,12 @@ class GenerateRequest(_message.Message):
     def tool_choice(self) -> Global___ToolChoice:
         """Whether and which tool must be called."""
 
+    @_builtins.property
+    def resume(self) -> Global___Resume:
+        """Continue an answer from what was received of it. All other fields as before, but `model` may name the model of the
+        first message instead of "auto"; `request_id` names that of the first message.
+        """
+
     def __init__(
         self,
         *,
@@ -457,16 +470,48 @@ class GenerateRequest(_message.Message):
         top_logprobs: _builtins.int = ...,
         echo: _builtins.bool = ...,
         parallel_tool_calls: _builtins.bool | None = ...,
+        resumable: _builtins.bool = ...,
+        resume: Global___Resume | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "format", b"format", "parallel_tool_calls", b"parallel_tool_calls", "sampling", b"sampling", "tool_choice", b"tool_choice"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "format", b"format", "parallel_tool_calls", b"parallel_tool_calls", "resume", b"resume", "sampling", b"sampling", "tool_choice", b"tool_choice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "choices", b"choices", "echo", b"echo", "format", b"format", "logprobs", b"logprobs", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "prompt", b"prompt", "request_id", b"request_id", "sampling", b"sampling", "stop", b"stop", "tool_choice", b"tool_choice", "tools", b"tools", "top_logprobs", b"top_logprobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "choices", b"choices", "echo", b"echo", "format", b"format", "logprobs", b"logprobs", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "prompt", b"prompt", "request_id", b"request_id", "resumable", b"resumable", "resume", b"resume", "sampling", b"sampling", "stop", b"stop", "tool_choice", b"tool_choice", "tools", b"tools", "top_logprobs", b"top_logprobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parallel_tool_calls: _TypeAlias = _typing.Literal["parallel_tool_calls"]  # noqa: Y015
     _WhichOneofArgType__parallel_tool_calls: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__parallel_tool_calls) -> _WhichOneofReturnType__parallel_tool_calls | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
+
+@_typing.final
+class Resume(_message.Message):
+    """What a caller has of an answer whose stream was cut. An engine that cannot go on exactly as the first would have gone
+    on refuses with RESUME_IMPOSSIBLE. The tokens received and the prompt are read again, as cached input.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    receipt: _builtins.bytes
+    """The receipt of the last delta received."""
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Every token id received, in order; at least one."""
+
+    def __init__(
+        self,
+        *,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        receipt: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "token_ids", b"token_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resume: _TypeAlias = Resume  # noqa: Y015
 
 @_typing.final
 class TokenLogprob(_message.Message):
@@ -552,6 +597,8 @@ class ChoiceDelta(_message.Message):
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     STOPPED_BY_FIELD_NUMBER: _builtins.int
     TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Which choice, from 0."""
     text: _builtins.str
@@ -564,6 +611,8 @@ class ChoiceDelta(_message.Message):
     """Which bound ended it, with FINISH_REASON_LENGTH."""
     token_count: _builtins.int
     """How many tokens the delta holds."""
+    receipt: _builtins.bytes
+    """In a resumable stream, an engine's word that the answer is its own up to here; opaque, at most 128 bytes."""
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCallDelta]:
         """The next pieces of tool calls."""
@@ -571,6 +620,10 @@ class ChoiceDelta(_message.Message):
     @_builtins.property
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
         """Log probabilities of the tokens in `text`, when asked for."""
+
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """In a resumable stream, the tokens of `text`, up to the choice's end."""
 
     def __init__(
         self,
@@ -583,10 +636,12 @@ class ChoiceDelta(_message.Message):
         finish_reason: Global___FinishReason.ValueType = ...,
         stopped_by: Global___StoppedBy.ValueType = ...,
         token_count: _builtins.int = ...,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        receipt: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "reasoning", b"reasoning", "stopped_by", b"stopped_by", "text", b"text", "token_count", b"token_count", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "reasoning", b"reasoning", "receipt", b"receipt", "stopped_by", b"stopped_by", "text", b"text", "token_count", b"token_count", "token_ids", b"token_ids", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -634,10 +689,14 @@ class GenerateResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     DELTAS_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    RESUMABLE_FIELD_NUMBER: _builtins.int
+    USAGE_SO_FAR_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's id; in the first message only."""
     model: _builtins.str
     """The model that answers; in the first message only."""
+    resumable: _builtins.bool
+    """Whether the stream can be continued after a cut; in the first message only."""
     @_builtins.property
     def deltas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChoiceDelta]:
         """New output, at most one entry for each choice."""
@@ -646,6 +705,10 @@ class GenerateResponse(_message.Message):
     def summary(self) -> Global___GenerationSummary:
         """In the last message only."""
 
+    @_builtins.property
+    def usage_so_far(self) -> _usage_pb2.Usage:
+        """In a resumable stream, what this attempt has used and cost up to and with this message."""
+
     def __init__(
         self,
         *,
@@ -653,10 +716,12 @@ class GenerateResponse(_message.Message):
         model: _builtins.str = ...,
         deltas: _abc.Iterable[Global___ChoiceDelta] | None = ...,
         summary: Global___GenerationSummary | None = ...,
+        resumable: _builtins.bool = ...,
+        usage_so_far: _usage_pb2.Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary", "usage_so_far", b"usage_so_far"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deltas", b"deltas", "model", b"model", "request_id", b"request_id", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deltas", b"deltas", "model", b"model", "request_id", b"request_id", "resumable", b"resumable", "summary", b"summary", "usage_so_far", b"usage_so_far"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -882,7 +947,7 @@ class Model(_message.Message):
     """The length of its embeddings; 0 where it makes none."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it can do: chat, completion, embeddings, tools, json_schema, grammar, logprobs."""
+        """What it can do: chat, completion, embeddings, tools, json_schema, grammar, logprobs, resume."""
 
     def __init__(
         self,
