@@ -13,7 +13,9 @@ from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GrantKeys, sign
+from enginehouse.router.alerts import RefusalWatch
 from enginehouse.router.asks import Ask, Purpose, parse_ask, purpose_of
+from enginehouse.router.caps import RunCaps, capped, request_cap
 from enginehouse.router.clock import Clock
 from enginehouse.router.decide import Candidate, Decision, State, decide
 from enginehouse.router.endpoints import Endpoint
@@ -69,6 +71,8 @@ class Admission:
         ledger: money.
         steering: experiments and rollouts.
         exposures: the log of what they steered.
+        run_caps: the budgets that runs begin with.
+        refusals: hears of budgets that could not pay.
         grant_keys: what grants are signed with.
         clock: milliseconds since 1970 UTC.
         accept_window_s: how long an engine may wait to start on a grant.
@@ -85,6 +89,8 @@ class Admission:
         ledger: Ledger,
         steering: Steering,
         exposures: ExposureLog,
+        run_caps: RunCaps,
+        refusals: RefusalWatch,
         grant_keys: GrantKeys,
         clock: Clock,
         accept_window_s: float,
@@ -97,6 +103,8 @@ class Admission:
         self._ledger = ledger
         self._steering = steering
         self._exposures = exposures
+        self._run_caps = run_caps
+        self._refusals = refusals
         self._grant_keys = grant_keys
         self._clock = clock
         self._accept_window_ms = int(accept_window_s * 1000)
@@ -153,6 +161,9 @@ class Admission:
         candidates = decision.candidates
         if decision.refusal is not None or not candidates:
             raise decision.refusal or ServiceError(Reason.INTERNAL, "a decision without a model")
+        most = request_cap(headers, standing.caller.key)
+        if most is not None and most < decision.bound_nanos:
+            candidates = decision.candidates = capped(candidates, ask, most)
         grant = self._grant(standing, method, candidates, grant_id, request_id, now, headers, ask.user_id)
         if steered is not None and steered.system_prompt:
             grant.system_prompt = steered.system_prompt
@@ -268,6 +279,8 @@ class Admission:
         if principal.user_id or principal.run_id:
             payer = Payer(_scopes(principal))
         try:
+            if principal.run_id and self._run_caps.missing(standing.caller.key, principal.run_id):
+                await self._run_caps.make(standing.caller.key, principal.run_id)
             reserved = self._ledger.try_reserve(
                 payer, grant_id=grant_id, cap_nanos=cap, now_ms=now, expires_at_ms=expires
             )
@@ -276,6 +289,7 @@ class Admission:
                     payer, grant_id=grant_id, cap_nanos=cap, now_ms=now, expires_at_ms=expires
                 )
         except BudgetExhausted as error:
+            self._refusals.refused(error.budget.budget_id, error.budget.period.window_start_ms(now))
             raise _exhausted(error, cap) from None
         except LedgerUnavailable as error:
             raise ServiceError(

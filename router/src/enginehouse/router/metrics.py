@@ -33,6 +33,17 @@ class RouterMetrics:
             "enginehouse_router_reports", "Usage reports answered, by status.", ["status"], registry=registry
         )
 
+        self._alerts = Counter(
+            "enginehouse_router_budget_alerts",
+            "Alerts of budgets that this replica was the first to deliver.",
+            ["scope", "percent", "cause"],
+            registry=registry,
+        )
+
+    def alerted(self, scope: str, percent: int, cause: str) -> None:
+        """A budget's alert is on its way."""
+        self._alerts.labels(scope, str(percent), cause).inc()
+
     def admitted(self, seconds: float) -> None:
         """A request was let through."""
         self._admitted.inc()

@@ -9,6 +9,7 @@ from typing import Annotated
 import pydantic
 
 from enginehouse.kit.config import Section
+from enginehouse.router.alerts import AlertSettings
 from enginehouse.router.health import HealthSettings
 from enginehouse.router.ledger import LedgerTerms
 from enginehouse.router.redis import check_redis_url
@@ -109,6 +110,8 @@ class RouterSettings(Section):
     """Where traces go; empty means nowhere."""
     health: HealthSettings = HealthSettings()
     """When models and engines count as broken, and how requests are spread over engines."""
+    alerts: AlertSettings = AlertSettings()
+    """Where budgets' alerts go."""
     ledger: LedgerSettings = LedgerSettings()
     """The ledger's times."""
     tiers: Mapping[str, TierSettings] = pydantic.Field(default_factory=lambda: dict(_TIERS))

@@ -2,9 +2,24 @@
 
 from enginehouse.router.admin._access import Access
 from enginehouse.router.admin._accounts import AccountAdmin
+from enginehouse.router.admin._alerts import AlertAdmin
 from enginehouse.router.admin._budgets import BudgetAdmin
 from enginehouse.router.admin._catalog import CatalogAdmin
+from enginehouse.router.admin._pages import page_size, page_start, page_token
+from enginehouse.router.admin._prices import PriceAdmin
 from enginehouse.router.admin._servicer import AdminServicer
 from enginehouse.router.admin._spend import SpendAdmin
 
-__all__ = ["Access", "AccountAdmin", "AdminServicer", "BudgetAdmin", "CatalogAdmin", "SpendAdmin"]
+__all__ = [
+    "Access",
+    "AccountAdmin",
+    "AdminServicer",
+    "AlertAdmin",
+    "BudgetAdmin",
+    "CatalogAdmin",
+    "PriceAdmin",
+    "SpendAdmin",
+    "page_size",
+    "page_start",
+    "page_token",
+]

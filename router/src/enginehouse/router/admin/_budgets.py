@@ -45,6 +45,7 @@ _WINDOW_NAMES = {
 # Replicas asked for what lies idle answer within milliseconds.
 _RETURNS = 10
 _RETURN_S = 0.05
+_MOST_PERCENTS = 8
 
 
 class BudgetAdmin:
@@ -67,6 +68,12 @@ class BudgetAdmin:
         checks.require(request.scope in _SCOPES, "scope", "must be TENANT, KEY, USER or RUN")
         checks.require(request.window in _PERIODS, "window", f"{request.window} must be LIFETIME, DAY or MONTH")
         checks.require(request.limit_nanos >= 0, "limit_nanos", f"{request.limit_nanos} must not be negative")
+        percents = tuple(sorted(set(request.alert_percents)))
+        checks.require(
+            len(request.alert_percents) <= _MOST_PERCENTS and all(1 <= percent <= 100 for percent in percents),
+            "alert_percents",
+            f"{list(request.alert_percents)[:20]} must be at most {_MOST_PERCENTS} whole numbers from 1 to 100",
+        )
         checks.done()
         check_id("scope_id", request.scope_id, required=True)
         scope, period = _SCOPES[request.scope], _PERIODS[request.window]
@@ -80,6 +87,7 @@ class BudgetAdmin:
             period=period,
             limit_nanos=request.limit_nanos,
             created_at_ms=now,
+            alert_percents=percents,
         )
         budget = await self._put(wanted, now)
         self._index.put(budget.budget_id, budget)
@@ -170,4 +178,5 @@ def _message(state: BudgetState) -> admin_pb2.Budget:
         limit_nanos=budget.limit_nanos,
         settled_nanos=state.settled_nanos,
         leased_nanos=state.leased_nanos,
+        alert_percents=budget.alert_percents,
     )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+from google.api import httpbody_pb2
+
 from enginehouse.api.router.v1 import admin_pb2 as pb
-from enginehouse.api.router.v1 import admin_pb2_grpc
+from enginehouse.api.router.v1 import admin_pb2_grpc, alerts_pb2, prices_pb2
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.admin._access import Access, Administrator
 from enginehouse.router.admin._accounts import AccountAdmin
+from enginehouse.router.admin._alerts import AlertAdmin
 from enginehouse.router.admin._budgets import BudgetAdmin
 from enginehouse.router.admin._catalog import CatalogAdmin
+from enginehouse.router.admin._prices import PriceAdmin
 from enginehouse.router.admin._spend import SpendAdmin
 from enginehouse.router.database import DatabaseAway, answering
 
@@ -31,12 +35,16 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         budgets: BudgetAdmin,
         catalog: CatalogAdmin,
         spend: SpendAdmin,
+        prices: PriceAdmin,
+        alerts: AlertAdmin,
     ) -> None:
         self._access = access
         self._accounts = accounts
         self._budgets = budgets
         self._catalog = catalog
         self._spend = spend
+        self._prices = prices
+        self._alerts = alerts
 
     async def CreateTenant(self, request: pb.CreateTenantRequest, context: Any) -> pb.CreateTenantResponse:
         """Makes a tenant."""
@@ -92,6 +100,51 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         """Sums spend."""
         with self._caller(context, "QuerySpend", reads=True) as caller:
             return await self._spend.query(request, caller)
+
+    async def ExportSpend(self, request: pb.ExportSpendRequest, context: Any) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        """Yields usage as CSV."""
+        with self._caller(context, "ExportSpend", reads=True) as caller:
+            async for part in self._spend.export(request, caller):
+                yield part
+
+    async def ListAlerts(self, request: alerts_pb2.ListAlertsRequest, context: Any) -> alerts_pb2.ListAlertsResponse:
+        """Lists alerts."""
+        with self._caller(context, "ListAlerts", reads=True) as caller:
+            return await self._alerts.list_alerts(request, caller)
+
+    async def SetPrice(self, request: prices_pb2.SetPriceRequest, context: Any) -> prices_pb2.SetPriceResponse:
+        """Sets a price."""
+        with self._caller(context, "SetPrice") as caller:
+            return await self._prices.set_price(request, caller)
+
+    async def ListPrices(self, request: prices_pb2.ListPricesRequest, context: Any) -> prices_pb2.ListPricesResponse:
+        """Lists prices."""
+        with self._caller(context, "ListPrices", reads=True):
+            return await self._prices.list_prices(request)
+
+    async def DeletePrice(self, request: prices_pb2.DeletePriceRequest, context: Any) -> prices_pb2.DeletePriceResponse:
+        """Takes back a price."""
+        with self._caller(context, "DeletePrice"):
+            return await self._prices.delete_price(request)
+
+    async def SetDiscount(self, request: prices_pb2.SetDiscountRequest, context: Any) -> prices_pb2.SetDiscountResponse:
+        """Sets a discount."""
+        with self._caller(context, "SetDiscount") as caller:
+            return await self._prices.set_discount(request, caller)
+
+    async def ListDiscounts(
+        self, request: prices_pb2.ListDiscountsRequest, context: Any
+    ) -> prices_pb2.ListDiscountsResponse:
+        """Lists discounts; they are between the house and each tenant, so that a key with `spend` alone may not."""
+        with self._caller(context, "ListDiscounts"):
+            return await self._prices.list_discounts(request)
+
+    async def DeleteDiscount(
+        self, request: prices_pb2.DeleteDiscountRequest, context: Any
+    ) -> prices_pb2.DeleteDiscountResponse:
+        """Takes back a discount."""
+        with self._caller(context, "DeleteDiscount"):
+            return await self._prices.delete_discount(request)
 
     @contextlib.contextmanager
     def _caller(self, context: Any, method: str, *, reads: bool = False) -> Iterator[Administrator]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from enginehouse.api.router.v1 import grant_pb2
 
@@ -28,6 +28,8 @@ class Verdict(enum.Enum):
 
     SETTLED = "settled"
     ALREADY = "already"
+    # An engine refused it, and is on record; another may still run it, so that the reservation stays open.
+    REFUSED = "refused"
 
 
 class Outcome(enum.StrEnum):
@@ -38,6 +40,7 @@ class Outcome(enum.StrEnum):
     FAILED = "failed"
     CAPPED = "capped"
     CRASHED = "crashed"
+    REFUSED = "refused"
     ASSUMED = "assumed"
 
 
@@ -75,12 +78,14 @@ class ReservationRow:
 
 @dataclasses.dataclass(slots=True)
 class WindowRow:
-    """A budget's window, locked."""
+    """A budget's window, locked: `before` is what was settled then, `alerts` the percentages that raise an alert."""
 
     limit: int
     settled: int
     leased: int
     changed: bool = False
+    before: int = 0
+    alerts: Sequence[int] = ()
 
     @property
     def available(self) -> int:
@@ -128,6 +133,9 @@ def settle(claim: Claim, rows: Rows) -> Verdict:
     if (grant_id, claim.engine_id) in rows.reported:
         return Verdict.ALREADY
     rows.reported.add((grant_id, claim.engine_id))
+    if _others_may_run(claim, reservation, rows):
+        rows.inserts.append(UsageRow(claim, "report", 0, 0))
+        return Verdict.REFUSED
     if reservation.state == "assumed":
         _take_back(claim, reservation, rows)
     wanted = min(claim.cost_nanos, reservation.cap_nanos - reservation.billed_nanos)
@@ -137,6 +145,16 @@ def settle(claim: Claim, rows: Rows) -> Verdict:
     reservation.changed = True
     rows.inserts.append(UsageRow(claim, "report", billed, claim.cost_nanos + claim.over_nanos - billed))
     return Verdict.SETTLED
+
+
+def _others_may_run(claim: Claim, reservation: ReservationRow, rows: Rows) -> bool:
+    """Whether a refusal leaves engines that the gateway may carry the grant to: then its money stays held, until one of
+    them reports, all have refused, or every engine's watermark has passed it (step 7).
+    """
+    if claim.outcome is not Outcome.REFUSED or claim.cost_nanos or reservation.state not in ("open", "assumed"):
+        return False
+    spoken = sum([grant_id == claim.grant.grant_id for grant_id, _ in rows.reported])
+    return spoken < claim.grant.offered_engines
 
 
 def _lapse(claim: Claim, reservation: ReservationRow, rows: Rows) -> Verdict:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from enginehouse.router.alerts import Crossing, crossed, raise_alerts
 from enginehouse.router.clock import DAY_MS, day_start_ms, month_start_ms
 from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import budget_windows, budgets
@@ -125,6 +126,18 @@ class BudgetStore:
                 budgets.update().where(budgets.c.budget_id == row.budget_id).values(values).returning(*budgets.c)
             )
             row = changed.one()
+            if window is not None and window.settled_nanos:
+                reached = crossed(
+                    before=0, after=window.settled_nanos, limit=budget.limit_nanos, percents=row.alert_percents
+                )
+                await raise_alerts(
+                    connection,
+                    [
+                        Crossing(row.budget_id, start, percent, budget.limit_nanos, window.settled_nanos)
+                        for percent in reached
+                    ],
+                    now_ms=now_ms,
+                )
         await notify(connection, BUDGETS_CHANNEL, row.budget_id)
         return _budget(row)
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.api.common.v1 import usage_pb2
+from enginehouse.router.alerts import Crossing, crossed, raise_alerts
 from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import usage
 from enginehouse.router.ledger._billing import (
@@ -86,8 +87,8 @@ _REPORTED = sa.text(
 )
 _LOCK_WINDOWS = sa.text(
     """
-    SELECT w.budget_id, w.window_start_ms, w.limit_nanos, w.settled_nanos, w.leased_nanos
-    FROM budget_windows w
+    SELECT w.budget_id, w.window_start_ms, w.limit_nanos, w.settled_nanos, w.leased_nanos, b.alert_percents
+    FROM budget_windows w JOIN budgets b USING (budget_id)
     JOIN unnest(CAST(:budget_ids AS text[]), CAST(:starts AS bigint[])) AS named (budget_id, window_start_ms)
       USING (budget_id, window_start_ms)
     ORDER BY 1, 2 FOR UPDATE OF w
@@ -178,7 +179,13 @@ async def _lock(connection: AsyncConnection, claims: Sequence[Claim]) -> Rows:
             _LOCK_WINDOWS, {"budget_ids": [one[0] for one in named], "starts": [one[1] for one in named]}
         )
         windows = {
-            (row.budget_id, row.window_start_ms): WindowRow(row.limit_nanos, row.settled_nanos, row.leased_nanos)
+            (row.budget_id, row.window_start_ms): WindowRow(
+                row.limit_nanos,
+                row.settled_nanos,
+                row.leased_nanos,
+                before=row.settled_nanos,
+                alerts=row.alert_percents,
+            )
             for row in found
         }
         held = await connection.execute(_LOCK_LEASES, {"lease_ids": sorted({funding.lease_id for funding in fundings})})
@@ -209,6 +216,15 @@ async def _write(connection: AsyncConnection, rows: Rows, *, now_ms: int) -> Non
                 "settled": [row.settled for _, row in windows],
                 "leased": [row.leased for _, row in windows],
             },
+        )
+        await raise_alerts(
+            connection,
+            [
+                Crossing(budget_id, start, percent, row.limit, row.settled)
+                for (budget_id, start), row in windows
+                for percent in crossed(before=row.before, after=row.settled, limit=row.limit, percents=row.alerts)
+            ],
+            now_ms=now_ms,
         )
     leases = [(name, row) for name, row in rows.leases.items() if row.changed]
     if leases:

@@ -2,5 +2,18 @@
 
 from enginehouse.router.prices._book import Discount, ListPrice, PriceBook, Subject
 from enginehouse.router.prices._offer import Offer, discounted
+from enginehouse.router.prices._store import PRICES_CHANNEL, AlreadyBegun, PriceFeed, PriceStore, StartTaken
 
-__all__ = ["Discount", "ListPrice", "Offer", "PriceBook", "Subject", "discounted"]
+__all__ = [
+    "PRICES_CHANNEL",
+    "AlreadyBegun",
+    "Discount",
+    "ListPrice",
+    "Offer",
+    "PriceBook",
+    "PriceFeed",
+    "PriceStore",
+    "StartTaken",
+    "Subject",
+    "discounted",
+]

@@ -10,6 +10,9 @@ from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.pricing import PER_MILLION, Unit
 from enginehouse.router.asks import Ask, Purpose
 
+# Bytes; vocabularies hold runs of up to 128 spaces or dashes.
+_LONGEST_TOKEN = 256
+
 WHOLE = 10_000
 """Basis points in one: a discount of so many makes a model free."""
 
@@ -63,6 +66,15 @@ class Offer:
         """The most that one choice may have."""
         wanted = ask.max_output_tokens or self.default_output
         return wanted if wanted < self.context or not self.context else self.context
+
+    def least_nanos(self, ask: Ask) -> int:
+        """Less than this no request of that size can cost, for no vocabulary has a longer token."""
+        if ask.purpose not in (Purpose.GENERATE, Purpose.EMBED):
+            return 0
+        price = self.prices.get(usage_pb2.UNIT_INPUT_TOKENS, 0)
+        cheapest = min(price, self.prices.get(usage_pb2.UNIT_CACHED_INPUT_TOKENS, price))
+        read = max(1, (ask.input_bytes or sum(ask.inputs)) // _LONGEST_TOKEN)
+        return -(-min(read, self.context or read) * cheapest // PER_MILLION)
 
     def bound_nanos(self, ask: Ask) -> int:
         """The most that the request may cost: every byte a token, every choice at its full length, every unit that the

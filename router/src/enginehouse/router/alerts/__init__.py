@@ -1,0 +1,19 @@
+"""Alerts: a budget that reaches a percentage of its limit says so, once in each window, and somebody hears it."""
+
+from enginehouse.router.alerts._courier import Courier
+from enginehouse.router.alerts._raise import ALERTS_CHANNEL, Crossing, crossed, raise_alerts
+from enginehouse.router.alerts._refusals import RefusalWatch
+from enginehouse.router.alerts._settings import AlertSettings
+from enginehouse.router.alerts._store import Alert, AlertStore
+
+__all__ = [
+    "ALERTS_CHANNEL",
+    "Alert",
+    "AlertSettings",
+    "AlertStore",
+    "Courier",
+    "Crossing",
+    "RefusalWatch",
+    "crossed",
+    "raise_alerts",
+]

@@ -1,0 +1,65 @@
+"""Raising alerts, in the transaction that moves the money: they commit with it, and a unique row makes each single."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from enginehouse.router.database._listen import notify
+from enginehouse.router.ids import new_id
+
+# Notified, with nothing, when there are alerts to deliver.
+ALERTS_CHANNEL = "enginehouse_alerts"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Crossing:
+    """A budget's window, and the percentage of its limit that settled spend has reached. Nano-dollars."""
+
+    budget_id: str
+    window_start_ms: int
+    percent: int
+    limit_nanos: int
+    settled_nanos: int
+
+
+def crossed(*, before: int, after: int, limit: int, percents: Iterable[int]) -> list[int]:
+    """The percentages of the limit that spend passed or reached on its way from one amount to another."""
+    return [percent for percent in percents if before * 100 < limit * percent <= after * 100]
+
+
+_INSERT = sa.text(
+    """
+    INSERT INTO budget_alerts (alert_id, budget_id, window_start_ms, percent, limit_nanos, settled_nanos, cause,
+                               raised_at_ms)
+    SELECT alert_id, budget_id, start, percent, limit_nanos, settled_nanos, 'spend', :now_ms
+    FROM unnest(CAST(:alert_ids AS text[]), CAST(:budget_ids AS text[]), CAST(:starts AS bigint[]),
+                CAST(:percents AS int[]), CAST(:limits AS bigint[]), CAST(:settled AS bigint[]))
+      AS new (alert_id, budget_id, start, percent, limit_nanos, settled_nanos)
+    ON CONFLICT (budget_id, window_start_ms, percent) DO NOTHING
+    """
+)
+
+
+async def raise_alerts(connection: AsyncConnection, crossings: Sequence[Crossing], *, now_ms: int) -> None:
+    """Raises those that were not raised before. The windows are locked by the caller."""
+    if not crossings:
+        return
+    ordered = sorted(crossings, key=lambda one: (one.budget_id, one.window_start_ms, one.percent))
+    raised = await connection.execute(
+        _INSERT,
+        {
+            "alert_ids": [new_id("alr") for _ in ordered],
+            "budget_ids": [one.budget_id for one in ordered],
+            "starts": [one.window_start_ms for one in ordered],
+            "percents": [one.percent for one in ordered],
+            "limits": [one.limit_nanos for one in ordered],
+            "settled": [one.settled_nanos for one in ordered],
+            "now_ms": now_ms,
+        },
+    )
+    if raised.rowcount:
+        await notify(connection, ALERTS_CHANNEL, "")
