@@ -21,6 +21,8 @@ from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.kit.pricing import UNITS
 from enginehouse.router.admission import Admission, Check
+from enginehouse.router.alerts import RefusalWatch
+from enginehouse.router.caps import RunCaps
 from enginehouse.router.clock import wall_clock
 from enginehouse.router.complexity import RulePredictor
 from enginehouse.router.decide import State
@@ -142,6 +144,8 @@ def _admission() -> tuple[Admission, Ledger, str]:
         keys=keys,
         limiter=Limiter(now_s=time.monotonic),
         ledger=ledger,
+        run_caps=RunCaps(store=BudgetStore(database=None), index=budgets, clock=wall_clock),  # type: ignore[arg-type]
+        refusals=RefusalWatch(database=None, clock=wall_clock),  # type: ignore[arg-type]
         grant_keys=GrantKeys({"k1": b"s" * 32}),
         clock=wall_clock,
         accept_window_s=10,

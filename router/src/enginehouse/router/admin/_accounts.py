@@ -101,6 +101,8 @@ class AccountAdmin:
             created_at_ms=now,
             expires_at_ms=request.expires_at_ms,
             revoked_at_ms=0,
+            max_request_nanos=request.max_request_nanos,
+            run_cap_nanos=request.run_cap_nanos,
         )
         budget = None
         async with self._keys.transaction() as connection:
@@ -170,6 +172,9 @@ class AccountAdmin:
             )
         if request.HasField("budget_nanos"):
             checks.require(request.budget_nanos >= 0, "budget_nanos", f"{request.budget_nanos} must not be negative")
+        for name in ("max_request_nanos", "run_cap_nanos"):
+            value = getattr(request, name)
+            checks.require(value >= 0, name, f"{value} must not be negative; 0 is no cap")
         checks.done()
         check_id("tenant_id", request.tenant_id)
 
@@ -212,6 +217,8 @@ def key_message(key: Key) -> admin_pb2.Key:
         expires_at_ms=key.expires_at_ms,
         revoked_at_ms=key.revoked_at_ms,
         hint=key.hint,
+        max_request_nanos=key.max_request_nanos,
+        run_cap_nanos=key.run_cap_nanos,
     )
 
 
