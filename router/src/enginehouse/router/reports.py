@@ -28,6 +28,7 @@ _OUTCOMES = {
     usage_pb2.OUTCOME_FAILED: Outcome.FAILED,
     usage_pb2.OUTCOME_CAPPED: Outcome.CAPPED,
     usage_pb2.OUTCOME_CRASHED: Outcome.CRASHED,
+    usage_pb2.OUTCOME_REFUSED: Outcome.REFUSED,
 }
 _MOST_MS = 2**53
 _MOST_IN_FLIGHT = 2048
@@ -35,6 +36,7 @@ _MOST_JOINED = 512
 _VERDICTS = {
     Verdict.SETTLED: _Status.STATUS_SETTLED,
     Verdict.ALREADY: _Status.STATUS_ALREADY_SETTLED,
+    Verdict.REFUSED: _Status.STATUS_SETTLED,
 }
 
 

@@ -24,6 +24,7 @@ from enginehouse.router.ledger._billing import Claim, Verdict
 from enginehouse.router.ledger._book import Account, Book, Payer, Reservation, Shortfall
 from enginehouse.router.ledger._budgets import Budget, BudgetIndex
 from enginehouse.router.ledger._settlement import Settled, settle_claims
+from enginehouse.router.ledger._sizing import burst_target, rate, refill_target
 from enginehouse.router.ledger._store import DeclaredDead, JournalEntry, LedgerStore, this_process
 from enginehouse.router.ledger._sweep import SweepTerms, Swept, sweep
 
@@ -57,6 +58,7 @@ class LedgerTerms:
         lease_s: how many seconds of recent traffic a lease is drawn for.
         idle_s: after how long without reservations a lease's free money goes back.
         share: a lease is at most one share-th of what a window has free, unless one request needs more.
+        recall_s: how long a request that would be refused waits for what other replicas hold idle.
         journal_backlog: how many reservations may wait for the journal before new ones are refused.
         settle_batch: how many reports share a transaction at most.
     """
@@ -70,6 +72,7 @@ class LedgerTerms:
     lease_s: float = 5.0
     idle_s: float = 5.0
     share: int = 8
+    recall_s: float = 0.15
     journal_backlog: int = 100_000
     settle_batch: int = 500
 
@@ -86,10 +89,12 @@ class LedgerTerms:
 # How often one request may wait for a draw: others may take what it drew. A burst of a thousand takes what came first
 # many times over, and must not be refused while the budget has money.
 _DRAWS = 100
-# A first draw is for so many requests like the one that needs it.
-_FIRST_DRAW = 8
-# After a window had nothing, wait before drawing in the background again.
+# After a window had nothing, wait before drawing in the background again, and before asking others for it again.
 _REFUSED_PAUSE_MS = 1000
+# How long after others asked for a budget what becomes free of it goes back at once.
+_WANTED_MS = 3000
+# How long news gathers before it is acted on.
+_GATHER_S = 0.02
 
 
 class Ledger:
@@ -123,6 +128,9 @@ class Ledger:
         self._background: set[asyncio.Task[Any]] = set()
         # A return's outcome and a lease's row must not be taken in at the same time.
         self._returns = asyncio.Lock()
+        # A comparison is about to run; budgets of which free money is about to go back.
+        self._comparing = False
+        self._returning: set[str] = set()
         self._claims: asyncio.Queue[tuple[Claim, asyncio.Future[Verdict]]] = asyncio.Queue()
         self.ours_nanos = 0
         """What was served and billed to nobody since this replica started."""
@@ -201,7 +209,8 @@ class Ledger:
                 if account.budget.budget_id not in self._budgets:
                     # It was removed while we drew on it.
                     continue
-                self._refused(account, now_ms)
+                if await self._recalled(account):
+                    continue
                 raise BudgetExhausted(account.budget)
         reserved = self.try_reserve(
             payer, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
@@ -214,11 +223,30 @@ class Ledger:
         """Takes back a reservation whose grant was never given out."""
         self._book.cancel(reservation)
 
-    def _refused(self, account: Account, now_ms: int) -> None:
-        """Asks the other replicas, now and then, to let go of what they hold idle: a later request may then be paid."""
-        if now_ms - account.asked_at_ms > _REFUSED_PAUSE_MS:
-            account.asked_at_ms = now_ms
-            self._spawn(self._store.ask_back(account.budget.budget_id))
+    async def _recalled(self, account: Account) -> bool:
+        """Asks the other replicas for what they hold idle before a request is refused for want of it, and waits for it;
+        False where they were asked a moment ago: what there was has come.
+        """
+        recalling = account.recalling
+        if recalling is None:
+            now = self._clock()
+            if now - account.asked_at_ms <= _REFUSED_PAUSE_MS:
+                return False
+            account.asked_at_ms = now
+            recalling = account.recalling = asyncio.create_task(self._recall(account), name="ledger-recall")
+            recalling.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(recalling)
+        return True
+
+    async def _recall(self, account: Account) -> None:
+        try:
+            with answering():
+                await self._store.ask_back(account.budget.budget_id)
+            await asyncio.sleep(self._terms.recall_s)
+        except DatabaseAway as error:
+            raise LedgerUnavailable("the ledger's database does not answer") from error
+        finally:
+            account.recalling = None
 
     async def _draw_for(self, account: Account, cap_nanos: int) -> int:
         """Waits for a draw that counts this need in; returns what it brought."""
@@ -231,7 +259,9 @@ class Ledger:
                     return 1
             if account.drawing is None:
                 need = account.wanted - max(0, account.free)
-                target = max(int(account.nanos_per_second * self._terms.lease_s), cap_nanos * _FIRST_DRAW)
+                target = burst_target(
+                    nanos_per_second=account.nanos_per_second, lease_s=self._terms.lease_s, cap_nanos=cap_nanos
+                )
                 self._begin_draw(account, need_nanos=need, target_nanos=target)
             drawing = account.drawing
             return await asyncio.shield(drawing) if drawing is not None else 0
@@ -240,9 +270,11 @@ class Ledger:
 
     def _refill(self, account: Account, now_ms: int) -> None:
         """Draws before the lease runs dry: below half of what the recent rate asks for."""
-        target = int(account.nanos_per_second * self._terms.lease_s)
-        if account.free * 2 < target and now_ms - account.refused_at_ms > _REFUSED_PAUSE_MS:
-            self._begin_draw(account, need_nanos=0, target_nanos=target - account.free)
+        target = refill_target(
+            nanos_per_second=account.nanos_per_second, lease_s=self._terms.lease_s, free_nanos=account.free
+        )
+        if target > 0 and now_ms - account.refused_at_ms > _REFUSED_PAUSE_MS:
+            self._begin_draw(account, need_nanos=0, target_nanos=target)
 
     def _begin_draw(self, account: Account, *, need_nanos: int, target_nanos: int) -> None:
         async def run() -> int:
@@ -310,7 +342,7 @@ class Ledger:
         for claim, verdict in zip(claims, done.verdicts, strict=True):
             if verdict is Verdict.ALREADY:
                 repeated.append(claim.grant.grant_id)
-            else:
+            elif verdict is Verdict.SETTLED:
                 tokens[claim.grant.grant_id] = sum(claim.amounts.values())
         for grant_id in repeated:
             reservation = self._book.get(grant_id)
@@ -319,7 +351,7 @@ class Ledger:
                 # the leases' rows have been read.
                 for account in reservation.accounts:
                     account.stale = True
-        self._book.close(tokens, tokens=tokens)
+        self._handle_freed(self._book.close(tokens, tokens=tokens))
         if done.ours_nanos:
             self.ours_nanos += done.ours_nanos
             _log.error("served over what could be billed: the difference is ours", extra={"nanos": done.ours_nanos})
@@ -417,10 +449,13 @@ class Ledger:
             self._journal = batch + self._journal
             raise
 
-    async def compare(self) -> None:
-        """Takes in what other replicas settled, and the rows of leases whose state is unknown."""
-        # What settles here is known at once; only what is older can have settled elsewhere.
-        before = self._clock() - int(self._terms.renew_s * 1000)
+    async def compare(self, *, youngest_ms: int | None = None) -> None:
+        """Takes in what other replicas settled, and the rows of leases whose state is unknown.
+
+        Looks at reservations that are at least so old, unless told otherwise as old as a renewal: of what has settled
+        elsewhere there is news by then, and a request lasts some time.
+        """
+        before = self._clock() - (int(self._terms.renew_s * 1000) if youngest_ms is None else youngest_ms)
         waiting = [one for one in self._book.open_reservations() if one.issued_at_ms <= before]
         closed = await self._store.closed_of([one.grant_id for one in waiting]) if waiting else []
         gone = {grant_id: self._book.get(grant_id) for grant_id in closed}
@@ -437,16 +472,14 @@ class Ledger:
                 for account in stale:
                     account.stale = False
                     account.returning = 0
-        self._book.close(closed)
+        self._handle_freed(self._book.close(closed))
 
     def measure(self, *, elapsed_s: float) -> None:
         """Updates each account's recent rate."""
         for account in self._book.accounts():
             added = account.reserved_total - account.counted_total
             account.counted_total = account.reserved_total
-            account.nanos_per_second += 0.3 * (added / elapsed_s - account.nanos_per_second)
-            if account.nanos_per_second < 1:
-                account.nanos_per_second = 0.0
+            account.nanos_per_second = rate(account.nanos_per_second, reserved_nanos=added, elapsed_s=elapsed_s)
 
     async def return_idle(self, *, budget_id: str = "") -> None:
         """Gives back what no longer has a use: of old windows, of removed budgets, and of leases without recent
@@ -475,12 +508,46 @@ class Ledger:
 
     def asked_back(self, budget_id: str) -> None:
         """Handles another replica's request to give back what lies free of a budget."""
+        now = self._clock()
+        for account in self._book.accounts():
+            if account.budget.budget_id == budget_id:
+                account.wanted_elsewhere_ms = now
         self._spawn(self.return_idle(budget_id=budget_id))
+
+    def _handle_freed(self, closed: Sequence[Reservation]) -> None:
+        """What was just asked for by others goes on as it becomes free: they refuse requests meanwhile."""
+        now = self._clock()
+        wanted = {
+            account.budget.budget_id
+            for reservation in closed
+            for account in reservation.accounts
+            if now - account.wanted_elsewhere_ms < _WANTED_MS and account.free > 0
+        }
+        for budget_id in wanted - self._returning:
+            self._returning.add(budget_id)
+            self._spawn(self._return_soon(budget_id))
+
+    async def _return_soon(self, budget_id: str) -> None:
+        try:
+            # What settles within this time goes back in one transaction.
+            await asyncio.sleep(_GATHER_S)
+        finally:
+            self._returning.discard(budget_id)
+        await self.return_idle(budget_id=budget_id)
 
     def settled_elsewhere(self, replica_id: str) -> None:
         """Handles the news that reservations of a replica were settled by another."""
-        if replica_id == self._replica_id:
-            self._spawn(self.compare())
+        if replica_id == self._replica_id and not self._comparing:
+            self._comparing = True
+            self._spawn(self._compare_soon())
+
+    async def _compare_soon(self) -> None:
+        try:
+            # The news of other settlements that comes within this time is looked at together.
+            await asyncio.sleep(_GATHER_S)
+        finally:
+            self._comparing = False
+        await self.compare(youngest_ms=0)
 
     async def _give_back(self, account: Account) -> None:
         async with self._returns:

@@ -100,7 +100,9 @@ async def _serve(config: InferenceConfig) -> None:
                 engine, engine_id=config.engine_id, address=str(address), services=server.service_names
             )
             return RegistryLease(
-                gateway_address=config.gateway_address, engine=description, load=lambda: engine_load(engine, tallies=calls.tallies())
+                gateway_address=config.gateway_address,
+                engine=description,
+                load=lambda: engine_load(engine, tallies=calls.tallies()),
             )
 
         server = EngineServer(

@@ -33,7 +33,7 @@ def describe_engine(
 
 
 def engine_load(engine: TextEngine, *, tallies: Sequence[registry_pb2.ModelTally] = ()) -> registry_pb2.Load:
-    """How busy the engine is now, and how its calls have ended; its KV cache is as full as that of its fullest model."""
+    """How busy the engine is now, and how its calls have ended. Its KV cache is as full as its fullest model's."""
     return registry_pb2.Load(
         tallies=tallies,
         active=sum(served.slots.active for served in engine.models),
