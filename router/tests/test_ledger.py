@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
 
-from enginehouse.router.ledger import BudgetExhausted, Ledger, LedgerUnavailable, Period, Scope, Verdict
+from enginehouse.router.database import Listener
+from enginehouse.router.ledger import (
+    RETURN_CHANNEL,
+    BudgetExhausted,
+    Ledger,
+    LedgerUnavailable,
+    Period,
+    Scope,
+    Verdict,
+)
 
 
 async def settle(ledger: Ledger, *claims: object) -> list[Verdict]:
@@ -328,3 +338,41 @@ async def test_a_lease_is_a_share_of_what_is_left_and_follows_the_rate(world: An
     assert account.free >= 5_000
     limit, _, leased = await world.window(budget)
     assert leased <= limit // 8 + len(tokens) * 10
+
+
+async def test_a_request_waits_for_what_another_replica_holds_idle(world: Any) -> None:
+    budget = await world.budget(1_000)
+    holder, other = await world.replica(), await world.replica()
+    token = await world.grant(holder, 1_000)
+    await settle(holder, world.report(token, 100))
+    assert (await world.window(budget))[1:] == (100, 900)
+
+    async def connected() -> None:
+        listening.set()
+
+    listening = asyncio.Event()
+    listener = Listener(database=world.database, handlers={RETURN_CHANNEL: holder.asked_back}, on_connect=connected)
+    listener.start()
+    try:
+        await listening.wait()
+        # Longer than anything takes, so that the answer is not a matter of the machine's speed.
+        other._terms = dataclasses.replace(other._terms, recall_s=5.0)
+        await world.grant(other, 900)
+    finally:
+        await listener.close()
+    with pytest.raises(BudgetExhausted):
+        await world.grant(other, 1)
+
+
+async def test_what_others_settled_is_free_at_the_news_of_it(world: Any) -> None:
+    await world.budget(1_000)
+    holder, other = await world.replica(), await world.replica()
+    token = await world.grant(holder, 1_000)
+    await settle(other, world.report(token, 100))
+    (account,) = holder.book.accounts()
+    assert account.free == 0
+    holder.settled_elsewhere(holder.replica_id)
+    while account.free == 0:
+        await asyncio.sleep(0.01)
+    assert account.free == 900
+    assert len(holder.book) == 0

@@ -37,7 +37,7 @@ TASKS = ("flush_journal", "compare", "return_idle", "renew")
 ENGINES = ("engine-1", "engine-2")
 # The engines' own accept window, as the kit has it: longer than the router's.
 WINDOW_MS = 30_000
-TERMS = LedgerTerms(replica_ttl_s=3600, accept_window_s=10, grace_s=30)
+TERMS = LedgerTerms(replica_ttl_s=3600, accept_window_s=10, grace_s=30, recall_s=0)
 
 
 @dataclasses.dataclass

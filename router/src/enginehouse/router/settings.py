@@ -10,6 +10,8 @@ import pydantic
 
 from enginehouse.kit.config import Section
 from enginehouse.router.alerts import AlertSettings
+from enginehouse.router.cache import CacheSettings
+from enginehouse.router.feed_settings import FeedSettings
 from enginehouse.router.health import HealthSettings
 from enginehouse.router.ledger import LedgerTerms
 from enginehouse.router.redis import check_redis_url
@@ -61,6 +63,7 @@ class LedgerSettings(Section):
     lease_s: float = pydantic.Field(default=5.0, gt=0)
     idle_s: float = pydantic.Field(default=5.0, gt=0)
     share: int = pydantic.Field(default=8, ge=1)
+    recall_s: float = pydantic.Field(default=0.15, ge=0, le=1)
 
     def terms(self) -> LedgerTerms:
         """As the ledger takes them."""
@@ -112,6 +115,10 @@ class RouterSettings(Section):
     """When models and engines count as broken, and how requests are spread over engines."""
     alerts: AlertSettings = AlertSettings()
     """Where budgets' alerts go."""
+    feed: FeedSettings = FeedSettings()
+    """How often feedback and measurements are read again."""
+    cache: CacheSettings = CacheSettings()
+    """Which answers are kept, for whom and how long."""
     ledger: LedgerSettings = LedgerSettings()
     """The ledger's times."""
     tiers: Mapping[str, TierSettings] = pydantic.Field(default_factory=lambda: dict(_TIERS))

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import engines
 from enginehouse.router.ledger._settlement import _ENSURE_JOURNAL, LeaseState
+from enginehouse.router.ledger._sizing import granted
 
 # Notified with a budget's id when somebody needs what lies idle of it.
 RETURN_CHANNEL = "enginehouse_return"
@@ -164,9 +165,7 @@ class LedgerStore:
         target_nanos: int,
         share: int,
     ) -> Drawn:
-        """Step 1. Moves at least the need if the window has it (else what it has), and up to the target while that is
-        at most one `share`th of what it has. Raises DeclaredDead.
-        """
+        """Step 1. Moves what `granted` says from the window to the lease. Raises DeclaredDead."""
         where = {"budget_id": budget_id, "start": window_start_ms}
         async with self._database.begin() as connection:
             if (await connection.execute(_ALIVE, {"replica_id": replica_id})).first() is None:
@@ -175,7 +174,9 @@ class LedgerStore:
             window = (await connection.execute(_LOCK_WINDOW, where)).first()
             if window is None or window.deleted_at_ms:
                 return Drawn(0, None)
-            amount = max(min(need_nanos, window.available), min(target_nanos, window.available // share))
+            amount = granted(
+                need_nanos=need_nanos, target_nanos=target_nanos, available_nanos=window.available, share=share
+            )
             if amount <= 0:
                 return Drawn(0, None)
             await connection.execute(_MOVE_LEASED, {**where, "amount": amount})
