@@ -14,7 +14,8 @@ from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GrantKeys, sign
 from enginehouse.router.alerts import RefusalWatch
-from enginehouse.router.asks import Ask, Purpose, parse_ask, purpose_of
+from enginehouse.router.asks import Ask, Purpose, first_message, parse_ask, purpose_of
+from enginehouse.router.cache import Look, ResponseCache
 from enginehouse.router.caps import RunCaps, capped, request_cap
 from enginehouse.router.clock import Clock
 from enginehouse.router.decide import Candidate, Decision, State, decide
@@ -24,7 +25,7 @@ from enginehouse.router.identity import KEY_PREFIX, Caller, KeyIndex
 from enginehouse.router.ids import new_id, new_ids
 from enginehouse.router.ledger import BudgetExhausted, Ledger, LedgerUnavailable, Payer, Scope, Shortfall
 from enginehouse.router.limits import Bounds, Held, Limiter, Quota
-from enginehouse.router.policy import Policy
+from enginehouse.router.policy import Policy, read_route
 from enginehouse.router.prices import Offer
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
@@ -52,13 +53,19 @@ class Check:
 
 @dataclasses.dataclass(slots=True)
 class Admitted:
-    """An admitted request. `token` is empty where no grant is needed."""
+    """An admitted request. `token` is empty where no grant is needed.
+
+    `cache` says what came of the lookup in the cache, where there was one; `replay_at` is where the answer is given,
+    "ip:port", where it is kept already.
+    """
 
     request_id: str
     token: str = ""
     endpoints: Sequence[Endpoint] = ()
     model: str = ""
     quota: Quota | None = None
+    cache: str = ""
+    replay_at: str = ""
 
 
 class Admission:
@@ -69,6 +76,7 @@ class Admission:
         keys: who callers are.
         limiter: rates and concurrency.
         ledger: money.
+        cache: answers that are there already.
         steering: experiments and rollouts.
         exposures: the log of what they steered.
         run_caps: the budgets that runs begin with.
@@ -87,6 +95,7 @@ class Admission:
         keys: KeyIndex,
         limiter: Limiter,
         ledger: Ledger,
+        cache: ResponseCache,
         steering: Steering,
         exposures: ExposureLog,
         run_caps: RunCaps,
@@ -101,6 +110,7 @@ class Admission:
         self._keys = keys
         self._limiter = limiter
         self._ledger = ledger
+        self._cache = cache
         self._steering = steering
         self._exposures = exposures
         self._run_caps = run_caps
@@ -128,6 +138,7 @@ class Admission:
             encoding=headers[b"grpc-encoding"].decode("latin-1") if b"grpc-encoding" in headers else "",
             max_bytes=self._max_body_bytes,
         )
+        ask.task, ask.subject = read_route(headers, purpose)
         standing = self._standing_of(caller)
         if not standing.infers:
             raise _scope_denied(caller, "inference")
@@ -157,7 +168,7 @@ class Admission:
         now: int,
     ) -> Admitted:
         method, headers = check.method, check.headers
-        decision = decide(ask, standing.caller, self._state)
+        decision = decide(ask, standing.caller, self._state, request_id=request_id)
         candidates = decision.candidates
         if decision.refusal is not None or not candidates:
             raise decision.refusal or ServiceError(Reason.INTERNAL, "a decision without a model")
@@ -165,20 +176,51 @@ class Admission:
         if most is not None and most < decision.bound_nanos:
             candidates = decision.candidates = capped(candidates, ask, most)
         grant = self._grant(standing, method, candidates, grant_id, request_id, now, headers, ask.user_id)
+        grant.prompt_class = decision.prompt_class
         if steered is not None and steered.system_prompt:
             grant.system_prompt = steered.system_prompt
         held = self._limiter.admit(standing.bounds, tokens=decision.tokens)
+        look: Look | None = None
         try:
             if ask.purpose is Purpose.TOKENIZE:
                 token = sign(grant, keys=self._grant_keys)
                 held.release(0)
             else:
+                look = await self._look_up(check, candidates[0], grant)
+                if look is not None and look.answered:
+                    held.release(0)
+                    return self._replayed(look, grant, candidates[0], held)
                 token = await self._reserve(decision, standing, grant, now, held)
         except BaseException:
             held.cancel()
+            if look is not None:
+                self._cache.abandon(look, grant_id)
             raise
         candidates[0].endpoints[0].assigned += 1
-        return Admitted(request_id, token, decision.endpoints, candidates[0].model.name, held.quota)
+        cache = "" if look is None else look.result.value
+        return Admitted(request_id, token, decision.endpoints, candidates[0].model.name, held.quota, cache)
+
+    async def _look_up(self, check: Check, chosen: Candidate, grant: grant_pb2.Grant) -> Look | None:
+        """Looks for the answer where the request or its key asks for it; fits the grant to what is found."""
+        headers = check.headers
+        terms = self._cache.terms(headers, grant.principal.key_id)
+        if terms is None:
+            return None
+        encoding = headers.get(b"grpc-encoding", b"").decode("latin-1")
+        return await self._cache.look(
+            terms,
+            method=check.method,
+            message=first_message(check.body, encoding=encoding, max_bytes=self._max_body_bytes),
+            model=chosen.model,
+            engine_id=chosen.endpoints[0].engine_id,
+            grant=grant,
+        )
+
+    def _replayed(self, look: Look, grant: grant_pb2.Grant, chosen: Candidate, held: Held) -> Admitted:
+        token = sign(grant, keys=self._grant_keys)
+        return Admitted(
+            grant.request_id, token, (), chosen.model.name, held.quota, look.result.value, self._cache.address
+        )
 
     def _steer(self, ask: Ask, caller: Caller, headers: Mapping[bytes, bytes], request_id: str) -> Steered | None:
         if self._steering.idle:

@@ -114,11 +114,18 @@ def _granted(admitted: Admitted) -> Headers:
     ]
     if admitted.token:
         headers.append((b"x-enginehouse-grant", admitted.token.encode()))
-    if admitted.endpoints:
+    if admitted.replay_at:
+        headers += [
+            (b"x-gateway-destination-endpoint", admitted.replay_at.encode()),
+            (b"x-enginehouse-replay", b"1"),
+        ]
+    elif admitted.endpoints:
         addresses = ",".join([endpoint.address for endpoint in admitted.endpoints])
         headers.append((b"x-gateway-destination-endpoint", addresses.encode()))
     if admitted.model:
         headers.append((b"x-enginehouse-model", admitted.model.encode()))
+    if admitted.cache:
+        headers.append((b"x-enginehouse-cache", admitted.cache.encode()))
     quota = admitted.quota
     if quota is not None:
         headers += [

@@ -17,7 +17,9 @@ from enginehouse.api.openai.v1 import models_pb2_grpc
 from enginehouse.api.router.v1 import (
     admin_pb2_grpc,
     experiments_pb2_grpc,
+    feedback_pb2_grpc,
     flags_pb2_grpc,
+    policy_pb2_grpc,
     rollouts_pb2_grpc,
     usage_pb2_grpc,
 )
@@ -34,12 +36,16 @@ from enginehouse.router.admin import (
     AlertAdmin,
     BudgetAdmin,
     CatalogAdmin,
+    FeedbackServicer,
+    PolicyAdmin,
+    PolicyServicer,
     PriceAdmin,
     SpendAdmin,
 )
 from enginehouse.router.admission import Admission
 from enginehouse.router.alerts import ALERTS_CHANNEL, AlertStore, Courier, RefusalWatch
 from enginehouse.router.authz import AuthorizationApp
+from enginehouse.router.cache import CACHE_CHANNEL, CachePart
 from enginehouse.router.caps import RunCaps
 from enginehouse.router.clock import wall_clock
 from enginehouse.router.complexity import RulePredictor
@@ -57,6 +63,8 @@ from enginehouse.router.experiments import (
     SteeringController,
     SteeringStore,
 )
+from enginehouse.router.feed import StateFeed
+from enginehouse.router.feedback import FeedbackStore
 from enginehouse.router.health import Health
 from enginehouse.router.http_server import CheckServer
 from enginehouse.router.identity import KEYS_CHANNEL, KeyHasher, KeyIndex, KeyStore
@@ -72,7 +80,7 @@ from enginehouse.router.ledger import (
 from enginehouse.router.limits import Limiter
 from enginehouse.router.metrics import Readings, RouterMetrics
 from enginehouse.router.models_edge import ModelsServicer
-from enginehouse.router.policy import Policy
+from enginehouse.router.policy import POLICIES_CHANNEL, Policy, PolicyStore
 from enginehouse.router.prices import PRICES_CHANNEL, PriceBook, PriceFeed, PriceStore
 from enginehouse.router.redis import SharedRedis
 from enginehouse.router.reports import ClaimReader, UsageServicer
@@ -83,8 +91,11 @@ _log = logging.getLogger(__name__)
 _ADMIN_SERVICES = (
     "enginehouse.api.openai.v1.ModelsService",
     "enginehouse.api.router.v1.AdminService",
+    "enginehouse.api.router.v1.CacheService",
     "enginehouse.api.router.v1.ExperimentService",
+    "enginehouse.api.router.v1.FeedbackService",
     "enginehouse.api.router.v1.FlagService",
+    "enginehouse.api.router.v1.PolicyService",
     "enginehouse.api.router.v1.RolloutService",
 )
 _PRUNE_S = 60.0
@@ -117,7 +128,24 @@ class RouterService:
         prices = PriceBook(catalog=catalog)
         price_store = PriceStore(database=database)
         self._prices = PriceFeed(store=price_store, book=prices, clock=clock)
-        state = State(catalog=catalog, fleet=self._fleet, policy=policy, predictor=RulePredictor(), prices=prices)
+        state = State(
+            catalog=catalog,
+            fleet=self._fleet,
+            policy=policy,
+            predictor=RulePredictor(),
+            prices=prices,
+            affinity_characters=settings.health.affinity_characters,
+        )
+        policy_store = PolicyStore(database=database)
+        feedback_store = FeedbackStore(database=database)
+        self._feed = StateFeed(
+            state=state,
+            policies=policy_store,
+            feedback=feedback_store,
+            database=database,
+            clock=clock,
+            settings=settings.feed,
+        )
         reader = ClaimReader(grant_keys=grant_keys, catalog=catalog)
         self._ledger = Ledger(
             store=LedgerStore(database=database, ttl_s=terms.replica_ttl_s),
@@ -156,11 +184,26 @@ class RouterService:
             clock=clock,
             count=lambda alert: metrics.alerted(alert.scope, alert.percent, alert.cause),
         )
+        access = Access(grant_keys=grant_keys, clock=clock)
+        self._cache = CachePart(
+            settings=settings.cache,
+            router_id=settings.engine_id,
+            database=database,
+            redis=self._redis,
+            state=state,
+            keys=self._keys,
+            reader=reader,
+            access=access,
+            grant_keys=grant_keys,
+            registry=registry,
+            clock=clock,
+        )
         admission = Admission(
             state=state,
             keys=self._keys,
             limiter=self._limiter,
             ledger=self._ledger,
+            cache=self._cache.answers,
             steering=steering,
             exposures=self._exposures,
             run_caps=RunCaps(store=budget_store, index=self._budgets, clock=clock),
@@ -183,11 +226,22 @@ class RouterService:
         self._usage = UsageServicer(
             reader=reader, ledger=self._ledger, metrics=metrics, clock=clock, skew_s=terms.skew_s
         )
-        access = Access(grant_keys=grant_keys, clock=clock)
         experiments = ExperimentServicer(
             access=access, store=steering_store, results=results, catalog=catalog, clock=clock
         )
         rollouts = RolloutServicer(access=access, store=steering_store, results=results, catalog=catalog, clock=clock)
+        feedback = FeedbackServicer(access=access, store=feedback_store, clock=clock)
+        policies = PolicyServicer(
+            access=access,
+            policies=PolicyAdmin(
+                store=policy_store,
+                put_in_force=self._feed.read_policies,
+                policy=policy,
+                catalog=catalog,
+                keys=key_store,
+                clock=clock,
+            ),
+        )
         flags = FlagServicer(access=access, store=steering_store, steering=steering, clock=clock)
         admin = AdminServicer(
             access=access,
@@ -221,6 +275,9 @@ class RouterService:
                 lambda server: experiments_pb2_grpc.add_ExperimentServiceServicer_to_server(experiments, server),
                 lambda server: rollouts_pb2_grpc.add_RolloutServiceServicer_to_server(rollouts, server),
                 lambda server: flags_pb2_grpc.add_FlagServiceServicer_to_server(flags, server),
+                *self._cache.services,
+                lambda server: feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(feedback, server),
+                lambda server: policy_pb2_grpc.add_PolicyServiceServicer_to_server(policies, server),
             ],
             lease=self._lease,
             metrics=RpcMetrics(registry),
@@ -231,8 +288,10 @@ class RouterService:
         self._listener = Listener(
             database=database,
             handlers={
+                CACHE_CHANNEL: self._cache.rules.changed,
                 KEYS_CHANNEL: self._keys.changed,
                 BUDGETS_CHANNEL: self._budget_changed,
+                POLICIES_CHANNEL: self._feed.policy_changed,
                 SETTLED_CHANNEL: self._ledger.settled_elsewhere,
                 RETURN_CHANNEL: self._ledger.asked_back,
                 PRICES_CHANNEL: self._prices.changed,
@@ -267,6 +326,7 @@ class RouterService:
             self._redis.start()
         checks = await self._checks.start()
         grpc = await self._server.start()
+        self._cache.start(address=self._settings.advertise_address or str(grpc), listener=self._listener)
         _log.info("serving", extra={"checks": str(checks), "grpc": str(grpc), "metrics": str(admin_http)})
         return checks, grpc, admin_http
 
@@ -295,11 +355,13 @@ class RouterService:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self._listener.close()
+        await self._feed.close()
         await self._prices.close()
         await self._refusals.close()
         await self._courier.close()
         await self._steering.close()
         await self._exposures.close()
+        await self._cache.close()
         await self._keys.close()
         await self._ledger.close()
         await self._admin_http.close()
@@ -339,11 +401,14 @@ class RouterService:
         self._courier.start()
         self._exposures.start()
         self._steering.start()
+        self._feed.start()
 
     async def _reload(self) -> None:
-        # The prices first: nothing may be granted at others.
+        # The prices and policies first: nothing may be granted by others.
         await self._prices.reload()
+        await self._feed.read_policies()
         await self._keys.reload()
+        await self._cache.rules.reload()
         await self._steering.reload()
         self._loaded = True
 

@@ -5,7 +5,10 @@ from enginehouse.router.admin._accounts import AccountAdmin
 from enginehouse.router.admin._alerts import AlertAdmin
 from enginehouse.router.admin._budgets import BudgetAdmin
 from enginehouse.router.admin._catalog import CatalogAdmin
+from enginehouse.router.admin._feedback import FeedbackServicer
 from enginehouse.router.admin._pages import page_size, page_start, page_token
+from enginehouse.router.admin._policies import PolicyAdmin
+from enginehouse.router.admin._policy_servicer import PolicyServicer
 from enginehouse.router.admin._prices import PriceAdmin
 from enginehouse.router.admin._servicer import AdminServicer
 from enginehouse.router.admin._spend import SpendAdmin
@@ -17,6 +20,9 @@ __all__ = [
     "AlertAdmin",
     "BudgetAdmin",
     "CatalogAdmin",
+    "FeedbackServicer",
+    "PolicyAdmin",
+    "PolicyServicer",
     "PriceAdmin",
     "SpendAdmin",
     "page_size",

@@ -46,10 +46,17 @@ def parse_ask(method: str, body: bytes, *, encoding: str = "", max_bytes: int = 
     found = _PARSERS.get(method)
     if found is None:
         return Ask(purpose=Purpose.OTHER)
-    return found[1](_message(body, encoding, max_bytes))
+    return found[1](first_message(body, encoding=encoding, max_bytes=max_bytes))
 
 
-def _message(body: bytes, encoding: str, max_bytes: int) -> bytes:
+def ask_of(method: str, message: bytes) -> Ask:
+    """The Ask of a call's request message, without gRPC's framing. Raises INVALID_REQUEST."""
+    found = _PARSERS.get(method)
+    return Ask(purpose=Purpose.OTHER) if found is None else found[1](message)
+
+
+def first_message(body: bytes, *, encoding: str = "", max_bytes: int = 32 << 20) -> bytes:
+    """The message in a call's body, inflated if need be. Raises INVALID_REQUEST or REQUEST_TOO_LARGE."""
     if len(body) < 5:
         raise ServiceError(Reason.INVALID_REQUEST, f"the body has {len(body)} bytes; a gRPC message begins with five")
     length = int.from_bytes(body[1:5], "big")

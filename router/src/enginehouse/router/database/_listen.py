@@ -35,6 +35,8 @@ class Listener:
         self._handlers = handlers
         self._on_connect = on_connect
         self._task: asyncio.Task[None] | None = None
+        self.connected = False
+        """Whether every change is heard of as it commits."""
 
     def start(self) -> None:
         """Begins to listen, for as long as it takes PostgreSQL to come."""
@@ -74,12 +76,14 @@ class Listener:
             for channel in self._handlers:
                 await driver.add_listener(channel, heard)
             await self._on_connect()
+            self.connected = True
             while not gone.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(gone.wait(), _PROBE_S)
                 # A peer that vanished without a FIN is noticed only by asking.
                 await driver.fetchval("SELECT 1", timeout=_PROBE_S)
         finally:
+            self.connected = False
             # The connection must not go back to the pool while it listens.
             await connection.invalidate()
 

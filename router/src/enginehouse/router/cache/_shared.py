@@ -1,0 +1,59 @@
+"""Answers that routers share over Redis. Redis away, slow or full is a miss, never an error."""
+
+from __future__ import annotations
+
+import asyncio
+
+from enginehouse.router.cache._memory import Kept
+from enginehouse.router.clock import Clock
+from enginehouse.router.redis import RedisAway, SharedRedis
+
+_PREFIX = b"eh:cache:"
+_HEAD_BYTES = 8
+
+
+class SharedAnswers:
+    """The answers in Redis, each under its key with its time to live.
+
+    Args:
+        redis: the connection.
+        timeout_s: how long a lookup may take.
+        max_bytes: larger values are not read: somebody else wrote them.
+        clock: milliseconds since 1970 UTC.
+    """
+
+    def __init__(self, *, redis: SharedRedis, timeout_s: float, max_bytes: int, clock: Clock) -> None:
+        self._redis = redis
+        self._timeout_s = timeout_s
+        self._max_bytes = max_bytes
+        self._clock = clock
+
+    @property
+    def up(self) -> bool:
+        """Whether Redis answers."""
+        return self._redis.up
+
+    async def get(self, key: bytes) -> Kept | None:
+        """The answer, if Redis has it and says so in time."""
+        if not self._redis.up:
+            return None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                value = await self._redis.ask(lambda client: client.get(_PREFIX + key))
+        except (RedisAway, TimeoutError):
+            return None
+        if not isinstance(value, bytes) or not _HEAD_BYTES < len(value) <= self._max_bytes + _HEAD_BYTES:
+            return None
+        kept = Kept(value[_HEAD_BYTES:], int.from_bytes(value[:_HEAD_BYTES], "big"))
+        return kept if kept.expires_at_ms > self._clock() else None
+
+    async def put(self, key: bytes, kept: Kept) -> None:
+        """Keeps an answer, if Redis is there."""
+        left_ms = kept.expires_at_ms - self._clock()
+        if left_ms <= 0 or not self._redis.up:
+            return
+        value = kept.expires_at_ms.to_bytes(_HEAD_BYTES, "big") + kept.data
+        try:
+            await self._redis.ask(lambda client: client.set(_PREFIX + key, value, px=left_ms))
+        except RedisAway:
+            return
