@@ -15,8 +15,7 @@ from enginehouse.router.complexity import Prediction, RulePredictor
 from enginehouse.router.decide import Offer, State, decide
 from enginehouse.router.endpoints import Fleet
 from enginehouse.router.identity import Caller, Key, Tenant
-from enginehouse.router.policy import Policy
-from enginehouse.router.settings import TierSettings
+from enginehouse.router.policy import Policy, TierSettings
 
 
 class Fixed:

@@ -61,7 +61,7 @@ class ModelsServicer(models_pb2_grpc.ModelsServiceServicer):
         return [
             model
             for model in self._state.catalog.models
-            if self._state.policy.allows(caller, model.name) and self._state.fleet.serving(model.name)
+            if self._state.policy.allows(caller, model) and self._state.fleet.serving(model.name)
         ]
 
 

@@ -24,10 +24,11 @@ CAPABILITIES = frozenset(
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _CLUSTER = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # A million million of a unit must still be priceable in 63 bits; anything dearer is a slip of the pen.
 _MAX_PRICE = MAX_NANOS // PER_MILLION
 _KEYS = ("name", "cluster", "backend", "source", "context_tokens", "max_output_tokens", "capabilities", "quality",
-         "prices", "options")  # fmt: skip
+         "prices", "region", "options")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class CatalogModel:
         quality: how good it is, 0 to 1.
         prices: nano-dollars for a million of each unit; a unit that is not listed is free.
         options: the backend's own settings, checked by it.
+        region: where it runs, such as "eu-west" or "us", in words of the operator's own; empty if that is not stated.
     """
 
     name: str
@@ -57,6 +59,7 @@ class CatalogModel:
     quality: float
     prices: Mapping[Unit, int]
     options: Mapping[str, Any]
+    region: str = ""
 
 
 class Catalog:
@@ -124,6 +127,9 @@ def _parse_model(entry: Mapping[Any, Any], where: str) -> CatalogModel:
     quality = entry.get("quality", 0.0)
     if isinstance(quality, bool) or not isinstance(quality, int | float) or not 0 <= quality <= 1:
         raise ConfigError(f"{where}.quality: {quality!r} must be a number from 0 to 1")
+    region = entry.get("region", "")
+    if region != "" and not (isinstance(region, str) and _REGION.fullmatch(region)):
+        raise ConfigError(f"{where}.region: {region!r} must be 1-63 of [a-z0-9-]; leave it out if it is not known")
     options = entry.get("options") or {}
     if not isinstance(options, dict):
         raise ConfigError(f"{where}.options: must be a mapping")
@@ -138,6 +144,7 @@ def _parse_model(entry: Mapping[Any, Any], where: str) -> CatalogModel:
         quality=float(quality),
         prices=_prices(entry.get("prices") or {}, where),
         options=MappingProxyType(options),
+        region=region,
     )
 
 

@@ -1,6 +1,6 @@
 """AdminService: tenants, keys, budgets, the catalog, decisions explained and money spent."""
 
-from enginehouse.router.admin._access import Access
+from enginehouse.router.admin._access import Access, Administrator
 from enginehouse.router.admin._accounts import AccountAdmin
 from enginehouse.router.admin._alerts import AlertAdmin
 from enginehouse.router.admin._budgets import BudgetAdmin
@@ -17,6 +17,7 @@ __all__ = [
     "Access",
     "AccountAdmin",
     "AdminServicer",
+    "Administrator",
     "AlertAdmin",
     "BudgetAdmin",
     "CatalogAdmin",

@@ -11,10 +11,12 @@ from enginehouse.router.admin._pages import page_size, page_start, page_token
 from enginehouse.router.asks import Ask, Purpose, purpose_of
 from enginehouse.router.decide import State, decide
 from enginehouse.router.identity import KeyIndex
+from enginehouse.router.policy import checked_route
 
 _GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
 # A conversation of one message, and what a template adds to it.
 _OVERHEAD = 80
+_MOST_NANOS = 2**63 - 1
 
 
 class CatalogAdmin:
@@ -47,6 +49,7 @@ class CatalogAdmin:
                 Reason.INVALID_REQUEST, f"max_output_tokens: {request.max_output_tokens} must not be negative"
             )
         purpose = purpose_of(request.method or _GENERATE)
+        task, subject = checked_route(request.task, request.subject, purpose)
         if purpose is Purpose.OTHER:
             raise ServiceError(
                 Reason.UNKNOWN_METHOD,
@@ -61,25 +64,44 @@ class CatalogAdmin:
             inputs=[size] if purpose is Purpose.EMBED else (),
             max_output_tokens=request.max_output_tokens,
             capabilities=_capabilities(request.method, purpose),
+            task=task,
+            subject=subject,
         )
         decision = decide(ask, owner, self._state, explain=True)
         prediction = decision.prediction
         assert prediction is not None
+        refusal, rules = decision.refusal, decision.rules
         response = admin_pb2.ExplainResponse(
-            admitted=decision.refusal is None,
-            refusal="" if decision.refusal is None else decision.refusal.reason.value,
+            admitted=refusal is None,
+            refusal="" if refusal is None else refusal.reason.value,
+            refusal_message="" if refusal is None else refusal.message,
             complexity=prediction.complexity,
             quality_needed=decision.quality_needed,
             features=[admin_pb2.Feature(name=name, value=value) for name, value in prediction.features],
+            task=decision.task,
+            subject=decision.subject,
+            policy=rules.policy,
+            policy_version=rules.version,
+            layers=rules.layers,
+            rule=decision.rule,
+            prompt_class=decision.prompt_class,
         )
+        first = decision.candidates[0].bound_nanos if decision.candidates else None
         for one in decision.weighed:
+            bound = min(one.bound_nanos, _MOST_NANOS)
             response.candidates.add(
                 model=one.model.name,
                 chosen=not one.passed_over,
                 passed_over_because=one.passed_over,
                 quality=one.model.quality,
-                bound_nanos=min(one.bound_nanos, 2**63 - 1),
+                bound_nanos=bound,
                 endpoints=[endpoint.address for endpoint in one.endpoints],
+                sufficiency=one.sufficiency,
+                first_token_ms=one.first_token_ms,
+                health=self._state.fleet.health_of(one.model.name),
+                fallback=one.fallback,
+                price_difference_nanos=0 if first is None else bound - min(first, _MOST_NANOS),
+                region=one.model.region,
             )
         return response
 

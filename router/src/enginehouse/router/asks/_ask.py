@@ -37,6 +37,8 @@ class Ask:
         user_id: the end user that the request names, or empty.
         units: the most of each unit that the request asks for besides text: characters to speak, milliseconds of
             audio, images, milliseconds of video or of an accelerator.
+        task: what it is for, in the words of policies; empty for what its purpose says.
+        subject: what it is about, as a header says; empty where none does.
     """
 
     purpose: Purpose
@@ -50,6 +52,8 @@ class Ask:
     request_id: str = ""
     user_id: str = ""
     units: Mapping[Unit, int] | None = None
+    task: str = ""
+    subject: str = ""
 
 
 # The most that a chat template adds to a conversation and to each message, in tokens.

@@ -390,3 +390,41 @@ audit_log = sa.Table(
     sa.CheckConstraint("outcome IN ('done', 'denied', 'failed')", name="audit_log_outcome"),
     sa.Index("audit_log_by_tenant", "tenant_id", "sequence"),
 )
+
+# Every version of every policy document. The one with the greatest version is in force, unless it is a deletion.
+policies = sa.Table(
+    "policies",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.BigInteger, primary_key=True),
+    sa.Column("deleted", sa.Boolean, nullable=False),
+    sa.Column("document", pg.JSONB, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+)
+
+# Ratings of answers: one of each source for a request. Scores are whole millionths.
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("tenant_id", sa.Text, primary_key=True),
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("score_millionths", sa.Integer, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("prompt_class", sa.Text, nullable=False),
+    sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("recorded_at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("score_millionths BETWEEN 0 AND 1000000", name="feedback_score"),
+)
+
+# Their sums a day, which is all that choosing a model reads.
+feedback_days = sa.Table(
+    "feedback_days",
+    metadata,
+    sa.Column("day", sa.Integer, primary_key=True),
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("prompt_class", sa.Text, primary_key=True),
+    sa.Column("ratings", sa.BigInteger, nullable=False),
+    sa.Column("score_millionths", sa.BigInteger, nullable=False),
+)

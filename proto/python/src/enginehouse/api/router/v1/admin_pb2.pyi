@@ -1068,7 +1068,7 @@ class ExplainedCandidate(_message.Message):
     bound_nanos: _builtins.int
     """The most that the request could cost on it, in nano-dollars."""
     sufficiency: _builtins.float
-    """The probability that its answer suffices, 0 to 1; unset where the predictor gives none."""
+    """The predicted probability that its answer suffices, 0 to 1."""
     first_token_ms: _builtins.int
     """The expected time to its first token, in milliseconds, by what was measured lately; unset where nothing was."""
     health: _builtins.str
@@ -1092,25 +1092,20 @@ class ExplainedCandidate(_message.Message):
         quality: _builtins.float = ...,
         bound_nanos: _builtins.int = ...,
         endpoints: _abc.Iterable[_builtins.str] | None = ...,
-        sufficiency: _builtins.float | None = ...,
+        sufficiency: _builtins.float = ...,
         first_token_ms: _builtins.int | None = ...,
         health: _builtins.str = ...,
         fallback: _builtins.int = ...,
         price_difference_nanos: _builtins.int = ...,
         region: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "_sufficiency", b"_sufficiency", "first_token_ms", b"first_token_ms", "sufficiency", b"sufficiency"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "first_token_ms", b"first_token_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "_sufficiency", b"_sufficiency", "bound_nanos", b"bound_nanos", "chosen", b"chosen", "endpoints", b"endpoints", "fallback", b"fallback", "first_token_ms", b"first_token_ms", "health", b"health", "model", b"model", "passed_over_because", b"passed_over_because", "price_difference_nanos", b"price_difference_nanos", "quality", b"quality", "region", b"region", "sufficiency", b"sufficiency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "bound_nanos", b"bound_nanos", "chosen", b"chosen", "endpoints", b"endpoints", "fallback", b"fallback", "first_token_ms", b"first_token_ms", "health", b"health", "model", b"model", "passed_over_because", b"passed_over_because", "price_difference_nanos", b"price_difference_nanos", "quality", b"quality", "region", b"region", "sufficiency", b"sufficiency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_token_ms: _TypeAlias = _typing.Literal["first_token_ms"]  # noqa: Y015
     _WhichOneofArgType__first_token_ms: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms"]  # noqa: Y015
-    _WhichOneofReturnType__sufficiency: _TypeAlias = _typing.Literal["sufficiency"]  # noqa: Y015
-    _WhichOneofArgType__sufficiency: _TypeAlias = _typing.Literal["_sufficiency", b"_sufficiency"]  # noqa: Y015
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__first_token_ms) -> _WhichOneofReturnType__first_token_ms | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__sufficiency) -> _WhichOneofReturnType__sufficiency | None: ...
 
 Global___ExplainedCandidate: _TypeAlias = ExplainedCandidate  # noqa: Y015
 

@@ -1,0 +1,98 @@
+"""Keeps what decisions look at current with PostgreSQL: policies, what feedback says of models, how quick they are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from enginehouse.router.clock import Clock
+from enginehouse.router.database import DatabaseAway, answering
+from enginehouse.router.decision import State
+from enginehouse.router.feed_settings import FeedSettings
+from enginehouse.router.feedback import FeedbackStore, Ratings
+from enginehouse.router.first_tokens import read_first_tokens
+from enginehouse.router.policy import PolicyStore
+
+_log = logging.getLogger(__name__)
+
+_MS_A_DAY = 86_400_000
+# The longest half-life of feedback is a year, after four of which it counts a sixteenth.
+_MOST_DAYS = 1460
+
+
+class StateFeed:
+    """Reads for one replica. Until PostgreSQL answers, and while it is away, what was read last holds."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        policies: PolicyStore,
+        feedback: FeedbackStore,
+        database: AsyncEngine,
+        clock: Clock,
+        settings: FeedSettings,
+    ) -> None:
+        self._state = state
+        self._policies = policies
+        self._feedback = feedback
+        self._database = database
+        self._clock = clock
+        self._settings = settings
+        self._reading = asyncio.Lock()
+        self._changes: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to read from time to time."""
+        self._task = asyncio.create_task(self._repeat(), name="state-feed")
+
+    async def close(self) -> None:
+        """Stops."""
+        for task in [*self._changes, *([self._task] if self._task is not None else [])]:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def read_policies(self) -> None:
+        """Puts the documents that PostgreSQL holds in force."""
+        # One after the other, so that what was read first is not put in force last.
+        async with self._reading:
+            self._state.policy.replace(await self._policies.in_force())
+
+    async def read_learned(self) -> None:
+        """Reads feedback and times to the first token."""
+        now = self._clock()
+        today = now // _MS_A_DAY
+        self._state.ratings = Ratings(await self._feedback.days(since_day=today - _MOST_DAYS), today=today)
+        since = now - int(self._settings.first_tokens_s * 1000)
+        self._state.first_tokens.replace(await read_first_tokens(self._database, since_ms=since))
+
+    def policy_changed(self, name: str) -> None:
+        """Notes that a document changed, and reads it."""
+
+        async def read() -> None:
+            try:
+                with answering():
+                    await self.read_policies()
+            except DatabaseAway as error:
+                _log.warning("could not read a changed policy", extra={"policy": name, "error": str(error)})
+
+        task = asyncio.create_task(read(), name="policy-refresh")
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+
+    async def _repeat(self) -> None:
+        while True:
+            try:
+                with answering():
+                    await self.read_learned()
+                    await self.read_policies()
+            except DatabaseAway as error:
+                _log.warning("could not read feedback and policies again", extra={"error": str(error)})
+            except Exception:
+                _log.exception("could not read feedback and policies again")
+            await asyncio.sleep(self._settings.every_s)

@@ -1,0 +1,124 @@
+"""Ratings in PostgreSQL: each as it was given, and their sums a day."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from enginehouse.api.router.v1 import grant_pb2
+from enginehouse.router.database.tables import feedback, feedback_days, reservations, usage
+from enginehouse.router.feedback._ratings import Day
+
+_MS_A_DAY = 86_400_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answered:
+    """What a rating is about: the model that answered, and the class of the prompt."""
+
+    model: str
+    prompt_class: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    """One source's rating of the answer to one request. The score is in millionths, from 0 to a million."""
+
+    tenant_id: str
+    request_id: str
+    source: str
+    score_millionths: int
+    key_id: str
+    recorded_at_ms: int
+
+
+class FeedbackStore:
+    """Reads and writes ratings."""
+
+    def __init__(self, *, database: AsyncEngine) -> None:
+        self._database = database
+
+    async def answered(self, *, tenant_id: str, request_id: str) -> Answered | None:
+        """Who answered a tenant's request last; None where nothing was settled for it."""
+        query = (
+            sa.select(usage.c.model, reservations.c.grant_bytes)
+            .join(reservations, reservations.c.grant_id == usage.c.grant_id)
+            .where(
+                usage.c.request_id == request_id,
+                usage.c.tenant_id == tenant_id,
+                usage.c.kind == "report",
+                usage.c.model != "",
+            )
+            .order_by(usage.c.ordinal.desc())
+            .limit(1)
+        )
+        async with self._database.connect() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            return None
+        # The grant as it was reserved knows the class; one from before there were classes knows none.
+        return Answered(row.model, grant_pb2.Grant.FromString(row.grant_bytes).prompt_class or "generate/-")
+
+    async def record(self, rating: Rating, answered: Answered) -> bool:
+        """Writes a rating in place of an earlier one from the same source; True where there was one."""
+        key = (feedback.c.tenant_id, feedback.c.request_id, feedback.c.source)
+        values = dataclasses.asdict(rating) | {"model": answered.model, "prompt_class": answered.prompt_class}
+        named = dict(zip(("tenant", "request", "source"), (rating.tenant_id, rating.request_id, rating.source)))  # noqa: B905
+        async with self._database.begin() as connection:
+            # Two ratings from one source at once: one comes first, and the other takes it back.
+            await connection.execute(
+                sa.text(
+                    "SELECT pg_advisory_xact_lock(hashtextextended(:tenant || '/' || :request || '/' || :source, 0))"
+                ),
+                named,
+            )
+            where = sa.and_(*[column == values[column.name] for column in key])
+            old = (await connection.execute(sa.select(feedback).where(where))).first()
+            if old is not None:
+                await connection.execute(feedback.delete().where(where))
+                await _add(
+                    connection,
+                    day=old.recorded_at_ms // _MS_A_DAY,
+                    model=old.model,
+                    prompt_class=old.prompt_class,
+                    ratings=-1,
+                    score_millionths=-old.score_millionths,
+                )
+            await connection.execute(feedback.insert().values(values))
+            await _add(
+                connection,
+                day=rating.recorded_at_ms // _MS_A_DAY,
+                model=answered.model,
+                prompt_class=answered.prompt_class,
+                ratings=1,
+                score_millionths=rating.score_millionths,
+            )
+        return old is not None
+
+    async def days(self, *, since_day: int, model: str = "") -> list[Day]:
+        """The sums of every day from that one on, by day, model and class."""
+        query = (
+            sa.select(feedback_days)
+            .where(feedback_days.c.day >= since_day, feedback_days.c.ratings > 0)
+            .order_by(feedback_days.c.day, feedback_days.c.model, feedback_days.c.prompt_class)
+        )
+        if model:
+            query = query.where(feedback_days.c.model == model)
+        async with self._database.connect() as connection:
+            return [Day(**row._mapping) for row in await connection.execute(query)]
+
+
+async def _add(connection: AsyncConnection, **sums: object) -> None:
+    statement = insert(feedback_days).values(sums)
+    await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["day", "model", "prompt_class"],
+            set_={
+                name: getattr(feedback_days.c, name) + getattr(statement.excluded, name)
+                for name in ("ratings", "score_millionths")
+            },
+        )
+    )

@@ -1,0 +1,26 @@
+"""Policies as data: which models a request may go to, how good the answer must be, and what to fall back to.
+
+Knows documents and rules; nothing of engines, prices or money, which `decide` brings together with them.
+"""
+
+from enginehouse.router.policy._check import problems
+from enginehouse.router.policy._policy import DEFAULT, Policy
+from enginehouse.router.policy._route import TASKS, checked_route, read_route
+from enginehouse.router.policy._rules import BanditTerms, Chain, Rules
+from enginehouse.router.policy._store import POLICIES_CHANNEL, PolicyStore
+from enginehouse.router.policy._tiers import TierSettings
+
+__all__ = [
+    "DEFAULT",
+    "POLICIES_CHANNEL",
+    "TASKS",
+    "BanditTerms",
+    "Chain",
+    "Policy",
+    "PolicyStore",
+    "Rules",
+    "TierSettings",
+    "checked_route",
+    "problems",
+    "read_route",
+]

@@ -1,0 +1,119 @@
+"""A policy document made ready to be asked: rules by tier, key, task and subject, and the subjects' keywords."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+
+from enginehouse.api.router.v1 import policy_pb2
+from enginehouse.router.policy._rules import BanditTerms, Chain, Rules, lay
+
+# Characters looked at from each end of a prompt for keywords.
+_SAMPLE = 512
+MOST_FALLBACKS = 4
+"""How many models are tried after the first."""
+
+# Runs of whatever is neither space nor punctuation, in any script: `\w` would cut Indic words at their vowel signs.
+_WORDS = re.compile(r"[^\s!-&(-,./:-@\[-^`{-~\u2010-\u2027\u3000-\u303f\u0964\u0965]+").findall
+
+
+class Document:
+    """A document. Names in it that nothing knows any more never match anything.
+
+    Args:
+        message: the document, which `problems` found nothing wrong with.
+        tiers: what the configuration says of each tier.
+    """
+
+    def __init__(self, message: policy_pb2.Policy, *, tiers: Mapping[str, Rules]) -> None:
+        self.message = message
+        self.name = message.name
+        self._base = tiers
+        self._tiers = {entry.tier: entry.rules for entry in message.tiers}
+        self._tasks = {entry.task: entry.rules for entry in message.tasks}
+        self._subjects = {entry.name: entry for entry in message.subjects}
+        self._keys = {entry.key_id: entry.rules for entry in message.keys}
+        self._keywords = [
+            (entry.name, frozenset(entry.keywords), max(1, entry.keywords_needed))
+            for entry in message.subjects
+            if entry.keywords
+        ]
+        self._chains = chains(message)
+        self._bandit = BanditTerms.of(message.bandit) if message.bandit.enabled else None
+        self._made: dict[tuple[str, str, str, str], Rules] = {}
+
+    def rules(self, *, tier: str, key_id: str, task: str, subject: str) -> Rules:
+        """The rules of a request. Parts of the document that do not exist change nothing."""
+        which = (
+            tier,
+            key_id if key_id in self._keys else "",
+            task if task in self._tasks else "",
+            subject if subject in self._subjects else "",
+        )
+        found = self._made.get(which)
+        if found is None:
+            # As many as there are tiers, keys, tasks and subjects in the document.
+            found = self._made[which] = self._make(*which)
+        return found
+
+    def subject_of(self, texts: Sequence[str]) -> str:
+        """The first subject with enough of its keywords in the prompt; empty if there is none."""
+        if not self._keywords or not texts:
+            return ""
+        # What is asked stands at the ends of a prompt: of the first text and of the last.
+        first, last = texts[0], texts[-1]
+        short = len(texts) == 1 and len(first) <= 2 * _SAMPLE
+        sample = first if short else f"{first[:_SAMPLE]} {last[-_SAMPLE:]}"
+        words = set(_WORDS(sample.lower()))
+        for name, keywords, needed in self._keywords:
+            if len(keywords & words) >= needed:
+                return name
+        return ""
+
+    def _make(self, tier: str, key_id: str, task: str, subject: str) -> Rules:
+        layers: list[tuple[str, policy_pb2.Rules]] = []
+        if self.message.HasField("everyone"):
+            layers.append(("everyone", self.message.everyone))
+        if tier in self._tiers:
+            layers.append((f"tiers.{tier}", self._tiers[tier]))
+        if task:
+            layers.append((f"tasks.{task}", self._tasks[task]))
+        if subject:
+            entry = self._subjects[subject]
+            if entry.specialists:
+                layers.append((f"subjects.{subject}", policy_pb2.Rules(prefer=entry.specialists)))
+            layers.append((f"subjects.{subject}", entry.rules))
+        if key_id:
+            layers.append((f"keys.{key_id}", self._keys[key_id]))
+        mine = self._subjects[subject].specialists if subject else ()
+        return dataclasses.replace(
+            lay(dataclasses.replace(self._base[tier], policy=self.name, version=self.message.version), layers),
+            layers=tuple(dict.fromkeys([*self._base[tier].layers, *[name for name, _ in layers]])),
+            elsewhere={
+                model: entry.name for entry in self.message.subjects for model in entry.specialists if model not in mine
+            },
+            fallbacks=self._chains,
+            bandit=self._bandit,
+        )
+
+
+def chains(message: policy_pb2.Policy) -> dict[str, Chain]:
+    """What to fall back to from each model: the models of its chain, then theirs, each once. Cycles do no harm here."""
+    direct = {entry.model: tuple(entry.models) for entry in message.fallbacks}
+    found = {}
+    for entry in message.fallbacks:
+        order = dict.fromkeys(entry.models)
+        waiting = list(entry.models)
+        while waiting and len(order) <= MOST_FALLBACKS:
+            for model in direct.get(waiting.pop(0), ()):
+                if model not in order:
+                    order[model] = None
+                    waiting.append(model)
+        order.pop(entry.model, None)
+        found[entry.model] = Chain(
+            tuple(order)[:MOST_FALLBACKS],
+            entry.for_named,
+            entry.max_price_factor if entry.HasField("max_price_factor") else None,
+        )
+    return found

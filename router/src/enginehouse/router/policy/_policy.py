@@ -1,0 +1,89 @@
+"""Which rules a request must keep to: the document in force for its tenant, over the configuration's tiers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from enginehouse.api.router.v1 import policy_pb2
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.router.identity import Caller
+from enginehouse.router.policy._document import Document
+from enginehouse.router.policy._rules import Rules
+from enginehouse.router.policy._tiers import TierSettings
+
+DEFAULT = "default"
+"""The name of the document that is in force where no other is."""
+
+
+class Policy:
+    """The policy documents in force. Without any, what the configuration says of the tiers holds."""
+
+    def __init__(self, *, tiers: Mapping[str, TierSettings]) -> None:
+        self._tiers = dict(tiers)
+        self._base = {
+            name: Rules(
+                policy=DEFAULT,
+                version=0,
+                layers=(f"configuration.tiers.{name}",),
+                quality_floor=tier.quality_floor,
+                quality_ceiling=tier.quality_ceiling,
+                models=frozenset(tier.models),
+                models_by=f"configuration.tiers.{name}.models",
+            )
+            for name, tier in tiers.items()
+        }
+        self._default = Document(policy_pb2.Policy(name=DEFAULT), tiers=self._base)
+        self._by_tenant: dict[str, Document] = {}
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """The names of the tiers."""
+        return tuple(self._tiers)
+
+    def base(self) -> Mapping[str, Rules]:
+        """What the configuration says, by tier."""
+        return self._base
+
+    def configured(self) -> policy_pb2.Policy:
+        """What the configuration says, as a document of version 0."""
+        document = policy_pb2.Policy(name=DEFAULT, description="what the configuration says of tiers")
+        for name, tier in self._tiers.items():
+            rules = policy_pb2.Rules(
+                quality_floor=tier.quality_floor, quality_ceiling=tier.quality_ceiling, models=tier.models
+            )
+            document.tiers.add(tier=name, rules=rules)
+        return document
+
+    def replace(self, documents: Iterable[policy_pb2.Policy]) -> None:
+        """Takes the documents in force, all at once."""
+        default = policy_pb2.Policy(name=DEFAULT)
+        by_tenant = {}
+        for message in documents:
+            if message.name == DEFAULT:
+                default = message
+            else:
+                by_tenant.update(dict.fromkeys(message.tenants, Document(message, tiers=self._base)))
+        self._default, self._by_tenant = Document(default, tiers=self._base), by_tenant
+
+    def tier(self, caller: Caller) -> TierSettings:
+        """The tier of the caller's tenant; a tenant whose tier was taken out of the configuration counts as free."""
+        return self._tiers.get(caller.tenant.tier) or self._tiers["free"]
+
+    def rules(self, caller: Caller, *, task: str = "", subject: str = "") -> Rules:
+        """The rules of a caller's request for a task and a subject, either of which may be empty."""
+        tier = caller.tenant.tier
+        return self._document(caller).rules(
+            tier=tier if tier in self._base else "free", key_id=caller.key.key_id, task=task, subject=subject
+        )
+
+    def subject_of(self, caller: Caller, texts: Sequence[str]) -> str:
+        """The subject that the policy's keywords find in a prompt; empty for none."""
+        return self._document(caller).subject_of(texts)
+
+    def allows(self, caller: Caller, model: CatalogModel) -> bool:
+        """Whether the key may use the model for one task or other: the key's own models, its tier, and the policy."""
+        key_models = caller.key.allowed_models
+        return not (key_models and model.name not in key_models) and not self.rules(caller).refuses(model)
+
+    def _document(self, caller: Caller) -> Document:
+        return self._by_tenant.get(caller.tenant.tenant_id) or self._default

@@ -1,0 +1,35 @@
+"""What the configuration says of a tier."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pydantic
+
+from enginehouse.kit.config import Section
+
+_Quality = Annotated[float, pydantic.Field(ge=0, le=1)]
+_Bound = Annotated[int, pydantic.Field(ge=0, le=2**31 - 1)]
+
+
+class TierSettings(Section):
+    """What a tier of tenants gets."""
+
+    quality_floor: _Quality = 0.0
+    """The least catalog quality that `auto` takes for a trivial request."""
+    quality_ceiling: _Quality = 1.0
+    """The least catalog quality that `auto` takes for the most complex request; between them it rises evenly."""
+    models: tuple[str, ...] = ()
+    """The models that the tier may use; empty means all."""
+    requests_per_minute: _Bound = 0
+    """A tenant's bound over all its keys; 0 means none."""
+    tokens_per_minute: _Bound = 0
+    """A tenant's bound over all its keys; 0 means none."""
+    concurrency: _Bound = 0
+    """A tenant's bound over all its keys; 0 means none."""
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> TierSettings:
+        if self.quality_floor > self.quality_ceiling:
+            raise ValueError(f"quality_floor {self.quality_floor} is over quality_ceiling {self.quality_ceiling}")
+        return self
