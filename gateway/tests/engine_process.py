@@ -64,7 +64,10 @@ class Generation(generation_pb2_grpc.GenerationServiceServicer):
         self.seen.add(request_id)
         mode, _, argument = request.text.partition(":")
         if mode == "unavailable" and argument in ("", str(os.getpid())):
+            await asyncio.sleep(0.02)
             await abort(context, ServiceError(Reason.UPSTREAM_FAILED, "the provider is away"))
+        if mode == "busy" and str(os.getpid()) != argument:
+            await abort(context, ServiceError(Reason.ENGINE_BUSY, "the queue is full", retry_after_s=2))
         if request.text.startswith("slow"):
             await asyncio.sleep(0.05)
         return generation_pb2.TokenizeResponse(token_ids=[os.getpid()])

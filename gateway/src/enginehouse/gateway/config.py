@@ -53,6 +53,10 @@ class EdgeSection(Section):
     """How long a connection may carry no request."""
     first_byte_timeout_s: float = pydantic.Field(default=120, gt=0)
     """How long an engine may send nothing before another is tried; keep it above the worst time to first token."""
+    retry_percent: float = pydantic.Field(default=25, ge=0, le=100)
+    """The most requests that may be on their way to a second or later engine, as a percentage of all under way."""
+    retry_concurrency: int = pydantic.Field(default=20, ge=0, le=10_000)
+    """How many may be in any case."""
     max_connections: int = pydantic.Field(default=10_000, ge=1)
     """The most client connections; further ones are refused."""
     max_heap_bytes: int = pydantic.Field(default=2 * 1024 * 1024 * 1024, ge=64 * 1024 * 1024)

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from envoy_data_plane.envoy.config.cluster.v3 import (
     CircuitBreakers,
     CircuitBreakersThresholds,
+    CircuitBreakersThresholdsRetryBudget,
     Cluster,
     ClusterCommonLbConfig,
     ClusterDiscoveryType,
@@ -53,6 +54,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.v3 import Int64Range, Percent
 from envoy_data_plane.google.protobuf import Any
 
+from enginehouse.gateway.config import EdgeSection
 from enginehouse.gateway.translate.names import (
     COLLECTOR_CLUSTER,
     DESTINATION_HEADER,
@@ -64,6 +66,7 @@ from enginehouse.kit.addresses import Address
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 # Envoy's default of 1,024 requests at once is meant for clusters of small web services.
 _UNBOUNDED = 1_000_000
+_LEAST_RETRIES = 20
 
 
 def from_ads() -> ConfigSource:
@@ -71,7 +74,7 @@ def from_ads() -> ConfigSource:
     return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
 
 
-def engine_cluster(name: str) -> Cluster:
+def engine_cluster(name: str, *, edge: EdgeSection) -> Cluster:
     """The cluster of engines of one kind: the router's order first, then whoever is least busy."""
     return Cluster(
         name=name,
@@ -93,7 +96,7 @@ def engine_cluster(name: str) -> Cluster:
             )
         ],
         outlier_detection=_cut_off(max_ejection_percent=50, enforcing_5xx=0),
-        circuit_breakers=_raised(),
+        circuit_breakers=_raised(retry_percent=edge.retry_percent, least_retries=edge.retry_concurrency),
         # The registry knows better than a health check who is gone.
         ignore_health_on_host_removal=True,
         upstream_connection_options=_keepalive(),
@@ -141,7 +144,8 @@ def router_cluster(routers: Sequence[Address]) -> Cluster:
         # The bootstrap is JSON, where the message classes misspell the field that leaves 5xx answers out of it. A router
         # gives none.
         outlier_detection=_cut_off(max_ejection_percent=90, enforcing_5xx=None),
-        circuit_breakers=_raised(),
+        # Half of the questions may have to be asked again when one of two routers goes, but none of them twice over.
+        circuit_breakers=_raised(retry_percent=100, least_retries=_LEAST_RETRIES),
         upstream_connection_options=_keepalive(),
     )
 
@@ -263,14 +267,19 @@ def _cut_off(*, max_ejection_percent: int, enforcing_5xx: int | None) -> Outlier
     )
 
 
-def _raised() -> CircuitBreakers:
+def _raised(*, retry_percent: float, least_retries: int) -> CircuitBreakers:
+    """Bounds on nothing but retries: so many at once as a share of the requests at once, and a few in any case. Without
+    them, engines that all fail would get every request as often as there are endpoints, when they can least bear it.
+    """
     return CircuitBreakers(
         thresholds=[
             CircuitBreakersThresholds(
                 max_connections=_UNBOUNDED,
                 max_pending_requests=_UNBOUNDED,
                 max_requests=_UNBOUNDED,
-                max_retries=1024,
+                retry_budget=CircuitBreakersThresholdsRetryBudget(
+                    budget_percent=Percent(value=retry_percent), min_retry_concurrency=least_retries
+                ),
             )
         ]
     )

@@ -50,7 +50,10 @@ LUA_FILTER = "envoy.filters.http.lua"
 _HOSTS_FIELD, _ROUTES_FIELD = 2, 3
 
 _NEVER_BEGAN = "connect-failure,refused-stream,reset-before-request"
-_UNANSWERED = f"{_NEVER_BEGAN},unavailable,reset"
+# An engine that is full, and one whose provider is away or limits its rate, has answered nothing either.
+_UNANSWERED = f"{_NEVER_BEGAN},unavailable,resource-exhausted,reset"
+# The router names no more endpoints than one more than this.
+_MOST_OTHERS = 4
 _OTHER_HOSTS = RetryPolicyRetryHostPredicate(
     name="envoy.retry_host_predicates.previous_hosts", typed_config=Any.pack(PreviousHostsPredicate())
 )
@@ -163,15 +166,19 @@ def _actions(cluster: str, edge: EdgeSection) -> list[tuple[list[HeaderMatcher],
     """What is done with a call, by the number of endpoints that the router named; the first that fits.
 
     An engine refuses a grant that it has seen, so a call that may have arrived is repeated only while there are engines
-    that it has not been sent to. One that cannot have arrived is repeated anywhere.
+    that it has not been sent to. One that cannot have arrived is repeated anywhere. The endpoints of a model that the
+    grant falls back to come after those of the first, so that the same repetition carries a call to another model.
+
+    A call is never sent to two engines at once: each would serve the grant, and both would have to be paid.
     """
     once = RouteAction(cluster=cluster, timeout=timedelta(0), retry_policy=_retries(edge, _NEVER_BEGAN, 2))
     if cluster == ROUTER_ENGINE_CLUSTER:
         return [([], once)]
     actions: list[tuple[list[HeaderMatcher], RouteAction]] = []
-    for pattern, others in (("[^,]+,[^,]+,.+", 2), ("[^,]+,.+", 1)):
+    for others in range(_MOST_OTHERS, 0, -1):
         several = HeaderMatcher(
-            name=DESTINATION_HEADER, string_match=StringMatcher(safe_regex=RegexMatcher(regex=pattern))
+            name=DESTINATION_HEADER,
+            string_match=StringMatcher(safe_regex=RegexMatcher(regex="[^,]+," * others + ".+")),
         )
         action = RouteAction(cluster=cluster, timeout=timedelta(0), retry_policy=_retries(edge, _UNANSWERED, others))
         actions.append(([several], action))

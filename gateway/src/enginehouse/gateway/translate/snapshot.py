@@ -87,7 +87,10 @@ class Translator:
         if collector is not None:
             names.add(COLLECTOR_CLUSTER)
         for name in names - self._clusters.keys():
-            made = collector_cluster(collector) if collector and name == COLLECTOR_CLUSTER else engine_cluster(name)
+            if collector and name == COLLECTOR_CLUSTER:
+                made = collector_cluster(collector)
+            else:
+                made = engine_cluster(name, edge=self._section.edge)
             self._clusters[name] = bytes(made)
         return {name: self._clusters[name] for name in sorted(names)}
 
