@@ -53,7 +53,7 @@ class Check:
 
 @dataclasses.dataclass(slots=True)
 class Admitted:
-    """An admitted request. `token` is empty where no grant is needed.
+    """An admitted request. `token` is empty where no grant is needed, `model` where it is not known yet who answers.
 
     `cache` says what came of the lookup in the cache, where there was one; `replay_at` is where the answer is given,
     "ip:port", where it is kept already.
@@ -177,6 +177,8 @@ class Admission:
             candidates = decision.candidates = capped(candidates, ask, most)
         grant = self._grant(standing, method, candidates, grant_id, request_id, now, headers, ask.user_id)
         grant.prompt_class = decision.prompt_class
+        endpoints = decision.endpoints
+        grant.offered_engines = len(endpoints)
         if steered is not None and steered.system_prompt:
             grant.system_prompt = steered.system_prompt
         held = self._limiter.admit(standing.bounds, tokens=decision.tokens)
@@ -196,9 +198,11 @@ class Admission:
             if look is not None:
                 self._cache.abandon(look, grant_id)
             raise
-        candidates[0].endpoints[0].assigned += 1
+        self._state.fleet.sent(endpoints[0], candidates[0].model.name)
         cache = "" if look is None else look.result.value
-        return Admitted(request_id, token, decision.endpoints, candidates[0].model.name, held.quota, cache)
+        # Of several models, the engine that answers names its own.
+        model = candidates[0].model.name if len(candidates) == 1 else ""
+        return Admitted(request_id, token, endpoints, model, held.quota, cache)
 
     async def _look_up(self, check: Check, chosen: Candidate, grant: grant_pb2.Grant) -> Look | None:
         """Looks for the answer where the request or its key asks for it; fits the grant to what is found."""
