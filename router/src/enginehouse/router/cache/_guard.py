@@ -2,7 +2,9 @@
 
 A hit that is wrong is worse than a miss, so the guard only ever forbids. It compares what vectors are blind to:
 numbers (in digits or words), names (words that are capitalised where a sentence does not begin, and all in capitals),
-negations, words whose opposite the other question has, what is quoted, and the script that each is written in.
+negations, words whose opposite the other question has, what is quoted, and the script that each is written in. And a
+single word put in another's place, with all else the same, is taken for another question ("measles" for "mumps"): that
+costs hits where the two are synonyms.
 """
 
 from __future__ import annotations
@@ -61,9 +63,19 @@ _OPPOSITES = (
     "acid|base cause|effect causes|effects question|answer safe|dangerous legal|illegal best|worst good|bad "
     "better|worse cheapest|dearest easy|hard allow|forbid accept|reject arrive|depart arrival|departure "
     "expand|contract rise|fall rises|falls gain|loss freeze|melt boil|freeze evaporate|condense "
-    "plant|animal plants|animals singular|plural past|future ancient|modern beginning|end"
+    "plant|animal plants|animals singular|plural past|future ancient|modern"
 )
-_OPPOSITE: Mapping[str, frozenset[str]]
+# Words that carry no subject: a question with others of them is the same question.
+_CARRYING = (
+    "a an the of in on at to for from by with into as is are was were be been being am do does did done have has "
+    "had having can could will would shall should may might must what which who whom whose when where why how that "
+    "this these those it its there here i you he she we they me him her us them my your his our their and or but if "
+    "then than so such too very just also only please tell give show explain describe list name say know want need "
+    "like way ways kind thing things some any all each every up out about get make let"
+)
+_FUNCTION = frozenset(_CARRYING.split())
+# Words with this much in common at their beginning are forms of one word.
+_STEM = 4
 
 
 def _pairs() -> Mapping[str, frozenset[str]]:
@@ -152,7 +164,15 @@ def conflict(one: Traits, other: Traits) -> str:
         return "numbers"
     if _negated(only_one, only_other) or _negated(only_other, only_one):
         return "negation"
-    return ""
+    return "substitution" if _substituted(only_one - _FUNCTION, only_other - _FUNCTION) else ""
+
+
+def _substituted(words: frozenset[str], others: frozenset[str]) -> bool:
+    """Whether one word of meaning stands in another's place."""
+    if len(words) != 1 or len(others) != 1:
+        return False
+    (word,), (other,) = words, others
+    return word[:_STEM] != other[:_STEM]
 
 
 def _weak(words: frozenset[str]) -> set[str]:
