@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pydantic
 
-from enginehouse.kit.config import Section
+from enginehouse.kit.config import ConfigError, Section
 
 
 class AlertSettings(Section):
@@ -39,12 +39,16 @@ class AlertSettings(Section):
         """The secret's bytes without surrounding white space; nothing where none is configured.
 
         Raises:
-            OSError: the file cannot be read.
-            ValueError: it is too short.
+            ConfigError: the file cannot be read, or holds too little.
         """
-        if self.webhook_secret_file is None:
+        path = self.webhook_secret_file
+        if path is None:
             return b""
-        found = self.webhook_secret_file.read_bytes().strip()
+        where = f"router: alerts.webhook_secret_file: {path}"
+        try:
+            found = path.read_bytes().strip()
+        except OSError as error:
+            raise ConfigError(f"{where}: {error.strerror}") from None
         if len(found) < 16:
-            raise ValueError(f"the webhook's secret has {len(found)} bytes; it needs at least 16")
+            raise ConfigError(f"{where}: has {len(found)} bytes; at least 16 are needed")
         return found

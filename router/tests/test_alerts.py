@@ -1,0 +1,325 @@
+"""Budgets say how far they are spent: once for each window and percentage, to everybody who is to hear it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from enginehouse.api.router.v1 import alerts_pb2 as pb
+from enginehouse.kit.config import ConfigError
+from enginehouse.kit.errors import ServiceError
+from enginehouse.router.admin import Administrator, AlertAdmin
+from enginehouse.router.alerts import Alert, AlertSettings, AlertStore, Courier, RefusalWatch
+from enginehouse.router.clock import DAY_MS
+from enginehouse.router.ledger import Budget, BudgetExhausted, BudgetStore, Ledger, Period
+
+SECRET = b"0123456789abcdef-secret"
+
+
+async def spend(world: Any, ledger: Ledger, cost: int, *, cap: int = 0) -> None:
+    token = await world.grant(ledger, cap or cost)
+    await ledger.settle_now([world.report(token, cost)])
+
+
+async def alerts(world: Any, budget: Budget) -> list[tuple[int, int, int, int, str]]:
+    """(window, percent, limit, settled, cause), in the order in which they were raised."""
+    rows = await world.rows(
+        "SELECT window_start_ms, percent, limit_nanos, settled_nanos, cause FROM budget_alerts"
+        f" WHERE budget_id = '{budget.budget_id}' ORDER BY ordinal"
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_each_percentage_is_raised_once_as_spend_reaches_it(world: Any) -> None:
+    budget = await world.budget(1_000)
+    ledger = await world.replica()
+    await spend(world, ledger, 499)
+    assert await alerts(world, budget) == []
+    await spend(world, ledger, 1)
+    assert await alerts(world, budget) == [(0, 50, 1_000, 500, "spend")]
+    await spend(world, ledger, 100)
+    await spend(world, ledger, 400)
+    assert [one[1] for one in await alerts(world, budget)] == [50, 80, 100]
+    assert (await alerts(world, budget))[2] == (0, 100, 1_000, 1_000, "spend")
+
+
+async def test_replicas_that_settle_at_once_raise_each_alert_once(world: Any) -> None:
+    budget = await world.budget(2_000)
+    replicas = [await world.replica() for _ in range(4)]
+    tokens = [await world.grant(replicas[number % 4], 50) for number in range(36)]
+
+    async def settle(number: int, token: str) -> None:
+        # Each report twice, at two replicas.
+        for ledger in (replicas[number % 4], replicas[(number + 1) % 4]):
+            await ledger.settle_now([world.report(token, 50)])
+
+    await asyncio.gather(*[settle(number, token) for number, token in enumerate(tokens)])
+    assert sorted(one[1] for one in await alerts(world, budget)) == [50, 80]
+
+
+async def test_an_assumption_that_is_taken_back_raises_nothing_a_second_time(world: Any) -> None:
+    budget = await world.budget(1_000)
+    ledger = await world.replica()
+    token = await world.grant(ledger, 600)
+    await ledger.flush_journal()
+    world.now_ms += 600_000
+    # An engine that may have run it has not spoken, so its cap is billed until it does.
+    await world.watermark(ledger, 1)
+    await ledger.sweep()
+    assert [one[1:] for one in await alerts(world, budget)] == [(50, 1_000, 600, "spend")]
+    await ledger.settle_now([world.report(token, 10)])
+    assert (await world.window(budget))[1] == 10
+    await spend(world, ledger, 700)
+    assert [one[1] for one in await alerts(world, budget)] == [50]
+
+
+async def test_a_new_window_raises_them_anew(world: Any) -> None:
+    budget = await world.budget(100, period=Period.DAY)
+    ledger = await world.replica()
+    for _ in range(2):
+        await spend(world, ledger, 60)
+        world.now_ms += DAY_MS
+    found = await alerts(world, budget)
+    assert [one[1] for one in found] == [50, 50]
+    assert found[1][0] - found[0][0] == DAY_MS
+
+
+async def test_a_budget_may_have_percentages_of_its_own(world: Any) -> None:
+    made = await world.budget(1_000)
+    store = BudgetStore(database=world.database)
+    own = Budget(**{**{name: getattr(made, name) for name in made.__slots__}, "alert_percents": (1, 99)})
+    assert (await store.put(own, now_ms=world.now_ms)).alert_percents == (1, 99)
+    # What is not named stays.
+    kept = Budget(**{**{name: getattr(made, name) for name in made.__slots__}, "alert_percents": ()})
+    assert (await store.put(kept, now_ms=world.now_ms)).alert_percents == (1, 99)
+    ledger = await world.replica()
+    await spend(world, ledger, 980)
+    await spend(world, ledger, 20)
+    assert [one[1] for one in await alerts(world, made)] == [1, 99]
+
+
+async def test_a_lowered_limit_raises_what_is_reached_by_it(world: Any) -> None:
+    budget = await world.budget(1_000)
+    ledger = await world.replica()
+    await spend(world, ledger, 400)
+    await ledger.return_idle(budget_id=budget.budget_id)
+    assert await alerts(world, budget) == []
+    await world.budget(500)
+    assert await alerts(world, budget) == [(0, 50, 500, 400, "spend"), (0, 80, 500, 400, "spend")]
+
+
+async def test_a_spent_budget_that_refuses_is_at_a_hundred_percent(world: Any, wait_until: Callable[..., Any]) -> None:
+    """Some nano-dollars are left of it for ever, less than any request's bound."""
+    budget = await world.budget(1_000)
+    ledger = await world.replica()
+    watch = RefusalWatch(database=world.database, clock=world.clock)
+    await spend(world, ledger, 950)
+    with pytest.raises(BudgetExhausted):
+        await world.grant(ledger, 60)
+    for _ in range(100):
+        watch.refused(budget.budget_id, 0)
+
+    async def last() -> tuple[int, str]:
+        found = await alerts(world, budget)
+        return found[-1][1], found[-1][4]
+
+    await wait_until(last, (100, "refusal"), within_s=60)
+    # Spend that reaches the limit after all is no further news.
+    await ledger.return_idle(budget_id=budget.budget_id)
+    await spend(world, ledger, 50)
+    assert [one[1] for one in await alerts(world, budget)] == [50, 80, 100]
+    await watch.close()
+
+
+async def test_a_request_that_is_too_dear_for_a_fresh_budget_raises_nothing(world: Any) -> None:
+    budget = await world.budget(1_000)
+    ledger = await world.replica()
+    watch = RefusalWatch(database=world.database, clock=world.clock)
+    await spend(world, ledger, 700)
+    with pytest.raises(BudgetExhausted):
+        await world.grant(ledger, 5_000)
+    watch.refused(budget.budget_id, 0)
+    await asyncio.gather(*watch._tasks)
+    assert [one[1] for one in await alerts(world, budget)] == [50]
+
+
+class Webhook:
+    """A receiver that refuses the first so many deliveries and keeps them all."""
+
+    def __init__(self) -> None:
+        self.refusing = 0
+        self.received: list[tuple[dict[str, str], bytes]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                outer.received.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                refuse = len(outer.received) <= outer.refusing
+                self.send_response(500 if refuse else 204)
+                self.end_headers()
+
+            def log_message(self, *arguments: object) -> None:
+                """Says nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    made = Webhook()
+    yield made
+    made.close()
+
+
+class Couriers:
+    """Couriers of several replicas over one database."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.counted: list[Alert] = []
+        self.running: list[Courier] = []
+
+    def start(self, url: str, secret_file: Path | None = None, **settings: float) -> Courier:
+        found = AlertSettings(
+            webhook_url=url, webhook_secret_file=secret_file or (Path("unused") if url else None), **settings
+        )
+        courier = Courier(
+            store=AlertStore(database=self.world.database),
+            settings=found,
+            secret=SECRET,
+            clock=self.world.clock,
+            count=self.counted.append,
+        )
+        courier.start()
+        self.running.append(courier)
+        return courier
+
+    async def deliveries(self) -> list[str]:
+        rows = await self.world.rows("SELECT delivery FROM budget_alerts ORDER BY ordinal")
+        return [row.delivery for row in rows]
+
+
+@pytest.fixture
+async def couriers(world: Any) -> Any:
+    made = Couriers(world)
+    async with contextlib.AsyncExitStack() as stack:
+        yield made
+        for one in made.running:
+            stack.push_async_callback(one.close)
+
+
+async def test_an_alert_is_posted_signed_until_it_is_taken(
+    world: Any, webhook: Webhook, couriers: Couriers, wait_until: Callable[..., Any]
+) -> None:
+    budget = await world.budget(1_000)
+    ledger = await world.replica()
+    webhook.refusing = 2
+    for _ in range(3):
+        couriers.start(webhook.url, retry_s=0.05)
+    await spend(world, ledger, 600)
+    couriers.running[0].wake()
+    await wait_until(couriers.deliveries, ["delivered"], within_s=60)
+    assert len({headers["x-enginehouse-alert-id"] for headers, _ in webhook.received}) == 1
+    assert len(webhook.received) >= 3
+    # However many replicas there are, and however often it is sent, it is news once.
+    assert [one.percent for one in couriers.counted] == [50]
+    for headers, body in webhook.received:
+        told = json.loads(body)
+        assert told["alert_id"] == headers["x-enginehouse-alert-id"]
+        assert (told["budget_id"], told["percent"], told["settled_nanos"]) == (budget.budget_id, 50, 600)
+        assert (told["scope"], told["scope_id"], told["cause"]) == ("key", world.KEY, "spend")
+        moment, mac = (part.partition("=")[2] for part in headers["x-enginehouse-signature"].split(","))
+        assert mac == hmac.new(SECRET, f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
+
+
+async def test_without_a_webhook_alerts_are_kept_and_listed(
+    world: Any, couriers: Couriers, wait_until: Callable[..., Any]
+) -> None:
+    budget = await world.budget(100)
+    ledger = await world.replica()
+    await spend(world, ledger, 90)
+    couriers.start("")
+    await wait_until(couriers.deliveries, ["kept", "kept"], within_s=60)
+    admin = AlertAdmin(store=AlertStore(database=world.database))
+    owner = Administrator(tenant_id=world.TENANT, key_id="k", everything=False)
+    page = await admin.list_alerts(pb.ListAlertsRequest(page_size=1), owner)
+    assert [one.percent for one in page.alerts] == [80]
+    assert page.alerts[0].delivery == pb.ALERT_DELIVERY_KEPT
+    assert page.alerts[0].cause == pb.ALERT_CAUSE_SPEND
+    rest = await admin.list_alerts(pb.ListAlertsRequest(page_size=1, page_token=page.next_page_token), owner)
+    assert [one.percent for one in rest.alerts] == [50]
+    assert rest.next_page_token == ""
+    by_scope = await admin.list_alerts(pb.ListAlertsRequest(scope_id=world.KEY), owner)
+    by_budget = await admin.list_alerts(pb.ListAlertsRequest(budget_id=budget.budget_id), owner)
+    assert len(by_scope.alerts) == len(by_budget.alerts) == 2
+    stranger = Administrator(tenant_id="ten_other", key_id="k", everything=False)
+    assert not (await admin.list_alerts(pb.ListAlertsRequest(), stranger)).alerts
+    with pytest.raises(ServiceError, match="page_size"):
+        await admin.list_alerts(pb.ListAlertsRequest(page_size=-1), owner)
+
+
+async def test_a_webhook_that_never_answers_is_given_up_after_a_day(
+    world: Any, couriers: Couriers, free_port: int, wait_until: Callable[..., Any]
+) -> None:
+    await world.budget(100)
+    ledger = await world.replica()
+    await spend(world, ledger, 60)
+    url = f"http://127.0.0.1:{free_port}/"
+    store = AlertStore(database=world.database)
+    courier = Courier(
+        store=store,
+        settings=AlertSettings(webhook_url=url, webhook_secret_file=Path("unused"), retry_s=0.01),
+        secret=SECRET,
+        clock=world.clock,
+        count=couriers.counted.append,
+    )
+    async with httpx.AsyncClient(trust_env=False) as client:
+        assert await courier.deliver(client) == 1
+        assert await couriers.deliveries() == ["pending"]
+        world.now_ms += DAY_MS + 1
+        async with world.database.begin() as connection:
+            await connection.execute(sa.text("UPDATE budget_alerts SET due_at = now()"))
+        assert await courier.deliver(client) == 1
+    assert await couriers.deliveries() == ["failed"]
+    assert await store.claim(count=5, retry_s=1) == []
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def test_a_webhook_needs_a_secret_and_a_plain_url(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs webhook_secret_file"):
+        AlertSettings(webhook_url="http://127.0.0.1/")
+    for url in ("ftp://x/", "http://user:pass@x/", "nonsense"):
+        with pytest.raises(ValueError, match="must be http://host"):
+            AlertSettings(webhook_url=url, webhook_secret_file=tmp_path / "s")
+    (tmp_path / "s").write_text("short\n")
+    settings = AlertSettings(webhook_url="http://x/", webhook_secret_file=tmp_path / "s")
+    with pytest.raises(ConfigError, match="has 5 bytes; at least 16"):
+        settings.secret()
+    assert "http://x/" not in repr(settings)
