@@ -66,14 +66,11 @@ class FeedbackStore:
         """Writes a rating in place of an earlier one from the same source; True where there was one."""
         key = (feedback.c.tenant_id, feedback.c.request_id, feedback.c.source)
         values = dataclasses.asdict(rating) | {"model": answered.model, "prompt_class": answered.prompt_class}
-        named = dict(zip(("tenant", "request", "source"), (rating.tenant_id, rating.request_id, rating.source)))  # noqa: B905
         async with self._database.begin() as connection:
             # Two ratings from one source at once: one comes first, and the other takes it back.
             await connection.execute(
-                sa.text(
-                    "SELECT pg_advisory_xact_lock(hashtextextended(:tenant || '/' || :request || '/' || :source, 0))"
-                ),
-                named,
+                sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:rated, 0))"),
+                {"rated": f"{rating.tenant_id}/{rating.request_id}/{rating.source}"},
             )
             where = sa.and_(*[column == values[column.name] for column in key])
             old = (await connection.execute(sa.select(feedback).where(where))).first()

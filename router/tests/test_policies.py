@@ -1,0 +1,377 @@
+"""What policy documents say, what they may not say, and what decisions make of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from enginehouse.api.gateway.v1 import registry_pb2
+from enginehouse.kit.catalog import Catalog
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.router.asks import Purpose
+from enginehouse.router.decide import Decision, State, decide
+from enginehouse.router.policy import Policy, TierSettings, problems, read_route
+from router.tests.decision_inputs import TIERS, ask, caller, document, fleet, model, state
+
+SMALL = model("small", quality=0.2, price=1 * 10**6)
+LARGE = model("large", quality=0.5, price=3 * 10**6, region="eu")
+HUGE = model("huge", quality=0.9, price=9 * 10**6, region="us")
+SUMS = model("sums", quality=0.6, price=2 * 10**6, region="eu")
+VECTORS = model("vectors", price=10**5, capabilities=("embeddings",))
+MODELS = (SMALL, LARGE, HUGE, SUMS, VECTORS)
+
+
+def name_of(decision: Decision) -> str:
+    assert decision.model is not None, decision.refusal
+    return decision.model.name
+
+
+def why(decision: Decision) -> dict[str, str]:
+    return {one.model.name: one.passed_over for one in decision.weighed}
+
+
+def test_without_documents_the_configuration_holds() -> None:
+    here = state(MODELS, complexity=1.0, tiers={**TIERS, "pro": TierSettings(quality_ceiling=0.5, models=("large",))})
+    decision = decide(ask(), caller(), here, explain=True)
+    assert name_of(decision) == "large"
+    assert "configuration.tiers.pro.models" in why(decision)["small"]
+    assert (decision.rules.policy, decision.rules.version) == ("default", 0)
+
+
+def test_the_more_special_rule_wins_and_what_is_denied_stays_denied() -> None:
+    rules = document(
+        everyone={"quality_floor": 0.1, "deny": ["small"]},
+        tiers=[{"tier": "pro", "rules": {"quality_floor": 0.3, "quality_ceiling": 0.3}}],
+        tasks=[{"task": "enhance", "rules": {"quality_floor": 0.55, "quality_ceiling": 0.6}}],
+        keys=[
+            {"key_id": "key_2", "rules": {"quality_floor": 0.9, "quality_ceiling": 0.9, "models": ["small", "huge"]}}
+        ],
+    )
+    here = state(MODELS, rules)
+    assert name_of(decide(ask(), caller(tier="free"), here)) == "sums"
+    assert name_of(decide(ask(), caller(), here)) == "sums"
+    assert name_of(decide(ask(task="enhance"), caller(), here)) == "sums"
+    mine = decide(ask(task="enhance"), caller(key_id="key_2"), here, explain=True)
+    assert name_of(mine) == "huge"
+    assert mine.rules.layers == ("configuration.tiers.pro", "everyone", "tiers.pro", "tasks.enhance", "keys.key_2")
+    assert "everyone" in why(mine)["small"]
+    assert "denies" in why(mine)["small"]
+    refusal = decide(ask("small"), caller(key_id="key_2"), here).refusal
+    assert refusal is not None
+    assert refusal.reason is Reason.MODEL_DENIED
+    assert "everyone" in refusal.message
+
+
+def test_a_document_of_its_own_takes_a_tenant_out_of_the_default() -> None:
+    here = state(
+        MODELS,
+        document(everyone={"models": ["small"]}),
+        document(name="special", tenants=["ten_2"], everyone={"models": ["huge"]}),
+    )
+    assert name_of(decide(ask(), caller(), here)) == "small"
+    special = decide(ask(), caller(tenant_id="ten_2"), here)
+    assert (name_of(special), special.rules.policy) == ("huge", "special")
+
+
+def test_tasks_come_from_the_header_or_the_method() -> None:
+    here = state(
+        MODELS,
+        document(
+            tasks=[
+                {"task": "embed", "rules": {"models": ["vectors"]}},
+                {"task": "analyse", "rules": {"prefer": ["huge"]}},
+            ]
+        ),
+    )
+    assert name_of(decide(ask(needs="embeddings"), caller(), here)) == "vectors"
+    analysed = decide(ask(task="analyse"), caller(), here, explain=True)
+    assert name_of(analysed) == "huge"
+    assert analysed.rule == "tasks.analyse of the policy prefers huge"
+    assert name_of(decide(ask(), caller(), here)) == "small"
+    assert read_route({b"x-enginehouse-task": b"enhance"}, Purpose.GENERATE) == ("enhance", "")
+    assert read_route({b"x-enginehouse-subject": b"maths"}, Purpose.EMBED) == ("embed", "maths")
+
+
+@pytest.mark.parametrize(
+    ("headers", "purpose", "hint"),
+    [
+        ({b"x-enginehouse-task": b"dream"}, Purpose.GENERATE, "'dream' must be one of generate, enhance"),
+        ({b"x-enginehouse-task": b"embed"}, Purpose.GENERATE, "only embeddings"),
+        ({b"x-enginehouse-task": b"generate"}, Purpose.EMBED, "embeddings have the task embed"),
+        ({b"x-enginehouse-subject": b"Maths!"}, Purpose.GENERATE, "'Maths!'"),
+    ],
+)
+def test_headers_that_name_no_task_or_subject_are_refused(
+    headers: dict[bytes, bytes], purpose: Purpose, hint: str
+) -> None:
+    with pytest.raises(ServiceError) as refused:
+        read_route(headers, purpose)
+    assert refused.value.reason is Reason.INVALID_REQUEST
+    assert hint in refused.value.message
+
+
+def test_specialists_serve_their_subject_and_no_other() -> None:
+    rules = document(
+        subjects=[
+            {"name": "maths", "specialists": ["sums"], "keywords": ["algebra", "బీజగణితం", "equation"]},
+            {"name": "law", "keywords": ["court", "statute"], "keywords_needed": 2, "rules": {"prefer": ["huge"]}},
+        ]
+    )
+    here = state(MODELS, rules, complexity=0.55)
+    assert name_of(decide(ask(subject="maths"), caller(), here)) == "sums"
+    assert name_of(decide(ask(text="Solve this equation: 2x = 4."), caller(), here)) == "sums"
+    assert name_of(decide(ask(text="ఈ బీజగణితం ప్రశ్నకు జవాబు?"), caller(), here)) == "sums"
+    assert name_of(decide(ask(text="x" * 5000 + " algebra"), caller(), here)) == "sums"
+    other = decide(ask(text="a story of a crow"), caller(), here, explain=True)
+    assert name_of(other) == "huge"
+    assert why(other)["sums"] == "it is kept for the subject maths"
+    assert decide(ask(text="the court met"), caller(), here).subject == ""
+    assert decide(ask(text="The court read the statute."), caller(), here).subject == "law"
+    asleep = state(MODELS, rules, complexity=0.0, asleep=("sums",))
+    assert name_of(decide(ask(subject="maths"), caller(), asleep)) == "small"
+    # Whoever names the specialist gets it, for whatever it is.
+    assert name_of(decide(ask("sums"), caller(), here)) == "sums"
+
+
+def test_regions_narrow_and_hold_for_named_models_too() -> None:
+    here = state(
+        MODELS,
+        document(
+            everyone={"regions": ["eu", "us"]},
+            keys=[{"key_id": "key_eu", "rules": {"regions": ["eu"]}}],
+        ),
+        complexity=1.0,
+    )
+    assert name_of(decide(ask(), caller(), here)) == "huge"
+    european = decide(ask(), caller(key_id="key_eu"), here, explain=True)
+    assert name_of(european) == "sums"
+    assert "in the region us" in why(european)["huge"]
+    assert "no region that the catalog states" in why(european)["small"]
+    refusal = decide(ask("huge"), caller(key_id="key_eu"), here).refusal
+    assert refusal is not None
+    assert refusal.reason is Reason.MODEL_DENIED
+    assert "keys.key_eu" in refusal.message
+
+
+def test_a_model_that_begins_too_late_is_passed_over_by_measurements_and_load() -> None:
+    here = state(MODELS, document(everyone={"max_first_token_ms": 500}))
+    assert name_of(decide(ask(), caller(), here)) == "small"
+    here.first_tokens.replace({"small": 400, "sums": 300})
+    assert name_of(decide(ask(), caller(), here)) == "small"
+    # Two requests wait for each that runs: a new one waits for them all.
+    here.fleet = fleet(MODELS, queued={"small": 2})
+    busy = decide(ask(), caller(), here, explain=True)
+    assert name_of(busy) == "sums"
+    assert "about 800 ms" in why(busy)["small"]
+    here.first_tokens.replace({"small": 900, "sums": 800, "large": 700, "huge": 600})
+    assert name_of(decide(ask(), caller(), here)) == "huge"
+    # Whoever names a model waits for it.
+    assert name_of(decide(ask("small"), caller(), here)) == "small"
+
+
+def test_a_probability_can_be_the_threshold() -> None:
+    here = state(MODELS, document(everyone={"sufficiency": 0.9}), complexity=0.5)
+    decision = decide(ask(), caller(), here, explain=True)
+    probabilities = {one.model.name: one.sufficiency for one in decision.weighed}
+    assert probabilities["small"] < probabilities["large"] < probabilities["huge"]
+    assert probabilities["huge"] < 0.9
+    assert name_of(decision) == "huge"
+    modest = state(MODELS, document(everyone={"sufficiency": 0.5}), complexity=0.5)
+    told = decide(ask(), caller(), modest, explain=True)
+    # A quality of a half suffices for a prompt of a half; the cheapest of those at least as good is taken.
+    assert name_of(told) == "sums"
+    assert "suffices with probability" in why(told)["small"]
+
+
+def chain(*models: str, **more: Any) -> dict[str, Any]:
+    return {"models": list(models), **more}
+
+
+def test_fallbacks_follow_the_policy_in_order_and_only_where_it_says_so() -> None:
+    rules = document(
+        fallbacks=[
+            {"model": "small", **chain("large", "vectors", "huge")},
+            {"model": "large", **chain("sums", for_named=True)},
+        ]
+    )
+    here = state(MODELS, rules)
+    decision = decide(ask(), caller(), here, explain=True)
+    assert [one.model.name for one in decision.candidates] == ["small", "large", "huge", "sums"]
+    assert decision.bound_nanos == max(one.bound_nanos for one in decision.candidates)
+    assert [endpoint.engine_id for endpoint in decision.endpoints][:2] == ["engine-small", "engine-large"]
+    weighed = {one.model.name: one for one in decision.weighed}
+    assert [weighed[name].fallback for name in ("small", "large", "huge", "sums", "vectors")] == [0, 1, 2, 3, 0]
+    assert weighed["large"].passed_over == "it is fallback 1"
+    # The chain of a model is for those who name it only where that is said.
+    assert len(decide(ask("small"), caller(), here).candidates) == 1
+    assert [one.model.name for one in decide(ask("large"), caller(), here).candidates] == ["large", "sums"]
+    refused = decide(ask("small"), caller(), state(MODELS, rules, asleep=("small",))).refusal
+    assert refused is not None
+    assert refused.reason is Reason.NO_ENDPOINT
+    instead = decide(ask("large"), caller(), state(MODELS, rules, asleep=("large",)), explain=True)
+    assert [one.model.name for one in instead.candidates] == ["sums"]
+    assert "large has 0 live" in instead.rule
+
+
+def test_a_fallback_is_never_one_that_the_caller_may_not_use_or_too_dear() -> None:
+    rules = document(
+        everyone={"deny": ["huge"]},
+        fallbacks=[{"model": "small", **chain("large", "huge", "sums", max_price_factor=2.0)}],
+    )
+    decision = decide(ask(), caller(), state(MODELS, rules))
+    assert [one.model.name for one in decision.candidates] == ["small", "sums"]
+    narrow = decide(ask(), caller("small", "large"), state(MODELS, rules))
+    assert [one.model.name for one in narrow.candidates] == ["small"]
+
+
+def trip(here: State, name: str) -> None:
+    """Lets a model's breaker open, through what engines report."""
+    for failed in range(0, 60, 20):
+        here.fleet.update(
+            registry_pb2.LiveEngine(
+                engine=registry_pb2.Engine(
+                    engine_id=f"engine-{one.name}",
+                    address=f"127.0.0.1:{5000 + number}",
+                    cluster=one.cluster,
+                    models=[registry_pb2.ServedModel(name=one.name)],
+                    capacity=1,
+                ),
+                load=registry_pb2.Load(
+                    tallies=[registry_pb2.ModelTally(model=one.name, failed=failed if one.name == name else 0)]
+                ),
+            )
+            for number, one in enumerate(here.catalog.models)
+        )
+
+
+def test_a_model_whose_engines_fail_is_passed_over_while_another_serves() -> None:
+    here = state(MODELS, document(fallbacks=[{"model": "large", **chain("huge", for_named=True)}]))
+    trip(here, "small")
+    decision = decide(ask(), caller(), here, explain=True)
+    assert name_of(decision) == "sums"
+    assert "its engines fail" in why(decision)["small"]
+    # Named, with nothing to fall back to: a breaker only remembers.
+    assert name_of(decide(ask("small"), caller(), here)) == "small"
+    trip(here, "large")
+    named = decide(ask("large"), caller(), here, explain=True)
+    assert [one.model.name for one in named.candidates] == ["huge", "large"]
+    assert "large" in named.rule
+
+
+KEYS = {"key_1": "pro"}
+
+
+def found_in(**fields: Any) -> dict[str, str]:
+    policy = Policy(tiers=TIERS)
+    found = problems(document(**fields), catalog=Catalog(MODELS), tiers=policy.base(), keys=KEYS, tenants=["ten_1"])
+    return {one.field: one.description for one in found}
+
+
+def test_a_sound_document_has_no_problems() -> None:
+    assert not found_in(
+        everyone={"quality_floor": 0.1, "quality_ceiling": 0.9, "regions": ["eu", "us"]},
+        tiers=[{"tier": "free", "rules": {"deny": ["huge"], "quality_ceiling": 0.5}}],
+        tasks=[{"task": "enhance", "rules": {"prefer": ["large"]}}],
+        subjects=[{"name": "maths", "specialists": ["sums"], "keywords": ["algebra"], "rules": {"sufficiency": 0.8}}],
+        keys=[{"key_id": "key_1", "rules": {"max_first_token_ms": 900}}],
+        fallbacks=[
+            {"model": "small", **chain("large", "huge", max_price_factor=10)},
+            {"model": "large", **chain("huge")},
+        ],
+        bandit={"enabled": True, "explore_share": 0.1, "max_price_factor": 2, "quality_ceiling": 0.9},
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "hint"),
+    [
+        ({"name": "Not a name"}, "name", "'Not a name'"),
+        ({"name": "other"}, "tenants", "only 'default' is for all others"),
+        ({"tenants": ["ten_1"]}, "tenants", "leave them out"),
+        ({"name": "other", "tenants": ["ten_9"]}, "tenants", "'ten_9' is not known"),
+        ({"name": "other", "tenants": ["ten_1", "ten_1"]}, "tenants", "'ten_1' stands here twice"),
+        ({"everyone": {"models": ["smal"]}}, "everyone.models", "no model 'smal' in the catalog; did you mean small"),
+        ({"everyone": {"deny": ["gone"]}}, "everyone.deny", "'gone'"),
+        ({"everyone": {"prefer": ["gone"]}}, "everyone.prefer", "'gone'"),
+        ({"everyone": {"quality_floor": 1.5}}, "everyone.quality_floor", "1.5 must be from 0 to 1"),
+        ({"everyone": {"quality_ceiling": -0.5}}, "everyone.quality_ceiling", "-0.5"),
+        ({"everyone": {"quality_ceiling": "NaN"}}, "everyone.quality_ceiling", "nan"),
+        ({"everyone": {"sufficiency": 2}}, "everyone.sufficiency", "2.0 must be from 0 to 1"),
+        ({"everyone": {"sufficiency": 0}}, "everyone.sufficiency", "more than 0"),
+        ({"everyone": {"max_first_token_ms": 0}}, "everyone.max_first_token_ms", "over 0"),
+        ({"everyone": {"regions": ["mars"]}}, "everyone.regions", "'mars'; regions: eu, us"),
+        ({"everyone": {"models": ["small"], "deny": ["small"]}}, "everyone.models", "in models and in deny"),
+        ({"tiers": [{"tier": "gold"}]}, "tiers", "'gold' is not known; write one of free, starter, pro, enterprise"),
+        ({"tiers": [{"tier": "pro"}, {"tier": "pro"}]}, "tiers", "twice"),
+        ({"tasks": [{"task": "dream"}]}, "tasks", "'dream' is not known; write one of generate"),
+        ({"keys": [{"key_id": "key_9"}]}, "keys", "'key_9' is not known"),
+        ({"subjects": [{"name": "Maths"}]}, "subjects", "'Maths'"),
+        ({"subjects": [{"name": "maths", "specialists": ["gone"]}]}, "subjects.maths.specialists", "'gone'"),
+        ({"subjects": [{"name": "maths", "keywords": ["two words"]}]}, "subjects.maths.keywords", "'two words'"),
+        ({"subjects": [{"name": "maths", "keywords": ["Sum"]}]}, "subjects.maths.keywords", "lower case"),
+        ({"subjects": [{"name": "maths", "keywords_needed": 1}]}, "subjects.maths.keywords_needed", "0"),
+        ({"fallbacks": [{"model": "gone", "models": ["small"]}]}, "fallbacks", "'gone'"),
+        ({"fallbacks": [{"model": "small", "models": ["gone"]}]}, "fallbacks.small.models", "'gone'"),
+        ({"fallbacks": [{"model": "small"}]}, "fallbacks.small.models", "at least one"),
+        ({"fallbacks": [{"model": "small", "models": ["small"]}]}, "fallbacks", "small -> small"),
+        (
+            {"fallbacks": [{"model": "small", **chain("large")}, {"model": "large", **chain("huge", "small")}]},
+            "fallbacks",
+            "small -> large -> small goes round in a circle",
+        ),
+        (
+            {"fallbacks": [{"model": "small", **chain("large", max_price_factor=0.5)}]},
+            "fallbacks.small.max_price_factor",
+            "0.5 must be at least 1",
+        ),
+        ({"bandit": {"explore_share": 1.1}}, "bandit.explore_share", "1.1"),
+        ({"bandit": {"max_price_factor": 0.9}}, "bandit.max_price_factor", "0.9"),
+        ({"bandit": {"quality_floor": 0.8, "quality_ceiling": 0.5}}, "bandit.quality_floor", "over quality_ceiling"),
+        ({"bandit": {"half_life_days": -1}}, "bandit.half_life_days", "-1"),
+        # Contradictions between layers.
+        ({"everyone": {"deny": [one.name for one in MODELS]}}, "everyone", "denies every model"),
+        (
+            {"everyone": {"models": ["small"]}, "tiers": [{"tier": "pro", "rules": {"deny": ["small"]}}]},
+            "tiers.pro",
+            "denies every model",
+        ),
+        (
+            {"tasks": [{"task": "embed", "rules": {"models": ["small"]}}]},
+            "tasks.embed",
+            "denies every model that can embed",
+        ),
+        (
+            {"everyone": {"regions": ["eu"]}, "keys": [{"key_id": "key_1", "rules": {"regions": ["us"]}}]},
+            "keys.key_1",
+            "denies every model",
+        ),
+        (
+            {"everyone": {"quality_ceiling": 0.3}, "tiers": [{"tier": "pro", "rules": {"quality_floor": 0.5}}]},
+            "tiers.pro",
+            "quality_floor 0.5 is over quality_ceiling 0.3",
+        ),
+        (
+            {"everyone": {"deny": ["huge"]}, "fallbacks": [{"model": "small", **chain("huge")}]},
+            "fallbacks.small.models",
+            "everyone.deny denies huge",
+        ),
+    ],
+)
+def test_what_a_document_may_not_say(fields: dict[str, Any], field: str, hint: str) -> None:
+    found = found_in(**fields)
+    assert field in found, found
+    assert hint in found[field]
+
+
+def test_a_request_stays_in_one_cluster() -> None:
+    voice = model("voice", cluster="voice", capabilities=("speech",))
+    policy = Policy(tiers=TIERS)
+    found = problems(
+        document(fallbacks=[{"model": "small", **chain("voice")}]),
+        catalog=Catalog([*MODELS, voice]),
+        tiers=policy.base(),
+        keys={},
+        tenants=[],
+    )
+    assert ["cluster voice" in one.description for one in found] == [True]
