@@ -264,6 +264,7 @@ exposures = sa.Table(
     sa.Column("grant_id", sa.Text, primary_key=True),
     sa.Column("arm", sa.Text, nullable=False),
     sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("tenant_id", sa.Text, nullable=False),
     sa.Column("request_id", sa.Text, nullable=False),
     sa.Column("refusal", sa.Text, nullable=False),
     sa.Column("exposed_at_ms", sa.BigInteger, nullable=False),

@@ -45,6 +45,7 @@ class ExposureLog:
                     "grant_id": grant_id,
                     "arm": one.arm,
                     "unit": one.unit,
+                    "tenant_id": steered.tenant_id,
                     "request_id": request_id,
                     "refusal": refusal,
                     "exposed_at_ms": now,

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from enginehouse.router.database.tables import exposures, usage
+from enginehouse.router.database.tables import exposures, feedback, usage
 from enginehouse.router.experiments._arms import Metric
 from enginehouse.router.experiments._sequential import Sample
 
@@ -73,12 +73,18 @@ class Results:
             .where(usage.c.grant_id == exposures.c.grant_id)
             .lateral("spent")
         )
+        # Callers choose request ids, so another tenant's may be the same.
+        rated = (
+            sa.select((sa.func.avg(feedback.c.score_millionths) / 1_000_000).label("score"))
+            .where(feedback.c.tenant_id == exposures.c.tenant_id, feedback.c.request_id == exposures.c.request_id)
+            .lateral("rated")
+        )
         milliseconds = sa.func.greatest(spent.c.milliseconds, 1)
         values: dict[str, Any] = {
             "cost": spent.c.cost,
             "latency": sa.func.ln(milliseconds),
             "latency_ms": spent.c.milliseconds,
-            "quality": sa.cast(sa.null(), sa.Float),
+            "quality": rated.c.score,
             "refusals": (exposures.c.refusal != "").cast(sa.Integer),
             "errors": spent.c.failed.cast(sa.Integer),
         }
@@ -91,6 +97,7 @@ class Results:
             )
             .select_from(exposures)
             .join(spent, sa.true(), isouter=True)
+            .join(rated, sa.true(), isouter=True)
             .where(exposures.c.subject_id == subject_id, exposures.c.exposed_at_ms >= since_ms)
             .group_by(exposures.c.arm, unit)
             .subquery("units")

@@ -26,11 +26,13 @@ class Steered:
         ask: the request as it is decided from here on.
         system_prompt: what the engine puts before the conversation; usually empty.
         exposures: what is to be logged.
+        tenant_id: whose request it is.
     """
 
     ask: Ask
     system_prompt: str
     exposures: Sequence[Exposure]
+    tenant_id: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class Steering:
         if changed:
             more = len(system_prompt.encode()) + MESSAGE_OVERHEAD if system_prompt else 0
             ask = dataclasses.replace(ask, model=model, input_bytes=ask.input_bytes + more)
-        return Steered(ask, system_prompt, exposures)
+        return Steered(ask, system_prompt, exposures, subject.tenant_id)
 
     def _experiment(self, ask: Ask, subject: Subject, may_use: Callable[[str], bool]) -> Experiment | None:
         for experiment in self._experiments.get(ask.model, ()):

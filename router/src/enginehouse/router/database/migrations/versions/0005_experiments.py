@@ -78,6 +78,7 @@ def upgrade() -> None:
         sa.Column("grant_id", sa.Text, nullable=False),
         sa.Column("arm", sa.Text, nullable=False),
         sa.Column("unit", sa.Text, nullable=False),
+        sa.Column("tenant_id", sa.Text, nullable=False),
         sa.Column("request_id", sa.Text, nullable=False),
         sa.Column("refusal", sa.Text, nullable=False),
         sa.Column("exposed_at_ms", sa.BigInteger, nullable=False),
