@@ -558,7 +558,7 @@ def free_ports(count: int) -> list[int]:
 async def first_key(uri: str, router: RouterProcess) -> None:
     """What `bootstrap-key` does, without another process."""
     database = open_database(uri)
-    hasher = KeyHasher.from_file(router.directory / "pepper")
+    hasher = KeyHasher.from_files(router.directory / "pepper")
     made = await bootstrap_key(
         keys=KeyStore(database=database), hasher=hasher, clock=wall_clock, name="first", tier="enterprise"
     )

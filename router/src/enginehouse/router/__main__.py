@@ -89,7 +89,7 @@ async def _forget_engine(settings: RouterSettings, arguments: argparse.Namespace
 
 def _hasher(settings: RouterSettings) -> KeyHasher:
     try:
-        return KeyHasher.from_file(settings.key_pepper_file)
+        return KeyHasher.from_files(settings.key_pepper_file, old=settings.old_key_pepper_files)
     except OSError as error:
         raise ConfigError(f"router: key_pepper_file: {settings.key_pepper_file}: {error.strerror}") from None
     except ValueError as error:

@@ -21,20 +21,19 @@ from enginehouse.router.clock import Clock
 from enginehouse.router.decide import Candidate, Decision, State, decide
 from enginehouse.router.endpoints import Endpoint
 from enginehouse.router.experiments import ExposureLog, Steered, Steering, Subject
-from enginehouse.router.identity import KEY_PREFIX, Caller, KeyIndex
+from enginehouse.router.identity import Authenticator, Caller
 from enginehouse.router.ids import new_id, new_ids
-from enginehouse.router.ledger import BudgetExhausted, Ledger, LedgerUnavailable, Payer, Scope, Shortfall
-from enginehouse.router.limits import Bounds, Held, Limiter, Quota
-from enginehouse.router.policy import Policy, read_route
+from enginehouse.router.ledger import BudgetExhausted, Ledger, LedgerUnavailable, Shortfall
+from enginehouse.router.limits import Held, Limiter, Quota
+from enginehouse.router.policy import read_route
 from enginehouse.router.prices import Offer
+from enginehouse.router.standing import Standing
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _PERSON = re.compile(r"[\x21-\x7e]{1,128}").fullmatch
 _MOST_ATTEMPTS = 1000
-_SPEND = frozenset({"spend", "admin"})
 # Enough for the keys in use at once; beyond it they are simply worked out again.
 _MOST_STANDINGS = 100_000
-_ADMIN_SERVICE = "enginehouse.api.router.v1.AdminService"
 # The router's own services look at the scopes themselves, method by method.
 _ROUTER_PACKAGE = "enginehouse.api.router.v1."
 _MODELS_SERVICE = "enginehouse.api.openai.v1.ModelsService"
@@ -73,7 +72,7 @@ class Admission:
 
     Args:
         state: what decisions look at.
-        keys: who callers are.
+        callers: who callers are.
         limiter: rates and concurrency.
         ledger: money.
         cache: answers that are there already.
@@ -92,7 +91,7 @@ class Admission:
         self,
         *,
         state: State,
-        keys: KeyIndex,
+        callers: Authenticator,
         limiter: Limiter,
         ledger: Ledger,
         cache: ResponseCache,
@@ -107,7 +106,7 @@ class Admission:
         max_body_bytes: int,
     ) -> None:
         self._state = state
-        self._keys = keys
+        self._callers = callers
         self._limiter = limiter
         self._ledger = ledger
         self._cache = cache
@@ -120,7 +119,7 @@ class Admission:
         self._accept_window_ms = int(accept_window_s * 1000)
         self._grant_ttl_ms = int(grant_ttl_s * 1000)
         self._max_body_bytes = max_body_bytes
-        self._standings: dict[str, _Standing] = {}
+        self._standings: dict[str, Standing] = {}
 
     async def admit(self, check: Check) -> Admitted:
         """Admits the request. Raises ServiceError with the reason of a refusal."""
@@ -130,7 +129,7 @@ class Admission:
             return self._admit_other(check)
         now = self._clock()
         self._state.prices.advance(now)
-        caller = self._caller(headers, now)
+        caller = self._callers.authenticate(headers, now_ms=now)
         _refuse_partial(headers)
         ask = parse_ask(
             method,
@@ -160,7 +159,7 @@ class Admission:
     async def _admit_ask(
         self,
         check: Check,
-        standing: _Standing,
+        standing: Standing,
         ask: Ask,
         steered: Steered | None,
         grant_id: str,
@@ -181,7 +180,7 @@ class Admission:
         grant.offered_engines = len(endpoints)
         if steered is not None and steered.system_prompt:
             grant.system_prompt = steered.system_prompt
-        held = self._limiter.admit(standing.bounds, tokens=decision.tokens)
+        held = self._limiter.admit(standing.bounds(method, grant.principal.user_id), tokens=decision.tokens)
         look: Look | None = None
         try:
             if ask.purpose is Purpose.TOKENIZE:
@@ -252,15 +251,13 @@ class Admission:
             # It tells what anybody on the listener can see anyway, and probes have no keys.
             return Admitted(request_id)
         now = self._clock()
-        caller = self._caller(headers, now)
+        caller = self._callers.authenticate(headers, now_ms=now)
         _refuse_partial(headers)
         standing = self._standing_of(caller)
         if service in _REFLECTION:
             return Admitted(request_id)
-        if service == _ADMIN_SERVICE:
-            if not _SPEND.intersection(caller.key.scopes):
-                raise _scope_denied(caller, "spend or admin")
-        elif not (service == _MODELS_SERVICE or service.startswith(_ROUTER_PACKAGE) or standing.infers):
+        # Administration asks for scopes of its own, and notes who was refused.
+        if not (service == _MODELS_SERVICE or service.startswith(_ROUTER_PACKAGE) or standing.infers):
             raise _scope_denied(caller, "inference")
         endpoints = self._state.fleet.of_service(service)
         if not endpoints:
@@ -271,59 +268,30 @@ class Admission:
                     retry_after_s=1.0,
                 )
             raise ServiceError(Reason.UNKNOWN_METHOD, f"no method {method[:200]!r} is served here")
-        held = self._limiter.admit(standing.bounds, tokens=0)
+        held = self._limiter.admit(standing.bounds(method, ""), tokens=0)
         held.release(0)
         grant = self._grant(standing, method, (), new_id("grn"), request_id, now, headers, "")
         return Admitted(request_id, sign(grant, keys=self._grant_keys), endpoints, "", held.quota)
 
-    def _caller(self, headers: Mapping[bytes, bytes], now: int) -> Caller:
-        given = headers.get(b"authorization")
-        if given is not None:
-            scheme, _, secret = given.partition(b" ")
-            if scheme.lower() != b"bearer":
-                raise ServiceError(
-                    Reason.KEY_MISSING,
-                    f"send the API key as 'authorization: Bearer {KEY_PREFIX}...'; other schemes are not taken",
-                )
-        else:
-            secret = headers.get(b"x-api-key", b"")
-        secret = secret.strip()
-        if not secret:
-            raise ServiceError(
-                Reason.KEY_MISSING,
-                f"no API key; send 'authorization: Bearer {KEY_PREFIX}...' or 'x-api-key: {KEY_PREFIX}...'",
-            )
-        if not self._keys.loaded:
-            raise ServiceError(
-                Reason.LEDGER_UNAVAILABLE,
-                "the router has not been able to read its keys from the database yet; retry shortly",
-                retry_after_s=1.0,
-            )
-        caller = self._keys.authenticate(secret.decode("latin-1"), now_ms=now)
-        if caller is None:
-            raise ServiceError(
-                Reason.KEY_INVALID,
-                "the API key is unknown, revoked or expired; make another with 'enginehouse keys create'",
-            )
-        return caller
-
-    def _standing_of(self, caller: Caller) -> _Standing:
+    def _standing_of(self, caller: Caller) -> Standing:
         """What follows from the key alone, worked out once and again when the key changes."""
         standing = self._standings.get(caller.key.key_id)
         if standing is None or standing.caller is not caller:
             if len(self._standings) >= _MOST_STANDINGS:
                 self._standings.clear()
-            standing = self._standings[caller.key.key_id] = _Standing(caller, self._state.policy)
+            standing = self._standings[caller.key.key_id] = Standing(
+                caller, ancestors=self._callers.ancestors(caller), tier=self._state.policy.tier(caller)
+            )
         return standing
 
     async def _reserve(
-        self, decision: Decision, standing: _Standing, grant: grant_pb2.Grant, now: int, held: Held
+        self, decision: Decision, standing: Standing, grant: grant_pb2.Grant, now: int, held: Held
     ) -> str:
         """Reserves the request's bound and signs the grant for it."""
         principal, cap, grant_id, expires = grant.principal, decision.bound_nanos, grant.grant_id, grant.expires_at_ms
         payer = standing.payer
         if principal.user_id or principal.run_id:
-            payer = Payer(_scopes(principal))
+            payer = standing.payer_of(principal)
         try:
             if principal.run_id and self._run_caps.missing(standing.caller.key, principal.run_id):
                 await self._run_caps.make(standing.caller.key, principal.run_id)
@@ -363,7 +331,7 @@ class Admission:
 
     def _grant(
         self,
-        standing: _Standing,
+        standing: Standing,
         method: str,
         candidates: Sequence[Candidate],
         grant_id: str,
@@ -394,38 +362,15 @@ class Admission:
         grant.accept_by_ms = now + self._accept_window_ms
         grant.expires_at_ms = now + self._grant_ttl_ms
         grant.replica_id = self._ledger.replica_id
-        if user_id:
-            grant.principal.user_id = user_id
         if b"x-enginehouse-attempt" in headers:
             grant.attempt = _attempt(headers)
-        if b"x-enginehouse-user-id" in headers:
-            grant.principal.user_id = _named(headers, b"x-enginehouse-user-id")
-        if b"x-enginehouse-run-id" in headers:
-            grant.principal.run_id = _named(headers, b"x-enginehouse-run-id")
+        if user_id or b"x-enginehouse-user-id" in headers or b"x-enginehouse-run-id" in headers:
+            standing.name(
+                grant.principal,
+                user_id=_named(headers, b"x-enginehouse-user-id") or user_id,
+                run_id=_named(headers, b"x-enginehouse-run-id"),
+            )
         return grant
-
-
-class _Standing:
-    """What follows from a key: it is the same for each of its requests."""
-
-    __slots__ = ("bounds", "caller", "infers", "payer", "prices_version", "principal", "templates")
-
-    def __init__(self, caller: Caller, policy: Policy) -> None:
-        key, tenant, tier = caller.key, caller.tenant, policy.tier(caller)
-        self.caller = caller
-        self.infers = "inference" in key.scopes
-        self.principal = grant_pb2.Principal(
-            tenant_id=tenant.tenant_id, key_id=key.key_id, scopes=key.scopes, tier=tenant.tier
-        )
-        self.payer = Payer(_scopes(self.principal))
-        bounds = (
-            Bounds(key.key_id, "key", key.requests_per_minute, key.tokens_per_minute, key.concurrency),
-            Bounds(tenant.tenant_id, "tenant", tier.requests_per_minute, tier.tokens_per_minute, tier.concurrency),
-        )
-        self.bounds = tuple(one for one in bounds if one.bounds_anything)
-        # Grants to spend nothing on, by method and offers; good for one version of the prices.
-        self.templates: dict[tuple[str | Offer, ...], bytes] = {}
-        self.prices_version = -1
 
 
 def _refuse_partial(headers: Mapping[bytes, bytes]) -> None:
@@ -480,17 +425,6 @@ def _named(headers: Mapping[bytes, bytes], name: bytes) -> str:
             Reason.INVALID_REQUEST, f"{name.decode()}: must be 1-128 printable ASCII characters without spaces"
         )
     return text
-
-
-def _scopes(principal: grant_pb2.Principal) -> list[tuple[str, str]]:
-    """What a request is charged to: its tenant and key, and the user and run that it names, which are the tenant's."""
-    tenant_id = principal.tenant_id
-    scopes: list[tuple[str, str]] = [(Scope.TENANT, tenant_id), (Scope.KEY, principal.key_id)]
-    if principal.user_id:
-        scopes.append((Scope.USER, f"{tenant_id}/{principal.user_id}"))
-    if principal.run_id:
-        scopes.append((Scope.RUN, f"{tenant_id}/{principal.run_id}"))
-    return scopes
 
 
 def _scope_denied(caller: Caller, needed: str) -> ServiceError:

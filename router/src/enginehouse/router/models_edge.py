@@ -15,7 +15,7 @@ from enginehouse.kit.openai import error_metadata
 from enginehouse.kit.trailers import add_trailer
 from enginehouse.router.clock import Clock
 from enginehouse.router.decide import State
-from enginehouse.router.identity import Caller, KeyIndex
+from enginehouse.router.identity import Authenticator, Caller
 
 _PREFIX = "/enginehouse.api.openai.v1.ModelsService/"
 
@@ -23,9 +23,9 @@ _PREFIX = "/enginehouse.api.openai.v1.ModelsService/"
 class ModelsServicer(models_pb2_grpc.ModelsServiceServicer):
     """Serves `GET /v1/models` and `/v1/models/{model}`."""
 
-    def __init__(self, *, state: State, keys: KeyIndex, grant_keys: GrantKeys, clock: Clock) -> None:
+    def __init__(self, *, state: State, callers: Authenticator, grant_keys: GrantKeys, clock: Clock) -> None:
         self._state = state
-        self._keys = keys
+        self._callers = callers
         self._grant_keys = grant_keys
         self._clock = clock
 
@@ -52,7 +52,7 @@ class ModelsServicer(models_pb2_grpc.ModelsServiceServicer):
             if key == GRANT_HEADER:
                 token = str(value)
         grant = verify(token, keys=self._grant_keys, method=_PREFIX + method, now_ms=self._clock())
-        caller = self._keys.get(grant.principal.key_id)
+        caller = self._callers.of_principal(grant.principal)
         if caller is None:
             raise ServiceError(Reason.KEY_INVALID, "the API key is unknown, revoked or expired")
         return caller

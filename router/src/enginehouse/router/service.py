@@ -19,6 +19,7 @@ from enginehouse.api.router.v1 import (
     experiments_pb2_grpc,
     feedback_pb2_grpc,
     flags_pb2_grpc,
+    identity_pb2_grpc,
     policy_pb2_grpc,
     rollouts_pb2_grpc,
     usage_pb2_grpc,
@@ -34,16 +35,21 @@ from enginehouse.router.admin import (
     AccountAdmin,
     AdminServicer,
     AlertAdmin,
+    AuditAdmin,
     BudgetAdmin,
     CatalogAdmin,
     FeedbackServicer,
+    IdentityServicer,
+    KeyAdmin,
     PolicyAdmin,
     PolicyServicer,
     PriceAdmin,
     SpendAdmin,
+    UserAdmin,
 )
 from enginehouse.router.admission import Admission
 from enginehouse.router.alerts import ALERTS_CHANNEL, AlertStore, Courier, RefusalWatch
+from enginehouse.router.audit import AuditLog, Recorder
 from enginehouse.router.authz import AuthorizationApp
 from enginehouse.router.cache import CACHE_CHANNEL, CachePart
 from enginehouse.router.caps import RunCaps
@@ -67,7 +73,17 @@ from enginehouse.router.feed import StateFeed
 from enginehouse.router.feedback import FeedbackStore
 from enginehouse.router.health import Health
 from enginehouse.router.http_server import CheckServer
-from enginehouse.router.identity import KEYS_CHANNEL, KeyHasher, KeyIndex, KeyStore
+from enginehouse.router.identity import (
+    KEYS_CHANNEL,
+    PEOPLE_CHANNEL,
+    Authenticator,
+    KeyHasher,
+    KeyIndex,
+    KeyStore,
+    PeopleIndex,
+    TokenVerifier,
+    UserStore,
+)
 from enginehouse.router.ledger import (
     BUDGETS_CHANNEL,
     RETURN_CHANNEL,
@@ -95,6 +111,7 @@ _ADMIN_SERVICES = (
     "enginehouse.api.router.v1.ExperimentService",
     "enginehouse.api.router.v1.FeedbackService",
     "enginehouse.api.router.v1.FlagService",
+    "enginehouse.api.router.v1.IdentityService",
     "enginehouse.api.router.v1.PolicyService",
     "enginehouse.api.router.v1.RolloutService",
 )
@@ -122,6 +139,10 @@ class RouterService:
         budget_store = BudgetStore(database=database)
         self._budgets = BudgetIndex(store=budget_store)
         self._keys = KeyIndex(store=key_store, hasher=hasher, clock=clock, before_use=self._budgets.refresh_key)
+        user_store = UserStore(database=database)
+        self._people = PeopleIndex(tenants=key_store, users=user_store)
+        self._tokens = TokenVerifier(issuers=settings.issuers, people=self._people)
+        callers = Authenticator(keys=self._keys, people=self._people, tokens=self._tokens)
         self._fleet = Fleet(health=Health(settings=settings.health), affinity_slack=settings.health.affinity_slack)
         self._watch = FleetWatch(gateway_address=settings.gateway_address, fleet=self._fleet)
         policy = Policy(tiers=settings.tiers)
@@ -184,7 +205,9 @@ class RouterService:
             clock=clock,
             count=lambda alert: metrics.alerted(alert.scope, alert.percent, alert.cause),
         )
-        access = Access(grant_keys=grant_keys, clock=clock)
+        access = Access(grant_keys=grant_keys, caller_of=callers.of_principal, clock=clock)
+        audit_log = AuditLog(database=database, seal_keys=hasher.seal_keys, clock=clock)
+        self._recorder = Recorder(log=audit_log, identify=access.identify)
         self._cache = CachePart(
             settings=settings.cache,
             router_id=settings.engine_id,
@@ -200,7 +223,7 @@ class RouterService:
         )
         admission = Admission(
             state=state,
-            keys=self._keys,
+            callers=callers,
             limiter=self._limiter,
             ledger=self._ledger,
             cache=self._cache.answers,
@@ -243,41 +266,69 @@ class RouterService:
             ),
         )
         flags = FlagServicer(access=access, store=steering_store, steering=steering, clock=clock)
+        key_admin = KeyAdmin(
+            keys=key_store,
+            index=self._keys,
+            users=user_store,
+            people=self._people,
+            hasher=hasher,
+            budgets=budget_store,
+            budget_index=self._budgets,
+            catalog=catalog,
+            recorder=self._recorder,
+            clock=clock,
+        )
+        identity = IdentityServicer(
+            access=access,
+            callers=callers,
+            users=UserAdmin(
+                users=user_store,
+                tenants=key_store,
+                keys=key_admin,
+                people=self._people,
+                recorder=self._recorder,
+                clock=clock,
+            ),
+            keys=key_admin,
+            audit=AuditAdmin(log=audit_log),
+        )
         admin = AdminServicer(
             access=access,
             accounts=AccountAdmin(
-                keys=key_store,
-                index=self._keys,
-                hasher=hasher,
-                budgets=budget_store,
-                budget_index=self._budgets,
+                store=key_store,
+                keys=key_admin,
+                people=self._people,
                 policy=policy,
-                catalog=catalog,
+                recorder=self._recorder,
                 clock=clock,
             ),
             budgets=BudgetAdmin(
                 store=budget_store, index=self._budgets, ledger=self._ledger, keys=key_store, clock=clock
             ),
-            catalog=CatalogAdmin(state=state, keys=self._keys),
+            catalog=CatalogAdmin(state=state, callers=callers),
             spend=SpendAdmin(database=database),
             prices=PriceAdmin(
                 store=price_store, feed=self._prices, keys=key_store, policy=policy, catalog=catalog, clock=clock
             ),
             alerts=AlertAdmin(store=alert_store),
         )
-        models = ModelsServicer(state=state, keys=self._keys, grant_keys=grant_keys, clock=clock)
+        models = ModelsServicer(state=state, callers=callers, grant_keys=grant_keys, clock=clock)
         self._server = EngineServer(
             listen=settings.grpc_listen,
             services=[
-                lambda server: usage_pb2_grpc.add_UsageServiceServicer_to_server(self._usage, server),
-                lambda server: admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server),
-                lambda server: models_pb2_grpc.add_ModelsServiceServicer_to_server(models, server),
-                lambda server: experiments_pb2_grpc.add_ExperimentServiceServicer_to_server(experiments, server),
-                lambda server: rollouts_pb2_grpc.add_RolloutServiceServicer_to_server(rollouts, server),
-                lambda server: flags_pb2_grpc.add_FlagServiceServicer_to_server(flags, server),
-                *self._cache.services,
-                lambda server: feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(feedback, server),
-                lambda server: policy_pb2_grpc.add_PolicyServiceServicer_to_server(policies, server),
+                self._recorder.recorded(add)
+                for add in (
+                    lambda server: usage_pb2_grpc.add_UsageServiceServicer_to_server(self._usage, server),
+                    lambda server: admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server),
+                    lambda server: models_pb2_grpc.add_ModelsServiceServicer_to_server(models, server),
+                    lambda server: experiments_pb2_grpc.add_ExperimentServiceServicer_to_server(experiments, server),
+                    lambda server: rollouts_pb2_grpc.add_RolloutServiceServicer_to_server(rollouts, server),
+                    lambda server: flags_pb2_grpc.add_FlagServiceServicer_to_server(flags, server),
+                    *self._cache.services,
+                    lambda server: feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(feedback, server),
+                    lambda server: policy_pb2_grpc.add_PolicyServiceServicer_to_server(policies, server),
+                    lambda server: identity_pb2_grpc.add_IdentityServiceServicer_to_server(identity, server),
+                )
             ],
             lease=self._lease,
             metrics=RpcMetrics(registry),
@@ -290,6 +341,7 @@ class RouterService:
             handlers={
                 CACHE_CHANNEL: self._cache.rules.changed,
                 KEYS_CHANNEL: self._keys.changed,
+                PEOPLE_CHANNEL: self._people.changed,
                 BUDGETS_CHANNEL: self._budget_changed,
                 POLICIES_CHANNEL: self._feed.policy_changed,
                 SETTLED_CHANNEL: self._ledger.settled_elsewhere,
@@ -324,6 +376,8 @@ class RouterService:
         self._watch.start()
         if self._redis is not None:
             self._redis.start()
+        self._tokens.start()
+        self._recorder.start()
         checks = await self._checks.start()
         grpc = await self._server.start()
         self._cache.start(address=self._settings.advertise_address or str(grpc), listener=self._listener)
@@ -363,6 +417,9 @@ class RouterService:
         await self._exposures.close()
         await self._cache.close()
         await self._keys.close()
+        await self._people.close()
+        await self._tokens.close()
+        await self._recorder.close()
         await self._ledger.close()
         await self._admin_http.close()
         if self._redis is not None:
@@ -407,6 +464,7 @@ class RouterService:
         # The prices and policies first: nothing may be granted by others.
         await self._prices.reload()
         await self._feed.read_policies()
+        await self._people.reload()
         await self._keys.reload()
         await self._cache.rules.reload()
         await self._steering.reload()

@@ -13,6 +13,7 @@ from enginehouse.router.alerts import AlertSettings
 from enginehouse.router.cache import CacheSettings
 from enginehouse.router.feed_settings import FeedSettings
 from enginehouse.router.health import HealthSettings
+from enginehouse.router.identity import IssuerSettings
 from enginehouse.router.ledger import LedgerTerms
 from enginehouse.router.policy import TierSettings
 from enginehouse.router.redis import check_redis_url
@@ -93,6 +94,10 @@ class RouterSettings(Section):
     """How often feedback and measurements are read again."""
     cache: CacheSettings = CacheSettings()
     """Which answers are kept, for whom and how long."""
+    old_key_pepper_files: tuple[Path, ...] = ()
+    """Peppers before that one: keys hashed with them still work, and are hashed anew when they are used."""
+    issuers: tuple[IssuerSettings, ...] = ()
+    """Identity providers whose tokens are taken besides keys."""
     ledger: LedgerSettings = LedgerSettings()
     """The ledger's times."""
     tiers: Mapping[str, TierSettings] = pydantic.Field(default_factory=lambda: dict(_TIERS))

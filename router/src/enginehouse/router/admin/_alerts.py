@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enginehouse.api.router.v1 import alerts_pb2
 from enginehouse.router.admin._access import Administrator
-from enginehouse.router.admin._accounts import check_id
+from enginehouse.router.admin._fields import check_id
 from enginehouse.router.admin._pages import ordinal_start, page_size, page_token
 from enginehouse.router.alerts import Alert, AlertStore
 

@@ -7,8 +7,8 @@ import asyncio
 from enginehouse.api.router.v1 import admin_pb2
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.validation import Checks
-from enginehouse.router.admin._access import Administrator
-from enginehouse.router.admin._accounts import check_id
+from enginehouse.router.admin._access import Administrator, denied
+from enginehouse.router.admin._fields import check_id
 from enginehouse.router.admin._pages import ordinal_start, page_size, page_token
 from enginehouse.router.clock import Clock
 from enginehouse.router.identity import KeyStore
@@ -77,6 +77,7 @@ class BudgetAdmin:
         checks.done()
         check_id("scope_id", request.scope_id, required=True)
         scope, period = _SCOPES[request.scope], _PERIODS[request.window]
+        _check_tenants_own(scope, caller)
         tenant_id, scope_id = await self._owner(scope, request.scope_id, caller)
         now = self._clock()
         wanted = Budget(
@@ -115,9 +116,15 @@ class BudgetAdmin:
             next_page_token=page_token(listing, str(found[-1].budget.ordinal)) if more else "",
         )
 
-    async def delete_budget(self, request: admin_pb2.DeleteBudgetRequest) -> admin_pb2.DeleteBudgetResponse:
-        """Removes a budget. Raises NOT_FOUND."""
+    async def delete_budget(
+        self, request: admin_pb2.DeleteBudgetRequest, caller: Administrator
+    ) -> admin_pb2.DeleteBudgetResponse:
+        """Removes a budget. Raises NOT_FOUND, or SCOPE_DENIED for what bounds the tenant itself."""
         check_id("budget_id", request.budget_id, required=True)
+        known = await self._store.get(request.budget_id)
+        if known is None or not caller.sees(known.tenant_id):
+            raise ServiceError(Reason.NOT_FOUND, f"no budget {request.budget_id!r}; list them with ListBudgets")
+        _check_tenants_own(known.scope, caller)
         if await self._store.delete(request.budget_id, now_ms=self._clock()) is None:
             raise ServiceError(Reason.NOT_FOUND, f"no budget {request.budget_id!r}; list them with ListBudgets")
         self._index.put(request.budget_id, None)
@@ -127,13 +134,13 @@ class BudgetAdmin:
         """The tenant that a scope belongs to, and the scope's id in full."""
         if scope is Scope.KEY:
             keys = await self._keys.get_keys([given])
-            if not keys:
+            if not keys or not caller.sees(keys[0].tenant_id):
                 raise ServiceError(Reason.NOT_FOUND, f"no key {given!r}; list them with ListKeys")
             return keys[0].tenant_id, given
         tenant_id, slash, name = given.partition("/")
         if scope is Scope.TENANT or not slash:
             tenant_id, name = (given, "") if scope is Scope.TENANT else (caller.tenant_id, given)
-        if await self._keys.get_tenant(tenant_id) is None:
+        if not caller.sees(tenant_id) or await self._keys.get_tenant(tenant_id) is None:
             raise ServiceError(Reason.NOT_FOUND, f"no tenant {tenant_id!r}; list them with ListTenants")
         return tenant_id, tenant_id if scope is Scope.TENANT else f"{tenant_id}/{name}"
 
@@ -166,6 +173,12 @@ class BudgetAdmin:
             tenant_id="", scope_ids=[budget.scope_id], after=budget.ordinal - 1, count=1, now_ms=self._clock()
         )
         return states[0] if states else BudgetState(budget, 0, 0)
+
+
+def _check_tenants_own(scope: Scope, caller: Administrator) -> None:
+    """What bounds a whole tenant is between the house and the tenant."""
+    if scope is Scope.TENANT and not caller.everything:
+        raise denied("changing a tenant's own budget")
 
 
 def _message(state: BudgetState) -> admin_pb2.Budget:

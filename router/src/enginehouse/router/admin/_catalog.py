@@ -10,7 +10,7 @@ from enginehouse.router.admin._access import Administrator, denied
 from enginehouse.router.admin._pages import page_size, page_start, page_token
 from enginehouse.router.asks import Ask, Purpose, purpose_of
 from enginehouse.router.decide import State, decide
-from enginehouse.router.identity import KeyIndex
+from enginehouse.router.identity import Authenticator
 from enginehouse.router.policy import checked_route
 
 _GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
@@ -22,9 +22,9 @@ _MOST_NANOS = 2**63 - 1
 class CatalogAdmin:
     """Lists models and explains choices."""
 
-    def __init__(self, *, state: State, keys: KeyIndex) -> None:
+    def __init__(self, *, state: State, callers: Authenticator) -> None:
         self._state = state
-        self._keys = keys
+        self._callers = callers
 
     def list_models(self, request: admin_pb2.ListModelsRequest) -> admin_pb2.ListModelsResponse:
         """Lists the catalog by name."""
@@ -39,7 +39,7 @@ class CatalogAdmin:
     def explain(self, request: admin_pb2.ExplainRequest, caller: Administrator) -> admin_pb2.ExplainResponse:
         """What would be decided for a key and a prompt, and why. Budgets and limits are not asked."""
         key_id = request.key_id or caller.key_id
-        owner = self._keys.get(key_id)
+        owner = self._callers.get(key_id)
         if owner is None or (not caller.everything and owner.tenant.tenant_id != caller.tenant_id):
             if not caller.everything:
                 raise denied("explaining another tenant's key")

@@ -11,7 +11,7 @@ from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, UNIT_NAMES
 from enginehouse.kit.validation import Checks
 from enginehouse.router.admin._access import Administrator
-from enginehouse.router.admin._accounts import check_id
+from enginehouse.router.admin._fields import check_id
 from enginehouse.router.admin._pages import page_size, page_start, page_token
 from enginehouse.router.clock import Clock
 from enginehouse.router.identity import KeyStore

@@ -59,7 +59,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     async def CreateKey(self, request: pb.CreateKeyRequest, context: Any) -> pb.CreateKeyResponse:
         """Makes a key."""
         with self._caller(context, "CreateKey") as caller:
-            return await self._accounts.create_key(request, caller)
+            return await self._accounts.keys.create(request, caller)
 
     async def ListKeys(self, request: pb.ListKeysRequest, context: Any) -> pb.ListKeysResponse:
         """Lists keys."""
@@ -68,8 +68,8 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
 
     async def RevokeKey(self, request: pb.RevokeKeyRequest, context: Any) -> pb.RevokeKeyResponse:
         """Revokes a key."""
-        with self._caller(context, "RevokeKey"):
-            return await self._accounts.revoke_key(request)
+        with self._caller(context, "RevokeKey") as caller:
+            return await self._accounts.keys.revoke(request, caller)
 
     async def SetBudget(self, request: pb.SetBudgetRequest, context: Any) -> pb.SetBudgetResponse:
         """Makes or changes a budget."""
@@ -83,8 +83,8 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
 
     async def DeleteBudget(self, request: pb.DeleteBudgetRequest, context: Any) -> pb.DeleteBudgetResponse:
         """Removes a budget."""
-        with self._caller(context, "DeleteBudget"):
-            return await self._budgets.delete_budget(request)
+        with self._caller(context, "DeleteBudget") as caller:
+            return await self._budgets.delete_budget(request, caller)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         """Lists the catalog."""

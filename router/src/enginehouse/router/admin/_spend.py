@@ -17,7 +17,7 @@ from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.router.v1 import admin_pb2
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 from enginehouse.router.admin._access import Administrator
-from enginehouse.router.admin._accounts import check_id
+from enginehouse.router.admin._fields import check_id
 from enginehouse.router.admin._pages import page_start, page_token
 from enginehouse.router.database.tables import usage
 from enginehouse.router.ledger._settlement import unit_columns

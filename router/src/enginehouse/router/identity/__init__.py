@@ -1,18 +1,35 @@
-"""Who is asking: API keys, their tenants, and an index of them in memory."""
+"""Who is asking: keys, tenants, users with roles, tokens of identity providers; all of it in memory."""
 
+from enginehouse.router.identity._authenticator import Authenticator
 from enginehouse.router.identity._index import Caller, KeyIndex
 from enginehouse.router.identity._keys import KEY_PREFIX, KeyHasher, new_secret, secret_hint
-from enginehouse.router.identity._store import KEYS_CHANNEL, Key, KeyStore, Tenant
+from enginehouse.router.identity._people import PeopleIndex
+from enginehouse.router.identity._roles import ROLE_SCOPES, SCOPES, Role
+from enginehouse.router.identity._settings import IssuerSettings
+from enginehouse.router.identity._store import KEYS_CHANNEL, PEOPLE_CHANNEL, Key, KeyStore, Tenant
+from enginehouse.router.identity._tokens import TokenVerifier
+from enginehouse.router.identity._users import User, UserStore, user_id_of
 
 __all__ = [
     "KEYS_CHANNEL",
     "KEY_PREFIX",
+    "PEOPLE_CHANNEL",
+    "ROLE_SCOPES",
+    "SCOPES",
+    "Authenticator",
     "Caller",
+    "IssuerSettings",
     "Key",
     "KeyHasher",
     "KeyIndex",
     "KeyStore",
+    "PeopleIndex",
+    "Role",
     "Tenant",
+    "TokenVerifier",
+    "User",
+    "UserStore",
     "new_secret",
     "secret_hint",
+    "user_id_of",
 ]

@@ -15,13 +15,30 @@ from enginehouse.router.identity._store import Key, KeyStore, Tenant
 
 _log = logging.getLogger(__name__)
 
+_NEVER_MS = 2**63
+# Keys found under an old pepper that wait to be hashed anew.
+_MOST_STALE = 10_000
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Caller:
-    """A key and the tenant that it belongs to."""
+    """A key and the tenant that it belongs to. For who comes with a token, a key without a hash stands for the user."""
 
     key: Key
     tenant: Tenant
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Entry:
+    """What one secret hashes to, until when it works, and whose it is."""
+
+    digest: bytes
+    until_ms: int
+    caller: Caller | None
+
+
+# Stands for "no such key", so that a stranger's key costs what a known one does.
+_NOBODY = _Entry(bytes(32), 0, None)
 
 
 class KeyIndex:
@@ -46,8 +63,9 @@ class KeyIndex:
         self._before_use = before_use
         self._hasher = hasher
         self._clock = clock
-        self._callers: dict[bytes, Caller] = {}
+        self._entries: dict[bytes, _Entry] = {}
         self._by_id: dict[str, Caller] = {}
+        self._stale: dict[str, tuple[bytes, bytes]] = {}
         self._fetches: set[asyncio.Task[None]] = set()
         self.loaded = False
         """Whether the keys have been read; until then nobody can be told from a stranger."""
@@ -56,23 +74,29 @@ class KeyIndex:
     def authenticate(self, secret: str, *, now_ms: int) -> Caller | None:
         """The caller whose key this is; None if unknown, revoked or expired.
 
-        The lookup is by a keyed digest, which a stranger can't steer, so its timing tells nothing about other keys.
+        What a stranger's key costs, a revoked and an expired one cost too: as many hashes, lookups and comparisons on
+        the same lines. The lookup is by a keyed digest, which a stranger can't steer, so its timing tells nothing about
+        other keys.
         """
         if not secret.startswith(KEY_PREFIX):
             return None
-        digest = self._hasher.digest(secret)
-        caller = self._callers.get(digest)
-        if caller is None or not hmac.compare_digest(caller.key.digest, digest):
-            return None
-        expires = caller.key.expires_at_ms
-        return None if expires and expires <= now_ms else caller
+        digests = self._hasher.digests(secret)
+        found = _NOBODY
+        for digest in digests:
+            entry = self._entries.get(digest, _NOBODY)
+            same = hmac.compare_digest(entry.digest, digest)
+            fresh = now_ms < entry.until_ms
+            found = entry if same & fresh else found
+        if found.digest != digests[0] and found.caller is not None:
+            self._note_stale(found, digests)
+        return found.caller
 
     def get(self, key_id: str) -> Caller | None:
         """The caller with that key id, if it is usable."""
         return self._by_id.get(key_id)
 
     def __len__(self) -> int:
-        return len(self._callers)
+        return len(self._by_id)
 
     async def reload(self) -> None:
         """Reads every usable key again."""
@@ -86,9 +110,15 @@ class KeyIndex:
                 break
         by_tenant = {tenant.tenant_id: tenant for tenant in tenants}
         callers = [Caller(key, by_tenant[key.tenant_id]) for key in keys]
-        self._callers = {caller.key.digest: caller for caller in callers}
+        self._entries = {entry.digest: entry for caller in callers for entry in _entries(caller)}
         self._by_id = {caller.key.key_id: caller for caller in callers}
         self.loaded = True
+
+    async def hash_anew(self) -> None:
+        """Writes the current pepper's hash of every key that was seen under an old one."""
+        stale, self._stale = self._stale, {}
+        if stale:
+            await self._store.rehash_keys((key_id, old, new) for key_id, (old, new) in stale.items())
 
     def changed(self, key_id: str) -> None:
         """Notes that a key was made or revoked, and reads it."""
@@ -103,7 +133,7 @@ class KeyIndex:
         self._forget(key.key_id)
         if key.revoked_at_ms == 0:
             caller = Caller(key, tenant)
-            self._callers[key.digest] = caller
+            self._entries.update((entry.digest, entry) for entry in _entries(caller))
             self._by_id[key.key_id] = caller
 
     def drop(self, key_id: str) -> None:
@@ -118,10 +148,17 @@ class KeyIndex:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
+    def _note_stale(self, found: _Entry, digests: list[bytes]) -> None:
+        # A secret that was rotated away keeps its hash for the days that it has left.
+        key = found.caller.key if found.caller is not None else None
+        if key is not None and key.digest == found.digest and len(self._stale) < _MOST_STALE:
+            self._stale[key.key_id] = (found.digest, digests[0])
+
     def _forget(self, key_id: str) -> None:
         caller = self._by_id.pop(key_id, None)
         if caller is not None:
-            self._callers.pop(caller.key.digest, None)
+            for entry in _entries(caller):
+                self._entries.pop(entry.digest, None)
 
     async def _fetch(self, key_id: str) -> None:
         try:
@@ -137,3 +174,12 @@ class KeyIndex:
             # It may have been revoked, so it stops working; the next reload brings it back if it was not.
             self._forget(key_id)
             _log.warning("could not read a changed key", extra={"key_id": key_id})
+
+
+def _entries(caller: Caller) -> list[_Entry]:
+    key = caller.key
+    until = key.expires_at_ms or _NEVER_MS
+    found = [_Entry(key.digest, until, caller)]
+    if key.previous_digest is not None:
+        found.append(_Entry(key.previous_digest, min(until, key.previous_until_ms), caller))
+    return found

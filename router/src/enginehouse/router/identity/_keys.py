@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 KEY_PREFIX = "eh_"
 _SECRET_BYTES = 32
@@ -27,24 +33,43 @@ class KeyHasher:
 
     A plain fast hash suffices against guessing (a key has 256 random bits); the pepper makes a stolen table useless
     for recognising keys seen elsewhere.
+
+    Args:
+        pepper: what keys are hashed with.
+        old: peppers before it, with which keys may still be found until each has been used once more.
     """
 
-    def __init__(self, *, pepper: bytes) -> None:
-        if len(pepper) < 16:
-            raise ValueError(f"the key pepper has {len(pepper)} bytes; it needs at least 16")
-        # HMAC-SHA256 by its definition, its two halves begun once: a third of the time of doing it anew.
-        block = (pepper if len(pepper) <= 64 else hashlib.sha256(pepper).digest()).ljust(64, b"\0")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+    def __init__(self, *, pepper: bytes, old: Sequence[bytes] = ()) -> None:
+        self._begun = [_begin(one) for one in (pepper, *old)]
+        # HMAC's own construction again: whoever reads the database cannot seal what it writes there.
+        self.seal_keys = tuple(hmac.digest(one, b"enginehouse audit log", "sha256") for one in (pepper, *old))
+        """What the audit log is sealed with: the first seals, every one verifies."""
 
     @classmethod
-    def from_file(cls, path: Path) -> KeyHasher:
-        """Reads the pepper: the file's bytes without surrounding white space. Raises OSError or ValueError."""
-        return cls(pepper=path.read_bytes().strip())
+    def from_files(cls, path: Path, *, old: Sequence[Path] = ()) -> KeyHasher:
+        """Reads the peppers: each file's bytes without surrounding white space. Raises OSError or ValueError."""
+        return cls(pepper=path.read_bytes().strip(), old=[one.read_bytes().strip() for one in old])
 
     def digest(self, secret: str) -> bytes:
         """What is kept of a key: 32 bytes."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(secret.encode("utf-8", "surrogateescape"))
+        return self._hash(self._begun[0], secret.encode("utf-8", "surrogateescape"))
+
+    def digests(self, secret: str) -> list[bytes]:
+        """The same under every pepper, the current one first: as many hashes whatever the secret is."""
+        data = secret.encode("utf-8", "surrogateescape")
+        return [self._hash(begun, data) for begun in self._begun]
+
+    @staticmethod
+    def _hash(begun: tuple[Hash, Hash], data: bytes) -> bytes:
+        inner, outer = begun[0].copy(), begun[1].copy()
+        inner.update(data)
         outer.update(inner.digest())
         return outer.digest()
+
+
+def _begin(pepper: bytes) -> tuple[Hash, Hash]:
+    if len(pepper) < 16:
+        raise ValueError(f"the key pepper has {len(pepper)} bytes; it needs at least 16")
+    # HMAC-SHA256 by its definition, its two halves begun once: a third of the time of doing it anew.
+    block = (pepper if len(pepper) <= 64 else hashlib.sha256(pepper).digest()).ljust(64, b"\0")
+    return hashlib.sha256(bytes(byte ^ 0x36 for byte in block)), hashlib.sha256(bytes(byte ^ 0x5C for byte in block))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -12,9 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import api_keys, tenants
+from enginehouse.router.limits import Allowance
 
 # Notified with the key's id when a key is made or revoked.
 KEYS_CHANNEL = "enginehouse_keys"
+# Notified with a tenant's or user's id when one is made or changed.
+PEOPLE_CHANNEL = "enginehouse_people"
+
+_UNBOUNDED = Allowance()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +38,9 @@ class Key:
     """An API key without the key. Times are milliseconds since 1970 UTC, 0 for never; limits are 0 for none.
 
     `max_request_nanos` bounds one request; `run_cap_nanos` is the lifetime budget that each of its runs gets.
+    `user_id` is the name of the user that it acts for, `run_id` the run that it is bound to, `parent_id` the key or the
+    user that it is revoked with; each may be empty. The secret before the last rotation works until
+    `previous_until_ms`. `user_limits` hold for each user that its requests name, `route_limits` by route.
     """
 
     key_id: str
@@ -50,6 +58,14 @@ class Key:
     revoked_at_ms: int
     max_request_nanos: int = 0
     run_cap_nanos: int = 0
+    user_id: str = ""
+    run_id: str = ""
+    parent_id: str = ""
+    rotated_at_ms: int = 0
+    previous_digest: bytes | None = dataclasses.field(default=None, repr=False)
+    previous_until_ms: int = 0
+    user_limits: Allowance = _UNBOUNDED
+    route_limits: Mapping[str, Allowance] = dataclasses.field(default_factory=dict)
     ordinal: int = 0
 
 
@@ -65,12 +81,23 @@ class KeyStore:
         async with self._database.begin() as connection:
             yield connection
 
-    async def insert_tenant(self, tenant: Tenant) -> bool:
-        """Writes a new tenant; False when the name is taken."""
+    async def insert_tenant(self, tenant: Tenant, *, connection: AsyncConnection | None = None) -> bool:
+        """Writes a new tenant and tells every replica; False when the name is taken."""
+        if connection is None:
+            async with self._database.begin() as own:
+                return await self.insert_tenant(tenant, connection=own)
         values = dataclasses.asdict(tenant)
         del values["ordinal"]
-        async with self._database.begin() as connection:
-            return await _inserted(connection, tenants, values)
+        result = await connection.execute(insert(tenants).values(values).on_conflict_do_nothing())
+        if result.rowcount != 1:
+            return False
+        await notify(connection, PEOPLE_CHANNEL, tenant.tenant_id)
+        return True
+
+    async def all_tenants(self) -> list[Tenant]:
+        """Every tenant."""
+        async with self._database.connect() as connection:
+            return [Tenant(**row._mapping) for row in await connection.execute(sa.select(tenants))]
 
     async def list_tenants(self, *, after: int, count: int) -> list[Tenant]:
         """Tenants made after that ordinal, oldest first."""
@@ -96,10 +123,7 @@ class KeyStore:
             async with self._database.begin() as own:
                 await self.insert_key(key, connection=own)
             return
-        values = dataclasses.asdict(key)
-        del values["ordinal"]
-        values["scopes"], values["allowed_models"] = list(key.scopes), list(key.allowed_models)
-        await connection.execute(api_keys.insert().values(values))
+        await connection.execute(api_keys.insert().values(_columns(key)))
         await notify(connection, KEYS_CHANNEL, key.key_id)
 
     async def list_keys(self, *, tenant_id: str, after: int, count: int) -> list[Key]:
@@ -116,20 +140,66 @@ class KeyStore:
         async with self._database.connect() as connection:
             return [_key(row) for row in await connection.execute(query)]
 
-    async def revoke_key(self, key_id: str, *, now_ms: int) -> Key | None:
-        """Marks a key revoked (the first time stays) and tells every replica; None when there is no such key."""
+    async def lock_key(self, key_id: str, connection: AsyncConnection) -> Key | None:
+        """The key, which nobody else changes until the transaction ends."""
+        query = sa.select(api_keys).where(api_keys.c.key_id == key_id).with_for_update()
+        row = (await connection.execute(query)).first()
+        return None if row is None else _key(row)
+
+    async def revoke_keys(self, key_ids: Sequence[str], *, now_ms: int, connection: AsyncConnection) -> list[Key]:
+        """Revokes these keys and whatever was made with them, and tells every replica; those that were still good."""
+        below = (
+            sa.select(api_keys.c.key_id)
+            .where(api_keys.c.key_id.in_(key_ids))
+            .cte("below", recursive=True, nesting=True)
+        )
+        below = below.union(sa.select(api_keys.c.key_id).where(api_keys.c.parent_id == below.c.key_id))
         statement = (
             api_keys.update()
-            .where(api_keys.c.key_id == key_id)
-            .values(revoked_at_ms=sa.case((api_keys.c.revoked_at_ms == 0, now_ms), else_=api_keys.c.revoked_at_ms))
+            .where(api_keys.c.key_id.in_(sa.select(below.c.key_id)), api_keys.c.revoked_at_ms == 0)
+            .values(revoked_at_ms=now_ms)
             .returning(*api_keys.c)
         )
-        async with self._database.begin() as connection:
-            row = (await connection.execute(statement)).first()
-            if row is None:
-                return None
-            await notify(connection, KEYS_CHANNEL, key_id)
+        revoked = [_key(row) for row in await connection.execute(statement)]
+        for key in revoked:
+            await notify(connection, KEYS_CHANNEL, key.key_id)
+        return revoked
+
+    async def keys_of_user(self, user_id: str, name: str, tenant_id: str, connection: AsyncConnection) -> list[Key]:
+        """The good keys that a user made or that act for the user."""
+        acts = sa.and_(api_keys.c.tenant_id == tenant_id, api_keys.c.user_id == name)
+        query = sa.select(api_keys).where(sa.or_(api_keys.c.parent_id == user_id, acts), api_keys.c.revoked_at_ms == 0)
+        return [_key(row) for row in await connection.execute(query)]
+
+    async def rotate_key(
+        self, key: Key, digest: bytes, hint: str, *, now_ms: int, previous_until_ms: int, connection: AsyncConnection
+    ) -> Key:
+        """Gives the key another secret, keeps the one before until then, and tells every replica."""
+        statement = (
+            api_keys.update()
+            .where(api_keys.c.key_id == key.key_id)
+            .values(
+                digest=digest,
+                hint=hint,
+                rotated_at_ms=now_ms,
+                previous_digest=key.digest if previous_until_ms > now_ms else None,
+                previous_until_ms=previous_until_ms if previous_until_ms > now_ms else 0,
+            )
+            .returning(*api_keys.c)
+        )
+        row = (await connection.execute(statement)).one()
+        await notify(connection, KEYS_CHANNEL, key.key_id)
         return _key(row)
+
+    async def rehash_keys(self, changes: Iterable[tuple[str, bytes, bytes]]) -> None:
+        """Replaces what keys hash to, as (key id, old, new), where it still is the old one."""
+        async with self._database.begin() as connection:
+            for key_id, old, new in changes:
+                statement = (
+                    api_keys.update().where(api_keys.c.key_id == key_id, api_keys.c.digest == old).values(digest=new)
+                )
+                if (await connection.execute(statement)).rowcount:
+                    await notify(connection, KEYS_CHANNEL, key_id)
 
     async def all_usable(self, *, now_ms: int) -> tuple[list[Key], list[Tenant]]:
         """Every key that is not revoked or expired, and every tenant."""
@@ -145,9 +215,21 @@ class KeyStore:
 def _key(row: sa.Row[tuple[object, ...]]) -> Key:
     values = dict(row._mapping)
     values["scopes"], values["allowed_models"] = tuple(values["scopes"]), tuple(values["allowed_models"])
+    more = values.pop("more_limits")
+    values["user_limits"] = Allowance.read(more.get("user", {}))
+    values["route_limits"] = {route: Allowance.read(one) for route, one in more.get("routes", {}).items()}
     return Key(**values)
 
 
-async def _inserted(connection: AsyncConnection, table: sa.Table, values: dict[str, object]) -> bool:
-    result = await connection.execute(insert(table).values(values).on_conflict_do_nothing())
-    return result.rowcount == 1
+def _columns(key: Key) -> dict[str, object]:
+    values: dict[str, object] = {
+        field.name: getattr(key, field.name)
+        for field in dataclasses.fields(key)
+        if field.name not in ("ordinal", "user_limits", "route_limits")
+    }
+    values["scopes"], values["allowed_models"] = list(key.scopes), list(key.allowed_models)
+    values["more_limits"] = {
+        "user": key.user_limits.document(),
+        "routes": {route: one.document() for route, one in key.route_limits.items()},
+    }
+    return values

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Annotated
 
 import pydantic
 
 from enginehouse.kit.config import Section
+from enginehouse.router.limits import Allowance, LimitSettings, check_route
 
 _Quality = Annotated[float, pydantic.Field(ge=0, le=1)]
 _Bound = Annotated[int, pydantic.Field(ge=0, le=2**31 - 1)]
@@ -27,9 +30,23 @@ class TierSettings(Section):
     """A tenant's bound over all its keys; 0 means none."""
     concurrency: _Bound = 0
     """A tenant's bound over all its keys; 0 means none."""
+    user: LimitSettings = LimitSettings()
+    """The bounds of each user that requests name."""
+    routes: Mapping[Annotated[str, pydantic.AfterValidator(check_route)], LimitSettings] = {}
+    """A tenant's bounds by route: "Service/Method", such as "GenerationService/Generate", or "Service/*"."""
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> TierSettings:
         if self.quality_floor > self.quality_ceiling:
             raise ValueError(f"quality_floor {self.quality_floor} is over quality_ceiling {self.quality_ceiling}")
         return self
+
+    @functools.cached_property
+    def user_allowance(self) -> Allowance:
+        """`user`, as the limiter takes it."""
+        return self.user.allowance()
+
+    @functools.cached_property
+    def route_allowances(self) -> Mapping[str, Allowance]:
+        """`routes`, as the limiter takes them."""
+        return {route: one.allowance() for route, one in self.routes.items()}

@@ -37,6 +37,7 @@ _KINDS: Mapping[Reason, tuple[str, str | None]] = {
     Reason.BACKEND_FAILED: (_SERVER, "backend_failed"),
     Reason.KEY_MISSING: (_INVALID, "invalid_api_key"),
     Reason.KEY_INVALID: (_INVALID, "invalid_api_key"),
+    Reason.TOKEN_INVALID: (_INVALID, "invalid_token"),
     Reason.SCOPE_DENIED: ("permission_error", "insufficient_permissions"),
     Reason.MODEL_DENIED: ("permission_error", "model_denied"),
     Reason.BUDGET_EXHAUSTED: ("insufficient_quota", "insufficient_quota"),

@@ -10,24 +10,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.router.limits._bounds import Bounds, Quota
 
 _MINUTE_S = 60.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Bounds:
-    """One subject's bounds; 0 means none. `subject` is a key's or a tenant's id, `what` says which in messages."""
-
-    subject: str
-    what: str
-    requests_per_minute: int
-    tokens_per_minute: int
-    concurrency: int
-
-    @property
-    def bounds_anything(self) -> bool:
-        """Whether there is anything to check."""
-        return bool(self.requests_per_minute or self.tokens_per_minute or self.concurrency)
 
 
 @dataclasses.dataclass(slots=True)
@@ -36,15 +21,6 @@ class _State:
     requests_at: float = 0.0
     tokens_at: float = 0.0
     active: int = 0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Quota:
-    """What is left of the tightest bound on requests a minute, for the RateLimit headers."""
-
-    limit: int
-    remaining: int
-    reset_s: float
 
 
 class Held:

@@ -1,0 +1,175 @@
+"""An identity provider's keys: read in the background, again from time to time, and when a token names an unknown one.
+
+No decision waits for this. Which key checks a token follows from the provider's key set alone; whatever a token says of
+where its key may be had (`jku`, `x5u`, `jwk`) is not looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import jwt
+
+from enginehouse.router.identity._settings import IssuerSettings, check_provider_url
+
+_log = logging.getLogger(__name__)
+
+_MOST_BYTES = 1 << 20
+_MOST_KEYS = 100
+_TIMEOUT_S = 5.0
+_FIRST_RETRY_S = 0.5
+_LEAST_RSA_BITS = 2048
+# The curve that each signature is made on; other pairs are refused.
+_CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
+
+
+class ProviderUnread(Exception):
+    """The provider's answer is no set of keys."""
+
+
+class ProviderKeys:
+    """The keys of one issuer. `generation` rises when they change: what an old key vouched for is dropped then."""
+
+    def __init__(self, *, settings: IssuerSettings) -> None:
+        self._settings = settings
+        self._keys: dict[str, list[dict[str, Any]]] = {}
+        self._made: dict[tuple[str, str], jwt.PyJWK | None] = {}
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.generation = 0
+        self.loaded = False
+        """Whether the keys were ever read."""
+        self.reads = 0
+        """How often they were asked for."""
+
+    def start(self) -> None:
+        """Begins to read."""
+        self._task = asyncio.create_task(self._run(), name="provider-keys")
+
+    async def close(self) -> None:
+        """Stops."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def find(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
+        """The key of that id (or the only one there is, for an empty id) if it can check that kind of signature."""
+        made = self._made.get((key_id, algorithm))
+        if made is None and (key_id, algorithm) not in self._made:
+            fitting = [one for one in self._candidates(key_id) if _fits(one, algorithm)]
+            if len(fitting) != 1:
+                return None
+            made = self._made[key_id, algorithm] = _make(fitting[0], algorithm)
+        return made
+
+    def knows(self, key_id: str) -> bool:
+        """Whether there is a key of that id."""
+        return bool(self._candidates(key_id))
+
+    def want(self) -> None:
+        """Asks for the keys to be read soon."""
+        self._wanted.set()
+
+    def _candidates(self, key_id: str) -> list[dict[str, Any]]:
+        if key_id:
+            return self._keys.get(key_id, [])
+        return [one for keys in self._keys.values() for one in keys]
+
+    async def _run(self) -> None:
+        retry = _FIRST_RETRY_S
+        url = self._settings.jwks_url
+        while True:
+            began = time.monotonic()
+            pause = self._settings.refresh_s
+            try:
+                async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
+                    if not url:
+                        url = await self._discover(client)
+                    self._take(await _get(client, url))
+                retry = _FIRST_RETRY_S
+            except (httpx.HTTPError, ProviderUnread) as error:
+                _log.warning(
+                    "could not read an identity provider's keys; those known stay",
+                    extra={"issuer": self._settings.issuer, "error": str(error) or type(error).__name__},
+                )
+                pause, retry = min(retry, pause), min(retry * 2, 60.0)
+            self.reads += 1
+            self._wanted.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), pause)
+                # Strangers can name keys that there are none of, as often as they like.
+                await asyncio.sleep(max(0.0, self._settings.unknown_key_s - (time.monotonic() - began)))
+
+    async def _discover(self, client: httpx.AsyncClient) -> str:
+        issuer = self._settings.issuer
+        document = await _get(client, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+        if document.get("issuer") != issuer:
+            raise ProviderUnread(f"its configuration is that of {str(document.get('issuer'))[:200]!r}")
+        url = document.get("jwks_uri")
+        if not isinstance(url, str):
+            raise ProviderUnread("its configuration names no jwks_uri")
+        try:
+            check_provider_url(url)
+        except ValueError as error:
+            raise ProviderUnread(f"jwks_uri: {error}") from None
+        return url
+
+    def _take(self, document: Mapping[str, Any]) -> None:
+        listed = document.get("keys")
+        if not isinstance(listed, list) or len(listed) > _MOST_KEYS:
+            raise ProviderUnread(f"it must answer a list of at most {_MOST_KEYS} keys")
+        keys: dict[str, list[dict[str, Any]]] = {}
+        for one in listed:
+            if isinstance(one, dict) and one.get("use", "sig") == "sig" and one.get("kty") in ("RSA", "EC", "OKP"):
+                key_id = one.get("kid", "")
+                keys.setdefault(key_id if isinstance(key_id, str) else "", []).append(one)
+        if keys != self._keys:
+            self._keys, self._made = keys, {}
+            self.generation += 1
+            _log.info("took an identity provider's keys", extra={"issuer": self._settings.issuer, "keys": len(keys)})
+        self.loaded = True
+
+
+async def _get(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
+    async with client.stream("GET", url, headers={"accept": "application/json"}) as response:
+        if response.status_code != 200:
+            raise ProviderUnread(f"{url} answered {response.status_code}")
+        parts, size = [], 0
+        async for part in response.aiter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size > _MOST_BYTES:
+                raise ProviderUnread(f"{url} answered over {_MOST_BYTES} bytes")
+    try:
+        document = httpx.Response(200, content=b"".join(parts)).json()
+    except ValueError:
+        raise ProviderUnread(f"{url} answered what is not JSON") from None
+    if not isinstance(document, dict):
+        raise ProviderUnread(f"{url} answered no object")
+    return document
+
+
+def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
+    if key.get("alg", algorithm) != algorithm:
+        return False
+    if algorithm[:2] in ("RS", "PS"):
+        return key.get("kty") == "RSA"
+    if algorithm in _CURVES:
+        return key.get("kty") == "EC" and key.get("crv") == _CURVES[algorithm]
+    return key.get("kty") == "OKP" and key.get("crv") in ("Ed25519", "Ed448")
+
+
+def _make(key: dict[str, Any], algorithm: str) -> jwt.PyJWK | None:
+    try:
+        made = jwt.PyJWK(key, algorithm=algorithm)
+    except jwt.PyJWTError:
+        return None
+    bits = getattr(made.key, "key_size", _LEAST_RSA_BITS)
+    return None if algorithm[:2] in ("RS", "PS") and bits < _LEAST_RSA_BITS else made

@@ -1,0 +1,226 @@
+"""Tokens of identity providers (JWT): who they speak for, checked once and known by their hash until they expire.
+
+RFC 7519 for the claims, RFC 8725 for what to be wary of: the algorithm is the configuration's and the key's to choose,
+never the token's; issuer and audience are compared to the letter; nothing is fetched that a token names.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jwt
+from jwt.api_jws import PyJWS
+
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.router.identity._index import Caller
+from enginehouse.router.identity._people import PeopleIndex, TokenUser
+from enginehouse.router.identity._provider import ProviderKeys
+from enginehouse.router.identity._roles import Role
+from enginehouse.router.identity._settings import Claim, IssuerSettings
+
+_MOST_CHARACTERS = 8192
+_MOST_KNOWN = 50_000
+_NAME = re.compile(r"[\x21-\x7e]{1,128}").fullmatch
+# A token made for something else, such as a logout, says so.
+_TYPES = (None, "jwt", "at+jwt", "application/at+jwt")
+_ROLES = tuple(Role)
+
+
+@dataclasses.dataclass(slots=True)
+class Provider:
+    """An issuer with its keys."""
+
+    settings: IssuerSettings
+    keys: ProviderKeys
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Known:
+    user: TokenUser
+    until_ms: float
+    provider: Provider
+    generation: int
+
+
+class TokenVerifier:
+    """Tells whom a token speaks for.
+
+    Args:
+        issuers: the providers whose tokens are taken.
+        people: tenants and users.
+    """
+
+    def __init__(self, *, issuers: Sequence[IssuerSettings], people: PeopleIndex) -> None:
+        self._providers = {one.issuer: Provider(one, ProviderKeys(settings=one)) for one in issuers}
+        self._people = people
+        self._known: dict[bytes, _Known] = {}
+        self._signatures = PyJWS()
+
+    def __bool__(self) -> bool:
+        return bool(self._providers)
+
+    def start(self) -> None:
+        """Begins to read the providers' keys."""
+        for one in self._providers.values():
+            one.keys.start()
+
+    async def close(self) -> None:
+        """Stops."""
+        for one in self._providers.values():
+            await one.keys.close()
+
+    def authenticate(self, token: bytes, *, now_ms: int) -> Caller:
+        """The caller. Raises ServiceError with TOKEN_INVALID; with a time to retry while the keys are being read."""
+        if len(token) > _MOST_CHARACTERS:
+            raise _invalid(f"it has {len(token)} characters, and {_MOST_CHARACTERS} are taken")
+        digest = hashlib.sha256(token).digest()
+        known = self._known.get(digest)
+        if known is None or known.until_ms <= now_ms or known.generation != known.provider.keys.generation:
+            known = self._verify(token, now_ms)
+            if len(self._known) >= _MOST_KNOWN:
+                self._make_room(now_ms)
+            self._known[digest] = known
+        caller = self._people.caller(known.user)
+        if caller is None:
+            raise _invalid(
+                f"the user {known.user.name!r} has no role in the tenant {known.user.tenant[:64]!r}, or is shut out; "
+                "make the user with 'enginehouse users create'"
+            )
+        return caller
+
+    def _make_room(self, now_ms: int) -> None:
+        self._known = {digest: one for digest, one in self._known.items() if one.until_ms > now_ms}
+        for digest in list(self._known)[: max(0, len(self._known) - _MOST_KNOWN // 2)]:
+            del self._known[digest]
+
+    def _verify(self, token: bytes, now_ms: int) -> _Known:
+        header, claims = _parts(token)
+        issuer = claims.get("iss")
+        provider = self._providers.get(issuer) if isinstance(issuer, str) else None
+        if provider is None:
+            raise _invalid("its issuer is not one of those configured")
+        settings = provider.settings
+        algorithm, key_id, kind = header.get("alg"), header.get("kid", ""), header.get("typ")
+        if algorithm not in settings.algorithms:
+            raise _invalid(f"its algorithm is not one of {', '.join(settings.algorithms)}")
+        if "crit" in header or "b64" in header:
+            raise _invalid("its header asks for extensions that are not understood")
+        if (kind.lower() if isinstance(kind, str) else kind) not in _TYPES:
+            raise _invalid("its type is not that of an access token")
+        if not isinstance(key_id, str):
+            raise _invalid("its key id is not a string")
+        key = provider.keys.find(key_id, str(algorithm))
+        if key is None:
+            raise self._without_key(provider, key_id)
+        try:
+            # What was read above is what is checked here: the same bytes, split at the same dots.
+            self._signatures.decode(token, key, algorithms=[str(algorithm)])
+        except jwt.PyJWTError:
+            raise _invalid("its signature is not by the issuer's key") from None
+        until_ms = _check_claims(claims, settings, now_ms)
+        generation = provider.keys.generation
+        return _Known(_user(claims, settings), until_ms, provider, generation)
+
+    def _without_key(self, provider: Provider, key_id: str) -> ServiceError:
+        if provider.keys.loaded and provider.keys.knows(key_id):
+            return _invalid("the issuer's key of that id is for another algorithm")
+        provider.keys.want()
+        return ServiceError(
+            Reason.TOKEN_INVALID,
+            "the token was signed with a key that is not known (yet); the issuer's keys are being read, retry shortly",
+            retry_after_s=1.0,
+        )
+
+
+def _parts(token: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    pieces = token.split(b".")
+    if len(pieces) != 3:
+        raise _invalid("it is not a signed JWT")
+    try:
+        header, claims = (
+            json.loads(base64.b64decode(one + b"=" * (-len(one) % 4), b"-_", validate=True)) for one in pieces[:2]
+        )
+    except (binascii.Error, ValueError, RecursionError):
+        raise _invalid("it is not a signed JWT") from None
+    if not isinstance(header, dict) or not isinstance(claims, dict):
+        raise _invalid("it is not a signed JWT")
+    return header, claims
+
+
+def _check_claims(claims: Mapping[str, Any], settings: IssuerSettings, now_ms: int) -> float:
+    """When the token ends, in milliseconds since 1970 UTC, skew included."""
+    audience = claims.get("aud")
+    named = [audience] if isinstance(audience, str) else audience
+    if not isinstance(named, list) or not any(one in settings.audiences for one in named if isinstance(one, str)):
+        raise _invalid(f"its audience is none of {', '.join(settings.audiences)}")
+    skew_ms = settings.skew_s * 1000
+    expires = _time(claims, "exp")
+    if expires is None:
+        raise _invalid("it has no expiry")
+    if expires + skew_ms <= now_ms:
+        raise _invalid("it has expired; get a new one from the identity provider")
+    for claim in ("nbf", "iat"):
+        begins = _time(claims, claim)
+        if begins is not None and begins - skew_ms > now_ms:
+            raise _invalid(f"its {claim} is in the future")
+    return expires + skew_ms
+
+
+def _time(claims: Mapping[str, Any], claim: str) -> float | None:
+    value = claims.get(claim)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or abs(value) > 1e12:
+        raise _invalid(f"its {claim} is not a time")
+    return value * 1000.0
+
+
+def _user(claims: Mapping[str, Any], settings: IssuerSettings) -> TokenUser:
+    name = _claim(claims, settings.user_claim)
+    if not isinstance(name, str) or not _NAME(name):
+        raise _invalid(f"its {_told(settings.user_claim)} is not 1-128 printable ASCII characters without spaces")
+    tenant: Any = settings.tenant
+    if not tenant:
+        tenant = _claim(claims, settings.tenant_claim)
+        if settings.tenants and isinstance(tenant, str):
+            tenant = settings.tenants.get(tenant)
+        if not isinstance(tenant, str) or not tenant:
+            raise _invalid(f"its {_told(settings.tenant_claim)} names no tenant")
+    role = settings.default_role
+    if settings.role_claim:
+        words = _claim(claims, settings.role_claim)
+        words = [words] if isinstance(words, str) else words
+        given = [_role(one, settings.roles) for one in words] if isinstance(words, list) else []
+        role = max((one for one in given if one is not None), key=_ROLES.index, default=role)
+    return TokenUser(tenant, name, role)
+
+
+def _role(word: object, roles: Mapping[str, Role]) -> Role | None:
+    if not isinstance(word, str):
+        return None
+    if roles:
+        return roles.get(word)
+    return Role(word) if word in _ROLES else None
+
+
+def _claim(claims: Mapping[str, Any], path: Claim) -> Any:
+    value: Any = claims
+    for name in (path,) if isinstance(path, str) else path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _told(path: Claim) -> str:
+    return path if isinstance(path, str) else ".".join(path)
+
+
+def _invalid(why: str) -> ServiceError:
+    return ServiceError(Reason.TOKEN_INVALID, f"the token is not taken: {why}")
