@@ -27,7 +27,19 @@ from enginehouse.router.clock import wall_clock
 from enginehouse.router.complexity import RulePredictor
 from enginehouse.router.decide import State
 from enginehouse.router.endpoints import Fleet
-from enginehouse.router.identity import Key, KeyHasher, KeyIndex, KeyStore, Tenant, new_secret, secret_hint
+from enginehouse.router.identity import (
+    Authenticator,
+    Key,
+    KeyHasher,
+    KeyIndex,
+    KeyStore,
+    PeopleIndex,
+    Tenant,
+    TokenVerifier,
+    UserStore,
+    new_secret,
+    secret_hint,
+)
 from enginehouse.router.ledger import (
     Budget,
     BudgetIndex,
@@ -119,6 +131,7 @@ def _admission() -> tuple[Admission, Ledger, str]:
     )
     keys.put(key, tenant)
     keys.loaded = True
+    people = PeopleIndex(tenants=KeyStore(database=None), users=UserStore(database=None))  # type: ignore[arg-type]
     budgets = BudgetIndex(store=BudgetStore(database=None))  # type: ignore[arg-type]
     for scope, scope_id in ((Scope.TENANT, tenant.tenant_id), (Scope.KEY, key.key_id)):
         budget = Budget(
@@ -141,7 +154,7 @@ def _admission() -> tuple[Admission, Ledger, str]:
     )
     admission = Admission(
         state=State(catalog=catalog, fleet=fleet, policy=policy, predictor=RulePredictor()),
-        keys=keys,
+        callers=Authenticator(keys=keys, people=people, tokens=TokenVerifier(issuers=(), people=people)),
         limiter=Limiter(now_s=time.monotonic),
         ledger=ledger,
         run_caps=RunCaps(store=BudgetStore(database=None), index=budgets, clock=wall_clock),  # type: ignore[arg-type]

@@ -35,6 +35,7 @@ from enginehouse.api.gateway.v1 import registry_pb2, registry_pb2_grpc
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.router.v1 import admin_pb2_grpc, grant_pb2, usage_pb2, usage_pb2_grpc
 from enginehouse.kit.grants import GrantKeys, peek, sign
+from enginehouse.router.audit import AuditLog
 from enginehouse.router.bootstrap import bootstrap_key
 from enginehouse.router.clock import wall_clock
 from enginehouse.router.database import database_url, migrate, open_database
@@ -560,7 +561,12 @@ async def first_key(uri: str, router: RouterProcess) -> None:
     database = open_database(uri)
     hasher = KeyHasher.from_files(router.directory / "pepper")
     made = await bootstrap_key(
-        keys=KeyStore(database=database), hasher=hasher, clock=wall_clock, name="first", tier="enterprise"
+        keys=KeyStore(database=database),
+        audit=AuditLog(database=database, seal_keys=hasher.seal_keys, clock=wall_clock),
+        hasher=hasher,
+        clock=wall_clock,
+        name="first",
+        tier="enterprise",
     )
     await database.dispose()
     router.key, router.key_id, router.tenant = made.secret, made.key_id, made.tenant_id

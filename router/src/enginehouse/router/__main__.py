@@ -17,6 +17,7 @@ from enginehouse.kit.config import ConfigError, load
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.kit.server import run
 from enginehouse.kit.telemetry import configure_logging, configure_tracing
+from enginehouse.router.audit import AuditLog
 from enginehouse.router.bootstrap import bootstrap_key
 from enginehouse.router.clock import wall_clock
 from enginehouse.router.database import DatabaseAway, answering, migrate, open_database
@@ -61,9 +62,11 @@ async def _bootstrap_key(settings: RouterSettings, arguments: argparse.Namespace
     try:
         with answering():
             await migrate(database)
+            hasher = _hasher(settings)
             made = await bootstrap_key(
                 keys=KeyStore(database=database),
-                hasher=_hasher(settings),
+                audit=AuditLog(database=database, seal_keys=hasher.seal_keys, clock=wall_clock),
+                hasher=hasher,
                 clock=wall_clock,
                 name=arguments.name,
                 tier=arguments.tier,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+import orjson
+
+from enginehouse.router.audit import AuditEntry, AuditLog, Outcome
 from enginehouse.router.clock import Clock
 from enginehouse.router.identity import Key, KeyHasher, KeyStore, Tenant, new_secret, secret_hint
 from enginehouse.router.ids import new_id
@@ -20,7 +23,9 @@ class Bootstrapped:
     tenant_id: str
 
 
-async def bootstrap_key(*, keys: KeyStore, hasher: KeyHasher, clock: Clock, name: str, tier: str) -> Bootstrapped:
+async def bootstrap_key(
+    *, keys: KeyStore, audit: AuditLog, hasher: KeyHasher, clock: Clock, name: str, tier: str
+) -> Bootstrapped:
     """Makes the tenant "default" unless it is there, and a new key of its own with every scope."""
     now = clock()
     tenant = await keys.find_tenant(DEFAULT_TENANT)
@@ -45,5 +50,18 @@ async def bootstrap_key(*, keys: KeyStore, hasher: KeyHasher, clock: Clock, name
         expires_at_ms=0,
         revoked_at_ms=0,
     )
-    await keys.insert_key(key)
+    entry = AuditEntry(
+        tenant_id=tenant.tenant_id,
+        actor_tenant_id="",
+        actor_id="",
+        actor_user="",
+        request_id="",
+        action="enginehouse-router/bootstrap-key",
+        target_id=key.key_id,
+        outcome=Outcome.DONE,
+        after_json=orjson.dumps({"name": name, "scopes": key.scopes}).decode(),
+    )
+    async with keys.transaction() as connection:
+        await keys.insert_key(key, connection=connection)
+        await audit.append([entry], connection)
     return Bootstrapped(key.key_id, secret, tenant.tenant_id)
