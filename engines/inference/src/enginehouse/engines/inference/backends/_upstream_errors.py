@@ -103,8 +103,9 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         try:
             seconds = float(value) * unit
         except ValueError:
-            moment = email.utils.parsedate_to_datetime(value) if value[:1].isalpha() else None
-            if moment is None:
+            try:
+                moment = email.utils.parsedate_to_datetime(value)
+            except ValueError:
                 continue
             seconds = moment.timestamp() - time.time()
         if 0 <= seconds < 86_400:

@@ -26,10 +26,11 @@ class UpstreamOptions(pydantic.BaseModel):
     """Requests under way at once; each is a connection."""
     connect_timeout_s: float = pydantic.Field(default=10, gt=0, le=300)
     """Seconds to reach the provider."""
-    silence_timeout_s: float = pydantic.Field(default=120, gt=0, le=3600)
-    """Seconds without a byte from the provider, the wait for the first token included."""
+    silence_timeout_s: float = pydantic.Field(default=90, gt=0, le=3600)
+    """Seconds without a byte from the provider, the wait for the first token included. Under the gateway's
+    `first_byte_timeout_s`, or the gateway gives up before the engine does, and with it the models to fall back to."""
     retries: int = pydantic.Field(default=3, ge=0, le=10)
-    """Further attempts after a failure, only before the first token."""
+    """Further attempts after a failure, only before the first token; none where there is a model to fall back to."""
     longest_wait_s: float = pydantic.Field(default=20, ge=0, le=600)
     """A provider that asks to be left alone for longer is not waited for: the caller is told instead."""
     usage: Literal["provider", "estimate"] = "provider"

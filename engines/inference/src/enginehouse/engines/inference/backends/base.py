@@ -8,6 +8,7 @@ back. Both raise `enginehouse.kit.errors.ServiceError` and nothing else.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -47,6 +48,8 @@ class Piece:
     """The next pieces of tool calls."""
     logprobs: Sequence[generation_pb2.TokenLogprob] = ()
     """One for each token, when asked for."""
+    token_ids: Sequence[int] = ()
+    """The tokens of `text`, where the request is resumable and the choice goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,14 @@ class Prepared:
     """Tokens of the prompt: exact, or (where the tokenizer is not at hand) an upper bound."""
     state: object = None
     """Whatever the runtime wants to find again in `generate`."""
+    output_key: bytes = b""
+    """Equal where the same tokens would be made, on any engine, however the work is divided; empty where the answer
+    cannot be continued from its tokens, or was not asked to be resumable."""
     likely_input_tokens: int | None = None
     """What to charge for the prompt where the answer is cut before the runtime says; None takes `input_tokens`."""
+    patience_s: float = math.inf
+    """How long the runtime may wait before it tries something again that failed; set by the engine. 0 where another
+    model would take over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,10 @@ class LoadedModel(Protocol):
     def slots(self) -> int:
         """How many sequences it runs at once; a request takes one for each choice."""
 
+    @property
+    def resumes(self) -> bool:
+        """Whether it can continue an answer exactly from its tokens, in the forms that allow it."""
+
     async def prepare(self, request: generation_pb2.GenerateRequest) -> Prepared:
         """Applies the template and counts the prompt, without running the model.
 
@@ -114,6 +127,8 @@ class LoadedModel(Protocol):
 
     def generate(self, prepared: Prepared, *, max_output_tokens: int) -> AsyncGenerator[Sequence[Event], None]:
         """Runs the model; every choice produces at most `max_output_tokens` tokens, never one more.
+
+        Where the request resumes, those come after the tokens that it brings, which are read as part of the prompt.
 
         Yields whatever has accumulated since the last time, never an empty sequence: a `Counts` before or with the
         first `Piece` where the runtime knows the prompt's counts by then, else at the end; then pieces, the last of

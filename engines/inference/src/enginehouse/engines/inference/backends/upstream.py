@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -21,6 +22,7 @@ from enginehouse.engines.inference.backends._upstream_errors import (
     from_event,
     from_transport,
 )
+from enginehouse.engines.inference.backends._upstream_gate import ProviderGate
 from enginehouse.engines.inference.backends._upstream_options import (
     Provider,
     UpstreamOptions,
@@ -34,6 +36,8 @@ from enginehouse.kit.errors import Reason, ServiceError
 
 _LONGEST_BACKOFF_S = 8.0
 _LONGEST_ERROR_BODY = 65_536
+# Enough for the vectors of the most texts that a request may have.
+_LONGEST_ANSWER = 256 * 2**20
 
 
 class UpstreamBackend:
@@ -43,6 +47,8 @@ class UpstreamBackend:
         environ: where the providers' keys are.
         jitter: a number from 0 to 1 that spreads retries.
         first_wait_s: seconds before the first retry; each further one waits twice as long, up to 8 s.
+        open_s: seconds for which a provider that failed again and again is left alone at first.
+        clock: monotonic seconds.
     """
 
     name = "upstream"
@@ -53,10 +59,20 @@ class UpstreamBackend:
         environ: Mapping[str, str],
         jitter: Callable[[], float] = random.random,
         first_wait_s: float = 0.5,
+        open_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._environ = environ
         self._jitter = jitter
         self._first_wait_s = first_wait_s
+        self._open_s = open_s
+        self._clock = clock
+        self._gates: dict[Provider, ProviderGate] = {}
+        self._loaded: dict[str, UpstreamModel] = {}
+
+    def refusing(self) -> Container[str]:
+        """The models whose provider is away, or has asked to be left alone: what comes now is refused at once."""
+        return frozenset(name for name, model in self._loaded.items() if model.refusing)
 
     async def load(self, model: CatalogModel) -> UpstreamModel:
         """Checks the model's options, its provider's address and key; sends nothing yet."""
@@ -68,15 +84,24 @@ class UpstreamBackend:
             timeout=httpx.Timeout(options.silence_timeout_s, connect=options.connect_timeout_s, pool=None),
             limits=httpx.Limits(max_connections=options.slots, max_keepalive_connections=options.slots),
         )
-        return UpstreamModel(
+        gate = self._gates.get(provider)
+        if gate is None:
+            host = httpx.URL(provider.base_url).host
+            gate = self._gates[provider] = ProviderGate(
+                name=host, open_s=self._open_s, jitter=self._jitter, clock=self._clock
+            )
+        loaded = self._loaded[model.name] = UpstreamModel(
             model=model,
             options=options,
             provider=provider,
             client=client,
+            gate=gate,
+            clock=self._clock,
             backoff_s=lambda attempt: (
                 min(_LONGEST_BACKOFF_S, self._first_wait_s * 2**attempt) * (0.5 + self._jitter() / 2)
             ),
         )
+        return loaded
 
 
 class UpstreamModel:
@@ -89,6 +114,8 @@ class UpstreamModel:
         options: UpstreamOptions,
         provider: Provider,
         client: httpx.AsyncClient,
+        gate: ProviderGate,
+        clock: Callable[[], float],
         backoff_s: Callable[[int], float],
     ) -> None:
         self._model = model
@@ -96,7 +123,11 @@ class UpstreamModel:
         self._options = options
         self._provider = provider
         self._client = client
+        self._gate = gate
+        self._clock = clock
         self._backoff_s = backoff_s
+        # Until when the provider wants to hear nothing of this model, by the monotonic clock.
+        self._quiet_until = 0.0
 
     @property
     def context_tokens(self) -> int:
@@ -109,9 +140,19 @@ class UpstreamModel:
         return self._options.embedding_dimensions
 
     @property
+    def resumes(self) -> bool:
+        """No: a provider takes no token ids."""
+        return False
+
+    @property
     def slots(self) -> int:
         """Connections to the provider."""
         return self._options.slots
+
+    @property
+    def refusing(self) -> bool:
+        """Whether what comes now is refused at once, unless it can wait."""
+        return self._gate.is_open or self._quiet_s() > 0
 
     async def prepare(self, request: generation_pb2.GenerateRequest) -> Prepared:
         """The provider's form of the request. `input_tokens` is an upper bound: the tokenizer is the provider's."""
@@ -120,24 +161,29 @@ class UpstreamModel:
         return Prepared(request, most, body, likely_input_tokens=estimated_tokens(most))
 
     async def generate(self, prepared: Prepared, *, max_output_tokens: int) -> AsyncGenerator[Sequence[Event], None]:
-        """Asks the provider; tries again as long as nothing has come back."""
+        """Asks the provider; tries again as long as nothing has come back, and the request's patience allows."""
         assert isinstance(prepared.state, dict)
         body = prepared.state | {self._options.output_bound: max_output_tokens}
         path = "/chat/completions" if prepared.request.messages else "/completions"
+        patience_s = min(prepared.patience_s, self._options.longest_wait_s)
         for attempt in range(self._options.retries + 1):
+            await self._enter(patience_s)
             reader = ChunkReader(max_output_tokens=max_output_tokens)
             begun = False
             try:
                 async with aclosing(self._stream(path, body, reader)) as batches:
                     async for events in batches:
-                        begun = True
+                        if not begun:
+                            begun = True
+                            self._gate.answered()
                         yield events
                 yield [self._totals(reader, prepared)]
                 return
             except ProviderFailure as failure:
+                self._note(failure)
                 if begun:
                     raise failure.error from None
-                await self._wait(failure, attempt)
+                await self._wait(failure, attempt, patience_s)
 
     async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> Embedded:
         """Asks the provider for vectors, scaled to unit length."""
@@ -156,9 +202,9 @@ class UpstreamModel:
             usage = answer.get("usage") or {}
             tokens = usage.get("prompt_tokens")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise self._garbled(error) from None
+            raise self._garbled(error).error from None
         if len(vectors) != len(inputs):
-            raise self._garbled(ValueError(f"{len(vectors)} vectors for {len(inputs)} texts"))
+            raise self._garbled(ValueError(f"{len(vectors)} vectors for {len(inputs)} texts")).error
         if not isinstance(tokens, int):
             self._require_estimates()
             tokens = estimated_tokens(most)
@@ -226,15 +272,19 @@ class UpstreamModel:
 
     async def _ask(self, path: str, body: dict[str, Any]) -> Any:
         for attempt in range(self._options.retries + 1):
+            await self._enter(self._options.longest_wait_s)
             try:
                 async with self._answer(path, body) as response:
-                    content = await response.aread()
+                    content = await self._whole(response)
                 try:
-                    return orjson.loads(content)
+                    answer = orjson.loads(content)
                 except orjson.JSONDecodeError as error:
                     raise self._garbled(error) from None
+                self._gate.answered()
+                return answer
             except ProviderFailure as failure:
-                await self._wait(failure, attempt)
+                self._note(failure)
+                await self._wait(failure, attempt, self._options.longest_wait_s)
         raise AssertionError("the last attempt raises")
 
     @asynccontextmanager
@@ -250,20 +300,56 @@ class UpstreamModel:
         except httpx.HTTPError as error:
             raise from_transport(error, self._provider) from None
 
-    async def _wait(self, failure: ProviderFailure, attempt: int) -> None:
+    async def _whole(self, response: httpx.Response) -> bytes:
+        parts, size = [], 0
+        async for received in response.aiter_bytes():
+            parts.append(received)
+            size += len(received)
+            if size > _LONGEST_ANSWER:
+                raise self._garbled(ValueError(f"more than {_LONGEST_ANSWER} bytes"))
+        return b"".join(parts)
+
+    async def _enter(self, patience_s: float) -> None:
+        """Waits while the provider wants to be left alone, if patience allows; raises while it is away."""
+        quiet_s = self._quiet_s()
+        if quiet_s > patience_s:
+            raise ServiceError(
+                Reason.UPSTREAM_RATE_LIMITED, "the provider limits our rate: it wants a pause", retry_after_s=quiet_s
+            )
+        if quiet_s > 0:
+            # Everybody who was turned away comes back when told to, so the jitter goes on top.
+            await asyncio.sleep(quiet_s + self._backoff_s(0) / 4)
+        self._gate.enter()
+
+    def _quiet_s(self) -> float:
+        return max(0.0, self._quiet_until - self._clock())
+
+    def _note(self, failure: ProviderFailure) -> None:
+        """Keeps what a failure says of the provider, for all requests to come."""
+        if failure.error.reason is Reason.UPSTREAM_FAILED or (
+            failure.error.reason is Reason.UPSTREAM_RATE_LIMITED and not failure.retryable
+        ):
+            self._gate.failed(failure.error.message)
+        else:
+            self._gate.answered()
+        if failure.error.reason is Reason.UPSTREAM_RATE_LIMITED and failure.retry_after_s is not None:
+            self._quiet_until = max(self._quiet_until, self._clock() + failure.retry_after_s)
+
+    async def _wait(self, failure: ProviderFailure, attempt: int, patience_s: float) -> None:
         """Waits before the next attempt, or raises the failure's error if there should be none."""
         if not failure.retryable or attempt == self._options.retries:
             raise failure.error from None
         backoff = self._backoff_s(attempt)
-        # Everybody who was turned away comes back when told to, so the jitter goes on top.
         wait = backoff if failure.retry_after_s is None else failure.retry_after_s + backoff / 4
-        if wait > self._options.longest_wait_s:
+        if wait > patience_s:
             raise failure.error from None
         await asyncio.sleep(wait)
 
-    def _garbled(self, error: Exception) -> ServiceError:
+    def _garbled(self, error: Exception) -> ProviderFailure:
         told = self._provider.hidden(str(error))[:200]
-        return ServiceError(Reason.UPSTREAM_FAILED, f"the provider's answer is not OpenAI's: {told}")
+        return ProviderFailure(
+            ServiceError(Reason.UPSTREAM_FAILED, f"the provider's answer is not OpenAI's: {told}"), retryable=False
+        )
 
 
 async def _beginning(response: httpx.Response) -> bytes:
