@@ -7,7 +7,7 @@ import platform
 
 import typer
 
-from enginehouse.cli import budgets, experiments, flags, keys, local_commands, models, rollouts, spending
+from enginehouse.cli import budgets, cache, experiments, flags, keys, local_commands, models, prices, rollouts, spending
 from enginehouse.cli.chat import chat
 from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
 
@@ -45,11 +45,14 @@ def make_app() -> typer.Typer:
     app.command()(chat)
     app.add_typer(keys.app, name="keys")
     app.add_typer(budgets.app, name="budgets")
-    app.command()(spending.spend)
+    app.add_typer(spending.app, name="spend")
+    app.add_typer(prices.app, name="prices")
+    app.add_typer(prices.discounts_app, name="discounts")
     app.add_typer(models.app, name="models")
     app.command()(spending.explain)
     app.add_typer(experiments.app, name="experiments")
     app.add_typer(rollouts.app, name="rollouts")
     app.add_typer(flags.app, name="flags")
+    app.add_typer(cache.app, name="cache")
     app.command()(version)
     return app

@@ -12,6 +12,8 @@ import grpc
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.client import _connection
 from enginehouse.client._aio_admin import AsyncAdmin
+from enginehouse.client._aio_cache import AsyncCache
+from enginehouse.client._aio_money import AsyncMoney
 from enginehouse.client._aio_steering import AsyncSteering
 from enginehouse.client.answers import Collector, Embeddings, Generation
 from enginehouse.client.conversation import Ask, Message, Options
@@ -100,6 +102,12 @@ class AsyncEnginehouse:
         self._retries = retries or RetryPolicy()
         self._generation = generation_pb2_grpc.GenerationServiceStub(self._channel)
         self.admin = AsyncAdmin(self._channel, self._unary)
+        self.cache = AsyncCache(
+            self._channel,
+            self._unary,
+            lambda: _connection.call_metadata(self._api_key, _connection.new_request_id()),
+        )
+        self.money = AsyncMoney(self._channel, self._unary, api_key=self._api_key)
         self.steering = AsyncSteering(self._channel, self._unary)
 
     async def generate(

@@ -44,8 +44,12 @@ class AsyncAdmin:
         limits: admin_pb2.Limits | None = None,
         allowed_models: Sequence[str] = (),
         expires_at_ms: int = 0,
+        max_request_nanos: int = 0,
+        run_cap_nanos: int = 0,
     ) -> admin_pb2.CreateKeyResponse:
-        """Makes a key. The answer's `secret` is the key itself, shown this once; `budget_nanos` bounds its lifetime."""
+        """Makes a key. The answer's `secret` is the key itself, shown this once; `budget_nanos` bounds its lifetime,
+        `max_request_nanos` each of its requests, and `run_cap_nanos` each of its runs (0: unbounded).
+        """
         request = admin_pb2.CreateKeyRequest(
             name=name,
             tenant_id=tenant_id,
@@ -54,6 +58,8 @@ class AsyncAdmin:
             allowed_models=allowed_models,
             expires_at_ms=expires_at_ms,
             budget_nanos=budget_nanos,
+            max_request_nanos=max_request_nanos,
+            run_cap_nanos=run_cap_nanos,
         )
         answer: admin_pb2.CreateKeyResponse = await self._unary(self._stub.CreateKey, request)
         return answer
@@ -73,14 +79,24 @@ class AsyncAdmin:
         return answer.key
 
     async def set_budget(
-        self, *, scope: str, scope_id: str, limit_nanos: int, window: str = "lifetime"
+        self,
+        *,
+        scope: str,
+        scope_id: str,
+        limit_nanos: int,
+        window: str = "lifetime",
+        alert_percents: Sequence[int] = (),
     ) -> admin_pb2.Budget:
         """Makes or changes a budget: scope tenant, key, user or run; window lifetime, day or month (UTC).
+
+        `alert_percents` of the limit raise an alert; empty leaves them as they are.
 
         Raises:
             ValueError: scope or window is none of these words.
         """
-        request = admin_requests.set_budget(scope=scope, scope_id=scope_id, limit_nanos=limit_nanos, window=window)
+        request = admin_requests.set_budget(
+            scope=scope, scope_id=scope_id, limit_nanos=limit_nanos, window=window, alert_percents=alert_percents
+        )
         answer: admin_pb2.SetBudgetResponse = await self._unary(self._stub.SetBudget, request)
         return answer.budget
 
@@ -116,13 +132,16 @@ class AsyncAdmin:
         *,
         tenant_id: str = "",
         key_id: str = "",
+        user_id: str = "",
+        run_id: str = "",
         model: str = "",
         service: str = "",
         from_ms: int = 0,
         until_ms: int = 0,
         group_by: str = "",
     ) -> admin_pb2.QuerySpendResponse:
-        """What was settled, exact to the nano-dollar; group_by is tenant, key, model, service, day or empty.
+        """What was settled, exact to the nano-dollar; group_by is tenant, key, user, run, model, service, day, hour
+        or empty.
 
         Raises:
             ValueError: group_by is none of these words.
@@ -130,14 +149,20 @@ class AsyncAdmin:
         request = admin_requests.query_spend(
             tenant_id=tenant_id,
             key_id=key_id,
+            user_id=user_id,
+            run_id=run_id,
             model=model,
             service=service,
             from_ms=from_ms,
             until_ms=until_ms,
             group_by=group_by,
         )
-        answer: admin_pb2.QuerySpendResponse = await self._unary(self._stub.QuerySpend, request)
-        return answer
+        request.page_size = 10_000
+        whole = admin_pb2.QuerySpendResponse()
+        async for page in self._pages(self._stub.QuerySpend, request):
+            whole.rows.extend(page.rows)
+            whole.total_nanos = page.total_nanos
+        return whole
 
     async def _pages(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
         while True:

@@ -12,6 +12,8 @@ import grpc
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.client import _connection
 from enginehouse.client._sync_admin import Admin
+from enginehouse.client._sync_cache import Cache
+from enginehouse.client._sync_money import Money
 from enginehouse.client._sync_steering import Steering
 from enginehouse.client.answers import Collector, Embeddings, Generation
 from enginehouse.client.conversation import Ask, Message, Options
@@ -100,6 +102,12 @@ class Enginehouse:
         self._retries = retries or RetryPolicy()
         self._generation = generation_pb2_grpc.GenerationServiceStub(self._channel)
         self.admin = Admin(self._channel, self._unary)
+        self.cache = Cache(
+            self._channel,
+            self._unary,
+            lambda: _connection.call_metadata(self._api_key, _connection.new_request_id()),
+        )
+        self.money = Money(self._channel, self._unary, api_key=self._api_key)
         self.steering = Steering(self._channel, self._unary)
 
     def generate(

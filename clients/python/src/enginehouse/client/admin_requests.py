@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from enginehouse.api.router.v1 import admin_pb2
 
@@ -28,23 +28,41 @@ SPEND_GROUPS: Mapping[str, admin_pb2.SpendGroup.ValueType] = {
     "model": admin_pb2.SPEND_GROUP_MODEL,
     "service": admin_pb2.SPEND_GROUP_SERVICE,
     "day": admin_pb2.SPEND_GROUP_DAY,
+    "hour": admin_pb2.SPEND_GROUP_HOUR,
+    "user": admin_pb2.SPEND_GROUP_USER,
+    "run": admin_pb2.SPEND_GROUP_RUN,
 }
 """How spend may be grouped."""
 
 
-def set_budget(*, scope: str, scope_id: str, limit_nanos: int, window: str) -> admin_pb2.SetBudgetRequest:
+def set_budget(
+    *, scope: str, scope_id: str, limit_nanos: int, window: str, alert_percents: Sequence[int]
+) -> admin_pb2.SetBudgetRequest:
     """The request to make or change a budget; raises ValueError for an unknown scope or window."""
     if scope not in BUDGET_SCOPES:
         raise ValueError(f"scope {scope!r} must be one of {', '.join(BUDGET_SCOPES)}")
     if window not in BUDGET_WINDOWS:
         raise ValueError(f"window {window!r} must be one of {', '.join(BUDGET_WINDOWS)}")
     return admin_pb2.SetBudgetRequest(
-        scope=BUDGET_SCOPES[scope], scope_id=scope_id, window=BUDGET_WINDOWS[window], limit_nanos=limit_nanos
+        scope=BUDGET_SCOPES[scope],
+        scope_id=scope_id,
+        window=BUDGET_WINDOWS[window],
+        limit_nanos=limit_nanos,
+        alert_percents=alert_percents,
     )
 
 
 def query_spend(
-    *, tenant_id: str, key_id: str, model: str, service: str, from_ms: int, until_ms: int, group_by: str
+    *,
+    tenant_id: str,
+    key_id: str,
+    user_id: str,
+    run_id: str,
+    model: str,
+    service: str,
+    from_ms: int,
+    until_ms: int,
+    group_by: str,
 ) -> admin_pb2.QuerySpendRequest:
     """The question what was spent; raises ValueError for an unknown grouping."""
     if group_by not in SPEND_GROUPS:
@@ -52,6 +70,8 @@ def query_spend(
     return admin_pb2.QuerySpendRequest(
         tenant_id=tenant_id,
         key_id=key_id,
+        user_id=user_id,
+        run_id=run_id,
         model=model,
         service=service,
         from_ms=from_ms,

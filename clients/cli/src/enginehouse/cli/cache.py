@@ -1,0 +1,224 @@
+"""`cache`: answers that are kept and given again."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from enginehouse.api.router.v1 import cache_pb2
+from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
+from enginehouse.cli.messages import describe, word
+from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
+from enginehouse.client import Enginehouse
+from enginehouse.local.datadir import DEFAULT
+
+app = typer.Typer(no_args_is_help=True, help="Warm, inspect and invalidate kept answers.")
+
+_CLASSES = {
+    "factual": cache_pb2.CACHE_CLASS_FACTUAL,
+    "practice": cache_pb2.CACHE_CLASS_PRACTICE,
+    "curriculum": cache_pb2.CACHE_CLASS_CURRICULUM,
+    "personal": cache_pb2.CACHE_CLASS_PERSONAL,
+}
+_MODES = {
+    "default": cache_pb2.CACHE_MODE_UNSPECIFIED,
+    "never": cache_pb2.CACHE_MODE_NEVER,
+    "asked": cache_pb2.CACHE_MODE_ASKED,
+    "deterministic": cache_pb2.CACHE_MODE_DETERMINISTIC,
+    "always": cache_pb2.CACHE_MODE_ALWAYS,
+}
+_AT_ONCE = 100
+
+ClassOption = Annotated[
+    str | None, typer.Option("--class", help=f"The answers' class: {', '.join(_CLASSES)}; else the key's own.")
+]
+
+
+@app.command()
+@reported
+def warm(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help='Lines of JSON: {"request": a chat completion\'s body, "answer": its text}. Without "answer" the '
+            "request is sent, billed, and what comes is kept.",
+        ),
+    ],
+    key_id: Annotated[
+        str, typer.Option("--key", help="The id of the key whose requests are to find answers that the file gives.")
+    ] = "",
+    class_: ClassOption = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="What invalidates them; repeatable.")] = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Keep answers from a file."""
+    kind = _choice("--class", class_, _CLASSES) if class_ else cache_pb2.CACHE_CLASS_UNSPECIFIED
+    lines = list(_lines(file))
+    given = [line for line in lines if "answer" in line]
+    if given and not key_id:
+        raise typer.BadParameter("the file gives answers: say with --key whose requests are to find them")
+    headers = [("x-enginehouse-cache-class", class_)] if class_ else []
+    if tag:
+        headers.append(("x-enginehouse-cache-tags", ",".join(tag)))
+    sent: Counter[str] = Counter()
+    kept = 0
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        for start in range(0, len(given), _AT_ONCE):
+            entries = [_entry(line) for line in given[start : start + _AT_ONCE]]
+            kept += mesh.cache.warm(key_id, entries, cache_class=kind, tags=tag or ())
+        for line in lines:
+            if "answer" not in line:
+                sent[_sent(mesh, line, headers)] += 1
+    if json_:
+        print_json({"kept": kept, "sent": dict(sent)})
+        return
+    print_text(f"{kept} answers kept")
+    for result, count in sorted(sent.items()):
+        print_text(f"{count} requests sent: {result or 'the cache is off for this key'}")
+
+
+@app.command()
+@reported
+def stats(
+    url: UrlOption = None, api_key: ApiKeyOption = None, data: DataOption = DEFAULT, json_: JsonFlag = False
+) -> None:
+    """Show what a router holds and how often it was asked."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        found = mesh.cache.stats()
+    if json_:
+        print_json(describe(found))
+        return
+    total = sum(one.count for one in found.lookups)
+    rows = [[one.result, str(one.count), f"{100 * one.count / total:.1f} %"] for one in found.lookups]
+    print_table(["lookups", "", ""], rows, empty="no lookups yet")
+    print_text(
+        f"{found.router_id}: {found.entries} answers in {found.bytes / 2**20:.1f} of {found.max_bytes / 2**20:.0f} "
+        f"MiB; {found.stored} kept, {found.evicted} gave way, {found.refused} not kept; "
+        f"{'shared over Redis' if found.shared else 'not shared with other routers'}"
+    )
+
+
+@app.command()
+@reported
+def invalidate(
+    tag: Annotated[str, typer.Argument(help="Such as collection:physics (every version) or collection:physics@7.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant's answers.")] = "",
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Make what is kept under a tag unusable, on every router."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        generation = mesh.cache.invalidate(tag, tenant_id=tenant)
+    if json_:
+        print_json({"tag": tag, "generation": generation})
+    else:
+        print_text(f"nothing kept under {tag} is given any more")
+
+
+@app.command()
+@reported
+def clear(
+    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant's answers.")] = "",
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Make every answer unusable, on every router."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        mesh.cache.clear(tenant_id=tenant)
+    if json_:
+        print_json({"cleared": tenant or "all"})
+    else:
+        print_text(f"nothing kept {f'for {tenant} ' if tenant else ''}is given any more")
+
+
+@app.command()
+@reported
+def policy(
+    key_id: Annotated[str | None, typer.Argument(help="The key's id; without one, lists every policy.")] = None,
+    mode: Annotated[str, typer.Option("--mode", help=f"When the cache is used: {', '.join(_MODES)}.")] = "default",
+    class_: ClassOption = None,
+    semantic: Annotated[
+        bool, typer.Option("--semantic/--exact", help="Whether questions of one meaning share answers.")
+    ] = False,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0, max=1, help="From which cosine they do; 0 for the default.")
+    ] = 0,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Set how a key's requests use the cache, or list what is set."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        if key_id is None:
+            found = list(mesh.cache.list_policies())
+        else:
+            wanted = cache_pb2.CachePolicy(
+                key_id=key_id,
+                mode=_choice("--mode", mode, _MODES),
+                default_class=_choice("--class", class_, _CLASSES) if class_ else cache_pb2.CACHE_CLASS_UNSPECIFIED,
+                semantic=semantic,
+                semantic_threshold=threshold,
+            )
+            found = [mesh.cache.set_policy(wanted)]
+    if json_:
+        print_json({"policies": [describe(one) for one in found]})
+        return
+    rows = [
+        [
+            one.key_id,
+            word(cache_pb2.CacheMode, one.mode) if one.mode else "default",
+            word(cache_pb2.CacheClass, one.default_class) if one.default_class else "default",
+            f"from {one.semantic_threshold or 'the default'}" if one.semantic else "no",
+        ]
+        for one in found
+    ]
+    print_table(["key", "mode", "class", "shares by meaning"], rows, empty="no policies")
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except ValueError as error:
+            raise typer.BadParameter(f"{file}: line {number} is not JSON: {error}") from None
+        if not isinstance(line, dict) or not isinstance(line.get("request"), dict):
+            raise typer.BadParameter(f'{file}: line {number} has no "request", the body of a chat completion')
+        if not isinstance(line.get("answer", ""), str):
+            raise typer.BadParameter(f'{file}: line {number}: "answer" must be the text of the answer')
+        yield line
+
+
+def _entry(line: dict[str, Any]) -> cache_pb2.WarmEntry:
+    return cache_pb2.WarmEntry(
+        request_json=json.dumps(line["request"], ensure_ascii=False),
+        answer=line["answer"],
+        finish_reason=str(line.get("finish_reason", "")),
+    )
+
+
+def _sent(mesh: Enginehouse, line: dict[str, Any], headers: list[tuple[str, str]]) -> str:
+    result, _ = mesh.cache.ask(json.dumps(line["request"], ensure_ascii=False).encode(), headers=headers)
+    return result
+
+
+def _choice(option: str, given: str, known: dict[str, Any]) -> Any:
+    if given not in known:
+        raise typer.BadParameter(f"{option}: {given!r} is none of {', '.join(known)}")
+    return known[given]

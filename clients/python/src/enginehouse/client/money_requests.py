@@ -1,0 +1,68 @@
+"""Requests about prices, discounts, alerts and exported spend, whose words must become the contract's enumerations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from enginehouse.api.common.v1 import usage_pb2
+from enginehouse.api.router.v1 import admin_pb2, prices_pb2
+
+UNITS: Mapping[str, usage_pb2.Unit.ValueType] = {
+    name.removeprefix("UNIT_").lower(): value for name, value in usage_pb2.Unit.items() if value
+}
+"""The units that are priced, such as `input_tokens`."""
+
+DISCOUNT_SUBJECTS: Mapping[str, prices_pb2.DiscountSubject.ValueType] = {
+    "key": prices_pb2.DISCOUNT_SUBJECT_KEY,
+    "tenant": prices_pb2.DISCOUNT_SUBJECT_TENANT,
+    "tier": prices_pb2.DISCOUNT_SUBJECT_TIER,
+}
+"""Whom a discount may be for."""
+
+
+def set_price(*, model: str, unit: str, nanos_per_million: int | None, from_ms: int) -> prices_pb2.SetPriceRequest:
+    """The request to set a price; raises ValueError for an unknown unit."""
+    if unit not in UNITS:
+        raise ValueError(f"unit {unit!r} must be one of {', '.join(UNITS)}")
+    return prices_pb2.SetPriceRequest(
+        model=model, unit=UNITS[unit], nanos_per_million=nanos_per_million, from_ms=from_ms
+    )
+
+
+def set_discount(
+    *, subject: str, subject_id: str, model: str, basis_points: int | None, from_ms: int
+) -> prices_pb2.SetDiscountRequest:
+    """The request to set a discount; raises ValueError for an unknown subject."""
+    if subject not in DISCOUNT_SUBJECTS:
+        raise ValueError(f"subject {subject!r} must be one of {', '.join(DISCOUNT_SUBJECTS)}")
+    return prices_pb2.SetDiscountRequest(
+        subject=DISCOUNT_SUBJECTS[subject],
+        subject_id=subject_id,
+        model=model,
+        basis_points=basis_points,
+        from_ms=from_ms,
+    )
+
+
+def export_spend(
+    *,
+    tenant_id: str,
+    key_id: str,
+    user_id: str,
+    run_id: str,
+    model: str,
+    service: str,
+    from_ms: int,
+    until_ms: int,
+) -> admin_pb2.ExportSpendRequest:
+    """The request for usage as CSV."""
+    return admin_pb2.ExportSpendRequest(
+        tenant_id=tenant_id,
+        key_id=key_id,
+        user_id=user_id,
+        run_id=run_id,
+        model=model,
+        service=service,
+        from_ms=from_ms,
+        until_ms=until_ms,
+    )
