@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, OutputFormat
 from enginehouse.api.router.v1 import (
     experiments_pb2,
     experiments_pb2_grpc,
@@ -25,6 +26,7 @@ _STUBS = {
     "RolloutService": rollouts_pb2_grpc.RolloutServiceStub,
     "FlagService": flags_pb2_grpc.FlagServiceStub,
 }
+GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
 QUICK = "  experiments_every_s: 0.2"
 
 
@@ -78,18 +80,24 @@ async def test_an_experiment_is_steered_measured_and_won(
     router: Any, make_router: Callable[..., Any], engine_reports: Any, wait_until: Any
 ) -> None:
     other = make_router(extra=QUICK)
+    other.key = router.key
     other.start()
     await other.ready()
     made = await started(router)
 
-    async def steered() -> bool:
-        response = await other.generate(router.key, model="auto", headers={"x_enginehouse_user_id": "first"})
-        again = await router.generate(router.key, model="auto", headers={"x_enginehouse_user_id": "first"})
-        # Both replicas put a user into the same arm, whichever it is.
-        assert response.headers["x-enginehouse-model"] == again.headers["x-enginehouse-model"]
-        return True
+    async def models_at(place: Any) -> list[str]:
+        found = []
+        for number in range(12):
+            response = await place.generate(router.key, model="auto", headers={"x_enginehouse_user_id": f"u{number}"})
+            found.append(response.headers["x-enginehouse-model"])
+        return found
 
+    async def steered() -> bool:
+        return "large" in await models_at(other) and "large" in await models_at(router)
+
+    # Once both have heard of it, both put each user into the same arm.
     await wait_until(steered, True)
+    assert await models_at(other) == await models_at(router)
     engine = engine_reports(router)
     served: dict[str, int] = {"small": 0, "large": 0}
     for number in range(60):
@@ -118,11 +126,7 @@ async def test_an_experiment_is_steered_measured_and_won(
 
     # From now on everybody gets the winner, at every replica.
     async def everybody() -> set[str]:
-        models = set()
-        for number in range(12):
-            response = await other.generate(router.key, model="auto", headers={"x_enginehouse_user_id": f"n{number}"})
-            models.add(response.headers["x-enginehouse-model"])
-        return models
+        return set(await models_at(other))
 
     await wait_until(everybody, {"small"})
     await engine.close()
@@ -147,10 +151,19 @@ async def test_a_prompt_variant_travels_in_the_grant_and_refusals_are_counted(ro
 
     await wait_until(told, "Answer in one sentence.")
     # A prompt to continue has no place for a system message.
-    response = await router.generate(router.key, prompt="", messages=[])
-    too_long = await router.generate(router.key, max_output_tokens=2**31 - 1, choices=8, tools=[{"name": "x" * 70}])
-    assert response.status_code == 200
-    assert too_long.status_code == 200
+    continued = await router.check(GENERATE, GenerateRequest(model="small", prompt="Once"), router.key)
+    assert peek(continued.headers["x-enginehouse-grant"]).system_prompt == ""
+    # `small` has no grammars, so this one is refused, in its arm.
+    refusal = await router.generate(router.key, format=OutputFormat(grammar='root ::= "a"'))
+    assert refusal.status_code != 200
+    get = experiments_pb2.GetExperimentRequest(experiment_id=made.experiment_id)
+
+    async def refusals() -> int:
+        found = await call(router, "ExperimentService", "GetExperiment", get)
+        brief = found.results[1]
+        return round(brief.refusals.mean * brief.requests)
+
+    await wait_until(refusals, 1)
     stop = experiments_pb2.StopExperimentRequest(experiment_id=made.experiment_id, winner="nobody")
     error = await refused(router, "ExperimentService", "StopExperiment", stop)
     assert "plain, brief" in error.message
@@ -214,16 +227,16 @@ async def test_a_rollout_moves_by_steps_and_back_on_errors(router: Any, engine_r
     await engine.close()
 
 
-async def test_a_rollout_by_hand(router: Any) -> None:
-    rollout = rollouts_pb2.Rollout(asked_model="small", from_model="small", to_model="large")
+async def test_a_rollout_by_hand(house: Any) -> None:
+    rollout = rollouts_pb2.Rollout(asked_model="by-hand", from_model="small", to_model="large")
     made = (
-        await call(router, "RolloutService", "CreateRollout", rollouts_pb2.CreateRolloutRequest(rollout=rollout))
+        await call(house, "RolloutService", "CreateRollout", rollouts_pb2.CreateRolloutRequest(rollout=rollout))
     ).rollout
     assert (list(made.steps), made.step_seconds, made.step_requests) == ([10, 25, 50, 75, 100], 600, 100)
 
     async def change(action: int) -> tuple[int, int]:
         request = rollouts_pb2.ChangeRolloutRequest(rollout_id=made.rollout_id, action=action)  # type: ignore[arg-type]
-        found = (await call(router, "RolloutService", "ChangeRollout", request)).rollout
+        found = (await call(house, "RolloutService", "ChangeRollout", request)).rollout
         return found.state, found.percent
 
     assert await change(rollouts_pb2.ROLLOUT_ACTION_PAUSE) == (rollouts_pb2.ROLLOUT_STATE_PAUSED, 10)
@@ -231,30 +244,30 @@ async def test_a_rollout_by_hand(router: Any) -> None:
     assert await change(rollouts_pb2.ROLLOUT_ACTION_ADVANCE) == (rollouts_pb2.ROLLOUT_STATE_ROLLING, 25)
     assert await change(rollouts_pb2.ROLLOUT_ACTION_ROLL_BACK) == (rollouts_pb2.ROLLOUT_STATE_ROLLED_BACK, 0)
     request = rollouts_pb2.ChangeRolloutRequest(rollout_id=made.rollout_id, action=9)  # type: ignore[arg-type]
-    assert "PAUSE" in (await refused(router, "RolloutService", "ChangeRollout", request)).message
-    listed = await call(router, "RolloutService", "ListRollouts", rollouts_pb2.ListRolloutsRequest())
+    assert "PAUSE" in (await refused(house, "RolloutService", "ChangeRollout", request)).message
+    listed = await call(house, "RolloutService", "ListRollouts", rollouts_pb2.ListRolloutsRequest())
     assert [one.rollout_id for one in listed.rollouts] == [made.rollout_id]
 
 
-async def test_flags(router: Any, wait_until: Any) -> None:
+async def test_flags(house: Any, wait_until: Any) -> None:
     flag = flags_pb2.Flag(name="new-editor", description="The editor.", enabled=True, user_ids=["ana"])
-    await call(router, "FlagService", "SetFlag", flags_pb2.SetFlagRequest(flag=flag))
+    await call(house, "FlagService", "SetFlag", flags_pb2.SetFlagRequest(flag=flag))
 
     async def on_for(user: str) -> list[str]:
         request = flags_pb2.EvaluateFlagsRequest()
-        answer = await call(router, "FlagService", "EvaluateFlags", request, x_enginehouse_user_id=user)
+        answer = await call(house, "FlagService", "EvaluateFlags", request, x_enginehouse_user_id=user)
         return list(answer.enabled)
 
     await wait_until(lambda: on_for("ana"), ["new-editor"])
     assert await on_for("bob") == []
     flag.share_bp = 10_000
-    await call(router, "FlagService", "SetFlag", flags_pb2.SetFlagRequest(flag=flag))
+    await call(house, "FlagService", "SetFlag", flags_pb2.SetFlagRequest(flag=flag))
     await wait_until(lambda: on_for("bob"), ["new-editor"])
-    listed = await call(router, "FlagService", "ListFlags", flags_pb2.ListFlagsRequest())
+    listed = await call(house, "FlagService", "ListFlags", flags_pb2.ListFlagsRequest())
     assert [(one.name, one.share_bp) for one in listed.flags] == [("new-editor", 10_000)]
-    await call(router, "FlagService", "DeleteFlag", flags_pb2.DeleteFlagRequest(name="new-editor"))
+    await call(house, "FlagService", "DeleteFlag", flags_pb2.DeleteFlagRequest(name="new-editor"))
     await wait_until(lambda: on_for("ana"), [])
-    gone = await refused(router, "FlagService", "DeleteFlag", flags_pb2.DeleteFlagRequest(name="new-editor"))
+    gone = await refused(house, "FlagService", "DeleteFlag", flags_pb2.DeleteFlagRequest(name="new-editor"))
     assert gone.reason is Reason.NOT_FOUND
 
 
