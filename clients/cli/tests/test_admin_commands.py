@@ -45,11 +45,14 @@ def test_budgets_are_set_listed_and_deleted(cli: Any, service: Any) -> None:
         window=admin_pb2.BUDGET_WINDOW_DAY,
         limit_nanos=1_500_000_000,
         settled_nanos=1,
+        alert_percents=[50, 90],
     )
     service.answers["SetBudget"] = admin_pb2.SetBudgetResponse(budget=budget)
     service.answers["ListBudgets"] = admin_pb2.ListBudgetsResponse(budgets=[budget])
     service.answers["DeleteBudget"] = admin_pb2.DeleteBudgetResponse()
-    described = cli.json("budgets", "set", "--key", "key_1", "--limit-nanos", "1500000000", "--window", "day")
+    described = cli.json(
+        "budgets", "set", "--key", "key_1", "--limit-nanos", "1500000000", "--window", "day", "--alert", "90"
+    )
     assert described == {
         "id": "bud_1",
         "scope": "key",
@@ -58,7 +61,9 @@ def test_budgets_are_set_listed_and_deleted(cli: Any, service: Any) -> None:
         "limit_nanos": 1_500_000_000,
         "settled_nanos": 1,
         "leased_nanos": 0,
+        "alert_percents": [50, 90],
     }
+    assert list(service.requests[0].alert_percents) == [90]
     assert cli.json("budgets", "list") == {"budgets": [described]}
     listed = cli("budgets", "list").stdout
     assert "$1.5" in listed

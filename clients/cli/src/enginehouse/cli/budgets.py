@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from enginehouse.api.router.v1 import admin_pb2
+from enginehouse.api.router.v1 import admin_pb2, alerts_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
+from enginehouse.cli.moments import day_and_time
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
 from enginehouse.client.admin_requests import BUDGET_SCOPES, BUDGET_WINDOWS
 from enginehouse.local.datadir import DEFAULT
@@ -27,6 +28,10 @@ def set_(
     user: Annotated[str | None, typer.Option("--user", help="Bound what this user spends.")] = None,
     run: Annotated[str | None, typer.Option("--run", help="Bound what this run spends.")] = None,
     window: Annotated[str, typer.Option("--window", help="lifetime, day or month (UTC).")] = "lifetime",
+    alert: Annotated[
+        list[int] | None,
+        typer.Option("--alert", min=1, max=100, help="A percentage that raises an alert; may be given again."),
+    ] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -38,7 +43,9 @@ def set_(
         raise typer.BadParameter("give exactly one of --tenant, --key, --user and --run")
     scope, scope_id = given[0]
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        budget = mesh.admin.set_budget(scope=scope, scope_id=scope_id, limit_nanos=limit_nanos, window=window)
+        budget = mesh.admin.set_budget(
+            scope=scope, scope_id=scope_id, limit_nanos=limit_nanos, window=window, alert_percents=alert or ()
+        )
     if json_:
         print_json(_describe(budget))
     else:
@@ -93,6 +100,62 @@ def delete(
         print_text(f"{budget_id} is gone")
 
 
+@app.command()
+@reported
+def alerts(
+    of: Annotated[str, typer.Option("--of", help="Only those of this tenant, key, user or run (its id).")] = "",
+    budget: Annotated[str, typer.Option("--budget", help="Only this budget's (its id).")] = "",
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """List the alerts that budgets raised, newest first."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        found = list(mesh.money.list_alerts(budget_id=budget, scope_id=of))
+    if json_:
+        print_json({"alerts": [_describe_alert(each) for each in found]})
+        return
+    rows = [
+        [
+            day_and_time(each.raised_at_ms),
+            f"{each.percent} %",
+            each.scope,
+            each.scope_id,
+            each.window,
+            dollars(each.settled_nanos),
+            dollars(each.limit_nanos),
+            _word(alerts_pb2.AlertCause.Name(each.cause), "ALERT_CAUSE_"),
+            _word(alerts_pb2.AlertDelivery.Name(each.delivery), "ALERT_DELIVERY_"),
+        ]
+        for each in found
+    ]
+    columns = ["when", "reached", "scope", "of", "window", "spent", "limit", "by", "webhook"]
+    print_table(columns, rows, empty="no alerts")
+
+
+def _describe_alert(alert: alerts_pb2.Alert) -> dict[str, Any]:
+    return {
+        "id": alert.alert_id,
+        "budget_id": alert.budget_id,
+        "scope": alert.scope,
+        "scope_id": alert.scope_id,
+        "window": alert.window,
+        "window_start_ms": alert.window_start_ms,
+        "percent": alert.percent,
+        "limit_nanos": alert.limit_nanos,
+        "settled_nanos": alert.settled_nanos,
+        "cause": _word(alerts_pb2.AlertCause.Name(alert.cause), "ALERT_CAUSE_"),
+        "raised_at_ms": alert.raised_at_ms,
+        "delivery": _word(alerts_pb2.AlertDelivery.Name(alert.delivery), "ALERT_DELIVERY_"),
+        "attempts": alert.attempts,
+    }
+
+
+def _word(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower()
+
+
 def _describe(budget: admin_pb2.Budget) -> dict[str, Any]:
     return {
         "id": budget.budget_id,
@@ -102,4 +165,5 @@ def _describe(budget: admin_pb2.Budget) -> dict[str, Any]:
         "limit_nanos": budget.limit_nanos,
         "settled_nanos": budget.settled_nanos,
         "leased_nanos": budget.leased_nanos,
+        "alert_percents": list(budget.alert_percents),
     }

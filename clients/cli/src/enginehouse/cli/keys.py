@@ -29,6 +29,12 @@ def create(
     model: Annotated[
         list[str] | None, typer.Option("--model", help="A model that it may use; may be given again.")
     ] = None,
+    max_request_nanos: Annotated[
+        int, typer.Option("--max-request-nanos", min=0, help="The most that one request may cost; 0 for no cap.")
+    ] = 0,
+    run_cap_nanos: Annotated[
+        int, typer.Option("--run-cap-nanos", min=0, help="The budget that each of its runs gets; 0 for none.")
+    ] = 0,
     requests_per_minute: Annotated[int, typer.Option("--requests-per-minute", min=0, help="0 for no bound.")] = 0,
     tokens_per_minute: Annotated[int, typer.Option("--tokens-per-minute", min=0, help="0 for no bound.")] = 0,
     concurrency: Annotated[int, typer.Option("--concurrency", min=0, help="Requests at once; 0 for no bound.")] = 0,
@@ -52,6 +58,8 @@ def create(
             limits=limits,
             allowed_models=model or (),
             expires_at_ms=expires,
+            max_request_nanos=max_request_nanos,
+            run_cap_nanos=run_cap_nanos,
         )
     if json_:
         print_json({"id": made.key.key_id, "key": made.secret, **_describe(made.key), "budget_nanos": budget_nanos})
@@ -115,6 +123,8 @@ def _describe(key: admin_pb2.Key) -> dict[str, Any]:
         "expires_at_ms": key.expires_at_ms,
         "revoked_at_ms": key.revoked_at_ms,
         "hint": key.hint,
+        "max_request_nanos": key.max_request_nanos,
+        "run_cap_nanos": key.run_cap_nanos,
     }
 
 

@@ -2,40 +2,66 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from typing import Annotated
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, BinaryIO
 
 import typer
 
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
+from enginehouse.cli.moments import milliseconds
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
 from enginehouse.client.answers import usage_by_unit
 from enginehouse.local.datadir import DEFAULT
 
+app = typer.Typer(invoke_without_command=True, help="Sum what was settled, or give it out as a file.")
 
+_KeyOption = Annotated[str, typer.Option("--key", help="Only this key's (its id).")]
+_TenantOption = Annotated[str, typer.Option("--tenant", help="Only this tenant's.")]
+_UserOption = Annotated[str, typer.Option("--user", help="Only this user's.")]
+_RunOption = Annotated[str, typer.Option("--run", help="Only this run's.")]
+_ModelOption = Annotated[str, typer.Option("--model", help="Only this model's.")]
+_ServiceOption = Annotated[str, typer.Option("--service", help="Only this cluster's, such as inference.")]
+_SinceOption = Annotated[datetime.datetime | None, typer.Option("--since", help="From this time on, UTC.")]
+_UntilOption = Annotated[datetime.datetime | None, typer.Option("--until", help="Before this time, UTC.")]
+
+
+@app.callback()
 @reported
 def spend(
-    key: Annotated[str, typer.Option("--key", help="Only this key's (its id).")] = "",
-    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant's.")] = "",
-    model: Annotated[str, typer.Option("--model", help="Only this model's.")] = "",
-    service: Annotated[str, typer.Option("--service", help="Only this cluster's, such as inference.")] = "",
-    since: Annotated[datetime.datetime | None, typer.Option("--since", help="From this time on, UTC.")] = None,
-    until: Annotated[datetime.datetime | None, typer.Option("--until", help="Before this time, UTC.")] = None,
-    by: Annotated[str, typer.Option("--by", help="Group by tenant, key, model, service or day.")] = "",
+    context: typer.Context,
+    key: _KeyOption = "",
+    tenant: _TenantOption = "",
+    user: _UserOption = "",
+    run: _RunOption = "",
+    model: _ModelOption = "",
+    service: _ServiceOption = "",
+    since: _SinceOption = None,
+    until: _UntilOption = None,
+    by: Annotated[str, typer.Option("--by", help="Group by tenant, key, user, run, model, service, day or hour.")] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
     """Sum what was settled, exact to the nano-dollar."""
+    if context.invoked_subcommand is not None:
+        return
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = mesh.admin.spend(
             key_id=key,
             tenant_id=tenant,
+            user_id=user,
+            run_id=run,
             model=model,
             service=service,
-            from_ms=_ms(since),
-            until_ms=_ms(until),
+            from_ms=milliseconds(since),
+            until_ms=milliseconds(until),
             group_by=by,
         )
     if json_:
@@ -61,6 +87,65 @@ def spend(
     ]
     print_table([by or "spend", "requests", "units", "cost"], table, empty="nothing spent")
     print_text(f"total {dollars(found.total_nanos)} ({found.total_nanos} nano-dollars)")
+
+
+@app.command()
+@reported
+def export(
+    csv: Annotated[Path, typer.Option("--csv", help="The file to write; - for standard output.", dir_okay=False)],
+    key: _KeyOption = "",
+    tenant: _TenantOption = "",
+    user: _UserOption = "",
+    run: _RunOption = "",
+    model: _ModelOption = "",
+    service: _ServiceOption = "",
+    since: _SinceOption = None,
+    until: _UntilOption = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Write every usage record to a CSV file: whole, or not at all."""
+    size = 0
+    with connect(url=url, api_key=api_key, data=data) as mesh, _whole(csv) as file:
+        for part in mesh.money.export_spend(
+            key_id=key,
+            tenant_id=tenant,
+            user_id=user,
+            run_id=run,
+            model=model,
+            service=service,
+            from_ms=milliseconds(since),
+            until_ms=milliseconds(until),
+        ):
+            size += file.write(part)
+    if str(csv) == "-":
+        return
+    if json_:
+        print_json({"file": str(csv), "bytes": size})
+    else:
+        print_text(f"{csv}: {size} bytes")
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name when the block has ended well."""
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        with file:
+            yield file  # type: ignore[misc]
+        os.replace(file.name, path)
+    except BaseException:
+        Path(file.name).unlink(missing_ok=True)
+        raise
 
 
 @reported
@@ -113,7 +198,3 @@ def explain(
         for each in told.candidates
     ]
     print_table(["model", "why", "quality", "at most", "endpoints"], rows, empty="no models")
-
-
-def _ms(moment: datetime.datetime | None) -> int:
-    return 0 if moment is None else int(moment.replace(tzinfo=datetime.UTC).timestamp() * 1000)

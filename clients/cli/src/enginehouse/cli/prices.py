@@ -1,0 +1,208 @@
+"""`prices` and `discounts`: what units cost, whom, and from when on."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Any
+
+import typer
+
+from enginehouse.api.router.v1 import prices_pb2
+from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
+from enginehouse.cli.moments import day_and_time, milliseconds
+from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
+from enginehouse.client.money_requests import DISCOUNT_SUBJECTS, UNITS
+from enginehouse.local.datadir import DEFAULT
+
+app = typer.Typer(no_args_is_help=True, help="Set, list and take back prices.")
+discounts_app = typer.Typer(no_args_is_help=True, help="Set, list and take back discounts.")
+
+_UNIT_WORDS = {value: word for word, value in UNITS.items()}
+_SUBJECT_WORDS = {value: word for word, value in DISCOUNT_SUBJECTS.items()}
+_FromOption = Annotated[
+    datetime.datetime | None, typer.Option("--from", help="From this time on, UTC; now if left out.")
+]
+_AllFlag = Annotated[bool, typer.Option("--all", help="What has passed and what is to come, too.")]
+
+
+@app.command("set")
+@reported
+def set_price(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    unit: Annotated[str, typer.Argument(help=f"One of {', '.join(UNITS)}.")],
+    nanos: Annotated[
+        int | None, typer.Argument(min=0, help="Nano-dollars (10^-9 USD) for a million; the catalog's if left out.")
+    ] = None,
+    from_: _FromOption = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Set what a unit of a model costs from a time on; what was paid until then stays."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        price = mesh.money.set_price(model, unit, nanos, from_ms=milliseconds(from_))
+    if json_:
+        print_json(_price(price))
+    else:
+        print_text(f"{price.price_id}: {model} {unit} at {_amount(price)} from {day_and_time(price.from_ms)} on")
+
+
+@app.command("list")
+@reported
+def list_prices(
+    model: Annotated[str, typer.Option("--model", help="Only this model's.")] = "",
+    all_: _AllFlag = False,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """List the prices that hold, before discounts."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        prices = list(mesh.money.list_prices(model=model, holding_only=not all_))
+    if json_:
+        print_json({"prices": [_price(each) for each in prices]})
+        return
+    rows = [
+        [
+            each.model,
+            _UNIT_WORDS.get(each.unit, str(each.unit)),
+            _amount(each),
+            day_and_time(each.from_ms) if each.price_id else "catalog",
+            "holds" if each.holds else "",
+            each.price_id,
+        ]
+        for each in prices
+    ]
+    print_table(["model", "unit", "a million", "from", "", "id"], rows, empty="no prices")
+
+
+@app.command()
+@reported
+def cancel(
+    price_id: Annotated[str, typer.Argument(help="The price's id, prc_...")],
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Take back a price that has not begun."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        price = mesh.money.delete_price(price_id)
+    if json_:
+        print_json(_price(price))
+    else:
+        print_text(f"{price_id} will not begin")
+
+
+@discounts_app.command("set")
+@reported
+def set_discount(
+    basis_points: Annotated[
+        int | None, typer.Argument(min=0, max=10_000, help="Hundredths of a percent off; none ends the discount.")
+    ] = None,
+    key: Annotated[str, typer.Option("--key", help="For this key (its id).")] = "",
+    tenant: Annotated[str, typer.Option("--tenant", help="For all keys of this tenant.")] = "",
+    tier: Annotated[str, typer.Option("--tier", help="For all tenants of this tier.")] = "",
+    model: Annotated[str, typer.Option("--model", help="On this model alone.")] = "",
+    from_: _FromOption = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Take something off list prices from a time on; the most specific discount counts alone."""
+    given = [(subject, id_) for subject, id_ in (("key", key), ("tenant", tenant), ("tier", tier)) if id_]
+    if len(given) != 1:
+        raise typer.BadParameter("give exactly one of --key, --tenant and --tier")
+    subject, subject_id = given[0]
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        made = mesh.money.set_discount(subject, subject_id, basis_points, model=model, from_ms=milliseconds(from_))
+    if json_:
+        print_json(_discount(made))
+    else:
+        what = _percent(made)
+        print_text(f"{made.discount_id}: {what} for the {subject} {subject_id} from {day_and_time(made.from_ms)} on")
+
+
+@discounts_app.command("list")
+@reported
+def list_discounts(
+    of: Annotated[str, typer.Option("--of", help="Only those of this key, tenant or tier.")] = "",
+    all_: _AllFlag = False,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """List the discounts that hold."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        discounts = list(mesh.money.list_discounts(subject_id=of, holding_only=not all_))
+    if json_:
+        print_json({"discounts": [_discount(each) for each in discounts]})
+        return
+    rows = [
+        [
+            _SUBJECT_WORDS.get(each.subject, "?"),
+            each.subject_id,
+            each.model or "every model",
+            _percent(each),
+            day_and_time(each.from_ms),
+            "holds" if each.holds else "",
+            each.discount_id,
+        ]
+        for each in discounts
+    ]
+    print_table(["for", "of", "on", "off", "from", "", "id"], rows, empty="no discounts")
+
+
+@discounts_app.command("cancel")
+@reported
+def cancel_discount(
+    discount_id: Annotated[str, typer.Argument(help="The discount's id, dis_...")],
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Take back a discount that has not begun."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        discount = mesh.money.delete_discount(discount_id)
+    if json_:
+        print_json(_discount(discount))
+    else:
+        print_text(f"{discount_id} will not begin")
+
+
+def _amount(price: prices_pb2.Price) -> str:
+    return dollars(price.nanos_per_million) if price.HasField("nanos_per_million") else "the catalog's price"
+
+
+def _percent(discount: prices_pb2.Discount) -> str:
+    if not discount.HasField("basis_points"):
+        return "nothing any more"
+    return f"{discount.basis_points / 100:g} %"
+
+
+def _price(price: prices_pb2.Price) -> dict[str, Any]:
+    return {
+        "id": price.price_id,
+        "model": price.model,
+        "unit": _UNIT_WORDS.get(price.unit, ""),
+        "nanos_per_million": price.nanos_per_million if price.HasField("nanos_per_million") else None,
+        "from_ms": price.from_ms,
+        "holds": price.holds,
+    }
+
+
+def _discount(discount: prices_pb2.Discount) -> dict[str, Any]:
+    return {
+        "id": discount.discount_id,
+        "subject": _SUBJECT_WORDS.get(discount.subject, ""),
+        "subject_id": discount.subject_id,
+        "model": discount.model,
+        "basis_points": discount.basis_points if discount.HasField("basis_points") else None,
+        "from_ms": discount.from_ms,
+        "holds": discount.holds,
+    }
