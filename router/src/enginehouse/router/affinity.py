@@ -7,7 +7,6 @@ Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads" (201
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
@@ -66,22 +65,18 @@ def preferred(places: Sequence[PlaceT], key: int, *, slack: float) -> PlaceT:
         key: from `affinity_key`.
         slack: how far over its fair share of all requests a place may go, as a share of that share.
     """
-    total = capacity = 0
+    total, capacity = 1, 0
     for place in places:
         total += place.requests
         capacity += place.capacity
-    share = (total + 1) * (1 + slack) / capacity
-    best = places[0]
-    best_score = -1
+    share = total * (1 + slack) / capacity
+    spread = key * _FIRST & _MASK
+    best, best_score = places[0], -1
     for place in places:
-        # Not all can be over their share, so that some place passes; unless those with room are full otherwise.
-        if place.full or place.requests + 1 > math.ceil(share * place.capacity):
-            continue
-        mixed = place.seed ^ key * _FIRST & _MASK
-        mixed = (mixed ^ mixed >> 30) * _SECOND & _MASK
-        mixed ^= mixed >> 31
-        if mixed > best_score:
-            best, best_score = place, mixed
+        score = (place.seed ^ spread) * _SECOND & _MASK
+        # With one more it may have its share rounded up. Some place has room for it; only that may be full otherwise.
+        if score > best_score and place.requests < share * place.capacity and not place.full:
+            best, best_score = place, score
     return best
 
 

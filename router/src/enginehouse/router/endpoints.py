@@ -32,33 +32,23 @@ _FULL = 0.95
 class Endpoint:
     """A live engine.
 
-    `active` is requests running and waiting there, `kv_cache_used` the share of its KV cache in use; `assigned` counts
-    requests sent there since it last said how busy it is, so that a burst between two reports spreads. `seed` is for
-    prefix affinity.
+    `requests` is how many it is thought to have now: those running and waiting when it last said so, and those sent
+    there since, so that a burst between two reports spreads. `kv_cache_used` is the share of its KV cache in use, and
+    `full` whether that leaves no room to speak of. `seed` is for prefix affinity.
     """
 
     engine_id: str
     address: str
     cluster: str
     capacity: int
-    active: int
+    requests: int
     kv_cache_used: float
+    full: bool
     seed: int
-    assigned: int = 0
-
-    @property
-    def requests(self) -> int:
-        """How many requests it is thought to have now."""
-        return self.active + self.assigned
-
-    @property
-    def full(self) -> bool:
-        """Whether its KV cache has no room to speak of."""
-        return self.kv_cache_used > _FULL
 
     def pressure(self) -> float:
         """How busy it is thought to be now."""
-        return (self.active + self.assigned) / self.capacity + self.kv_cache_used / 4
+        return self.requests / self.capacity + self.kv_cache_used / 4
 
 
 class Fleet:
@@ -96,7 +86,7 @@ class Fleet:
             if before is not None and before[0] == live:
                 # It has said nothing new, so that what was sent there since is still under way, or half of it.
                 endpoint = before[1]
-                endpoint.assigned //= 2
+                endpoint.requests -= (endpoint.requests - _at_work(live.load)) // 2
             else:
                 endpoint = _endpoint(live)
             known[engine.engine_id] = live, endpoint
@@ -178,7 +168,7 @@ class Fleet:
 
     def sent(self, endpoint: Endpoint, model: str) -> None:
         """A request goes there first."""
-        endpoint.assigned += 1
+        endpoint.requests += 1
         self.health.sent(model, endpoint.engine_id)
 
     def of_service(self, service: str) -> Sequence[Endpoint]:
@@ -217,6 +207,10 @@ def in_order(chains: Sequence[Sequence[Endpoint]]) -> Sequence[Endpoint]:
     return list(ordered.values())
 
 
+def _at_work(load: registry_pb2.Load) -> int:
+    return load.active + load.queued
+
+
 def _endpoint(live: registry_pb2.LiveEngine) -> Endpoint:
     engine, load = live.engine, live.load
     return Endpoint(
@@ -224,8 +218,9 @@ def _endpoint(live: registry_pb2.LiveEngine) -> Endpoint:
         engine.address,
         engine.cluster,
         max(1, engine.capacity),
-        load.active + load.queued,
+        _at_work(load),
         load.kv_cache_used,
+        load.kv_cache_used > _FULL,
         seed_of(engine.engine_id),
     )
 

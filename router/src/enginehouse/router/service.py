@@ -71,7 +71,7 @@ from enginehouse.router.experiments import (
 )
 from enginehouse.router.feed import StateFeed
 from enginehouse.router.feedback import FeedbackStore
-from enginehouse.router.health import Health
+from enginehouse.router.health import Health, HealthMetrics
 from enginehouse.router.http_server import CheckServer
 from enginehouse.router.identity import (
     KEYS_CHANNEL,
@@ -181,6 +181,7 @@ class RouterService:
         registry = CollectorRegistry()
         metrics = RouterMetrics(registry=registry)
         registry.register(self._readings())
+        registry.register(HealthMetrics(self._fleet.health))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)

@@ -2,6 +2,7 @@
 
 from enginehouse.router.health._breaker import Breaker, BreakerState, BreakerTerms
 from enginehouse.router.health._health import Health
+from enginehouse.router.health._metrics import HealthMetrics
 from enginehouse.router.health._settings import HealthSettings
 
-__all__ = ["Breaker", "BreakerState", "BreakerTerms", "Health", "HealthSettings"]
+__all__ = ["Breaker", "BreakerState", "BreakerTerms", "Health", "HealthMetrics", "HealthSettings"]

@@ -108,15 +108,15 @@ class Breaker:
             self._probes += 1
             self._probing_since = now
 
-    def record(self, now: float, *, answered: int, failed: int) -> None:
-        """Counts ended calls, and opens or closes by them."""
+    def record(self, now: float, *, answered: int, failed: int, may_open: bool = True) -> None:
+        """Counts ended calls, and opens or closes by them; only closes, if it may not open."""
         if self.opened:
             if now < self.until:
                 # What was under way when it opened says nothing new.
                 return
             if answered:
                 self._close(now)
-            elif failed:
+            elif failed and may_open:
                 self.open(now)
             return
         self._roll(now)
@@ -124,7 +124,8 @@ class Breaker:
         self._failed += failed
         failures = self._failed + self._was_failed
         calls = failures + self._answered + self._was_answered
-        if failed and failures >= self._terms.failures and failures >= calls * self._terms.failure_share:
+        enough = failures >= self._terms.failures and failures >= calls * self._terms.failure_share
+        if failed and enough and may_open:
             self.open(now)
 
     def open(self, now: float) -> None:

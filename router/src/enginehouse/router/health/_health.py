@@ -123,7 +123,7 @@ class Health:
                     over_all[tally.model] = (sum_answered + answered, sum_failed + failed)
                     self._record_pair(tally.model, engine_id, now, answered, failed)
         for model, (answered, failed) in over_all.items():
-            self._record(self._models, model, now, answered, failed)
+            self._record_model(model, now, answered, failed, served)
         for pair in self._refusing - refusing:
             # The engine has let its own breaker go: a probe will tell.
             self._pair(*pair).half_open(now)
@@ -174,14 +174,23 @@ class Health:
         breaker.record(now, answered=answered, failed=failed)
         self._tell(model, engine_id, was, breaker.state(now))
 
-    def _record(self, breakers: dict[str, Breaker], model: str, now: float, answered: int, failed: int) -> None:
-        breaker = breakers.get(model)
+    def _record_model(
+        self, model: str, now: float, answered: int, failed: int, served: dict[str, tuple[str, ...]]
+    ) -> None:
+        breaker = self._models.get(model)
         if breaker is None:
             if not failed:
                 return
-            breaker = breakers[model] = Breaker(terms=self._model_terms, jitter=self._jitter)
+            breaker = self._models[model] = Breaker(terms=self._model_terms, jitter=self._jitter)
+        # Failures are quick and answers take their time: one bad engine must not speak for those still at work.
+        everywhere = all(
+            self.failure_share(model, engine_id) >= self._model_terms.failure_share
+            or self.state(model, engine_id) is not BreakerState.CLOSED
+            for engine_id, models in served.items()
+            if model in models
+        )
         was = breaker.state(now)
-        breaker.record(now, answered=answered, failed=failed)
+        breaker.record(now, answered=answered, failed=failed, may_open=everywhere)
         self._tell(model, "", was, breaker.state(now))
 
     def _pair(self, model: str, engine_id: str) -> Breaker:
