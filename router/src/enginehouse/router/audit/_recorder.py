@@ -35,9 +35,15 @@ _MOST_DENIALS = 200
 _MOST_WAITING = 10_000
 _MOST_TEXT = 4096
 # Methods that change nothing, by how their names begin.
-_READS = ("List", "Get", "Query", "Explain", "Export", "Verify", "Watch", "Preview", "Download")
+_READS = ("List", "Get", "Query", "Explain", "Export", "Verify", "Watch", "Check", "Summarize")
 _PACKAGE = "enginehouse.api.router.v1."
-_INTERNAL = "enginehouse.api.router.v1.UsageService"
+# What engines report, and what clients send along with their requests, administers nothing.
+_UNRECORDED = (
+    "/enginehouse.api.router.v1.UsageService/",
+    "/enginehouse.api.router.v1.AnswerService/",
+    "/enginehouse.api.router.v1.FeedbackService/RecordFeedback",
+    "/enginehouse.api.router.v1.FlagService/EvaluateFlags",
+)
 _DENIED = (Reason.SCOPE_DENIED, Reason.GRANT_MISSING, Reason.GRANT_INVALID, Reason.GRANT_EXPIRED)
 
 Identify = Callable[[Any, str], tuple[Actor, str]]
@@ -216,11 +222,13 @@ class _Recording:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Adds a service's handlers."""
-        if service.startswith(_PACKAGE) and service != _INTERNAL:
+        if service.startswith(_PACKAGE):
             handlers = {name: self._recorded(f"/{service}/{name}", one) for name, one in handlers.items()}
         self._server.add_registered_method_handlers(service, handlers)
 
     def _recorded(self, name: str, handler: Any) -> Any:
+        if name.startswith(_UNRECORDED):
+            return handler
         recorder = self._recorder
         codec = {
             "request_deserializer": handler.request_deserializer,
