@@ -36,7 +36,7 @@ def simulate(*, requests: int, explore_share: float, refresh: int, seed: int) ->
 
 @pytest.mark.parametrize("seed", range(5))
 def test_it_converges_to_the_better_model_and_its_regret_flattens(seed: int) -> None:
-    counts, grown = simulate(requests=6000, explore_share=0.2, refresh=50, seed=seed)
+    _, grown = simulate(requests=6000, explore_share=0.2, refresh=50, seed=seed)
     # Without learning a third of the requests would go to each model, for a regret of 0.1 a request.
     assert grown[-1] < 0.6 * 0.1 * 6000
     # At last nearly all go to the better one, and the regret grows no more.

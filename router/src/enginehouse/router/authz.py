@@ -124,6 +124,8 @@ def _granted(admitted: Admitted) -> Headers:
         headers.append((b"x-gateway-destination-endpoint", addresses.encode()))
     if admitted.model:
         headers.append((b"x-enginehouse-model", admitted.model.encode()))
+    if admitted.fallbacks:
+        headers.append((b"x-enginehouse-fallbacks", admitted.fallbacks.encode()))
     if admitted.cache:
         headers.append((b"x-enginehouse-cache", admitted.cache.encode()))
     quota = admitted.quota

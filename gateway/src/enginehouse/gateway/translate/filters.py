@@ -90,7 +90,7 @@ _ASKED = (
 _ASKED_PREFIX = "x-enginehouse-"
 # What it may give to the engine, and to the client of an admitted and of a refused request.
 _TO_ENGINE = ("x-enginehouse-grant", DESTINATION_HEADER, REPLAY_HEADER, REQUEST_ID_HEADER)
-_TO_CLIENT = (REQUEST_ID_HEADER, "x-enginehouse-model", "x-enginehouse-cache")
+_TO_CLIENT = (REQUEST_ID_HEADER, "x-enginehouse-model", "x-enginehouse-cache", "x-enginehouse-fallbacks")
 _TO_CLIENT_PREFIX = "ratelimit-"
 _TO_REFUSED = (
     REQUEST_ID_HEADER,

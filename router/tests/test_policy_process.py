@@ -1,0 +1,301 @@
+"""Policies and feedback over real routers and PostgreSQL: set in one, in force in all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import json_format
+
+from enginehouse.api.router.v1 import admin_pb2, feedback_pb2, feedback_pb2_grpc, policy_pb2, policy_pb2_grpc
+from enginehouse.kit.errors import Reason, from_rpc_error
+from enginehouse.kit.grants import peek
+from router.tests.decision_inputs import document
+
+_STUBS = {"PolicyService": policy_pb2_grpc.PolicyServiceStub, "FeedbackService": feedback_pb2_grpc.FeedbackServiceStub}
+QUICK = "  feed: {every_s: 0.2}"
+
+
+async def call(router: Any, method: str, request: Any, *, key: str = "") -> Any:
+    """Calls a service of the router through a check, as Envoy does."""
+    service = "FeedbackService" if method.endswith("Feedback") else "PolicyService"
+    path = f"/enginehouse.api.router.v1.{service}/{method}"
+    checked = await router.check(path, request, key or router.key)
+    assert checked.status_code == 200, checked.headers.get("grpc-message")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{router.grpc}") as channel:
+        stub = _STUBS[service](channel)
+        return await getattr(stub, method)(
+            request, metadata=(("x-enginehouse-grant", checked.headers["x-enginehouse-grant"]),)
+        )
+
+
+async def refused(router: Any, method: str, request: Any, **options: Any) -> Any:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(router, method, request, **options)
+    error = from_rpc_error(caught.value)
+    assert error is not None
+    return error
+
+
+async def set_policy(router: Any, *, expected_version: int | None = None, **fields: Any) -> policy_pb2.Policy:
+    request = policy_pb2.SetPolicyRequest(policy=document(**fields), expected_version=expected_version)
+    answer = await call(router, "SetPolicy", request)
+    return answer.policy
+
+
+async def get_policy(router: Any, name: str = "default", version: int = 0) -> policy_pb2.Policy:
+    answer = await call(router, "GetPolicy", policy_pb2.GetPolicyRequest(name=name, version=version))
+    return answer.policy
+
+
+@pytest.fixture(scope="module")
+def pair(
+    shared_house: Any, postgres: Any, shared_registry: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Any, Any]]:
+    """Two routers on a database of their own."""
+    uri = asyncio.run(postgres.fresh())
+    made: list[Any] = []
+    for number in (2, 3):
+        directory = tmp_path_factory.mktemp("pair")
+        if made:
+            (directory / "keys").write_bytes((made[0].directory / "keys").read_bytes())
+        extra = f"  engine_id: router-{number}\n{QUICK}"
+        made.append(type(shared_house)(directory, database_uri=uri, gateway_port=shared_registry.port, extra=extra))
+    yield made[0], made[1]
+    for router in made:
+        assert router.stop() == 0
+
+
+@pytest.fixture
+async def routers(pair: tuple[Any, Any], give_first_key: Any, registry: Any) -> AsyncIterator[tuple[Any, Any]]:
+    """The two, ready, without policies."""
+    first, second = pair
+    if first.process is None:
+        await give_first_key(first.database_uri, first)
+        second.key = first.key
+        for router in pair:
+            router.start()
+    for router in pair:
+        await router.ready()
+    yield pair
+    for one in (await call(first, "ListPolicies", policy_pb2.ListPoliciesRequest())).policies:
+        if one.version:
+            await call(first, "DeletePolicy", policy_pb2.DeletePolicyRequest(name=one.name))
+    for router in pair:
+        await router.hang_up()
+
+
+async def auto(router: Any, **headers: str) -> tuple[str, Any]:
+    """The model that a router chooses for a request, and its grant."""
+    response = await router.generate(router.key, model="auto", headers=headers)
+    assert response.status_code == 200, response.headers.get("grpc-message")
+    return response.headers["x-enginehouse-model"], response
+
+
+async def test_a_policy_set_in_one_router_is_in_force_in_all(routers: tuple[Any, Any], wait_until: Any) -> None:
+    first, second = routers
+    assert (await auto(first))[0] == "small"
+    built_in = await get_policy(second)
+    assert (built_in.version, built_in.tiers[0].tier) == (0, "free")
+
+    made = await set_policy(
+        first,
+        tasks=[{"task": "enhance", "rules": {"prefer": ["large"]}}],
+        subjects=[{"name": "law", "keywords": ["statute"], "rules": {"models": ["large"]}}],
+    )
+    assert made.version > 0
+    assert made.updated_by == first.key_id
+    # The one that was asked at once, the other as soon as it hears of it.
+    assert (await auto(first, x_enginehouse_task="enhance"))[0] == "large"
+
+    async def elsewhere() -> str:
+        return (await auto(second, x_enginehouse_task="enhance"))[0]
+
+    await wait_until(elsewhere, "large", within_s=60)
+    assert (await auto(second))[0] == "small"
+    assert (await auto(second, x_enginehouse_subject="law"))[0] == "large"
+    told = await second.admin(second.key, "Explain", admin_pb2.ExplainRequest(prompt="the statute says"))
+    assert (told.subject, told.policy, told.policy_version) == ("law", "default", made.version)
+    assert list(told.layers)[1:] == ["subjects.law"]
+    weighed = {one.model: one for one in told.candidates}
+    assert "subjects.law" in weighed["small"].passed_over_because
+    assert weighed["large"].health == "1 live"
+    assert 0 < weighed["small"].sufficiency < weighed["large"].sufficiency < 1
+    assert weighed["small"].price_difference_nanos < 0
+
+    bad = await auto_refusal(second, x_enginehouse_task="dream")
+    assert "'dream' must be one of" in bad
+
+    await call(second, "DeletePolicy", policy_pb2.DeletePolicyRequest(name="default"))
+
+    async def plain() -> str:
+        return (await auto(first, x_enginehouse_task="enhance"))[0]
+
+    await wait_until(plain, "small", within_s=60)
+
+
+async def test_a_fallback_is_in_the_grant_and_a_slow_model_is_passed_over(
+    routers: tuple[Any, Any], engine_reports: Any, wait_until: Any
+) -> None:
+    first, second = routers
+    await set_policy(first, fallbacks=[{"model": "small", "models": ["large"]}])
+    response = await first.generate(first.key, model="auto")
+    # Who answers is the engine's to say, now that it may be one of two.
+    assert "x-enginehouse-model" not in response.headers
+    grant = peek(response.headers["x-enginehouse-grant"])
+    assert [one.model for one in grant.candidates] == ["small", "large"]
+    small, large = (one.cap_nanos for one in grant.candidates)
+    assert small < large
+    assert grant.prompt_class.startswith("generate/")
+    assert response.headers["x-enginehouse-fallbacks"] == f"large;difference_nanos={large - small}"
+    # Whoever names a model gets it alone, unless the policy says otherwise.
+    named = await first.generate(first.key, model="small")
+    assert [one.model for one in peek(named.headers["x-enginehouse-grant"]).candidates] == ["small"]
+    assert "x-enginehouse-fallbacks" not in named.headers
+
+    await set_policy(first, everyone={"max_first_token_ms": 1000})
+    _, response = await auto(first)
+    engine = engine_reports(first)
+    token = response.headers["x-enginehouse-grant"]
+    await engine.send(engine.record(token, output=1, time_to_first_token_ms=4000))
+
+    async def chosen() -> str:
+        return (await auto(second))[0]
+
+    await wait_until(chosen, "large", within_s=60)
+    told = await second.admin(second.key, "Explain", admin_pb2.ExplainRequest(prompt="hello"))
+    weighed = {one.model: one for one in told.candidates}
+    assert weighed["small"].first_token_ms >= 4000
+    assert not weighed["large"].HasField("first_token_ms")
+    assert "the policy asks for at most 1000 ms" in weighed["small"].passed_over_because
+    await engine.close()
+
+
+async def auto_refusal(router: Any, **headers: str) -> str:
+    response = await router.generate(router.key, model="auto", headers=headers)
+    assert response.status_code != 200
+    return str(response.headers["grpc-message"])
+
+
+async def test_what_is_not_valid_changes_nothing(routers: tuple[Any, Any]) -> None:
+    first, second = routers
+    version = (await set_policy(first, everyone={"quality_floor": 0.1})).version
+    wrong = {
+        "everyone": {"quality_floor": 3, "models": ["smal"]},
+        "fallbacks": [{"model": "small", "models": ["large"]}, {"model": "large", "models": ["small"]}],
+        "keys": [{"key_id": "key_gone"}],
+    }
+    request = policy_pb2.SetPolicyRequest(policy=document(**wrong))
+    error = await refused(first, "SetPolicy", request)
+    assert error.reason is Reason.INVALID_REQUEST
+    fields = {violation.field for violation in error.violations}
+    assert fields == {"everyone.quality_floor", "everyone.models", "fallbacks", "keys"}
+    checked = await call(second, "CheckPolicy", policy_pb2.CheckPolicyRequest(policy=request.policy))
+    assert {problem.field for problem in checked.problems} == fields
+    assert (await get_policy(second)).version == version
+    assert (await get_policy(second)).everyone.quality_floor == 0.1
+    plain = await first.admin(first.key, "CreateKey", admin_pb2.CreateKeyRequest(name="plain", scopes=["inference"]))
+    denied = await refused(first, "GetPolicy", policy_pb2.GetPolicyRequest(name="default"), key=plain.secret)
+    assert denied.reason is Reason.SCOPE_DENIED
+
+    # Versions are kept, and nobody's change is lost.
+    await set_policy(first, expected_version=version, everyone={"deny": ["asleep"]})
+    await set_policy(second, expected_version=version + 1, everyone={"deny": ["asleep", "large"]})
+    late = policy_pb2.SetPolicyRequest(policy=document(everyone={"deny": ["small"]}), expected_version=version)
+    error = await refused(first, "SetPolicy", late)
+    assert error.reason is Reason.FAILED_PRECONDITION
+    assert f"version {version + 2} by now" in error.message
+    assert list((await get_policy(first, version=version + 1)).everyone.deny) == ["asleep"]
+    assert list((await get_policy(first)).everyone.deny) == ["asleep", "large"]
+    await call(first, "DeletePolicy", policy_pb2.DeletePolicyRequest(name="default"))
+    assert (await get_policy(first)).version == 0
+    gone = await refused(first, "DeletePolicy", policy_pb2.DeletePolicyRequest(name="default"))
+    assert gone.reason is Reason.NOT_FOUND
+    assert (await set_policy(first, everyone={"deny": ["asleep"]})).version == version + 4
+    # One document for a tenant, whoever writes it.
+    await set_policy(first, name="ours", tenants=[first.tenant], everyone={"models": ["large"]})
+    rival = policy_pb2.SetPolicyRequest(policy=document(name="theirs", tenants=[first.tenant]))
+    error = await refused(second, "SetPolicy", rival)
+    assert "in the policy 'ours' already" in error.violations[0].description
+    listed = await call(second, "ListPolicies", policy_pb2.ListPoliciesRequest(page_size=1))
+    assert [one.name for one in listed.policies] == ["default"]
+    rest = policy_pb2.ListPoliciesRequest(page_size=1, page_token=listed.next_page_token)
+    assert [one.name for one in (await call(second, "ListPolicies", rest)).policies] == ["ours"]
+
+
+async def test_feedback_is_counted_once_a_source_and_moves_what_is_chosen(
+    routers: tuple[Any, Any], engine_reports: Any, wait_until: Any
+) -> None:
+    first, second = routers
+    _, response = await auto(first)
+    request_id = response.headers["x-enginehouse-request-id"]
+    thumb = feedback_pb2.RecordFeedbackRequest(request_id=request_id, thumb=feedback_pb2.THUMB_DOWN)
+    unknown = await refused(first, "RecordFeedback", thumb)
+    assert unknown.reason is Reason.NOT_FOUND
+    engine = engine_reports(first)
+    await engine.report(response.headers["x-enginehouse-grant"], output=3)
+
+    other_tenant = (
+        await first.admin(first.key, "CreateTenant", admin_pb2.CreateTenantRequest(name="other", tier="pro"))
+    ).tenant
+    stranger = await first.admin(
+        first.key, "CreateKey", admin_pb2.CreateKeyRequest(name="s", tenant_id=other_tenant.tenant_id)
+    )
+    foreign = await refused(first, "RecordFeedback", thumb, key=stranger.secret)
+    assert foreign.reason is Reason.NOT_FOUND
+
+    recorded = await call(first, "RecordFeedback", thumb)
+    assert (recorded.model, recorded.replaced) == ("small", False)
+    assert recorded.prompt_class == peek(response.headers["x-enginehouse-grant"]).prompt_class
+    again = await call(second, "RecordFeedback", thumb)
+    assert again.replaced
+    judged = feedback_pb2.RecordFeedbackRequest(
+        request_id=request_id, judge=feedback_pb2.JudgeResult(judge="grader-1", score=0.5)
+    )
+    assert not (await call(first, "RecordFeedback", judged)).replaced
+    summary = await call(second, "SummarizeFeedback", feedback_pb2.SummarizeFeedbackRequest())
+    assert [(one.model, one.ratings, one.mean_score) for one in summary.summaries] == [("small", 2, 0.25)]
+
+    # Learning is off until a policy turns it on, and stays within the price that it allows.
+    bandit = {"enabled": True, "explore_share": 0.0, "max_price_factor": 1000.0, "prior_weight": 1.0}
+    for number in range(6):
+        _, answer = await auto(first)
+        await engine.report(answer.headers["x-enginehouse-grant"], output=1)
+        rated = feedback_pb2.RecordFeedbackRequest(
+            request_id=answer.headers["x-enginehouse-request-id"], score=0.0 if number else 0.1
+        )
+        await call(first, "RecordFeedback", rated)
+    assert (await auto(second))[0] == "small"
+    await set_policy(first, bandit=bandit)
+
+    async def learned() -> tuple[str, str]:
+        return (await auto(first))[0], (await auto(second))[0]
+
+    await wait_until(learned, ("large", "large"), within_s=60)
+    told = await second.admin(second.key, "Explain", admin_pb2.ExplainRequest(prompt="hello"))
+    assert told.rule.startswith("feedback on answers")
+    await set_policy(first, bandit={**bandit, "max_price_factor": 2.0})
+    await wait_until(learned, ("small", "small"), within_s=60)
+    await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("rating", "field"),
+    [
+        ({}, "rating"),
+        ({"score": 1.5}, "score"),
+        ({"score": "NaN"}, "score"),
+        ({"thumb": "THUMB_UNSPECIFIED"}, "thumb"),
+        ({"judge": {"judge": "", "score": 0.5}}, "judge.judge"),
+        ({"judge": {"judge": "x", "score": -1}}, "judge.score"),
+        ({"request_id": "not an id", "score": 1}, "request_id"),
+    ],
+)
+async def test_ratings_that_are_none(house: Any, rating: dict[str, Any], field: str) -> None:
+    request = json_format.ParseDict({"request_id": "req_1", **rating}, feedback_pb2.RecordFeedbackRequest())
+    error = await refused(house, "RecordFeedback", request)
+    assert error.reason is Reason.INVALID_REQUEST
+    assert [violation.field for violation in error.violations] == [field]
