@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,7 +17,7 @@ import pytest
 
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.api.router.v1 import admin_pb2, admin_pb2_grpc, cache_pb2, cache_pb2_grpc
-from tests.mesh import Mesh
+from tests.mesh import Mesh, run
 
 MODEL = "enginehouse-tiny"
 USE = {"x-enginehouse-cache": "use"}
@@ -326,16 +327,26 @@ def test_a_key_may_share_answers_among_questions_of_one_meaning(mesh: Mesh, admi
     )
     policies = stub.ListCachePolicies(cache_pb2.ListCachePoliciesRequest(), metadata=metadata(mesh)).policies
     assert [one.semantic for one in policies if one.key_id == key_id] == [True]
-    asked = "What is the tallest mountain in the world?"
-    first = chat(mesh, asked, key=key, headers={})
-    assert first.headers["x-enginehouse-cache"] == "miss"
-    until(lambda: chat(mesh, asked, key=key, headers={}).headers["x-enginehouse-cache"] == "hit")
-    near = chat(mesh, "Which mountain is the tallest in the world?", key=key, headers={})
-    assert near.headers["x-enginehouse-cache"] == "semantic"
-    assert near.json()["choices"] == first.json()["choices"]
-    assert near.json()["usage"]["cost_nanos"] == 0
-    for other in ("What is the smallest mountain in the world?", "What is the 2nd tallest mountain in the world?"):
-        assert chat(mesh, other, key=key, headers={}).headers["x-enginehouse-cache"] == "miss"
+    asked, same = "What is the tallest mountain in the world?", "Which mountain is the tallest in the world?"
+
+    def shares(seed: int) -> bool:
+        first = chat(mesh, asked, key=key, headers={}, seed=seed)
+        assert first.headers["x-enginehouse-cache"] == "miss"
+        until(lambda: chat(mesh, asked, key=key, headers={}, seed=seed).headers["x-enginehouse-cache"] == "hit")
+        near = chat(mesh, same, key=key, headers={}, seed=seed)
+        if near.headers["x-enginehouse-cache"] == "miss":
+            # A vector that comes too late is none, on a machine that is busy enough.
+            return False
+        assert near.headers["x-enginehouse-cache"] == "semantic"
+        assert near.json()["choices"] == first.json()["choices"]
+        assert near.json()["usage"]["cost_nanos"] == 0
+        others = ("What is the smallest mountain in the world?", "What is the 2nd tallest mountain in the world?")
+        for other in others:
+            assert chat(mesh, other, key=key, headers={}, seed=seed).headers["x-enginehouse-cache"] == "miss"
+        return True
+
+    seeds = itertools.count()
+    until(lambda: shares(next(seeds)))
     # Not what is drawn anew each time.
     assert chat(mesh, asked, key=key, headers={}, temperature=0.8).headers["x-enginehouse-cache"] == "bypass"
 
@@ -360,8 +371,38 @@ def test_a_cache_is_warmed(mesh: Mesh, admin: grpc.Channel) -> None:
     assert {one.result for one in stats.lookups} >= {"hit", "miss"}
 
 
-def test_a_cleared_cache_gives_nothing(mesh: Mesh, admin: grpc.Channel) -> None:
+def test_the_command_line(mesh: Mesh, tmp_path: Path) -> None:
+    key_id, key = mesh.create_key(f"commands-{time.time_ns()}", budget_nanos=10_000_000_000)
+    set_ = mesh.command("cache", "policy", key_id, "--mode", "always", "--class", "curriculum")["policies"]
+    assert [(one["key_id"], one["mode"]) for one in set_] == [(key_id, "CACHE_MODE_ALWAYS")]
+    assert key_id in [one["key_id"] for one in mesh.command("cache", "policy")["policies"]]
+    given, sent = body(fresh("a lamp")), body(fresh("a well"))
+    file = tmp_path / "warm.jsonl"
+    file.write_text(
+        json.dumps({"request": given, "answer": "A lamp.", "finish_reason": "length"})
+        + "\n\n"
+        + json.dumps({"request": sent})
+    )
+    warmed = mesh.command("cache", "warm", str(file), "--key", key_id, "--class", "curriculum", "--tag", "unit:1")
+    assert warmed == {"kept": 1, "sent": {"miss": 1}}
+    tags = {"x-enginehouse-cache-tags": "unit:1"}
+    answer = post(mesh, "/v1/chat/completions", given, key=key, headers=tags)
+    assert answer.headers["x-enginehouse-cache"] == "hit"
+    assert answer.json()["choices"][0]["finish_reason"] == "length"
+    until(lambda: post(mesh, "/v1/chat/completions", sent, headers=USE | tags).headers["x-enginehouse-cache"] == "hit")
+    assert mesh.command("cache", "invalidate", "unit:1") == {"tag": "unit:1", "generation": 1}
+    assert post(mesh, "/v1/chat/completions", given, key=key, headers=tags).headers["x-enginehouse-cache"] == "miss"
+    stats = mesh.command("cache", "stats")
+    assert int(stats["entries"]) > 0
+    assert stats["router_id"]
+    file.write_text('{"request": 5}')
+    done = run("cache", "warm", str(file), "--url", mesh.url, "--api-key", mesh.key, timeout_s=60)
+    assert done.returncode != 0
+    assert "line 1" in done.stderr + done.stdout
+
+
+def test_a_cleared_cache_gives_nothing(mesh: Mesh) -> None:
     text = fresh("a clean slate")
     until_kept(mesh, lambda: chat(mesh, text))
-    cache_pb2_grpc.CacheServiceStub(admin).ClearCache(cache_pb2.ClearCacheRequest(), metadata=metadata(mesh))
+    assert mesh.command("cache", "clear") == {"cleared": "all"}
     assert chat(mesh, text).headers["x-enginehouse-cache"] == "miss"

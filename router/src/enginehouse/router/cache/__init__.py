@@ -16,7 +16,7 @@ from enginehouse.router.cache._hits import HitRecorder
 from enginehouse.router.cache._memory import AnswerMemory, Kept
 from enginehouse.router.cache._metrics import CacheMetrics
 from enginehouse.router.cache._part import CachePart
-from enginehouse.router.cache._replay import ReplayCalls, ReplayEngine, ReplayServicer
+from enginehouse.router.cache._replay import ReplayCall, ReplayCalls, ReplayEngine, ReplayServicer
 from enginehouse.router.cache._semantic import Question, SemanticIndex
 from enginehouse.router.cache._settings import CacheSettings
 from enginehouse.router.cache._shared import SharedAnswers
@@ -43,6 +43,7 @@ __all__ = [
     "KeyPolicy",
     "Look",
     "Question",
+    "ReplayCall",
     "ReplayCalls",
     "ReplayEngine",
     "ReplayServicer",

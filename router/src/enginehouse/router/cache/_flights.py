@@ -90,6 +90,7 @@ class Flights:
             while not flight.landed.done():
                 left_s = flight.ends_at_s - self._now_s()
                 if left_s <= 0 or not self._alive(flight.engine_id):
+                    self._end(flight, None)
                     return None
                 # An engine's death is known to the registry within a second, and to nobody here by itself.
                 await asyncio.wait([flight.landed], timeout=min(left_s, 0.25))
