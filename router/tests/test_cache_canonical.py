@@ -71,7 +71,6 @@ BODY: dict[str, Any] = {
 }
 
 
-
 def shuffled(value: Any, draw: Any) -> Any:
     """The same JSON with the keys of the body and its messages in another order."""
     if isinstance(value, dict):
@@ -101,7 +100,7 @@ def test_what_means_the_same_is_the_same() -> None:
     assert form(CHAT, BODY | {"user": "somebody", "metadata": {"a": "b"}}) == same
     without = {name: value for name, value in BODY.items() if name != "max_tokens"}
     assert form(CHAT, without | {"max_completion_tokens": 40}) == same
-    parts = BODY["messages"][:1] + [{"role": "user", "content": [{"type": "text", "text": "Why is the sky blue?"}]}]
+    parts = [BODY["messages"][0], {"role": "user", "content": [{"type": "text", "text": "Why is the sky blue?"}]}]
     assert form(CHAT, BODY | {"messages": parts}) == same
 
 
@@ -232,6 +231,22 @@ def test_edges_share_answers() -> None:
     assert found.form == form(EMBEDDING, {"model": "m", "input": ["a", "b"], "encoding_format": "base64"})
     assert found.form != form(EMBEDDING, {"model": "m", "input": ["b", "a"]})
     assert found.form != form(EMBEDDING, {"model": "m", "input": ["a", "b"], "dimensions": 8})
+
+
+def test_a_resumable_stream_shares_answers_unless_a_seed_draws_them_otherwise() -> None:
+    def made(*, resumable: bool, **sampling: Any) -> bytes:
+        request = generation_pb2.GenerateRequest(
+            prompt="x", resumable=resumable, sampling=generation_pb2.Sampling(**sampling)
+        )
+        found = canonical(GENERATE, request.SerializeToString())
+        assert found is not None
+        return found.form
+
+    assert made(resumable=True, temperature=0) == made(resumable=False, temperature=0)
+    assert made(resumable=True, temperature=0.5) == made(resumable=False, temperature=0.5)
+    assert made(resumable=True, temperature=0.5, seed=1) != made(resumable=False, temperature=0.5, seed=1)
+    resumed = generation_pb2.GenerateRequest(prompt="x", resume=generation_pb2.Resume(token_ids=[1]))
+    assert canonical(GENERATE, resumed.SerializeToString()) is None
 
 
 @pytest.mark.parametrize(

@@ -219,12 +219,18 @@ class _Collected:
     def _append(self, delta: generation_pb2.ChoiceDelta) -> None:
         last = self._deltas[-1] if self._deltas else None
         if last is None or last.index != delta.index or last.finish_reason or len(last.text) >= _PIECE_CHARACTERS:
-            # A copy: what was sent is the engine's own.
-            last = generation_pb2.ChoiceDelta()
-            last.CopyFrom(delta)
-            self._deltas.append(last)
+            self._deltas.append(_plain(delta))
             return
         text, reasoning, tokens = last.text + delta.text, last.reasoning + delta.reasoning, last.token_count
         # Lists are joined by merging, single values are replaced.
-        last.MergeFrom(delta)
+        last.MergeFrom(_plain(delta))
         last.text, last.reasoning, last.token_count = text, reasoning, tokens + delta.token_count
+
+
+def _plain(delta: generation_pb2.ChoiceDelta) -> generation_pb2.ChoiceDelta:
+    """A copy without what only the engine that made it can continue from."""
+    copy = generation_pb2.ChoiceDelta()
+    copy.CopyFrom(delta)
+    copy.ClearField("token_ids")
+    copy.ClearField("receipt")
+    return copy

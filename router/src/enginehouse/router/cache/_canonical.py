@@ -28,7 +28,7 @@ _FORM = b"enginehouse answer 1"
 # Fields that are understood here. A request with any other, such as one that continues a cut answer, is not kept.
 _GENERATE_FIELDS = frozenset(
     {"request_id", "model", "messages", "prompt", "sampling", "max_output_tokens", "stop", "format", "tools",
-     "tool_choice", "choices", "logprobs", "top_logprobs", "echo", "parallel_tool_calls"}
+     "tool_choice", "choices", "logprobs", "top_logprobs", "echo", "parallel_tool_calls", "resumable"}
 )  # fmt: skip
 _EMBED_FIELDS = frozenset({"request_id", "model", "inputs", "dimensions"})
 
@@ -131,7 +131,11 @@ def _generate(request: generation_pb2.GenerateRequest) -> Canonical | None:
         if tool.parameters_json_schema:
             tool.parameters_json_schema = _without_blanks(tool.parameters_json_schema)
     sampling = request.sampling
-    deterministic = sampling.HasField("seed") or (sampling.HasField("temperature") and sampling.temperature == 0)
+    greedy = sampling.HasField("temperature") and sampling.temperature == 0
+    if greedy or not sampling.HasField("seed"):
+        # It changes the answer where a seed draws the tokens, and nowhere else.
+        request.resumable = False
+    deterministic = greedy or sampling.HasField("seed")
     form = _bytes(b"generate", request)
     question, frame = "", b""
     if request.messages and request.messages[-1].role == generation_pb2.ROLE_USER:
