@@ -53,8 +53,7 @@ from enginehouse.router.audit import AuditLog, Recorder
 from enginehouse.router.authz import AuthorizationApp
 from enginehouse.router.cache import CACHE_CHANNEL, CachePart
 from enginehouse.router.caps import RunCaps
-from enginehouse.router.clock import wall_clock
-from enginehouse.router.complexity import RulePredictor
+from enginehouse.router.clock import SteadyClock
 from enginehouse.router.database import DatabaseAway, Listener, answering, migrate
 from enginehouse.router.decide import State
 from enginehouse.router.endpoints import Fleet, FleetWatch
@@ -84,6 +83,7 @@ from enginehouse.router.identity import (
     TokenVerifier,
     UserStore,
 )
+from enginehouse.router.ids import new_id
 from enginehouse.router.ledger import (
     BUDGETS_CHANNEL,
     RETURN_CHANNEL,
@@ -93,10 +93,11 @@ from enginehouse.router.ledger import (
     Ledger,
     LedgerStore,
 )
-from enginehouse.router.limits import Limiter
+from enginehouse.router.limits import Limiter, SharedBuckets
 from enginehouse.router.metrics import Readings, RouterMetrics
 from enginehouse.router.models_edge import ModelsServicer
 from enginehouse.router.policy import POLICIES_CHANNEL, Policy, PolicyStore
+from enginehouse.router.predictor import load_predictor
 from enginehouse.router.prices import PRICES_CHANNEL, PriceBook, PriceFeed, PriceStore
 from enginehouse.router.redis import SharedRedis
 from enginehouse.router.reports import ClaimReader, UsageServicer
@@ -134,7 +135,7 @@ class RouterService:
         self._settings = settings
         self._database = database
         terms = settings.ledger.terms()
-        clock = wall_clock
+        clock = self._clock = SteadyClock()
         key_store = KeyStore(database=database)
         budget_store = BudgetStore(database=database)
         self._budgets = BudgetIndex(store=budget_store)
@@ -153,7 +154,7 @@ class RouterService:
             catalog=catalog,
             fleet=self._fleet,
             policy=policy,
-            predictor=RulePredictor(),
+            predictor=load_predictor(settings.predictor_file),
             prices=prices,
             affinity_characters=settings.health.affinity_characters,
         )
@@ -177,7 +178,16 @@ class RouterService:
             service_of=reader.service_of,
         )
         self._redis = SharedRedis(url=settings.redis_url) if settings.redis_url else None
-        self._limiter = Limiter(now_s=time.monotonic)
+        self._shared_limits: SharedBuckets | None = None
+        if self._redis is not None:
+            self._shared_limits = SharedBuckets(
+                redis=self._redis,
+                replica=new_id(settings.engine_id),
+                slack=settings.limits.slack,
+                peers=lambda: len(self._fleet.of_service("enginehouse.api.router.v1.AdminService")),
+                now_s=time.monotonic,
+            )
+        self._limiter = Limiter(now_s=time.monotonic, sharing=self._shared_limits)
         registry = CollectorRegistry()
         metrics = RouterMetrics(registry=registry)
         registry.register(self._readings())
@@ -377,6 +387,8 @@ class RouterService:
         self._watch.start()
         if self._redis is not None:
             self._redis.start()
+        if self._shared_limits is not None:
+            self._shared_limits.start()
         self._tokens.start()
         self._recorder.start()
         checks = await self._checks.start()
@@ -423,6 +435,8 @@ class RouterService:
         await self._recorder.close()
         await self._ledger.close()
         await self._admin_http.close()
+        if self._shared_limits is not None:
+            await self._shared_limits.close()
         if self._redis is not None:
             await self._redis.close()
         await self._database.dispose()
@@ -513,6 +527,10 @@ class RouterService:
                     "enginehouse_router_leased_nanos",
                     "Nano-dollars that this replica holds of budgets, reserved or free.",
                 ): lambda: sum(account.remaining for account in ledger.book.accounts()),
+                (
+                    "enginehouse_router_clock_ahead_seconds",
+                    "Seconds that this replica is ahead of its machine's clock, after that was put back.",
+                ): lambda: self._clock.ahead_s,
                 (
                     "enginehouse_router_registry_connected",
                     "1 while the gateway's registry is followed.",

@@ -231,14 +231,16 @@ class LedgerStore:
             return [row.grant_id for row in rows]
 
     async def leases(self, lease_ids: Sequence[str]) -> list[LeaseState]:
-        """These leases as they are now."""
-        async with self._database.connect() as connection:
+        """These leases as they are once every transaction that has changed them has ended, also one that its sender has
+        given up: it may be committing still.
+        """
+        async with self._database.begin() as connection:
             rows = await connection.execute(
                 sa.text(
                     "SELECT lease_id, remaining_nanos, version FROM leases"
-                    " WHERE lease_id = ANY(CAST(:lease_ids AS text[])) AND NOT released"
+                    " WHERE lease_id = ANY(CAST(:lease_ids AS text[])) AND NOT released ORDER BY lease_id FOR SHARE"
                 ),
-                {"lease_ids": list(lease_ids)},
+                {"lease_ids": sorted(lease_ids)},
             )
             return [LeaseState(row.lease_id, row.remaining_nanos, row.version) for row in rows]
 
@@ -248,7 +250,9 @@ class LedgerStore:
             await notify(connection, RETURN_CHANNEL, budget_id)
 
     async def note_watermark(self, engine_id: str, *, watermark_ms: int, engine_time_ms: int) -> None:
-        """Stores an engine's watermark; it never goes back."""
+        """Stores an engine's watermark; it never goes back, unless the engine's clock was put back behind it: then it
+        is of a time to come, and would pass grants that are not given out yet.
+        """
         async with self._database.begin() as connection:
             await connection.execute(
                 sa.text(
@@ -256,8 +260,10 @@ class LedgerStore:
                     INSERT INTO engines (engine_id, watermark_ms, engine_time_ms)
                     VALUES (:engine_id, :watermark_ms, :engine_time_ms)
                     ON CONFLICT (engine_id) DO UPDATE
-                      SET watermark_ms = greatest(engines.watermark_ms, excluded.watermark_ms),
-                          engine_time_ms = greatest(engines.engine_time_ms, excluded.engine_time_ms)
+                      SET watermark_ms = CASE WHEN engines.watermark_ms > excluded.engine_time_ms
+                                              THEN excluded.watermark_ms
+                                              ELSE greatest(engines.watermark_ms, excluded.watermark_ms) END,
+                          engine_time_ms = excluded.engine_time_ms
                     """
                 ),
                 {"engine_id": engine_id, "watermark_ms": watermark_ms, "engine_time_ms": engine_time_ms},
