@@ -8,11 +8,11 @@ from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.catalog import load_catalog
 from enginehouse.router.asks import parse_ask
-from enginehouse.router.complexity import RulePredictor
 from enginehouse.router.decide import State, decide
 from enginehouse.router.endpoints import Fleet
 from enginehouse.router.identity import Caller, Key, Tenant
 from enginehouse.router.policy import Policy
+from enginehouse.router.predictor import load_predictor
 from enginehouse.router.settings import RouterSettings
 
 from .engine import CATALOG, MODELS
@@ -36,7 +36,7 @@ def decision_cpu_us(prompt_bytes: int = PROMPT_BYTES) -> float:
     )
     fleet.update([registry_pb2.LiveEngine(engine=engine)])
     tiers = RouterSettings.model_fields["tiers"].get_default(call_default_factory=True, validated_data={})
-    state = State(catalog=load_catalog(CATALOG), fleet=fleet, policy=Policy(tiers=tiers), predictor=RulePredictor())
+    state = State(catalog=load_catalog(CATALOG), fleet=fleet, policy=Policy(tiers=tiers), predictor=load_predictor())
     prompt = (PROMPT + ". ") * (prompt_bytes // len(PROMPT) + 1)
     request = generation_pb2.GenerateRequest(model="auto", prompt=prompt[:prompt_bytes], max_output_tokens=200)
     message = request.SerializeToString()

@@ -24,7 +24,6 @@ from enginehouse.router.admission import Admission, Check
 from enginehouse.router.alerts import RefusalWatch
 from enginehouse.router.caps import RunCaps
 from enginehouse.router.clock import wall_clock
-from enginehouse.router.complexity import RulePredictor
 from enginehouse.router.decide import State
 from enginehouse.router.endpoints import Fleet
 from enginehouse.router.identity import (
@@ -53,6 +52,7 @@ from enginehouse.router.ledger import (
 )
 from enginehouse.router.limits import Limiter
 from enginehouse.router.policy import Policy
+from enginehouse.router.predictor import load_predictor
 from enginehouse.router.settings import RouterSettings
 
 GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
@@ -153,7 +153,7 @@ def _admission() -> tuple[Admission, Ledger, str]:
         service_of=lambda grant: "inference",
     )
     admission = Admission(
-        state=State(catalog=catalog, fleet=fleet, policy=policy, predictor=RulePredictor()),
+        state=State(catalog=catalog, fleet=fleet, policy=policy, predictor=load_predictor()),
         callers=Authenticator(keys=keys, people=people, tokens=TokenVerifier(issuers=(), people=people)),
         limiter=Limiter(now_s=time.monotonic),
         ledger=ledger,

@@ -1,4 +1,4 @@
-"""The command `enginehouse-router`: serve, migrate, bootstrap-key, forget-engine."""
+"""The command `enginehouse-router`: serve, migrate, bootstrap-key, forget-engine, evaluate, evaluate-cache."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from enginehouse.kit.server import run
 from enginehouse.kit.telemetry import configure_logging, configure_tracing
 from enginehouse.router.audit import AuditLog
 from enginehouse.router.bootstrap import bootstrap_key
+from enginehouse.router.cache import add_evaluate_cache
 from enginehouse.router.clock import wall_clock
 from enginehouse.router.database import DatabaseAway, answering, migrate, open_database
+from enginehouse.router.evaluation import add_evaluate
 from enginehouse.router.identity import KeyHasher, KeyStore
 from enginehouse.router.ledger import LedgerStore
 from enginehouse.router.service import RouterService
@@ -127,13 +129,17 @@ def _parser() -> argparse.ArgumentParser:
         _forget_engine,
     )
     forget.add_argument("engine_id", help="as it registered")
+    add_evaluate(commands)
+    add_evaluate_cache(commands)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; the exit status is 2 for a bad configuration and 1 for PostgreSQL away."""
+    """Runs a command; the exit status is 2 for a bad configuration or bad input and 1 for PostgreSQL away."""
     parsed = _parser().parse_args(arguments)
     try:
+        if hasattr(parsed, "offline"):
+            return int(parsed.offline(parsed))
         settings = load(RouterSettings, section="router", path=parsed.config, environ=os.environ)
         return int(run(parsed.run(settings, parsed)))
     except ConfigError as error:

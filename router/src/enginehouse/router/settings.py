@@ -70,6 +70,8 @@ class RouterSettings(Section):
     """The secret that API keys are hashed with; at least 16 bytes."""
     catalog_file: Path
     """The models, their prices and capabilities."""
+    predictor_file: Path | None = None
+    """The artefact that prompts' complexity is predicted with; without one, that of the package."""
     grant_ttl_s: float = pydantic.Field(default=600.0, gt=0)
     """How long an engine may go on spending on a grant."""
     max_body_bytes: int = pydantic.Field(default=32 << 20, gt=0)

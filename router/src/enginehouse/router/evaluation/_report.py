@@ -1,0 +1,196 @@
+"""Measures a router on answers, beside chance, prompt length and the oracle, and says what it saves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from enginehouse.router.complexity import Predictor
+from enginehouse.router.evaluation._answers import Answers
+from enginehouse.router.evaluation._curve import Floats, Ranking, apgr, cpt
+
+_PARTS = (0.2, 0.5, 0.8)
+# Shares of the gap at which costs are compared: an answer as good as half, most and nearly all of the strong model's.
+_QUALITIES = (0.5, 0.8, 0.95)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measure:
+    """A number with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RouterMeasures:
+    """APGR and CPT(20), CPT(50), CPT(80) of one way to order the prompts; all 0 to 1 or so."""
+
+    apgr: Measure
+    cpt20: Measure
+    cpt50: Measure
+    cpt80: Measure
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Saving:
+    """What is saved against the strong model alone, for a part of the gap.
+
+    Attributes:
+        gap: the part of the gap recovered, 0 to 1.
+        quality: the mean score then.
+        router: the share of the strong model's cost that the router saves.
+        random: the share that a random mix of the same quality saves.
+    """
+
+    gap: float
+    quality: float
+    router: float
+    random: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Report:
+    """Everything measured; `price_ratio` is what a strong call costs in weak calls."""
+
+    prompts: int
+    weak: float
+    strong: float
+    router: RouterMeasures
+    random: RouterMeasures
+    length: RouterMeasures
+    oracle: RouterMeasures
+    price_ratio: float
+    savings: tuple[Saving, ...]
+    resamples: int
+    seed: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines: the router's `apgr`, `cpt20`, `cpt50` and `cpt80` at the top level, the rest below it."""
+        interval = {name: [measure.low, measure.high] for name, measure in _by_name(self.router)}
+        return {
+            **{name: measure.value for name, measure in _by_name(self.router)},
+            "intervals": interval,
+            "baselines": {
+                name: {key: dataclasses.asdict(measure) for key, measure in _by_name(measures)}
+                for name, measures in (("random", self.random), ("length", self.length), ("oracle", self.oracle))
+            },
+            "prompts": self.prompts,
+            "weak": self.weak,
+            "strong": self.strong,
+            "price_ratio": self.price_ratio,
+            "savings": [dataclasses.asdict(saving) for saving in self.savings],
+            "resamples": self.resamples,
+            "seed": self.seed,
+        }
+
+    def as_text(self) -> str:
+        """For people."""
+        lines = [
+            f"{self.prompts} prompts; mean score {self.weak:.4f} weak, {self.strong:.4f} strong",
+            f"{'':8}{'APGR':>22}{'CPT(20)':>24}{'CPT(50)':>24}{'CPT(80)':>24}",
+        ]
+        for name, measures in (
+            ("router", self.router),
+            ("random", self.random),
+            ("length", self.length),
+            ("oracle", self.oracle),
+        ):
+            cells = [f"{measures.apgr.value:.3f} [{measures.apgr.low:.3f}, {measures.apgr.high:.3f}]"]
+            cells += [
+                f"{one.value:.1%} [{one.low:.1%}, {one.high:.1%}]"
+                for one in (measures.cpt20, measures.cpt50, measures.cpt80)
+            ]
+            lines.append(f"{name:8}{cells[0]:>22}" + "".join(f"{cell:>24}" for cell in cells[1:]))
+        lines.append(f"a strong call costs {self.price_ratio:g} weak ones; saved against the strong model alone:")
+        lines += [
+            f"  {one.gap:.0%} of the gap (score {one.quality:.4f}): {one.router:.1%}, by a random mix {one.random:.1%}"
+            for one in self.savings
+        ]
+        lines.append(f"in brackets: 95 % intervals of {self.resamples} bootstrap resamples, seed {self.seed}")
+        return "\n".join(lines)
+
+
+def evaluate(answers: Answers, predictor: Predictor, *, price_ratio: float, resamples: int, seed: int) -> Report:
+    """Measures a predictor: each prompt alone is given to it, and its complexity is the router's score.
+
+    Args:
+        price_ratio: what a strong call costs in weak calls, over 1.
+        resamples: of the prompts, for the intervals; a resample without a gap says nothing and is left out.
+        seed: of the resamples.
+    """
+    gains = answers.strong - answers.weak
+    rankings = {
+        "router": Ranking(np.array([predictor.predict([prompt]).complexity for prompt in answers.prompts]), gains),
+        "random": Ranking(np.zeros(len(gains)), gains),
+        "length": Ranking(np.array([float(len(prompt)) for prompt in answers.prompts]), gains),
+        "oracle": Ranking(gains, gains),
+    }
+    drawn = _bootstrap(list(rankings.values()), len(gains), resamples=resamples, seed=seed)
+    measured = {
+        name: _measures(_numbers(ranking, None), samples)
+        for (name, ranking), samples in zip(rankings.items(), drawn, strict=True)
+    }
+    weak, strong = float(answers.weak.mean()), float(answers.strong.mean())
+    shares, recovered = rankings["router"].curve()
+    savings = tuple(
+        Saving(
+            gap=gap,
+            quality=weak + gap * (strong - weak),
+            router=(1 - cpt(shares, recovered, gap)) * (1 - 1 / price_ratio),
+            random=(1 - gap) * (1 - 1 / price_ratio),
+        )
+        for gap in _QUALITIES
+    )
+    return Report(
+        prompts=len(gains),
+        weak=weak,
+        strong=strong,
+        router=measured["router"],
+        random=measured["random"],
+        length=measured["length"],
+        oracle=measured["oracle"],
+        price_ratio=price_ratio,
+        savings=savings,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _numbers(ranking: Ranking, weights: Floats | None) -> list[float]:
+    shares, recovered = ranking.curve(weights)
+    return [apgr(shares, recovered), *(cpt(shares, recovered, part) for part in _PARTS)]
+
+
+def _bootstrap(rankings: Sequence[Ranking], prompts: int, *, resamples: int, seed: int) -> list[Floats]:
+    """Of each ranking, its numbers for the same resamples; shape (resamples, numbers)."""
+    rng = np.random.default_rng(seed)
+    taken: list[list[list[float]]] = [[] for _ in rankings]
+    for _ in range(resamples):
+        weights = np.bincount(rng.integers(prompts, size=prompts), minlength=prompts).astype(np.float64)
+        for one, ranking in zip(taken, rankings, strict=True):
+            one.append(_numbers(ranking, weights))
+    return [np.array(one) for one in taken]
+
+
+def _measures(values: list[float], samples: Floats) -> RouterMeasures:
+    measured = []
+    for place, value in enumerate(values):
+        known = samples[:, place]
+        known = known[~np.isnan(known)]
+        low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (value, value)
+        measured.append(Measure(value, float(low), float(high)))
+    return RouterMeasures(*measured)
+
+
+def _by_name(measures: RouterMeasures) -> list[tuple[str, Measure]]:
+    return [
+        ("apgr", measures.apgr),
+        ("cpt20", measures.cpt20),
+        ("cpt50", measures.cpt50),
+        ("cpt80", measures.cpt80),
+    ]
