@@ -184,7 +184,7 @@ class RouterService:
                 redis=self._redis,
                 replica=new_id(settings.engine_id),
                 slack=settings.limits.slack,
-                peers=lambda: len(self._fleet.of_service("enginehouse.api.router.v1.AdminService")),
+                peers=lambda: self._fleet.count_of_service("enginehouse.api.router.v1.AdminService"),
                 now_s=time.monotonic,
             )
         self._limiter = Limiter(now_s=time.monotonic, sharing=self._shared_limits)
@@ -471,6 +471,7 @@ class RouterService:
         self._listener.start()
         self._ledger.start()
         self._courier.start()
+        self._prices.start()
         self._exposures.start()
         self._steering.start()
         self._feed.start()

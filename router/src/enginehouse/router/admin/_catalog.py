@@ -114,7 +114,8 @@ class CatalogAdmin:
             capabilities=sorted(model.capabilities),
             quality=model.quality,
             prices=[
-                usage_pb2.UnitPrice(unit=unit, nanos_per_million=price) for unit, price in sorted(model.prices.items())
+                usage_pb2.UnitPrice(unit=unit, nanos_per_million=price)
+                for unit, price in sorted(self._state.prices.listed(model).items())
             ],
             endpoints=[endpoint.address for endpoint in self._state.fleet.serving(model.name)],
         )

@@ -24,6 +24,9 @@ _log = logging.getLogger(__name__)
 # Notified with an id when a price or a discount is set or taken back.
 PRICES_CHANNEL = "enginehouse_prices"
 
+# For what is listed and explained; decisions move the book on themselves.
+_MOVE_S = 0.5
+
 Entry = TypeVar("Entry", ListPrice, Discount)
 
 
@@ -137,7 +140,9 @@ def _discount(row: sa.Row[Any]) -> Discount:
 
 
 class PriceFeed:
-    """Keeps a replica's price book in step: reads all of it at start, on news, and from time to time."""
+    """Keeps a replica's price book in step: reads all of it at start, on news, and from time to time, and moves it on
+    where no decision does.
+    """
 
     def __init__(self, *, store: PriceStore, book: PriceBook, clock: Clock) -> None:
         self._store = store
@@ -145,6 +150,11 @@ class PriceFeed:
         self._clock = clock
         self._again = False
         self._reading: asyncio.Task[None] | None = None
+        self._moving: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to move the book on."""
+        self._moving = asyncio.create_task(self._move(), name="prices-move")
 
     async def reload(self) -> None:
         """Reads everything again."""
@@ -159,10 +169,16 @@ class PriceFeed:
 
     async def close(self) -> None:
         """Stops reading."""
-        if self._reading is not None:
-            self._reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reading
+        for task in (self._reading, self._moving):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _move(self) -> None:
+        while True:
+            self._book.advance(self._clock())
+            await asyncio.sleep(_MOVE_S)
 
     async def _read(self) -> None:
         try:
