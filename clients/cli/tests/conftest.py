@@ -15,7 +15,14 @@ from grpc_status import rpc_status
 from typer.testing import CliRunner
 
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
-from enginehouse.api.router.v1 import admin_pb2, admin_pb2_grpc
+from enginehouse.api.router.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    feedback_pb2,
+    feedback_pb2_grpc,
+    policy_pb2,
+    policy_pb2_grpc,
+)
 from enginehouse.cli.app import make_app
 
 KEY = "eh_right"
@@ -55,9 +62,10 @@ def _method(name: str) -> Callable[[Service, Any, Any], Any]:
     return answer
 
 
-for _name in [method.name for method in admin_pb2.DESCRIPTOR.services_by_name["AdminService"].methods]:
-    if _name not in Service.__dict__:
-        setattr(Service, _name, _method(_name))
+for _file, _service in ((admin_pb2, "AdminService"), (policy_pb2, "PolicyService"), (feedback_pb2, "FeedbackService")):
+    for _name in [method.name for method in _file.DESCRIPTOR.services_by_name[_service].methods]:
+        if _name not in Service.__dict__:
+            setattr(Service, _name, _method(_name))
 for _name in ("Embed", "Tokenize", "ListModels"):
     if _name not in Service.__dict__:
         setattr(Service, _name, _method(_name))
@@ -96,6 +104,8 @@ def cli(service: Service, tmp_path: Path) -> Iterator[Cli]:
     running = grpc.server(concurrent.futures.ThreadPoolExecutor(2), options=(("grpc.so_reuseport", 0),))
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(service, running)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(service, running)
+    policy_pb2_grpc.add_PolicyServiceServicer_to_server(service, running)
+    feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(service, running)
     port = running.add_insecure_port("127.0.0.1:0")
     running.start()
     yield Cli(f"http://127.0.0.1:{port}", tmp_path)

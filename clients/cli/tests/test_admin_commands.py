@@ -109,14 +109,31 @@ def test_models_are_listed_with_where_they_live(cli: Any, service: Any) -> None:
 def test_a_decision_is_explained(cli: Any, service: Any) -> None:
     service.answers["Explain"] = admin_pb2.ExplainResponse(
         admitted=True,
+        rule="tiny is the cheapest that is good enough",
+        task="enhance",
+        policy="default",
+        policy_version=3,
+        layers=["configuration.tiers.pro", "tasks.enhance"],
         complexity=0.5,
         features=[{"name": "size", "value": 2.0}],
         candidates=[
-            {"model": "big", "passed_over_because": "it costs more"},
-            {"model": "tiny", "chosen": True, "bound_nanos": 9},
+            {"model": "big", "passed_over_because": "it costs more", "health": "1 live"},
+            {"model": "next", "passed_over_because": "it is fallback 1", "fallback": 1, "price_difference_nanos": 5},
+            {"model": "tiny", "chosen": True, "bound_nanos": 9, "first_token_ms": 40},
         ],
     )
-    told = cli.json("explain", "hello")
+    told = cli.json("explain", "hello", "--task", "enhance", "--subject", "maths")
+    assert (service.requests[0].task, service.requests[0].subject) == ("enhance", "maths")
     assert told["features"] == {"size": 2.0}
+    assert told["policy"] == {"name": "default", "version": 3, "layers": ["configuration.tiers.pro", "tasks.enhance"]}
     assert [each["model"] for each in told["candidates"] if each["chosen"]] == ["tiny"]
-    assert "it costs more" in cli("explain", "hello").stdout
+    assert [each["first_token_ms"] for each in told["candidates"]] == [None, None, 40]
+    printed = cli("explain", "hello").stdout
+    assert printed.splitlines()[0] == "admitted: tiny is the cheapest that is good enough"
+    assert "policy default version 3: configuration.tiers.pro, tasks.enhance" in printed
+    # The one chosen comes first, then what it falls back to.
+    rows = [line.split()[:2] for line in printed.splitlines() if line.startswith(("big", "next", "tiny"))]
+    assert rows[:2] == [["tiny", "chosen"], ["next", "fallback"]]
+    assert "not big: it costs more" in printed.splitlines()
+    service.answers["Explain"] = admin_pb2.ExplainResponse(refusal="MODEL_DENIED", refusal_message="not yours")
+    assert cli("explain", "hello").stdout.startswith("refused: MODEL_DENIED: not yours")

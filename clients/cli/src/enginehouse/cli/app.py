@@ -7,7 +7,20 @@ import platform
 
 import typer
 
-from enginehouse.cli import budgets, cache, experiments, flags, keys, local_commands, models, prices, rollouts, spending
+from enginehouse.cli import (
+    budgets,
+    cache,
+    experiments,
+    explaining,
+    flags,
+    keys,
+    local_commands,
+    models,
+    policies,
+    prices,
+    rollouts,
+    spending,
+)
 from enginehouse.cli.chat import chat
 from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
 
@@ -49,7 +62,9 @@ def make_app() -> typer.Typer:
     app.add_typer(prices.app, name="prices")
     app.add_typer(prices.discounts_app, name="discounts")
     app.add_typer(models.app, name="models")
-    app.command()(spending.explain)
+    app.command()(explaining.explain)
+    app.add_typer(policies.app, name="policies")
+    app.add_typer(policies.feedback_app, name="feedback")
     app.add_typer(experiments.app, name="experiments")
     app.add_typer(rollouts.app, name="rollouts")
     app.add_typer(flags.app, name="flags")

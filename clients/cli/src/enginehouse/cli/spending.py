@@ -1,4 +1,4 @@
-"""`spend` and `explain`: what was paid, and what would be."""
+"""`spend`: what was paid."""
 
 from __future__ import annotations
 
@@ -146,55 +146,3 @@ def _whole(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         Path(file.name).unlink(missing_ok=True)
         raise
-
-
-@reported
-def explain(
-    prompt: Annotated[str, typer.Argument(help="What would be asked.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or auto.")] = "auto",
-    key: Annotated[str, typer.Option("--key", help="As if asked with this key (its id).")] = "",
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=0, help="0 for the model's default.")] = 0,
-    url: UrlOption = None,
-    api_key: ApiKeyOption = None,
-    data: DataOption = DEFAULT,
-    json_: JsonFlag = False,
-) -> None:
-    """Say which model the router would choose for a prompt, and why; nothing is run or reserved."""
-    with connect(url=url, api_key=api_key, data=data) as mesh:
-        told = mesh.admin.explain(prompt, model=model, key_id=key, max_output_tokens=max_tokens)
-    if json_:
-        print_json(
-            {
-                "admitted": told.admitted,
-                "refusal": told.refusal,
-                "complexity": told.complexity,
-                "quality_needed": told.quality_needed,
-                "features": {feature.name: feature.value for feature in told.features},
-                "candidates": [
-                    {
-                        "model": each.model,
-                        "chosen": each.chosen,
-                        "passed_over_because": each.passed_over_because,
-                        "quality": round(each.quality, 6),
-                        "bound_nanos": each.bound_nanos,
-                        "endpoints": list(each.endpoints),
-                    }
-                    for each in told.candidates
-                ],
-            }
-        )
-        return
-    verdict = "admitted" if told.admitted else f"refused: {told.refusal}"
-    print_text(f"{verdict}; complexity {told.complexity:.2f}, quality needed {told.quality_needed:.2f}")
-    print_text("looked at " + ", ".join(f"{feature.name} {feature.value:g}" for feature in told.features))
-    rows = [
-        [
-            each.model,
-            "chosen" if each.chosen else each.passed_over_because,
-            f"{each.quality:.2f}",
-            dollars(each.bound_nanos),
-            ", ".join(each.endpoints),
-        ]
-        for each in told.candidates
-    ]
-    print_table(["model", "why", "quality", "at most", "endpoints"], rows, empty="no models")

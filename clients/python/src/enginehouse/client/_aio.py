@@ -14,6 +14,7 @@ from enginehouse.client import _connection
 from enginehouse.client._aio_admin import AsyncAdmin
 from enginehouse.client._aio_cache import AsyncCache
 from enginehouse.client._aio_money import AsyncMoney
+from enginehouse.client._aio_policies import AsyncPolicies
 from enginehouse.client._aio_steering import AsyncSteering
 from enginehouse.client.answers import Collector, Embeddings, Generation
 from enginehouse.client.conversation import Ask, Message, Options
@@ -108,6 +109,7 @@ class AsyncEnginehouse:
             lambda: _connection.call_metadata(self._api_key, _connection.new_request_id()),
         )
         self.money = AsyncMoney(self._channel, self._unary, api_key=self._api_key)
+        self.policies = AsyncPolicies(self._channel, self._unary)
         self.steering = AsyncSteering(self._channel, self._unary)
 
     async def generate(

@@ -14,6 +14,7 @@ from enginehouse.client import _connection
 from enginehouse.client._sync_admin import Admin
 from enginehouse.client._sync_cache import Cache
 from enginehouse.client._sync_money import Money
+from enginehouse.client._sync_policies import Policies
 from enginehouse.client._sync_steering import Steering
 from enginehouse.client.answers import Collector, Embeddings, Generation
 from enginehouse.client.conversation import Ask, Message, Options
@@ -108,6 +109,7 @@ class Enginehouse:
             lambda: _connection.call_metadata(self._api_key, _connection.new_request_id()),
         )
         self.money = Money(self._channel, self._unary, api_key=self._api_key)
+        self.policies = Policies(self._channel, self._unary)
         self.steering = Steering(self._channel, self._unary)
 
     def generate(

@@ -114,11 +114,25 @@ class Admin:
             yield from page.models
 
     def explain(
-        self, prompt: str, *, model: str = "auto", key_id: str = "", method: str = "", max_output_tokens: int = 0
+        self,
+        prompt: str,
+        *,
+        model: str = "auto",
+        key_id: str = "",
+        method: str = "",
+        max_output_tokens: int = 0,
+        task: str = "",
+        subject: str = "",
     ) -> admin_pb2.ExplainResponse:
         """What the router would decide for a request, and why; reserves nothing."""
         request = admin_pb2.ExplainRequest(
-            key_id=key_id, method=method, model=model, prompt=prompt, max_output_tokens=max_output_tokens
+            key_id=key_id,
+            method=method,
+            model=model,
+            prompt=prompt,
+            max_output_tokens=max_output_tokens,
+            task=task,
+            subject=subject,
         )
         answer: admin_pb2.ExplainResponse = self._unary(self._stub.Explain, request)
         return answer

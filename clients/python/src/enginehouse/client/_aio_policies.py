@@ -1,0 +1,75 @@
+"""Policies and feedback, asynchronously. Requests and answers are the contract's own messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from enginehouse.api.router.v1 import feedback_pb2, feedback_pb2_grpc, policy_pb2, policy_pb2_grpc
+from enginehouse.client import feedback_requests
+
+
+class AsyncPolicies:
+    """Which models requests may go to, and what is learned of them; the key needs the scope `admin`, but for `rate`.
+
+    Every method raises EnginehouseError.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, unary: Callable[..., Awaitable[Any]]) -> None:
+        self._stub = policy_pb2_grpc.PolicyServiceStub(channel)
+        self._feedback = feedback_pb2_grpc.FeedbackServiceStub(channel)
+        self._unary = unary
+
+    async def get(self, name: str = "default", *, version: int = 0) -> policy_pb2.Policy:
+        """A document as it is in force, or as it was in a version."""
+        request = policy_pb2.GetPolicyRequest(name=name, version=version)
+        answer: policy_pb2.GetPolicyResponse = await self._unary(self._stub.GetPolicy, request)
+        return answer.policy
+
+    async def list(self) -> AsyncIterator[policy_pb2.Policy]:
+        """The documents in force, by name, fetched page by page."""
+        request = policy_pb2.ListPoliciesRequest(page_size=1000)
+        while True:
+            page: policy_pb2.ListPoliciesResponse = await self._unary(self._stub.ListPolicies, request)
+            for one in page.policies:
+                yield one
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def set(self, policy: policy_pb2.Policy, *, expected_version: int | None = None) -> policy_pb2.Policy:
+        """Puts a document in force everywhere within a second; with a version, only if that is in force still."""
+        request = policy_pb2.SetPolicyRequest(policy=policy, expected_version=expected_version)
+        answer: policy_pb2.SetPolicyResponse = await self._unary(self._stub.SetPolicy, request)
+        return answer.policy
+
+    async def delete(self, name: str) -> None:
+        """Takes a document out of force."""
+        await self._unary(self._stub.DeletePolicy, policy_pb2.DeletePolicyRequest(name=name))
+
+    async def check(self, policy: policy_pb2.Policy) -> policy_pb2.CheckPolicyResponse:
+        """What is wrong with a document; changes nothing."""
+        answer: policy_pb2.CheckPolicyResponse = await self._unary(
+            self._stub.CheckPolicy, policy_pb2.CheckPolicyRequest(policy=policy)
+        )
+        return answer
+
+    async def rate(
+        self, request_id: str, *, good: bool | None = None, score: float | None = None, judge: str = ""
+    ) -> feedback_pb2.RecordFeedbackResponse:
+        """Rates an answer by its request's id: a thumb, or a score from 0 to 1, a judge's if one is named.
+
+        Raises:
+            ValueError: not exactly one of `good` and `score` is given, or a judge without a score.
+        """
+        request = feedback_requests.record(request_id, good=good, score=score, judge=judge)
+        answer: feedback_pb2.RecordFeedbackResponse = await self._unary(self._feedback.RecordFeedback, request)
+        return answer
+
+    async def feedback(self, *, model: str = "", days: int = 0) -> feedback_pb2.SummarizeFeedbackResponse:
+        """Ratings by model and class of prompt, of the last so many days (0 for 90)."""
+        request = feedback_pb2.SummarizeFeedbackRequest(model=model, days=days)
+        answer: feedback_pb2.SummarizeFeedbackResponse = await self._unary(self._feedback.SummarizeFeedback, request)
+        return answer
