@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import secrets
 import sys
 import time
 from types import TracebackType
@@ -23,6 +24,7 @@ from enginehouse.api.router.v1.grant_pb2 import GrantCandidate
 from enginehouse.engines.inference.config import InferenceConfig
 from enginehouse.engines.inference.engine import TextEngine
 from enginehouse.engines.inference.loading import CLUSTER, LoadedModels, load_models
+from enginehouse.engines.inference.receipts import Receipts
 from enginehouse.engines.inference.registration import describe_engine, engine_load
 from enginehouse.engines.inference.servicer import GenerationServicer
 from enginehouse.kit.calls import Calls
@@ -96,7 +98,8 @@ def _services(engine: TextEngine, calls: Calls) -> list[Any]:
 async def serve_bare(port: int) -> None:
     """Serves until a signal, on loopback, without grants."""
     loaded = await _load(CATALOG)
-    engine = TextEngine(models=loaded.served, absent=loaded.absent)
+    receipts = Receipts(keys=GrantKeys({"bench": secrets.token_bytes(32)}))
+    engine = TextEngine(models=loaded.served, receipts=receipts, absent=loaded.absent)
     server = EngineServer(listen=f"127.0.0.1:{port}", services=_services(engine, cast("Calls", Everybody())))
     await server.start()
     await server.serve_until_signal()
@@ -106,9 +109,10 @@ async def serve_granted(config: InferenceConfig) -> None:
     """Serves until a signal, as an engine of the mesh."""
     registry = CollectorRegistry()
     loaded = await _load(config.catalog_file)
-    engine = TextEngine(models=loaded.served, absent=loaded.absent)
+    keys = GrantKeys.load(config.grant_keys_file)
+    engine = TextEngine(models=loaded.served, receipts=Receipts(keys=keys), absent=loaded.absent)
     spool = Spool(directory=config.spool_dir, engine_id=config.engine_id)
-    calls = Calls(keys=GrantKeys.load(config.grant_keys_file), spool=spool, metrics=CallMetrics(registry))
+    calls = Calls(keys=keys, spool=spool, metrics=CallMetrics(registry))
     server = EngineServer(
         listen=config.listen,
         services=_services(engine, calls),

@@ -79,6 +79,11 @@ class SyntheticModel:
         """It has no vocabulary."""
         raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, "the synthetic source has no tokenizer")
 
+    @property
+    def resumes(self) -> bool:
+        """Its answers have no tokens to go on from."""
+        return False
+
     def kv_cache_used(self) -> float:
         """It has none."""
         return 0.0

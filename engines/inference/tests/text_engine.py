@@ -26,6 +26,7 @@ from enginehouse.engines.inference.backends.base import Backend
 from enginehouse.engines.inference.backends.llamacpp import LlamaCppBackend
 from enginehouse.engines.inference.engine import TextEngine
 from enginehouse.engines.inference.loading import load_models
+from enginehouse.engines.inference.receipts import Receipts
 from enginehouse.engines.inference.servicer import GenerationServicer
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import Catalog, CatalogModel
@@ -176,9 +177,10 @@ async def running_engine(
     directory: Path,
     backends: Iterable[Backend] = (),
     queue: int = 64,
+    issuer: GrantIssuer | None = None,
 ) -> AsyncIterator[EngineClient]:
-    """Serves the models until the block ends."""
-    issuer = GrantIssuer()
+    """Serves the models until the block ends, to grants of its own issuer or of one shared with other engines."""
+    issuer = issuer or GrantIssuer()
     recorder = UsageRecorder(keys=issuer.keys)
     router = grpc.aio.server()
     recorder.add_to(router)
@@ -191,7 +193,7 @@ async def running_engine(
     spool = Spool(directory=directory / "spool", engine_id="engine-test")
     reporter = UsageReporter(spool=spool, router_address=f"127.0.0.1:{port}")
     calls = Calls(keys=issuer.keys, spool=spool)
-    engine = TextEngine(models=loaded.served, absent=loaded.absent)
+    engine = TextEngine(models=loaded.served, receipts=Receipts(keys=issuer.keys), absent=loaded.absent)
     generation = GenerationServicer(engine=engine, answering=engine, calls=calls)
     openai = TextServicer(engine=engine, accept=lambda context: calls.accept(context, served_models=engine.names))
     server = EngineServer(

@@ -60,8 +60,9 @@ def write_tiny_llama(
     layers: int = 2,
     heads: int = 4,
     chat_template: str = PLAIN_TEMPLATE,
+    quantised: bool = False,
 ) -> Path:
-    """Writes the model and returns `path`."""
+    """Writes the model and returns `path`. Matrices are Q8_0 where `quantised`, else F32."""
     vocabulary = [*SPECIAL_TOKENS, *byte_characters(), *(merge.replace(" ", "") for merge in MERGES)]
     kinds = [gguf.TokenType.CONTROL] * len(SPECIAL_TOKENS) + [gguf.TokenType.NORMAL] * (len(vocabulary) - 3)
     hidden = width * 2
@@ -91,18 +92,25 @@ def write_tiny_llama(
     def weights(*shape: int) -> np.ndarray:
         return (random.standard_normal(shape) * 0.3).astype(np.float32)
 
-    writer.add_tensor("token_embd.weight", weights(len(vocabulary), width))
+    def add_matrix(name: str, *shape: int) -> None:
+        if quantised:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(name, gguf.quants.quantize(weights(*shape), kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, weights(*shape))
+
+    add_matrix("token_embd.weight", len(vocabulary), width)
     writer.add_tensor("output_norm.weight", np.ones(width, dtype=np.float32))
-    writer.add_tensor("output.weight", weights(len(vocabulary), width))
+    add_matrix("output.weight", len(vocabulary), width)
     for layer in range(layers):
         block = f"blk.{layer}."
         writer.add_tensor(block + "attn_norm.weight", np.ones(width, dtype=np.float32))
         writer.add_tensor(block + "ffn_norm.weight", np.ones(width, dtype=np.float32))
         for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            writer.add_tensor(f"{block}{name}.weight", weights(width, width))
-        writer.add_tensor(block + "ffn_gate.weight", weights(hidden, width))
-        writer.add_tensor(block + "ffn_up.weight", weights(hidden, width))
-        writer.add_tensor(block + "ffn_down.weight", weights(width, hidden))
+            add_matrix(f"{block}{name}.weight", width, width)
+        add_matrix(block + "ffn_gate.weight", hidden, width)
+        add_matrix(block + "ffn_up.weight", hidden, width)
+        add_matrix(block + "ffn_down.weight", width, hidden)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -23,6 +23,7 @@ from enginehouse.engines.inference.backends.vllm import VllmBackend
 from enginehouse.engines.inference.config import InferenceConfig
 from enginehouse.engines.inference.engine import TextEngine
 from enginehouse.engines.inference.loading import CLUSTER, LoadedModels, LoadError, load_models
+from enginehouse.engines.inference.receipts import Receipts
 from enginehouse.engines.inference.registration import describe_engine, engine_load
 from enginehouse.engines.inference.servicer import GenerationServicer
 from enginehouse.kit.addresses import Address
@@ -67,9 +68,10 @@ async def _serve(config: InferenceConfig) -> None:
     registry = CollectorRegistry()
     tracing = configure_tracing(process=CLUSTER, otlp_endpoint=config.otlp_endpoint)
     keys = GrantKeys.load(config.grant_keys_file)
+    upstream = UpstreamBackend(environ=os.environ)
     backends: list[Backend] = [
         LlamaCppBackend(models_dir=config.models_dir, hang_s=config.hang_s, on_hang=_end_this_process),
-        UpstreamBackend(environ=os.environ),
+        upstream,
         VllmBackend(models_dir=config.models_dir, environ=os.environ),
     ]
     loaded = await load_models(
@@ -83,7 +85,7 @@ async def _serve(config: InferenceConfig) -> None:
         spool = Spool(directory=config.spool_dir, engine_id=config.engine_id)
         reporter = UsageReporter(spool=spool, router_address=config.router_address, metrics=ReporterMetrics(registry))
         calls = Calls(keys=keys, spool=spool, metrics=CallMetrics(registry))
-        engine = TextEngine(models=loaded.served, absent=loaded.absent)
+        engine = TextEngine(models=loaded.served, receipts=Receipts(keys=keys), absent=loaded.absent)
         sender = AnswerSender()
         stack.push_async_callback(sender.close)
         keeping: KeepingEngine[Call] = KeepingEngine(engine=engine, sender=sender)
@@ -102,7 +104,7 @@ async def _serve(config: InferenceConfig) -> None:
             return RegistryLease(
                 gateway_address=config.gateway_address,
                 engine=description,
-                load=lambda: engine_load(engine, tallies=calls.tallies()),
+                load=lambda: engine_load(engine, tallies=calls.tallies(refusing=upstream.refusing())),
             )
 
         server = EngineServer(

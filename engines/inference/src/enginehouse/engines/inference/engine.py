@@ -8,16 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Container, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Protocol
 
 from enginehouse.api.common.v1.usage_pb2 import UNIT_CACHED_INPUT_TOKENS, UNIT_INPUT_TOKENS, UNIT_OUTPUT_TOKENS
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.router.v1.grant_pb2 import GrantCandidate
-from enginehouse.engines.inference.backends.base import Counts, Event, LoadedModel, Piece
+from enginehouse.engines.inference.backends.base import Counts, Event, Finish, LoadedModel, Piece
 from enginehouse.engines.inference.limits import output_limit
 from enginehouse.engines.inference.output import Choices
+from enginehouse.engines.inference.receipts import Receipts, Trail
 from enginehouse.engines.inference.validation import calls_tools, check_embed, check_generate, check_tokenize
 from enginehouse.kit.admission import Slots
 from enginehouse.kit.catalog import CatalogModel
@@ -79,12 +80,18 @@ class TextEngine:
 
     Args:
         models: the models that are loaded, by name.
+        receipts: let a cut answer be continued on another engine.
         absent: why a model of the catalog is not among them, by name.
     """
 
     def __init__(
-        self, *, models: Mapping[str, ServedModel], absent: Mapping[str, ServiceError] = MappingProxyType({})
+        self,
+        *,
+        models: Mapping[str, ServedModel],
+        receipts: Receipts,
+        absent: Mapping[str, ServiceError] = MappingProxyType({}),
     ) -> None:
+        self._receipts = receipts
         self._models = dict(sorted(models.items()))
         self._absent = absent
         self.names: Container[str] = frozenset(models) | frozenset(absent)
@@ -113,7 +120,8 @@ class TextEngine:
                         yield response
                 return
             except ServiceError as error:
-                if not call.fall_back(error, served=self._models):
+                # The tokens that an answer is resumed from are those of its model.
+                if request.HasField("resume") or not call.fall_back(error, served=self._models):
                     raise
 
     async def _generate(
@@ -124,6 +132,10 @@ class TextEngine:
         meter = call.meter
         async with served.slots.hold():
             prepared = await served.loaded.prepare(request)
+            # Waiting is for those who have nobody else to ask.
+            prepared = replace(prepared, patience_s=0.0 if call.alternatives else call.time_left_s())
+            trail = self._receipts.open(request, prepared, request_id=call.request_id, model=served.catalog.name)
+            received = len(request.resume.token_ids)
             limit = output_limit(
                 input_tokens=prepared.input_tokens,
                 choices=request.choices or 1,
@@ -133,11 +145,22 @@ class TextEngine:
                 prices={price.unit: price.nanos_per_million for price in candidate.prices},
                 spent=meter.amounts,
                 cap_nanos=candidate.cap_nanos,
+                received_tokens=received,
             )
             likely = prepared.likely_input_tokens
-            account = _Account(meter, input_tokens=prepared.input_tokens if likely is None else likely)
-            output = Choices(count=request.choices or 1, limit=limit, echo=request.prompt if request.echo else "")
-            response = generation_pb2.GenerateResponse(request_id=call.request_id, model=served.catalog.name)
+            account = _Account(
+                meter, input_tokens=prepared.input_tokens if likely is None else likely, read_again=received > 0
+            )
+            echo = request.prompt if request.echo and not received else ""
+            output = Choices(count=request.choices or 1, limit=limit, echo=echo)
+            response = generation_pb2.GenerateResponse(
+                request_id=call.request_id, model=served.catalog.name, resumable=trail is not None
+            )
+            if limit.tokens == 0:
+                # Nothing is left to be made, and the prompt need not be read for that.
+                response.deltas.extend(output.merge([Piece(0, finish=Finish.LENGTH)]))
+                yield _last(response, call)
+                return
             try:
                 async with aclosing(served.loaded.generate(prepared, max_output_tokens=limit.tokens)) as batches:
                     async for batch in batches:
@@ -150,6 +173,8 @@ class TextEngine:
                         call.mark_first_output()
                         # The last deltas wait for the usage, which the runtime completes as it ends.
                         if not output.ended:
+                            if trail is not None:
+                                _add_receipts(response, trail, meter)
                             yield response
                             response = generation_pb2.GenerateResponse()
             finally:
@@ -160,10 +185,7 @@ class TextEngine:
             )
         if output.cut_by_budget:
             meter.capped = True
-        response.summary.usage.CopyFrom(meter.usage())
-        response.summary.time_to_first_token_ms = call.first_output_ms
-        response.summary.total_ms = call.elapsed_ms()
-        yield response
+        yield _last(response, call)
 
     async def embed(self, request: generation_pb2.EmbedRequest, call: GrantedCall) -> generation_pb2.EmbedResponse:
         """Embeds texts; raises ServiceError."""
@@ -201,7 +223,7 @@ class TextEngine:
         return generation_pb2.Model(
             name=served.catalog.name,
             context_tokens=served.loaded.context_tokens,
-            capabilities=sorted(served.catalog.capabilities),
+            capabilities=capabilities_of(served),
             embedding_dimensions=served.loaded.embedding_dimensions,
         )
 
@@ -223,9 +245,11 @@ class TextEngine:
 class _Account:
     """Counts what the runtime reports, before it is sent."""
 
-    def __init__(self, meter: Meter, *, input_tokens: int) -> None:
+    def __init__(self, meter: Meter, *, input_tokens: int, read_again: bool) -> None:
         self._meter = meter
         self._input_tokens = input_tokens
+        # An answer that is resumed had its prompt read, and billed, before.
+        self._read_again = read_again
         self._prompt_counted = False
         self._output_tokens = 0
         self.capped = False
@@ -255,7 +279,7 @@ class _Account:
     def _count_totals(self, counts: Counts) -> None:
         if not self._prompt_counted:
             self._prompt_counted = True
-            cached = min(counts.cached_input_tokens, counts.input_tokens)
+            cached = counts.input_tokens if self._read_again else min(counts.cached_input_tokens, counts.input_tokens)
             self._meter.take(UNIT_INPUT_TOKENS, counts.input_tokens - cached)
             self._meter.take(UNIT_CACHED_INPUT_TOKENS, cached)
         if counts.output_tokens is not None and counts.output_tokens > self._output_tokens:
@@ -266,7 +290,26 @@ class _Account:
         """Counts the prompt as it was estimated, where output was made and the runtime never said."""
         if self._output_tokens and not self._prompt_counted:
             self._prompt_counted = True
-            self._meter.take(UNIT_INPUT_TOKENS, self._input_tokens)
+            self._meter.take(UNIT_CACHED_INPUT_TOKENS if self._read_again else UNIT_INPUT_TOKENS, self._input_tokens)
+
+
+def capabilities_of(served: ServedModel) -> list[str]:
+    """What a model can do here: what the catalog says, and `resume` where that holds on this machine."""
+    return sorted({*served.catalog.capabilities, "resume"} if served.loaded.resumes else served.catalog.capabilities)
+
+
+def _add_receipts(response: generation_pb2.GenerateResponse, trail: Trail, meter: Meter) -> None:
+    for delta in response.deltas:
+        trail.add(delta.token_ids)
+        delta.receipt = trail.receipt()
+    response.usage_so_far.CopyFrom(meter.usage())
+
+
+def _last(response: generation_pb2.GenerateResponse, call: GrantedCall) -> generation_pb2.GenerateResponse:
+    response.summary.usage.CopyFrom(call.meter.usage())
+    response.summary.time_to_first_token_ms = call.first_output_ms
+    response.summary.total_ms = call.elapsed_ms()
+    return response
 
 
 def _put_before(request: generation_pb2.GenerateRequest, text: str) -> None:

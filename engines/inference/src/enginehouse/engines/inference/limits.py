@@ -16,7 +16,7 @@ class OutputLimit:
     """The bound on each choice's output."""
 
     tokens: int
-    """At least 1."""
+    """At least 1; 0 where an answer that is resumed was already at its end."""
     stopped_by: generation_pb2.StoppedBy.ValueType
     """What a choice that reaches it was stopped by."""
 
@@ -31,6 +31,7 @@ def output_limit(
     prices: Mapping[Unit, int],
     spent: Mapping[Unit, int],
     cap_nanos: int,
+    received_tokens: int = 0,
 ) -> OutputLimit:
     """The most tokens that each choice may have.
 
@@ -46,11 +47,18 @@ def output_limit(
         prices: nano-dollars for a million of each unit.
         spent: what the call has counted already.
         cap_nanos: the most that the whole call may cost.
+        received_tokens: tokens of the answer that an earlier attempt made; they count towards its length and the
+            context, and are read again, with the prompt, as cached input.
 
     Raises CONTEXT_LENGTH_EXCEEDED if the prompt leaves no room for one token, BUDGET_EXHAUSTED if the cap cannot pay
     for the prompt and one token a choice.
     """
-    room = context_tokens - input_tokens
+    room = context_tokens - input_tokens - received_tokens
+    own = requested or model_default
+    if received_tokens and own and received_tokens >= own:
+        return OutputLimit(tokens=0, stopped_by=generation_pb2.STOPPED_BY_MAX_OUTPUT_TOKENS)
+    if received_tokens and room < 1:
+        return OutputLimit(tokens=0, stopped_by=generation_pb2.STOPPED_BY_CONTEXT)
     if room < 1:
         raise ServiceError(
             Reason.CONTEXT_LENGTH_EXCEEDED,
@@ -59,7 +67,9 @@ def output_limit(
             metadata={"prompt_tokens": str(input_tokens), "context_tokens": str(context_tokens)},
         )
     input_unit = max(UNIT_INPUT_TOKENS, UNIT_CACHED_INPUT_TOKENS, key=lambda unit: prices.get(unit, 0))
-    dearest = {**spent, input_unit: spent.get(input_unit, 0) + input_tokens}
+    if received_tokens:
+        input_unit = UNIT_CACHED_INPUT_TOKENS
+    dearest = {**spent, input_unit: spent.get(input_unit, 0) + input_tokens + received_tokens}
     payable = affordable(
         prices.get(UNIT_OUTPUT_TOKENS, 0), spent_numerator=price_numerator(prices, dearest), cap_nanos=cap_nanos
     )
@@ -72,9 +82,8 @@ def output_limit(
             metadata={"cap_nanos": str(cap_nanos)},
         )
     bounds = [(room, generation_pb2.STOPPED_BY_CONTEXT), (payable // choices, generation_pb2.STOPPED_BY_BUDGET)]
-    own = requested or model_default
     if own:
-        bounds.insert(0, (own, generation_pb2.STOPPED_BY_MAX_OUTPUT_TOKENS))
+        bounds.insert(0, (own - received_tokens, generation_pb2.STOPPED_BY_MAX_OUTPUT_TOKENS))
     # On a tie the first: the caller's own bound explains the end better than one it happens to equal.
     tokens, stopped_by = min(bounds, key=lambda bound: bound[0])
     return OutputLimit(tokens=tokens, stopped_by=stopped_by)

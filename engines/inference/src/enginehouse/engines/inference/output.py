@@ -67,7 +67,10 @@ class Choices:
         delta = ChoiceDelta(index=index, text=text, token_count=sum([piece.tokens for piece in pieces]))
         if pieces[-1].finish is not None:
             self._finish(delta, pieces[-1].finish)
-        for piece in [piece for piece in pieces if piece.reasoning or piece.tool_calls or piece.logprobs]:
+        for piece in [
+            piece for piece in pieces if piece.reasoning or piece.tool_calls or piece.logprobs or piece.token_ids
+        ]:
+            delta.token_ids.extend(piece.token_ids)
             delta.reasoning += piece.reasoning
             delta.tool_calls.extend(piece.tool_calls)
             delta.logprobs.extend(piece.logprobs)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from enginehouse.api.gateway.v1 import registry_pb2
-from enginehouse.engines.inference.engine import TextEngine
+from enginehouse.engines.inference.engine import TextEngine, capabilities_of
 from enginehouse.engines.inference.loading import CLUSTER
 
 
@@ -22,7 +22,7 @@ def describe_engine(
         models=[
             registry_pb2.ServedModel(
                 name=served.catalog.name,
-                capabilities=sorted(served.catalog.capabilities),
+                capabilities=capabilities_of(served),
                 context_tokens=served.loaded.context_tokens,
             )
             for served in engine.models

@@ -27,6 +27,8 @@ MAX_INPUTS = 2048
 MAX_TOKENIZE_BYTES = 2**20
 MAX_GRAMMAR_BYTES = 64 * 1024
 MAX_PAGE = 1000
+MAX_RESUMED_TOKENS = 2**20
+MAX_RECEIPT_BYTES = 128
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ROLES = frozenset(generation_pb2.Role.values()) - {generation_pb2.ROLE_UNSPECIFIED}
@@ -55,6 +57,8 @@ def check_generate(request: GenerateRequest) -> None:
     if checks.in_range("top_logprobs", request.top_logprobs, 0, MAX_TOP_LOGPROBS):
         checks.require(request.logprobs or not request.top_logprobs, "top_logprobs", "needs logprobs to be true")
     checks.require(not request.echo or bool(request.prompt), "echo", "is for prompt requests only")
+    if request.HasField("resume"):
+        _check_resume(checks, request)
     _check_tools(checks, request)
     form = request.format.WhichOneof("form")
     if form == "json_object":
@@ -115,6 +119,13 @@ def _check_sampling(checks: Checks, request: GenerateRequest) -> None:
         checks.in_range("sampling.presence_penalty", sampling.presence_penalty, -2, 2)
     if sampling.HasField("repeat_penalty"):
         checks.in_range("sampling.repeat_penalty", sampling.repeat_penalty, 0, 2, above_low=True)
+
+
+def _check_resume(checks: Checks, request: GenerateRequest) -> None:
+    checks.require(request.resumable, "resumable", "must be true, as it was in the request that is resumed")
+    checks.size("resume.token_ids", request.resume.token_ids, 1, MAX_RESUMED_TOKENS)
+    checks.require(min(request.resume.token_ids, default=0) >= 0, "resume.token_ids", "must not be negative")
+    checks.size("resume.receipt", request.resume.receipt, 1, MAX_RECEIPT_BYTES, of="bytes")
 
 
 def _check_tools(checks: Checks, request: GenerateRequest) -> None:

@@ -64,7 +64,7 @@ class ChunkReader:
                 piece.tool_calls = [_tool_call(call) for call in delta["tool_calls"]]
         logprobs = choice.get("logprobs")
         if logprobs and self._top_logprobs >= 0:
-            piece.logprobs = [self._logprob(entry) for entry in logprobs.get("content") or ()]
+            piece.logprobs = [read_logprob(entry, self._top_logprobs) for entry in logprobs.get("content") or ()]
         if timings is not None:
             piece.tokens = self._growth(index, timings)
         reason = choice.get("finish_reason")
@@ -84,13 +84,15 @@ class ChunkReader:
         self._tokens[index] = total
         return growth
 
-    def _logprob(self, entry: dict[str, Any]) -> generation_pb2.TokenLogprob:
-        read = generation_pb2.TokenLogprob(
-            token=entry["token"], bytes=bytes(entry["bytes"]), logprob=_finite(entry["logprob"])
-        )
-        for other in (entry.get("top_logprobs") or ())[: self._top_logprobs]:
-            read.top.add(token=other["token"], bytes=bytes(other["bytes"]), logprob=_finite(other["logprob"]))
-        return read
+
+def read_logprob(entry: dict[str, Any], top: int) -> generation_pb2.TokenLogprob:
+    """A token's log probability, with so many alternatives."""
+    read = generation_pb2.TokenLogprob(
+        token=entry["token"], bytes=bytes(entry["bytes"]), logprob=_finite(entry["logprob"])
+    )
+    for other in (entry.get("top_logprobs") or ())[:top]:
+        read.top.add(token=other["token"], bytes=bytes(other["bytes"]), logprob=_finite(other["logprob"]))
+    return read
 
 
 def _finite(logprob: float | None) -> float:

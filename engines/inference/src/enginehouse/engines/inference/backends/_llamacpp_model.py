@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
+import orjson
+
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.engines.inference.backends._llamacpp_embedding import Embedder
+from enginehouse.engines.inference.backends._llamacpp_exactness import measure_exactness
+from enginehouse.engines.inference.backends._llamacpp_options import LlamaCppOptions
 from enginehouse.engines.inference.backends._llamacpp_plans import Plan, Planner
 from enginehouse.engines.inference.backends._llamacpp_run import run
 from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
+from enginehouse.engines.inference.backends._llamacpp_steps import run_steps
 from enginehouse.engines.inference.backends.base import Embedded, Event, Piece, Prepared
 from enginehouse.kit.catalog import CatalogModel
+
+# Words of templates whose models write reasoning, which llama.cpp's chat route alone tells apart from the answer.
+_REASONING = ("think", "reason", "channel")
+
+_log = logging.getLogger(__name__)
 
 
 class LlamaCppModel:
@@ -27,6 +39,7 @@ class LlamaCppModel:
         context_tokens: int,
         slots: int,
         embedding_dimensions: int,
+        numbers: bytes,
     ) -> None:
         self._server = server
         self._planner = planner
@@ -34,17 +47,32 @@ class LlamaCppModel:
         self._context_tokens = context_tokens
         self._slots = slots
         self._embedding_dimensions = embedding_dimensions
+        self._numbers = numbers
         self._held_tokens = 0
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, *, model: CatalogModel, server: LlamaCppServer, slots: int) -> LlamaCppModel:
+    async def start(cls, *, model: CatalogModel, server: LlamaCppServer, options: LlamaCppOptions) -> LlamaCppModel:
         """Asks a loaded server what it can do."""
-        abilities = (await server.properties()).get("chat_template_caps") or {}
+        properties = await server.properties()
+        abilities = properties.get("chat_template_caps") or {}
+        numbers = b""
+        if options.resumable and "embeddings" not in model.capabilities:
+            numbers = await measure_exactness(server, context_tokens=model.context_tokens)
+            if numbers:
+                numbers += options.sampling.model_dump_json().encode()
+            else:
+                _log.warning(
+                    "%s: arithmetic depends on how work is divided here, so cut streams cannot be continued", model.name
+                )
+        template = str(properties.get("chat_template") or "")
         planner = Planner(
             server=server,
             context_tokens=model.context_tokens,
             native_tools=bool(abilities.get("supports_tools") and abilities.get("supports_tool_calls")),
+            plain_chat=not any(word in template for word in _REASONING),
+            temperature=options.sampling.temperature,
+            resumes=bool(numbers),
         )
         embedder = Embedder(server=server, planner=planner, context_tokens=model.context_tokens)
         dimensions = 0
@@ -55,8 +83,9 @@ class LlamaCppModel:
             planner=planner,
             embedder=embedder,
             context_tokens=model.context_tokens,
-            slots=slots,
+            slots=options.slots,
             embedding_dimensions=dimensions,
+            numbers=numbers,
         )
 
     @property
@@ -74,6 +103,11 @@ class LlamaCppModel:
         """How many sequences are decoded together."""
         return self._slots
 
+    @property
+    def resumes(self) -> bool:
+        """Whether its numbers do not depend on how the work is divided."""
+        return bool(self._numbers)
+
     def kv_cache_used(self) -> float:
         """Share of all slots' contexts that running requests fill."""
         return min(1.0, self._held_tokens / (self._slots * self._context_tokens))
@@ -89,15 +123,21 @@ class LlamaCppModel:
     async def prepare(self, request: generation_pb2.GenerateRequest) -> Prepared:
         """Applies the template and counts the prompt."""
         plan = await self._planner.plan(request)
-        return Prepared(request=request, input_tokens=plan.input_tokens, state=plan)
+        key = b""
+        if plan.resumable:
+            key = hashlib.sha256(self._numbers + orjson.dumps(plan.body, option=orjson.OPT_SORT_KEYS)).digest()
+        return Prepared(request=request, input_tokens=plan.input_tokens, state=plan, output_key=key)
 
     async def generate(self, prepared: Prepared, *, max_output_tokens: int) -> AsyncGenerator[Sequence[Event], None]:
         """Runs the model."""
         plan = prepared.state
         assert isinstance(plan, Plan)
-        held = prepared.input_tokens
+        held = prepared.input_tokens + len(prepared.request.resume.token_ids)
         self._held_tokens += held
-        events = run(self._server, plan, prepared.request, slots=self._slots, max_output_tokens=max_output_tokens)
+        if plan.resumable:
+            events = run_steps(self._server, plan, prepared.request, max_output_tokens=max_output_tokens)
+        else:
+            events = run(self._server, plan, prepared.request, slots=self._slots, max_output_tokens=max_output_tokens)
         try:
             async with aclosing(events):
                 async for batch in events:

@@ -44,5 +44,9 @@ class LlamaCppOptions(pydantic.BaseModel):
     """A Jinja template used instead of the model's own."""
     sampling: SamplingDefaults = SamplingDefaults()
     """How tokens are drawn where a request does not say."""
+    resumable: bool = True
+    """Keep arithmetic independent of how work is divided, so that a cut stream can be continued exactly: prompts are
+    read in small steps, and whether that suffices on this machine is measured at start. On accelerators it does not;
+    false reads prompts in steps of `batch_tokens`."""
     pooling: Literal["", "mean", "cls", "last"] = ""
     """How token vectors become one embedding; empty takes the model's own way."""

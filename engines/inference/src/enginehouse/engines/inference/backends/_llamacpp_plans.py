@@ -43,6 +43,10 @@ class Plan:
     """Texts that end a choice."""
     tool_reader: Callable[[], ToolReader] | None = None
     """Makes the reader of one choice's tool calls, where llama.cpp does not read them itself."""
+    resumable: bool = False
+    """Whether it is to be made in steps that another engine can go on from."""
+    greedy: bool = False
+    """Whether the likeliest token is always taken."""
 
 
 class Planner:
@@ -52,12 +56,27 @@ class Planner:
         server: counts tokens and applies the template.
         context_tokens: most tokens of prompt and answer together.
         native_tools: whether the model's template writes tools and llama.cpp reads its calls.
+        plain_chat: whether the text of an answer is all that a chat's answer holds: no reasoning apart.
+        temperature: where a request does not say.
+        resumes: whether the model computes exactly enough for answers to be continued.
     """
 
-    def __init__(self, *, server: LlamaCppServer, context_tokens: int, native_tools: bool) -> None:
+    def __init__(
+        self,
+        *,
+        server: LlamaCppServer,
+        context_tokens: int,
+        native_tools: bool,
+        plain_chat: bool,
+        temperature: float,
+        resumes: bool,
+    ) -> None:
         self._server = server
         self._context_tokens = context_tokens
         self._native_tools = native_tools
+        self._plain_chat = plain_chat
+        self._temperature = temperature
+        self._resumes = resumes
 
     async def plan(self, request: GenerateRequest) -> Plan:
         """The plan of a request, its prompt counted.
@@ -72,6 +91,10 @@ class Planner:
         if not self._native_tools:
             messages = without_tools(messages)
         if not calls_tools(request):
+            if self._resumable(request):
+                template = {"messages": [message_body(message) for message in messages]}
+                prompt = (await self._server.ask("/apply-template", template))["prompt"]
+                return await self._from_prompt(request, body, prompt, grammar="")
             return await self._chat(request, body, messages, tools=False)
         forced = forced_tools(request)
         if not forced and request.format.WhichOneof("form"):
@@ -83,13 +106,13 @@ class Planner:
             return await self._chat(request, body, messages, tools=True)
         grammar = call_grammar(request, forced) if forced else ""
         shown = forced or list(request.tools)
-        template: dict[str, Any] = {}
+        template = {}
         if self._native_tools:
             template["tools"] = [tool_body(tool) for tool in shown]
         else:
             messages = instructed(messages, shown, forced=bool(forced))
         template["messages"] = [message_body(message) for message in messages]
-        prompt: str = (await self._server.ask("/apply-template", template))["prompt"]
+        prompt = (await self._server.ask("/apply-template", template))["prompt"]
         names = [tool.name for tool in shown]
         if forced:
             return await self._from_prompt(
@@ -152,6 +175,25 @@ class Planner:
             # Inside the arguments of a call that must be made, a stop text would leave half a call.
             stops=() if grammar and reader is not None else request.stop,
             tool_reader=reader,
+            resumable=self._resumable(request),
+            greedy=self._greedy(request),
+        )
+
+    def _greedy(self, request: GenerateRequest) -> bool:
+        sampling = request.sampling
+        return (sampling.temperature if sampling.HasField("temperature") else self._temperature) == 0
+
+    def _resumable(self, request: GenerateRequest) -> bool:
+        # A grammar's state, and a call's text that is held back, are not to be had from tokens; and without a seed
+        # nobody could draw the same.
+        return (
+            self._resumes
+            and request.resumable
+            and (self._plain_chat or bool(request.prompt))
+            and not calls_tools(request)
+            and request.format.WhichOneof("form") is None
+            and request.choices <= 1
+            and (request.sampling.HasField("seed") or self._greedy(request))
         )
 
 

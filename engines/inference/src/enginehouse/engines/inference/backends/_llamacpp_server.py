@@ -12,7 +12,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ _POOLING = {
     "cls": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_CLS,
     "last": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST,
 }
+
+# From 64 tokens a step attention adds up in another order (a tiled loop), and a token read in such a step differs in
+# its last bits from the same token generated.
+_EXACT_STEP = 32
 
 
 class LlamaCppServer:
@@ -62,7 +66,7 @@ class LlamaCppServer:
         params.sampling.min_p = options.sampling.min_p
         params.sampling.penalty_repeat = options.sampling.repeat_penalty
         params.n_batch = options.batch_tokens
-        params.n_ubatch = min(options.batch_tokens, 512)
+        params.n_ubatch = min(options.batch_tokens, _EXACT_STEP if options.resumable else 512)
         params.cpuparams.n_threads = options.threads or max(1, len(os.sched_getaffinity(0)) - 1)
         params.n_gpu_layers = options.gpu_layers
         params.cache_ram_mib = options.prompt_cache_mib
@@ -121,8 +125,13 @@ class LlamaCppServer:
         tokens: list[int] = answer["tokens"]
         return tokens
 
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The tokens' text; bytes that are no whole character are U+FFFD."""
+        text: str = (await self.ask("/detokenize", {"tokens": list(tokens)}))["content"]
+        return text
+
     def stream(self, *, chat: bool, body: bytes, on_chunk: Callable[[bytes], bool]) -> Future[None]:
-        """Runs a streaming request in a thread until it ends or `on_chunk` returns True, which frees the slot."""
+        """Runs a request in a thread until it ends or `on_chunk` returns True, which frees the slot."""
         handle = self._server.handle_chat_completions if chat else self._server.handle_completions
 
         def noted(data: bytes) -> bool:

@@ -50,7 +50,7 @@ class LlamaCppBackend:
             LlamaCppServer.load, path, context_tokens=model.context_tokens, embedding=embedding, options=options
         )
         try:
-            loaded = await LlamaCppModel.start(model=model, server=server, slots=options.slots)
+            loaded = await LlamaCppModel.start(model=model, server=server, options=options)
         except BaseException:
             await server.close()
             raise

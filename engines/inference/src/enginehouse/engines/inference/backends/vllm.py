@@ -108,6 +108,11 @@ class VllmModel:
         return 0
 
     @property
+    def resumes(self) -> bool:
+        """No: its batches change the last bits of its numbers, and its sampler's state is its own."""
+        return False
+
+    @property
     def slots(self) -> int:
         """Sequences decoded together."""
         return self._options.slots

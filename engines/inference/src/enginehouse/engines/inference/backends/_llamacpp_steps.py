@@ -1,0 +1,180 @@
+"""A resumable generation on llama.cpp: made in steps that depend on nothing but the tokens before them.
+
+llama.cpp's own streams cannot be continued. Their random numbers come from a state that is nowhere to be had, and they
+keep back the ids of tokens that end within a character. So a resumable answer is made by requests of its own for each
+step, which share one slot's cache: the tokens so far go in as the prompt, the next come out. A sampled token is drawn
+with a seed of its own, which follows from the request's seed and the token's position; so whoever has the tokens can go
+on exactly, provided that the arithmetic is exact (`_llamacpp_exactness`).
+
+Tokens are released together with whole characters and with text that is certain not to begin a stop text, so an answer
+that is resumed begins with no state but its tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import orjson
+
+from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, TokenLogprob
+from enginehouse.engines.inference.backends._llamacpp_chunks import read_logprob, to_error
+from enginehouse.engines.inference.backends._llamacpp_plans import Plan
+from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
+from enginehouse.engines.inference.backends.base import Counts, Event, Finish, Piece
+from enginehouse.engines.inference.stops import overlap
+
+# What llama.cpp takes for "no seed".
+_NO_SEED = 2**32 - 1
+# Greedy answers go several tokens a step where the model is fast: as many as it makes in this time.
+_STEP_S = 0.03
+_MOST_A_STEP = 16
+# What stands in decoded text for bytes that are no whole character, and the most tokens that one can be spread over.
+_BROKEN = "\ufffd"
+_MOST_BROKEN = 8
+_FIELDS = ["content", "tokens", "stop_type", "tokens_predicted"]
+
+
+async def run_steps(
+    server: LlamaCppServer, plan: Plan, request: GenerateRequest, *, max_output_tokens: int
+) -> AsyncGenerator[list[Event], None]:
+    """Runs a plan that is `resumable` and yields what each step made, as `LoadedModel.generate` does.
+
+    Args:
+        server: the loaded model.
+        plan: the request in llama.cpp's words; its prompt is token ids.
+        request: the request; what it resumes from is read after the prompt.
+        max_output_tokens: the most tokens to make, at least 1.
+    """
+    tokens = [*plan.body["prompt"], *request.resume.token_ids]
+    cached = await _read(server, tokens)
+    yield [Counts(input_tokens=len(tokens), cached_input_tokens=min(cached, len(tokens)))]
+    release = _Release(server, plan.stops)
+    top = request.top_logprobs if request.logprobs else -1
+    several = plan.greedy and not plan.stops
+    step, made = 1, 0
+    while True:
+        began = time.monotonic()
+        step = min(step, max_output_tokens - made)
+        seed = {} if plan.greedy else {"seed": seed_at(request.sampling.seed, len(tokens) - len(plan.body["prompt"]))}
+        answer = await _step(server, {**plan.body, **seed, "prompt": tokens, "max_tokens": step}, plan.constrained)
+        state = answer["__verbose"]
+        ended = state["stop_type"] != "limit"
+        new = state["tokens"][:-1] if state["stop_type"] == "eos" else state["tokens"]
+        tokens.extend(new)
+        made += state["tokens_predicted"]
+        finish = Finish.STOP if ended else Finish.LENGTH if made >= max_output_tokens else None
+        logprobs: list[TokenLogprob] = []
+        if top >= 0 and (given := answer["choices"][0].get("logprobs")):
+            logprobs = [read_logprob(entry, top) for entry in given["content"][: len(new)]]
+        piece = Piece(
+            0, state["content"], state["tokens_predicted"], finish=finish, logprobs=logprobs, token_ids=list(new)
+        )
+        released = await release.take(piece)
+        if released is not None:
+            yield [released]
+            if released.finish is not None:
+                return
+        if several:
+            step = max(1, min(_MOST_A_STEP, int(_STEP_S * step / max(time.monotonic() - began, 1e-6))))
+
+
+def seed_at(seed: int, position: int) -> int:
+    """The seed of the draw at a position of the answer, from 0: every token has random numbers of its own."""
+    digest = hashlib.blake2b(seed.to_bytes(4, "big") + position.to_bytes(8, "big"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % _NO_SEED
+
+
+async def _read(server: LlamaCppServer, tokens: Sequence[int]) -> int:
+    """Reads a prompt into a slot's cache; returns how many of its tokens were there. Cancelling stops it."""
+    progress: list[bytes] = []
+    left = False
+
+    def on_chunk(data: bytes) -> bool:
+        progress.append(data)
+        return left
+
+    body = {
+        "prompt": list(tokens),
+        "max_tokens": 1,
+        "temperature": 0,
+        "stream": True,
+        "return_progress": True,
+        "timings_per_token": True,
+        "cache_prompt": True,
+    }
+    try:
+        await asyncio.wrap_future(server.stream(chat=False, body=orjson.dumps(body), on_chunk=on_chunk))
+    finally:
+        left = True
+    first = orjson.loads(progress[0])
+    if "error" in first:
+        raise to_error(first["error"], constrained=False)
+    return int(first["prompt_progress"]["cache"] if "prompt_progress" in first else first["timings"]["cache_n"])
+
+
+async def _step(server: LlamaCppServer, body: dict[str, Any], constrained: bool) -> dict[str, Any]:
+    chunks: list[bytes] = []
+
+    def on_chunk(data: bytes) -> bool:
+        chunks.append(data)
+        return False
+
+    body |= {"stream": False, "verbose": True, "return_tokens": True, "response_fields": _FIELDS}
+    await asyncio.wrap_future(server.stream(chat=False, body=orjson.dumps(body), on_chunk=on_chunk))
+    answer: dict[str, Any] = orjson.loads(chunks[0])
+    if "error" in answer:
+        raise to_error(answer["error"], constrained=constrained)
+    return answer
+
+
+class _Release:
+    """Lets tokens go as soon as their text is whole and can be no stop text's beginning.
+
+    Args:
+        server: decodes tokens.
+        stops: texts that end the answer.
+    """
+
+    def __init__(self, server: LlamaCppServer, stops: Sequence[str]) -> None:
+        self._server = server
+        self._stops = stops
+        self._held = Piece(0)
+        self._broken = False
+
+    async def take(self, piece: Piece) -> Piece | None:
+        """What may go now, all that was held before it included; None where all of it waits."""
+        held = Piece(
+            0,
+            self._held.text + piece.text,
+            self._held.tokens + piece.tokens,
+            finish=piece.finish,
+            logprobs=[*self._held.logprobs, *piece.logprobs],
+            token_ids=[*self._held.token_ids, *piece.token_ids],
+        )
+        self._held = Piece(0)
+        if self._broken or _BROKEN in piece.text:
+            held.text = await self._server.detokenize(held.token_ids)
+            self._broken = held.text.endswith(_BROKEN) and len(held.token_ids) < _MOST_BROKEN * _MOST_A_STEP
+        found = [at for stop in self._stops if (at := held.text.find(stop)) >= 0]
+        if found:
+            return _cut(held, min(found))
+        if held.finish is None and (self._broken or any(overlap(held.text, stop) for stop in self._stops)):
+            self._held = held
+            return None
+        return held
+
+
+def _cut(piece: Piece, size: int) -> Piece:
+    """The piece up to a stop text: it ends there."""
+    kept: list[TokenLogprob] = []
+    length = 0
+    for entry in piece.logprobs:
+        length += len(entry.token)
+        if length > size:
+            break
+        kept.append(entry)
+    return Piece(0, piece.text[:size], piece.tokens, finish=Finish.STOP, logprobs=kept)

@@ -1,0 +1,103 @@
+"""Receipts: an engine's word on how far an answer is its own, which another engine needs to continue it.
+
+Only tokens that an engine of this mesh made for the very same request may be read again at the price of cached input,
+and only where this engine would have made the same ones. So a receipt covers the request, everything that settles its
+output (`Prepared.output_key`) and the tokens so far; whoever changes one of them has no receipt for it.
+"""
+
+from __future__ import annotations
+
+import array
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.engines.inference.backends.base import Prepared
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.grants import GrantKeys
+
+_PURPOSE = b"enginehouse receipt v1\0"
+
+
+class Receipts:
+    """Gives out receipts and accepts those of other engines that hold the same keys.
+
+    Args:
+        keys: what grants are signed with, which every engine has.
+    """
+
+    def __init__(self, *, keys: GrantKeys) -> None:
+        self._keys = keys
+
+    def open(
+        self, request: generation_pb2.GenerateRequest, prepared: Prepared, *, request_id: str, model: str
+    ) -> Trail | None:
+        """The trail of a resumable answer, which stands after the tokens that the request resumes from.
+
+        Args:
+            request: the request as it came.
+            prepared: the same, made ready for the model.
+            request_id: the request's id, by the grant.
+            model: the model that serves.
+
+        Returns None where the answer is not to be, or cannot be, resumable.
+
+        Raises RESUME_IMPOSSIBLE where the request resumes what this engine cannot continue exactly.
+        """
+        resumed = request.HasField("resume")
+        if not prepared.output_key:
+            if resumed:
+                raise _impossible(f"model {model!r} cannot continue such an answer exactly on this engine")
+            return None
+        trail = Trail(self._keys, _scope(request, prepared.output_key, request_id, model))
+        if resumed:
+            trail.add(request.resume.token_ids)
+            if not trail.accepts(request.resume.receipt):
+                raise _impossible(
+                    "the receipt is not for these tokens of this request on an engine that works exactly as this one "
+                    "does; send every field as it was, and all token ids up to the last receipt"
+                )
+        return trail
+
+
+class Trail:
+    """The tokens of one answer so far. Made by `Receipts.open`."""
+
+    def __init__(self, keys: GrantKeys, scope: bytes) -> None:
+        self._keys = keys
+        self._so_far = hashlib.sha256(scope)
+
+    def add(self, token_ids: Iterable[int]) -> None:
+        """Takes the next tokens."""
+        self._so_far.update(array.array("i", token_ids).tobytes())
+
+    def receipt(self) -> bytes:
+        """For the tokens so far: a key's id, and its word."""
+        key_id = self._keys.current_id
+        return key_id.encode() + b":" + self._word(key_id)
+
+    def accepts(self, receipt: bytes) -> bool:
+        """Whether the receipt is for the tokens so far."""
+        name, _, word = receipt.partition(b":")
+        key_id = name.decode("latin-1")
+        return self._keys.secret(key_id) is not None and hmac.compare_digest(word, self._word(key_id))
+
+    def _word(self, key_id: str) -> bytes:
+        word = self._keys.mac(key_id, _PURPOSE + self._so_far.digest())
+        assert word is not None
+        return word
+
+
+def _scope(request: generation_pb2.GenerateRequest, output_key: bytes, request_id: str, model: str) -> bytes:
+    asked = generation_pb2.GenerateRequest()
+    asked.CopyFrom(request)
+    asked.ClearField("resume")
+    asked.request_id = request_id
+    # "auto" may have become a name.
+    asked.model = model
+    return hashlib.sha256(asked.SerializeToString(deterministic=True) + output_key).digest()
+
+
+def _impossible(why: str) -> ServiceError:
+    return ServiceError(Reason.RESUME_IMPOSSIBLE, f"the answer cannot be continued: {why}")
