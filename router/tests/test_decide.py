@@ -11,7 +11,7 @@ from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import Reason
 from enginehouse.kit.pricing import UNITS, cost_nanos
 from enginehouse.router.asks import Ask, Purpose
-from enginehouse.router.complexity import Prediction, RulePredictor
+from enginehouse.router.complexity import Prediction
 from enginehouse.router.decide import Offer, State, decide
 from enginehouse.router.endpoints import Fleet
 from enginehouse.router.identity import Caller, Key, Tenant
@@ -211,42 +211,3 @@ def test_embeddings_are_bounded_input_by_input() -> None:
     asked = Ask(purpose=Purpose.EMBED, model="v", inputs=[10, 9000, 10], capabilities=frozenset({"embeddings"}))
     vectors = model("v", capabilities=("embeddings",), context=512, read=10**6)
     assert Offer.of(vectors).bound_nanos(asked) == 10 + 512 + 10
-
-
-def test_the_rules_rank_prompts_as_people_would() -> None:
-    predict = RulePredictor().predict
-    greeting = predict(["hello there"]).complexity
-    story = predict(["Tell me a story about a clever crow who lived by the river."]).complexity
-    code = predict(
-        ["```python\ndef f(x):\n    return {k: v for k, v in x.items()}\n```\nExplain why this fails."]
-    ).complexity
-    proof = predict(
-        ["Prove that √2 is irrational, derive each step and justify why x^2 = 2*y^2 is a contradiction."]
-    ).complexity
-    assert 0 <= greeting < story < code <= 1
-    assert story < proof <= 1
-
-
-@given(st.lists(st.text(), max_size=20))
-def test_any_text_has_a_complexity_from_0_to_1(texts: list[str]) -> None:
-    prediction = RulePredictor().predict(texts or [""])
-    assert 0 <= prediction.complexity <= 1
-
-
-def test_long_prompts_cost_no_more_to_look_at() -> None:
-    import time
-
-    predict = RulePredictor().predict
-
-    def fastest(text: str) -> float:
-        times = []
-        for _ in range(50):
-            began = time.perf_counter()
-            predict([text])
-            times.append(time.perf_counter() - began)
-        return min(times)
-
-    assert fastest("why = {x}; " * 500_000) < 10 * fastest("why = {x}; " * 800)
-    # Many long messages are not joined to be cut again.
-    many = ["word " * 1000] * 3000
-    assert predict(many).complexity == pytest.approx(predict(many).complexity)

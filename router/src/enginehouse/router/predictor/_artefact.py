@@ -7,8 +7,10 @@ newlines, `affinities` int8 of shape (words, fields), `needs` float32 by field.
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,17 @@ FORMAT = 1
 SHIPPED = Path(__file__).with_name("predictor.npz")
 # Far more than any artefact of this format needs.
 _MOST_BYTES = 64 << 20
+# What reading a damaged file may raise.
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,11 +62,11 @@ def load_predictor(path: Path | None = None) -> LearnedPredictor:
     try:
         if where.stat().st_size > _MOST_BYTES:
             raise ValueError(f"it has {where.stat().st_size} bytes, more than {_MOST_BYTES}")
-        with np.load(where, allow_pickle=False) as file:
+        with np.load(io.BytesIO(where.read_bytes()), allow_pickle=False) as file:
             artefact = _checked({name: file[name] for name in file.files})
     except OSError as error:
         raise _unusable(where, error.strerror or str(error)) from None
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise _unusable(where, str(error)) from None
     table = WordTable(
         words=artefact.words,
