@@ -10,6 +10,7 @@ from enginehouse.router.cache._answers import AnswerServicer
 from enginehouse.router.cache._cache import Look, ResponseCache, Result
 from enginehouse.router.cache._canonical import Canonical, answer_key, canonical, model_identity
 from enginehouse.router.cache._embedder import Embedder
+from enginehouse.router.cache._evaluation import Pair, Rates, add_evaluate_cache, rates
 from enginehouse.router.cache._flights import Flight, Flights
 from enginehouse.router.cache._guard import Traits, conflict, traits
 from enginehouse.router.cache._hits import HitRecorder
@@ -42,7 +43,9 @@ __all__ = [
     "Kept",
     "KeyPolicy",
     "Look",
+    "Pair",
     "Question",
+    "Rates",
     "ReplayCall",
     "ReplayCalls",
     "ReplayEngine",
@@ -53,9 +56,11 @@ __all__ = [
     "SharedAnswers",
     "Terms",
     "Traits",
+    "add_evaluate_cache",
     "answer_key",
     "canonical",
     "conflict",
     "model_identity",
+    "rates",
     "traits",
 ]

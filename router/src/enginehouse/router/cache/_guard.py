@@ -2,9 +2,9 @@
 
 A hit that is wrong is worse than a miss, so the guard only ever forbids. It compares what vectors are blind to:
 numbers (in digits or words), names (words that are capitalised where a sentence does not begin, and all in capitals),
-negations, words whose opposite the other question has, what is quoted, and the script that each is written in. And a
-single word put in another's place, with all else the same, is taken for another question ("measles" for "mumps"): that
-costs hits where the two are synonyms.
+negations, words whose opposite the other question has, what is asked for (who, when, why...), what is quoted, and the
+script that each is written in. The same words in another order, and a single word put in another's place with all else
+the same ("measles" for "mumps"), are taken for another question: that costs hits where they are not.
 """
 
 from __future__ import annotations
@@ -12,8 +12,19 @@ from __future__ import annotations
 import dataclasses
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
+
+from enginehouse.router.cache._guard_words import (
+    ASKING,
+    FUNCTION,
+    MEASURES,
+    NEGATING_PREFIXES,
+    NEGATIONS,
+    NEUTRAL,
+    NUMBER_WORDS,
+    OPPOSITE,
+    WEAK_NUMBERS,
+)
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*", re.UNICODE)
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*", re.UNICODE)
@@ -21,73 +32,8 @@ _QUOTED = re.compile(r"\"([^\"]{1,200})\"|“([^”]{1,200})”|`([^`]{1,200})`"
 _SYMBOLS = re.compile(r"[+*/^=<>%√≤≥≠±×÷$€£₹°]")
 _SENTENCE_END = '.?!:;\n"“(—–-'
 
-_NUMBER_WORDS: Mapping[str, str] = MappingProxyType(
-    {
-        word: str(value)
-        for value, words in {
-            0: "zero", 1: "one once first single", 2: "two twice second double pair", 3: "three third triple thrice",
-            4: "four fourth", 5: "five fifth", 6: "six sixth", 7: "seven seventh", 8: "eight eighth", 9: "nine ninth",
-            10: "ten tenth", 11: "eleven eleventh", 12: "twelve twelfth dozen", 13: "thirteen thirteenth",
-            14: "fourteen fourteenth", 15: "fifteen fifteenth", 16: "sixteen sixteenth", 17: "seventeen seventeenth",
-            18: "eighteen eighteenth", 19: "nineteen nineteenth", 20: "twenty twentieth", 30: "thirty", 40: "forty",
-            50: "fifty", 60: "sixty", 70: "seventy", 80: "eighty", 90: "ninety", 100: "hundred", 1000: "thousand",
-            1_000_000: "million", 1_000_000_000: "billion",
-        }.items()
-        for word in words.split()
-    }
-)  # fmt: skip
-# "One" is a pronoun as often as a number, and "second" a unit of time: they count only beside each other.
-_WEAK_NUMBERS = frozenset({"one", "once", "single", "first", "second", "pair"})
-
-_DENYING = (
-    "not no never none nobody nothing nowhere neither nor cannot without except excluding unless avoid stop lacks "
-    "lacking absent isn't aren't wasn't weren't don't doesn't didn't can't couldn't won't wouldn't shouldn't haven't "
-    "hasn't hadn't mustn't needn't ain't లేదు కాదు లేని లేకుండా వద్దు లేవు नहीं मत बिना sin nunca jamás pas jamais "
-    "sans nicht kein keine ohne nie"
-)
-_NEGATIONS = frozenset(_DENYING.split())
-_NEGATING_PREFIXES = ("un", "non", "in", "im", "ir", "dis", "il")
-
-# Pairs where one word instead of the other turns the question round.
-_OPPOSITES = (
-    "before|after earlier|later increase|decrease increases|decreases increasing|decreasing more|less most|least "
-    "maximum|minimum max|min largest|smallest biggest|smallest highest|lowest higher|lower longest|shortest "
-    "longer|shorter fastest|slowest faster|slower oldest|youngest older|younger newest|oldest first|last start|end "
-    "begin|end starts|ends begins|ends open|close opens|closes up|down above|below over|under left|right in|out "
-    "inside|outside import|export imports|exports buy|sell buying|selling add|remove add|subtract multiply|divide "
-    "enable|disable on|off true|false win|lose won|lost pros|cons advantages|disadvantages advantage|disadvantage "
-    "benefits|risks positive|negative hot|cold warm|cold north|south east|west summer|winter morning|evening "
-    "day|night male|female man|woman men|women boy|girl father|mother son|daughter brother|sister king|queen "
-    "ascending|descending upper|lower public|private internal|external input|output encode|decode encrypt|decrypt "
-    "compress|decompress upload|download push|pull read|write sync|async lend|borrow teacher|student "
-    "acid|base cause|effect causes|effects question|answer safe|dangerous legal|illegal best|worst good|bad "
-    "better|worse cheapest|dearest easy|hard allow|forbid accept|reject arrive|depart arrival|departure "
-    "expand|contract rise|fall rises|falls gain|loss freeze|melt boil|freeze evaporate|condense "
-    "plant|animal plants|animals singular|plural past|future ancient|modern"
-)
-# Words that carry no subject: a question with others of them is the same question.
-_CARRYING = (
-    "a an the of in on at to for from by with into as is are was were be been being am do does did done have has "
-    "had having can could will would shall should may might must what which who whom whose when where why how that "
-    "this these those it its there here i you he she we they me him her us them my your his our their and or but if "
-    "then than so such too very just also only please tell give show explain describe list name say know want need "
-    "like way ways kind thing things some any all each every up out about get make let"
-)
-_FUNCTION = frozenset(_CARRYING.split())
 # Words with this much in common at their beginning are forms of one word.
 _STEM = 4
-
-
-def _pairs() -> Mapping[str, frozenset[str]]:
-    found: dict[str, set[str]] = {}
-    for pair in _OPPOSITES.split():
-        one, other = pair.split("|")
-        found.setdefault(one, set()).add(other)
-        found.setdefault(other, set()).add(one)
-    return MappingProxyType({word: frozenset(others) for word, others in found.items()})
-
-
-_OPPOSITE = _pairs()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,7 +42,9 @@ class Traits:
 
     Attributes:
         numbers: the numbers, sorted, each as often as it occurs.
-        words: every word, folded to lower case.
+        sequence: every word, folded to lower case, in order.
+        words: the same as a set.
+        asks: what is asked for, by the question words.
         names: words written as names, folded.
         negations: how many words deny something.
         quoted: what stands in quotation marks, as it is.
@@ -105,7 +53,9 @@ class Traits:
     """
 
     numbers: tuple[str, ...]
+    sequence: tuple[str, ...]
     words: frozenset[str]
+    asks: frozenset[str]
     names: frozenset[str]
     negations: int
     quoted: tuple[str, ...]
@@ -117,23 +67,25 @@ def traits(text: str) -> Traits:
     """The traits of a question."""
     text = unicodedata.normalize("NFKC", text)
     numbers = [_plain(number) for number in _NUMBER.findall(text)]
-    words: set[str] = set()
+    words: list[str] = []
     names: set[str] = set()
     negations = 0
     for word, begins in _words(text):
         folded = word.casefold().replace("’", "'")
         if folded.endswith("'s"):
             folded, word = folded[:-2], word[:-2]
-        words.add(folded)
-        if folded in _NEGATIONS:
+        words.append(folded)
+        if folded in NEGATIONS:
             negations += 1
-        if folded in _NUMBER_WORDS and folded not in _WEAK_NUMBERS:
-            numbers.append(_NUMBER_WORDS[folded])
+        if folded in NUMBER_WORDS and folded not in WEAK_NUMBERS:
+            numbers.append(NUMBER_WORDS[folded])
         if (word[:1].isupper() and not begins and folded != "i") or (len(word) > 1 and word.isupper()):
             names.add(folded)
     return Traits(
         numbers=tuple(sorted(numbers)),
+        sequence=tuple(words),
         words=frozenset(words),
+        asks=frozenset(_asks(words)),
         names=frozenset(names),
         negations=negations,
         quoted=tuple(sorted(next(part for part in found if part) for found in _QUOTED.findall(text))),
@@ -157,14 +109,43 @@ def conflict(one: Traits, other: Traits) -> str:
         return "names"
     if (one.negations > 0) != (other.negations > 0):
         return "negation"
+    if one.asks and other.asks and one.asks != other.asks:
+        return "question"
+    if _reordered(one.sequence, other.sequence):
+        return "order"
     only_one, only_other = one.words - other.words, other.words - one.words
-    if any(not only_other.isdisjoint(_OPPOSITE.get(word, ())) for word in only_one):
+    if any(not only_other.isdisjoint(OPPOSITE.get(word, ())) for word in only_one):
         return "opposites"
     if _weak(only_one) != _weak(only_other):
         return "numbers"
     if _negated(only_one, only_other) or _negated(only_other, only_one):
         return "negation"
-    return "substitution" if _substituted(only_one - _FUNCTION, only_other - _FUNCTION) else ""
+    replaced = _replaced(one.sequence, other.sequence)
+    return "substitution" if replaced or _substituted(only_one - FUNCTION, only_other - FUNCTION) else ""
+
+
+def _asks(words: Sequence[str]) -> Iterator[str]:
+    for at, word in enumerate(words):
+        if word in ASKING:
+            following = words[at + 1] if at + 1 < len(words) else ""
+            yield f"how {following}" if word == "how" and following in MEASURES else word
+
+
+def _reordered(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether both have the same words, as singular or plural, in another order."""
+    first, second = [word.rstrip("s") for word in one], [word.rstrip("s") for word in other]
+    return first != second and sorted(first) == sorted(second)
+
+
+def _replaced(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether one word stands in another's place, and all else is the same."""
+    if len(one) != len(other):
+        return False
+    different = [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]]
+    if len(different) != 1:
+        return False
+    word, other_word = different[0]
+    return not NEUTRAL.issuperset((word, other_word)) and word[:_STEM] != other_word[:_STEM]
 
 
 def _substituted(words: frozenset[str], others: frozenset[str]) -> bool:
@@ -177,7 +158,7 @@ def _substituted(words: frozenset[str], others: frozenset[str]) -> bool:
 
 def _weak(words: frozenset[str]) -> set[str]:
     # A weak number differs only where the other question has another number in its place.
-    found = {_NUMBER_WORDS[word] for word in words if word in _NUMBER_WORDS}
+    found = {NUMBER_WORDS[word] for word in words if word in NUMBER_WORDS}
     return found if len(found) > 1 else set()
 
 
@@ -186,7 +167,7 @@ def _negated(words: frozenset[str], others: frozenset[str]) -> bool:
     return any(
         word.startswith(prefix) and len(word) > len(prefix) + 3 and word[len(prefix) :] in others
         for word in words
-        for prefix in _NEGATING_PREFIXES
+        for prefix in NEGATING_PREFIXES
     )
 
 
