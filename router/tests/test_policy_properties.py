@@ -100,7 +100,7 @@ def may_use(one: CatalogModel, fields: dict[str, Any], request: dict[str, Any]) 
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(cases())
 def test_no_decision_leaves_the_policy(case: tuple[list[CatalogModel], dict[str, Any], dict[str, Any]]) -> None:
     found, fields, request = case
