@@ -11,9 +11,11 @@
 
 from enginehouse.client._aio import AsyncEnginehouse, AsyncGenerationStream
 from enginehouse.client._aio_admin import AsyncAdmin
+from enginehouse.client._aio_money import AsyncMoney
 from enginehouse.client._aio_cache import AsyncCache
 from enginehouse.client._sync import Enginehouse, GenerationStream
 from enginehouse.client._sync_admin import Admin
+from enginehouse.client._sync_money import Money
 from enginehouse.client._sync_cache import Cache
 from enginehouse.client.answers import Embeddings, Generation, ToolCall
 from enginehouse.client.conversation import Message, Tool
@@ -24,6 +26,7 @@ from enginehouse.client.errors import (
     DeadlineExceeded,
     EnginehouseError,
     FieldViolation,
+    IncompleteError,
     InvalidRequest,
     NotFound,
     PermissionDenied,
@@ -40,6 +43,7 @@ __all__ = [
     "AsyncCache",
     "AsyncEnginehouse",
     "AsyncGenerationStream",
+    "AsyncMoney",
     "BudgetExhausted",
     "Cache",
     "Cancelled",
@@ -51,8 +55,10 @@ __all__ = [
     "FieldViolation",
     "Generation",
     "GenerationStream",
+    "IncompleteError",
     "InvalidRequest",
     "Message",
+    "Money",
     "NotFound",
     "PermissionDenied",
     "RateLimited",

@@ -16,9 +16,10 @@ from enginehouse.client._aio_cache import AsyncCache
 from enginehouse.client._aio_money import AsyncMoney
 from enginehouse.client._aio_policies import AsyncPolicies
 from enginehouse.client._aio_steering import AsyncSteering
-from enginehouse.client.answers import Collector, Embeddings, Generation
+from enginehouse.client.answers import Embeddings, Generation
 from enginehouse.client.conversation import Ask, Message, Options
 from enginehouse.client.errors import EnginehouseError, from_rpc_error
+from enginehouse.client.resumption import Continuation
 from enginehouse.client.retries import Attempts, RetryPolicy
 
 Response = TypeVar("Response")
@@ -31,35 +32,34 @@ class AsyncGenerationStream:
     what had been sent until then is billed.
     """
 
-    def __init__(self, send: Callable[[float | None], Any], *, attempts: Attempts, request_id: str) -> None:
+    def __init__(self, send: Callable[[Continuation], Any], *, continuation: Continuation, request_id: str) -> None:
         self._send = send
-        self._attempts = attempts
-        self._collector = Collector(request_id=request_id)
+        self._continuation = continuation
         self.request_id = request_id
         self._call: Any = None
+        self._closed = False
 
     @property
     def result(self) -> Generation:
         """What has come so far; whole once the iteration has ended."""
-        return self._collector.generation()
+        return self._continuation.generation
 
     async def messages(self) -> AsyncIterator[generation_pb2.GenerateResponse]:
-        """The contract's messages, for callers who want more than text. Instead of iterating, not besides it."""
-        begun = False
+        """The contract's messages, for callers who want more than text. Instead of iterating, not besides it.
+
+        They are those of one answer, however many attempts it took: the first names the request and the model, the last
+        has the usage and cost of all attempts.
+        """
         while True:
-            self._call = self._send(self._attempts.remaining_s)
+            self._call = self._send(self._continuation)
             try:
                 async for message in self._call:
-                    begun = True
-                    self._collector.add(message)
-                    yield message
+                    yield self._continuation.take(message)
                 return
             except grpc.RpcError as raised:
                 error = from_rpc_error(raised, request_id=self.request_id)
-                delay = None if begun else self._attempts.delay_before_next(error)
-                if delay is None:
-                    raise error from raised
-            await asyncio.sleep(delay)
+                error.__cause__ = raised
+            await asyncio.sleep(self._continuation.delay_after(error, closed=self._closed))
 
     async def __aiter__(self) -> AsyncIterator[str]:
         async for message in self.messages():
@@ -69,6 +69,7 @@ class AsyncGenerationStream:
 
     async def close(self) -> None:
         """Ends the request, if it has not ended."""
+        self._closed = True
         if self._call is not None:
             self._call.cancel()
 
@@ -88,7 +89,7 @@ class AsyncEnginehouse:
         url: `http://host:port` for a plain connection, `https://host:port` for TLS.
         api_key: `eh_...`.
         timeout_s: seconds for a call with all its retries, where a call gives none of its own; None for no bound.
-        retries: when a call that nobody took is sent again.
+        retries: when a call that nobody took is sent again, and a stream that was cut is continued.
 
     Raises:
         ValueError: the url or the key has an impossible form.
@@ -148,12 +149,14 @@ class AsyncEnginehouse:
         """Generates an answer piece by piece; arguments as in `generate`, errors while iterating."""
         request_id = request_id or _connection.new_request_id()
         request = Ask(messages=messages, **options).request(request_id)
-        metadata = _connection.call_metadata(self._api_key, request_id)
+        request.resumable = self._retries.resumes > 0
 
-        def send(remaining_s: float | None) -> Any:
-            return self._generation.Generate(request, metadata=metadata, timeout=remaining_s)
+        def send(asked: Continuation) -> Any:
+            metadata = _connection.call_metadata(self._api_key, request_id, attempt=asked.attempt)
+            return self._generation.Generate(asked.request, metadata=metadata, timeout=asked.remaining_s)
 
-        return AsyncGenerationStream(send, attempts=self._attempts(timeout_s), request_id=request_id)
+        continuation = Continuation(request, attempts=self._attempts(timeout_s))
+        return AsyncGenerationStream(send, continuation=continuation, request_id=request_id)
 
     async def embed(
         self,

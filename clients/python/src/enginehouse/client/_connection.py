@@ -9,6 +9,7 @@ import uuid
 import grpc
 
 REQUEST_ID_HEADER = "x-enginehouse-request-id"
+ATTEMPT_HEADER = "x-enginehouse-attempt"
 
 # The client has retries of its own, which know about request ids and first messages; gRPC's would multiply them.
 # Embeddings of a full batch are tens of megabytes.
@@ -72,9 +73,10 @@ def check_key(api_key: str) -> str:
     return api_key
 
 
-def call_metadata(api_key: str, request_id: str) -> tuple[tuple[str, str], ...]:
-    """The headers of a call."""
-    return (("authorization", f"Bearer {api_key}"), (REQUEST_ID_HEADER, request_id))
+def call_metadata(api_key: str, request_id: str, *, attempt: int = 1) -> tuple[tuple[str, str], ...]:
+    """The headers of a call; `attempt` counts those that are parts of one answer."""
+    metadata = (("authorization", f"Bearer {api_key}"), (REQUEST_ID_HEADER, request_id))
+    return metadata if attempt == 1 else (*metadata, (ATTEMPT_HEADER, str(attempt)))
 
 
 def new_request_id() -> str:

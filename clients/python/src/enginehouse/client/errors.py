@@ -9,11 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
+
+if TYPE_CHECKING:
+    from enginehouse.client.answers import Generation
 
 DOMAIN = "enginehouse"
 _DETAILS_KEY = "grpc-status-details-bin"
@@ -107,6 +110,33 @@ class DeadlineExceeded(EnginehouseError):
 
 class Cancelled(EnginehouseError):
     """The call was cancelled on this side."""
+
+
+class IncompleteError(EnginehouseError):
+    """A stream was cut after its beginning and could not be continued exactly.
+
+    `code`, `reason` and the rest are of the failure that ended it, which is also its `__cause__`.
+
+    Attributes:
+        received: the answer as far as it came.
+    """
+
+    received: Generation
+
+    @classmethod
+    def of(cls, error: EnginehouseError, *, received: Generation, why: str) -> IncompleteError:
+        """After the error, for want of a way to go on."""
+        made = cls(
+            f"the answer broke off and cannot be continued, because {why}: {error.message}",
+            code=error.code,
+            reason=error.reason,
+            request_id=error.request_id,
+            retry_after_s=error.retry_after_s,
+            violations=error.violations,
+            metadata=error.metadata,
+        )
+        made.received = received
+        return made
 
 
 class ServerFault(EnginehouseError):

@@ -1,7 +1,7 @@
 """When a failed call is sent again: AIP-194, which allows it for UNAVAILABLE alone.
 
 A stream is never sent again once its first message has arrived: the caller has seen part of an answer, and has paid
-for it.
+for it. What is sent then asks for the rest (`enginehouse.client.resumption`).
 """
 
 from __future__ import annotations
@@ -22,16 +22,21 @@ class RetryPolicy:
         first_delay_s: the longest wait before the second attempt.
         most_delay_s: the longest wait before any attempt, unless the service asks for a longer one.
         growth: what the longest wait is multiplied by after each attempt.
+        resumes: how many times a stream that was cut may be continued, over all its attempts; 0 never continues one,
+            and then streams are not asked to be resumable, which costs them a little.
     """
 
     attempts: int = 5
     first_delay_s: float = 0.1
     most_delay_s: float = 5.0
     growth: float = 2.0
+    resumes: int = 20
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise ValueError(f"attempts is {self.attempts}; at least 1 is needed to send a call at all")
+        if self.resumes < 0:
+            raise ValueError(f"resumes is {self.resumes}; 0 never continues a cut stream")
         if self.first_delay_s < 0 or self.most_delay_s < self.first_delay_s or self.growth < 1:
             raise ValueError("delays must satisfy 0 <= first_delay_s <= most_delay_s, and growth >= 1")
 
@@ -47,6 +52,7 @@ class Attempts:
     def __init__(self, policy: RetryPolicy, *, timeout_s: float | None) -> None:
         self._policy = policy
         self._made = 1
+        self._resumed = 0
         self._longest = policy.first_delay_s
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
 
@@ -63,6 +69,24 @@ class Attempts:
         """
         if not isinstance(error, Unavailable) or self._made >= self._policy.attempts:
             return None
+        return self._delay(error)
+
+    def delay_before_resuming(self, error: EnginehouseError, *, progressed: bool) -> float | None:
+        """Seconds to wait before asking for the rest of a stream that was cut, or None when that must not be.
+
+        Args:
+            error: how the last attempt ended.
+            progressed: whether it brought something; then patience begins anew.
+        """
+        if progressed:
+            self._made = 1
+            self._longest = self._policy.first_delay_s
+        self._resumed += 1
+        if self._resumed > self._policy.resumes or self._made >= self._policy.attempts:
+            return None
+        return self._delay(error)
+
+    def _delay(self, error: EnginehouseError) -> float | None:
         delay = self._longest * random.uniform(0.5, 1.0)
         if error.retry_after_s is not None:
             delay = max(delay, error.retry_after_s)

@@ -59,7 +59,7 @@ async def _close(loaded: LoadedModels) -> None:
     # A runtime that hangs does so in a thread that nothing can end, and its destructor waits for that thread while it
     # holds the interpreter: no timeout of ours would ever run. This one is a thread in C; it prints where every thread
     # is and ends the process with status 1.
-    faulthandler.dump_traceback_later(_CLOSE_S, exit=True)
+    faulthandler.dump_traceback_later(_CLOSE_S, exit=True, file=2)
     await loaded.close()
     faulthandler.cancel_dump_traceback_later()
 

@@ -66,8 +66,8 @@ async def _next_token(server: LlamaCppServer, tokens: Sequence[int], *, cached: 
         "max_tokens": 1,
         "temperature": 0,
         "logprobs": _LOGPROBS,
-        # An end would come without its numbers.
-        "ignore_eos": True,
+        # A control token would come without its numbers, so one of the text is taken; they are from before that.
+        "logit_bias": [[tokens[0], 10_000.0]],
         "cache_prompt": cached,
     }
     await asyncio.wrap_future(server.stream(chat=False, body=orjson.dumps(body), on_chunk=on_chunk))
@@ -75,6 +75,5 @@ async def _next_token(server: LlamaCppServer, tokens: Sequence[int], *, cached: 
     if "error" in answer:
         raise to_error(answer["error"], constrained=False)
     given = answer["choices"][0]["logprobs"]
-    # A control token, which a model may well find likeliest here, comes without numbers.
     ranked = given["content"][0]["top_logprobs"] if given else []
     return orjson.dumps([[entry["id"], entry["logprob"]] for entry in ranked]) if ranked else b""
