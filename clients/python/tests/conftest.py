@@ -82,6 +82,30 @@ class Server(generation_pb2_grpc.GenerationServiceServicer, admin_pb2_grpc.Admin
     def QuerySpend(self, request: Any, context: Any) -> Any:
         return self._one(request, context)
 
+    def SetPrice(self, request: Any, context: Any) -> Any:
+        return self._one(request, context)
+
+    def ListPrices(self, request: Any, context: Any) -> Any:
+        return self._one(request, context)
+
+    def DeletePrice(self, request: Any, context: Any) -> Any:
+        return self._one(request, context)
+
+    def SetDiscount(self, request: Any, context: Any) -> Any:
+        return self._one(request, context)
+
+    def ListDiscounts(self, request: Any, context: Any) -> Any:
+        return self._one(request, context)
+
+    def DeleteDiscount(self, request: Any, context: Any) -> Any:
+        return self._one(request, context)
+
+    def ListAlerts(self, request: Any, context: Any) -> Any:
+        return self._one(request, context)
+
+    def ExportSpend(self, request: Any, context: Any) -> Any:
+        yield from self._next(request, context)
+
     def _one(self, request: Any, context: grpc.ServicerContext) -> Any:
         return next(self._next(request, context))
 

@@ -11,12 +11,12 @@
 
 from enginehouse.client._aio import AsyncEnginehouse, AsyncGenerationStream
 from enginehouse.client._aio_admin import AsyncAdmin
-from enginehouse.client._aio_money import AsyncMoney
 from enginehouse.client._aio_cache import AsyncCache
+from enginehouse.client._aio_money import AsyncMoney
 from enginehouse.client._sync import Enginehouse, GenerationStream
 from enginehouse.client._sync_admin import Admin
-from enginehouse.client._sync_money import Money
 from enginehouse.client._sync_cache import Cache
+from enginehouse.client._sync_money import Money
 from enginehouse.client.answers import Embeddings, Generation, ToolCall
 from enginehouse.client.conversation import Message, Tool
 from enginehouse.client.errors import (
