@@ -19,8 +19,8 @@ from enginehouse.router.predictor import SHIPPED, LearnedPredictor, load_predict
 EASY_SUM = "Tom has 3 apples and buys 4. How many apples does Tom have?"
 HARD_SUM = (
     "Tom sells apples at $3 each and pears at twice that price. On Monday he sold 12 apples and half as many pears, "
-    "and on Tuesday 25% more of each than on Monday. If he spends a third of what he earned on seeds and divides the rest "
-    "equally between his 2 brothers, how much more does each brother get than Tom paid for seeds?"
+    "and on Tuesday 25% more of each than on Monday. If he spends a third of what he earned on seeds and divides the "
+    "rest equally between his 2 brothers, how much more does each brother get than Tom paid for seeds?"
 )
 
 
