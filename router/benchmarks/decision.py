@@ -14,18 +14,31 @@ import time
 from types import MappingProxyType
 
 from google.api import httpbody_pb2
+from prometheus_client import CollectorRegistry
 
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.catalog import Catalog, CatalogModel
-from enginehouse.kit.grants import GrantKeys
+from enginehouse.kit.grants import GrantKeys, peek
 from enginehouse.kit.pricing import UNITS
 from enginehouse.router.admission import Admission, Check
 from enginehouse.router.alerts import RefusalWatch
+from enginehouse.router.cache import (
+    AnswerMemory,
+    CacheMetrics,
+    CacheRules,
+    CacheSettings,
+    CacheStore,
+    Embedder,
+    Flights,
+    ResponseCache,
+    SemanticIndex,
+)
 from enginehouse.router.caps import RunCaps
 from enginehouse.router.clock import wall_clock
 from enginehouse.router.decide import State
 from enginehouse.router.endpoints import Fleet
+from enginehouse.router.experiments import ExposureLog, Steering
 from enginehouse.router.identity import (
     Authenticator,
     Key,
@@ -68,7 +81,7 @@ class _NoStore(LedgerStore):
         """Nothing."""
 
 
-def _admission() -> tuple[Admission, Ledger, str]:
+def _admission() -> tuple[Admission, Ledger, ResponseCache, str]:
     models = [
         CatalogModel(
             name=f"model-{size}",
@@ -152,11 +165,15 @@ def _admission() -> tuple[Admission, Ledger, str]:
         live_engines=lambda: (),
         service_of=lambda grant: "inference",
     )
+    cache = _cache(fleet)
     admission = Admission(
         state=State(catalog=catalog, fleet=fleet, policy=policy, predictor=load_predictor()),
         callers=Authenticator(keys=keys, people=people, tokens=TokenVerifier(issuers=(), people=people)),
         limiter=Limiter(now_s=time.monotonic),
         ledger=ledger,
+        cache=cache,
+        steering=Steering(),
+        exposures=ExposureLog(database=None, clock=wall_clock),  # type: ignore[arg-type]
         run_caps=RunCaps(store=BudgetStore(database=None), index=budgets, clock=wall_clock),  # type: ignore[arg-type]
         refusals=RefusalWatch(database=None, clock=wall_clock),  # type: ignore[arg-type]
         grant_keys=GrantKeys({"k1": b"s" * 32}),
@@ -165,7 +182,28 @@ def _admission() -> tuple[Admission, Ledger, str]:
         grant_ttl_s=600,
         max_body_bytes=32 << 20,
     )
-    return admission, ledger, secret
+    return admission, ledger, cache, secret
+
+
+def _cache(fleet: Fleet) -> ResponseCache:
+    rules = CacheRules(store=CacheStore(database=None))  # type: ignore[arg-type]
+    rules.loaded = True
+    cache = ResponseCache(
+        settings=CacheSettings(),
+        rules=rules,
+        memory=AnswerMemory(max_bytes=1 << 26, clock=wall_clock),
+        shared=None,
+        flights=Flights(wait_s=30, max_waiting=1000, alive=lambda _: True, now_s=time.monotonic),
+        index=SemanticIndex(max_entries=1000),
+        embedder=Embedder(
+            model="", engines=fleet.serving, grant_keys=GrantKeys({"k1": b"s" * 32}), clock=wall_clock, timeout_s=1
+        ),
+        metrics=CacheMetrics(registry=CollectorRegistry()),
+        clock=wall_clock,
+        hears_changes=lambda: True,
+    )
+    cache.address = "127.0.0.1:18011"
+    return cache
 
 
 def _frame(message: bytes) -> bytes:
@@ -190,19 +228,30 @@ def _cases() -> dict[str, tuple[str, bytes]]:
 
 
 async def _measure(rounds: int) -> dict[str, float]:
-    admission, ledger, secret = _admission()
+    admission, ledger, cache, secret = _admission()
     await ledger.register()
     headers = {b"authorization": f"Bearer {secret}".encode(), b"content-type": b"application/grpc"}
     scopes = [("tenant", "ten_" + "0" * 32), ("key", "key_" + "0" * 32)]
     found = {}
-    for name, (method, body) in _cases().items():
+    cases = {name: (method, body, headers) for name, (method, body) in _cases().items()}
+    for name in ("gRPC, 1 KB, model-s", "OpenAI JSON, 1 KB, model-s", "OpenAI JSON, 8 KB, model-s"):
+        method, body, _ = cases[name]
+        for account in ledger.accounts(Payer(scopes), now_ms=wall_clock()):
+            account.remaining = 2**61
+        # What is made anew is looked up under its key like a miss; equal misses would wait for the first.
+        refresh, use = ({**headers, b"x-enginehouse-cache": word} for word in (b"refresh", b"use"))
+        made = peek((await admission.admit(Check(method, refresh, body))).token)
+        await cache.put(made.keep.key, b"answer", keep_ms=10**9)
+        cases[f"{name}, cache miss"] = (method, body, refresh)
+        cases[f"{name}, cache hit"] = (method, body, use)
+    for name, (method, body, sent) in cases.items():
         batches = []
         for _ in range(rounds):
             for account in ledger.accounts(Payer(scopes), now_ms=wall_clock()):
                 account.remaining = 2**61
             began = time.process_time()
             for _ in range(_BATCH):
-                await admission.admit(Check(method, headers, body))
+                await admission.admit(Check(method, sent, body))
             batches.append((time.process_time() - began) / _BATCH)
             # What settles would be closed by then; an ever-growing book is not what is measured.
             ledger.book.close([one.grant_id for one in ledger.book.open_reservations()])
@@ -223,7 +272,7 @@ def main() -> int:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
         for name, micros in found.items():
-            sys.stdout.write(f"{name:32} {micros:8.1f} us\n")
+            sys.stdout.write(f"{name:40} {micros:8.1f} us\n")
     return 0
 
 

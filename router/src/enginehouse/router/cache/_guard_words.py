@@ -64,7 +64,10 @@ ASKING = frozenset({"who", "whose", "where", "when", "why", "how"})
 _MEASURING = "long many much old far often fast big large tall deep heavy wide high soon likely"
 MEASURES = frozenset(_MEASURING.split())
 # Words that may stand for each other at one place.
-_EXCHANGEABLE = "a an the what which can could will would do does did my your our some any each every please"
+_EXCHANGEABLE = (
+    "a an the what which can could will would do does did my your our "
+    "it that this these those some any each every please"
+)
 NEUTRAL = frozenset(_EXCHANGEABLE.split())
 
 
