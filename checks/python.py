@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 PACKAGES = ("kit", "engines.inference", "router", "gateway", "client", "cli", "local")
-TOOLING = ("checks", "bench", "proto.document")
+TOOLING = ("checks", "bench", "proto.document", "router.verification")
 
 
 def _lines(root: pathlib.Path, *command: str) -> list[str]:

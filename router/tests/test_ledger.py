@@ -7,11 +7,13 @@ import dataclasses
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from enginehouse.router.database import Listener
 from enginehouse.router.ledger import (
     RETURN_CHANNEL,
     BudgetExhausted,
+    Kind,
     Ledger,
     LedgerUnavailable,
     Period,
@@ -376,3 +378,73 @@ async def test_what_others_settled_is_free_at_the_news_of_it(world: Any) -> None
         await asyncio.sleep(0.01)
     assert account.free == 900
     assert len(holder.book) == 0
+
+
+async def test_nothing_is_dropped_while_a_draw_keeps_its_lease_from_being_read(world: Any) -> None:
+    await world.budget(10_000)
+    holder, other = await world.replica(), await world.replica()
+    token = await world.grant(holder, 1_000)
+    (account,) = holder.book.accounts()
+    store, committed, may_go_on = holder._store.draw, asyncio.Event(), asyncio.Event()
+
+    async def slow(**wanted: Any) -> Any:
+        drawn = await store(**wanted)
+        committed.set()
+        await may_go_on.wait()
+        return drawn
+
+    holder._store.draw = slow  # type: ignore[method-assign]
+    wanting = asyncio.create_task(world.grant(holder, account.free + 1))
+    await committed.wait()
+    await settle(other, world.report(token, 1_000))
+    await holder.compare(youngest_ms=0)
+    (lease,) = await world.rows("SELECT remaining_nanos FROM leases")
+    assert account.free <= lease.remaining_nanos
+    assert account.reserved == 1_000
+    may_go_on.set()
+    await wanting
+    await holder.compare(youngest_ms=0)
+    (lease,) = await world.rows("SELECT remaining_nanos FROM leases")
+    assert account.remaining == lease.remaining_nanos
+    assert len(holder.book) == 1
+
+
+async def test_a_late_report_tells_its_holder_what_an_assumption_had_cost(world: Any) -> None:
+    await world.budget(10_000)
+    holder, other = await world.replica(), await world.replica()
+    token = await world.grant(holder, 1_000)
+    await holder.flush_journal()
+    world.now_ms += 600_000
+    swept = await other.sweep()
+    assert swept is not None
+    assert [claim.kind for claim in swept.claims] == [Kind.ASSUME]
+    await settle(holder, world.report(token, 400))
+    (account,) = holder.book.accounts()
+    (lease,) = await world.rows("SELECT remaining_nanos FROM leases")
+    assert account.free == lease.remaining_nanos
+
+
+async def test_a_return_that_was_given_up_and_commits_late_is_waited_for(world: Any) -> None:
+    await world.budget(10_000)
+    holder = await world.replica()
+    await settle(holder, world.report(await world.grant(holder, 1_000), 0))
+    (account,) = holder.book.accounts()
+    free = account.free
+    # What the server does after the client has lost the connection in its COMMIT.
+    async with world.database.connect() as connection:
+        taken = await connection.execute(
+            sa.text("UPDATE leases SET remaining_nanos = 0, version = version + 1 RETURNING budget_id")
+        )
+        await connection.execute(
+            sa.text("UPDATE budget_windows SET leased_nanos = leased_nanos - :free WHERE budget_id = :budget_id"),
+            {"free": free, "budget_id": taken.scalar_one()},
+        )
+        account.returning, account.stale = free, True
+        comparing = asyncio.create_task(holder.compare())
+        blocked = "SELECT count(*) AS count FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while not (await world.rows(blocked))[0].count:
+            assert not comparing.done()
+            await asyncio.sleep(0.01)
+        await connection.commit()
+    await comparing
+    assert account.free == 0

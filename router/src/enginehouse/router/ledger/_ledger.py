@@ -456,23 +456,42 @@ class Ledger:
         elsewhere there is news by then, and a request lasts some time.
         """
         before = self._clock() - (int(self._terms.renew_s * 1000) if youngest_ms is None else youngest_ms)
-        waiting = [one for one in self._book.open_reservations() if one.issued_at_ms <= before]
-        closed = await self._store.closed_of([one.grant_id for one in waiting]) if waiting else []
-        gone = {grant_id: self._book.get(grant_id) for grant_id in closed}
-        for reservation in gone.values():
-            if reservation is not None:
+        # One at a time: another's rows may be older than what this one finds closed.
+        async with self._returns:
+            waiting = [one for one in self._book.open_reservations() if one.issued_at_ms <= before]
+            closed = await self._store.closed_of([one.grant_id for one in waiting]) if waiting else []
+            gone = [found for grant_id in closed if (found := self._book.get(grant_id)) is not None]
+            for reservation in gone:
                 for account in reservation.accounts:
                     account.stale = True
-        async with self._returns:
-            stale = [account for account in self._book.accounts() if account.stale and account.drawing is None]
-            if stale:
-                # Read after the closed ones were found, so that these rows hold whatever those cost.
-                for lease in await self._store.leases([account.lease_id for account in stale]):
-                    self._book.observe(lease.lease_id, remaining=lease.remaining, version=lease.version)
-                for account in stale:
-                    account.stale = False
-                    account.returning = 0
-        self._handle_freed(self._book.close(closed))
+            await self._read_stale()
+            # A draw under way kept its account from being read: what it paid for stays until the next comparison.
+            known = [one.grant_id for one in gone if not any(account.stale for account in one.accounts)]
+            self._handle_freed(self._book.close(known))
+
+    async def _read_stale(self) -> None:
+        """Reads the leases whose rows may have changed unseen; what was set aside for lost returns is free then.
+
+        Whatever makes an account stale while its row is read makes it be read again.
+        """
+        stale = {one.lease_id: one for one in self._book.accounts() if one.stale and one.drawing is None}
+        if not stale:
+            return
+        for account in stale.values():
+            account.stale = False
+        try:
+            found = await self._store.leases(list(stale))
+        except BaseException:
+            for account in stale.values():
+                account.stale = True
+            raise
+        for lease in found:
+            account = stale.pop(lease.lease_id)
+            self._book.observe(lease.lease_id, remaining=lease.remaining, version=lease.version)
+            account.returning = 0
+        for account in stale.values():
+            # No row: a first draw of unknown end may yet commit one.
+            account.stale = True
 
     def measure(self, *, elapsed_s: float) -> None:
         """Updates each account's recent rate."""

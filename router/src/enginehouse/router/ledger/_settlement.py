@@ -59,7 +59,10 @@ class LeaseState:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settled:
-    """What a transaction did: a verdict for each claim, in order, and the leases that it changed."""
+    """What a transaction did: a verdict for each claim, in order, and the leases that it locked, changed or not: one
+    that it leaves alone may have been changed by another replica's settlement of the same grant, which its holder must
+    know of before it drops the reservation.
+    """
 
     verdicts: list[Verdict]
     leases: list[LeaseState]
@@ -144,7 +147,7 @@ async def settle_within(
         await notify(connection, SETTLED_CHANNEL, holder)
     return Settled(
         verdicts,
-        [LeaseState(name, row.remaining, row.version) for name, row in rows.leases.items() if row.changed],
+        [LeaseState(name, row.remaining, row.version) for name, row in rows.leases.items()],
         sum(row.ours_nanos for row in rows.inserts),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -98,11 +98,28 @@ async def _declare_dead(connection: AsyncConnection, *, replica_id: str, process
         )
 
 
-def _nobody_has(marks: list[EngineMark], *, first_ms: int, last_ms: int, terms: SweepTerms, now_ms: int) -> bool:
+def nobody_has(marks: Sequence[EngineMark], *, first_ms: int, last_ms: int, terms: SweepTerms, now_ms: int) -> bool:
     """Whether no engine can hold or still report a grant issued between these times."""
     if last_ms >= now_ms - terms.accept_window_ms:
         return False
     return all(mark.watermark_ms > last_ms or mark.live_at_ms + terms.unseen_ms < first_ms for mark in marks)
+
+
+def what_becomes_of(
+    state: str,
+    *,
+    issued_at_ms: int,
+    expires_at_ms: int,
+    marks: Sequence[EngineMark],
+    terms: SweepTerms,
+    now_ms: int,
+) -> Kind | None:
+    """How an open or assumed reservation that nobody has reported settles now; None while it stays as it is."""
+    if nobody_has(marks, first_ms=issued_at_ms, last_ms=issued_at_ms, terms=terms, now_ms=now_ms):
+        return Kind.LAPSE
+    if state == "open" and expires_at_ms + terms.grace_ms < now_ms:
+        return Kind.ASSUME
+    return None
 
 
 async def _lapsed(
@@ -133,11 +150,15 @@ async def _lapsed(
     )
     claims = []
     for row in open_rows:
-        if _nobody_has(marks, first_ms=row.issued_at_ms, last_ms=row.issued_at_ms, terms=terms, now_ms=now_ms):
-            kind = Kind.LAPSE
-        elif row.state == "open" and row.expires_at_ms + terms.grace_ms < now_ms:
-            kind = Kind.ASSUME
-        else:
+        kind = what_becomes_of(
+            row.state,
+            issued_at_ms=row.issued_at_ms,
+            expires_at_ms=row.expires_at_ms,
+            marks=marks,
+            terms=terms,
+            now_ms=now_ms,
+        )
+        if kind is None:
             continue
         grant = grant_pb2.Grant.FromString(row.grant_bytes)
         model = grant.candidates[0].model if grant.candidates else ""
@@ -158,7 +179,7 @@ async def _release(
         sa.text("SELECT replica_id, started_at_ms, dead_at_ms FROM replicas WHERE state = 'dead' ORDER BY 1")
     )
     for replica in dead.all():
-        if not _nobody_has(
+        if not nobody_has(
             marks, first_ms=replica.started_at_ms, last_ms=replica.dead_at_ms, terms=terms, now_ms=now_ms
         ):
             continue
