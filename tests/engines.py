@@ -1,0 +1,95 @@
+"""Text engines beside a mesh, each a real process with models of its own, to be killed at will."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import yaml
+
+from tests.mesh import Mesh, free_port
+
+READY_S = 90.0
+
+
+class EngineProcess:
+    """One engine that joins a mesh; its spool outlives it, so that it may be started again."""
+
+    def __init__(self, mesh: Mesh, name: str, *, models: tuple[str, ...], environ: dict[str, str]) -> None:
+        router = yaml.safe_load(next(mesh.data.glob("run/router*.yaml")).read_text())["router"]
+        self.name = name
+        self._environ = environ
+        self._http = free_port()
+        self._folder = mesh.data / "engines" / name
+        self._folder.mkdir(parents=True)
+        section: dict[str, Any] = {
+            "engine_id": name,
+            "listen": f"127.0.0.1:{free_port()}",
+            "http_listen": f"127.0.0.1:{self._http}",
+            "gateway_address": router["gateway_address"],
+            "router_address": router["grpc_listen"],
+            "spool_dir": str(self._folder / "spool"),
+            "grant_keys_file": router["grant_keys_file"],
+            "catalog_file": router["catalog_file"],
+            "models_dir": str(mesh.data / "models"),
+            "models": list(models),
+            "drain_s": 5,
+        }
+        self._config = self._folder / "config.yaml"
+        self._config.write_text(yaml.safe_dump({"inference": section}))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it and waits until it takes calls."""
+        command = [sys.executable, "-m", "enginehouse.engines.inference", "serve", "--config", str(self._config)]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=self._environ)
+        deadline = time.monotonic() + READY_S
+        while not self._ready():
+            assert self._process.poll() is None, self.log()
+            assert time.monotonic() < deadline, f"{self.name} is not ready: {self.log()}"
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """Ends it as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def log(self) -> str:
+        """The end of what it said."""
+        return "\n".join((self._folder / "log").read_text(errors="replace").splitlines()[-20:])
+
+    def _ready(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{self._http}/readyz", timeout=5).status_code == 200
+        return False
+
+
+@contextlib.contextmanager
+def engine(mesh: Mesh, name: str, *, models: tuple[str, ...], environ: dict[str, str]) -> Iterator[EngineProcess]:
+    """A running engine."""
+    process = EngineProcess(mesh, name, models=models, environ=environ)
+    try:
+        process.start()
+        yield process
+    finally:
+        process.kill()
+
+
+def catalog_with(folder: pathlib.Path, *entries: dict[str, Any]) -> str:
+    """A catalog of variants of the bundled model; each entry says what differs. Returns the file's path."""
+    default = pathlib.Path(__file__).parents[1] / "deploy" / "config" / "catalog.yaml"
+    bundled = next(
+        model for model in yaml.safe_load(default.read_text())["models"] if model["name"] == "enginehouse-tiny"
+    )
+    path = folder / "catalog.yaml"
+    path.write_text(yaml.safe_dump({"models": [bundled | entry for entry in entries]}))
+    return str(path)
