@@ -22,87 +22,87 @@ def bounds(subject: str = "key_1", *, requests: int = 0, tokens: int = 0, concur
     return Bounds(subject, "key", requests, tokens, concurrency)
 
 
-def refusal(limiter: Limiter, *subjects: Bounds, tokens: int = 0) -> ServiceError:
+async def refusal(limiter: Limiter, *subjects: Bounds, tokens: int = 0) -> ServiceError:
     with pytest.raises(ServiceError) as refused:
-        limiter.admit(subjects, tokens=tokens)
+        await limiter.admit(subjects, tokens=tokens)
     return refused.value
 
 
-def test_a_minutes_worth_at_once_then_evenly() -> None:
+async def test_a_minutes_worth_at_once_then_evenly() -> None:
     clock = Clock()
     limiter = Limiter(now_s=clock)
-    left = [limiter.admit([bounds(requests=6)], tokens=0).quota for _ in range(6)]
+    left = [(await limiter.admit([bounds(requests=6)], tokens=0)).quota for _ in range(6)]
     assert [quota.remaining for quota in left if quota] == [5, 4, 3, 2, 1, 0]
-    error = refusal(limiter, bounds(requests=6))
+    error = await refusal(limiter, bounds(requests=6))
     assert error.reason is Reason.RATE_LIMITED
     assert error.retry_after_s == pytest.approx(10)
     clock.now += error.retry_after_s or 0
-    limiter.admit([bounds(requests=6)], tokens=0)
-    refusal(limiter, bounds(requests=6))
+    await limiter.admit([bounds(requests=6)], tokens=0)
+    await refusal(limiter, bounds(requests=6))
 
 
-def test_tokens_are_charged_at_their_bound_and_corrected_by_what_was_used() -> None:
+async def test_tokens_are_charged_at_their_bound_and_corrected_by_what_was_used() -> None:
     clock = Clock()
     limiter = Limiter(now_s=clock)
-    held = limiter.admit([bounds(tokens=1000)], tokens=900)
-    assert refusal(limiter, bounds(tokens=1000), tokens=200).reason is Reason.TOKENS_LIMITED
+    held = await limiter.admit([bounds(tokens=1000)], tokens=900)
+    assert (await refusal(limiter, bounds(tokens=1000), tokens=200)).reason is Reason.TOKENS_LIMITED
     held.release(100)
     held.release(0)
-    limiter.admit([bounds(tokens=1000)], tokens=900)
-    never = refusal(limiter, bounds(tokens=1000), tokens=1001)
+    await limiter.admit([bounds(tokens=1000)], tokens=900)
+    never = await refusal(limiter, bounds(tokens=1000), tokens=1001)
     assert never.retry_after_s is None, "waiting would not help"
 
 
-def test_slots_are_freed_once() -> None:
+async def test_slots_are_freed_once() -> None:
     limiter = Limiter(now_s=Clock())
-    first = limiter.admit([bounds(concurrency=2)], tokens=0)
-    limiter.admit([bounds(concurrency=2)], tokens=0)
-    assert refusal(limiter, bounds(concurrency=2)).reason is Reason.CONCURRENCY_LIMITED
+    first = await limiter.admit([bounds(concurrency=2)], tokens=0)
+    await limiter.admit([bounds(concurrency=2)], tokens=0)
+    assert (await refusal(limiter, bounds(concurrency=2))).reason is Reason.CONCURRENCY_LIMITED
     first.release(None)
     first.release(None)
-    limiter.admit([bounds(concurrency=2)], tokens=0)
-    refusal(limiter, bounds(concurrency=2))
+    await limiter.admit([bounds(concurrency=2)], tokens=0)
+    await refusal(limiter, bounds(concurrency=2))
 
 
-def test_all_bounds_hold_or_none_is_charged() -> None:
+async def test_all_bounds_hold_or_none_is_charged() -> None:
     limiter = Limiter(now_s=Clock())
     tenant = Bounds("ten_1", "tenant", 1, 0, 0)
-    limiter.admit([tenant], tokens=0)
+    await limiter.admit([tenant], tokens=0)
     for _ in range(10):
-        error = refusal(limiter, bounds(requests=5), tenant)
+        error = await refusal(limiter, bounds(requests=5), tenant)
         assert "tenant ten_1" in error.message
-    quota = limiter.admit([bounds(requests=5)], tokens=0).quota
+    quota = (await limiter.admit([bounds(requests=5)], tokens=0)).quota
     assert quota is not None
     assert quota.remaining == 4
 
 
-def test_a_request_that_failed_to_be_admitted_counts_for_nothing() -> None:
+async def test_a_request_that_failed_to_be_admitted_counts_for_nothing() -> None:
     limiter = Limiter(now_s=Clock())
     for _ in range(10):
-        limiter.admit([bounds(requests=1, tokens=10, concurrency=1)], tokens=10).cancel()
-    limiter.admit([bounds(requests=1, tokens=10, concurrency=1)], tokens=10)
+        (await limiter.admit([bounds(requests=1, tokens=10, concurrency=1)], tokens=10)).cancel()
+    await limiter.admit([bounds(requests=1, tokens=10, concurrency=1)], tokens=10)
 
 
-def test_idle_subjects_are_forgotten_and_busy_ones_are_not() -> None:
+async def test_idle_subjects_are_forgotten_and_busy_ones_are_not() -> None:
     clock = Clock()
     limiter = Limiter(now_s=clock)
-    limiter.admit([bounds("busy", concurrency=1)], tokens=0)
-    limiter.admit([bounds("idle", requests=60)], tokens=0)
+    await limiter.admit([bounds("busy", concurrency=1)], tokens=0)
+    await limiter.admit([bounds("idle", requests=60)], tokens=0)
     clock.now += 2
     limiter.prune()
     assert len(limiter) == 1
-    refusal(limiter, bounds("busy", concurrency=1))
+    await refusal(limiter, bounds("busy", concurrency=1))
 
 
 @given(st.integers(1, 100), st.lists(st.floats(0, 20), max_size=200))
-def test_no_stretch_of_time_sees_more_than_its_share(limit: int, pauses: list[float]) -> None:
+async def test_no_stretch_of_time_sees_more_than_its_share(limit: int, pauses: list[float]) -> None:
     clock = Clock()
     limiter = Limiter(now_s=clock)
     admitted: list[float] = []
     for pause in pauses:
         clock.now += pause
         try:
-            limiter.admit([bounds(requests=limit)], tokens=0)
+            await limiter.admit([bounds(requests=limit)], tokens=0)
         except ServiceError:
             continue
         admitted.append(clock.now)

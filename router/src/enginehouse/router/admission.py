@@ -55,7 +55,8 @@ class Admitted:
     """An admitted request. `token` is empty where no grant is needed, `model` where it is not known yet who answers.
 
     `cache` says what came of the lookup in the cache, where there was one; `replay_at` is where the answer is given,
-    "ip:port", where it is kept already.
+    "ip:port", where it is kept already. `fallbacks` names the models that may answer instead, in order, each with how
+    much more it may cost: "large;difference_nanos=1200, huge;difference_nanos=4100".
     """
 
     request_id: str
@@ -65,6 +66,7 @@ class Admitted:
     quota: Quota | None = None
     cache: str = ""
     replay_at: str = ""
+    fallbacks: str = ""
 
 
 class Admission:
@@ -126,7 +128,7 @@ class Admission:
         method, headers = check.method, check.headers
         purpose = purpose_of(method)
         if purpose is Purpose.OTHER:
-            return self._admit_other(check)
+            return await self._admit_other(check)
         now = self._clock()
         self._state.prices.advance(now)
         caller = self._callers.authenticate(headers, now_ms=now)
@@ -180,7 +182,7 @@ class Admission:
         grant.offered_engines = len(endpoints)
         if steered is not None and steered.system_prompt:
             grant.system_prompt = steered.system_prompt
-        held = self._limiter.admit(standing.bounds(method, grant.principal.user_id), tokens=decision.tokens)
+        held = await self._limiter.admit(standing.bounds(method, grant.principal.user_id), tokens=decision.tokens)
         look: Look | None = None
         try:
             if ask.purpose is Purpose.TOKENIZE:
@@ -200,8 +202,9 @@ class Admission:
         self._state.fleet.sent(endpoints[0], candidates[0].model.name)
         cache = "" if look is None else look.result.value
         # Of several models, the engine that answers names its own.
-        model = candidates[0].model.name if len(candidates) == 1 else ""
-        return Admitted(request_id, token, endpoints, model, held.quota, cache)
+        if len(candidates) > 1:
+            return Admitted(request_id, token, endpoints, "", held.quota, cache, fallbacks=_fallbacks(candidates))
+        return Admitted(request_id, token, endpoints, candidates[0].model.name, held.quota, cache)
 
     async def _look_up(self, check: Check, chosen: Candidate, grant: grant_pb2.Grant) -> Look | None:
         """Looks for the answer where the request or its key asks for it; fits the grant to what is found."""
@@ -242,7 +245,7 @@ class Admission:
         """What would be decided, with every model weighed. Reserves nothing."""
         return decide(ask, caller, self._state, explain=True)
 
-    def _admit_other(self, check: Check) -> Admitted:
+    async def _admit_other(self, check: Check) -> Admitted:
         """Grants a method that no price applies to; an engine can spend nothing on such a grant."""
         method, headers = check.method, check.headers
         service = _service(method)
@@ -268,7 +271,7 @@ class Admission:
                     retry_after_s=1.0,
                 )
             raise ServiceError(Reason.UNKNOWN_METHOD, f"no method {method[:200]!r} is served here")
-        held = self._limiter.admit(standing.bounds(method, ""), tokens=0)
+        held = await self._limiter.admit(standing.bounds(method, ""), tokens=0)
         held.release(0)
         grant = self._grant(standing, method, (), new_id("grn"), request_id, now, headers, "")
         return Admitted(request_id, sign(grant, keys=self._grant_keys), endpoints, "", held.quota)
@@ -371,6 +374,11 @@ class Admission:
                 run_id=_named(headers, b"x-enginehouse-run-id"),
             )
         return grant
+
+
+def _fallbacks(candidates: Sequence[Candidate]) -> str:
+    first, *others = candidates
+    return ", ".join([f"{one.model.name};difference_nanos={one.bound_nanos - first.bound_nanos}" for one in others])
 
 
 def _refuse_partial(headers: Mapping[bytes, bytes]) -> None:

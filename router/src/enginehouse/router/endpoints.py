@@ -176,6 +176,10 @@ class Fleet:
         found = self._by_service.get(service, ())
         return found if len(found) < 2 else sorted(found, key=Endpoint.pressure)[:_MOST_ENDPOINTS]
 
+    def count_of_service(self, service: str) -> int:
+        """How many live engines serve it."""
+        return len(self._by_service.get(service, ()))
+
     def knows_service(self, service: str) -> bool:
         """Whether a live engine serves it."""
         return service in self._by_service

@@ -15,6 +15,7 @@ from enginehouse.router.feed_settings import FeedSettings
 from enginehouse.router.health import HealthSettings
 from enginehouse.router.identity import IssuerSettings
 from enginehouse.router.ledger import LedgerTerms
+from enginehouse.router.limits import SharingSettings
 from enginehouse.router.policy import TierSettings
 from enginehouse.router.redis import check_redis_url
 
@@ -98,6 +99,8 @@ class RouterSettings(Section):
     """Which answers are kept, for whom and how long."""
     old_key_pepper_files: tuple[Path, ...] = ()
     """Peppers before that one: keys hashed with them still work, and are hashed anew when they are used."""
+    limits: SharingSettings = SharingSettings()
+    """How replicas share limits when they have Redis."""
     issuers: tuple[IssuerSettings, ...] = ()
     """Identity providers whose tokens are taken besides keys."""
     ledger: LedgerSettings = LedgerSettings()

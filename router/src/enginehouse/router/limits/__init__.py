@@ -2,6 +2,19 @@
 
 from enginehouse.router.limits._bounds import Allowance, Bounds, Quota, of_route, route_of
 from enginehouse.router.limits._limiter import Held, Limiter
-from enginehouse.router.limits._settings import LimitSettings, check_route
+from enginehouse.router.limits._settings import LimitSettings, SharingSettings, check_route
+from enginehouse.router.limits._shared import SharedBuckets
 
-__all__ = ["Allowance", "Bounds", "Held", "LimitSettings", "Limiter", "Quota", "check_route", "of_route", "route_of"]
+__all__ = [
+    "Allowance",
+    "Bounds",
+    "Held",
+    "LimitSettings",
+    "Limiter",
+    "Quota",
+    "SharedBuckets",
+    "SharingSettings",
+    "check_route",
+    "of_route",
+    "route_of",
+]

@@ -1,35 +1,58 @@
-"""Requests a minute, tokens a minute and requests at once, in memory, for keys and tenants.
+"""Requests a minute, tokens a minute and requests at once: charged in memory, for all of a request's bounds or none.
 
 Rates are GCRA: a bucket of one minute's worth that refills evenly, kept as one number, its theoretical arrival time.
-All limits of a request hold or none is charged.
+
+Alone, a replica's buckets are the truth. With Redis they are a copy of the truth that may be behind (see `_shared`): a
+replica then admits out of its copy only so much that Redis has not heard of, its float; what goes beyond asks first.
+While Redis is away each replica has its share of every bound.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.limits._bounds import Bounds, Quota
 
-_MINUTE_S = 60.0
+MINUTE_S = 60.0
+FRESH_S = 0.02
+"""How old what is known of others may be when a request is refused for it."""
+_ROUNDING_S = 1e-9
 
 
 @dataclasses.dataclass(slots=True)
-class _State:
-    # When the buckets will be full again, in the clock's seconds.
+class Meter:
+    """One subject's state here. Times are the limiter's clock, in seconds.
+
+    `requests_at` and `tokens_at` say when the buckets will be full again. What was charged and Redis has not heard of
+    is `requests_owed` and `tokens_owed` (`..._sent` while it is on its way). Of the requests that run, `active` are
+    here, of which Redis was told `active_told`, and `elsewhere` on other replicas, as was heard at `heard_s`.
+    """
+
     requests_at: float = 0.0
     tokens_at: float = 0.0
     active: int = 0
+    requests_owed: float = 0.0
+    tokens_owed: float = 0.0
+    requests_sent: float = 0.0
+    tokens_sent: float = 0.0
+    active_told: int = 0
+    elsewhere: int = 0
+    heard_s: float = float("-inf")
 
 
 class Held:
     """What an admitted request holds of its limits. `release` gives it back, once."""
 
-    __slots__ = ("_charged", "_states", "_tokens", "quota")
+    __slots__ = ("_charged", "_limiter", "_meters", "_tokens", "quota")
 
-    def __init__(self, states: Sequence[tuple[_State, Bounds]], tokens: int, quota: Quota | None) -> None:
-        self._states = states
+    def __init__(
+        self, limiter: Limiter, meters: Sequence[tuple[Meter, Bounds]], tokens: int, quota: Quota | None
+    ) -> None:
+        self._limiter = limiter
+        self._meters = meters
         self._tokens = tokens
         self._charged = True
         self.quota = quota
@@ -39,108 +62,248 @@ class Held:
         if not self._charged:
             return
         self._charged = False
-        for state, bounds in self._states:
+        for meter, bounds in self._meters:
             if bounds.concurrency:
-                state.active -= 1
+                meter.active -= 1
             if bounds.tokens_per_minute and tokens_used is not None:
-                state.tokens_at += (tokens_used - self._tokens) * _MINUTE_S / bounds.tokens_per_minute
+                self._limiter.correct_tokens(meter, bounds, tokens_used - self._tokens)
+            self._limiter.changed(meter, bounds)
 
     def cancel(self) -> None:
         """Takes everything back, as if the request had never come."""
         if not self._charged:
             return
         self.release(0)
-        for state, bounds in self._states:
+        for meter, bounds in self._meters:
             if bounds.requests_per_minute:
-                state.requests_at -= _MINUTE_S / bounds.requests_per_minute
+                self._limiter.correct_requests(meter, bounds, -1)
+
+
+class Sharing(Protocol):
+    """What a limiter asks of the buckets that replicas share."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether this replica must go on alone now."""
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas share, this one included, as far as is known."""
+
+    @property
+    def slack(self) -> float:
+        """What part of a bound all replicas together may admit before it is heard of."""
+
+    def changed(self, meter: Meter, bounds: Bounds) -> None:
+        """There is something to tell."""
+
+    async def charge(self, meters: Sequence[tuple[Meter, Bounds]], tokens: int) -> bool | None:
+        """Charges a request in Redis if every bound has room, and brings the meters up to date.
+
+        False if one has not; None if Redis could not say, and the replica must decide alone.
+        """
 
 
 class Limiter:
-    """Every subject's state. `now_s` is a monotonic clock in seconds."""
+    """Every subject's meter.
 
-    def __init__(self, *, now_s: Callable[[], float]) -> None:
+    Args:
+        now_s: a monotonic clock in seconds.
+        sharing: the buckets shared with other replicas; None to be alone.
+    """
+
+    def __init__(self, *, now_s: Callable[[], float], sharing: Sharing | None = None) -> None:
         self._now_s = now_s
-        self._states: dict[str, _State] = {}
+        self._sharing = sharing
+        self._meters: dict[str, Meter] = {}
 
-    def admit(self, subjects: Sequence[Bounds], *, tokens: int) -> Held:
+    async def admit(self, subjects: Sequence[Bounds], *, tokens: int) -> Held:
         """Charges the request to every bound, or raises the typed error of the first that refuses.
+
+        Without Redis, and with it as long as the float lasts, this waits for nothing.
 
         Raises:
             ServiceError: CONCURRENCY_LIMITED, RATE_LIMITED or TOKENS_LIMITED.
         """
         if not subjects:
-            return Held((), 0, None)
-        now = self._now_s()
-        charged: list[tuple[_State, Bounds]] = []
-        for bounds in subjects:
-            state = self._states.get(bounds.subject)
-            if state is None:
-                state = self._states[bounds.subject] = _State()
-            _check(state, bounds, tokens, now)
-            charged.append((state, bounds))
-        quota: Quota | None = None
-        for state, bounds in charged:
-            if bounds.concurrency:
-                state.active += 1
-            if bounds.tokens_per_minute:
-                state.tokens_at = max(state.tokens_at, now) + tokens * _MINUTE_S / bounds.tokens_per_minute
-            if bounds.requests_per_minute:
-                interval = _MINUTE_S / bounds.requests_per_minute
-                state.requests_at = max(state.requests_at, now) + interval
-                left = int((_MINUTE_S - (state.requests_at - now)) / interval + 1e-9)
-                if quota is None or left < quota.remaining:
-                    quota = Quota(bounds.requests_per_minute, left, state.requests_at - now)
-        return Held(charged, tokens, quota)
+            return Held(self, (), 0, None)
+        meters = [(self._meter(bounds.subject), bounds) for bounds in subjects]
+        sharing = self._sharing
+        try:
+            self._check(meters, tokens)
+            asks = sharing is not None and not sharing.alone and self._beyond_float(meters, tokens, sharing)
+        except ServiceError as refused:
+            # What others gave back since is not known here: worth asking, but not for each request of a flood.
+            asks = sharing is not None and not sharing.alone and refused.retry_after_s is not None
+            if not asks or self._now_s() < min(meter.heard_s for meter, _ in meters) + FRESH_S:
+                raise
+        if sharing is not None and asks:
+            admitted = await sharing.charge(meters, tokens)
+            if admitted:
+                return self._held(meters, tokens, charge=False)
+            # What is known by now says why not, or decides where Redis could not.
+            self._check(meters, tokens)
+            if admitted is False:
+                raise _refusal_of_rounding(meters)
+        return self._held(meters, tokens, charge=True)
 
     def prune(self) -> None:
-        """Forgets subjects that hold nothing and whose buckets are full."""
+        """Forgets subjects that hold nothing, owe nothing and whose buckets are full."""
         now = self._now_s()
-        self._states = {
-            subject: state
-            for subject, state in self._states.items()
-            if state.active or state.requests_at > now or state.tokens_at > now
+        self._meters = {
+            subject: meter
+            for subject, meter in self._meters.items()
+            if meter.active
+            or meter.active_told
+            or meter.requests_at > now
+            or meter.tokens_at > now
+            or meter.requests_owed
+            or meter.tokens_owed
+            or meter.requests_sent
+            or meter.tokens_sent
         }
 
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self._meters)
+
+    def correct_requests(self, meter: Meter, bounds: Bounds, requests: float) -> None:
+        """Charges more or fewer requests than was thought."""
+        meter.requests_at += requests * self._interval(bounds.requests_per_minute)
+        meter.requests_owed += requests
+
+    def correct_tokens(self, meter: Meter, bounds: Bounds, tokens: float) -> None:
+        """Charges more or fewer tokens than was thought."""
+        meter.tokens_at += tokens * self._interval(bounds.tokens_per_minute)
+        meter.tokens_owed += tokens
+
+    def changed(self, meter: Meter, bounds: Bounds) -> None:
+        """Lets the others hear of it soon."""
+        if self._sharing is not None:
+            self._sharing.changed(meter, bounds)
+        else:
+            meter.requests_owed = meter.tokens_owed = 0.0
+
+    def _meter(self, subject: str) -> Meter:
+        meter = self._meters.get(subject)
+        if meter is None:
+            meter = self._meters[subject] = Meter()
+        return meter
+
+    def _interval(self, per_minute: int) -> float:
+        """Seconds that one unit takes to refill here: longer for a replica that has only its share."""
+        sharing = self._sharing
+        if sharing is None or not sharing.alone:
+            return MINUTE_S / per_minute
+        return min(MINUTE_S, MINUTE_S * sharing.replicas / per_minute)
+
+    def _beyond_float(self, meters: Sequence[tuple[Meter, Bounds]], tokens: int, sharing: Sharing) -> bool:
+        share = sharing.slack / sharing.replicas
+        for meter, bounds in meters:
+            if bounds.requests_per_minute and (
+                meter.requests_owed + meter.requests_sent + 1 > bounds.requests_per_minute * share
+            ):
+                return True
+            if bounds.tokens_per_minute and (
+                meter.tokens_owed + meter.tokens_sent + tokens > bounds.tokens_per_minute * share
+            ):
+                return True
+            if bounds.concurrency and meter.active - meter.active_told + 1 > bounds.concurrency * share:
+                return True
+        return False
+
+    def _held(self, meters: Sequence[tuple[Meter, Bounds]], tokens: int, *, charge: bool) -> Held:
+        now = self._now_s()
+        quota: Quota | None = None
+        for meter, bounds in meters:
+            if charge:
+                self._charge(meter, bounds, tokens, now)
+            if bounds.requests_per_minute:
+                ahead = max(0.0, meter.requests_at - now)
+                left = int((MINUTE_S - ahead) / self._interval(bounds.requests_per_minute) + 1e-9)
+                if quota is None or left < quota.remaining:
+                    quota = Quota(bounds.requests_per_minute, left, ahead)
+        return Held(self, meters, tokens, quota)
+
+    def _charge(self, meter: Meter, bounds: Bounds, tokens: int, now: float) -> None:
+        if bounds.concurrency:
+            meter.active += 1
+        if bounds.tokens_per_minute:
+            meter.tokens_at = max(meter.tokens_at, now) + tokens * self._interval(bounds.tokens_per_minute)
+            meter.tokens_owed += tokens
+        if bounds.requests_per_minute:
+            meter.requests_at = max(meter.requests_at, now) + self._interval(bounds.requests_per_minute)
+            meter.requests_owed += 1
+        self.changed(meter, bounds)
+
+    def _check(self, meters: Sequence[tuple[Meter, Bounds]], tokens: int) -> None:
+        now = self._now_s()
+        sharing = self._sharing
+        alone = sharing is not None and sharing.alone
+        for meter, bounds in meters:
+            if bounds.concurrency:
+                most = -(-bounds.concurrency // sharing.replicas) if alone and sharing else bounds.concurrency
+                running = meter.active + (0 if alone else meter.elsewhere)
+                if running >= most:
+                    raise _too_many_at_once(bounds, running)
+            if bounds.requests_per_minute:
+                interval = self._interval(bounds.requests_per_minute)
+                wait = max(meter.requests_at, now) + interval - now - MINUTE_S
+                if wait > _ROUNDING_S:
+                    raise _too_fast(bounds, wait, max(0.0, meter.requests_at - now))
+            if bounds.tokens_per_minute:
+                if tokens > bounds.tokens_per_minute:
+                    raise _never(bounds, tokens)
+                interval = self._interval(bounds.tokens_per_minute)
+                wait = max(meter.tokens_at, now) + tokens * interval - now - MINUTE_S
+                # Alone, a request over its replica's whole share waits for the share to be full, and then has it.
+                if wait > _ROUNDING_S and not (alone and meter.tokens_at <= now):
+                    raise _too_many_tokens(bounds, tokens, wait)
 
 
-def _check(state: _State, bounds: Bounds, tokens: int, now: float) -> None:
-    who = f"{bounds.what} {bounds.subject}"
-    if bounds.concurrency and state.active >= bounds.concurrency:
-        raise ServiceError(
-            Reason.CONCURRENCY_LIMITED,
-            f"{who} has {state.active} requests running and may have {bounds.concurrency}; wait for one to end",
-            retry_after_s=1.0,
-            metadata={"limit": str(bounds.concurrency)},
-        )
+def _too_many_at_once(bounds: Bounds, running: int) -> ServiceError:
+    return ServiceError(
+        Reason.CONCURRENCY_LIMITED,
+        f"{bounds.what} {bounds.subject} has {running} requests running and may have {bounds.concurrency}; wait for "
+        "one to end",
+        retry_after_s=1.0,
+        metadata={"limit": str(bounds.concurrency)},
+    )
+
+
+def _too_fast(bounds: Bounds, wait_s: float, reset_s: float) -> ServiceError:
+    return ServiceError(
+        Reason.RATE_LIMITED,
+        f"{bounds.what} {bounds.subject} may make {bounds.requests_per_minute} requests a minute; retry in "
+        f"{wait_s:.1f} s",
+        retry_after_s=wait_s,
+        metadata={"limit": str(bounds.requests_per_minute), "reset_s": f"{reset_s:.0f}"},
+    )
+
+
+def _never(bounds: Bounds, tokens: int) -> ServiceError:
+    return ServiceError(
+        Reason.TOKENS_LIMITED,
+        f"the request may take {tokens} tokens and {bounds.what} {bounds.subject} has {bounds.tokens_per_minute} a "
+        "minute; ask for less output or shorten the prompt",
+        metadata={"limit": str(bounds.tokens_per_minute)},
+    )
+
+
+def _too_many_tokens(bounds: Bounds, tokens: int, wait_s: float) -> ServiceError:
+    return ServiceError(
+        Reason.TOKENS_LIMITED,
+        f"{bounds.what} {bounds.subject} may use {bounds.tokens_per_minute} tokens a minute, and the request may take "
+        f"{tokens}; retry in {wait_s:.1f} s",
+        retry_after_s=wait_s,
+        metadata={"limit": str(bounds.tokens_per_minute)},
+    )
+
+
+def _refusal_of_rounding(meters: Sequence[tuple[Meter, Bounds]]) -> ServiceError:
+    """Redis refused by a hair that is lost between its clock and this one."""
+    bounds = next((one for _, one in meters if one.requests_per_minute or one.tokens_per_minute), meters[0][1])
     if bounds.requests_per_minute:
-        interval = _MINUTE_S / bounds.requests_per_minute
-        wait = max(state.requests_at, now) + interval - now - _MINUTE_S
-        if wait > 1e-9:
-            raise ServiceError(
-                Reason.RATE_LIMITED,
-                f"{who} may make {bounds.requests_per_minute} requests a minute; retry in {wait:.1f} s",
-                retry_after_s=wait,
-                metadata={
-                    "limit": str(bounds.requests_per_minute),
-                    "reset_s": f"{max(0.0, state.requests_at - now):.0f}",
-                },
-            )
+        return _too_fast(bounds, 0.1, MINUTE_S)
     if bounds.tokens_per_minute:
-        if tokens > bounds.tokens_per_minute:
-            raise ServiceError(
-                Reason.TOKENS_LIMITED,
-                f"the request may take {tokens} tokens and {who} has {bounds.tokens_per_minute} a minute; ask for less "
-                "output or shorten the prompt",
-                metadata={"limit": str(bounds.tokens_per_minute)},
-            )
-        wait = max(state.tokens_at, now) + tokens * _MINUTE_S / bounds.tokens_per_minute - now - _MINUTE_S
-        if wait > 1e-9:
-            raise ServiceError(
-                Reason.TOKENS_LIMITED,
-                f"{who} may use {bounds.tokens_per_minute} tokens a minute, and the request may take {tokens}; retry "
-                f"in {wait:.1f} s",
-                retry_after_s=wait,
-                metadata={"limit": str(bounds.tokens_per_minute)},
-            )
+        return _too_many_tokens(bounds, 0, 0.1)
+    return _too_many_at_once(bounds, bounds.concurrency)

@@ -27,6 +27,14 @@ class LimitSettings(Section):
         return Allowance(self.requests_per_minute, self.tokens_per_minute, self.concurrency)
 
 
+class SharingSettings(Section):
+    """How replicas share limits when they have Redis."""
+
+    slack: float = pydantic.Field(default=0.1, ge=0, le=1)
+    """What part of a limit all replicas together may admit over it, for not asking Redis about each request; 0 makes
+    every limit exact and every limited request ask."""
+
+
 def check_route(route: str) -> str:
     """The route as given. Raises ValueError unless it is "Service/Method" or "Service/*"."""
     service, slash, name = route.partition("/")

@@ -1,0 +1,422 @@
+"""Buckets that replicas share in Redis, without asking it for each request.
+
+Every replica has a copy of each bucket that it charges. A copy can only be too generous, as it lacks what others
+charged since it was last brought up to date. So a replica admits out of its copy at most its float: `slack / replicas`
+of the bound in all that Redis has not heard of. It tells Redis every `TELL_S`; a request beyond the float is charged in
+Redis first, which is exact and takes a round trip. A copy that is empty refuses at once if it is fresh, and else asks too:
+others may have given back.
+
+Hence, for n replicas that reach Redis: in any stretch of time no more is admitted than the bound allows in that time
+plus `slack` times the bound (its slots, for concurrency). With `slack` 0, or a bound so small that the float is under
+one request, every request asks and the bound is exact. While Redis is away each replica goes on with a bucket of one
+n-th, at least one request: together the bound plus n requests at most. A Redis that comes back empty is told what the
+replicas know.
+
+Clocks: Redis's own measures the buckets; replicas are told how long a bucket takes to be full, never when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError
+
+from enginehouse.router.limits._bounds import Bounds
+from enginehouse.router.limits._limiter import MINUTE_S, Meter
+from enginehouse.router.redis import RedisAway, SharedRedis
+
+_log = logging.getLogger(__name__)
+
+TELL_S = 0.02
+_BEAT_S = 1.0
+_REPLICA_TTL_MS = 5_000
+_RUNNING_TTL_MS = 10_000
+_RENEW_S = 3.0
+_MOST_IN_BATCH = 512
+
+# One subject's buckets, and slots. ARGV: 1 if the charge depends on room in all, the replica, the slots' time to live
+# in ms; then for each key its kind and four numbers. "r" (a rate): microseconds a unit, units owed, units to charge,
+# and in how many microseconds the bucket is full as far as the replica knows. "c" (slots): how many there are, how
+# many the replica uses, how many more it wants.
+_CHARGE = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local conditional, replica, ttl = ARGV[1] == '1', ARGV[2], tonumber(ARGV[3])
+local room, found = 1, {}
+for i = 1, #KEYS do
+  local p = 3 + (i - 1) * 5
+  local a, b, c, d = tonumber(ARGV[p + 2]), tonumber(ARGV[p + 3]), tonumber(ARGV[p + 4]), tonumber(ARGV[p + 5])
+  if ARGV[p + 1] == 'r' then
+    local full = tonumber(redis.call('GET', KEYS[i]) or (now + d))
+    full = math.max(full, now) + b * a
+    if math.max(full, now) + c * a - now > 60000001 then room = 0 end
+    found[i] = full
+  else
+    local others, all = 0, redis.call('HGETALL', KEYS[i])
+    for j = 1, #all, 2 do
+      local count, till = string.match(all[j + 1], '^(%d+):(%d+)$')
+      if tonumber(till) < now then
+        redis.call('HDEL', KEYS[i], all[j])
+      elseif all[j] ~= replica then
+        others = others + tonumber(count)
+      end
+    end
+    if others + b + c > a then room = 0 end
+    found[i] = others
+  end
+end
+local answer = {room}
+for i = 1, #KEYS do
+  local p = 3 + (i - 1) * 5
+  local a, b, c = tonumber(ARGV[p + 2]), tonumber(ARGV[p + 3]), tonumber(ARGV[p + 4])
+  if not conditional or room == 0 then c = 0 end
+  if ARGV[p + 1] == 'r' then
+    local full = found[i]
+    if c > 0 then full = math.max(full, now) + c * a end
+    if full > now then
+      redis.call('SET', KEYS[i], string.format('%.0f', full), 'PX', math.ceil((full - now) / 1000) + 1000)
+    else
+      redis.call('DEL', KEYS[i])
+    end
+    answer[i + 1] = math.floor(full - now)
+  else
+    if b + c > 0 then
+      redis.call('HSET', KEYS[i], replica, string.format('%d:%.0f', b + c, now + ttl * 1000))
+      redis.call('PEXPIRE', KEYS[i], ttl)
+    else
+      redis.call('HDEL', KEYS[i], replica)
+    end
+    answer[i + 1] = found[i]
+  end
+end
+return answer
+"""
+
+# Says that a replica lives, and how many do.
+_BEAT = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[2]))
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return redis.call('ZCARD', KEYS[1])
+"""
+_REPLICAS_KEY = "eh:limits:replicas"
+
+_Meters = Sequence[tuple[Meter, Bounds]]
+# A request that asks, or without tokens and future a subject that tells.
+_Call = tuple[_Meters, int | None, asyncio.Future[bool | None] | None]
+
+
+class SharedBuckets:
+    """What a limiter shares with those of other replicas.
+
+    Args:
+        redis: where the buckets are.
+        replica: this one's name, unique among them.
+        slack: what part of a bound all replicas together may admit before Redis hears of it; 0 to be exact.
+        peers: how many replicas there are as others see it, for when Redis does not say.
+        now_s: the limiter's clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis: SharedRedis,
+        replica: str,
+        slack: float,
+        peers: Callable[[], int],
+        now_s: Callable[[], float],
+    ) -> None:
+        self._redis = redis
+        self._replica = replica
+        self._slack = slack
+        self._peers = peers
+        self._now_s = now_s
+        self._known_replicas = 1
+        self._joined_s: float | None = None
+        self._changed: dict[str, tuple[Meter, Bounds]] = {}
+        self._running: dict[str, tuple[Meter, Bounds]] = {}
+        self._asks: list[_Call] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._charge_script: AsyncScript | None = None
+        self._beat_script: AsyncScript | None = None
+        self.asked = 0
+        """Requests that waited for Redis."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether Redis is away, or has not been joined yet."""
+        return self._joined_s is None or not self._redis.up
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas share, this one included."""
+        return max(1, self._known_replicas, self._peers() if self.alone else 1)
+
+    @property
+    def slack(self) -> float:
+        """None until every other replica has heard of this one and shrunk its own float."""
+        joined = self._joined_s
+        return self._slack if joined is not None and self._now_s() > joined + 2 * _BEAT_S else 0.0
+
+    def start(self) -> None:
+        """Begins to share."""
+        self._task = asyncio.create_task(self._run(), name="shared-limits")
+
+    async def close(self) -> None:
+        """Tells what it owes, and leaves."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._answer_all()
+        with contextlib.suppress(RedisAway):
+            if not self.alone:
+                await self._tell()
+            self._joined_s = None
+            await self._redis.ask(lambda client: client.zrem(_REPLICAS_KEY, self._replica))
+
+    def changed(self, meter: Meter, bounds: Bounds) -> None:
+        """There is something to tell of a subject."""
+        self._changed[bounds.subject] = meter, bounds
+        if bounds.concurrency:
+            self._running[bounds.subject] = meter, bounds
+
+    async def charge(self, meters: _Meters, tokens: int) -> bool | None:
+        """Charges a request in Redis if every bound has room; the meters are up to date then.
+
+        False if one has not; None if Redis went away meanwhile.
+        """
+        self.asked += 1
+        future: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
+        self._asks.append((meters, tokens, future))
+        self._wake.set()
+        return await future
+
+    async def _run(self) -> None:
+        beat_s = renew_s = tell_s = float("-inf")
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), TELL_S)
+            self._wake.clear()
+            now = self._now_s()
+            try:
+                if not self._redis.up:
+                    if self._joined_s is not None:
+                        self._joined_s = None
+                        beat_s = float("-inf")
+                    self._answer_all()
+                    continue
+                if now >= beat_s + _BEAT_S or self._joined_s is None:
+                    await self._beat()
+                    beat_s = now
+                if now >= renew_s + _RENEW_S:
+                    self._renew()
+                    renew_s = now
+                if now >= tell_s + TELL_S:
+                    await self._tell()
+                    tell_s = now
+                while self._asks:
+                    await self._send_asks()
+            except RedisAway:
+                self._answer_all()
+            except Exception:
+                self._answer_all()
+                _log.exception("could not share limits")
+
+    def _answer_all(self) -> None:
+        """Lets whoever asks go on alone."""
+        asks, self._asks = self._asks, []
+        _leave_alone(asks)
+
+    async def _beat(self) -> None:
+        script = self._beat_script
+
+        async def beat(client: Any) -> int:
+            nonlocal script
+            script = script or client.register_script(_BEAT)
+            return int(await script(keys=[_REPLICAS_KEY], args=[self._replica, _REPLICA_TTL_MS], client=client))
+
+        self._known_replicas = await self._redis.ask(beat)
+        self._beat_script = script
+        if self._joined_s is None:
+            now = self._now_s()
+            for meter, bounds in self._changed.values():
+                self._forgive(meter, bounds, now)
+            self._joined_s = now
+
+    def _forgive(self, meter: Meter, bounds: Bounds, now: float) -> None:
+        """Of what was charged alone, only what has not flowed off again meanwhile is owed."""
+        share = max(1, self._known_replicas)
+        if bounds.requests_per_minute:
+            interval = min(MINUTE_S, MINUTE_S * share / bounds.requests_per_minute)
+            meter.requests_owed = min(meter.requests_owed, max(0.0, meter.requests_at - now) / interval)
+        if bounds.tokens_per_minute:
+            interval = min(MINUTE_S, MINUTE_S * share / bounds.tokens_per_minute)
+            meter.tokens_owed = min(meter.tokens_owed, max(0.0, meter.tokens_at - now) / interval)
+        meter.active_told = 0
+
+    def _renew(self) -> None:
+        """Slots in use are told again before Redis forgets them."""
+        self._running = {
+            subject: (meter, bounds)
+            for subject, (meter, bounds) in self._running.items()
+            if meter.active or meter.active_told
+        }
+        self._changed.update(self._running)
+
+    async def _tell(self) -> None:
+        """Tells what has changed until now."""
+        changed, self._changed = self._changed, {}
+        calls: list[_Call] = [([one], None, None) for one in changed.values()]
+        for at in range(0, len(calls), _MOST_IN_BATCH):
+            try:
+                await self._send(calls[at : at + _MOST_IN_BATCH])
+            except RedisAway:
+                untold = [meters[0] for meters, _, _ in calls[at:]]
+                self._changed = {bounds.subject: (meter, bounds) for meter, bounds in untold} | self._changed
+                raise
+
+    async def _send_asks(self) -> None:
+        asks, self._asks = self._asks[:_MOST_IN_BATCH], self._asks[_MOST_IN_BATCH:]
+        try:
+            await self._send(asks)
+        except BaseException:
+            _leave_alone(asks)
+            raise
+
+    async def _send(self, calls: Sequence[_Call]) -> None:
+        now = self._now_s()
+        wanted: dict[int, int] = {}
+        commands = []
+        owns = []
+        for meters, tokens, _ in calls:
+            keys: list[str] = []
+            arguments: list[Any] = ["0" if tokens is None else "1", self._replica, _RUNNING_TTL_MS]
+            for meter, bounds in meters:
+                # Those asked for before in the same batch may have been let in by then.
+                owns.append(meter.active + wanted.get(id(meter), 0))
+                _describe(meter, bounds, tokens, owns[-1], now, keys, arguments)
+                if tokens is not None:
+                    wanted[id(meter)] = wanted.get(id(meter), 0) + 1
+            commands.append((keys, arguments))
+
+        async def send(client: Any) -> list[Any]:
+            script = self._charge_script = self._charge_script or client.register_script(_CHARGE)
+            while True:
+                pipeline = client.pipeline(transaction=False)
+                for keys, arguments in commands:
+                    pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
+                answers: list[Any] = await pipeline.execute(raise_on_error=False)
+                # A Redis that was restarted has no scripts, and then none of these ran.
+                if not isinstance(answers[0], NoScriptError):
+                    return answers
+                await client.script_load(_CHARGE)
+
+        touched = {id(meter): (meter, bounds) for meters, _, _ in calls for meter, bounds in meters}
+        try:
+            answers = await self._redis.ask(send)
+        except BaseException:
+            for meter, bounds in touched.values():
+                meter.requests_owed += meter.requests_sent
+                meter.tokens_owed += meter.tokens_sent
+                meter.requests_sent = meter.tokens_sent = 0.0
+                self._changed[bounds.subject] = meter, bounds
+            raise
+        for meter, _ in touched.values():
+            meter.requests_sent = meter.tokens_sent = 0.0
+        told = iter(owns)
+        for (meters, tokens, future), answer in zip(calls, answers, strict=True):
+            of_call = [next(told) for _ in meters]
+            if isinstance(answer, Exception):
+                _log.error("Redis refused a charge", extra={"error": str(answer)[:200]})
+                if future is not None and not future.done():
+                    future.set_result(None)
+                continue
+            admitted = bool(answer[0]) and tokens is not None
+            _take_in(meters, answer[1:], now, admitted)
+            for (meter, bounds), own in zip(meters, of_call, strict=True):
+                if bounds.concurrency:
+                    meter.active_told = own + admitted
+            if future is None:
+                continue
+            if not future.done():
+                future.set_result(admitted)
+            elif admitted:
+                self._give_back(meters, tokens or 0)
+        for meter, bounds in touched.values():
+            if meter.active_told != meter.active and bounds.concurrency:
+                self.changed(meter, bounds)
+
+    def _give_back(self, meters: _Meters, tokens: int) -> None:
+        """Whoever asked has gone away meanwhile."""
+        for meter, bounds in meters:
+            if bounds.requests_per_minute:
+                meter.requests_owed -= 1
+                meter.requests_at -= MINUTE_S / bounds.requests_per_minute
+            if bounds.tokens_per_minute:
+                meter.tokens_owed -= tokens
+                meter.tokens_at -= tokens * MINUTE_S / bounds.tokens_per_minute
+            if bounds.concurrency:
+                meter.active -= 1
+            self.changed(meter, bounds)
+
+
+def _describe(
+    meter: Meter,
+    bounds: Bounds,
+    tokens: int | None,
+    own: int,
+    now: float,
+    keys: list[str],
+    arguments: list[Any],
+) -> None:
+    """Adds a subject's keys and numbers to a call, and moves what it owes on its way."""
+    asks = tokens is not None
+    if bounds.requests_per_minute:
+        keys.append(f"eh:limits:r:{bounds.subject}")
+        interval_us = MINUTE_S * 1e6 / bounds.requests_per_minute
+        known = (meter.requests_at - now) * 1e6 - meter.requests_owed * interval_us
+        arguments += ["r", repr(interval_us), repr(meter.requests_owed), int(asks), repr(known)]
+        meter.requests_sent += meter.requests_owed
+        meter.requests_owed = 0.0
+    if bounds.tokens_per_minute:
+        keys.append(f"eh:limits:t:{bounds.subject}")
+        interval_us = MINUTE_S * 1e6 / bounds.tokens_per_minute
+        known = (meter.tokens_at - now) * 1e6 - meter.tokens_owed * interval_us
+        arguments += ["r", repr(interval_us), repr(meter.tokens_owed), tokens or 0, repr(known)]
+        meter.tokens_sent += meter.tokens_owed
+        meter.tokens_owed = 0.0
+    if bounds.concurrency:
+        keys.append(f"eh:limits:c:{bounds.subject}")
+        arguments += ["c", bounds.concurrency, own, int(asks), 0]
+
+
+def _take_in(meters: _Meters, found: Sequence[int], sent_s: float, admitted: bool) -> None:
+    """Brings the copies up to date: with when they were asked for, not heard of, a copy is never too strict."""
+    values = iter(found)
+    for meter, bounds in meters:
+        meter.heard_s = sent_s
+        if bounds.requests_per_minute:
+            interval = MINUTE_S / bounds.requests_per_minute
+            meter.requests_at = sent_s + next(values) / 1e6 + meter.requests_owed * interval
+        if bounds.tokens_per_minute:
+            interval = MINUTE_S / bounds.tokens_per_minute
+            meter.tokens_at = sent_s + next(values) / 1e6 + meter.tokens_owed * interval
+        if bounds.concurrency:
+            meter.elsewhere = next(values)
+            meter.active += admitted
+
+
+def _leave_alone(asks: Sequence[_Call]) -> None:
+    for _, _, future in asks:
+        if future is not None and not future.done():
+            future.set_result(None)
