@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 # Characters read from each end of a prompt.
 EDGE = 1024
@@ -62,8 +62,8 @@ _SEPARATORS = bytes.maketrans(
     b" " * sum(not chr(byte).isalnum() for byte in range(128)),
 )
 _NOT_SYMBOL = bytes(byte for byte in range(256) if chr(byte) not in "=+*/^\\<>|_{}[]~")
-_NOT_DIGIT = bytes(byte for byte in range(256) if not 48 <= byte <= 57)
-_NUMBER = re.compile(rb"\d[\d.,]*")
+# Leaves digits alone of a text, and nothing between those of one number.
+_DIGITS = bytes(byte if 48 <= byte <= 57 else 32 for byte in range(256))
 _OPTION = re.compile(rb"\n\s*\(?[A-Ea-e][.):]\s*(\S{1,12})")
 _QUESTION_MARKS = re.compile(r"\n[ \t]*(?:Q|Question|Problem|Input)[ \t]*\d*[:.]", re.IGNORECASE)
 _ANSWER_MARKS = re.compile(r"\n[ \t]*(?:A|Answer|Solution|Output)[ \t]*:[ \t]*\S[^\n]*\n", re.IGNORECASE)
@@ -72,10 +72,10 @@ _KEEP = 24
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reading:
-    """The numbers of one prompt by name, and the different words that were read, in lower case as UTF-8."""
+    """The numbers of one prompt by name, and the words that were read, in lower case as UTF-8."""
 
     numbers: dict[str, float]
-    words: Collection[bytes]
+    words: list[bytes]
 
 
 def read(texts: Sequence[str]) -> Reading:
@@ -96,25 +96,25 @@ def read(texts: Sequence[str]) -> Reading:
     for place in filter(None, places):
         counts[place] += 1
     counts[0] = places.count(0)
-    quantities = _NUMBER.findall(raw) if raw.translate(None, _NOT_DIGIT) else []
+    quantities = len(raw.translate(_DIGITS, b".,").split())
     options = _OPTION.findall(raw) if b"\n" in raw else []
     counts[_PLACES["percentages"]] += raw.count(b"%")
     numbers = {name: _LOG[count] for name, count in zip(_NAMES, counts, strict=True)}
     numbers["length"] = math.log1p(length)
-    numbers["numbers"] = math.log1p(len(quantities))
+    numbers["numbers"] = _LOG[quantities]
     numbers["symbols"] = math.log1p(len(raw.translate(None, _NOT_SYMBOL)))
     numbers["options"] = 1.0 if len(options) > 1 else 0.0
     numbers["numeric_options"] = (
         sum(1 for option in options if option.lstrip(b"$-(+.")[:1].isdigit()) / len(options) if options else 0.0
     )
     numbers["sums"] = _sums(
-        quantities=len(quantities) + counts[_PLACES["number_words"]],
+        quantities=quantities + counts[_PLACES["number_words"]],
         relations=sum([counts[_PLACES[name]] for name in _RELATIONS]) + raw.count(b"$"),
         people=counts[_PLACES["story_words"]],
         asks_how_many=b"how many" in lower or b"how much" in lower,
         words=len(words),
     )
-    return Reading(numbers, dict.fromkeys(words))
+    return Reading(numbers, words)
 
 
 def _sums(*, quantities: int, relations: int, people: int, asks_how_many: bool, words: int) -> float:

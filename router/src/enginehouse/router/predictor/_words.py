@@ -7,7 +7,7 @@ beginning and its end. Words count by the square of how clearly they speak of on
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ EDGE_WEIGHT = 0.5
 # Words after which more of them make no surer.
 _SURE = 6
 _SHARPNESS = 16.0
-# Different words looked up, at most.
+# Different words that count, at most.
 _MOST_WORDS = 256
 
 
@@ -62,30 +62,29 @@ class WordTable:
         # Row 0 stands for words that say nothing; column 0 holds the words' weights.
         self._rows = rows
         self._index = {word.encode(): index if rows[index, 0] > 0 else 0 for index, word in enumerate(words, start=1)}
-        self._ones = np.ones(2 * _MOST_WORDS, np.float32)
+        self._ones = np.ones(_MOST_WORDS, np.float32)
         self._needs_and_ones = np.stack([needs, np.ones_like(needs)], axis=1)
         self.fields = tuple(fields)
         self._unknown = Topics("", 0.0, float(needs.mean()))
 
-    def topics(self, words: Collection[bytes]) -> Topics:
-        """What words in lower case, each given once, speak of; the mean of the fields if of nothing known."""
+    def topics(self, words: Sequence[bytes]) -> Topics:
+        """What words in lower case speak of, however often each; the mean of the fields if none is known."""
         index = self._index
-        listed = list(words)[:_MOST_WORDS]
-        rows_of = list(map(index.get, listed))
-        found = list(filter(None, rows_of))
-        if None in rows_of:
-            for word, row in zip(listed, rows_of, strict=True):
+        rows = list(map(index.get, words))
+        known = set(rows)
+        if None in known:
+            for word, row in zip(words, rows, strict=True):
                 if row is None and len(word) >= LEAST_LETTERS:
-                    found += filter(
-                        None, (index.get(word[:EDGE_LETTERS] + b"-"), index.get(b"-" + word[-EDGE_LETTERS:]))
-                    )
+                    known.add(index.get(word[:EDGE_LETTERS] + b"-"))
+                    known.add(index.get(b"-" + word[-EDGE_LETTERS:]))
+        found = list(filter(None, known))[:_MOST_WORDS]
         if not found:
             return self._unknown
-        rows = self._ones[: len(found)] @ self._rows.take(found, axis=0)
-        weight = float(rows[0])
+        summed = self._ones[: len(found)] @ self._rows.take(found, axis=0)
+        weight = float(summed[0])
         if weight <= 0:
             return self._unknown
-        likely = np.exp(rows[1:] * np.float32(_SHARPNESS * min(len(found), _SURE) ** 0.5 / weight))
+        likely = np.exp(summed[1:] * np.float32(_SHARPNESS * min(len(found), _SURE) ** 0.5 / weight))
         need, total = (likely @ self._needs_and_ones).tolist()
         best = int(likely.argmax())
         return Topics(self.fields[best], float(likely[best]) / total, need / total)
