@@ -139,7 +139,7 @@ class _Choice:
                     endpoints=endpoints,
                     passed_over="" if place == 0 else self._why_not(offer, place),
                     sufficiency=_sufficiency(decision.prediction, offer),
-                    first_token_ms=self.state.first_tokens.expected_ms(name, endpoints),
+                    first_token_ms=self._first_token_ms(offer),
                     fallback=place or 0,
                 )
             )
@@ -190,7 +190,7 @@ class _Choice:
         most = self.rules.max_first_token_ms
         if not most:
             return usable
-        expected = [self.state.first_tokens.expected_ms(one.model.name, self._endpoints(one)) for one in usable]
+        expected = [self._first_token_ms(one) for one in usable]
         # What was never measured is given the chance to be.
         quick = [one for one, milliseconds in zip(usable, expected, strict=True) if (milliseconds or 0) <= most]
         if not quick:
@@ -297,6 +297,9 @@ class _Choice:
         if not self._good_enough(chosen):
             return f"none is as good as the policy asks, and {name} is the best"
         return f"{name} is the cheapest that is good enough"
+
+    def _first_token_ms(self, offer: Offer) -> int | None:
+        return self.state.first_tokens.expected_ms(offer.model.name, lambda: self._endpoints(offer))
 
     def _why_not(self, offer: Offer, place: int | None) -> str:
         """Why a model is not the one chosen."""

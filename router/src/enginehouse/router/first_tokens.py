@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -29,16 +29,20 @@ class FirstTokens:
         """Takes new medians, in milliseconds."""
         self._medians = dict(medians)
 
-    def expected_ms(self, model: str, endpoints: Sequence[Endpoint]) -> int | None:
+    def expected_ms(self, model: str, endpoints: Callable[[], Sequence[Endpoint]]) -> int | None:
         """What to expect now, in milliseconds; None where nothing was measured.
 
         The median counts as measured on an engine that is not full: one with twice the requests that it runs at once
         lets a new one wait as long again.
+
+        Args:
+            model: the catalog name.
+            endpoints: gives the engines that a request would be sent to; asked only where something was measured.
         """
         median = self._medians.get(model)
         if median is None:
             return None
-        pressure = min([one.pressure() for one in endpoints], default=0.0)
+        pressure = min([one.pressure() for one in endpoints()], default=0.0)
         return int(median * pressure) if pressure > 1 else median
 
 

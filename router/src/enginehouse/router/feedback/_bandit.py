@@ -55,7 +55,7 @@ def pick_arm(
     if request_id and explore_share > 0:
         seed = hashlib.blake2b(request_id.encode(), digest_size=16, person=b"bandit").digest()
         if int.from_bytes(seed[:8], "big") < explore_share * 2**64:
-            draw = random.Random(seed[8:]).betavariate
+            draw = random.Random(int.from_bytes(seed[8:], "big")).betavariate
             values = [draw(good, bad) for good, bad in beliefs]
             return max(range(len(arms)), key=values.__getitem__)
     return max(

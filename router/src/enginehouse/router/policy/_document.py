@@ -10,10 +10,11 @@ from enginehouse.api.router.v1 import policy_pb2
 from enginehouse.router.policy._rules import BanditTerms, Chain, Rules, lay
 
 # Characters looked at from each end of a prompt for keywords.
-_SAMPLE = 512
+_SAMPLE = 256
 MOST_FALLBACKS = 4
 """How many models are tried after the first."""
 
+_SPACES = str.maketrans(dict.fromkeys("!\"#$%&'(),./:;<=>?@[\\]^`{|}~", " "))
 # Runs of whatever is neither space nor punctuation, in any script: `\w` would cut Indic words at their vowel signs.
 _WORDS = re.compile(r"[^\s!-&(-,./:-@\[-^`{-~\u2010-\u2027\u3000-\u303f\u0964\u0965]+").findall
 
@@ -65,7 +66,8 @@ class Document:
         first, last = texts[0], texts[-1]
         short = len(texts) == 1 and len(first) <= 2 * _SAMPLE
         sample = first if short else f"{first[:_SAMPLE]} {last[-_SAMPLE:]}"
-        words = set(_WORDS(sample.lower()))
+        sample = sample.lower()
+        words = set(sample.translate(_SPACES).split() if sample.isascii() else _WORDS(sample))
         for name, keywords, needed in self._keywords:
             if len(keywords & words) >= needed:
                 return name

@@ -290,7 +290,7 @@ class Subject(_message.Message):
     name: _builtins.str
     """1-64 characters of [a-z0-9-], beginning with a letter."""
     keywords_needed: _builtins.int
-    """How many different keywords must be in the prompt's first and last 512 characters; 0 means 1."""
+    """How many different keywords must be in the prompt's first and last 256 characters; 0 means 1."""
     @_builtins.property
     def specialists(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Models trained for it: `auto` takes the first of them that can serve, and none of them for anything else."""
