@@ -93,7 +93,8 @@ def test_a_kept_answer_leads_to_the_routers_and_the_header_that_says_so_is_no_cl
     snapshot = made(ONE, services={GENERATION: "inference", "a.b.C": "other"})
     routes = RouteConfiguration.parse(snapshot.resources[TYPE_ROUTES]["public"]).virtual_hosts[0].routes
     first = next(route for route in routes if route.match and route.match.prefix == f"/{GENERATION}/")
-    assert first.match is not None and first.route is not None
+    assert first.match is not None
+    assert first.route is not None
     assert [header.name for header in first.match.headers] == [REPLAY_HEADER]
     assert first.route.cluster == "router"
     other = next(route for route in routes if route.match and route.match.prefix == "/a.b.C/")
