@@ -75,7 +75,7 @@ async def test_a_prompt_that_the_cap_cannot_pay_for_is_not_begun(engine: EngineC
     assert "650 nano-dollars" in error.message
     assert (await engine.generate(request, cap_nanos=5 * 50 + 2 * 200)).tokens == {0: 1, 1: 1}
     refused = (await engine.records(2))[0]
-    assert refused.outcome == usage_pb2.OUTCOME_FAILED
+    assert refused.outcome == usage_pb2.OUTCOME_REFUSED
     assert refused.usage.cost_nanos == 0
 
 

@@ -108,6 +108,11 @@ class Call:
         self._started = started
 
     @property
+    def tenant_id(self) -> str:
+        """Who pays."""
+        return self.grant.principal.tenant_id
+
+    @property
     def system_prompt(self) -> str:
         """What the router puts before a conversation, for an experiment; usually empty."""
         return self.grant.system_prompt

@@ -6,7 +6,7 @@ It knows neither gRPC nor which runtime answers. `GenerationServicer` and the Op
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Container, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from enginehouse.api.router.v1.grant_pb2 import GrantCandidate
 from enginehouse.engines.inference.backends.base import Counts, Event, Finish, LoadedModel, Piece
 from enginehouse.engines.inference.limits import output_limit
 from enginehouse.engines.inference.output import Choices
+from enginehouse.engines.inference.own_prompts import OwnPrompts, Recognised
 from enginehouse.engines.inference.receipts import Receipts, Trail
 from enginehouse.engines.inference.validation import calls_tools, check_embed, check_generate, check_tokenize
 from enginehouse.kit.admission import Slots
@@ -32,6 +33,10 @@ class GrantedCall(Protocol):
     @property
     def request_id(self) -> str:
         """The request's id."""
+
+    @property
+    def tenant_id(self) -> str:
+        """Who pays."""
 
     @property
     def system_prompt(self) -> str:
@@ -92,6 +97,7 @@ class TextEngine:
         absent: Mapping[str, ServiceError] = MappingProxyType({}),
     ) -> None:
         self._receipts = receipts
+        self._own_prompts = OwnPrompts()
         self._models = dict(sorted(models.items()))
         self._absent = absent
         self.names: Container[str] = frozenset(models) | frozenset(absent)
@@ -148,8 +154,13 @@ class TextEngine:
                 received_tokens=received,
             )
             likely = prepared.likely_input_tokens
+            prompt = self._own_prompts.recognise(request, tenant=call.tenant_id, model=served.catalog.name)
             account = _Account(
-                meter, input_tokens=prepared.input_tokens if likely is None else likely, read_again=received > 0
+                meter,
+                input_tokens=prepared.input_tokens if likely is None else likely,
+                read_again=received > 0,
+                new_tokens=await _new_tokens(prompt, served.loaded),
+                on_read=lambda: self._own_prompts.remember(prompt),
             )
             echo = request.prompt if request.echo and not received else ""
             output = Choices(count=request.choices or 1, limit=limit, echo=echo)
@@ -245,9 +256,14 @@ class TextEngine:
 class _Account:
     """Counts what the runtime reports, before it is sent."""
 
-    def __init__(self, meter: Meter, *, input_tokens: int, read_again: bool) -> None:
+    def __init__(
+        self, meter: Meter, *, input_tokens: int, read_again: bool, new_tokens: int, on_read: Callable[[], None]
+    ) -> None:
         self._meter = meter
         self._input_tokens = input_tokens
+        # As many of the prompt's tokens count as read, whatever was cached: they are new to the tenant.
+        self._new_tokens = new_tokens
+        self._on_read = on_read
         # An answer that is resumed had its prompt read, and billed, before.
         self._read_again = read_again
         self._prompt_counted = False
@@ -279,7 +295,9 @@ class _Account:
     def _count_totals(self, counts: Counts) -> None:
         if not self._prompt_counted:
             self._prompt_counted = True
-            cached = counts.input_tokens if self._read_again else min(counts.cached_input_tokens, counts.input_tokens)
+            self._on_read()
+            own = max(0, counts.input_tokens - self._new_tokens)
+            cached = counts.input_tokens if self._read_again else min(counts.cached_input_tokens, own)
             self._meter.take(UNIT_INPUT_TOKENS, counts.input_tokens - cached)
             self._meter.take(UNIT_CACHED_INPUT_TOKENS, cached)
         if counts.output_tokens is not None and counts.output_tokens > self._output_tokens:
@@ -291,6 +309,20 @@ class _Account:
         if self._output_tokens and not self._prompt_counted:
             self._prompt_counted = True
             self._meter.take(UNIT_CACHED_INPUT_TOKENS if self._read_again else UNIT_INPUT_TOKENS, self._input_tokens)
+
+
+async def _new_tokens(prompt: Recognised, loaded: LoadedModel) -> int:
+    """The most tokens of a prompt that its tenant has not sent before."""
+    if not prompt.known:
+        return 2**31 - 1
+    if not prompt.rest:
+        return 0
+    try:
+        tokens = len(await loaded.tokenize(prompt.rest))
+    except ServiceError:
+        # Where the tokenizer is not at hand, every byte may be one.
+        tokens = len(prompt.rest.encode("utf-8", "surrogatepass"))
+    return tokens + prompt.margin
 
 
 def capabilities_of(served: ServedModel) -> list[str]:
