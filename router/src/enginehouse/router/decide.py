@@ -66,7 +66,20 @@ def decide(ask: Ask, caller: Caller, state: State, *, request_id: str = "", expl
 class _Choice:
     """One decision while it is made."""
 
-    __slots__ = ("affinity", "ask", "caller", "decision", "first", "free", "learned", "offers", "rules", "state", "why")
+    __slots__ = (
+        "affinity",
+        "ask",
+        "caller",
+        "decision",
+        "endpoints",
+        "first",
+        "free",
+        "learned",
+        "offers",
+        "rules",
+        "state",
+        "why",
+    )
 
     def __init__(self, ask: Ask, caller: Caller, state: State, decision: Decision) -> None:
         self.ask = ask
@@ -77,6 +90,7 @@ class _Choice:
         self.offers: Mapping[str, Offer] = state.prices.offers_for(caller)
         self.free = ask.model == "auto"
         self.affinity = affinity_key(caller.tenant.tenant_id, ask, characters=state.affinity_characters)
+        self.endpoints: dict[str, Sequence[Endpoint]] = {}
         # What was chosen before falling back.
         self.first: Offer | None = None
         # Whether feedback changed what the rules alone would choose.
@@ -277,7 +291,12 @@ class _Choice:
         return self.rules.refuses(offer.model)
 
     def _endpoints(self, offer: Offer) -> Sequence[Endpoint]:
-        return self.state.fleet.serving(offer.model.name, affinity=self.affinity)
+        """Where to send the request for a model, in order; worked out once."""
+        name = offer.model.name
+        found = self.endpoints.get(name)
+        if found is None:
+            found = self.endpoints[name] = self.state.fleet.serving(name, affinity=self.affinity)
+        return found
 
     def _rule(self, chosen: Offer) -> str:
         """Why a model is the one chosen."""
