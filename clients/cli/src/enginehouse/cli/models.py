@@ -53,6 +53,7 @@ def list_(
                 "quality": round(model.quality, 6),
                 "prices": price_by_unit(model.prices),
                 "endpoints": list(model.endpoints),
+                "health": model.health,
             }
             for model in models
         ]
@@ -66,11 +67,12 @@ def list_(
             ", ".join(model.capabilities),
             ", ".join(f"{unit} ${nanos / 10**9:g}" for unit, nanos in price_by_unit(model.prices).items()),
             ", ".join(model.endpoints) or "none",
+            model.health,
         ]
         for model in models
     ]
     print_table(
-        ["model", "backend", "context", "capabilities", "price a million", "live at"],
+        ["model", "backend", "context", "capabilities", "price a million", "live at", "health"],
         rows,
         empty="the catalog is empty",
     )

@@ -118,6 +118,7 @@ class CatalogAdmin:
                 for unit, price in sorted(self._state.prices.listed(model).items())
             ],
             endpoints=[endpoint.address for endpoint in self._state.fleet.serving(model.name)],
+            health=self._state.fleet.health_of(model.name),
         )
 
 

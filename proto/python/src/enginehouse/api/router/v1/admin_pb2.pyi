@@ -925,6 +925,7 @@ class CatalogModel(_message.Message):
     QUALITY_FIELD_NUMBER: _builtins.int
     PRICES_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that requests use."""
     cluster: _builtins.str
@@ -935,6 +936,8 @@ class CatalogModel(_message.Message):
     """Most tokens of prompt and answer together."""
     quality: _builtins.float
     """Expected answer quality, 0 to 1, as the catalog states it."""
+    health: _builtins.str
+    """How its engines are, in words, such as "2 live, 1 open"."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it can do."""
@@ -945,7 +948,7 @@ class CatalogModel(_message.Message):
 
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The addresses of live engines that serve it."""
+        """The addresses of live engines that serve it, in the order in which a request would try them now."""
 
     def __init__(
         self,
@@ -958,10 +961,11 @@ class CatalogModel(_message.Message):
         quality: _builtins.float = ...,
         prices: _abc.Iterable[_usage_pb2.UnitPrice] | None = ...,
         endpoints: _abc.Iterable[_builtins.str] | None = ...,
+        health: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "capabilities", b"capabilities", "cluster", b"cluster", "context_tokens", b"context_tokens", "endpoints", b"endpoints", "name", b"name", "prices", b"prices", "quality", b"quality"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "capabilities", b"capabilities", "cluster", b"cluster", "context_tokens", b"context_tokens", "endpoints", b"endpoints", "health", b"health", "name", b"name", "prices", b"prices", "quality", b"quality"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
