@@ -141,6 +141,17 @@ async def test_wherever_it_is_cut_another_engine_goes_on_as_the_first_would(tmp_
                 assert joined.logprobs == whole.logprobs
 
 
+async def test_without_a_seed_it_is_drawn_as_its_id_says(tmp_path: Path) -> None:
+    ask = GenerateRequest(model="m", prompt="The fox", sampling=Sampling(temperature=1), resumable=True)
+    ask.max_output_tokens = 40
+    async with two_engines(tmp_path) as (one, other):
+        whole = await read(one, ask)
+        cut = await read(one, ask, most=10)
+        joined = await read(other, again(ask, cut.resume), cut)
+        assert joined.text == whole.text
+        assert (await read(one, ask, request_id="req-another")).text != whole.text
+
+
 async def test_a_resumed_answer_can_be_cut_again(tmp_path: Path) -> None:
     greedy = Sampling(temperature=0, repeat_penalty=1.5)
     ask = GenerateRequest(model="m", prompt="The fox", sampling=greedy, resumable=True, max_output_tokens=60)
@@ -307,9 +318,8 @@ async def test_other_weights_cannot_continue_it(tmp_path: Path) -> None:
         {"tools": [Tool(name="look")], "tool_choice": generation_pb2.ToolChoice(mode=2)},
         {"format": generation_pb2.OutputFormat(json_object=True)},
         {"choices": 2},
-        {"sampling": Sampling(temperature=1)},
     ],
-    ids=["tools", "forced", "grammar", "choices", "unseeded"],
+    ids=["tools", "forced", "grammar", "choices"],
 )
 async def test_forms_that_cannot_be_continued_say_so_at_once(tmp_path: Path, form: dict[str, Any]) -> None:
     ask = GenerateRequest(model="m", messages=[user("hello")], resumable=True, max_output_tokens=8)

@@ -44,6 +44,11 @@ class GenerationStream:
         """What has come so far; whole once the iteration has ended."""
         return self._continuation.generation
 
+    @property
+    def attempts(self) -> int:
+        """How many times the request has been sent: more than 1 where a try failed or a cut stream was continued."""
+        return self._continuation.attempt
+
     def messages(self) -> Iterator[generation_pb2.GenerateResponse]:
         """The contract's messages, for callers who want more than text. Instead of iterating, not besides it.
 

@@ -31,7 +31,7 @@ class Continuation:
         self.request = request
         """What to send in the next attempt."""
         self.attempt = 1
-        """The next attempt's number."""
+        """The number of the attempt that runs, or is about to."""
         self._attempts = attempts
         self._collector = Collector(request_id=request.request_id)
         self._token_ids: list[int] = []

@@ -19,7 +19,7 @@ from enginehouse.engines.inference.backends.base import Counts, Event, Finish, L
 from enginehouse.engines.inference.limits import output_limit
 from enginehouse.engines.inference.output import Choices
 from enginehouse.engines.inference.own_prompts import OwnPrompts, Recognised
-from enginehouse.engines.inference.receipts import Receipts, Trail
+from enginehouse.engines.inference.receipts import Receipts, Trail, seeded
 from enginehouse.engines.inference.validation import calls_tools, check_embed, check_generate, check_tokenize
 from enginehouse.kit.admission import Slots
 from enginehouse.kit.catalog import CatalogModel
@@ -135,6 +135,8 @@ class TextEngine:
     ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
         candidate, served = self._granted(call)
         _check_capabilities(request, served.catalog)
+        if request.resumable and served.loaded.resumes:
+            request = seeded(request, call.request_id)
         meter = call.meter
         async with served.slots.hold():
             prepared = await served.loaded.prepare(request)

@@ -89,6 +89,16 @@ class Trail:
         return word
 
 
+def seeded(request: generation_pb2.GenerateRequest, request_id: str) -> generation_pb2.GenerateRequest:
+    """The request with a seed: its own, or one that follows from its id, so that every attempt draws alike."""
+    if request.sampling.HasField("seed"):
+        return request
+    copy = generation_pb2.GenerateRequest()
+    copy.CopyFrom(request)
+    copy.sampling.seed = int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:4], "big")
+    return copy
+
+
 def _scope(request: generation_pb2.GenerateRequest, output_key: bytes, request_id: str, model: str) -> bytes:
     asked = generation_pb2.GenerateRequest()
     asked.CopyFrom(request)

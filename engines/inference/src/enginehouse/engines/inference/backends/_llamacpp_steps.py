@@ -51,7 +51,8 @@ async def run_steps(
     """
     tokens = [*plan.body["prompt"], *request.resume.token_ids]
     cached = await _read(server, tokens)
-    yield [Counts(input_tokens=len(tokens), cached_input_tokens=min(cached, len(tokens)))]
+    # Counted with the first tokens: an engine that dies before it has sent any has spent nothing.
+    events: list[Event] = [Counts(input_tokens=len(tokens), cached_input_tokens=min(cached, len(tokens)))]
     release = _Release(server, plan.stops)
     top = request.top_logprobs if request.logprobs else -1
     several = plan.greedy and not plan.stops
@@ -75,7 +76,8 @@ async def run_steps(
         )
         released = await release.take(piece)
         if released is not None:
-            yield [released]
+            yield [*events, released]
+            events.clear()
             if released.finish is not None:
                 return
         if several:
