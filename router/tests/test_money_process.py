@@ -151,8 +151,12 @@ async def test_each_run_of_a_key_has_a_budget_from_its_first_request(house: Any,
     # Another run has its own, and what names no run has none.
     await token_of(house, made.secret, **run(2))
     await token_of(house, made.secret)
-    budgets = await house.admin(house.key, "ListBudgets", pb.ListBudgetsRequest(scope_id="run-1"))
+    budgets = await house.admin(house.key, "ListBudgets", pb.ListBudgetsRequest(scope_id=f"{made.key.key_id} run-1"))
     assert [(one.limit_nanos, one.settled_nanos) for one in budgets.budgets] == [(100_000, spent)]
+    # An administrator may give a run more.
+    more = pb.SetBudgetRequest(scope=pb.BUDGET_SCOPE_RUN, scope_id=f"{made.key.key_id} run-1", limit_nanos=500_000)
+    assert (await house.admin(house.key, "SetBudget", more)).budget.budget_id == budgets.budgets[0].budget_id
+    await token_of(house, made.secret, **run(1))
     await engine.close()
 
 

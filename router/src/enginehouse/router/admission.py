@@ -173,7 +173,7 @@ class Admission:
         candidates = decision.candidates
         if decision.refusal is not None or not candidates:
             raise decision.refusal or ServiceError(Reason.INTERNAL, "a decision without a model")
-        most = request_cap(headers, standing.caller.key)
+        most = request_cap(headers, standing.keys)
         if most is not None and most < decision.bound_nanos:
             candidates = decision.candidates = capped(candidates, ask, most)
         grant = self._grant(standing, method, candidates, grant_id, request_id, now, headers, ask.user_id)
@@ -296,8 +296,8 @@ class Admission:
         if principal.user_id or principal.run_id:
             payer = standing.payer_of(principal)
         try:
-            if principal.run_id and self._run_caps.missing(standing.caller.key, principal.run_id):
-                await self._run_caps.make(standing.caller.key, principal.run_id)
+            if principal.run_id and not self._run_caps.held(standing.keys, principal.run_id, now_ms=now):
+                await self._run_caps.fetch(standing.keys, principal.run_id)
             reserved = self._ledger.try_reserve(
                 payer, grant_id=grant_id, cap_nanos=cap, now_ms=now, expires_at_ms=expires
             )

@@ -18,13 +18,13 @@ from enginehouse.router.ledger import Budget, BudgetIndex, BudgetStore, LedgerUn
 MAX_COST_HEADER = b"x-enginehouse-max-cost-nanos"
 
 
-def request_cap(headers: Mapping[bytes, bytes], key: Key) -> int | None:
-    """The most that the request may cost, in nano-dollars: the key's cap or the caller's, whichever is lower.
+def request_cap(headers: Mapping[bytes, bytes], keys: Sequence[Key]) -> int | None:
+    """The most that the request may cost, in nano-dollars: the lowest of the keys' caps and the caller's own.
 
     Raises:
         ServiceError: INVALID_REQUEST for a header that is no amount.
     """
-    cap = key.max_request_nanos or None
+    cap = min([key.max_request_nanos for key in keys if key.max_request_nanos], default=None)
     given = headers.get(MAX_COST_HEADER)
     if given is None:
         return cap
@@ -62,32 +62,70 @@ def capped(candidates: Sequence[Candidate], ask: Ask, cap_nanos: int) -> list[Ca
     return found
 
 
-class RunCaps:
-    """Gives each run of a key that has a run cap its budget, before the run's first request is paid for."""
+def run_scopes(keys: Sequence[Key], run_id: str) -> list[tuple[str, str]]:
+    """What the run is charged to besides its own budgets: one for each key that caps its runs, `TENANT/KEY RUN`.
 
-    def __init__(self, *, store: BudgetStore, index: BudgetIndex, clock: Clock) -> None:
+    Run ids have no spaces, so no run can be named to be charged to another's cap.
+    """
+    return [(Scope.RUN, f"{key.tenant_id}/{key.key_id} {run_id}") for key in keys if key.run_cap_nanos]
+
+
+class RunCaps:
+    """Gives each run of a key that caps its runs a budget, before the run's first request is paid for.
+
+    There are as many as there are runs, so a replica holds those alone that it has seen lately; the rest are in
+    PostgreSQL.
+
+    Args:
+        store: where they are made.
+        index: where they are held.
+        clock: milliseconds since 1970 UTC.
+        idle_s: after so long without a request a run's budget is held no longer.
+    """
+
+    def __init__(self, *, store: BudgetStore, index: BudgetIndex, clock: Clock, idle_s: float = 600.0) -> None:
         self._store = store
         self._index = index
         self._clock = clock
+        self._idle_ms = int(idle_s * 1000)
+        self._used: dict[str, int] = {}
 
-    def missing(self, key: Key, run_id: str) -> bool:
-        """Whether the run still lacks a budget. In memory."""
-        return bool(key.run_cap_nanos) and not self._index.of(Scope.RUN, f"{key.tenant_id}/{run_id}")
+    def held(self, keys: Sequence[Key], run_id: str, *, now_ms: int) -> bool:
+        """Whether every budget that the run needs is in memory. Notes that they are used."""
+        held = True
+        for scope, scope_id in run_scopes(keys, run_id):
+            self._used[scope_id] = now_ms
+            held = held and bool(self._index.of(scope, scope_id))
+        return held
 
-    async def make(self, key: Key, run_id: str) -> None:
-        """Makes the run's budget, unless it has one by now. Raises LedgerUnavailable."""
-        wanted = Budget(
-            budget_id=new_id("bud"),
-            tenant_id=key.tenant_id,
-            scope=Scope.RUN,
-            scope_id=f"{key.tenant_id}/{run_id}",
-            period=Period.LIFETIME,
-            limit_nanos=key.run_cap_nanos,
-            created_at_ms=self._clock(),
-        )
-        try:
-            with answering():
-                budget = await self._store.make(wanted)
-        except DatabaseAway as error:
-            raise LedgerUnavailable("the ledger's database does not answer") from error
-        self._index.put(budget.budget_id, budget)
+    async def fetch(self, keys: Sequence[Key], run_id: str) -> None:
+        """Makes the run's budgets, or finds those that are there. Raises LedgerUnavailable."""
+        capping = [key for key in keys if key.run_cap_nanos]
+        for key, (scope, scope_id) in zip(capping, run_scopes(keys, run_id), strict=True):
+            if self._index.of(scope, scope_id):
+                continue
+            wanted = Budget(
+                budget_id=new_id("bud"),
+                tenant_id=key.tenant_id,
+                scope=Scope.RUN,
+                scope_id=scope_id,
+                period=Period.LIFETIME,
+                limit_nanos=key.run_cap_nanos,
+                created_at_ms=self._clock(),
+                automatic=True,
+            )
+            try:
+                with answering():
+                    budget = await self._store.make(wanted)
+            except DatabaseAway as error:
+                raise LedgerUnavailable("the ledger's database does not answer") from error
+            self._index.put(budget.budget_id, budget)
+
+    def forget_idle(self) -> None:
+        """Lets go of the budgets of runs that have not been seen for a while."""
+        before = self._clock() - self._idle_ms
+        for scope_id in [scope_id for scope_id, used in self._used.items() if used < before]:
+            del self._used[scope_id]
+            for budget in self._index.of(Scope.RUN, scope_id):
+                if budget.automatic:
+                    self._index.put(budget.budget_id, None)

@@ -208,6 +208,7 @@ class RouterService:
             every_s=settings.experiments_every_s,
         )
         alert_store = AlertStore(database=database)
+        self._run_caps = RunCaps(store=budget_store, index=self._budgets, clock=clock)
         self._refusals = RefusalWatch(database=database, clock=clock)
         self._courier = Courier(
             store=alert_store,
@@ -240,7 +241,7 @@ class RouterService:
             cache=self._cache.answers,
             steering=steering,
             exposures=self._exposures,
-            run_caps=RunCaps(store=budget_store, index=self._budgets, clock=clock),
+            run_caps=self._run_caps,
             refusals=self._refusals,
             grant_keys=grant_keys,
             clock=clock,
@@ -490,6 +491,7 @@ class RouterService:
         while True:
             await asyncio.sleep(self._settings.keys_reload_s)
             self._limiter.prune()
+            self._run_caps.forget_idle()
             if not self._loaded:
                 continue
             try:

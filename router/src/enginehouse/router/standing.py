@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.router.caps import run_scopes
 from enginehouse.router.identity import Caller, Key
 from enginehouse.router.ledger import Payer, Scope
 from enginehouse.router.limits import Allowance, Bounds, of_route, route_of
@@ -31,6 +32,7 @@ class Standing:
         "_tier",
         "caller",
         "infers",
+        "keys",
         "payer",
         "prices_version",
         "principal",
@@ -50,6 +52,8 @@ class Standing:
             run_id=key.run_id,
         )
         self._ancestors = tuple(ancestors)
+        # Whose caps hold: the key's and those of the keys that it was made with.
+        self.keys = (key, *self._ancestors)
         self._tier = tier
         self._routes: dict[str, tuple[Bounds, ...]] = {}
         self.payer = self.payer_of(self.principal)
@@ -66,6 +70,7 @@ class Standing:
             scopes.append((Scope.USER, f"{tenant_id}/{principal.user_id}"))
         if principal.run_id:
             scopes.append((Scope.RUN, f"{tenant_id}/{principal.run_id}"))
+            scopes += run_scopes(self.keys, principal.run_id)
         return Payer(scopes)
 
     def bounds(self, method: str, user_id: str) -> Sequence[Bounds]:

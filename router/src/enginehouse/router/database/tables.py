@@ -67,6 +67,8 @@ budgets = sa.Table(
     sa.Column("created_at_ms", sa.BigInteger, nullable=False),
     sa.Column("deleted_at_ms", sa.BigInteger, nullable=False),
     sa.Column("alert_percents", pg.ARRAY(sa.Integer), nullable=False, server_default="{50,80,100}"),
+    # Made for a run by its key's cap. There is one for each run, so replicas hold them only while they are used.
+    sa.Column("automatic", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint("limit_nanos >= 0", name="budgets_limit"),
     sa.CheckConstraint("scope IN ('tenant', 'key', 'user', 'run')", name="budgets_scope"),
     sa.CheckConstraint("period IN ('lifetime', 'day', 'month')", name="budgets_period"),
@@ -178,6 +180,7 @@ usage = sa.Table(
     sa.Column("settled_at_ms", sa.BigInteger, nullable=False),
     sa.CheckConstraint("kind IN ('report', 'assumed', 'correction')", name="usage_kind"),
     sa.UniqueConstraint("grant_id", "engine_id", "kind", name="usage_once"),
+    sa.Index("usage_by_time", "settled_at_ms"),
     sa.Index("usage_by_tenant", "tenant_id", "settled_at_ms"),
     sa.Index("usage_by_key", "key_id", "settled_at_ms"),
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -50,7 +52,7 @@ class Budget:
     """A bound on spend. Users and runs are named by their tenants, so their `scope_id` is `TENANT_ID/ID`.
 
     `alert_percents` are the percentages of the limit that raise an alert, ascending; empty means those that a budget
-    has anyway.
+    has anyway. An `automatic` one was made for a run by a key's cap, and is ordinary once somebody sets it.
     """
 
     budget_id: str
@@ -61,6 +63,7 @@ class Budget:
     limit_nanos: int
     created_at_ms: int
     alert_percents: tuple[int, ...] = ()
+    automatic: bool = False
     ordinal: int = 0
 
 
@@ -119,7 +122,7 @@ class BudgetStore:
                 if window.settled_nanos + window.leased_nanos > budget.limit_nanos:
                     raise LimitTooLow(settled_nanos=window.settled_nanos, leased_nanos=window.leased_nanos)
                 await connection.execute(budget_windows.update().where(here).values(limit_nanos=budget.limit_nanos))
-            values: dict[str, object] = {"limit_nanos": budget.limit_nanos}
+            values: dict[str, object] = {"limit_nanos": budget.limit_nanos, "automatic": False}
             if budget.alert_percents:
                 values["alert_percents"] = list(budget.alert_percents)
             changed = await connection.execute(
@@ -142,12 +145,16 @@ class BudgetStore:
         return _budget(row)
 
     async def make(self, budget: Budget) -> Budget:
-        """Makes the budget, unless there is a live one of the same scope and period; returns the one that is there."""
+        """Makes an automatic budget, unless there is a live one of the same scope and period; returns the one there.
+
+        Nobody is told: whoever needs it comes here.
+        """
         made = (
             insert(budgets)
             .values(_values(budget))
+            # As text: which index is meant must be known to a plan made before the values are.
             .on_conflict_do_nothing(
-                index_elements=["scope", "scope_id", "period"], index_where=budgets.c.deleted_at_ms == 0
+                index_elements=["scope", "scope_id", "period"], index_where=sa.text("deleted_at_ms = 0")
             )
             .returning(*budgets.c)
         )
@@ -159,11 +166,7 @@ class BudgetStore:
         )
         while True:
             async with self._database.begin() as connection:
-                row = (await connection.execute(made)).first()
-                if row is not None:
-                    await notify(connection, BUDGETS_CHANNEL, row.budget_id)
-                else:
-                    row = (await connection.execute(same)).first()
+                row = (await connection.execute(made)).first() or (await connection.execute(same)).first()
             # None: it was removed between the two statements, so it can be made now.
             if row is not None:
                 return _budget(row)
@@ -198,10 +201,13 @@ class BudgetStore:
         async with self._database.connect() as connection:
             return [_budget(row) for row in await connection.execute(query)]
 
-    async def all_live(self) -> list[Budget]:
-        """Every budget that was not removed."""
+    async def all_live(self, *, automatic: Sequence[str]) -> list[Budget]:
+        """Every budget that was not removed; of the automatic ones, those with these ids."""
+        wanted = sa.or_(
+            sa.not_(budgets.c.automatic), budgets.c.budget_id == sa.any_(sa.cast(automatic, pg.ARRAY(sa.Text)))
+        )
         async with self._database.connect() as connection:
-            rows = await connection.execute(sa.select(budgets).where(budgets.c.deleted_at_ms == 0))
+            rows = await connection.execute(sa.select(budgets).where(budgets.c.deleted_at_ms == 0, wanted))
             return [_budget(row) for row in rows]
 
     async def list_states(
@@ -252,7 +258,7 @@ def _budget(row: sa.Row[tuple[object, ...]]) -> Budget:
 
 
 class BudgetIndex:
-    """Every live budget by what it bounds, so that a decision asks nobody."""
+    """Every live budget by what it bounds, so that a decision asks nobody; of the automatic ones, those put in."""
 
     def __init__(self, *, store: BudgetStore) -> None:
         self._store = store
@@ -273,7 +279,8 @@ class BudgetIndex:
         """Reads every budget again."""
         while True:
             before = self._changes
-            found = await self._store.all_live()
+            held = [one.budget_id for one in self._by_id.values() if one.automatic]
+            found = await self._store.all_live(automatic=held)
             # One that changed during the read may have been read as it was.
             if before == self._changes:
                 break

@@ -84,6 +84,8 @@ def upgrade() -> None:
             nullable=False,
         ),
     )
+    op.add_column("budgets", sa.Column("automatic", sa.Boolean(), server_default=sa.text("false"), nullable=False))
+    op.create_index("usage_by_time", "usage", ["settled_at_ms"], unique=False)
     op.add_column("api_keys", sa.Column("max_request_nanos", sa.BigInteger(), server_default="0", nullable=False))
     op.add_column("api_keys", sa.Column("run_cap_nanos", sa.BigInteger(), server_default="0", nullable=False))
 
@@ -92,6 +94,8 @@ def downgrade() -> None:
     """Takes them away."""
     op.drop_column("api_keys", "run_cap_nanos")
     op.drop_column("api_keys", "max_request_nanos")
+    op.drop_index("usage_by_time", table_name="usage")
+    op.drop_column("budgets", "automatic")
     op.drop_column("budgets", "alert_percents")
     op.drop_index("budget_alerts_due", table_name="budget_alerts")
     op.drop_table("budget_alerts")
