@@ -13,6 +13,7 @@ from enginehouse.client import (
     Conflict,
     DeadlineExceeded,
     EnginehouseError,
+    IncompleteError,
     InvalidRequest,
     NotFound,
     PermissionDenied,
@@ -67,8 +68,11 @@ async def test_a_stream_is_never_sent_again_after_its_first_message(server: Any,
         behaviours.refuse(context, UNAVAILABLE, "ENGINE_DRAINING")
 
     server.behaviours = [cut, behaviours.answering(*behaviours.story())]
-    with pytest.raises(Unavailable):
+    with pytest.raises(IncompleteError, match="broke off") as failed:
         await connect(server.url).generate("x")
+    assert (failed.value.code, failed.value.reason) == (UNAVAILABLE, "ENGINE_DRAINING")
+    assert failed.value.received.text == "A clever "
+    assert isinstance(failed.value.__cause__, Unavailable)
     assert len(server.requests) == 1
 
 
