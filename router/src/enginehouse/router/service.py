@@ -54,7 +54,7 @@ from enginehouse.router.authz import AuthorizationApp
 from enginehouse.router.cache import CACHE_CHANNEL, CachePart
 from enginehouse.router.caps import RunCaps
 from enginehouse.router.clock import SteadyClock
-from enginehouse.router.database import DatabaseAway, Listener, answering, migrate
+from enginehouse.router.database import DatabaseAway, Listener, answering, migrate, open_database
 from enginehouse.router.decide import State
 from enginehouse.router.endpoints import Fleet, FleetWatch
 from enginehouse.router.experiments import (
@@ -117,6 +117,8 @@ _ADMIN_SERVICES = (
     "enginehouse.api.router.v1.RolloutService",
 )
 _PRUNE_S = 60.0
+_REPORTS = 4
+_REPORT_S = 120.0
 
 
 class RouterService:
@@ -208,6 +210,8 @@ class RouterService:
             every_s=settings.experiments_every_s,
         )
         alert_store = AlertStore(database=database)
+        # Sums over years and files for slow readers must not keep the ledger from its connections.
+        self._reports = open_database(settings.database_url, pool_size=_REPORTS, statement_s=_REPORT_S)
         self._run_caps = RunCaps(store=budget_store, index=self._budgets, clock=clock)
         self._refusals = RefusalWatch(database=database, clock=clock)
         self._courier = Courier(
@@ -318,7 +322,7 @@ class RouterService:
                 store=budget_store, index=self._budgets, ledger=self._ledger, keys=key_store, clock=clock
             ),
             catalog=CatalogAdmin(state=state, callers=callers),
-            spend=SpendAdmin(database=database),
+            spend=SpendAdmin(database=self._reports),
             prices=PriceAdmin(
                 store=price_store, feed=self._prices, keys=key_store, policy=policy, catalog=catalog, clock=clock
             ),
@@ -440,6 +444,7 @@ class RouterService:
             await self._shared_limits.close()
         if self._redis is not None:
             await self._redis.close()
+        await self._reports.dispose()
         await self._database.dispose()
 
     def _lease(self, address: Address) -> RegistryLease:

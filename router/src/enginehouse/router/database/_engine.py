@@ -22,8 +22,11 @@ def database_url(text: str) -> sa.URL:
     return url.set(drivername="postgresql+asyncpg")
 
 
-def open_database(url: str, *, pool_size: int = 8) -> AsyncEngine:
-    """An engine with a bounded pool. It connects on first use, so this succeeds while PostgreSQL is away."""
+def open_database(url: str, *, pool_size: int = 8, statement_s: float = 10.0) -> AsyncEngine:
+    """An engine with a bounded pool. It connects on first use, so this succeeds while PostgreSQL is away.
+
+    `statement_s` is how long PostgreSQL may take over one statement, or one piece of a long answer.
+    """
     return create_async_engine(
         database_url(url),
         pool_size=pool_size,
@@ -31,5 +34,9 @@ def open_database(url: str, *, pool_size: int = 8) -> AsyncEngine:
         pool_timeout=5,
         # A restarted PostgreSQL leaves dead connections behind: find out before a statement does.
         pool_pre_ping=True,
-        connect_args={"timeout": 5, "command_timeout": 10, "server_settings": {"application_name": "enginehouse"}},
+        connect_args={
+            "timeout": 5,
+            "command_timeout": statement_s,
+            "server_settings": {"application_name": "enginehouse"},
+        },
     )
