@@ -116,7 +116,6 @@ _ADMIN_SERVICES = (
     "enginehouse.api.router.v1.PolicyService",
     "enginehouse.api.router.v1.RolloutService",
 )
-_PRUNE_S = 60.0
 _REPORTS = 4
 _REPORT_S = 120.0
 
