@@ -130,6 +130,11 @@ def test_specialists_serve_their_subject_and_no_other() -> None:
     assert decide(ask(text="The court read the statute."), caller(), here).subject == "law"
     asleep = state(MODELS, rules, complexity=0.0, asleep=("sums",))
     assert name_of(decide(ask(subject="maths"), caller(), asleep)) == "small"
+    only = state([SUMS], rules)
+    refusal = decide(ask(text="a story of a crow"), caller(), only).refusal
+    assert refusal is not None
+    assert refusal.reason is Reason.MODEL_DENIED
+    assert "kept for the subject maths" in refusal.message
     # Whoever names the specialist gets it, for whatever it is.
     assert name_of(decide(ask("sums"), caller(), here)) == "sums"
 

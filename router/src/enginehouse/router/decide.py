@@ -166,6 +166,7 @@ class _Choice:
         open_ = self.rules.allow_everything and not self.caller.key.allowed_models
         serves = self.state.fleet.serves
         capable = long_enough = False
+        kept = ""
         for name, offer in self.offers.items():
             if not open_ and (why := self._forbids(offer)):
                 self.why[name] = why
@@ -179,11 +180,12 @@ class _Choice:
                 self.why[name] = "no live engine serves it"
             elif name in elsewhere:
                 capable = long_enough = True
-                self.why[name] = f"it is kept for the subject {elsewhere[name]}"
+                kept = elsewhere[name]
+                self.why[name] = f"it is kept for the subject {kept}"
             else:
                 usable.append(offer)
         if not usable:
-            self.decision.refusal = refusals.no_candidate(ask, capable=capable, long_enough=long_enough)
+            self.decision.refusal = refusals.no_candidate(ask, capable=capable, long_enough=long_enough, kept=kept)
         return usable
 
     def _well(self, usable: list[Offer]) -> list[Offer]:

@@ -13,8 +13,15 @@ from enginehouse.router.identity import Caller
 _SHOWN = 10
 
 
-def no_candidate(ask: Ask, *, capable: bool, long_enough: bool) -> ServiceError:
-    """None is left for `auto`. `capable`: one that may be used can do it; `long_enough`: and it fits its context."""
+def no_candidate(ask: Ask, *, capable: bool, long_enough: bool, kept: str) -> ServiceError:
+    """None is left for `auto`.
+
+    Args:
+        ask: the request.
+        capable: whether a model that may be used can do it.
+        long_enough: whether one of those has a context that it fits.
+        kept: the subject that a live one of those is kept for, if any.
+    """
     if not capable:
         return ServiceError(
             Reason.UNSUPPORTED_CAPABILITY,
@@ -25,6 +32,12 @@ def no_candidate(ask: Ask, *, capable: bool, long_enough: bool) -> ServiceError:
             Reason.CONTEXT_LENGTH_EXCEEDED,
             f"the prompt of {ask.input_bytes} bytes with {ask.max_output_tokens} output tokens fits the context of no "
             "model that this key may use; shorten it",
+        )
+    if kept:
+        return ServiceError(
+            Reason.MODEL_DENIED,
+            f"every model that could serve this is kept for the subject {kept}; send x-enginehouse-subject: {kept}, or "
+            "name a model",
         )
     return no_endpoint("no live engine serves a model for this request")
 
