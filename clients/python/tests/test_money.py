@@ -100,3 +100,14 @@ async def test_exported_spend_comes_piece_by_piece_and_its_end_may_be_an_error(
         await call(mesh, "export_spend")
     with pytest.raises(PermissionDenied):
         await call(mesh, "export_spend")
+
+
+async def test_calls_say_for_whom_and_for_how_much(server: Any, connect: Any, behaviours: Any) -> None:
+    server.behaviours = [behaviours.answering(*behaviours.story())] * 2
+    await connect(server.url, user_id="anna", run_id="r/1", max_cost_nanos=0).generate("hello")
+    await connect(server.url).generate("hello")
+    names = ("x-enginehouse-user-id", "x-enginehouse-run-id", "x-enginehouse-max-cost-nanos")
+    assert [[one.get(name) for name in names] for one in server.metadata] == [["anna", "r/1", "0"], [None] * 3]
+    for bad in ({"user_id": "a b"}, {"run_id": "é"}, {"run_id": "x" * 129}, {"max_cost_nanos": -1}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            connect(server.url, **bad)

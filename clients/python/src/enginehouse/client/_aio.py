@@ -95,15 +95,27 @@ class AsyncEnginehouse:
         api_key: `eh_...`.
         timeout_s: seconds for a call with all its retries, where a call gives none of its own; None for no bound.
         retries: when a call that nobody took is sent again, and a stream that was cut is continued.
+        user_id: the end user that the calls are for; brings the user's budgets and limits into scope.
+        run_id: the run of a workflow that the calls are for.
+        max_cost_nanos: the most that any one call may cost, in nano-dollars; an answer ends where it would cost more.
 
     Raises:
-        ValueError: the url or the key has an impossible form.
+        ValueError: an argument has an impossible form.
     """
 
     def __init__(
-        self, url: str, api_key: str, *, timeout_s: float | None = 120.0, retries: RetryPolicy | None = None
+        self,
+        url: str,
+        api_key: str,
+        *,
+        timeout_s: float | None = 120.0,
+        retries: RetryPolicy | None = None,
+        user_id: str = "",
+        run_id: str = "",
+        max_cost_nanos: int | None = None,
     ) -> None:
         self._api_key = _connection.check_key(api_key)
+        self._purpose = _connection.purpose_metadata(user_id=user_id, run_id=run_id, max_cost_nanos=max_cost_nanos)
         self._channel = _connection.Endpoint.parse(url).aio_channel()
         self._timeout_s = timeout_s
         self._retries = retries or RetryPolicy()
@@ -157,7 +169,7 @@ class AsyncEnginehouse:
         request.resumable = self._retries.resumes > 0
 
         def send(asked: Continuation) -> Any:
-            metadata = _connection.call_metadata(self._api_key, request_id, attempt=asked.attempt)
+            metadata = _connection.call_metadata(self._api_key, request_id, attempt=asked.attempt) + self._purpose
             return self._generation.Generate(asked.request, metadata=metadata, timeout=asked.remaining_s)
 
         continuation = Continuation(request, attempts=self._attempts(timeout_s))
@@ -223,7 +235,7 @@ class AsyncEnginehouse:
     ) -> Response:
         request_id = request_id or _connection.new_request_id()
         attempts = self._attempts(timeout_s)
-        metadata = _connection.call_metadata(self._api_key, request_id)
+        metadata = _connection.call_metadata(self._api_key, request_id) + self._purpose
         while True:
             try:
                 return await method(request, metadata=metadata, timeout=attempts.remaining_s)

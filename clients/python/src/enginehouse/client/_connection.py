@@ -73,6 +73,21 @@ def check_key(api_key: str) -> str:
     return api_key
 
 
+def purpose_metadata(*, user_id: str, run_id: str, max_cost_nanos: int | None) -> tuple[tuple[str, str], ...]:
+    """The headers that say for whom, and for how much; raises ValueError for what cannot stand in one."""
+    found = []
+    for name, value in (("user-id", user_id), ("run-id", run_id)):
+        if value:
+            if len(value) > 128 or not value.isascii() or not value.isprintable() or " " in value:
+                raise ValueError(f"{name.replace('-', '_')} {value[:64]!r} must be 1-128 of printable ASCII, no spaces")
+            found.append((f"x-enginehouse-{name}", value))
+    if max_cost_nanos is not None:
+        if not 0 <= max_cost_nanos < 2**63:
+            raise ValueError(f"max_cost_nanos {max_cost_nanos} must be from 0 to {2**63 - 1}")
+        found.append(("x-enginehouse-max-cost-nanos", str(max_cost_nanos)))
+    return tuple(found)
+
+
 def call_metadata(api_key: str, request_id: str, *, attempt: int = 1) -> tuple[tuple[str, str], ...]:
     """The headers of a call; `attempt` counts those that are parts of one answer."""
     metadata = (("authorization", f"Bearer {api_key}"), (REQUEST_ID_HEADER, request_id))
