@@ -32,7 +32,7 @@ def test_a_prompt_is_recognised_by_its_own_tenant_and_model_alone() -> None:
     assert sent(prompts, chat(SYSTEM, "one")) == ""
     rest = sent(prompts, chat(SYSTEM, "two"))
     assert "two" in rest
-    assert len(rest) < 64 + len("two") + 10
+    assert len(rest) < 32 + len("two") + 10
     assert sent(prompts, chat("Another beginning. " + SYSTEM, "one")) == "all new"
 
 
@@ -93,8 +93,8 @@ async def test_a_bill_does_not_tell_what_other_tenants_have_sent(engine: EngineC
     assert (await cached(LONG, "second"))[0] == 0
     assert (await cached(LONG, "second"))[0] > size // 2
     # What begins with a prompt of one's own, and goes on as another's does, counts only as far as one's own; this
-    # model's tokens are short, so that a step of 64 characters and the margin are some 80 of them.
+    # model's tokens are short, so that a step of 32 characters and the margin are some 40 of them.
     theirs = LONG + "The fox came by and asked what they were doing there. " * 4
-    assert (await cached(theirs, "first"))[0] >= own - 80
+    assert (await cached(theirs, "first"))[0] >= own - 40
     known, whole = await cached(theirs, "second")
-    assert own - 80 <= known <= own < whole
+    assert own - 40 <= known <= own < whole

@@ -2,7 +2,8 @@
 
 Rendezvous hashing, so that an engine's coming or going moves only its own share, with the loads bounded as by
 Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads" (2016): an engine that is busier than
-(1 + slack) times its fair share is passed over for the next in the request's own order.
+(1 + slack) times its fair share is passed over for the next in the request's own order. Beyond the paper, an engine
+that has half of its slots free is not busy, whatever the others have.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Protocol, TypeVar
 from enginehouse.router.asks import Ask
 
 _MASK = (1 << 64) - 1
+# The share of an engine's slots up to which one more request costs the others little.
+_NOT_BUSY = 0.5
 # Odd constants of SplitMix64 (Steele, Lea and Flood 2014), which spread any bits over all.
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
@@ -63,19 +66,19 @@ def preferred(places: Sequence[PlaceT], key: int, *, slack: float) -> PlaceT:
     Args:
         places: where the request may go; at least one.
         key: from `affinity_key`.
-        slack: how far over its fair share of all requests a place may go, as a share of that share.
+        slack: how far over its fair share of all requests a busy place may go, as a share of that share.
     """
     total, capacity = 1, 0
     for place in places:
         total += place.requests
         capacity += place.capacity
-    share = total * (1 + slack) / capacity
+    bound = max(_NOT_BUSY, total * (1 + slack) / capacity)
     spread = key * _FIRST & _MASK
     best, best_score = places[0], -1
     for place in places:
         score = (place.seed ^ spread) * _SECOND & _MASK
         # With one more it may have its share rounded up. Some place has room for it; only that may be full otherwise.
-        if score > best_score and place.requests < share * place.capacity and not place.full:
+        if score > best_score and place.requests < bound * place.capacity and not place.full:
             best, best_score = place, score
     return best
 

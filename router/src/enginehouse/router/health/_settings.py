@@ -33,7 +33,8 @@ class HealthSettings(Section):
     """Requests whose first text begins with the same so many characters go to the same engine; 0 spreads all by load
     alone."""
     affinity_slack: float = pydantic.Field(default=0.25, ge=0)
-    """How much busier than the average an engine may become through that, as a share of the average."""
+    """How much busier than the average an engine may become through that, as a share of the average; one with half of
+    its slots free counts as idle."""
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> HealthSettings:

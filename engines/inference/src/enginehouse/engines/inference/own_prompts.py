@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest
 
 # Prefixes are known in steps of so many characters.
-_STEP = 64
+_STEP = 32
 # Tokens that a template puts around a message, and that a cut in the middle of a word makes more: what is granted stays
 # under the truth by so much for each message of the rest.
-_MARGIN = 16
+_MARGIN = 8
 _ENDS_MESSAGE = "\x1e"
 
 
@@ -44,7 +44,7 @@ class OwnPrompts:
     """Remembers the beginnings of prompts, by tenant and model, as hashes; the longest unused go first.
 
     Args:
-        most: how many are remembered, about a hundred bytes each. A prompt takes one for each 64 characters.
+        most: how many are remembered, about a hundred bytes each. A prompt takes one for each 32 characters.
     """
 
     def __init__(self, *, most: int = 200_000) -> None:
