@@ -13,7 +13,7 @@ from enginehouse.router.experiments._arms import Metric
 from enginehouse.router.experiments._sequential import Sample
 
 # Outcomes in which nothing useful came. Cancelled is the caller's doing, and capped the budget's.
-_FAILED = ("failed", "crashed")
+_FAILED = ("failed", "crashed", "refused")
 
 
 _NONE = Sample()
