@@ -3,14 +3,14 @@
 Every replica has a copy of each bucket that it charges. A copy can only be too generous, as it lacks what others
 charged since it was last brought up to date. So a replica admits out of its copy at most its float: `slack / replicas`
 of the bound in all that Redis has not heard of. It tells Redis every `TELL_S`; a request beyond the float is charged in
-Redis first, which is exact and takes a round trip. A copy that is empty refuses at once if it is fresh, and else asks too:
-others may have given back.
+Redis first, which is exact and takes a round trip. A copy without room refuses at once if it is fresh, and else asks
+too, for others may have given back.
 
 Hence, for n replicas that reach Redis: in any stretch of time no more is admitted than the bound allows in that time
 plus `slack` times the bound (its slots, for concurrency). With `slack` 0, or a bound so small that the float is under
 one request, every request asks and the bound is exact. While Redis is away each replica goes on with a bucket of one
-n-th, at least one request: together the bound plus n requests at most. A Redis that comes back empty is told what the
-replicas know.
+n-th, at least one request: together n requests more than that at most. A Redis that comes back empty is told what the
+replicas know, which may lack their floats: `slack` times the bound once more.
 
 Clocks: Redis's own measures the buckets; replicas are told how long a bucket takes to be full, never when.
 """
@@ -26,6 +26,7 @@ from typing import Any
 from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
+from enginehouse.router.ids import new_id
 from enginehouse.router.limits._bounds import Bounds
 from enginehouse.router.limits._limiter import MINUTE_S, Meter
 from enginehouse.router.redis import RedisAway, SharedRedis
@@ -41,7 +42,7 @@ _MOST_IN_BATCH = 512
 
 # One subject's buckets, and slots. ARGV: 1 if the charge depends on room in all, the replica, the slots' time to live
 # in ms; then for each key its kind and four numbers. "r" (a rate): microseconds a unit, units owed, units to charge,
-# and in how many microseconds the bucket is full as far as the replica knows. "c" (slots): how many there are, how
+# and in how many microseconds a bucket that Redis has not is full. "c" (slots): how many there are, how
 # many the replica uses, how many more it wants.
 _CHARGE = """
 local time = redis.call('TIME')
@@ -97,16 +98,18 @@ end
 return answer
 """
 
-# Says that a replica lives, and how many do.
+# Says that a replica lives; answers how many do, and which memory this is: another one after Redis lost its own.
 _BEAT = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[2]))
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return redis.call('ZCARD', KEYS[1])
+redis.call('SET', KEYS[2], ARGV[3], 'NX')
+return {redis.call('ZCARD', KEYS[1]), redis.call('GET', KEYS[2])}
 """
 _REPLICAS_KEY = "eh:limits:replicas"
+_MEMORY_KEY = "eh:limits:memory"
 
 _Meters = Sequence[tuple[Meter, Bounds]]
 # A request that asks, or without tokens and future a subject that tells.
@@ -140,6 +143,8 @@ class SharedBuckets:
         self._now_s = now_s
         self._known_replicas = 1
         self._joined_s: float | None = None
+        self._memory = b""
+        self._restore_until_s = 0.0
         self._changed: dict[str, tuple[Meter, Bounds]] = {}
         self._running: dict[str, tuple[Meter, Bounds]] = {}
         self._asks: list[_Call] = []
@@ -240,15 +245,21 @@ class SharedBuckets:
     async def _beat(self) -> None:
         script = self._beat_script
 
-        async def beat(client: Any) -> int:
+        async def beat(client: Any) -> list[Any]:
             nonlocal script
             script = script or client.register_script(_BEAT)
-            return int(await script(keys=[_REPLICAS_KEY], args=[self._replica, _REPLICA_TTL_MS], client=client))
+            arguments: list[str | int] = [self._replica, _REPLICA_TTL_MS, new_id("memory")]
+            answer: list[Any] = await script(keys=[_REPLICAS_KEY, _MEMORY_KEY], args=arguments, client=client)
+            return answer
 
-        self._known_replicas = await self._redis.ask(beat)
+        self._known_replicas, memory = await self._redis.ask(beat)
         self._beat_script = script
+        now = self._now_s()
+        if memory != self._memory:
+            # What is gone from it, the replicas still know: for as long as it would have been of use.
+            self._restore_until_s = now + MINUTE_S if self._memory else 0.0
+            self._memory = memory
         if self._joined_s is None:
-            now = self._now_s()
             for meter, bounds in self._changed.values():
                 self._forgive(meter, bounds, now)
             self._joined_s = now
@@ -296,6 +307,7 @@ class SharedBuckets:
     async def _send(self, calls: Sequence[_Call]) -> None:
         now = self._now_s()
         wanted: dict[int, int] = {}
+        restores = now < self._restore_until_s
         commands = []
         owns = []
         for meters, tokens, _ in calls:
@@ -304,7 +316,7 @@ class SharedBuckets:
             for meter, bounds in meters:
                 # Those asked for before in the same batch may have been let in by then.
                 owns.append(meter.active + wanted.get(id(meter), 0))
-                _describe(meter, bounds, tokens, owns[-1], now, keys, arguments)
+                _describe(meter, bounds, tokens, owns[-1], now if restores else None, keys, arguments)
                 if tokens is not None:
                     wanted[id(meter)] = wanted.get(id(meter), 0) + 1
             commands.append((keys, arguments))
@@ -375,23 +387,30 @@ def _describe(
     bounds: Bounds,
     tokens: int | None,
     own: int,
-    now: float,
+    restores_s: float | None,
     keys: list[str],
     arguments: list[Any],
 ) -> None:
-    """Adds a subject's keys and numbers to a call, and moves what it owes on its way."""
+    """Adds a subject's keys and numbers to a call, and moves what it owes on its way.
+
+    With `restores_s`, the time now, what the replica knows goes along for a Redis that has lost it.
+    """
     asks = tokens is not None
     if bounds.requests_per_minute:
         keys.append(f"eh:limits:r:{bounds.subject}")
         interval_us = MINUTE_S * 1e6 / bounds.requests_per_minute
-        known = (meter.requests_at - now) * 1e6 - meter.requests_owed * interval_us
+        known = 0.0
+        if restores_s is not None:
+            known = (meter.requests_at - restores_s) * 1e6 - meter.requests_owed * interval_us
         arguments += ["r", repr(interval_us), repr(meter.requests_owed), int(asks), repr(known)]
         meter.requests_sent += meter.requests_owed
         meter.requests_owed = 0.0
     if bounds.tokens_per_minute:
         keys.append(f"eh:limits:t:{bounds.subject}")
         interval_us = MINUTE_S * 1e6 / bounds.tokens_per_minute
-        known = (meter.tokens_at - now) * 1e6 - meter.tokens_owed * interval_us
+        known = 0.0
+        if restores_s is not None:
+            known = (meter.tokens_at - restores_s) * 1e6 - meter.tokens_owed * interval_us
         arguments += ["r", repr(interval_us), repr(meter.tokens_owed), tokens or 0, repr(known)]
         meter.tokens_sent += meter.tokens_owed
         meter.tokens_owed = 0.0
