@@ -111,7 +111,14 @@ def test_another_machines_loopback_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "load", [{"active": -1}, {"queued": -1}, {"kv_cache_used": 1.5}, {"kv_cache_used": float("nan")}]
+    "load",
+    [
+        {"active": -1},
+        {"queued": -1},
+        {"kv_cache_used": 1.5},
+        {"kv_cache_used": float("nan")},
+        {"tallies": [{"model": "tiny", "failed": -1}]},
+    ],
 )
 def test_a_load_that_cannot_be_true_is_refused(load: dict[str, Any]) -> None:
     with pytest.raises(ServiceError) as caught:

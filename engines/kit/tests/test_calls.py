@@ -219,6 +219,13 @@ async def test_the_next_model_takes_over_with_its_own_prices_and_cap(world: Worl
     assert tallies == {"m": (0, 1), "n": (1, 0)}
 
 
+async def test_a_provider_that_is_busy_has_neither_answered_nor_failed(world: World) -> None:
+    world.engine.failing = {"m": ServiceError(Reason.UPSTREAM_RATE_LIMITED, "later")}
+    await drained(world.generate(models=["m", "n"]))
+    assert (await world.reported()).model == "n"
+    assert [(one.model, one.answered) for one in world.engine.calls.tallies()] == [("n", 1)]
+
+
 async def test_the_order_of_the_grant_is_kept(world: World) -> None:
     """The next model is elsewhere, so the gateway must find it; the one after it has to wait for its turn."""
     world.engine.failing = {"m": FAILED}

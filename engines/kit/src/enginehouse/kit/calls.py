@@ -282,7 +282,8 @@ class Calls:
             _log.error("no change of model, it cannot be recorded: %s", full)
             return False
         _log.warning("%s failed before it answered, %s is next: %s", call.model, candidate.model, error.message)
-        self._note(call.model, failed=error.reason in _MODEL_FAILED)
+        if error.reason in _MODEL_FAILED:
+            self._note(call.model, failed=True)
         meter.count_in(call._accepted.counters)
         call.candidate, call.model, call.meter = candidate, candidate.model, meter
         call._current.leading = ((MODEL_HEADER, candidate.model),)

@@ -57,6 +57,11 @@ def check_load(load: registry_pb2.Load) -> None:
     ]
     if not (math.isfinite(load.kv_cache_used) and 0 <= load.kv_cache_used <= 1):
         violations.append(FieldViolation("load.kv_cache_used", f"{load.kv_cache_used} is not a share of 0 to 1"))
+    violations += [
+        FieldViolation("load.tallies", f"{tally.model[:128]!r} has a negative count; counts only rise")
+        for tally in load.tallies
+        if min(tally.answered, tally.failed) < 0
+    ]
     _raise("the load report", violations)
 
 
