@@ -19,6 +19,7 @@ KNOWLEDGE = ("length", "need", "numbers", "symbols", "negation", "statements", "
 STORY = (
     "numbers",
     "number_words",
+    "people",
     "comparisons",
     "fractions",
     "percentages",
@@ -37,7 +38,7 @@ _COUNTED: Mapping[str, str] = {
         "two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty fifty hundred thousand "
         "million dozen couple pair"
     ),
-    "comparisons": "more less fewer than older younger taller longer shorter faster slower difference",
+    "comparisons": "as than more less fewer older younger taller longer shorter faster slower difference",
     "fractions": "half halves third thirds quarter quarters fourth fourths fifth fifths tenth",
     "percentages": "percent percentage discount interest tax tip profit",
     "multiples": "times twice double doubled triple tripled thrice",
@@ -48,9 +49,8 @@ _COUNTED: Mapping[str, str] = {
     "durations": "hour hours minute minutes day days week weeks month months year years second seconds",
     "negation": "not except never false incorrect least cannot neither nor without wrong",
     "statements": "i ii iii iv statement statements",
-    "story_words": (
-        "he she his her they their buys bought sells sold pays paid has had gives gave gets costs earns spends makes"
-    ),
+    "people": "he she his her him they them their",
+    "dealings": "buys bought sells sold pays paid has had gives gave gets costs earns spends makes",
 }
 _NAMES = tuple(_COUNTED)
 _PLACE = {word.encode(): place for place, name in enumerate(_NAMES) for word in _COUNTED[name].split()}
@@ -110,7 +110,7 @@ def read(texts: Sequence[str]) -> Reading:
     numbers["sums"] = _sums(
         quantities=quantities + counts[_PLACES["number_words"]],
         relations=sum([counts[_PLACES[name]] for name in _RELATIONS]) + raw.count(b"$"),
-        people=counts[_PLACES["story_words"]],
+        people=counts[_PLACES["people"]] + counts[_PLACES["dealings"]],
         asks_how_many=b"how many" in lower or b"how much" in lower,
         words=len(words),
     )
