@@ -64,6 +64,7 @@ _EXPOSED_HEADERS = (
     "x-enginehouse-model",
     "x-enginehouse-cost-nanos",
     "x-enginehouse-cache",
+    "x-enginehouse-fallbacks",
     "ratelimit-limit",
     "ratelimit-remaining",
     "ratelimit-reset",
