@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
 
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.router.endpoints import Fleet, in_order
-from enginehouse.router.health import Breaker, BreakerState, BreakerTerms, Health, HealthSettings
+from enginehouse.router.health import Breaker, BreakerState, BreakerTerms, Health, HealthMetrics, HealthSettings
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 
@@ -259,6 +260,19 @@ def test_other_models_of_an_engine_are_none_the_worse() -> None:
     assert set(mesh.order("n")) == {"a", "b"}
     assert list(mesh.health.troubled()) == [("m", "a", OPEN)]
     assert mesh.health.opened["m"] == 1
+
+
+def test_metrics_name_what_is_not_closed() -> None:
+    mesh = two_engines()
+    registry = CollectorRegistry()
+    registry.register(HealthMetrics(mesh.health))
+    assert b"breaker_open{" not in generate_latest(registry)
+    mesh.tally("m", "a", failed=5)
+    text = generate_latest(registry).decode()
+    assert 'enginehouse_router_breaker_open{engine="a",model="m"} 1.0' in text
+    assert 'enginehouse_router_breakers_opened_total{model="m"} 1.0' in text
+    mesh.now += 1
+    assert 'enginehouse_router_breaker_open{engine="a",model="m"} 0.5' in generate_latest(registry).decode()
 
 
 def test_breakers_are_forgotten_once_all_is_well() -> None:
