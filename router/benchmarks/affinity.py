@@ -1,7 +1,7 @@
 """How much of what is asked comes from engines' prompt caches, with prefix affinity and without, over two engines.
 
 Run: `python router/benchmarks/affinity.py [--json]`. It starts a mesh of its own twice, with real engines and the
-bundled model, and asks each of many assistants (a system prompt each) a few questions, in a random order, a few at once.
+bundled model, and asks each of many assistants (a system prompt each) a few questions, in a random order.
 """
 
 from __future__ import annotations
