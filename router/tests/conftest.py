@@ -56,8 +56,9 @@ from enginehouse.router.ledger import (
     Scope,
 )
 from router.tests.redis_server import redis_server
+from router.tests.webhook import webhook
 
-__all__ = ["redis_server"]
+__all__ = ["redis_server", "webhook"]
 
 _numbers = itertools.count(1)
 
@@ -228,6 +229,7 @@ class World:
             accept_by_ms=self.now_ms + 10_000,
             expires_at_ms=self.now_ms + 60_000,
             replica_id=ledger.replica_id,
+            offered_engines=2,
         )
         reservation.token = sign(grant, keys=KEYS)
         return reservation.token

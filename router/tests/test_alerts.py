@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import json
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +21,7 @@ from enginehouse.router.admin import Administrator, AlertAdmin
 from enginehouse.router.alerts import Alert, AlertSettings, AlertStore, Courier, RefusalWatch
 from enginehouse.router.clock import DAY_MS
 from enginehouse.router.ledger import Budget, BudgetExhausted, BudgetStore, Ledger, Period
-
-SECRET = b"0123456789abcdef-secret"
+from router.tests.webhook import Webhook
 
 
 async def spend(world: Any, ledger: Ledger, cost: int, *, cap: int = 0) -> None:
@@ -156,43 +151,6 @@ async def test_a_request_that_is_too_dear_for_a_fresh_budget_raises_nothing(worl
     assert [one[1] for one in await alerts(world, budget)] == [50]
 
 
-class Webhook:
-    """A receiver that refuses the first so many deliveries and keeps them all."""
-
-    def __init__(self) -> None:
-        self.refusing = 0
-        self.received: list[tuple[dict[str, str], bytes]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                outer.received.append(({name.lower(): value for name, value in self.headers.items()}, body))
-                refuse = len(outer.received) <= outer.refusing
-                self.send_response(500 if refuse else 204)
-                self.end_headers()
-
-            def log_message(self, *arguments: object) -> None:
-                """Says nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    made = Webhook()
-    yield made
-    made.close()
-
-
 class Couriers:
     """Couriers of several replicas over one database."""
 
@@ -208,7 +166,7 @@ class Couriers:
         courier = Courier(
             store=AlertStore(database=self.world.database),
             settings=found,
-            secret=SECRET,
+            secret=Webhook.SECRET,
             clock=self.world.clock,
             count=self.counted.append,
         )
@@ -250,8 +208,7 @@ async def test_an_alert_is_posted_signed_until_it_is_taken(
         assert told["alert_id"] == headers["x-enginehouse-alert-id"]
         assert (told["budget_id"], told["percent"], told["settled_nanos"]) == (budget.budget_id, 50, 600)
         assert (told["scope"], told["scope_id"], told["cause"]) == ("key", world.KEY, "spend")
-        moment, mac = (part.partition("=")[2] for part in headers["x-enginehouse-signature"].split(","))
-        assert mac == hmac.new(SECRET, f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
+        assert webhook.signed(headers, body)
 
 
 async def test_without_a_webhook_alerts_are_kept_and_listed(
@@ -291,7 +248,7 @@ async def test_a_webhook_that_never_answers_is_given_up_after_a_day(
     courier = Courier(
         store=store,
         settings=AlertSettings(webhook_url=url, webhook_secret_file=Path("unused"), retry_s=0.01),
-        secret=SECRET,
+        secret=Webhook.SECRET,
         clock=world.clock,
         count=couriers.counted.append,
     )

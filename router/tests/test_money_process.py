@@ -8,6 +8,7 @@ import csv
 import io
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -80,10 +81,18 @@ async def test_a_grant_carries_the_prices_of_its_time_and_settles_by_them(
     await engine.close()
 
 
-async def test_a_new_price_holds_on_every_router(
-    make_router: Any, database_uri: str, give_first_key: Any, wait_until: Callable[..., Any]
+async def test_a_new_price_holds_on_every_router_and_an_alert_is_raised_by_one(
+    make_router: Any,
+    database_uri: str,
+    give_first_key: Any,
+    engine_reports: Any,
+    wait_until: Callable[..., Any],
+    webhook: Any,
+    tmp_path: Path,
 ) -> None:
-    first, second = make_router(), make_router()
+    (tmp_path / "webhook").write_bytes(webhook.SECRET + b"\n")
+    alerts = f"  alerts: {{webhook_url: '{webhook.url}', webhook_secret_file: {tmp_path}/webhook, retry_s: 0.1}}"
+    first, second = make_router(extra=alerts), make_router(extra=alerts)
     await give_first_key(database_uri, first)
     for router in (first, second):
         router.start()
@@ -98,6 +107,29 @@ async def test_a_new_price_holds_on_every_router(
     await wait_until(paid, 999_000_000, within_s=60)
     listed = await second.admin(first.key, "ListPrices", prices_pb2.ListPricesRequest(model="small", holding_only=True))
     assert {one.unit: one.nanos_per_million for one in listed.prices}[WRITE] == 999_000_000
+
+    # One of them grants, both hear reports, and the alert is one, signed, and sent until it is taken.
+    webhook.refusing = 1
+    budget = pb.SetBudgetRequest(scope=pb.BUDGET_SCOPE_KEY, scope_id=first.key_id, limit_nanos=1_000_000)
+    await first.admin(first.key, "SetBudget", budget)
+    tokens = [await token_of(first, first.key, max_output_tokens=100) for _ in range(6)]
+    engines = [engine_reports(first), engine_reports(second)]
+    for number, token in enumerate(tokens):
+        assert (await engines[number % 2].report(token, output=100)).status == SETTLED
+
+    async def delivered() -> list[tuple[int, int]]:
+        found = await second.admin(first.key, "ListAlerts", alerts_pb2.ListAlertsRequest())
+        return [(one.percent, one.delivery) for one in found.alerts]
+
+    await wait_until(delivered, [(50, alerts_pb2.ALERT_DELIVERY_DELIVERED)], within_s=60)
+    assert len({headers["x-enginehouse-alert-id"] for headers, _ in webhook.received}) == 1
+    assert all(webhook.signed(headers, body) for headers, body in webhook.received)
+    counted = [await one.metric("enginehouse_router_budget_alerts_total") for one in (first, second)]
+    assert sum(counted) == 1
+    for router in (first, second):
+        assert webhook.url not in router.log.read_text()
+    for engine in engines:
+        await engine.close()
 
 
 async def test_a_request_costs_no_more_than_its_caller_and_its_key_allow(house: Any) -> None:
