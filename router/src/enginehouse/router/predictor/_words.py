@@ -70,14 +70,16 @@ class WordTable:
     def topics(self, words: Sequence[bytes]) -> Topics:
         """What words in lower case speak of, however often each; the mean of the fields if none is known."""
         index = self._index
-        rows = list(map(index.get, words))
+        different = set(words)
+        rows = list(map(index.get, different))
         known = set(rows)
         if None in known:
-            for word, row in zip(words, rows, strict=True):
+            for word, row in zip(different, rows, strict=True):
                 if row is None and len(word) >= LEAST_LETTERS:
                     known.add(index.get(word[:EDGE_LETTERS] + b"-"))
                     known.add(index.get(b"-" + word[-EDGE_LETTERS:]))
-        found = list(filter(None, known))[:_MOST_WORDS]
+        # In order, for sums of floating-point numbers depend on it, and a set's order on the process.
+        found = sorted(filter(None, known))[:_MOST_WORDS]
         if not found:
             return self._unknown
         summed = self._ones[: len(found)] @ self._rows.take(found, axis=0)
