@@ -12,10 +12,11 @@ from enginehouse.kit.errors import Reason
 from enginehouse.kit.pricing import UNITS, cost_nanos
 from enginehouse.router.asks import Ask, Purpose
 from enginehouse.router.complexity import Prediction
-from enginehouse.router.decide import Offer, State, decide
+from enginehouse.router.decide import State, decide
 from enginehouse.router.endpoints import Fleet
 from enginehouse.router.identity import Caller, Key, Tenant
 from enginehouse.router.policy import Policy, TierSettings
+from enginehouse.router.prices import Offer
 
 
 class Fixed:
