@@ -500,6 +500,7 @@ class RouterService:
                 continue
             try:
                 with answering():
+                    await self._keys.hash_anew()
                     await self._reload()
             except DatabaseAway as error:
                 _log.warning("could not read the keys and budgets again", extra={"error": str(error)})

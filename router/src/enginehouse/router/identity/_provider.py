@@ -102,8 +102,10 @@ class ProviderKeys:
                 pause, retry = min(retry, pause), min(retry * 2, 60.0)
             self.reads += 1
             self._wanted.clear()
+            # Not wait_for, which loses a cancellation that comes with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._wanted.wait()
                 # Strangers can name keys that there are none of, as often as they like.
                 await asyncio.sleep(max(0.0, self._settings.unknown_key_s - (time.monotonic() - began)))
 

@@ -209,8 +209,10 @@ class SharedBuckets:
     async def _run(self) -> None:
         beat_s = renew_s = tell_s = float("-inf")
         while True:
+            # Not wait_for, which loses a cancellation that comes with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TELL_S)
+                async with asyncio.timeout(TELL_S):
+                    await self._wake.wait()
             self._wake.clear()
             now = self._now_s()
             try:

@@ -119,8 +119,10 @@ class SharedRedis:
                 _log.info("Redis is here")
             self.up, backoff, told = True, _FIRST_BACKOFF_S, True
             self._lost.clear()
+            # Not wait_for, which loses a cancellation that comes with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), _PROBE_S)
+                async with asyncio.timeout(_PROBE_S):
+                    await self._lost.wait()
 
 
 def check_redis_url(url: str) -> str:
