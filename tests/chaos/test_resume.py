@@ -98,6 +98,7 @@ async def read(stream: AsyncGenerationStream, begun: asyncio.Event, *, after: in
     return stream.result
 
 
+@pytest.mark.timeout(240 + 20 * KILLS)
 async def test_a_killed_engine_changes_no_answer_and_no_price(mesh: Mesh, engines: list[EngineProcess]) -> None:
     key_id, key = mesh.create_key("resumed", budget_nanos=10**12)
     chance = random.Random()
