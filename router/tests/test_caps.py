@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.caps import RunCaps, request_cap, run_scopes
+from enginehouse.router.caps import RunCaps, lowest_cap, request_cap, run_scopes
 from enginehouse.router.identity import Key
 from enginehouse.router.ids import new_id
 from enginehouse.router.ledger import Budget, BudgetIndex, BudgetStore, Period, Scope
@@ -38,16 +38,16 @@ def key(world: Any, name: str = "key_1", **caps: int) -> Key:
 def test_the_lowest_cap_counts() -> None:
     child, parent = key(None, max_request_nanos=50), key(None, "key_0", max_request_nanos=40)
     free = key(None)
-    assert request_cap({}, [free]) is None
-    assert request_cap({}, [child]) == 50
+    assert request_cap({}, lowest_cap([free])) is None
+    assert request_cap({}, lowest_cap([child])) == 50
     # What a key was made with bounds it.
-    assert request_cap({}, [child, parent]) == request_cap({}, [free, parent]) == 40
-    assert request_cap({HEADER: b"30"}, [child, parent]) == 30
-    assert request_cap({HEADER: b"60"}, [child, parent]) == 40
-    assert request_cap({HEADER: b"0"}, [free]) == 0
+    assert lowest_cap([child, parent]) == lowest_cap([free, parent]) == 40
+    assert request_cap({HEADER: b"30"}, 40) == 30
+    assert request_cap({HEADER: b"60"}, 40) == 40
+    assert request_cap({HEADER: b"0"}, None) == 0
     for bad in (b"", b"-1", b"+1", b"1e3", b" 1", b"\xb2", b"9" * 20, b"9223372036854775808"):
         with pytest.raises(ServiceError) as refused:
-            request_cap({HEADER: bad}, [free])
+            request_cap({HEADER: bad}, None)
         assert refused.value.reason is Reason.INVALID_REQUEST
 
 

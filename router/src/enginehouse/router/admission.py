@@ -173,7 +173,7 @@ class Admission:
         candidates = decision.candidates
         if decision.refusal is not None or not candidates:
             raise decision.refusal or ServiceError(Reason.INTERNAL, "a decision without a model")
-        most = request_cap(headers, standing.keys)
+        most = request_cap(headers, standing.lowest_cap)
         if most is not None and most < decision.bound_nanos:
             candidates = decision.candidates = capped(candidates, ask, most)
         grant = self._grant(standing, method, candidates, grant_id, request_id, now, headers, ask.user_id)

@@ -18,13 +18,17 @@ from enginehouse.router.ledger import Budget, BudgetIndex, BudgetStore, LedgerUn
 MAX_COST_HEADER = b"x-enginehouse-max-cost-nanos"
 
 
-def request_cap(headers: Mapping[bytes, bytes], keys: Sequence[Key]) -> int | None:
-    """The most that the request may cost, in nano-dollars: the lowest of the keys' caps and the caller's own.
+def lowest_cap(keys: Sequence[Key]) -> int | None:
+    """The most that any request may cost that these keys stand for, in nano-dollars."""
+    return min([key.max_request_nanos for key in keys if key.max_request_nanos], default=None)
+
+
+def request_cap(headers: Mapping[bytes, bytes], cap: int | None) -> int | None:
+    """The most that the request may cost, in nano-dollars: its keys' cap or the caller's own, whichever is lower.
 
     Raises:
         ServiceError: INVALID_REQUEST for a header that is no amount.
     """
-    cap = min([key.max_request_nanos for key in keys if key.max_request_nanos], default=None)
     given = headers.get(MAX_COST_HEADER)
     if given is None:
         return cap

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.caps import run_scopes
+from enginehouse.router.caps import lowest_cap, run_scopes
 from enginehouse.router.identity import Caller, Key
 from enginehouse.router.ledger import Payer, Scope
 from enginehouse.router.limits import Allowance, Bounds, of_route, route_of
@@ -33,6 +33,7 @@ class Standing:
         "caller",
         "infers",
         "keys",
+        "lowest_cap",
         "payer",
         "prices_version",
         "principal",
@@ -54,6 +55,7 @@ class Standing:
         self._ancestors = tuple(ancestors)
         # Whose caps hold: the key's and those of the keys that it was made with.
         self.keys = (key, *self._ancestors)
+        self.lowest_cap = lowest_cap(self.keys)
         self._tier = tier
         self._routes: dict[str, tuple[Bounds, ...]] = {}
         self.payer = self.payer_of(self.principal)

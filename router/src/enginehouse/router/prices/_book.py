@@ -31,6 +31,9 @@ class Subject(enum.StrEnum):
     TIER = "tier"
 
 
+_KEY, _TENANT, _TIER = Subject.KEY.value, Subject.TENANT.value, Subject.TIER.value
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ListPrice:
     """Nano-dollars for a million of a unit of a model, from a time on; None for the catalog's price again."""
@@ -105,7 +108,8 @@ class PriceBook:
             starts.setdefault((price.model, price.unit), []).append((price.from_ms, price.nanos_per_million))
         cuts: dict[tuple[str, str, str], list[tuple[int, int | None]]] = {}
         for cut in discounts:
-            cuts.setdefault((cut.subject, cut.subject_id, cut.model), []).append((cut.from_ms, cut.basis_points))
+            # Plain text: an enumeration's members hash slowly.
+            cuts.setdefault((cut.subject.value, cut.subject_id, cut.model), []).append((cut.from_ms, cut.basis_points))
         self._prices = {key: Timeline(found) for key, found in starts.items()}
         self._discounts = {key: Timeline(found) for key, found in cuts.items()}
         self._build(now_ms)
@@ -120,11 +124,8 @@ class PriceBook:
         holding = self._holding
         if not holding:
             return self._lists[()]
-        subjects = (
-            (Subject.KEY, caller.key.key_id),
-            (Subject.TENANT, caller.tenant.tenant_id),
-            (Subject.TIER, caller.tenant.tier),
-        )
+        tenant = caller.tenant
+        subjects = ((_KEY, caller.key.key_id), (_TENANT, tenant.tenant_id), (_TIER, tenant.tier))
         named = tuple([subject for subject in subjects if subject in holding])
         found = self._lists.get(named)
         if found is None:
