@@ -29,7 +29,16 @@ from hypothesis.stateful import (
 
 from enginehouse.kit.grants import peek
 from enginehouse.router.database import open_database
-from enginehouse.router.ledger import BudgetExhausted, Ledger, LedgerTerms, LedgerUnavailable, Scope, Verdict
+from enginehouse.router.ledger import (
+    BudgetExhausted,
+    Claim,
+    Ledger,
+    LedgerTerms,
+    LedgerUnavailable,
+    Outcome,
+    Scope,
+    Verdict,
+)
 
 LIMIT = 2_000
 TABLES = "usage, reservations, leases, budget_windows, budgets, replicas, engines, tenants"
@@ -42,7 +51,7 @@ TERMS = LedgerTerms(replica_ttl_s=3600, accept_window_s=10, grace_s=30, recall_s
 
 @dataclasses.dataclass
 class Work:
-    """A grant on its way: not arrived, being served by an engine, or reported."""
+    """A grant on its way: not arrived, refused by engines, being served by one, or reported."""
 
     token: str
     cap: int
@@ -50,6 +59,10 @@ class Work:
     engine: str = ""
     cost: int = 0
     acknowledged: bool = False
+    refused: set[str] = dataclasses.field(default_factory=set)
+    """The engines that refused it, and will not take it again."""
+    unsaid: set[str] = dataclasses.field(default_factory=set)
+    """Those of them whose report is not acknowledged."""
 
 
 def test_random_interleavings(postgres: Any, make_world: Any) -> None:
@@ -130,9 +143,38 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
             if self.world.now_ms - work.issued_ms > 10_000:
                 self.work.remove(work)
                 return
+            if engine in work.refused:
+                return
             work.engine = engine
             work.cost = round(work.cap * share)
             self.served += work.cost
+
+        @precondition(lambda self: any(not one.engine for one in self.work))
+        @rule(which=st.integers(0, 99), engine=st.sampled_from(ENGINES))
+        def an_engine_refuses_one(self, which: int, engine: str) -> None:
+            """The gateway may carry it to the other, or give it up."""
+            waiting = [one for one in self.work if not one.engine]
+            work = waiting[which % len(waiting)]
+            if self.world.now_ms - work.issued_ms <= 10_000 and engine not in work.refused:
+                work.refused.add(engine)
+                work.unsaid.add(engine)
+
+        @precondition(lambda self: self.replicas and any(one.refused for one in self.work))
+        @rule(which=st.integers(0, 9), choice=st.integers(0, 99), acked=st.booleans())
+        def a_refusal_is_reported(self, which: int, choice: int, acked: bool) -> None:
+            """Perhaps before the other engine takes it, perhaps long after, perhaps again."""
+            refused = [(one, engine) for one in self.work for engine in sorted(one.refused)]
+            work, engine = refused[choice % len(refused)]
+            ledger = self.replicas[which % len(self.replicas)]
+            (verdict,) = self.go(ledger.settle_now([self.refusal(work, engine)]))
+            if engine not in work.unsaid:
+                assert verdict is Verdict.ALREADY
+            if acked:
+                work.unsaid.discard(engine)
+
+        def refusal(self, work: Work, engine: str) -> Claim:
+            claim: Claim = self.world.report(work.token, 0, engine=engine, outcome=Outcome.REFUSED)
+            return dataclasses.replace(claim, amounts={})
 
         @precondition(lambda self: self.replicas and any(one.engine for one in self.work))
         @rule(which=st.integers(0, 9), seed=st.integers(0, 999), count=st.integers(1, 6), acked=st.booleans())
@@ -171,7 +213,11 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
             self.go(self.world.watermark(ledger, self.watermark(engine), engine=engine))
 
         def watermark(self, engine: str) -> int:
-            unreported = [one.issued_ms for one in self.work if one.engine == engine and not one.acknowledged]
+            unreported = [
+                one.issued_ms
+                for one in self.work
+                if (one.engine == engine and not one.acknowledged) or engine in one.unsaid
+            ]
             return min([self.world.now_ms - WINDOW_MS, *unreported])
 
         @invariant()
@@ -208,7 +254,7 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
                 grant = peek(work.token)
                 if states.get(grant.grant_id, "open") != "open":
                     continue
-                if not work.engine and self.world.now_ms - work.issued_ms > 10_000:
+                if not work.engine and (self.world.now_ms - work.issued_ms > 10_000 or work.refused == set(ENGINES)):
                     continue
                 for funding in grant.funding:
                     needed[funding.lease_id] = needed.get(funding.lease_id, 0) + work.cap
@@ -233,6 +279,9 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
             for other in self.replicas:
                 await other.flush_journal()
             for work in self.work:
+                for engine in sorted(work.unsaid):
+                    await ledger.settle_now([self.refusal(work, engine)])
+                work.unsaid.clear()
                 if work.engine:
                     await ledger.settle_now([self.world.report(work.token, work.cost, engine=work.engine)])
                     work.acknowledged = True
