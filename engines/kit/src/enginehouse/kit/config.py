@@ -115,6 +115,8 @@ def _explain(
         return f"{where}: is required; set it there or in {name}"
     value = detail.get("input")
     secret = any(word in part.lower() for part in location for word in _SECRET_WORDS)
+    # A URL with a user in it may hold a password, whatever its key is called.
+    secret |= isinstance(value, str) and "://" in value and "@" in value
     shown = "" if secret or isinstance(value, dict | list) else f" (got {value!r})"
     return f"{where}: {detail['msg']}{shown}"
 
