@@ -10,18 +10,35 @@ import grpc
 import pytest
 from google.protobuf import json_format
 
-from enginehouse.api.router.v1 import admin_pb2, feedback_pb2, feedback_pb2_grpc, policy_pb2, policy_pb2_grpc
+from enginehouse.api.router.v1 import (
+    admin_pb2,
+    feedback_pb2,
+    feedback_pb2_grpc,
+    identity_pb2,
+    identity_pb2_grpc,
+    policy_pb2,
+    policy_pb2_grpc,
+)
 from enginehouse.kit.errors import Reason, from_rpc_error
 from enginehouse.kit.grants import peek
 from router.tests.decision_inputs import document
 
-_STUBS = {"PolicyService": policy_pb2_grpc.PolicyServiceStub, "FeedbackService": feedback_pb2_grpc.FeedbackServiceStub}
+_STUBS = {
+    "PolicyService": policy_pb2_grpc.PolicyServiceStub,
+    "FeedbackService": feedback_pb2_grpc.FeedbackServiceStub,
+    "IdentityService": identity_pb2_grpc.IdentityServiceStub,
+}
+_OTHERS = {
+    "RecordFeedback": "FeedbackService",
+    "SummarizeFeedback": "FeedbackService",
+    "ListAudit": "IdentityService",
+}
 QUICK = "  feed: {every_s: 0.2}"
 
 
 async def call(router: Any, method: str, request: Any, *, key: str = "") -> Any:
     """Calls a service of the router through a check, as Envoy does."""
-    service = "FeedbackService" if method.endswith("Feedback") else "PolicyService"
+    service = _OTHERS.get(method, "PolicyService")
     path = f"/enginehouse.api.router.v1.{service}/{method}"
     checked = await router.check(path, request, key or router.key)
     assert checked.status_code == 200, checked.headers.get("grpc-message")
@@ -213,6 +230,11 @@ async def test_what_is_not_valid_changes_nothing(routers: tuple[Any, Any]) -> No
     assert f"version {version + 2} by now" in error.message
     assert list((await get_policy(first, version=version + 1)).everyone.deny) == ["asleep"]
     assert list((await get_policy(first)).everyone.deny) == ["asleep", "large"]
+    logged = await call(second, "ListAudit", identity_pb2.ListAuditRequest(target_id="default", page_size=1))
+    assert logged.entries[0].action.endswith("PolicyService/SetPolicy")
+    assert logged.entries[0].actor_id == first.key_id
+    assert '"large"' in logged.entries[0].after_json
+    assert '"large"' not in logged.entries[0].before_json
     await call(first, "DeletePolicy", policy_pb2.DeletePolicyRequest(name="default"))
     assert (await get_policy(first)).version == 0
     gone = await refused(first, "DeletePolicy", policy_pb2.DeletePolicyRequest(name="default"))

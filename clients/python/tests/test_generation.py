@@ -41,6 +41,15 @@ async def test_the_key_and_one_request_id_go_with_the_call(server: Any, connect:
     assert server.requests[1].request_id == "mine-1"
 
 
+async def test_task_and_subject_go_as_headers(server: Any, connect: Any, behaviours: Any) -> None:
+    server.behaviours = [behaviours.answering(*behaviours.story())] * 2
+    mesh = connect(server.url)
+    await mesh.generate("x", task="enhance", subject="maths")
+    await mesh.generate("x")
+    names = ("x-enginehouse-task", "x-enginehouse-subject")
+    assert [[one.get(name) for name in names] for one in server.metadata] == [["enhance", "maths"], [None, None]]
+
+
 async def test_every_option_reaches_its_field(server: Any, connect: Any, behaviours: Any) -> None:
     server.behaviours = [behaviours.answering(*behaviours.story())]
     await connect(server.url).generate(

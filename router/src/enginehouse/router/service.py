@@ -277,6 +277,7 @@ class RouterService:
                 policy=policy,
                 catalog=catalog,
                 keys=key_store,
+                recorder=self._recorder,
                 clock=clock,
             ),
         )

@@ -165,11 +165,12 @@ class AsyncEnginehouse:
     ) -> AsyncGenerationStream:
         """Generates an answer piece by piece; arguments as in `generate`, errors while iterating."""
         request_id = request_id or _connection.new_request_id()
-        request = Ask(messages=messages, **options).request(request_id)
+        ask = Ask(messages=messages, **options)
+        request, purpose = ask.request(request_id), self._purpose + ask.route()
         request.resumable = self._retries.resumes > 0
 
         def send(asked: Continuation) -> Any:
-            metadata = _connection.call_metadata(self._api_key, request_id, attempt=asked.attempt) + self._purpose
+            metadata = _connection.call_metadata(self._api_key, request_id, attempt=asked.attempt) + purpose
             return self._generation.Generate(asked.request, metadata=metadata, timeout=asked.remaining_s)
 
         continuation = Continuation(request, attempts=self._attempts(timeout_s))

@@ -88,6 +88,8 @@ class Options(TypedDict, total=False):
     parallel_tool_calls: False allows one call at most.
     choices: how many independent answers, 1 to 8.
     logprobs, top_logprobs: send each token's log probability, and so many alternatives.
+    task: "generate" (the default), "enhance" or "analyse": what the request is for, by which a policy may route it.
+    subject: what it is about, in the policy's words.
     """
 
     prompt: str
@@ -112,6 +114,8 @@ class Options(TypedDict, total=False):
     choices: int
     logprobs: bool
     top_logprobs: int
+    task: str
+    subject: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +145,13 @@ class Ask:
     choices: int = 1
     logprobs: bool = False
     top_logprobs: int = 0
+    task: str = ""
+    subject: str = ""
+
+    def route(self) -> tuple[tuple[str, str], ...]:
+        """The headers that say what the request is for and about."""
+        given = (("x-enginehouse-task", self.task), ("x-enginehouse-subject", self.subject))
+        return tuple((name, value) for name, value in given if value)
 
     def request(self, request_id: str) -> generation_pb2.GenerateRequest:
         """The contract's request.

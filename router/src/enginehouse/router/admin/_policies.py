@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from enginehouse.api.router.v1 import policy_pb2 as pb
 from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 from enginehouse.router.admin._pages import page_size, page_start, page_token
+from enginehouse.router.audit import Recorder, document_of
 from enginehouse.router.clock import Clock
 from enginehouse.router.identity import KeyStore
 from enginehouse.router.policy import DEFAULT, Policy, PolicyStore, problems
@@ -22,6 +25,7 @@ class PolicyAdmin:
         policy: what the configuration says.
         catalog: the models that documents may name.
         keys: the keys and tenants that they may name.
+        recorder: puts changes on the audit log.
         clock: milliseconds since 1970 UTC.
     """
 
@@ -33,6 +37,7 @@ class PolicyAdmin:
         policy: Policy,
         catalog: Catalog,
         keys: KeyStore,
+        recorder: Recorder,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -40,6 +45,7 @@ class PolicyAdmin:
         self._policy = policy
         self._catalog = catalog
         self._keys = keys
+        self._recorder = recorder
         self._clock = clock
 
     async def get(self, request: pb.GetPolicyRequest) -> pb.GetPolicyResponse:
@@ -97,6 +103,7 @@ class PolicyAdmin:
             await self._store.write(
                 document.name, document, version=document.version, now_ms=now, key_id=key_id, connection=connection
             )
+            await self._record(connection, document.name, newest.policy, document)
         # The replica that was asked has it in force when it answers; the others hear of it.
         await self._put_in_force()
         return pb.SetPolicyResponse(policy=document)
@@ -117,8 +124,20 @@ class PolicyAdmin:
                 key_id=key_id,
                 connection=connection,
             )
+            await self._record(connection, request.name, newest.policy, None)
         await self._put_in_force()
         return pb.DeletePolicyResponse()
+
+    async def _record(
+        self, connection: AsyncConnection, name: str, before: pb.Policy | None, after: pb.Policy | None
+    ) -> None:
+        await self._recorder.write(
+            connection,
+            tenant_id="",
+            target_id=name,
+            before=None if before is None else document_of(before),
+            after=None if after is None else document_of(after),
+        )
 
     async def _problems(self, document: pb.Policy) -> list[FieldViolation]:
         keys = await self._keys.get_keys(list(dict.fromkeys(entry.key_id for entry in document.keys)))
