@@ -95,7 +95,7 @@ class Replica:
         self.metrics = CacheMetrics(registry=CollectorRegistry())
         live = {"engine-1"} if alive is None else alive
         self.flights = Flights(wait_s=30, max_waiting=100, alive=live.__contains__, now_s=clock.seconds)
-        shared = SharedAnswers(redis=redis, timeout_s=1, max_bytes=1 << 20, clock=clock) if redis else None
+        shared = SharedAnswers(redis=redis, timeout_s=DEADLINE_S, max_bytes=1 << 20, clock=clock) if redis else None
         self.cache = ResponseCache(
             settings=self.settings,
             rules=self.rules,
@@ -330,7 +330,7 @@ async def test_policies_reach_every_router(database: AsyncEngine, clock: Clock) 
 async def test_routers_share_over_redis_and_go_on_alone_without(
     database: AsyncEngine, clock: Clock, redis_server: RedisServer
 ) -> None:
-    redis = SharedRedis(url=redis_server.url)
+    redis = SharedRedis(url=redis_server.url, timeout_s=DEADLINE_S)
     redis.start()
     try:
         await until(lambda: redis.up)
@@ -367,6 +367,47 @@ async def test_routers_share_over_redis_and_go_on_alone_without(
         redis_server.start()
         await until(lambda: redis.up)
     finally:
+        await redis.close()
+
+
+async def test_equal_requests_at_two_routers_are_made_once(
+    database: AsyncEngine, clock: Clock, redis_server: RedisServer
+) -> None:
+    redis = SharedRedis(url=redis_server.url, timeout_s=DEADLINE_S)
+    redis.start()
+    one, two = (Replica(database, clock=clock, redis=redis) for _ in range(2))
+    try:
+        await until(lambda: redis.up)
+        for replica in (one, two):
+            await replica.rules.reload()
+        look, first = await one.look()
+        assert look.result is Result.MISS
+        waits = [await two.look() for _ in range(3)]
+        assert {look.result for look, _ in waits} == {Result.SHARED}
+        waiting = [asyncio.create_task(two.cache.replayed(grant)) for _, grant in waits]
+        await one.cache.keep(first, answer())
+        assert await asyncio.gather(*waiting) == [answer()] * 3
+        # One that ends without an answer lets the other router go ahead.
+        for end in ("no answer", "refused"):
+            look, first = await one.look(end)
+            shared, second = await two.look(end)
+            assert (look.result, shared.result) == (Result.MISS, Result.SHARED)
+            waits_for = asyncio.create_task(two.cache.replayed(second))
+            if end == "refused":
+                one.cache.abandon(look, first.grant_id)
+            else:
+                await one.cache.keep(first, None)
+            assert await waits_for is None
+            assert (await two.look(end))[0].result is Result.MISS
+        # Without Redis each goes ahead by itself, and who waited is told.
+        await one.look("cut off")
+        _, second = await two.look("cut off")
+        redis_server.kill()
+        assert await two.cache.replayed(second) is None
+        assert (await two.look("cut off"))[0].result is Result.MISS
+    finally:
+        for replica in (one, two):
+            await replica.cache.close()
         await redis.close()
 
 

@@ -6,10 +6,12 @@ does no I/O but for what was asked for: Redis where it is configured, a vector w
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import enum
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -28,10 +30,13 @@ from enginehouse.router.cache._shared import SharedAnswers
 from enginehouse.router.cache._store import CacheRules
 from enginehouse.router.cache._terms import CacheTerms, Terms
 from enginehouse.router.clock import Clock
+from enginehouse.router.redis import RedisAway
 
 # Questions whose answers are being made; one that is lost is found again by its next asker.
 _MOST_PENDING = 4096
 _MOST_PINNED = 10_000
+# How often a router looks for an answer that another makes.
+_FOLLOW_S = 0.05
 
 
 class Result(enum.StrEnum):
@@ -119,6 +124,7 @@ class ResponseCache:
         self._identities: dict[str, tuple[CatalogModel, bytes]] = {}
         self._pending: OrderedDict[bytes, Question] = OrderedDict()
         self._pinned: OrderedDict[str, Pinned] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.address = ""
         """Where the replay endpoint listens, as Envoy and engines reach it; set once it does."""
 
@@ -162,6 +168,8 @@ class ResponseCache:
                 return self._promised(Result.SEMANTIC, near[0], grant, near[1].data, None)
             # An equal question may have come while the vector was made.
             flight = self._flights.join(key)
+        if flight is None and self._shared is not None and self._settings.wait_s > 0:
+            flight = await self._elsewhere(self._shared, key, engine_id)
         if flight is not None:
             return self._promised(Result.SHARED, key, grant, None, flight)
         self._flights.begin(key, grant_id=grant.grant_id, engine_id=engine_id)
@@ -199,6 +207,8 @@ class ResponseCache:
         if look.result is Result.MISS:
             self._flights.abandon(look.key, grant_id)
             self._pending.pop(look.key, None)
+            if self._shared is not None:
+                self._begin(self._shared.release(look.key))
 
     async def keep(self, grant: grant_pb2.Grant, answer: cache_pb2.Answer | None) -> bool:
         """Takes the answer to a granted request, or the news that there is none; whether it is kept."""
@@ -208,6 +218,8 @@ class ResponseCache:
             self._flights.abandon(key, grant.grant_id)
             if answer is not None:
                 self._metrics.refused()
+            if self._shared is not None:
+                await self._shared.release(key)
             return False
         data = answer.SerializeToString()
         await self.put(key, data, keep_ms=grant.keep.keep_ms)
@@ -223,6 +235,7 @@ class ResponseCache:
         self._flights.land(key, data)
         if self._shared is not None:
             await self._shared.put(key, kept)
+            await self._shared.release(key)
 
     async def replayed(self, grant: grant_pb2.Grant) -> cache_pb2.Answer | None:
         """The answer that was promised to a request, waited for if need be; None if it is gone."""
@@ -248,6 +261,49 @@ class ResponseCache:
         self._memory.clear()
         self._index.clear()
         self._pending.clear()
+
+    async def close(self) -> None:
+        """Stops looking for answers that other routers wait for."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _elsewhere(self, shared: SharedAnswers, key: bytes, engine_id: str) -> Flight | None:
+        """The flight to wait for where another router's request is being served; else the answer is ours to make."""
+        making = await shared.claim(key, engine_id, wait_ms=int(self._settings.wait_s * 1000))
+        # An equal request may have come here meanwhile.
+        flight = self._flights.join(key)
+        if flight is None and making:
+            self._flights.begin(key, grant_id="", engine_id=making)
+            flight = self._flights.join(key)
+            if flight is not None:
+                self._begin(self._follow(shared, flight))
+        return flight
+
+    async def _follow(self, shared: SharedAnswers, flight: Flight) -> None:
+        """Looks for the answer that another router's request makes, until it is there or nobody makes it."""
+        try:
+            while not flight.landed.done():
+                # In this order: the answer is there before its making ends.
+                making = await shared.made_by(flight.key)
+                kept = await shared.get(flight.key)
+                if kept is not None:
+                    self._memory.put(flight.key, kept)
+                    self._flights.land(flight.key, kept.data)
+                elif not making:
+                    return
+                else:
+                    await asyncio.sleep(_FOLLOW_S)
+        except RedisAway:
+            return
+        finally:
+            # Whatever ended this: nobody waits for what nobody looks for.
+            self._flights.abandon(flight.key, "")
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="cache-shared")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _usable(self, terms: Terms) -> bool:
         return bool(self.address) and self._rules.loaded and (not terms.tags or self._hears_changes())

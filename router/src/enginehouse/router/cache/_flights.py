@@ -61,7 +61,10 @@ class Flights:
         return flight if self.waiting < self._max_waiting else None
 
     def begin(self, key: bytes, *, grant_id: str, engine_id: str) -> None:
-        """Says that a request is about to be served. One that is under way already stays the one to wait for."""
+        """Says that a request is about to be served; with an empty grant's id, by another router.
+
+        One that is under way already stays the one to wait for.
+        """
         self.join(key)
         if self._wait_s <= 0 or key in self._by_key:
             return

@@ -151,6 +151,7 @@ class CachePart:
 
     async def close(self) -> None:
         """Puts the last hits on record and lets go of engines."""
+        await self.answers.close()
         await self._hits.close()
         await self._embedder.close()
 

@@ -9,6 +9,7 @@ from enginehouse.router.clock import Clock
 from enginehouse.router.redis import RedisAway, SharedRedis
 
 _PREFIX = b"eh:cache:"
+_MAKING = b"eh:cache-making:"
 _HEAD_BYTES = 8
 
 
@@ -55,5 +56,30 @@ class SharedAnswers:
         value = kept.expires_at_ms.to_bytes(_HEAD_BYTES, "big") + kept.data
         try:
             await self._redis.ask(lambda client: client.set(_PREFIX + key, value, px=left_ms))
+        except RedisAway:
+            return
+
+    async def claim(self, key: bytes, engine_id: str, *, wait_ms: int) -> str:
+        """Says that an engine is about to make an answer; which one makes it already for another router, or nothing."""
+        if not self._redis.up:
+            return ""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                name = _MAKING + key
+                if await self._redis.ask(lambda client: client.set(name, engine_id.encode(), nx=True, px=wait_ms)):
+                    return ""
+                return await self.made_by(key)
+        except (RedisAway, TimeoutError):
+            return ""
+
+    async def made_by(self, key: bytes) -> str:
+        """The engine that is making an answer for some router; empty if none is. Raises RedisAway."""
+        value = await self._redis.ask(lambda client: client.get(_MAKING + key))
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
+
+    async def release(self, key: bytes) -> None:
+        """Says that nobody makes the answer any more."""
+        try:
+            await self._redis.ask(lambda client: client.delete(_MAKING + key))
         except RedisAway:
             return

@@ -53,6 +53,7 @@ _KINDS: Mapping[Reason, tuple[str, str | None]] = {
     Reason.UNKNOWN_METHOD: (_INVALID, "unknown_url"),
     Reason.INTERNAL: (_SERVER, "internal_error"),
     Reason.ANSWER_LOST: (_SERVER, "answer_lost"),
+    Reason.RESUME_IMPOSSIBLE: (_INVALID, "resume_impossible"),
 }
 
 
