@@ -141,7 +141,7 @@ def router_cluster(routers: Sequence[Address]) -> Cluster:
             )
         ],
         # A router that was killed refuses connections at once, and the health check needs seconds to see it.
-        # The bootstrap is JSON, where the message classes misspell the field that leaves 5xx answers out of it. A router
+        # The bootstrap is JSON, where the message classes misspell the field that leaves 5xx answers out; a router
         # gives none.
         outlier_detection=_cut_off(max_ejection_percent=90, enforcing_5xx=None),
         # Half of the questions may have to be asked again when one of two routers goes, but none of them twice over.
