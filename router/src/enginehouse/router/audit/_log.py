@@ -13,6 +13,7 @@ import enum
 import hmac
 import logging
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -114,7 +115,7 @@ class AuditLog:
         rows = []
         for entry in entries:
             sequence += 1
-            entry = dataclasses.replace(entry, sequence=sequence, at_ms=entry.at_ms or self._clock())
+            entry = dataclasses.replace(_storable(entry), sequence=sequence, at_ms=entry.at_ms or self._clock())
             seal = entry.sealed(seal, self._seal_keys[0])
             rows.append(dataclasses.asdict(entry) | {"outcome": entry.outcome.value, "seal": seal})
         await connection.execute(audit_log.insert(), rows)
@@ -189,3 +190,13 @@ def _entry(row: sa.Row[tuple[object, ...]]) -> AuditEntry:
     values = dict(row._mapping)
     values["outcome"] = Outcome(values["outcome"])
     return AuditEntry(**values)
+
+
+def _storable(entry: AuditEntry) -> AuditEntry:
+    """The entry without NULs, which requests that are refused may hold and PostgreSQL's text may not."""
+    texts: dict[str, Any] = {
+        field.name: value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        for field in dataclasses.fields(entry)
+        if isinstance(value := getattr(entry, field.name), str) and "\0" in value
+    }
+    return dataclasses.replace(entry, **texts) if texts else entry
