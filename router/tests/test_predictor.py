@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from enginehouse.kit.config import ConfigError
 from enginehouse.router.complexity import Prediction
-from enginehouse.router.predictor import SHIPPED, LearnedPredictor, load_predictor, read
+from enginehouse.router.predictor import SHIPPED, LearnedPredictor, load_predictor
 
 EASY_SUM = "Tom has 3 apples and buys 4. How many apples does Tom have?"
 HARD_SUM = (
@@ -31,6 +31,10 @@ def predictor() -> LearnedPredictor:
 
 def complexity(predictor: LearnedPredictor, *texts: str) -> float:
     return predictor.predict(texts).complexity
+
+
+def features(predictor: LearnedPredictor, text: str) -> dict[str, float]:
+    return dict(predictor.predict([text]).features)
 
 
 def test_prompts_are_ranked_as_people_would(predictor: LearnedPredictor) -> None:
@@ -84,17 +88,26 @@ def test_worked_examples_before_the_question_do_not_count(predictor: LearnedPred
     )
 
 
-def test_numeric_options_are_seen() -> None:
-    numeric = read(["What is the result?\nA. 12\nB. $15\nC. -3.5\nD. none"]).numbers
+def test_numeric_options_are_seen(predictor: LearnedPredictor) -> None:
+    numeric = features(predictor, "What is the result?\nA. 12\nB. $15\nC. -3.5\nD. none")
     assert numeric["options"] == 1
     assert numeric["numeric_options"] == 0.75
-    assert read(["What is the result? 12 or 15"]).numbers["options"] == 0
+    assert features(predictor, "What is the result? 12 or 15")["options"] == 0
 
 
-def test_sums_told_as_stories_are_told_apart() -> None:
-    assert read([HARD_SUM]).numbers["sums"] > 0.8
-    assert read(["Who wrote the novel about a whale in 1851?"]).numbers["sums"] < 0.3
-    assert read(["hello"]).numbers["sums"] == 0
+def test_sums_told_as_stories_are_told_apart(predictor: LearnedPredictor) -> None:
+    assert features(predictor, HARD_SUM)["sums"] > 0.8
+    assert features(predictor, "Who wrote the novel about a whale in 1851?")["sums"] < 0.3
+    assert features(predictor, "hello")["sums"] == 0
+
+
+def test_words_are_counted_in_their_groups(predictor: LearnedPredictor) -> None:
+    counted = features(predictor, "She has half as many as he has, and a quarter more than they had: 12% of 1,200.5.")
+    assert counted["people"] == pytest.approx(math.log1p(3))
+    assert counted["comparisons"] == pytest.approx(math.log1p(4))
+    assert counted["fractions"] == pytest.approx(math.log1p(2))
+    assert counted["percentages"] == counted["durations"] + math.log1p(1)
+    assert counted["numbers"] == pytest.approx(math.log1p(2))
 
 
 @pytest.mark.parametrize(

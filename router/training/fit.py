@@ -56,10 +56,9 @@ class Fitted:
 
 def numbers_of(texts: Sequence[str], table: WordTable) -> Numbers:
     """What is read of each text, by name."""
-    readings = [read([text]) for text in texts]
+    readings = [read([text], table) for text in texts]
     numbers = {name: np.array([one.numbers[name] for one in readings]) for name in readings[0].numbers}
-    need = np.array([table.topics(one.words).need for one in readings])
-    numbers["need"] = need + numbers["sums"] * (STORY_NEED - need)
+    numbers["need"] += numbers["sums"] * (STORY_NEED - numbers["need"])
     return numbers
 
 

@@ -19,7 +19,7 @@ from fit import fit, numbers_of
 from routing_set import read_routing_set
 from word_table import Table, make_table
 
-from enginehouse.router.predictor import Artefact, WordTable, save_artefact
+from enginehouse.router.predictor import GROUPS, Artefact, WordTable, save_artefact
 
 HERE = Path(__file__).parent
 
@@ -52,7 +52,12 @@ def main() -> None:
 def word_table(made: Table) -> WordTable:
     """The table as it will be served."""
     return WordTable(
-        words=made.words, affinities=made.affinities, scale=made.scale, fields=made.fields, needs=made.needs
+        words=made.words,
+        affinities=made.affinities,
+        scale=made.scale,
+        fields=made.fields,
+        needs=made.needs,
+        groups=GROUPS,
     )
 
 

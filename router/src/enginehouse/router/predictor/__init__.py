@@ -2,11 +2,12 @@
 
 from enginehouse.router.predictor._artefact import SHIPPED, Artefact, load_predictor, save_artefact
 from enginehouse.router.predictor._model import LearnedPredictor, Weights
-from enginehouse.router.predictor._reading import KNOWLEDGE, STORY, Reading, read
+from enginehouse.router.predictor._reading import GROUPS, KNOWLEDGE, STORY, Reading, read
 from enginehouse.router.predictor._words import EDGE_LETTERS, LEAST_LETTERS, WordTable
 
 __all__ = [
     "EDGE_LETTERS",
+    "GROUPS",
     "KNOWLEDGE",
     "LEAST_LETTERS",
     "SHIPPED",

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from enginehouse.kit.config import ConfigError
 from enginehouse.router.predictor._model import LearnedPredictor, Weights
-from enginehouse.router.predictor._reading import KNOWLEDGE, STORY
+from enginehouse.router.predictor._reading import GROUPS, KNOWLEDGE, STORY
 from enginehouse.router.predictor._words import WordTable
 
 FORMAT = 1
@@ -74,6 +74,7 @@ def load_predictor(path: Path | None = None) -> LearnedPredictor:
         scale=artefact.scale,
         fields=artefact.fields,
         needs=artefact.needs,
+        groups=GROUPS,
     )
     return LearnedPredictor(weights=artefact.weights, words=table)
 

@@ -48,18 +48,17 @@ class LearnedPredictor:
     def predict(self, texts: Sequence[str]) -> Prediction:
         """The complexity of a request with these texts, oldest first: the probability that a model of quality
         `middle` fails. Its features are what was read, the field that it speaks of most, and the score."""
-        reading = read(texts)
-        topics = self._words.topics(reading.words)
+        reading = read(texts, self._words)
         numbers = reading.numbers
         sums = numbers["sums"]
-        numbers["need"] = topics.need + sums * (self._story_need - topics.need)
+        numbers["need"] += sums * (self._story_need - numbers["need"])
         score, story = self._biases
         score += sum([weight * numbers[name] for name, weight in self._knowledge])
         if sums:
             score += sums * (story + sum([weight * numbers[name] for name, weight in self._story]))
         features = [*numbers.items(), ("score", score)]
-        if topics.field:
-            features.append((f"field.{topics.field}", topics.probability))
+        if reading.field:
+            features.append((f"field.{reading.field}", reading.probability))
         return Prediction(
             complexity=_logistic(self._offset + self._spread * score),
             features=tuple(features),

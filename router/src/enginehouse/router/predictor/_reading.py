@@ -12,6 +12,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from enginehouse.router.predictor._words import WordTable
+
 # Characters read from each end of a prompt.
 EDGE = 1024
 
@@ -32,8 +34,8 @@ STORY = (
 )
 
 
-# Words counted together; none is in two of them.
-_COUNTED: Mapping[str, str] = {
+# Words counted together; none is in two of them, and there are at most 15.
+GROUPS: Mapping[str, str] = {
     "number_words": (
         "two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty fifty hundred thousand "
         "million dozen couple pair"
@@ -52,9 +54,8 @@ _COUNTED: Mapping[str, str] = {
     "people": "he she his her him they them their",
     "dealings": "buys bought sells sold pays paid has had gives gave gets costs earns spends makes",
 }
-_NAMES = tuple(_COUNTED)
-_PLACE = {word.encode(): place for place, name in enumerate(_NAMES) for word in _COUNTED[name].split()}
-_PLACES = {name: place for place, name in enumerate(_NAMES)}
+
+_PLACES = {name: place for place, name in enumerate(GROUPS, start=1)}
 _LOG = tuple(math.log1p(count) for count in range(2 * EDGE + 2))
 _RELATIONS = ("fractions", "percentages", "multiples", "rates", "rests", "totals")
 _SEPARATORS = bytes.maketrans(
@@ -72,14 +73,15 @@ _KEEP = 24
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reading:
-    """The numbers of one prompt by name, and the words that were read, in lower case as UTF-8."""
+    """The numbers of one prompt by name, and the field that it speaks of most ("" if unknown) with its probability."""
 
     numbers: dict[str, float]
-    words: list[bytes]
+    field: str
+    probability: float
 
 
-def read(texts: Sequence[str]) -> Reading:
-    """Reads the texts of a request, oldest first.
+def read(texts: Sequence[str], table: WordTable) -> Reading:
+    """Reads the texts of a request, oldest first, with a table made for `GROUPS`.
 
     What costs does not grow with the length beyond twice `EDGE`: of more, both ends are read.
     """
@@ -90,16 +92,12 @@ def read(texts: Sequence[str]) -> Reading:
     raw = asked.encode("utf-8", "replace")
     lower = raw.lower() if asked.isascii() else asked.lower().encode("utf-8", "replace")
     words = lower.translate(_SEPARATORS).split()
-    counts = [0] * len(_NAMES)
-    # Place 0 is counted apart, for `filter` takes it for nothing.
-    places = list(map(_PLACE.get, words))
-    for place in filter(None, places):
-        counts[place] += 1
-    counts[0] = places.count(0)
+    heard = table.hear(words)
+    counts = heard.counts
     quantities = len(raw.translate(_DIGITS, b".,").split())
     options = _OPTION.findall(raw) if b"\n" in raw else []
     counts[_PLACES["percentages"]] += raw.count(b"%")
-    numbers = {name: _LOG[count] for name, count in zip(_NAMES, counts, strict=True)}
+    numbers = {name: _LOG[counts[place]] for name, place in _PLACES.items()}
     numbers["length"] = math.log1p(length)
     numbers["numbers"] = _LOG[quantities]
     numbers["symbols"] = math.log1p(len(raw.translate(None, _NOT_SYMBOL)))
@@ -114,7 +112,8 @@ def read(texts: Sequence[str]) -> Reading:
         asks_how_many=b"how many" in lower or b"how much" in lower,
         words=len(words),
     )
-    return Reading(numbers, words)
+    numbers["need"] = heard.need
+    return Reading(numbers, heard.field, heard.probability)
 
 
 def _sums(*, quantities: int, relations: int, people: int, asks_how_many: bool, words: int) -> float:

@@ -7,7 +7,7 @@ beginning and its end. Words count by the square of how clearly they speak of on
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +21,22 @@ _SURE = 6
 _SHARPNESS = 16.0
 # Different words that count, at most.
 _MOST_WORDS = 256
+_GROUP_BITS = 4
+_GROUPS = (1 << _GROUP_BITS) - 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Topics:
-    """The field that is spoken of most, with its probability, and the need over all fields.
+class Heard:
+    """What words say.
 
-    `field` is empty if no word is known.
+    Attributes:
+        counts: how many words are of each group, from 1 on; 0 are those of none.
+        field: the field that is spoken of most; empty if no word is known.
+        probability: of that field.
+        need: over all fields.
     """
 
+    counts: list[int]
     field: str
     probability: float
     need: float
@@ -42,6 +49,7 @@ class WordTable:
         words: known words in lower case; "xxxx-" is a beginning and "-xxxx" an end, for words not known.
         affinities: int8 of shape (words, fields), in units of `scale`; all 0 for a word that says nothing.
         needs: of each field, 0 to 1.
+        groups: words to be counted together, by name; at most 15.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class WordTable:
         scale: float,
         fields: Sequence[str],
         needs: NDArray[np.float32],
+        groups: Mapping[str, str],
     ) -> None:
         rows = np.zeros((len(words) + 1, len(fields) + 1), np.float32)
         rows[1:, 1:] = affinities.astype(np.float32) * scale
@@ -61,32 +70,41 @@ class WordTable:
         rows[edges] *= EDGE_WEIGHT
         # Row 0 stands for words that say nothing; column 0 holds the words' weights.
         self._rows = rows
-        self._index = {word.encode(): index if rows[index, 0] > 0 else 0 for index, word in enumerate(words, start=1)}
+        # A word's row and, in the lowest bits, its group: one look for both.
+        self._codes = {
+            word.encode(): (index if rows[index, 0] > 0 else 0) << _GROUP_BITS
+            for index, word in enumerate(words, start=1)
+        }
+        for group, listed in enumerate(groups.values(), start=1):
+            for word in listed.split():
+                self._codes[word.encode()] = self._codes.get(word.encode(), 0) | group
         self._ones = np.ones(_MOST_WORDS, np.float32)
         self._needs_and_ones = np.stack([needs, np.ones_like(needs)], axis=1)
         self.fields = tuple(fields)
-        self._unknown = Topics("", 0.0, float(needs.mean()))
+        self._mean_need = float(needs.mean())
 
-    def topics(self, words: Sequence[bytes]) -> Topics:
-        """What words in lower case speak of, however often each; the mean of the fields if none is known."""
-        index = self._index
-        different = set(words)
-        rows = list(map(index.get, different))
-        known = set(rows)
+    def hear(self, words: Sequence[bytes]) -> Heard:
+        """What words in lower case say. Of fields, each different word speaks once; the mean of them if none does."""
+        codes = list(map(self._codes.get, words))
+        counts = [0] * (_GROUPS + 1)
+        for code in filter(None, codes):
+            counts[code & _GROUPS] += 1
+        known = set(codes)
         if None in known:
-            for word, row in zip(different, rows, strict=True):
-                if row is None and len(word) >= LEAST_LETTERS:
-                    known.add(index.get(word[:EDGE_LETTERS] + b"-"))
-                    known.add(index.get(b"-" + word[-EDGE_LETTERS:]))
-        # In order, for sums of floating-point numbers depend on it, and a set's order on the process.
-        found = sorted(filter(None, known))[:_MOST_WORDS]
+            edge = self._codes.get
+            for word, known_code in zip(words, codes, strict=True):
+                if known_code is None and len(word) >= LEAST_LETTERS:
+                    known.add(edge(word[:EDGE_LETTERS] + b"-"))
+                    known.add(edge(b"-" + word[-EDGE_LETTERS:]))
+        # In order, for sums of floating-point numbers depend on it.
+        found = sorted([code >> _GROUP_BITS for code in filter(None, known) if code > _GROUPS])[:_MOST_WORDS]
         if not found:
-            return self._unknown
+            return Heard(counts, "", 0.0, self._mean_need)
         summed = self._ones[: len(found)] @ self._rows.take(found, axis=0)
         weight = float(summed[0])
         if weight <= 0:
-            return self._unknown
+            return Heard(counts, "", 0.0, self._mean_need)
         likely = np.exp(summed[1:] * np.float32(_SHARPNESS * min(len(found), _SURE) ** 0.5 / weight))
         need, total = (likely @ self._needs_and_ones).tolist()
         best = int(likely.argmax())
-        return Topics(self.fields[best], float(likely[best]) / total, need / total)
+        return Heard(counts, self.fields[best], float(likely[best]) / total, need / total)
