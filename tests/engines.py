@@ -63,6 +63,13 @@ class EngineProcess:
             self._process.wait()
             self._process = None
 
+    def end(self) -> None:
+        """Ends it as an operator would."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
     def log(self) -> str:
         """The end of what it said."""
         return "\n".join((self._folder / "log").read_text(errors="replace").splitlines()[-20:])

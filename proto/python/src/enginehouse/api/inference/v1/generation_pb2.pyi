@@ -662,7 +662,7 @@ class GenerationSummary(_message.Message):
     """Milliseconds from the engine's taking the request to its end."""
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
-        """Units and the charge."""
+        """Units and the charge; of this attempt alone, where an answer took several."""
 
     def __init__(
         self,
