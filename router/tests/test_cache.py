@@ -577,9 +577,7 @@ async def test_only_engines_with_a_grant_hand_answers_over(replica: Replica, clo
     assert len(replica.memory) == 0
 
 
-async def test_hits_are_written_once_and_survive_a_pause_of_the_database(
-    database: AsyncEngine, replica: Replica
-) -> None:
+async def test_each_hit_is_on_record_and_costs_nothing(database: AsyncEngine, replica: Replica) -> None:
     _, grant = await replica.look()
     await replica.cache.keep(grant, answer())
     replica.hits.start()
