@@ -31,13 +31,14 @@ def write(tmp_path: Path, *models: dict[str, Any]) -> Path:
 
 
 def test_a_catalog_is_read_and_sorted(tmp_path: Path) -> None:
-    catalog = load_catalog(write(tmp_path, TINY, {**TINY, "name": "a/small", "cluster": "voice"}))
+    catalog = load_catalog(write(tmp_path, TINY, {**TINY, "name": "a/small", "cluster": "voice", "region": "eu-1"}))
     assert [model.name for model in catalog.models] == ["a/small", "tiny"]
     tiny = catalog.get("tiny")
     assert tiny is not None
     assert tiny.prices == {UNIT_INPUT_TOKENS: 50_000_000}
     assert tiny.options == {"slots": 4}
     assert tiny.capabilities == {"chat", "tools"}
+    assert [model.region for model in catalog.models] == ["eu-1", ""]
     assert catalog.get("absent") is None
     assert [model.name for model in catalog.for_cluster("voice")] == ["a/small"]
 
@@ -69,6 +70,8 @@ def test_an_empty_catalog_is_a_catalog(tmp_path: Path) -> None:
         ({"context_tokens": -1}, ["context_tokens", "-1"]),
         ({"context_tokens": 2**31}, ["context_tokens"]),
         ({"options": [1]}, ["options"]),
+        ({"region": "Europe!"}, ["region", "'Europe!'"]),
+        ({"region": 7}, ["region", "7"]),
     ],
 )
 def test_errors_name_the_model_and_the_key(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:
