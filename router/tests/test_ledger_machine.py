@@ -240,7 +240,9 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
             assert await self.world.rows("SELECT 1 FROM usage WHERE ours_nanos > 0") == []
             for ledger in self.replicas:
                 for account in ledger.book.accounts():
-                    assert account.free >= 0
+                    # `free` may be under zero for a while: a bill of another replica's is off the lease before the
+                    # holder knows that the reservation is closed.
+                    assert account.remaining >= 0
                     assert account.reserved >= 0
                     assert account.returning >= 0
             # What nobody has reported yet is still there to pay for it.
