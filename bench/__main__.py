@@ -13,12 +13,16 @@ import tempfile
 import traceback
 from collections.abc import Callable
 
+from router.benchmarks import ledger
+
 from .decision import decision_cpu_us
 from .measure import ROOT, Measurement
 from .paths import measure_all
 from .rows import Results
 from .table import as_json, as_markdown
 from .tools import Tool, ToolMissing, find_ghz, find_litellm, find_wrk
+
+PARTS = ("decision", "ledger", "paths")
 
 
 def _found(results: Results, what: str, find: Callable[[], Tool]) -> Tool | None:
@@ -63,7 +67,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each load lasts")
     parser.add_argument("--warm", type=float, default=1.0, help="how long it runs before that")
-    parser.add_argument("--parts", nargs="+", choices=("decision", "paths"), default=["decision", "paths"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--no-litellm", action="store_true")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench" / "results" / "latest.json")
     parser.add_argument("--markdown", type=pathlib.Path, default=ROOT / "docs" / "benchmarks.md")
@@ -82,6 +86,7 @@ def main() -> int:
         )
         parts: dict[str, Callable[[], None]] = {
             "decision": lambda: results.figures.update(decision_cpu_us=decision_cpu_us()),
+            "ledger": lambda: results.figures.update(ledger.measure(arguments.seconds)),
             "paths": lambda: measure_all(measurement, results, scratch, proxy),
         }
         failed = [name for name in arguments.parts if not _ran(name, parts[name], results)]

