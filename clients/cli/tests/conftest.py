@@ -20,6 +20,8 @@ from enginehouse.api.router.v1 import (
     admin_pb2_grpc,
     feedback_pb2,
     feedback_pb2_grpc,
+    identity_pb2,
+    identity_pb2_grpc,
     policy_pb2,
     policy_pb2_grpc,
 )
@@ -62,7 +64,12 @@ def _method(name: str) -> Callable[[Service, Any, Any], Any]:
     return answer
 
 
-for _file, _service in ((admin_pb2, "AdminService"), (policy_pb2, "PolicyService"), (feedback_pb2, "FeedbackService")):
+for _file, _service in (
+    (admin_pb2, "AdminService"),
+    (identity_pb2, "IdentityService"),
+    (policy_pb2, "PolicyService"),
+    (feedback_pb2, "FeedbackService"),
+):
     for _name in [method.name for method in _file.DESCRIPTOR.services_by_name[_service].methods]:
         if _name not in Service.__dict__:
             setattr(Service, _name, _method(_name))
@@ -104,6 +111,7 @@ def cli(service: Service, tmp_path: Path) -> Iterator[Cli]:
     running = grpc.server(concurrent.futures.ThreadPoolExecutor(2), options=(("grpc.so_reuseport", 0),))
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(service, running)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(service, running)
+    identity_pb2_grpc.add_IdentityServiceServicer_to_server(service, running)
     policy_pb2_grpc.add_PolicyServiceServicer_to_server(service, running)
     feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(service, running)
     port = running.add_insecure_port("127.0.0.1:0")

@@ -8,6 +8,7 @@ import platform
 import typer
 
 from enginehouse.cli import (
+    audit,
     budgets,
     cache,
     experiments,
@@ -20,6 +21,7 @@ from enginehouse.cli import (
     prices,
     rollouts,
     spending,
+    users,
 )
 from enginehouse.cli.chat import chat
 from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
@@ -57,6 +59,8 @@ def make_app() -> typer.Typer:
         app.command()(command)
     app.command()(chat)
     app.add_typer(keys.app, name="keys")
+    app.add_typer(users.app, name="users")
+    app.add_typer(audit.app, name="audit")
     app.add_typer(budgets.app, name="budgets")
     app.add_typer(spending.app, name="spend")
     app.add_typer(prices.app, name="prices")

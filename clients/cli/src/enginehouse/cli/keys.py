@@ -12,7 +12,7 @@ from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, conn
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
 from enginehouse.local.datadir import DEFAULT
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
+app = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke API keys.")
 
 
 @app.command()
@@ -23,9 +23,14 @@ def create(
         int | None, typer.Option("--budget-nanos", min=0, help="A lifetime budget in nano-dollars (10^-9 USD).")
     ] = None,
     tenant: Annotated[str, typer.Option("--tenant", help="Who pays; the caller's own tenant if left out.")] = "",
+    role: Annotated[
+        str, typer.Option("--role", help="Instead of scopes, those of a role: viewer, developer, admin or owner.")
+    ] = "",
     scope: Annotated[
-        list[str] | None, typer.Option("--scope", help="inference, spend or admin; may be given again.")
+        list[str] | None,
+        typer.Option("--scope", help="inference, spend, keys, manage, owner or admin; may be given again."),
     ] = None,
+    user: Annotated[str, typer.Option("--user", help="The name of the user that the key acts for.")] = "",
     model: Annotated[
         list[str] | None, typer.Option("--model", help="A model that it may use; may be given again.")
     ] = None,
@@ -38,6 +43,18 @@ def create(
     requests_per_minute: Annotated[int, typer.Option("--requests-per-minute", min=0, help="0 for no bound.")] = 0,
     tokens_per_minute: Annotated[int, typer.Option("--tokens-per-minute", min=0, help="0 for no bound.")] = 0,
     concurrency: Annotated[int, typer.Option("--concurrency", min=0, help="Requests at once; 0 for no bound.")] = 0,
+    route_limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--route-limit",
+            help="A route's bounds, SERVICE/METHOD=REQUESTS[,TOKENS[,CONCURRENCY]], a minute; METHOD may be *; may be "
+            "given again.",
+        ),
+    ] = None,
+    user_limit: Annotated[
+        str,
+        typer.Option("--user-limit", help="Bounds of each user that requests name: REQUESTS[,TOKENS[,CONCURRENCY]]."),
+    ] = "",
     expires_in_days: Annotated[float | None, typer.Option("--expires-in-days", min=0.0, help="Else never.")] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
@@ -60,6 +77,10 @@ def create(
             expires_at_ms=expires,
             max_request_nanos=max_request_nanos,
             run_cap_nanos=run_cap_nanos,
+            role=role,
+            user_id=user,
+            user_limits=_limits(user_limit) if user_limit else None,
+            route_limits=[_route_limits(each) for each in route_limit or ()],
         )
     if json_:
         print_json({"id": made.key.key_id, "key": made.secret, **_describe(made.key), "budget_nanos": budget_nanos})
@@ -109,6 +130,76 @@ def revoke(
         print_text(f"{key.key_id} ({key.name}) is revoked")
 
 
+@app.command()
+@reported
+def rotate(
+    key_id: Annotated[str, typer.Argument(help="The key's id, key_...")],
+    overlap_hours: Annotated[
+        float | None,
+        typer.Option("--overlap-hours", min=0.0, max=720.0, help="How long the old one works; else a day."),
+    ] = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Give a key a new secret; it is shown this once. The old one goes on working for a while."""
+    overlap = None if overlap_hours is None else int(overlap_hours * 3600)
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        made = mesh.identity.rotate_key(key_id, overlap_s=overlap)
+    if json_:
+        print_json({"id": made.key.key_id, "key": made.secret, **_describe(made.key)})
+        return
+    print_text(made.secret)
+    until = made.key.previous_until_ms
+    old = f"the old one works until {_day(until)}" if until else "the old one works no more"
+    print_text(f"{made.key.key_id} ({made.key.name}): keep the key now, it is not shown again; {old}")
+
+
+@app.command("run")
+@reported
+def for_run(
+    run_id: Annotated[str, typer.Argument(help="The run.")],
+    minutes: Annotated[float, typer.Option("--minutes", min=0.1, max=10080.0, help="How long it works.")] = 60.0,
+    budget_nanos: Annotated[
+        int | None, typer.Option("--budget-nanos", min=0, help="The most that it may spend, in nano-dollars.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="A model that it may use; may be given again.")
+    ] = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Make a short-lived key for one run, within what the caller's key may do; it is shown this once."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        made = mesh.identity.create_run_key(
+            run_id, lifetime_s=int(minutes * 60), budget_nanos=budget_nanos, allowed_models=model or ()
+        )
+    if json_:
+        print_json({"id": made.key.key_id, "key": made.secret, **_describe(made.key), "budget_nanos": budget_nanos})
+        return
+    print_text(made.secret)
+    print_text(f"{made.key.key_id} is of the run {run_id} and works until {_day(made.key.expires_at_ms)}")
+
+
+def _limits(text: str) -> admin_pb2.Limits:
+    """Raises ValueError for what is no REQUESTS[,TOKENS[,CONCURRENCY]]."""
+    parts = text.split(",")
+    if not 1 <= len(parts) <= 3 or not all(part.isdecimal() and len(part) <= 10 for part in parts):
+        raise ValueError(f"limits {text!r} must be REQUESTS[,TOKENS[,CONCURRENCY]], whole numbers, 0 for no bound")
+    requests, tokens, concurrency = (*map(int, parts), 0, 0)[:3]
+    return admin_pb2.Limits(requests_per_minute=requests, tokens_per_minute=tokens, concurrency=concurrency)
+
+
+def _route_limits(text: str) -> admin_pb2.RouteLimits:
+    route, equals, limits = text.partition("=")
+    if not equals:
+        raise ValueError(f"route limit {text!r} must be SERVICE/METHOD=REQUESTS[,TOKENS[,CONCURRENCY]]")
+    return admin_pb2.RouteLimits(route=route, limits=_limits(limits))
+
+
 def _describe(key: admin_pb2.Key) -> dict[str, Any]:
     return {
         "id": key.key_id,
@@ -122,6 +213,10 @@ def _describe(key: admin_pb2.Key) -> dict[str, Any]:
         "created_at_ms": key.created_at_ms,
         "expires_at_ms": key.expires_at_ms,
         "revoked_at_ms": key.revoked_at_ms,
+        "user_id": key.user_id,
+        "run_id": key.run_id,
+        "parent_id": key.parent_id,
+        "previous_until_ms": key.previous_until_ms,
         "hint": key.hint,
         "max_request_nanos": key.max_request_nanos,
         "run_cap_nanos": key.run_cap_nanos,

@@ -12,10 +12,12 @@
 from enginehouse.client._aio import AsyncEnginehouse, AsyncGenerationStream
 from enginehouse.client._aio_admin import AsyncAdmin
 from enginehouse.client._aio_cache import AsyncCache
+from enginehouse.client._aio_identity import AsyncIdentity
 from enginehouse.client._aio_money import AsyncMoney
 from enginehouse.client._sync import Enginehouse, GenerationStream
 from enginehouse.client._sync_admin import Admin
 from enginehouse.client._sync_cache import Cache
+from enginehouse.client._sync_identity import Identity
 from enginehouse.client._sync_money import Money
 from enginehouse.client.answers import Embeddings, Generation, ToolCall
 from enginehouse.client.conversation import Message, Tool
@@ -43,6 +45,7 @@ __all__ = [
     "AsyncCache",
     "AsyncEnginehouse",
     "AsyncGenerationStream",
+    "AsyncIdentity",
     "AsyncMoney",
     "BudgetExhausted",
     "Cache",
@@ -55,6 +58,7 @@ __all__ = [
     "FieldViolation",
     "Generation",
     "GenerationStream",
+    "Identity",
     "IncompleteError",
     "InvalidRequest",
     "Message",

@@ -13,6 +13,7 @@ from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.client import _connection
 from enginehouse.client._aio_admin import AsyncAdmin
 from enginehouse.client._aio_cache import AsyncCache
+from enginehouse.client._aio_identity import AsyncIdentity
 from enginehouse.client._aio_money import AsyncMoney
 from enginehouse.client._aio_policies import AsyncPolicies
 from enginehouse.client._aio_steering import AsyncSteering
@@ -126,6 +127,7 @@ class AsyncEnginehouse:
             self._unary,
             lambda: _connection.call_metadata(self._api_key, _connection.new_request_id()),
         )
+        self.identity = AsyncIdentity(self._channel, self._unary)
         self.money = AsyncMoney(self._channel, self._unary, api_key=self._api_key)
         self.policies = AsyncPolicies(self._channel, self._unary)
         self.steering = AsyncSteering(self._channel, self._unary)

@@ -46,9 +46,15 @@ class AsyncAdmin:
         expires_at_ms: int = 0,
         max_request_nanos: int = 0,
         run_cap_nanos: int = 0,
+        role: str = "",
+        user_id: str = "",
+        user_limits: admin_pb2.Limits | None = None,
+        route_limits: Sequence[admin_pb2.RouteLimits] = (),
     ) -> admin_pb2.CreateKeyResponse:
         """Makes a key. The answer's `secret` is the key itself, shown this once; `budget_nanos` bounds its lifetime,
-        `max_request_nanos` each of its requests, and `run_cap_nanos` each of its runs (0: unbounded).
+        `max_request_nanos` each of its requests, and `run_cap_nanos` each of its runs (0: unbounded). `role` stands
+        for scopes; `user_id` is the name of the user that it acts for, `user_limits` bound each user that its requests
+        name.
         """
         request = admin_pb2.CreateKeyRequest(
             name=name,
@@ -60,6 +66,10 @@ class AsyncAdmin:
             budget_nanos=budget_nanos,
             max_request_nanos=max_request_nanos,
             run_cap_nanos=run_cap_nanos,
+            role=role,
+            user_id=user_id,
+            user_limits=user_limits,
+            route_limits=route_limits,
         )
         answer: admin_pb2.CreateKeyResponse = await self._unary(self._stub.CreateKey, request)
         return answer

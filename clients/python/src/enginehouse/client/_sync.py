@@ -13,6 +13,7 @@ from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.client import _connection
 from enginehouse.client._sync_admin import Admin
 from enginehouse.client._sync_cache import Cache
+from enginehouse.client._sync_identity import Identity
 from enginehouse.client._sync_money import Money
 from enginehouse.client._sync_policies import Policies
 from enginehouse.client._sync_steering import Steering
@@ -126,6 +127,7 @@ class Enginehouse:
             self._unary,
             lambda: _connection.call_metadata(self._api_key, _connection.new_request_id()),
         )
+        self.identity = Identity(self._channel, self._unary)
         self.money = Money(self._channel, self._unary, api_key=self._api_key)
         self.policies = Policies(self._channel, self._unary)
         self.steering = Steering(self._channel, self._unary)

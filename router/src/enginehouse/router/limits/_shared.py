@@ -34,10 +34,7 @@ from enginehouse.router.redis import RedisAway, SharedRedis
 _log = logging.getLogger(__name__)
 
 TELL_S = 0.02
-_BEAT_S = 1.0
 _REPLICA_TTL_MS = 5_000
-_RUNNING_TTL_MS = 10_000
-_RENEW_S = 3.0
 _MOST_IN_BATCH = 512
 
 # One subject's buckets, and slots. ARGV: 1 if the charge depends on room in all, the replica, the slots' time to live
@@ -125,6 +122,8 @@ class SharedBuckets:
         slack: what part of a bound all replicas together may admit before Redis hears of it; 0 to be exact.
         peers: how many replicas there are as others see it, for when Redis does not say.
         now_s: the limiter's clock.
+        beat_s: how often a replica says that it lives. It has no float before the second time.
+        slots_ttl_s: how long a dead replica's slots are held.
     """
 
     def __init__(
@@ -135,7 +134,11 @@ class SharedBuckets:
         slack: float,
         peers: Callable[[], int],
         now_s: Callable[[], float],
+        beat_s: float = 1.0,
+        slots_ttl_s: float = 10.0,
     ) -> None:
+        self._beat_s = beat_s
+        self._slots_ttl_s = slots_ttl_s
         self._redis = redis
         self._replica = replica
         self._slack = slack
@@ -149,6 +152,7 @@ class SharedBuckets:
         self._running: dict[str, tuple[Meter, Bounds]] = {}
         self._asks: list[_Call] = []
         self._wake = asyncio.Event()
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._charge_script: AsyncScript | None = None
         self._beat_script: AsyncScript | None = None
@@ -169,7 +173,7 @@ class SharedBuckets:
     def slack(self) -> float:
         """None until every other replica has heard of this one and shrunk its own float."""
         joined = self._joined_s
-        return self._slack if joined is not None and self._now_s() > joined + 2 * _BEAT_S else 0.0
+        return self._slack if joined is not None and self._now_s() > joined + 2 * self._beat_s else 0.0
 
     def start(self) -> None:
         """Begins to share."""
@@ -179,9 +183,10 @@ class SharedBuckets:
         """Tells what it owes, and leaves."""
         if self._task is None:
             return
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        # Not cancelled: the driver loses a cancellation now and then.
+        self._closing = True
+        self._wake.set()
+        await self._task
         self._answer_all()
         with contextlib.suppress(RedisAway):
             if not self.alone:
@@ -208,8 +213,7 @@ class SharedBuckets:
 
     async def _run(self) -> None:
         beat_s = renew_s = tell_s = float("-inf")
-        while True:
-            # Not wait_for, which loses a cancellation that comes with the event.
+        while not self._closing:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TELL_S):
                     await self._wake.wait()
@@ -222,10 +226,10 @@ class SharedBuckets:
                         beat_s = float("-inf")
                     self._answer_all()
                     continue
-                if now >= beat_s + _BEAT_S or self._joined_s is None:
+                if now >= beat_s + self._beat_s or self._joined_s is None:
                     await self._beat()
                     beat_s = now
-                if now >= renew_s + _RENEW_S:
+                if now >= renew_s + self._slots_ttl_s / 3:
                     self._renew()
                     renew_s = now
                 if now >= tell_s + TELL_S:
@@ -314,7 +318,7 @@ class SharedBuckets:
         owns = []
         for meters, tokens, _ in calls:
             keys: list[str] = []
-            arguments: list[Any] = ["0" if tokens is None else "1", self._replica, _RUNNING_TTL_MS]
+            arguments: list[Any] = ["0" if tokens is None else "1", self._replica, int(self._slots_ttl_s * 1000)]
             for meter, bounds in meters:
                 # Those asked for before in the same batch may have been let in by then.
                 owns.append(meter.active + wanted.get(id(meter), 0))

@@ -62,6 +62,7 @@ class SharedRedis:
         self.failures = 0
         """How often a use found it away."""
         self._lost = asyncio.Event()
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -71,9 +72,10 @@ class SharedRedis:
     async def close(self) -> None:
         """Lets go of every connection."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            # Not cancelled: the driver loses a cancellation now and then.
+            self._closing = True
+            self._lost.set()
+            await self._task
         self.up = False
         with contextlib.suppress(OSError, RedisError):
             await self._client.aclose()
@@ -102,7 +104,7 @@ class SharedRedis:
 
     async def _watch(self) -> None:
         backoff, told = _FIRST_BACKOFF_S, False
-        while True:
+        while not self._closing:
             try:
                 async with asyncio.timeout(self._timeout_s):
                     await self._client.ping()
@@ -112,17 +114,21 @@ class SharedRedis:
                     _log.warning("Redis is away; this replica goes on alone", extra={"error": type(error).__name__})
                     told = True
                 self.up = False
-                await asyncio.sleep(backoff)
+                await self._pause(backoff)
                 backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
                 continue
             if not self.up:
                 _log.info("Redis is here")
             self.up, backoff, told = True, _FIRST_BACKOFF_S, True
+            await self._pause(_PROBE_S)
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits, but not when somebody finds Redis away or this closes."""
+        if not self._closing:
             self._lost.clear()
-            # Not wait_for, which loses a cancellation that comes with the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PROBE_S):
-                    await self._lost.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._lost.wait()
 
 
 def check_redis_url(url: str) -> str:

@@ -1,0 +1,120 @@
+"""`audit`: who changed what."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from enginehouse.api.router.v1 import identity_pb2
+from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
+from enginehouse.cli.moments import day_and_time, milliseconds
+from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
+from enginehouse.local.datadir import DEFAULT
+
+app = typer.Typer(no_args_is_help=True, help="Read the audit log, and see whether it is whole.")
+
+
+@app.command("list")
+@reported
+def list_(
+    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant's.")] = "",
+    actor: Annotated[str, typer.Option("--actor", help="Only what this key or user did.")] = "",
+    action: Annotated[str, typer.Option("--action", help='Only this method, as "AdminService/CreateKey".')] = "",
+    target: Annotated[str, typer.Option("--target", help="Only what happened to this key, user, budget...")] = "",
+    outcome: Annotated[str, typer.Option("--outcome", help="done, denied or failed.")] = "",
+    since: Annotated[datetime | None, typer.Option("--since", help="From this time on, UTC.")] = None,
+    until: Annotated[datetime | None, typer.Option("--until", help="Before this time, UTC.")] = None,
+    most: Annotated[int, typer.Option("--most", min=1, help="The most entries to show.")] = 100,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """List the audit log, newest first."""
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        found = mesh.identity.audit(
+            tenant_id=tenant,
+            actor_id=actor,
+            action=action,
+            target_id=target,
+            outcome=outcome,
+            from_ms=milliseconds(since),
+            until_ms=milliseconds(until),
+        )
+        entries = list(itertools.islice(found, most))
+    if json_:
+        print_json({"entries": [_describe(entry) for entry in entries]})
+        return
+    rows = [
+        [
+            str(entry.sequence),
+            day_and_time(entry.at_ms),
+            entry.actor_user or entry.actor_id or "-",
+            entry.action,
+            entry.target_id or "-",
+            " ".join(filter(None, (_outcome(entry), entry.reason))),
+        ]
+        for entry in entries
+    ]
+    print_table(["entry", "when", "who", "what", "to", "outcome"], rows, empty="no entries")
+
+
+@app.command()
+@reported
+def verify(
+    expect: Annotated[
+        str, typer.Option("--expect", help="An entry noted earlier, SEQUENCE:SEAL; it must still be there.")
+    ] = "",
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
+) -> None:
+    """Say whether the audit log is as it was written; exit code 1 if it is not."""
+    sequence, _, seal = expect.partition(":")
+    if expect and not sequence.isdecimal():
+        raise ValueError(f"--expect {expect!r} must be SEQUENCE:SEAL, as verify prints it")
+    with connect(url=url, api_key=api_key, data=data) as mesh:
+        verdict = mesh.identity.verify_audit(expected_sequence=int(sequence or 0), expected_seal=seal)
+    if json_:
+        print_json(
+            {
+                "whole": verdict.whole,
+                "entries": verdict.entries,
+                "head": f"{verdict.head_sequence}:{verdict.head_seal}",
+                "problem": verdict.problem,
+            }
+        )
+    elif verdict.whole:
+        print_text(f"whole: {verdict.entries} entries; note {verdict.head_sequence}:{verdict.head_seal}")
+    else:
+        print_text(f"not whole: {verdict.problem}")
+    if not verdict.whole:
+        raise typer.Exit(1)
+
+
+def _describe(entry: identity_pb2.AuditEntry) -> dict[str, Any]:
+    return {
+        "sequence": entry.sequence,
+        "at_ms": entry.at_ms,
+        "tenant_id": entry.tenant_id,
+        "actor_tenant_id": entry.actor_tenant_id,
+        "actor_id": entry.actor_id,
+        "actor_user": entry.actor_user,
+        "request_id": entry.request_id,
+        "action": entry.action,
+        "target_id": entry.target_id,
+        "outcome": _outcome(entry),
+        "reason": entry.reason,
+        "before": json.loads(entry.before_json) if entry.before_json else None,
+        "after": json.loads(entry.after_json) if entry.after_json else None,
+        "seal": entry.seal,
+    }
+
+
+def _outcome(entry: identity_pb2.AuditEntry) -> str:
+    return identity_pb2.AuditOutcome.Name(entry.outcome).removeprefix("AUDIT_OUTCOME_").lower()
