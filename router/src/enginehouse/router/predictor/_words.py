@@ -7,6 +7,7 @@ beginning and its end. Words count by the square of how clearly they speak of on
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,6 +22,8 @@ _SURE = 6
 _SHARPNESS = 16.0
 # Different words that count, at most.
 _MOST_WORDS = 256
+# Fields that a word may speak of, those that it speaks of most.
+_FIELDS_OF_A_WORD = 3
 _GROUP_BITS = 4
 _GROUPS = (1 << _GROUP_BITS) - 1
 
@@ -62,24 +65,27 @@ class WordTable:
         needs: NDArray[np.float32],
         groups: Mapping[str, str],
     ) -> None:
-        rows = np.zeros((len(words) + 1, len(fields) + 1), np.float32)
-        rows[1:, 1:] = affinities.astype(np.float32) * scale
-        rows[:, 0] = np.square(rows[:, 1:].max(axis=1, initial=0.0))
-        rows[:, 1:] *= rows[:, :1]
-        edges = [index + 1 for index, word in enumerate(words) if "-" in word]
-        rows[edges] *= EDGE_WEIGHT
-        # Row 0 stands for words that say nothing; column 0 holds the words' weights.
-        self._rows = rows
+        said = affinities.astype(np.float32) * scale
+        clear = np.square(said.max(axis=1, initial=0.0))
+        clear[[index for index, word in enumerate(words) if "-" in word]] *= EDGE_WEIGHT
+        top = np.argsort(-said, axis=1, kind="stable")[:, :_FIELDS_OF_A_WORD]
+        spoken = (np.take_along_axis(said, top, axis=1) * clear[:, None]).tolist()
+        # What each word says: its weight, and its fields, each with the affinity times that weight. Plain tuples: over
+        # so few words they cost half of what arrays do, whose code the processor has to fetch each time.
+        self._says: list[tuple[float, tuple[tuple[int, float], ...]]] = [(0.0, ())]
+        self._says += [
+            (weight, tuple(pair for pair in zip(fields_of, said_of, strict=True) if pair[1] > 0))
+            for weight, fields_of, said_of in zip(clear.tolist(), top.tolist(), spoken, strict=True)
+        ]
         # A word's row and, in the lowest bits, its group: one look for both.
         self._codes = {
-            word.encode(): (index if rows[index, 0] > 0 else 0) << _GROUP_BITS
+            word.encode(): (index if self._says[index][0] > 0 else 0) << _GROUP_BITS
             for index, word in enumerate(words, start=1)
         }
         for group, listed in enumerate(groups.values(), start=1):
             for word in listed.split():
                 self._codes[word.encode()] = self._codes.get(word.encode(), 0) | group
-        self._ones = np.ones(_MOST_WORDS, np.float32)
-        self._needs_and_ones = np.stack([needs, np.ones_like(needs)], axis=1)
+        self._needs: list[float] = needs.tolist()
         self.fields = tuple(fields)
         self._mean_need = float(needs.mean())
 
@@ -92,19 +98,30 @@ class WordTable:
         known = set(codes)
         if None in known:
             edge = self._codes.get
-            for word, known_code in zip(words, codes, strict=True):
-                if known_code is None and len(word) >= LEAST_LETTERS:
+            for word in set(words).difference(self._codes):
+                if len(word) >= LEAST_LETTERS:
                     known.add(edge(word[:EDGE_LETTERS] + b"-"))
                     known.add(edge(b"-" + word[-EDGE_LETTERS:]))
         # In order, for sums of floating-point numbers depend on it.
         found = sorted([code >> _GROUP_BITS for code in filter(None, known) if code > _GROUPS])[:_MOST_WORDS]
         if not found:
             return Heard(counts, "", 0.0, self._mean_need)
-        summed = self._ones[: len(found)] @ self._rows.take(found, axis=0)
-        weight = float(summed[0])
-        if weight <= 0:
-            return Heard(counts, "", 0.0, self._mean_need)
-        likely = np.exp(summed[1:] * np.float32(_SHARPNESS * min(len(found), _SURE) ** 0.5 / weight))
-        need, total = (likely @ self._needs_and_ones).tolist()
-        best = int(likely.argmax())
-        return Heard(counts, self.fields[best], float(likely[best]) / total, need / total)
+        spoken: dict[int, float] = {}
+        weight = 0.0
+        for row in found:
+            clear, fields = self._says[row]
+            weight += clear
+            for field, said in fields:
+                spoken[field] = spoken.get(field, 0.0) + said
+        sharpness = _SHARPNESS * min(len(found), _SURE) ** 0.5 / weight
+        # A field that nothing speaks of has likelihood 1.
+        total = float(len(self._needs) - len(spoken))
+        need = total * self._mean_need
+        best, most = 0, 0.0
+        for field, said in spoken.items():
+            likelihood = math.exp(sharpness * said)
+            total += likelihood
+            need += likelihood * self._needs[field]
+            if likelihood > most:
+                best, most = field, likelihood
+        return Heard(counts, self.fields[best], most / total, need / total)
