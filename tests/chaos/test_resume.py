@@ -98,6 +98,7 @@ async def read(stream: AsyncGenerationStream, begun: asyncio.Event, *, after: in
     return stream.result
 
 
+@pytest.mark.timeout(300)
 async def test_a_drained_engine_hands_its_streams_on(mesh: Mesh) -> None:
     _, key = mesh.create_key("drained", budget_nanos=10**12)
     ask: dict[str, Any] = {"prompt": "The fox", "model": MODEL, "temperature": 0, "repeat_penalty": 1.5}

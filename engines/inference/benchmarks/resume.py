@@ -26,6 +26,7 @@ _CONTEXT = 512
 _WORDS = ("Once", "upon", "a", "time", "there", "was", "crow", "who", "lived", "in", "the", "forest", "near", "fox")
 _ANSWERS = 60
 _LENGTH = 120
+_TURNS = 5
 
 
 def _say(line: str) -> None:
@@ -77,7 +78,7 @@ async def _exactness(*, resumable: bool) -> tuple[int, int]:
 
 
 async def _speed(server: LlamaCppServer, *, steps: bool, temperature: float, streams: int) -> float:
-    """Tokens a second, over all streams."""
+    """Tokens a second, over all streams; the best of several turns, for others use the machine too."""
     request = GenerateRequest(sampling=Sampling(temperature=temperature, seed=3, repeat_penalty=1.2))
 
     async def one(number: int) -> int:
@@ -89,10 +90,12 @@ async def _speed(server: LlamaCppServer, *, steps: bool, temperature: float, str
             made += sum(event.tokens for event in events if isinstance(event, Piece))
         return made
 
-    await asyncio.gather(*(one(number) for number in range(streams)))
-    began = time.monotonic()
-    made = sum(await asyncio.gather(*(one(number) for number in range(streams))))
-    return made / (time.monotonic() - began)
+    best = 0.0
+    for _ in range(_TURNS):
+        began = time.monotonic()
+        made = sum(await asyncio.gather(*(one(number) for number in range(streams))))
+        best = max(best, made / (time.monotonic() - began))
+    return best
 
 
 async def _main() -> None:
