@@ -1,13 +1,13 @@
 """Microseconds of CPU for one prediction by the size of the prompt, and what loading the artefact takes.
 
-Run: `python router/benchmarks/predictor.py [--json]`. Each prompt is new to the predictor: nothing is kept between two.
+Run: `python router/benchmarks/predictor.py [--json]`. Nothing is kept between two predictions. Of many batches the
+quickest counts: other work on the machine only adds to it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 
@@ -15,7 +15,7 @@ from enginehouse.router.predictor import SHIPPED, load_predictor
 
 SIZES = (100, 1024, 8 * 1024, 64 * 1024)
 _BATCH = 20
-_BATCHES = 100
+_BATCHES = 200
 _WORDS = (
     "Tell me a story about a clever crow who lived by the river and helped {n} farmers measure their fields. ",
     "The defendant asked whether the contract of May {n} could be enforced although neither party had signed it. ",
@@ -49,7 +49,7 @@ def main() -> None:
             for prompt in batch:
                 predictor.predict([prompt])
             taken.append((time.process_time() - began) / _BATCH * 1e6)
-        told[f"{size}_characters_us"] = statistics.median(taken)
+        told[f"{size}_characters_us"] = min(taken)
     if as_json:
         sys.stdout.write(json.dumps(told) + "\n")
         return
