@@ -183,7 +183,7 @@ _TENANT = Tenant(tenant_id="ten_1", name="t", tier="pro", created_at_ms=0)
 
 
 def _index(hasher: KeyHasher) -> KeyIndex:
-    index = KeyIndex(store=KeyStore(database=None), hasher=hasher, clock=wall_clock)  # type: ignore[arg-type]
+    index = KeyIndex(store=KeyStore(database=None), hasher=hasher, clock=lambda: 0)  # type: ignore[arg-type]
     index.loaded = True
     return index
 

@@ -76,7 +76,8 @@ class KeyIndex:
 
         What a stranger's key costs, a revoked and an expired one cost too: as many hashes, lookups and comparisons on
         the same lines. The lookup is by a keyed digest, which a stranger can't steer, so its timing tells nothing about
-        other keys.
+        other keys. (A key that is over takes 0.2 us more until the next reload forgets it: memory is read that a
+        stranger's key does not reach.)
         """
         if not secret.startswith(KEY_PREFIX):
             return None
@@ -110,7 +111,8 @@ class KeyIndex:
                 break
         by_tenant = {tenant.tenant_id: tenant for tenant in tenants}
         callers = [Caller(key, by_tenant[key.tenant_id]) for key in keys]
-        self._entries = {entry.digest: entry for caller in callers for entry in _entries(caller)}
+        now = self._clock()
+        self._entries = {entry.digest: entry for caller in callers for entry in _entries(caller, now)}
         self._by_id = {caller.key.key_id: caller for caller in callers}
         self.loaded = True
 
@@ -133,7 +135,7 @@ class KeyIndex:
         self._forget(key.key_id)
         if key.revoked_at_ms == 0:
             caller = Caller(key, tenant)
-            self._entries.update((entry.digest, entry) for entry in _entries(caller))
+            self._entries.update((entry.digest, entry) for entry in _entries(caller, self._clock()))
             self._by_id[key.key_id] = caller
 
     def drop(self, key_id: str) -> None:
@@ -157,7 +159,7 @@ class KeyIndex:
     def _forget(self, key_id: str) -> None:
         caller = self._by_id.pop(key_id, None)
         if caller is not None:
-            for entry in _entries(caller):
+            for entry in _entries(caller, 0):
                 self._entries.pop(entry.digest, None)
 
     async def _fetch(self, key_id: str) -> None:
@@ -176,10 +178,11 @@ class KeyIndex:
             _log.warning("could not read a changed key", extra={"key_id": key_id})
 
 
-def _entries(caller: Caller) -> list[_Entry]:
+def _entries(caller: Caller, now_ms: int) -> list[_Entry]:
+    """What works of a key after that moment. What is over is not kept: even finding it takes time."""
     key = caller.key
     until = key.expires_at_ms or _NEVER_MS
     found = [_Entry(key.digest, until, caller)]
     if key.previous_digest is not None:
         found.append(_Entry(key.previous_digest, min(until, key.previous_until_ms), caller))
-    return found
+    return [entry for entry in found if entry.until_ms > now_ms]
