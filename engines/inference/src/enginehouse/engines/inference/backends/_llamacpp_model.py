@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
@@ -12,8 +11,7 @@ import orjson
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.engines.inference.backends._llamacpp_embedding import Embedder
-from enginehouse.engines.inference.backends._llamacpp_exactness import measure_exactness
-from enginehouse.engines.inference.backends._llamacpp_options import LlamaCppOptions
+from enginehouse.engines.inference.backends._llamacpp_options import LlamaCppOptions, SamplingDefaults
 from enginehouse.engines.inference.backends._llamacpp_plans import Plan, Planner
 from enginehouse.engines.inference.backends._llamacpp_run import run
 from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
@@ -23,8 +21,6 @@ from enginehouse.kit.catalog import CatalogModel
 
 # Words of templates whose models write reasoning, which llama.cpp's chat route alone tells apart from the answer.
 _REASONING = ("think", "reason", "channel")
-
-_log = logging.getLogger(__name__)
 
 
 class LlamaCppModel:
@@ -40,6 +36,7 @@ class LlamaCppModel:
         slots: int,
         embedding_dimensions: int,
         numbers: bytes,
+        sampling: SamplingDefaults,
     ) -> None:
         self._server = server
         self._planner = planner
@@ -47,24 +44,25 @@ class LlamaCppModel:
         self._context_tokens = context_tokens
         self._slots = slots
         self._embedding_dimensions = embedding_dimensions
-        self._numbers = numbers
+        # What settles an answer beside its request: the arithmetic, and how tokens are drawn where that does not say.
+        self._numbers = numbers + sampling.model_dump_json().encode() if numbers else b""
         self._held_tokens = 0
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, *, model: CatalogModel, server: LlamaCppServer, options: LlamaCppOptions) -> LlamaCppModel:
-        """Asks a loaded server what it can do."""
+    async def start(
+        cls, *, model: CatalogModel, server: LlamaCppServer, options: LlamaCppOptions, numbers: bytes
+    ) -> LlamaCppModel:
+        """Asks a loaded server what it can do.
+
+        Args:
+            model: the catalog's entry.
+            server: the loaded weights.
+            options: what they were loaded with.
+            numbers: as `measure_exactness` found them; empty where answers cannot be continued.
+        """
         properties = await server.properties()
         abilities = properties.get("chat_template_caps") or {}
-        numbers = b""
-        if options.resumable and "embeddings" not in model.capabilities:
-            numbers = await measure_exactness(server, context_tokens=model.context_tokens)
-            if numbers:
-                numbers += options.sampling.model_dump_json().encode()
-            else:
-                _log.warning(
-                    "%s: arithmetic depends on how work is divided here, so cut streams cannot be continued", model.name
-                )
         template = str(properties.get("chat_template") or "")
         planner = Planner(
             server=server,
@@ -86,6 +84,7 @@ class LlamaCppModel:
             slots=options.slots,
             embedding_dimensions=dimensions,
             numbers=numbers,
+            sampling=options.sampling,
         )
 
     @property

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from enginehouse.engines.inference.backends._llamacpp_exactness import measure_exactness
 from enginehouse.engines.inference.backends._llamacpp_model import LlamaCppModel
 from enginehouse.engines.inference.backends._llamacpp_options import LlamaCppOptions
 from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
@@ -16,6 +18,8 @@ from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 
 __all__ = ["LlamaCppBackend"]
+
+_log = logging.getLogger(__name__)
 
 
 class LlamaCppBackend:
@@ -46,14 +50,34 @@ class LlamaCppBackend:
             )
         path = await asyncio.to_thread(find_weights, model, models_dir=self._models_dir)
         embedding = "embeddings" in model.capabilities
-        server = await asyncio.to_thread(
-            LlamaCppServer.load, path, context_tokens=model.context_tokens, embedding=embedding, options=options
-        )
+        numbers = b""
+        server = await _open(path, model, options)
         try:
-            loaded = await LlamaCppModel.start(model=model, server=server, options=options)
+            if options.resumable and not embedding:
+                numbers = await measure_exactness(server, context_tokens=model.context_tokens)
+                if not numbers:
+                    _log.warning(
+                        "%s: arithmetic depends on how work is divided here, so cut streams cannot be continued; "
+                        "loading it again, to read prompts in larger steps",
+                        model.name,
+                    )
+                    await server.close()
+                    options = options.model_copy(update={"resumable": False})
+                    server = await _open(path, model, options)
+            loaded = await LlamaCppModel.start(model=model, server=server, options=options, numbers=numbers)
         except BaseException:
             await server.close()
             raise
         if self._on_hang is not None:
             loaded.watch(hang_s=self._hang_s, on_hang=self._on_hang)
         return loaded
+
+
+async def _open(path: Path, model: CatalogModel, options: LlamaCppOptions) -> LlamaCppServer:
+    return await asyncio.to_thread(
+        LlamaCppServer.load,
+        path,
+        context_tokens=model.context_tokens,
+        embedding="embeddings" in model.capabilities,
+        options=options,
+    )
