@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -237,3 +240,34 @@ def test_a_flipped_byte_is_told(tmp_path: Path) -> None:
     path.write_bytes(raw)
     with pytest.raises(ConfigError, match="can't be used"):
         load_predictor(path)
+
+
+def test_a_router_does_not_start_with_a_damaged_artefact(tmp_path: Path) -> None:
+    (tmp_path / "grants").write_text(f"k1:{base64.b64encode(bytes(32)).decode()}\n")
+    (tmp_path / "pepper").write_bytes(bytes(range(32)))
+    (tmp_path / "catalog.yaml").write_text("models: []\n")
+    (tmp_path / "broken.npz").write_bytes(b"broken")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"""router:
+  http_listen: 127.0.0.1:0
+  grpc_listen: 127.0.0.1:0
+  admin_http_listen: 127.0.0.1:0
+  gateway_address: 127.0.0.1:1
+  database_url: postgresql://nobody@127.0.0.1:1/nothing
+  grant_keys_file: {tmp_path}/grants
+  key_pepper_file: {tmp_path}/pepper
+  catalog_file: {tmp_path}/catalog.yaml
+  predictor_file: {tmp_path}/broken.npz
+"""
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "enginehouse.router", "serve", "--config", str(config)],
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert f"artefact {tmp_path}/broken.npz can't be used" in ran.stderr
