@@ -22,7 +22,7 @@ from enginehouse.kit.pricing import UNITS
 from enginehouse.router.asks import Ask, Purpose
 from enginehouse.router.decide import State, decide
 from enginehouse.router.endpoints import Fleet
-from enginehouse.router.feedback import ONE, Day, Ratings
+from enginehouse.router.feedback import Ratings
 from enginehouse.router.identity import Caller, Key, Tenant
 from enginehouse.router.policy import Policy, TierSettings
 from enginehouse.router.predictor import load_predictor
@@ -80,7 +80,7 @@ def _state(*documents: dict[str, object]) -> State:
         catalog=Catalog(models), fleet=fleet, policy=policy, predictor=load_predictor(), affinity_characters=256
     )
     state.first_tokens.replace({model.name: 200 for model in models})
-    state.ratings = Ratings([Day("model-m", f"generate/{step}", 0, 50, 30 * ONE) for step in range(4)], today=0)
+    state.ratings = Ratings({30.0: {f"generate/{step}": {"model-m": (30.0, 20.0)} for step in range(4)}})
     return state
 
 

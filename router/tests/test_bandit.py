@@ -7,7 +7,7 @@ import random
 import pytest
 
 from enginehouse.router.decide import decide
-from enginehouse.router.feedback import NO_RATINGS, ONE, Arm, Day, Ratings, pick_arm
+from enginehouse.router.feedback import Arm, Ratings, pick_arm
 from router.tests.decision_inputs import ask, caller, document, model, state
 
 ARMS = [Arm("a", 0.5, 10), Arm("b", 0.5, 20), Arm("c", 0.5, 30)]
@@ -72,30 +72,13 @@ def test_the_same_request_is_decided_alike_everywhere() -> None:
     assert set(first) == {0, 1, 2}
 
 
-def test_old_feedback_fades_by_its_half_life() -> None:
-    ratings = Ratings(
-        [
-            Day("a", "generate/0", 100, 4, 4 * ONE),
-            Day("a", "generate/0", 70, 8, 0),
-            Day("b", "generate/1", 100, 1, ONE),
-        ],
-        today=100,
-    )
-    assert ratings.of("generate/0", half_life_days=30.0) == {"a": (4.0, 4.0)}
-    assert ratings.of("generate/0", half_life_days=10.0)["a"] == (4.0, 1.0)
-    assert ratings.of("generate/3", half_life_days=30.0) == {}
-    assert NO_RATINGS.of("generate/0", half_life_days=30.0) == {}
-
-
 def test_feedback_moves_auto_only_where_the_policy_lets_it() -> None:
     models = [
         model("cheap", quality=0.3, price=1 * 10**6),
         model("fine", quality=0.5, price=2 * 10**6),
         model("dear", quality=0.9, price=9 * 10**6),
     ]
-    praise = Ratings(
-        [Day("fine", "generate/0", 0, 500, 500 * ONE), Day("dear", "generate/0", 0, 500, 500 * ONE)], today=0
-    )
+    praise = Ratings({30.0: {"generate/0": {"fine": (500.0, 0.0), "dear": (500.0, 0.0)}}})
 
     def choice(**bandit: object) -> tuple[str, str]:
         here = state(models, document(bandit=bandit), complexity=0.2)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.router.decide import decide
-from enginehouse.router.feedback import ONE, Day, Ratings
+from enginehouse.router.feedback import Ratings
 from enginehouse.router.policy import Policy, problems
 from router.tests.decision_inputs import TIERS, ask, caller, document, model, state
 
@@ -106,8 +106,7 @@ def test_no_decision_leaves_the_policy(case: tuple[list[CatalogModel], dict[str,
     found, fields, request = case
     here = state(found, document(**fields), complexity=request["complexity"], asleep=request["asleep"])
     here.ratings = Ratings(
-        [Day(name, "generate/0", 0, good + bad, good * ONE) for name, good, bad in request["scores"]],
-        today=0,
+        {30.0: {"generate/0": {name: (float(good), float(bad)) for name, good, bad in request["scores"]}}}
     )
     asked = ask(request["model"], task=request["task"])
     who = caller(*request["allowed"])

@@ -19,8 +19,6 @@ from enginehouse.router.policy import PolicyStore
 _log = logging.getLogger(__name__)
 
 _MS_A_DAY = 86_400_000
-# The longest half-life of feedback is a year, after four of which it counts a sixteenth.
-_MOST_DAYS = 1460
 
 
 class StateFeed:
@@ -62,13 +60,13 @@ class StateFeed:
         # One after the other, so that what was read first is not put in force last.
         async with self._reading:
             self._state.policy.replace(await self._policies.in_force())
+            if not self._state.ratings.covers(self._state.policy.half_lives):
+                await self._read_ratings()
 
     async def read_learned(self) -> None:
         """Reads feedback and times to the first token."""
-        now = self._clock()
-        today = now // _MS_A_DAY
-        self._state.ratings = Ratings(await self._feedback.days(since_day=today - _MOST_DAYS), today=today)
-        since = now - int(self._settings.first_tokens_s * 1000)
+        await self._read_ratings()
+        since = self._clock() - int(self._settings.first_tokens_s * 1000)
         self._state.first_tokens.replace(await read_first_tokens(self._database, since_ms=since))
 
     def policy_changed(self, name: str) -> None:
@@ -84,6 +82,15 @@ class StateFeed:
         task = asyncio.create_task(read(), name="policy-refresh")
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
+
+    async def _read_ratings(self) -> None:
+        today = self._clock() // _MS_A_DAY
+        self._state.ratings = Ratings(
+            {
+                half_life: await self._feedback.said(half_life_days=half_life, today=today)
+                for half_life in self._state.policy.half_lives
+            }
+        )
 
     async def _repeat(self) -> None:
         while True:

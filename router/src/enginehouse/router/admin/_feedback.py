@@ -70,16 +70,16 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServiceServicer):
             if not 0 <= request.days <= _MOST_DAYS:
                 raise _invalid("days", f"{request.days} must be from 0 to {_MOST_DAYS}")
             today = self._clock() // _MS_A_DAY
-            days = await self._store.days(since_day=today - (request.days or _DAYS) + 1, model=request.model)
-        sums: dict[tuple[str, str], list[int]] = {}
-        for day in days:
-            total = sums.setdefault((day.prompt_class, day.model), [0, 0])
-            total[0] += day.ratings
-            total[1] += day.score_millionths
+            found = await self._store.totals(since_day=today - (request.days or _DAYS) + 1, model=request.model)
         return pb.SummarizeFeedbackResponse(
             summaries=[
-                pb.FeedbackSummary(model=model, prompt_class=kind, ratings=count, mean_score=score / ONE / count)
-                for (kind, model), (count, score) in sorted(sums.items())
+                pb.FeedbackSummary(
+                    model=one.model,
+                    prompt_class=one.prompt_class,
+                    ratings=one.ratings,
+                    mean_score=one.score_millionths / ONE / one.ratings,
+                )
+                for one in found
             ]
         )
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.router.database.tables import feedback, feedback_days, reservations, usage
-from enginehouse.router.feedback._ratings import Day
+from enginehouse.router.feedback._ratings import ONE, Said
 
 _MS_A_DAY = 86_400_000
 
@@ -21,6 +21,16 @@ class Answered:
 
     model: str
     prompt_class: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Total:
+    """How often a model's answers to prompts of one class were rated, and the sum of the scores in millionths."""
+
+    prompt_class: str
+    model: str
+    ratings: int
+    score_millionths: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,17 +105,40 @@ class FeedbackStore:
             )
         return old is not None
 
-    async def days(self, *, since_day: int, model: str = "") -> list[Day]:
-        """The sums of every day from that one on, by day, model and class."""
+    async def said(self, *, half_life_days: float, today: int) -> Said:
+        """What was said of every model, each rating halved for each half-life since its day. Days count from 1970."""
+        age = sa.func.greatest(0, today - feedback_days.c.day)
+        weight = sa.func.power(0.5, sa.cast(age, sa.Double) / half_life_days)
+        score = sa.cast(feedback_days.c.score_millionths, sa.Double) / ONE
+        query = sa.select(
+            feedback_days.c.prompt_class,
+            feedback_days.c.model,
+            sa.func.sum(weight * score).label("good"),
+            sa.func.sum(weight * (feedback_days.c.ratings - score)).label("bad"),
+        ).group_by(feedback_days.c.prompt_class, feedback_days.c.model)
+        found: dict[str, dict[str, tuple[float, float]]] = {}
+        async with self._database.connect() as connection:
+            for row in await connection.execute(query):
+                found.setdefault(row.prompt_class, {})[row.model] = (max(0.0, row.good), max(0.0, row.bad))
+        return found
+
+    async def totals(self, *, since_day: int, model: str = "") -> list[Total]:
+        """The ratings from a day on, by class and model."""
         query = (
-            sa.select(feedback_days)
+            sa.select(
+                feedback_days.c.prompt_class,
+                feedback_days.c.model,
+                sa.cast(sa.func.sum(feedback_days.c.ratings), sa.BigInteger).label("ratings"),
+                sa.cast(sa.func.sum(feedback_days.c.score_millionths), sa.BigInteger).label("score_millionths"),
+            )
             .where(feedback_days.c.day >= since_day, feedback_days.c.ratings > 0)
-            .order_by(feedback_days.c.day, feedback_days.c.model, feedback_days.c.prompt_class)
+            .group_by(feedback_days.c.prompt_class, feedback_days.c.model)
+            .order_by(feedback_days.c.prompt_class, feedback_days.c.model)
         )
         if model:
             query = query.where(feedback_days.c.model == model)
         async with self._database.connect() as connection:
-            return [Day(**row._mapping) for row in await connection.execute(query)]
+            return [Total(**row._mapping) for row in await connection.execute(query)]
 
 
 async def _add(connection: AsyncConnection, **sums: object) -> None:

@@ -8,7 +8,7 @@ from enginehouse.api.router.v1 import policy_pb2
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.router.identity import Caller
 from enginehouse.router.policy._document import Document
-from enginehouse.router.policy._rules import Rules
+from enginehouse.router.policy._rules import BanditTerms, Rules
 from enginehouse.router.policy._tiers import TierSettings
 
 DEFAULT = "default"
@@ -34,6 +34,9 @@ class Policy:
         }
         self._default = Document(policy_pb2.Policy(name=DEFAULT), tiers=self._base)
         self._by_tenant: dict[str, Document] = {}
+        self._messages: list[policy_pb2.Policy] = []
+        self.half_lives: frozenset[float] = frozenset()
+        """In days, of the feedback that documents in force learn from."""
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -56,14 +59,22 @@ class Policy:
 
     def replace(self, documents: Iterable[policy_pb2.Policy]) -> None:
         """Takes the documents in force, all at once."""
+        messages = list(documents)
+        if messages == self._messages:
+            # What was worked out from them stays.
+            return
         default = policy_pb2.Policy(name=DEFAULT)
         by_tenant = {}
-        for message in documents:
+        for message in messages:
             if message.name == DEFAULT:
                 default = message
             else:
                 by_tenant.update(dict.fromkeys(message.tenants, Document(message, tiers=self._base)))
         self._default, self._by_tenant = Document(default, tiers=self._base), by_tenant
+        self._messages = messages
+        self.half_lives = frozenset(
+            BanditTerms.of(message.bandit).half_life_days for message in messages if message.bandit.enabled
+        )
 
     def tier(self, caller: Caller) -> TierSettings:
         """The tier of the caller's tenant; a tenant whose tier was taken out of the configuration counts as free."""
