@@ -143,6 +143,8 @@ async def test_the_timeout_is_the_calls_deadline(server: Any, connect: Any) -> N
     with pytest.raises(DeadlineExceeded):
         await mesh.generate("x")
     assert time.monotonic() - began < 3
+    # Cleared before the server has noticed, the next call would not wait.
+    assert server.gone.wait(10)
     server.gone.clear()
     with pytest.raises(DeadlineExceeded):
         await mesh.generate("x", timeout_s=0.1)
