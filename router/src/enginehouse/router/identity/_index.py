@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 _NEVER_MS = 2**63
 # Keys found under an old pepper that wait to be hashed anew.
 _MOST_STALE = 10_000
+# How often a changed key is read again because something else changed meanwhile.
+_MOST_READS = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -164,18 +166,27 @@ class KeyIndex:
 
     async def _fetch(self, key_id: str) -> None:
         try:
-            keys = await self._store.get_keys([key_id])
-            for key in keys:
-                tenant = await self._store.get_tenant(key.tenant_id)
-                if tenant is None:
-                    continue
-                if self._before_use is not None and key.revoked_at_ms == 0:
-                    await self._before_use(key_id)
+            for _ in range(_MOST_READS):
+                before = self._changes
+                key, tenant = await self._read(key_id)
+                # What changed while this was read is newer than it.
+                if before == self._changes:
+                    break
+            if key is not None and tenant is not None:
                 self.put(key, tenant)
         except Exception:
             # It may have been revoked, so it stops working; the next reload brings it back if it was not.
             self._forget(key_id)
             _log.warning("could not read a changed key", extra={"key_id": key_id})
+
+    async def _read(self, key_id: str) -> tuple[Key | None, Tenant | None]:
+        found = await self._store.get_keys([key_id])
+        if not found:
+            return None, None
+        tenant = await self._store.get_tenant(found[0].tenant_id)
+        if self._before_use is not None and found[0].revoked_at_ms == 0:
+            await self._before_use(key_id)
+        return found[0], tenant
 
 
 def _entries(caller: Caller, now_ms: int) -> list[_Entry]:

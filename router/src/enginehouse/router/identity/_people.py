@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 # Callers of users that were never made, kept so that each stays one object; worked out again beyond this.
 _MOST_CALLERS = 100_000
+# How often what changed is read again because something else changed meanwhile.
+_MOST_READS = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,16 +128,23 @@ class PeopleIndex:
                 await task
 
     async def _fetch(self, changed_id: str) -> None:
+        user: User | None = None
+        tenant: Tenant | None = None
         try:
             with answering():
-                if changed_id.startswith("user_"):
-                    user = await self._user_store.get(changed_id)
-                    if user is not None:
-                        self.put_user(user)
-                else:
-                    tenant = await self._tenant_store.get_tenant(changed_id)
-                    if tenant is not None:
-                        self.put_tenant(tenant)
+                for _ in range(_MOST_READS):
+                    before = self._changes
+                    if changed_id.startswith("user_"):
+                        user = await self._user_store.get(changed_id)
+                    else:
+                        tenant = await self._tenant_store.get_tenant(changed_id)
+                    # What changed while this was read is newer than it.
+                    if before == self._changes:
+                        break
+            if user is not None:
+                self.put_user(user)
+            if tenant is not None:
+                self.put_tenant(tenant)
         except DatabaseAway as error:
             # The listener's connection is gone as well, so everything is read again once it is back.
             _log.warning("could not read a changed user", extra={"user_id": changed_id, "error": str(error)})
