@@ -153,11 +153,14 @@ def test_a_stream_that_was_cut_is_not_begun_anew_by_another_model(world: World) 
 def test_a_provider_that_is_down_is_not_asked_again_and_again(world: World) -> None:
     _, key = world.create_key("down")
     world.provider.mode = "503"
-    # Ten failures may pass before everybody knows; then the router no longer counts on the model at all.
-    for _ in range(10):
+
+    def known() -> bool:
+        """A few failures pass before the router has heard of them; then it no longer counts on the model."""
         assert world.chat(key, "far").json()["model"] == "first"
-    told = world.admin("POST", "explain", json={"model": "far", "prompt": "x"})
-    assert "open" in next(one for one in told["candidates"] if one["model"] == "far")["health"]
+        told = world.admin("POST", "explain", json={"model": "far", "prompt": "x"})
+        return "open" in next(one for one in told["candidates"] if one["model"] == "far")["health"]
+
+    until(known, "the breaker opens")
     before = world.provider.asked
     for _ in range(30):
         assert world.chat(key, "far").json()["model"] == "first"
