@@ -65,6 +65,7 @@ class Work:
     """Those of them whose report is not acknowledged."""
 
 
+@pytest.mark.timeout(400)
 def test_random_interleavings(postgres: Any, make_world: Any) -> None:
     loop = asyncio.new_event_loop()
     database = open_database(loop.run_until_complete(postgres.fresh()))
@@ -311,7 +312,7 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
         run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=40,
+                max_examples=30,
                 stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
