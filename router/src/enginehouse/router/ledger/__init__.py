@@ -12,13 +12,14 @@ Who holds what:
 
 The steps, and where each is written:
 
-1. Draw (`_store.draw`, sized in `_ledger`): one conditional update moves money from what is free in the window to this
+1. Draw (`_store.draw`, sized by `_sizing`): one conditional update moves money from what is free in the window to this
    replica's lease. Its size follows the recent rate of the budget, is never more than a share of what remains, and
    shrinks to single requests near the limit. A lease lives as long as its replica's registration, one row that is
    renewed every second, so a million leases cost no more renewals than one. Refill starts before it runs dry; what
    lies idle goes back.
 2. Reserve (`_book`): the upper bound of a request leaves every lease in scope at once, or none. In memory, no await.
-   Not enough: draw, then refuse with BUDGET_EXHAUSTED and the scope.
+   Not enough: draw; still not: ask the other replicas for what they hold idle, wait a moment and draw again; then
+   refuse with BUDGET_EXHAUSTED and the scope.
 3. Grant (`enginehouse.router.admission`): the reservation's id, leases, model, unit prices, cap and times, signed.
 4. Cap: the engine's part, in the kit.
 5. Report (`enginehouse.router.reports`): engines report to any replica, until acknowledged, which is after commit.
@@ -37,6 +38,8 @@ The steps, and where each is written:
 9. Windows: an account is a budget in one window; a lease and its reservations stay with the window that they began in.
 10. PostgreSQL down: a replica goes on from what it has leased until its registration runs out, then refuses with
     LEDGER_UNAVAILABLE. Nothing is allowed on credit.
+
+`router/verification` searches a model of these steps, with these modules' pure parts, for any state that must not be.
 
 Usage is unique by grant and engine rather than by request id, attempt and engine: callers choose request ids, and one
 that repeats an id must not be served for nothing.
