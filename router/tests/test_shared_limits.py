@@ -7,15 +7,18 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from enginehouse.api.router.v1 import admin_pb2
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.ids import new_id
 from enginehouse.router.limits import Bounds, Held, Limiter, SharedBuckets
 from enginehouse.router.redis import SharedRedis
+from router.tests.identity_calls import call
 from router.tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.timeout(100)
@@ -246,3 +249,33 @@ def test_no_schedule_gets_more_than_the_bound(
         assert_within(admitted, limit, over=slack * limit)
 
     asyncio.run(run())
+
+
+async def test_two_routers_share_a_keys_limit(
+    redis_server: RedisServer, make_router: Any, give_first_key: Any, wait_until: Any
+) -> None:
+    made = [make_router(extra=f"\n  redis_url: {redis_server.url}") for _ in range(2)]
+    for router in made:
+        router.start()
+    await give_first_key(made[0].database_uri, made[0])
+    for router in made:
+        await router.ready()
+        await wait_until(lambda router=router: router.metric("enginehouse_router_keys"), 1.0, within_s=60)
+    request = admin_pb2.CreateKeyRequest(name="k", limits=admin_pb2.Limits(requests_per_minute=20))
+    key = await call(made[0], made[0].key, "AdminService/CreateKey", request)
+    await wait_until(lambda: made[1].metric("enginehouse_router_keys"), 2.0, within_s=60)
+    found = SharedRedis(url=redis_server.url, timeout_s=5)
+    found.start()
+    await until(lambda: found.up)
+
+    async def joined() -> int:
+        return int(await found.ask(lambda client: client.zcard("eh:limits:replicas")))
+
+    await wait_until(joined, 2, within_s=60)
+    await found.close()
+    began = time.monotonic()
+    statuses = [(await made[at % 2].generate(key.secret)).status_code for at in range(60)]
+    assert set(statuses) == {200, 429}
+    assert 20 <= statuses.count(200) <= 20 + (time.monotonic() - began) * 20 / 60 + 0.1 * 20 + 1
+    redis_server.kill()
+    assert (await made[0].generate(made[0].key)).status_code == 200, "nobody fails for Redis's sake"
