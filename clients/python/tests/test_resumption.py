@@ -40,7 +40,8 @@ def engine(*, until: int, cut: Any = None, resumable: bool = True) -> Any:
             delta = message.deltas.add(text=WORDS[number], token_count=1)
             if resumable:
                 delta.token_ids.append(number)
-                delta.receipt = b"r%d" % (number + 1)
+                if number + 1 < len(WORDS):
+                    delta.receipt = b"r%d" % (number + 1)
                 used(message.usage_so_far, {**prompt, OUTPUT: number + 1 - had})
             if number + 1 == len(WORDS):
                 delta.finish_reason = generation_pb2.FINISH_REASON_STOP
@@ -76,6 +77,13 @@ async def test_the_caller_sees_one_answer(server: Any, connect: Any, drained: An
     for other in others:
         assert (first.model, other.model, other.resumable) == ("auto", "tiny", True)
         assert (other.messages, other.sampling) == (first.messages, first.sampling)
+
+
+async def test_what_breaks_after_the_summary_has_cut_nothing_off(server: Any, connect: Any) -> None:
+    server.behaviours = [engine(until=5, cut=reset)]
+    answer = await connect(server.url, retries=PATIENT).generate("x")
+    assert (answer.text, answer.complete, answer.usage["output_tokens"]) == ("".join(WORDS), True, 5)
+    assert len(server.requests) == 1
 
 
 async def test_texts_come_once_and_in_order(server: Any, connect: Any) -> None:

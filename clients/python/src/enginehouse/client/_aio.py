@@ -65,6 +65,8 @@ class AsyncGenerationStream:
             except grpc.RpcError as raised:
                 error = from_rpc_error(raised, request_id=self.request_id)
                 error.__cause__ = raised
+                if self._continuation.complete:
+                    return
             await asyncio.sleep(self._continuation.delay_after(error, closed=self._closed))
 
     async def __aiter__(self) -> AsyncIterator[str]:

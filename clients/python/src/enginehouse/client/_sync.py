@@ -65,6 +65,8 @@ class GenerationStream:
             except grpc.RpcError as raised:
                 error = from_rpc_error(raised, request_id=self.request_id)
                 error.__cause__ = raised
+                if self._continuation.complete:
+                    return
             time.sleep(self._continuation.delay_after(error, closed=self._closed))
 
     def __iter__(self) -> Iterator[str]:

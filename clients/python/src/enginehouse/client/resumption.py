@@ -39,6 +39,7 @@ class Continuation:
         self._resumable = False
         self._begun = False
         self._progressed = False
+        self._complete = False
         self._earlier = usage_pb2.Usage()
         self._current = usage_pb2.Usage()
 
@@ -46,6 +47,11 @@ class Continuation:
     def generation(self) -> Generation:
         """What has come so far."""
         return self._collector.generation()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the summary has come: what breaks after it has cut nothing off."""
+        return self._complete
 
     @property
     def remaining_s(self) -> float | None:
@@ -72,6 +78,7 @@ class Continuation:
             self._current.CopyFrom(message.usage_so_far)
             message.usage_so_far.CopyFrom(_sum(self._earlier, self._current))
         if message.HasField("summary"):
+            self._complete = True
             message.summary.usage.CopyFrom(_sum(self._earlier, message.summary.usage))
         self._collector.add(message)
         return message
