@@ -32,6 +32,7 @@ _OTHERS = {
     "RecordFeedback": "FeedbackService",
     "SummarizeFeedback": "FeedbackService",
     "ListAudit": "IdentityService",
+    "CreateRunKey": "IdentityService",
 }
 QUICK = "  feed: {every_s: 0.2}"
 
@@ -192,6 +193,20 @@ async def test_a_fallback_is_in_the_grant_and_a_slow_model_is_passed_over(
 
 async def chosen_by(router: Any) -> str:
     return (await auto(router))[0]
+
+
+async def test_a_key_made_with_another_is_bound_by_its_rules(routers: tuple[Any, Any]) -> None:
+    first, _ = routers
+    made = await first.admin(
+        first.key, "CreateKey", admin_pb2.CreateKeyRequest(name="maker", scopes=["inference", "keys"])
+    )
+    run = await call(first, "CreateRunKey", identity_pb2.CreateRunKeyRequest(run_id="one"), key=made.secret)
+    assert (await first.generate(run.secret)).status_code == 200
+    await set_policy(first, keys=[{"key_id": made.key.key_id, "rules": {"deny": ["small"]}}])
+    for secret in (made.secret, run.secret):
+        answer = await first.generate(secret)
+        assert answer.json()["details"][0]["reason"] == "MODEL_DENIED"
+    assert (await first.generate(first.key)).status_code == 200
 
 
 async def auto_refusal(router: Any, **headers: str) -> str:

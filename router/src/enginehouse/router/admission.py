@@ -189,7 +189,7 @@ class Admission:
                 token = sign(grant, keys=self._grant_keys)
                 held.release(0)
             else:
-                look = await self._look_up(check, candidates[0], grant)
+                look = await self._look_up(check, standing, candidates[0], grant)
                 if look is not None and look.answered:
                     held.release(0)
                     return self._replayed(look, grant, candidates[0], held)
@@ -206,10 +206,12 @@ class Admission:
             return Admitted(request_id, token, endpoints, "", held.quota, cache, fallbacks=_fallbacks(candidates))
         return Admitted(request_id, token, endpoints, candidates[0].model.name, held.quota, cache)
 
-    async def _look_up(self, check: Check, chosen: Candidate, grant: grant_pb2.Grant) -> Look | None:
+    async def _look_up(
+        self, check: Check, standing: Standing, chosen: Candidate, grant: grant_pb2.Grant
+    ) -> Look | None:
         """Looks for the answer where the request or its key asks for it; fits the grant to what is found."""
         headers = check.headers
-        terms = self._cache.terms(headers, grant.principal.key_id)
+        terms = self._cache.terms(headers, standing.key_ids)
         if terms is None:
             return None
         encoding = headers.get(b"grpc-encoding", b"").decode("latin-1")
@@ -231,7 +233,7 @@ class Admission:
     def _steer(self, ask: Ask, caller: Caller, headers: Mapping[bytes, bytes], request_id: str) -> Steered | None:
         if self._steering.idle:
             return None
-        user_id = _named(headers, b"x-enginehouse-user-id") or ask.user_id
+        user_id = caller.key.user_id or _named(headers, b"x-enginehouse-user-id") or ask.user_id
         subject = Subject(caller.tenant.tenant_id, caller.key.key_id, user_id, request_id)
         policy, catalog = self._state.policy, self._state.catalog
 

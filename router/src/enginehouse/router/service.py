@@ -147,7 +147,7 @@ class RouterService:
         callers = Authenticator(keys=self._keys, people=self._people, tokens=self._tokens)
         self._fleet = Fleet(health=Health(settings=settings.health), affinity_slack=settings.health.affinity_slack)
         self._watch = FleetWatch(gateway_address=settings.gateway_address, fleet=self._fleet)
-        policy = Policy(tiers=settings.tiers)
+        policy = Policy(tiers=settings.tiers, makers=lambda caller: [key.key_id for key in callers.ancestors(caller)])
         prices = PriceBook(catalog=catalog)
         price_store = PriceStore(database=database)
         self._prices = PriceFeed(store=price_store, book=prices, clock=clock)

@@ -32,6 +32,7 @@ class Standing:
         "_tier",
         "caller",
         "infers",
+        "key_ids",
         "keys",
         "lowest_cap",
         "payer",
@@ -55,6 +56,7 @@ class Standing:
         self._ancestors = tuple(ancestors)
         # Whose caps hold: the key's and those of the keys that it was made with.
         self.keys = (key, *self._ancestors)
+        self.key_ids = tuple(one.key_id for one in self.keys)
         self.lowest_cap = lowest_cap(self.keys)
         self._tier = tier
         self._routes: dict[str, tuple[Bounds, ...]] = {}

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import enum
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -128,13 +128,15 @@ class ResponseCache:
         self.address = ""
         """Where the replay endpoint listens, as Envoy and engines reach it; set once it does."""
 
-    def terms(self, headers: Mapping[bytes, bytes], key_id: str) -> Terms | None:
+    def terms(self, headers: Mapping[bytes, bytes], key_ids: Sequence[str]) -> Terms | None:
         """How a request uses the cache; None where it has nothing to do with it.
+
+        `key_ids` are its key and the keys that it was made with, nearest first: the first that has a policy counts.
 
         Raises:
             ServiceError: INVALID_REQUEST for a header that cannot be read.
         """
-        return self._terms.of(headers, self._rules.policy(key_id))
+        return self._terms.of(headers, next(filter(None, map(self._rules.policy, key_ids)), None))
 
     async def look(
         self, terms: Terms, *, method: str, message: bytes, model: CatalogModel, engine_id: str, grant: grant_pb2.Grant

@@ -221,7 +221,7 @@ def _contradictions(
     for _, tier, key_id, task, subject in cases:
         if tier not in tiers:
             continue
-        rules = document.rules(tier=tier, key_id=key_id, task=task, subject=subject)
+        rules = document.rules(tier=tier, key_ids=[key_id], task=task, subject=subject)
         # Blamed on the last layer, which made it so; each is told of once.
         field = rules.layers[-1]
         problem = _contradiction(rules, catalog, task)

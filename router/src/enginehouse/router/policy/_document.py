@@ -42,13 +42,17 @@ class Document:
         ]
         self._chains = chains(message)
         self._bandit = BanditTerms.of(message.bandit) if message.bandit.enabled else None
-        self._made: dict[tuple[str, str, str, str], Rules] = {}
+        self._made: dict[tuple[str, tuple[str, ...], str, str], Rules] = {}
 
-    def rules(self, *, tier: str, key_id: str, task: str, subject: str) -> Rules:
-        """The rules of a request. Parts of the document that do not exist change nothing."""
+    def rules(self, *, tier: str, key_ids: Sequence[str], task: str, subject: str) -> Rules:
+        """The rules of a request. Parts of the document that do not exist change nothing.
+
+        `key_ids` are the request's key and the keys that it was made with, nearest first: what holds for them holds
+        for it, under what is said of itself.
+        """
         which = (
             tier,
-            key_id if key_id in self._keys else "",
+            tuple([one for one in reversed(key_ids) if one in self._keys]) if self._keys else (),
             task if task in self._tasks else "",
             subject if subject in self._subjects else "",
         )
@@ -73,7 +77,7 @@ class Document:
                 return name
         return ""
 
-    def _make(self, tier: str, key_id: str, task: str, subject: str) -> Rules:
+    def _make(self, tier: str, key_ids: Sequence[str], task: str, subject: str) -> Rules:
         layers: list[tuple[str, policy_pb2.Rules]] = []
         if self.message.HasField("everyone"):
             layers.append(("everyone", self.message.everyone))
@@ -86,8 +90,7 @@ class Document:
             if entry.specialists:
                 layers.append((f"subjects.{subject}", policy_pb2.Rules(prefer=entry.specialists)))
             layers.append((f"subjects.{subject}", entry.rules))
-        if key_id:
-            layers.append((f"keys.{key_id}", self._keys[key_id]))
+        layers += [(f"keys.{key_id}", self._keys[key_id]) for key_id in key_ids]
         mine = self._subjects[subject].specialists if subject else ()
         return dataclasses.replace(
             lay(dataclasses.replace(self._base[tier], policy=self.name, version=self.message.version), layers),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from enginehouse.api.router.v1 import policy_pb2
 from enginehouse.kit.catalog import CatalogModel
@@ -16,10 +16,18 @@ DEFAULT = "default"
 
 
 class Policy:
-    """The policy documents in force. Without any, what the configuration says of the tiers holds."""
+    """The policy documents in force. Without any, what the configuration says of the tiers holds.
 
-    def __init__(self, *, tiers: Mapping[str, TierSettings]) -> None:
+    Args:
+        tiers: what the configuration says.
+        makers: the ids of the keys that a caller's was made with, nearest first; what holds for them holds for it.
+    """
+
+    def __init__(
+        self, *, tiers: Mapping[str, TierSettings], makers: Callable[[Caller], Sequence[str]] = lambda _: ()
+    ) -> None:
         self._tiers = dict(tiers)
+        self._makers = makers
         self._base = {
             name: Rules(
                 policy=DEFAULT,
@@ -84,7 +92,10 @@ class Policy:
         """The rules of a caller's request for a task and a subject, either of which may be empty."""
         tier = caller.tenant.tier
         return self._document(caller).rules(
-            tier=tier if tier in self._base else "free", key_id=caller.key.key_id, task=task, subject=subject
+            tier=tier if tier in self._base else "free",
+            key_ids=(caller.key.key_id, *self._makers(caller)) if caller.key.parent_id else (caller.key.key_id,),
+            task=task,
+            subject=subject,
         )
 
     def subject_of(self, caller: Caller, texts: Sequence[str]) -> str:
