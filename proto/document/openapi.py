@@ -16,7 +16,7 @@ Json = dict[str, object]
 HTTP_BODY = "google.api.HttpBody"
 INTEGERS_32 = {"int32", "sint32", "sfixed32", "uint32", "fixed32"}
 INTEGERS_64 = {"int64", "sint64", "sfixed64", "uint64", "fixed64"}
-PATH_PARAMETER = re.compile(r"{(\w+)(?:=[^}]*)?}")
+PATH_PARAMETER = re.compile(r"{([\w.]+)(?:=[^}]*)?}")
 
 STATUS_SCHEMA: Json = {
     "type": "object",
@@ -96,9 +96,9 @@ def document(packages: Sequence[Package], *, version: str) -> Json:
 
 def _operation(service: Service, method: Method, messages: dict[str, Message]) -> Json:
     request = messages.get(method.request)
-    in_path = set(PATH_PARAMETER.findall(method.path))
+    in_path = PATH_PARAMETER.findall(method.path)
     fields = list(request.fields) if request else []
-    parameters = [_parameter(field, "path") for field in fields if field.name in in_path]
+    parameters = [_parameter(_field_at(path, request, messages), "path", name=path) for path in in_path]
     if method.verb in ("get", "delete"):
         parameters += [_parameter(field, "query") for field in fields if field.name not in in_path]
     summary, _, rest = method.comment.partition(". ")
@@ -141,9 +141,19 @@ def _content(name: str, *, streaming: bool) -> Json:
     return {"application/json": {"schema": _reference(_short(name))}}
 
 
-def _parameter(field: Field, place: str) -> Json:
+def _field_at(path: str, message: Message | None, messages: dict[str, Message]) -> Field:
+    """The field that a path such as `policy.name` leads to."""
+    first, _, rest = path.partition(".")
+    fields = {field.name: field for field in message.fields} if message else {}
+    if first not in fields:
+        raise ValueError(f"the path parameter {path!r} is not a field of the request")
+    field = fields[first]
+    return _field_at(rest, messages.get(field.type_name), messages) if rest else field
+
+
+def _parameter(field: Field, place: str, *, name: str = "") -> Json:
     return {
-        "name": field.name,
+        "name": name or field.name,
         "in": place,
         "required": place == "path",
         "description": field.comment,
