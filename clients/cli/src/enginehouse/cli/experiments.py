@@ -117,9 +117,8 @@ def stop_experiment(
 
 
 def _estimate(one: Any, form: str) -> str:
+    """The mean, and how far it may be off; `--json` has the interval's ends."""
     if not one.units:
         return "-"
     text = form.format(one.mean)
-    if math.isinf(one.low):
-        return text
-    return f"{text} ({form.format(one.low)} to {form.format(one.high)})"
+    return text if math.isinf(one.low) else f"{text} ±{form.format((one.high - one.low) / 2).lstrip('+')}"
