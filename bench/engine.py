@@ -8,11 +8,14 @@ The bare one is what the direct path and Envoy alone are measured with, and Lite
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 import secrets
 import sys
 import time
+from collections.abc import Container
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, cast
 
@@ -22,7 +25,7 @@ from enginehouse.api.inference.v1 import generation_pb2_grpc
 from enginehouse.api.openai.v1 import text_pb2_grpc
 from enginehouse.api.router.v1.grant_pb2 import GrantCandidate
 from enginehouse.engines.inference.config import InferenceConfig
-from enginehouse.engines.inference.engine import TextEngine
+from enginehouse.engines.inference.engine import GrantedCall, TextEngine
 from enginehouse.engines.inference.loading import CLUSTER, LoadedModels, load_models
 from enginehouse.engines.inference.receipts import Receipts
 from enginehouse.engines.inference.registration import describe_engine, engine_load
@@ -30,6 +33,7 @@ from enginehouse.engines.inference.servicer import GenerationServicer
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import load_catalog
 from enginehouse.kit.config import load
+from enginehouse.kit.errors import ServiceError
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.kit.meter import Meter
 from enginehouse.kit.openai import TextServicer
@@ -50,10 +54,21 @@ class AdmittedCall:
 
     def __init__(self, model: str) -> None:
         self.request_id = "bench"
+        self.tenant_id = ""
+        self.system_prompt = ""
+        self.alternatives = False
         self.candidate = GrantCandidate(model=model, cap_nanos=MAX_NANOS)
         self.meter = Meter(prices={}, cap_nanos=MAX_NANOS)
         self.first_output_ms = 0
         self._started = time.monotonic()
+
+    def time_left_s(self) -> float:
+        """No grant ends it."""
+        return math.inf
+
+    def fall_back(self, error: ServiceError, *, served: Container[str]) -> bool:
+        """There is nothing to fall back to."""
+        return False
 
     def elapsed_ms(self) -> int:
         """Milliseconds since it began."""
@@ -75,7 +90,7 @@ class AdmittedCall:
 class Everybody:
     """Stands where an engine's `Calls` stand, and admits whoever comes to the first model."""
 
-    def accept(self, context: Any, *, served_models: Any) -> AdmittedCall:
+    def accept(self, context: Any, *, served_models: Any) -> AbstractAsyncContextManager[GrantedCall]:
         """No grant is looked for."""
         return AdmittedCall(MODELS[0])
 
