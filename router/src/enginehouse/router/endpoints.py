@@ -180,10 +180,6 @@ class Fleet:
         """How many live engines serve it."""
         return len(self._by_service.get(service, ()))
 
-    def knows_service(self, service: str) -> bool:
-        """Whether a live engine serves it."""
-        return service in self._by_service
-
     def spending_engines(self) -> Sequence[str]:
         """The ids of engines that can be sent grants with money."""
         return self._spending

@@ -76,6 +76,13 @@ class Checks:
             )
 
 
+def invalid(field: str, description: str) -> ServiceError:
+    """The INVALID_REQUEST error of one field, where a check stands alone."""
+    return ServiceError(
+        Reason.INVALID_REQUEST, f"{field}: {description}", violations=[FieldViolation(field, description)]
+    )
+
+
 def shorten(value: str) -> str:
     """A value as an error shows it: quoted, escaped, and cut to 64 characters."""
     return repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "...")

@@ -3,13 +3,14 @@
 from enginehouse.router.admin._access import Access, Administrator
 from enginehouse.router.admin._accounts import AccountAdmin
 from enginehouse.router.admin._alerts import AlertAdmin
+from enginehouse.router.admin._asked import asked
 from enginehouse.router.admin._audit import AuditAdmin
 from enginehouse.router.admin._budgets import BudgetAdmin
 from enginehouse.router.admin._catalog import CatalogAdmin
 from enginehouse.router.admin._feedback import FeedbackServicer
 from enginehouse.router.admin._identity import IdentityServicer
 from enginehouse.router.admin._keys import KeyAdmin
-from enginehouse.router.admin._pages import page_size, page_start, page_token
+from enginehouse.router.admin._pages import ordinal_start, page_size, page_start, page_token
 from enginehouse.router.admin._policies import PolicyAdmin
 from enginehouse.router.admin._policy_servicer import PolicyServicer
 from enginehouse.router.admin._prices import PriceAdmin
@@ -34,6 +35,8 @@ __all__ = [
     "PriceAdmin",
     "SpendAdmin",
     "UserAdmin",
+    "asked",
+    "ordinal_start",
     "page_size",
     "page_start",
     "page_token",

@@ -8,7 +8,8 @@ from typing import Any
 
 from enginehouse.api.router.v1 import feedback_pb2 as pb
 from enginehouse.api.router.v1 import feedback_pb2_grpc
-from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.validation import invalid
 from enginehouse.router.admin._access import Access
 from enginehouse.router.admin._asked import asked, unavailable_without_database
 from enginehouse.router.clock import Clock
@@ -36,7 +37,7 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServiceServicer):
         if not caller.everything and "inference" not in caller.scopes:
             raise ServiceError(Reason.SCOPE_DENIED, "RecordFeedback needs a key with the scope 'inference'")
         if not _REQUEST_ID(request.request_id):
-            raise _invalid(
+            raise invalid(
                 "request_id",
                 f"{request.request_id[:64]!r} must be the id that the answer's header x-enginehouse-request-id gave",
             )
@@ -68,7 +69,7 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServiceServicer):
         """Sums ratings."""
         with asked(self._access, context, _PREFIX + "SummarizeFeedback"):
             if not 0 <= request.days <= _MOST_DAYS:
-                raise _invalid("days", f"{request.days} must be from 0 to {_MOST_DAYS}")
+                raise invalid("days", f"{request.days} must be from 0 to {_MOST_DAYS}")
             today = self._clock() // _MS_A_DAY
             found = await self._store.totals(since_day=today - (request.days or _DAYS) + 1, model=request.model)
         return pb.SummarizeFeedbackResponse(
@@ -89,24 +90,18 @@ def _rating(request: pb.RecordFeedbackRequest) -> tuple[str, float]:
     given = request.WhichOneof("rating")
     if given == "thumb":
         if request.thumb not in (pb.THUMB_UP, pb.THUMB_DOWN):
-            raise _invalid("thumb", f"{request.thumb} must be THUMB_UP or THUMB_DOWN")
+            raise invalid("thumb", f"{request.thumb} must be THUMB_UP or THUMB_DOWN")
         return "thumb", 1.0 if request.thumb == pb.THUMB_UP else 0.0
     if given == "score":
         return "score", _score("score", request.score)
     if given == "judge":
         if not _JUDGE(request.judge.judge):
-            raise _invalid("judge.judge", f"{request.judge.judge[:64]!r} must be who judged, 1-64 of [A-Za-z0-9._:/-]")
+            raise invalid("judge.judge", f"{request.judge.judge[:64]!r} must be who judged, 1-64 of [A-Za-z0-9._:/-]")
         return f"judge:{request.judge.judge}", _score("judge.score", request.judge.score)
-    raise _invalid("rating", "is missing; give one of thumb, score and judge")
+    raise invalid("rating", "is missing; give one of thumb, score and judge")
 
 
 def _score(field: str, score: float) -> float:
     if not (math.isfinite(score) and 0 <= score <= 1):
-        raise _invalid(field, f"{score} must be from 0 to 1")
+        raise invalid(field, f"{score} must be from 0 to 1")
     return score
-
-
-def _invalid(field: str, description: str) -> ServiceError:
-    return ServiceError(
-        Reason.INVALID_REQUEST, f"{field}: {description}", violations=[FieldViolation(field, description)]
-    )

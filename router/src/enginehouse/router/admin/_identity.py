@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 from enginehouse.api.router.v1 import identity_pb2 as pb
 from enginehouse.api.router.v1 import identity_pb2_grpc
-from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.admin._access import Access, Administrator
+from enginehouse.router.admin._asked import asked
 from enginehouse.router.admin._audit import AuditAdmin
 from enginehouse.router.admin._keys import KeyAdmin
 from enginehouse.router.admin._users import UserAdmin
-from enginehouse.router.database import DatabaseAway, answering
 from enginehouse.router.identity import Authenticator
 
 _PREFIX = "/enginehouse.api.router.v1.IdentityService/"
@@ -88,13 +86,5 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
         with self._caller(context, "VerifyAudit"):
             return await self._audit.verify(request)
 
-    @contextlib.contextmanager
-    def _caller(self, context: Any, method: str) -> Iterator[Administrator]:
-        caller = self._access.of(context, method=_PREFIX + method)
-        try:
-            with answering():
-                yield caller
-        except DatabaseAway:
-            raise ServiceError(
-                Reason.LEDGER_UNAVAILABLE, "the ledger's database does not answer; retry shortly", retry_after_s=1.0
-            ) from None
+    def _caller(self, context: Any, method: str) -> contextlib.AbstractContextManager[Administrator]:
+        return asked(self._access, context, _PREFIX + method)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 
-from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.kit.validation import invalid
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
@@ -14,7 +14,7 @@ LARGEST_SIZE = 1000
 def page_size(asked: int) -> int:
     """How many to return. Raises INVALID_REQUEST for a size that is negative or over 1,000."""
     if not 0 <= asked <= LARGEST_SIZE:
-        raise _invalid("page_size", f"{asked} must be from 0 to {LARGEST_SIZE}")
+        raise invalid("page_size", f"{asked} must be from 0 to {LARGEST_SIZE}")
     return asked or DEFAULT_SIZE
 
 
@@ -34,10 +34,10 @@ def page_start(token: str, listing: str) -> str:
     try:
         text = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise _invalid("page_token", "is not a token of ours; leave it empty for the first page") from None
+        raise invalid("page_token", "is not a token of ours; leave it empty for the first page") from None
     found, _, after = text.partition("\n")
     if found != listing or not after:
-        raise _invalid("page_token", "is of another listing; keep the filters as they were, or leave it empty")
+        raise invalid("page_token", "is of another listing; keep the filters as they were, or leave it empty")
     return after
 
 
@@ -45,11 +45,5 @@ def ordinal_start(token: str, listing: str) -> int:
     """The same for listings in the order of creation; 0 for the first page."""
     after = page_start(token, listing)
     if after and not (after.isdecimal() and len(after) < 19):
-        raise _invalid("page_token", "is not a token of ours; leave it empty for the first page")
+        raise invalid("page_token", "is not a token of ours; leave it empty for the first page")
     return int(after or 0)
-
-
-def _invalid(field: str, description: str) -> ServiceError:
-    return ServiceError(
-        Reason.INVALID_REQUEST, f"{field}: {description}", violations=[FieldViolation(field, description)]
-    )

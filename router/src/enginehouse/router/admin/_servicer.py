@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 from google.api import httpbody_pb2
 
 from enginehouse.api.router.v1 import admin_pb2 as pb
 from enginehouse.api.router.v1 import admin_pb2_grpc, alerts_pb2, prices_pb2
-from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.admin._access import Access, Administrator
 from enginehouse.router.admin._accounts import AccountAdmin
 from enginehouse.router.admin._alerts import AlertAdmin
+from enginehouse.router.admin._asked import asked
 from enginehouse.router.admin._budgets import BudgetAdmin
 from enginehouse.router.admin._catalog import CatalogAdmin
 from enginehouse.router.admin._prices import PriceAdmin
 from enginehouse.router.admin._spend import SpendAdmin
-from enginehouse.router.database import DatabaseAway, answering
 
 # Names and types of methods are the generated base's, which is written for synchronous servers.
 _PREFIX = "/enginehouse.api.router.v1.AdminService/"
@@ -146,13 +145,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         with self._caller(context, "DeleteDiscount"):
             return await self._prices.delete_discount(request)
 
-    @contextlib.contextmanager
-    def _caller(self, context: Any, method: str, *, reads: bool = False) -> Iterator[Administrator]:
-        caller = self._access.of(context, method=_PREFIX + method, reads=reads)
-        try:
-            with answering():
-                yield caller
-        except DatabaseAway:
-            raise ServiceError(
-                Reason.LEDGER_UNAVAILABLE, "the ledger's database does not answer; retry shortly", retry_after_s=1.0
-            ) from None
+    def _caller(
+        self, context: Any, method: str, *, reads: bool = False
+    ) -> contextlib.AbstractContextManager[Administrator]:
+        return asked(self._access, context, _PREFIX + method, reads=reads)

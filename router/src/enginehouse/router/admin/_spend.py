@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.router.v1 import admin_pb2
-from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.validation import invalid
 from enginehouse.router.admin._access import Administrator
 from enginehouse.router.admin._fields import check_id
 from enginehouse.router.admin._pages import page_start, page_token
@@ -62,9 +63,9 @@ class SpendAdmin:
     async def query(self, request: admin_pb2.QuerySpendRequest, caller: Administrator) -> admin_pb2.QuerySpendResponse:
         """Sums by the group asked for; without the scope "admin", of one's own tenant."""
         if request.group_by not in _GROUPS:
-            raise _invalid("group_by", f"{request.group_by} is not a group")
+            raise invalid("group_by", f"{request.group_by} is not a group")
         if not 0 <= request.page_size <= _MOST_GROUPS:
-            raise _invalid("page_size", f"{request.page_size} must be from 0 to {_MOST_GROUPS}")
+            raise invalid("page_size", f"{request.page_size} must be from 0 to {_MOST_GROUPS}")
         size = request.page_size or _DEFAULT_GROUPS
         selected = _selected(request, caller)
         listing = _listing(request)
@@ -142,9 +143,9 @@ def _selected(request: _Request, caller: Administrator) -> list[sa.ColumnElement
     """The records that a request asks for and its caller may see."""
     for field in ("from_ms", "until_ms"):
         if getattr(request, field) < 0:
-            raise _invalid(field, f"{getattr(request, field)} must not be negative")
+            raise invalid(field, f"{getattr(request, field)} must not be negative")
     if request.until_ms and request.from_ms > request.until_ms:
-        raise _invalid("until_ms", f"{request.until_ms} is before from_ms, {request.from_ms}")
+        raise invalid("until_ms", f"{request.until_ms} is before from_ms, {request.from_ms}")
     filters = {
         usage.c.tenant_id: caller.tenant_filter(request.tenant_id),
         usage.c.key_id: request.key_id,
@@ -188,9 +189,3 @@ def _csv(rows: Sequence[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, dialect="excel").writerows(rows)
     return text.getvalue().encode()
-
-
-def _invalid(field: str, description: str) -> ServiceError:
-    return ServiceError(
-        Reason.INVALID_REQUEST, f"{field}: {description}", violations=[FieldViolation(field, description)]
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from google.api import httpbody_pb2
@@ -11,8 +11,9 @@ from google.api import httpbody_pb2
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.router.v1 import cache_pb2, cache_pb2_grpc, grant_pb2
-from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
-from enginehouse.router.admin import Access, page_size, page_start, page_token
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.validation import invalid
+from enginehouse.router.admin import Access, Administrator, asked, page_size, page_start, page_token
 from enginehouse.router.asks import ask_of
 from enginehouse.router.cache._cache import ResponseCache
 from enginehouse.router.cache._canonical import canonical_chat
@@ -23,7 +24,6 @@ from enginehouse.router.cache._shared import SharedAnswers
 from enginehouse.router.cache._store import CacheRules, CacheStore, KeyPolicy
 from enginehouse.router.cache._terms import Terms, check_tags
 from enginehouse.router.clock import Clock
-from enginehouse.router.database import DatabaseAway, answering
 from enginehouse.router.decide import State, decide
 from enginehouse.router.identity import Caller, KeyIndex
 
@@ -92,7 +92,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             _known("mode", request.mode, cache_pb2.CacheMode.values())
             _known("default_class", request.default_class, cache_pb2.CacheClass.values())
             if not 0 <= request.semantic_threshold <= 1:
-                raise _invalid("semantic_threshold", f"{request.semantic_threshold} must be from 0 to 1")
+                raise invalid("semantic_threshold", f"{request.semantic_threshold} must be from 0 to 1")
             policy = KeyPolicy(
                 request.key_id,
                 request.mode,
@@ -142,7 +142,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             if caller is None:
                 raise ServiceError(Reason.NOT_FOUND, f"no usable key {request.key_id[:64]!r}")
             if not 1 <= len(request.entries) <= _MOST_ENTRIES:
-                raise _invalid("entries", f"{len(request.entries)} entries are not between 1 and {_MOST_ENTRIES}")
+                raise invalid("entries", f"{len(request.entries)} entries are not between 1 and {_MOST_ENTRIES}")
             _known("cache_class", request.cache_class, cache_pb2.CacheClass.values())
             terms = self._warm_terms(caller, request)
             made = [self._warmed(f"entries[{at}]", one, caller, terms) for at, one in enumerate(request.entries)]
@@ -182,7 +182,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         kind = kind or CLASSES[self._settings.default_class]
         keep_s = self._settings.keep_s(kind)
         if not keep_s:
-            raise _invalid("cache_class", "answers about a person are never kept; name another class")
+            raise invalid("cache_class", "answers about a person are never kept; name another class")
         tags = check_tags(list(request.tags), field="tags")
         return Terms(deterministic_only=False, reads=True, keep_ms=int(keep_s * 1000), tags=tags, semantic=0.0)
 
@@ -192,11 +192,11 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         asked = canonical_chat(body)
         ask = ask_of(_CHAT, httpbody_pb2.HttpBody(data=body).SerializeToString())
         if asked is None:
-            raise _invalid(f"{field}.request_json", "asks for something whose answer is not kept")
+            raise invalid(f"{field}.request_json", "asks for something whose answer is not kept")
         if entry.finish_reason not in _FINISH:
-            raise _invalid(f"{field}.finish_reason", f"{entry.finish_reason[:32]!r} must be 'stop' or 'length'")
+            raise invalid(f"{field}.finish_reason", f"{entry.finish_reason[:32]!r} must be 'stop' or 'length'")
         if ask.choices > 1:
-            raise _invalid(f"{field}.request_json", f"asks for {ask.choices} answers, and one is given")
+            raise invalid(f"{field}.request_json", f"asks for {ask.choices} answers, and one is given")
         decision = decide(ask, caller, self._state)
         if decision.refusal is not None:
             raise decision.refusal
@@ -211,19 +211,13 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         )
         data = answer.SerializeToString()
         if len(data) > self._settings.max_answer_bytes:
-            raise _invalid(f"{field}.answer", f"is over the {self._settings.max_answer_bytes} bytes that are kept")
+            raise invalid(f"{field}.answer", f"is over the {self._settings.max_answer_bytes} bytes that are kept")
         return self._cache.key_of(asked, terms, model=model, principal=principal), data
 
-    @contextlib.contextmanager
-    def _caller(self, context: Any, method: str, *, reads: bool = False) -> Iterator[None]:
-        self._access.of(context, method=_PREFIX + method, reads=reads)
-        try:
-            with answering():
-                yield
-        except DatabaseAway:
-            raise ServiceError(
-                Reason.LEDGER_UNAVAILABLE, "the database does not answer; retry shortly", retry_after_s=1.0
-            ) from None
+    def _caller(
+        self, context: Any, method: str, *, reads: bool = False
+    ) -> contextlib.AbstractContextManager[Administrator]:
+        return asked(self._access, context, _PREFIX + method, reads=reads)
 
 
 def _policy(policy: KeyPolicy) -> cache_pb2.CachePolicy:
@@ -238,10 +232,4 @@ def _policy(policy: KeyPolicy) -> cache_pb2.CachePolicy:
 
 def _known(field: str, value: int, values: Sequence[int]) -> None:
     if value not in values:
-        raise _invalid(field, f"{value} is none of the values that the contract has")
-
-
-def _invalid(field: str, description: str) -> ServiceError:
-    return ServiceError(
-        Reason.INVALID_REQUEST, f"{field}: {description}", violations=[FieldViolation(field, description)]
-    )
+        raise invalid(field, f"{value} is none of the values that the contract has")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 from enginehouse.api.router.v1 import (
@@ -17,10 +15,8 @@ from enginehouse.api.router.v1 import (
 )
 from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.admin import Access
-from enginehouse.router.admin._pages import ordinal_start, page_size, page_start, page_token
+from enginehouse.router.admin import Access, asked, ordinal_start, page_size, page_start, page_token
 from enginehouse.router.clock import Clock
-from enginehouse.router.database import DatabaseAway, answering
 from enginehouse.router.experiments._arms import ExperimentState, Rollout, RolloutState
 from enginehouse.router.experiments._messages import (
     experiment_message,
@@ -55,7 +51,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
 
     async def CreateExperiment(self, request: Any, context: Any) -> experiments_pb2.CreateExperimentResponse:
         """Starts an experiment."""
-        with _asked(self._access, context, "ExperimentService/CreateExperiment"):
+        with asked(self._access, context, _PACKAGE + "ExperimentService/CreateExperiment"):
             experiment = read_experiment(
                 request.experiment, catalog=self._catalog, experiment_id=new_id("exp"), now_ms=self._clock()
             )
@@ -72,7 +68,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
 
     async def GetExperiment(self, request: Any, context: Any) -> experiments_pb2.GetExperimentResponse:
         """One experiment with its results."""
-        with _asked(self._access, context, "ExperimentService/GetExperiment"):
+        with asked(self._access, context, _PACKAGE + "ExperimentService/GetExperiment"):
             experiment = await self._store.get_experiment(request.experiment_id)
             if experiment is None:
                 raise _missing("experiment", request.experiment_id)
@@ -88,7 +84,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
 
     async def ListExperiments(self, request: Any, context: Any) -> experiments_pb2.ListExperimentsResponse:
         """Lists experiments."""
-        with _asked(self._access, context, "ExperimentService/ListExperiments"):
+        with asked(self._access, context, _PACKAGE + "ExperimentService/ListExperiments"):
             size = page_size(request.page_size)
             after = ordinal_start(request.page_token, "experiments")
             found = await self._store.list_experiments(after=after, count=size + 1)
@@ -99,7 +95,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
 
     async def StopExperiment(self, request: Any, context: Any) -> experiments_pb2.StopExperimentResponse:
         """Ends an experiment."""
-        with _asked(self._access, context, "ExperimentService/StopExperiment"):
+        with asked(self._access, context, _PACKAGE + "ExperimentService/StopExperiment"):
             experiment = await self._store.get_experiment(request.experiment_id)
             if experiment is None:
                 raise _missing("experiment", request.experiment_id)
@@ -138,7 +134,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
 
     async def CreateRollout(self, request: Any, context: Any) -> rollouts_pb2.CreateRolloutResponse:
         """Starts a rollout."""
-        with _asked(self._access, context, "RolloutService/CreateRollout"):
+        with asked(self._access, context, _PACKAGE + "RolloutService/CreateRollout"):
             rollout = read_rollout(
                 request.rollout, catalog=self._catalog, rollout_id=new_id("rol"), now_ms=self._clock()
             )
@@ -154,7 +150,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
 
     async def GetRollout(self, request: Any, context: Any) -> rollouts_pb2.GetRolloutResponse:
         """One rollout and how it goes."""
-        with _asked(self._access, context, "RolloutService/GetRollout"):
+        with asked(self._access, context, _PACKAGE + "RolloutService/GetRollout"):
             rollout = await self._rollout(request.rollout_id)
             since = rollout.step_started_at_ms if rollout.state.under_way else rollout.created_at_ms
             results = await self._results.of(rollout.rollout_id, since_ms=since, by_request=True)
@@ -167,7 +163,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
 
     async def ListRollouts(self, request: Any, context: Any) -> rollouts_pb2.ListRolloutsResponse:
         """Lists rollouts."""
-        with _asked(self._access, context, "RolloutService/ListRollouts"):
+        with asked(self._access, context, _PACKAGE + "RolloutService/ListRollouts"):
             size = page_size(request.page_size)
             after = ordinal_start(request.page_token, "rollouts")
             found = await self._store.list_rollouts(after=after, count=size + 1)
@@ -178,7 +174,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
 
     async def ChangeRollout(self, request: Any, context: Any) -> rollouts_pb2.ChangeRolloutResponse:
         """Pauses, resumes, advances or rolls back."""
-        with _asked(self._access, context, "RolloutService/ChangeRollout"):
+        with asked(self._access, context, _PACKAGE + "RolloutService/ChangeRollout"):
             rollout = await self._rollout(request.rollout_id)
             after = self._changed(rollout, request.action)
             written = await self._store.move_rollout(rollout, after)
@@ -224,14 +220,14 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
 
     async def SetFlag(self, request: Any, context: Any) -> flags_pb2.SetFlagResponse:
         """Makes or replaces a flag."""
-        with _asked(self._access, context, "FlagService/SetFlag"):
+        with asked(self._access, context, _PACKAGE + "FlagService/SetFlag"):
             flag = read_flag(request.flag, now_ms=self._clock())
             await self._store.put_flag(flag)
         return flags_pb2.SetFlagResponse(flag=flag_message(flag))
 
     async def ListFlags(self, request: Any, context: Any) -> flags_pb2.ListFlagsResponse:
         """Lists flags."""
-        with _asked(self._access, context, "FlagService/ListFlags"):
+        with asked(self._access, context, _PACKAGE + "FlagService/ListFlags"):
             size = page_size(request.page_size)
             found = await self._store.list_flags(after=page_start(request.page_token, "flags"), count=size + 1)
         return flags_pb2.ListFlagsResponse(
@@ -241,7 +237,7 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
 
     async def DeleteFlag(self, request: Any, context: Any) -> flags_pb2.DeleteFlagResponse:
         """Removes a flag."""
-        with _asked(self._access, context, "FlagService/DeleteFlag"):
+        with asked(self._access, context, _PACKAGE + "FlagService/DeleteFlag"):
             if not await self._store.delete_flag(request.name):
                 raise _missing("flag", request.name)
         return flags_pb2.DeleteFlagResponse()
@@ -251,19 +247,6 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
         principal = self._access.principal(context, method=_PACKAGE + "FlagService/EvaluateFlags")
         subject = Subject(principal.tenant_id, principal.key_id, principal.user_id, "")
         return flags_pb2.EvaluateFlagsResponse(enabled=self._steering.flags(subject, request.names))
-
-
-@contextlib.contextmanager
-def _asked(access: Access, context: Any, method: str) -> Iterator[None]:
-    """An administrator asks; raises LEDGER_UNAVAILABLE while PostgreSQL is away."""
-    access.of(context, method=_PACKAGE + method, reads=False)
-    try:
-        with answering():
-            yield
-    except DatabaseAway:
-        raise ServiceError(
-            Reason.LEDGER_UNAVAILABLE, "the database does not answer; retry shortly", retry_after_s=1.0
-        ) from None
 
 
 def _missing(kind: str, name: str) -> ServiceError:
