@@ -301,6 +301,9 @@ def test_a_rollout_goes_back_when_the_new_model_is_worse(field: str, old: Sample
     back = moved(rollout(step=2), alone, results, now_ms=1)
     assert back is not None
     assert back.state is RolloutState.ROLLED_BACK
+    # Too few to be certain of: it does not go back, and goes no further either.
+    few = {name: arm(**{field: dataclasses.replace(one, n=2)}) for name, one in (("old", old), ("new", new))}
+    assert moved(rollout(step_requests=0), few, few, now_ms=10**9) is None
     # A guard left out guards nothing.
     guards = Guards(error_rate_bp=0, latency_percent=0, quality_bp=0)
     assert moved(rollout(guards=guards), results, results, now_ms=1) is None

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias
 
+import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
 from enginehouse.api.common.v1.usage_pb2 import UNIT_OUTPUT_TOKENS
-from enginehouse.api.router.v1 import usage_pb2
+from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
 from enginehouse.kit.conformance import GrantIssuer, UsageRecorder
+from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import sign
 from enginehouse.kit.meter import Meter
 from enginehouse.kit.telemetry import ReporterMetrics
@@ -161,6 +164,21 @@ async def test_a_flaky_router_settles_each_record_once(serve: Any, report: Any, 
     assert await reporter.flush(timeout_s=20)
     assert set(recorder.settled) == expected
     assert len(expected) == 100
+
+
+async def test_a_stream_that_is_refused_unread_leaves_nothing_behind(serve: Any) -> None:
+    class Refusing(UsageRecorder):
+        def Report(self, requests: Any, context: Any) -> Any:
+            raise ServiceError(Reason.LEDGER_UNAVAILABLE, "not now")
+
+    _, router = await serve(Refusing().add_to)
+    async with grpc.aio.insecure_channel(str(router)) as channel:
+        call = usage_pb2_grpc.UsageServiceStub(channel).Report(iter([usage_pb2.ReportRequest()]))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    # What the runtime had begun and nobody read warns when it is collected, and a warning fails this test.
+    gc.collect()
 
 
 async def test_what_waits_is_reported_by_the_next_process(

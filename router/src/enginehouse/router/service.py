@@ -264,10 +264,23 @@ class RouterService:
         self._usage = UsageServicer(
             reader=reader, ledger=self._ledger, metrics=metrics, clock=clock, skew_s=terms.skew_s
         )
+        put_in_force = self._steering.put_in_force
         experiments = ExperimentServicer(
-            access=access, store=steering_store, results=results, catalog=catalog, clock=clock
+            access=access,
+            store=steering_store,
+            put_in_force=put_in_force,
+            results=results,
+            catalog=catalog,
+            clock=clock,
         )
-        rollouts = RolloutServicer(access=access, store=steering_store, results=results, catalog=catalog, clock=clock)
+        rollouts = RolloutServicer(
+            access=access,
+            store=steering_store,
+            put_in_force=put_in_force,
+            results=results,
+            catalog=catalog,
+            clock=clock,
+        )
         feedback = FeedbackServicer(access=access, store=feedback_store, clock=clock)
         policies = PolicyServicer(
             access=access,
@@ -281,7 +294,9 @@ class RouterService:
                 clock=clock,
             ),
         )
-        flags = FlagServicer(access=access, store=steering_store, steering=steering, clock=clock)
+        flags = FlagServicer(
+            access=access, store=steering_store, put_in_force=put_in_force, steering=steering, clock=clock
+        )
         key_admin = KeyAdmin(
             keys=key_store,
             index=self._keys,

@@ -183,19 +183,26 @@ class UnknownMethods(grpc.GenericRpcHandler):
 
 
 class _Requests:
-    """A stream of requests, parsed as they are read."""
+    """A stream of requests, parsed as they are read.
 
-    __slots__ = ("_decode", "_requests")
+    The runtime's iterator is made with the first read: one that was made and never read warns when it is collected, so
+    a call that is refused or cancelled before it reads must not have made one.
+    """
+
+    __slots__ = ("_decode", "_iterator", "_requests")
 
     def __init__(self, requests: AsyncIterator[bytes], decode: Decode) -> None:
-        self._requests = requests.__aiter__()
+        self._requests = requests
+        self._iterator: AsyncIterator[bytes] | None = None
         self._decode = decode
 
     def __aiter__(self) -> _Requests:
         return self
 
     async def __anext__(self) -> Any:
-        return self._decode(await self._requests.__anext__())
+        if self._iterator is None:
+            self._iterator = self._requests.__aiter__()
+        return self._decode(await self._iterator.__anext__())
 
 
 async def _decode_and_call(decode: Decode, call: Callable[..., Any], request: bytes, context: Context) -> Any:

@@ -52,6 +52,7 @@ class SteeringController:
         self._clock = clock
         self._every_s = every_s
         self._changed = asyncio.Event()
+        self._reading = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     def changed(self, _payload: str) -> None:
@@ -74,8 +75,17 @@ class SteeringController:
 
     async def reload(self) -> None:
         """Reads everything again."""
-        experiments, rollouts, flags = await self._store.current()
-        self._steering.replace(experiments=experiments, rollouts=rollouts, flags=flags)
+        # One after the other: what was read first must not replace what was read last.
+        async with self._reading:
+            experiments, rollouts, flags = await self._store.current()
+            self._steering.replace(experiments=experiments, rollouts=rollouts, flags=flags)
+
+    async def put_in_force(self) -> None:
+        """Makes what this router wrote hold here at once; the others hear of it. What was written stays written where
+        PostgreSQL goes away in between, and holds once it is back.
+        """
+        with contextlib.suppress(DatabaseAway), answering():
+            await self.reload()
 
     async def look(self) -> None:
         """Looks at the results once, unless another replica is doing so."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 from enginehouse.api.router.v1 import (
     experiments_pb2,
@@ -34,6 +35,9 @@ from enginehouse.router.experiments._store import Overlap, SteeringStore
 from enginehouse.router.experiments._verdicts import advanced, compare, rolled_back
 from enginehouse.router.ids import new_id
 
+PutInForce: TypeAlias = Callable[[], Awaitable[None]]
+"""Makes what was written hold on this router before the answer says that it does."""
+
 _PACKAGE = "/enginehouse.api.router.v1."
 
 
@@ -41,10 +45,18 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
     """Serves ExperimentService."""
 
     def __init__(
-        self, *, access: Access, store: SteeringStore, results: Results, catalog: Catalog, clock: Clock
+        self,
+        *,
+        access: Access,
+        store: SteeringStore,
+        put_in_force: PutInForce,
+        results: Results,
+        catalog: Catalog,
+        clock: Clock,
     ) -> None:
         self._access = access
         self._store = store
+        self._put_in_force = put_in_force
         self._results = results
         self._catalog = catalog
         self._clock = clock
@@ -64,6 +76,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
                     "tenants; stop it first",
                     metadata={"experiment_id": str(rival)},
                 ) from None
+            await self._put_in_force()
         return experiments_pb2.CreateExperimentResponse(experiment=experiment_message(made))
 
     async def GetExperiment(self, request: Any, context: Any) -> experiments_pb2.GetExperimentResponse:
@@ -117,6 +130,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
                     Reason.FAILED_PRECONDITION,
                     f"the experiment {experiment.experiment_id} has ended already: {experiment.state}",
                 )
+            await self._put_in_force()
         return experiments_pb2.StopExperimentResponse(experiment=experiment_message(ended))
 
 
@@ -124,10 +138,18 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
     """Serves RolloutService."""
 
     def __init__(
-        self, *, access: Access, store: SteeringStore, results: Results, catalog: Catalog, clock: Clock
+        self,
+        *,
+        access: Access,
+        store: SteeringStore,
+        put_in_force: PutInForce,
+        results: Results,
+        catalog: Catalog,
+        clock: Clock,
     ) -> None:
         self._access = access
         self._store = store
+        self._put_in_force = put_in_force
         self._results = results
         self._catalog = catalog
         self._clock = clock
@@ -146,6 +168,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
                     f"the rollout {rival} of {rollout.asked_model!r} is under way; let it end or roll it back first",
                     metadata={"rollout_id": str(rival)},
                 ) from None
+            await self._put_in_force()
         return rollouts_pb2.CreateRolloutResponse(rollout=rollout_message(made))
 
     async def GetRollout(self, request: Any, context: Any) -> rollouts_pb2.GetRolloutResponse:
@@ -183,6 +206,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
                     Reason.FAILED_PRECONDITION,
                     f"the rollout {rollout.rollout_id} moved meanwhile; look at it again with GetRollout",
                 )
+            await self._put_in_force()
         return rollouts_pb2.ChangeRolloutResponse(rollout=rollout_message(written))
 
     def _changed(self, rollout: Rollout, action: int) -> Rollout:
@@ -212,9 +236,12 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
 class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
     """Serves FlagService."""
 
-    def __init__(self, *, access: Access, store: SteeringStore, steering: Steering, clock: Clock) -> None:
+    def __init__(
+        self, *, access: Access, store: SteeringStore, put_in_force: PutInForce, steering: Steering, clock: Clock
+    ) -> None:
         self._access = access
         self._store = store
+        self._put_in_force = put_in_force
         self._steering = steering
         self._clock = clock
 
@@ -223,6 +250,7 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
         with asked(self._access, context, _PACKAGE + "FlagService/SetFlag"):
             flag = read_flag(request.flag, now_ms=self._clock())
             await self._store.put_flag(flag)
+            await self._put_in_force()
         return flags_pb2.SetFlagResponse(flag=flag_message(flag))
 
     async def ListFlags(self, request: Any, context: Any) -> flags_pb2.ListFlagsResponse:
@@ -240,6 +268,7 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
         with asked(self._access, context, _PACKAGE + "FlagService/DeleteFlag"):
             if not await self._store.delete_flag(request.name):
                 raise _missing("flag", request.name)
+            await self._put_in_force()
         return flags_pb2.DeleteFlagResponse()
 
     async def EvaluateFlags(self, request: Any, context: Any) -> flags_pb2.EvaluateFlagsResponse:

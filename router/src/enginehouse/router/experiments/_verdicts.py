@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from enginehouse.router.experiments._arms import Experiment, Rollout, RolloutState
 from enginehouse.router.experiments._results import NOTHING, ArmResults
-from enginehouse.router.experiments._sequential import Difference, difference
+from enginehouse.router.experiments._sequential import Difference, Sample, difference
 
 # A guard is to catch what is plainly worse, and soon.
 _GUARD_EFFECT = 0.5
@@ -67,29 +67,41 @@ def moved(
     waited = now_ms - rollout.step_started_at_ms >= rollout.step_seconds * 1000
     if not waited or new.errors.n < rollout.step_requests:
         return None
+    # More users must not meet what looks broken already: it waits until that is certain, or no longer looks so.
+    if broken_guard(rollout, new, old, certainly=False):
+        return None
     return advanced(rollout, f"{new.errors.n} requests at {rollout.percent} % broke no guard", now_ms=now_ms)
 
 
-def broken_guard(rollout: Rollout, new: ArmResults, old: ArmResults) -> str:
-    """Which guard the new model certainly breaks, in words; empty for none."""
+def broken_guard(rollout: Rollout, new: ArmResults, old: ArmResults, *, certainly: bool = True) -> str:
+    """Which guard the new model breaks, in words; empty for none.
+
+    Args:
+        rollout: its guards.
+        new: results of the model that is rolled out.
+        old: results of the one before it.
+        certainly: whether it must be certain, or the means alone tell.
+    """
     guards = rollout.guards
-    if guards.error_rate_bp:
-        found = difference(new.errors, old.errors, alpha=_GUARD_ALPHA, effect=_GUARD_EFFECT)
-        if found.low > guards.error_rate_bp / 10_000:
-            return (
-                f"{rollout.to_model} fails {new.errors.mean:.1%} of requests, "
-                f"{rollout.from_model} {old.errors.mean:.1%}"
-            )
-    if guards.latency_percent:
-        found = difference(new.latency, old.latency, alpha=_GUARD_ALPHA, effect=_GUARD_EFFECT)
-        if found.low > math.log1p(guards.latency_percent / 100):
-            slower = math.expm1(found.value)
-            return f"{rollout.to_model} takes {slower:.0%} longer than {rollout.from_model}"
-    if guards.quality_bp:
-        found = difference(new.quality, old.quality, alpha=_GUARD_ALPHA, effect=_GUARD_EFFECT)
-        if found.high < -guards.quality_bp / 10_000:
-            return f"{rollout.to_model} is rated {new.quality.mean:.2f}, {rollout.from_model} {old.quality.mean:.2f}"
+
+    def worse(treated: Sample, control: Sample, allowed: float) -> bool:
+        if not certainly:
+            return min(treated.n, control.n) > 0 and treated.mean - control.mean > allowed
+        return difference(treated, control, alpha=_GUARD_ALPHA, effect=_GUARD_EFFECT).low > allowed
+
+    if guards.error_rate_bp and worse(new.errors, old.errors, guards.error_rate_bp / 10_000):
+        return f"{rollout.to_model} fails {new.errors.mean:.1%} of requests, {rollout.from_model} {old.errors.mean:.1%}"
+    if guards.latency_percent and worse(new.latency, old.latency, math.log1p(guards.latency_percent / 100)):
+        slower = math.expm1(new.latency.mean - old.latency.mean)
+        return f"{rollout.to_model} takes {slower:.0%} longer than {rollout.from_model}"
+    # Of ratings, more is better.
+    if guards.quality_bp and worse(_negated(new.quality), _negated(old.quality), guards.quality_bp / 10_000):
+        return f"{rollout.to_model} is rated {new.quality.mean:.2f}, {rollout.from_model} {old.quality.mean:.2f}"
     return ""
+
+
+def _negated(sample: Sample) -> Sample:
+    return dataclasses.replace(sample, mean=-sample.mean)
 
 
 def advanced(rollout: Rollout, reason: str, *, now_ms: int) -> Rollout:
