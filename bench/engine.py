@@ -24,9 +24,9 @@ from prometheus_client import CollectorRegistry
 from enginehouse.api.inference.v1 import generation_pb2_grpc
 from enginehouse.api.openai.v1 import text_pb2_grpc
 from enginehouse.api.router.v1.grant_pb2 import GrantCandidate
-from enginehouse.engines.inference.config import InferenceConfig
+from enginehouse.engines.inference.backends.base import LoadedModel
+from enginehouse.engines.inference.config import CLUSTER, InferenceConfig
 from enginehouse.engines.inference.engine import GrantedCall, TextEngine
-from enginehouse.engines.inference.loading import CLUSTER, LoadedModels, load_models
 from enginehouse.engines.inference.receipts import Receipts
 from enginehouse.engines.inference.registration import describe_engine, engine_load
 from enginehouse.engines.inference.servicer import GenerationServicer
@@ -35,6 +35,7 @@ from enginehouse.kit.catalog import load_catalog
 from enginehouse.kit.config import load
 from enginehouse.kit.errors import ServiceError
 from enginehouse.kit.grants import GrantKeys
+from enginehouse.kit.loading import LoadedModels, load_models
 from enginehouse.kit.meter import Meter
 from enginehouse.kit.openai import TextServicer
 from enginehouse.kit.pricing import MAX_NANOS
@@ -43,7 +44,7 @@ from enginehouse.kit.server import EngineServer, run
 from enginehouse.kit.telemetry import CallMetrics, MetricsServer, ReporterMetrics, RpcMetrics, configure_logging
 from enginehouse.kit.usage import Spool, UsageReporter
 
-from .source import BACKEND, SyntheticBackend
+from .source import SyntheticBackend
 
 CATALOG = pathlib.Path(__file__).with_name("catalog.yaml")
 MODELS = ("synthetic", "synthetic-saturated", "synthetic-slow")
@@ -95,9 +96,9 @@ class Everybody:
         return AdmittedCall(MODELS[0])
 
 
-async def _load(catalog: pathlib.Path) -> LoadedModels:
+async def _load(catalog: pathlib.Path) -> LoadedModels[LoadedModel]:
     return await load_models(
-        load_catalog(catalog), backends={BACKEND: SyntheticBackend()}, names=MODELS, queue_per_model=1024
+        load_catalog(catalog), cluster=CLUSTER, backends=[SyntheticBackend()], names=MODELS, queue_per_model=1024
     )
 
 

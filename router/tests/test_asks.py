@@ -10,14 +10,22 @@ from google.api import httpbody_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enginehouse.api.common.v1.usage_pb2 import UNIT_AUDIO_MILLISECONDS, UNIT_CHARACTERS
 from enginehouse.api.inference.v1 import generation_pb2 as g
+from enginehouse.api.voice.v1 import voice_pb2 as v
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.asks import Purpose, parse_ask, purpose_of
 
 INFERENCE = "/enginehouse.api.inference.v1.GenerationService/"
 OPENAI = "/enginehouse.api.openai.v1.TextService/"
-METHODS = [INFERENCE + name for name in ("Generate", "Embed", "Tokenize")] + [
-    OPENAI + name for name in ("CreateChatCompletion", "CreateCompletion", "CreateEmbedding")
+METHODS = [
+    *(INFERENCE + name for name in ("Generate", "Embed", "Tokenize")),
+    *(OPENAI + name for name in ("CreateChatCompletion", "CreateCompletion", "CreateEmbedding")),
+    *("/enginehouse.api.voice.v1.VoiceService/" + name for name in ("Synthesize", "Recognize")),
+    *(
+        "/enginehouse.api.openai.v1.AudioService/" + name
+        for name in ("CreateSpeech", "CreateTranscription", "CreateTranslation")
+    ),
 ]
 
 
@@ -137,3 +145,73 @@ def test_any_bytes_are_an_ask_or_a_typed_refusal(method: str, body: bytes, frame
 def test_methods_that_no_price_applies_to() -> None:
     assert purpose_of("/enginehouse.api.router.v1.AdminService/QuerySpend") is Purpose.OTHER
     assert parse_ask("/anything/Else", b"not even framed").purpose is Purpose.OTHER
+
+
+VOICE = "/enginehouse.api.voice.v1.VoiceService/"
+AUDIO = "/enginehouse.api.openai.v1.AudioService/"
+WAV = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x80\x3e\0\0\0\x7d\0\0\2\0\x10\0data\0\x7d\0\0" + bytes(32_000)
+
+
+def form(**fields: str) -> bytes:
+    parts = [
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()
+    ]
+    file = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + WAV
+    body = "".join(parts).encode() + file + b"\r\n--b--\r\n"
+    message = httpbody_pb2.HttpBody(content_type="multipart/form-data; boundary=b", data=body)
+    return frame(message.SerializeToString())
+
+
+def test_speech_is_bounded_by_its_characters() -> None:
+    request = v.SynthesizeRequest(request_id="r", model="m", text="కాకి", controls=v.SpeechControls(speed=0.5))
+    ask = parse_ask(VOICE + "Synthesize", frame(request.SerializeToString()))
+    assert (ask.purpose, ask.model, ask.request_id, ask.capabilities) == (Purpose.SPEAK, "m", "r", {"speech"})
+    assert ask.units == {UNIT_CHARACTERS: 4, UNIT_AUDIO_MILLISECONDS: 2000}
+    body = json.dumps({"model": "tts", "input": "abcd", "voice": "x", "speed": 0.5}).encode()
+    ask = parse_ask(AUDIO + "CreateSpeech", frame(httpbody_pb2.HttpBody(data=body).SerializeToString()))
+    assert (ask.purpose, ask.model, ask.units) == (
+        Purpose.SPEAK,
+        "tts",
+        {UNIT_CHARACTERS: 4, UNIT_AUDIO_MILLISECONDS: 2000},
+    )
+
+
+def test_listening_is_bounded_by_what_the_recording_says_or_the_caller() -> None:
+    request = v.RecognizeRequest(model="m", audio=WAV, options=v.RecognitionOptions(translate=True))
+    ask = parse_ask(VOICE + "Recognize", frame(request.SerializeToString()))
+    assert (ask.purpose, ask.capabilities) == (Purpose.LISTEN, {"transcription", "translation"})
+    assert ask.units is not None
+    assert 1000 <= ask.units[UNIT_AUDIO_MILLISECONDS] < 1600
+    headers = {b"x-enginehouse-max-audio-seconds": b"7"}
+    ask = parse_ask(VOICE + "Recognize", frame(request.SerializeToString()), headers=headers)
+    assert ask.units == {UNIT_AUDIO_MILLISECONDS: 7000}
+    ask = parse_ask(AUDIO + "CreateTranscription", form(model="whisper"))
+    assert (ask.model, ask.capabilities) == ("whisper", {"transcription"})
+    assert ask.units is not None
+    assert 1000 <= ask.units[UNIT_AUDIO_MILLISECONDS] < 1600
+    assert parse_ask(AUDIO + "CreateTranslation", form(model="whisper")).capabilities == {
+        "transcription",
+        "translation",
+    }
+
+
+def test_streams_are_bounded_by_their_headers() -> None:
+    ask = parse_ask(VOICE + "Converse", b"")
+    assert (ask.purpose, ask.model) == (Purpose.SPEAK, "auto")
+    assert ask.units is not None
+    assert ask.units[UNIT_CHARACTERS] == 20_000
+    headers = {b"x-enginehouse-ask-model": b"m", b"x-enginehouse-max-audio-seconds": b"30"}
+    ask = parse_ask(VOICE + "StreamingRecognize", b"", headers=headers)
+    assert (ask.purpose, ask.model, ask.units) == (Purpose.LISTEN, "m", {UNIT_AUDIO_MILLISECONDS: 30_000})
+
+
+@pytest.mark.parametrize("value", [b"0", b"-1", b"1.5", b"ten", b"99999999999"])
+def test_bounds_that_are_none_are_named(value: bytes) -> None:
+    with pytest.raises(ServiceError, match="x-enginehouse-max-audio-seconds") as refused:
+        parse_ask(VOICE + "StreamingRecognize", b"", headers={b"x-enginehouse-max-audio-seconds": value})
+    assert refused.value.reason is Reason.INVALID_REQUEST
+
+
+def test_a_form_without_a_model_is_refused() -> None:
+    with pytest.raises(ServiceError, match="model: name a model"):
+        parse_ask(AUDIO + "CreateTranscription", form())

@@ -97,8 +97,8 @@ def test_tasks_come_from_the_header_or_the_method() -> None:
     ("headers", "purpose", "hint"),
     [
         ({b"x-enginehouse-task": b"dream"}, Purpose.GENERATE, "'dream' must be one of generate, enhance"),
-        ({b"x-enginehouse-task": b"embed"}, Purpose.GENERATE, "only embeddings"),
-        ({b"x-enginehouse-task": b"generate"}, Purpose.EMBED, "embeddings have the task embed"),
+        ({b"x-enginehouse-task": b"embed"}, Purpose.GENERATE, "it has the tasks generate"),
+        ({b"x-enginehouse-task": b"generate"}, Purpose.EMBED, "it has the task embed"),
         ({b"x-enginehouse-subject": b"Maths!"}, Purpose.GENERATE, "'Maths!'"),
     ],
 )

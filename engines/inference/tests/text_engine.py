@@ -24,14 +24,15 @@ from enginehouse.api.openai.v1 import text_pb2_grpc
 from enginehouse.api.router.v1.usage_pb2 import UsageRecord
 from enginehouse.engines.inference.backends.base import Backend
 from enginehouse.engines.inference.backends.llamacpp import LlamaCppBackend
+from enginehouse.engines.inference.config import CLUSTER
 from enginehouse.engines.inference.engine import TextEngine
-from enginehouse.engines.inference.loading import load_models
 from enginehouse.engines.inference.receipts import Receipts
 from enginehouse.engines.inference.servicer import GenerationServicer
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.conformance import GrantIssuer, UsageRecorder
 from enginehouse.kit.errors import ServiceError, from_rpc_error
+from enginehouse.kit.loading import load_models
 from enginehouse.kit.openai import TextServicer
 from enginehouse.kit.server import EngineServer
 from enginehouse.kit.usage import Spool, UsageReporter
@@ -187,9 +188,7 @@ async def running_engine(
     port = router.add_insecure_port("127.0.0.1:0")
     await router.start()
     available = [LlamaCppBackend(models_dir=directory / "models"), *backends]
-    loaded = await load_models(
-        Catalog(models), backends={backend.name: backend for backend in available}, names=(), queue_per_model=queue
-    )
+    loaded = await load_models(Catalog(models), cluster=CLUSTER, backends=available, names=(), queue_per_model=queue)
     spool = Spool(directory=directory / "spool", engine_id="engine-test")
     reporter = UsageReporter(spool=spool, router_address=f"127.0.0.1:{port}")
     calls = Calls(keys=issuer.keys, spool=spool)

@@ -37,6 +37,8 @@ class EdgeSection(Section):
 
     max_request_bytes: int = pydantic.Field(default=4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     """The largest request body; a larger one ends as 413, or INVALID_ARGUMENT over gRPC."""
+    max_media_bytes: int = pydantic.Field(default=26 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    """The same for services that take recordings; at least as large. The router and the engines must take as much."""
     max_response_bytes: int = pydantic.Field(default=64 * 1024 * 1024, ge=1024)
     """The largest unary answer that is turned into JSON."""
     max_header_kib: int = pydantic.Field(default=60, ge=4, le=8192)
@@ -75,6 +77,14 @@ class EdgeSection(Section):
     """The certificate chain (PEM) of the public door; with `tls_key_file` it serves HTTPS alone."""
     tls_key_file: Path | None = None
     """The certificate's private key (PEM), readable by Envoy."""
+
+    @pydantic.model_validator(mode="after")
+    def _media_is_the_larger(self) -> EdgeSection:
+        if self.max_media_bytes < self.max_request_bytes:
+            raise ValueError(
+                f"max_media_bytes {self.max_media_bytes} must be at least max_request_bytes, {self.max_request_bytes}"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _tls_is_whole(self) -> EdgeSection:

@@ -136,6 +136,7 @@ class Admission:
         ask = parse_ask(
             method,
             check.body,
+            headers=headers,
             encoding=headers[b"grpc-encoding"].decode("latin-1") if b"grpc-encoding" in headers else "",
             max_bytes=self._max_body_bytes,
         )

@@ -15,6 +15,8 @@ from enginehouse.router.decision import Candidate, Decision, State, Weighed
 from enginehouse.router.explanation import explain as explain_choice
 from enginehouse.router.identity import Caller
 
+_TASKS_OF_THEIR_OWN = (Purpose.EMBED, Purpose.SPEAK, Purpose.LISTEN)
+
 __all__ = ["Candidate", "Decision", "State", "Weighed", "decide"]
 
 
@@ -28,7 +30,7 @@ def decide(ask: Ask, caller: Caller, state: State, *, request_id: str = "", expl
         request_id: by which a request is chosen to explore, where the policy learns; without it none does.
         explain: whether to say of every model why it was passed over. It changes nothing else.
     """
-    task = ask.task or ("embed" if ask.purpose is Purpose.EMBED else "generate")
+    task = ask.task or (ask.purpose.value if ask.purpose in _TASKS_OF_THEIR_OWN else "generate")
     subject = ask.subject or state.policy.subject_of(caller, ask.texts)
     rules = state.policy.rules(caller, task=task, subject=subject)
     decision = Decision(rules, task, subject)

@@ -18,7 +18,7 @@ from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, UNITS, Unit
 
 CAPABILITIES = frozenset(
     {"chat", "completion", "embeddings", "tools", "json_schema", "grammar", "logprobs", "speech", "transcription",
-     "voice_clone", "image", "video", "rerank"}
+     "translation", "voice_clone", "image", "video", "rerank"}
 )  # fmt: skip
 """The words that catalogs may use for what a model can do."""
 

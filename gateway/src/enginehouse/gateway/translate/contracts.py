@@ -24,6 +24,8 @@ OPENAI_PACKAGE = "enginehouse.api.openai."
 REPLAYED_SERVICES = frozenset(
     {"enginehouse.api.inference.v1.GenerationService", "enginehouse.api.openai.v1.TextService"}
 )
+# Services whose requests bring recordings.
+MEDIA_SERVICES = frozenset({"enginehouse.api.voice.v1.VoiceService", "enginehouse.api.openai.v1.AudioService"})
 
 _VERBS = ("get", "put", "post", "delete", "patch")
 

@@ -155,7 +155,8 @@ def _transcoder(edge: EdgeSection, contracts: Contracts) -> GrpcJsonTranscoder:
         ignore_unknown_query_parameters=True,
         # Clients escape the slash in a model's name, which is one segment of the path all the same.
         url_unescape_spec=GrpcJsonTranscoderUrlUnescapeSpec.ALL_CHARACTERS,
-        max_request_body_size=edge.max_request_bytes,
+        # What most services take is less, and the authorisation of their routes sees to it.
+        max_request_body_size=edge.max_media_bytes,
         max_response_body_size=edge.max_response_bytes,
         request_validation_options=GrpcJsonTranscoderRequestValidationOptions(reject_unknown_method=True),
         print_options=GrpcJsonTranscoderPrintOptions(

@@ -145,6 +145,7 @@ def _manager(section: GatewaySection, contracts: Contracts) -> HttpConnectionMan
         early_header_mutation_extensions=[_strip_reserved()],
         local_reply_config=local_replies(
             max_request_bytes=edge.max_request_bytes,
+            max_media_bytes=edge.max_media_bytes,
             first_byte_timeout_s=edge.first_byte_timeout_s,
             openai_paths=contracts.openai_paths,
         ),

@@ -72,7 +72,7 @@ class _Fault:
 
 
 def local_replies(
-    *, max_request_bytes: int, first_byte_timeout_s: float, openai_paths: Sequence[str]
+    *, max_request_bytes: int, max_media_bytes: int, first_byte_timeout_s: float, openai_paths: Sequence[str]
 ) -> LocalReplyConfig:
     """The rules that give Envoy's own answers their shape; the first that matches is taken."""
     is_grpc = _all(
@@ -81,7 +81,7 @@ def local_replies(
     )
     is_openai = _openai(openai_paths)
     mappers: list[ResponseMapper] = []
-    for fault in _faults(max_request_bytes, first_byte_timeout_s):
+    for fault in _faults(max_request_bytes, max_media_bytes, first_byte_timeout_s):
         if not fault.no_decision:
             continue
         mappers += _shapes(fault, is_grpc, is_openai)
@@ -92,13 +92,13 @@ def local_replies(
         ResponseMapper(filter=_all(refused, _grpc_status(code)), status_code=status) for code, status in _UNAVAILING
     ]
     mappers.append(ResponseMapper(filter=refused))
-    for fault in _faults(max_request_bytes, first_byte_timeout_s):
+    for fault in _faults(max_request_bytes, max_media_bytes, first_byte_timeout_s):
         if not fault.no_decision:
             mappers += _shapes(fault, is_grpc, is_openai)
     return LocalReplyConfig(mappers=mappers)
 
 
-def _faults(max_request_bytes: int, first_byte_timeout_s: float) -> list[_Fault]:
+def _faults(max_request_bytes: int, max_media_bytes: int, first_byte_timeout_s: float) -> list[_Fault]:
     return [
         _Fault(
             status=503,
@@ -133,7 +133,9 @@ def _faults(max_request_bytes: int, first_byte_timeout_s: float) -> list[_Fault]
         _Fault(
             status=413,
             error=ServiceError(
-                Reason.REQUEST_TOO_LARGE, f"The request body is over {max_request_bytes} bytes; send a smaller one."
+                Reason.REQUEST_TOO_LARGE,
+                f"The request body is over {max_request_bytes} bytes, or with a recording over {max_media_bytes}; "
+                "send a smaller one.",
             ),
         ),
         _Fault(
@@ -217,10 +219,11 @@ def _json(body: Mapping[str, Json]) -> SubstitutionFormatString:
 
 
 def _openai(paths: Sequence[str]) -> AccessLogFilter:
-    pattern = rf"^({'|'.join(paths)})(\?.*)?$"
-    matcher = StringMatcher(safe_regex=RegexMatcher(regex=pattern))
+    # An expression for each path: Envoy bounds how large one may be.
+    matchers = [StringMatcher(safe_regex=RegexMatcher(regex=rf"^{path}(\?.*)?$")) for path in paths]
+    headers = (ORIGINAL_PATH_HEADER, ":path")
     return AccessLogFilter(
-        or_filter=OrFilter(filters=[_header(ORIGINAL_PATH_HEADER, matcher), _header(":path", matcher)])
+        or_filter=OrFilter(filters=[_header(name, matcher) for matcher in matchers for name in headers])
     )
 
 

@@ -20,14 +20,14 @@ from envoy_data_plane.envoy.config.route.v3 import (
     VirtualHost,
 )
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import CorsPolicy
-from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import CheckSettings, ExtAuthzPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import BufferSettings, CheckSettings, ExtAuthzPerRoute
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import LuaPerRoute
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from enginehouse.gateway.config import EdgeSection
-from enginehouse.gateway.translate.contracts import OPENAI_PACKAGE, REPLAYED_SERVICES, Contracts
+from enginehouse.gateway.translate.contracts import MEDIA_SERVICES, OPENAI_PACKAGE, REPLAYED_SERVICES, Contracts
 from enginehouse.gateway.translate.names import (
     DESTINATION_HEADER,
     GATEWAY_CLUSTER,
@@ -137,6 +137,7 @@ def _field(number: int, value: bytes) -> bytes:
 
 def _service_routes(service: str, cluster: str, contracts: Contracts, edge: EdgeSection) -> list[Route]:
     routes: list[Route] = []
+    asked = {AUTHORIZATION_FILTER: _media_collected(edge)} if service in MEDIA_SERVICES else {}
     for headers, action in [*_replays(service, edge), *_actions(cluster, edge)]:
         # A client that streams waits for answers: its body cannot be collected first.
         routes += [
@@ -156,11 +157,23 @@ def _service_routes(service: str, cluster: str, contracts: Contracts, edge: Edge
                     name=f"{service} as JSON",
                     match=RouteMatch(prefix=f"/{service}/", headers=[from_json, *headers]),
                     route=action,
-                    typed_per_filter_config={LUA_FILTER: _OPENAI_ERRORS},
+                    typed_per_filter_config={LUA_FILTER: _OPENAI_ERRORS, **asked},
                 )
             )
-        routes.append(Route(name=service, match=RouteMatch(prefix=f"/{service}/", headers=headers), route=action))
+        routes.append(
+            Route(
+                name=service,
+                match=RouteMatch(prefix=f"/{service}/", headers=headers),
+                route=action,
+                typed_per_filter_config=asked,
+            )
+        )
     return routes
+
+
+def _media_collected(edge: EdgeSection) -> Any:
+    whole = BufferSettings(max_request_bytes=edge.max_media_bytes, allow_partial_message=False)
+    return Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(with_request_body=whole)))
 
 
 def _actions(cluster: str, edge: EdgeSection) -> list[tuple[list[HeaderMatcher], RouteAction]]:

@@ -64,6 +64,7 @@ class CatalogAdmin:
             inputs=[size] if purpose is Purpose.EMBED else (),
             max_output_tokens=request.max_output_tokens,
             capabilities=_capabilities(request.method, purpose),
+            units={usage_pb2.UNIT_CHARACTERS: len(request.prompt)} if purpose is Purpose.SPEAK else None,
             task=task,
             subject=subject,
         )
@@ -127,4 +128,9 @@ def _capabilities(method: str, purpose: Purpose) -> frozenset[str]:
         return frozenset({"embeddings"})
     if purpose is Purpose.TOKENIZE:
         return frozenset()
+    if purpose is Purpose.SPEAK:
+        return frozenset({"speech"})
+    if purpose is Purpose.LISTEN:
+        translates = {"translation"} if method.endswith("/CreateTranslation") else set()
+        return frozenset({"transcription", *translates})
     return frozenset({"completion" if method.endswith("/CreateCompletion") else "chat"})

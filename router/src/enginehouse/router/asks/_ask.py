@@ -15,6 +15,9 @@ class Purpose(enum.Enum):
     # A model works, and its tokens cost.
     GENERATE = "generate"
     EMBED = "embed"
+    # A model speaks or listens, and characters and audio cost.
+    SPEAK = "speak"
+    LISTEN = "transcribe"
     # A model's engine answers for nothing.
     TOKENIZE = "tokenize"
     # No model: administration, listings, and services that the router does not know.

@@ -25,7 +25,7 @@ _LONGEST_USER = 128
 
 def chat(message: bytes) -> Ask:
     """A chat completion."""
-    body = _document(message)
+    body = json_body(message)
     messages = body.get("messages")
     texts: list[str] = []
     size = CONVERSATION_OVERHEAD
@@ -52,7 +52,7 @@ def chat(message: bytes) -> Ask:
     size += _weight(tools) + _weight(form)
     return Ask(
         purpose=Purpose.GENERATE,
-        model=_model(body),
+        model=model_of(body),
         texts=texts,
         input_bytes=size,
         max_output_tokens=_whole(body.get("max_completion_tokens")) or _whole(body.get("max_tokens")),
@@ -70,13 +70,13 @@ def chat(message: bytes) -> Ask:
 
 def completion(message: bytes) -> Ask:
     """A completion of one or several prompts."""
-    body = _document(message)
+    body = json_body(message)
     prompt = body.get("prompt")
     prompts = _several(prompt)
     texts = [one for one in prompts if isinstance(one, str)]
     return Ask(
         purpose=Purpose.GENERATE,
-        model=_model(body),
+        model=model_of(body),
         texts=texts or [""],
         input_bytes=sum(_input_size(one) for one in prompts) + _weight(body.get("suffix")),
         max_output_tokens=_whole(body.get("max_tokens")),
@@ -88,18 +88,19 @@ def completion(message: bytes) -> Ask:
 
 def embedding(message: bytes) -> Ask:
     """Embeddings of a text, texts, tokens, or lists of tokens."""
-    body = _document(message)
+    body = json_body(message)
     inputs = _several(body.get("input"))
     return Ask(
         purpose=Purpose.EMBED,
-        model=_model(body),
+        model=model_of(body),
         inputs=[_input_size(one) for one in inputs],
         capabilities=needs("embeddings"),
         user_id=_user(body),
     )
 
 
-def _document(message: bytes) -> dict[str, Any]:
+def json_body(message: bytes) -> dict[str, Any]:
+    """The JSON object in an HttpBody. Raises INVALID_REQUEST."""
     try:
         data = httpbody_pb2.HttpBody.FromString(message).data
     except DecodeError:
@@ -113,7 +114,8 @@ def _document(message: bytes) -> dict[str, Any]:
     return body
 
 
-def _model(body: dict[str, Any]) -> str:
+def model_of(body: dict[str, Any]) -> str:
+    """The model that a body names. Raises INVALID_REQUEST."""
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise ServiceError(

@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.asks import _openai, _typed
+from enginehouse.router.asks import _openai, _typed, _voice
 from enginehouse.router.asks._ask import Ask, Purpose
 
 _INFERENCE = "/enginehouse.api.inference.v1.GenerationService/"
 _OPENAI = "/enginehouse.api.openai.v1.TextService/"
+
+_VOICE = "/enginehouse.api.voice.v1.VoiceService/"
+_OPENAI_AUDIO = "/enginehouse.api.openai.v1.AudioService/"
 
 _PARSERS: Mapping[str, tuple[Purpose, Callable[[bytes], Ask]]] = MappingProxyType(
     {
@@ -23,20 +26,48 @@ _PARSERS: Mapping[str, tuple[Purpose, Callable[[bytes], Ask]]] = MappingProxyTyp
         _OPENAI + "CreateEmbedding": (Purpose.EMBED, _openai.embedding),
     }
 )
+# What recordings last, the caller may say in a header.
+_MEDIA_PARSERS: Mapping[str, tuple[Purpose, Callable[[bytes, Mapping[bytes, bytes]], Ask]]] = MappingProxyType(
+    {
+        _VOICE + "Synthesize": (Purpose.SPEAK, _voice.synthesize),
+        _VOICE + "Recognize": (Purpose.LISTEN, _voice.recognize),
+        _OPENAI_AUDIO + "CreateSpeech": (Purpose.SPEAK, _voice.speech),
+        _OPENAI_AUDIO + "CreateTranscription": (Purpose.LISTEN, _voice.transcription),
+        _OPENAI_AUDIO + "CreateTranslation": (Purpose.LISTEN, _voice.translation),
+    }
+)
+# Where the client streams there is no body yet, and the headers say everything.
+_STREAM_PARSERS: Mapping[str, tuple[Purpose, Callable[[Mapping[bytes, bytes]], Ask]]] = MappingProxyType(
+    {
+        _VOICE + "Converse": (Purpose.SPEAK, _voice.converse),
+        _VOICE + "StreamingRecognize": (Purpose.LISTEN, _voice.streaming_recognize),
+    }
+)
+_PURPOSES: Mapping[str, Purpose] = MappingProxyType(
+    {method: found[0] for table in (_PARSERS, _MEDIA_PARSERS, _STREAM_PARSERS) for method, found in table.items()}
+)
 
 
 def purpose_of(method: str) -> Purpose:
     """What a method needs of the router."""
-    found = _PARSERS.get(method)
-    return Purpose.OTHER if found is None else found[0]
+    return _PURPOSES.get(method, Purpose.OTHER)
 
 
-def parse_ask(method: str, body: bytes, *, encoding: str = "", max_bytes: int = 32 << 20) -> Ask:
-    """Reads the body of a call, which is one length-prefixed gRPC message.
+def parse_ask(
+    method: str,
+    body: bytes,
+    *,
+    headers: Mapping[bytes, bytes] = MappingProxyType({}),
+    encoding: str = "",
+    max_bytes: int = 32 << 20,
+) -> Ask:
+    """Reads the body of a call, which is one length-prefixed gRPC message; of a call in which the client streams, the
+    headers alone.
 
     Args:
         method: the full method, as "/package.Service/Method".
         body: as it was sent.
+        headers: the call's, by lower-case name.
         encoding: the header `grpc-encoding`, for a compressed message.
         max_bytes: the most that a compressed message may grow to.
 
@@ -44,9 +75,13 @@ def parse_ask(method: str, body: bytes, *, encoding: str = "", max_bytes: int = 
         ServiceError: INVALID_REQUEST or REQUEST_TOO_LARGE.
     """
     found = _PARSERS.get(method)
-    if found is None:
-        return Ask(purpose=Purpose.OTHER)
-    return found[1](first_message(body, encoding=encoding, max_bytes=max_bytes))
+    if found is not None:
+        return found[1](first_message(body, encoding=encoding, max_bytes=max_bytes))
+    media = _MEDIA_PARSERS.get(method)
+    if media is not None:
+        return media[1](first_message(body, encoding=encoding, max_bytes=max_bytes), headers)
+    stream = _STREAM_PARSERS.get(method)
+    return Ask(purpose=Purpose.OTHER) if stream is None else stream[1](headers)
 
 
 def ask_of(method: str, message: bytes) -> Ask:

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.asks import Purpose
 
-TASKS = ("generate", "enhance", "analyse", "embed")
+TASKS = ("generate", "enhance", "analyse", "embed", "speak", "transcribe")
 """What a request may be for."""
+
+# What a method does by itself; the other tasks are those of a method that generates.
+_OF_PURPOSE = {Purpose.EMBED: "embed", Purpose.SPEAK: "speak", Purpose.LISTEN: "transcribe"}
 
 LABEL = re.compile(r"[a-z][a-z0-9-]{0,63}").fullmatch
 """What a subject or a document may be called."""
@@ -32,18 +35,18 @@ def read_route(headers: Mapping[bytes, bytes], purpose: Purpose) -> tuple[str, s
 
 def checked_route(task: str, subject: str, purpose: Purpose) -> tuple[str, str]:
     """The same from a task and a subject, either of which may be empty."""
-    embeds = purpose is Purpose.EMBED
+    own = _OF_PURPOSE.get(purpose)
     if not task:
-        task = "embed" if embeds else "generate"
+        task = own or "generate"
     elif task not in TASKS:
         raise ServiceError(
             Reason.INVALID_REQUEST, f"x-enginehouse-task: {task[:64]!r} must be one of {', '.join(TASKS)}"
         )
-    elif embeds != (task == "embed"):
+    elif task != own and (own is not None or task in _OF_PURPOSE.values()):
         raise ServiceError(
             Reason.INVALID_REQUEST,
             f"x-enginehouse-task: {task!r} is not what this method does; "
-            f"{'embeddings have the task embed' if embeds else 'only embeddings have the task embed'}",
+            f"{f'it has the task {own}' if own else 'it has the tasks generate, enhance and analyse'}",
         )
     if subject and not LABEL(subject):
         raise ServiceError(

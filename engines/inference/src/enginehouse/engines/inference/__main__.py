@@ -16,13 +16,12 @@ from prometheus_client import CollectorRegistry
 
 from enginehouse.api.inference.v1 import generation_pb2_grpc
 from enginehouse.api.openai.v1 import text_pb2_grpc
-from enginehouse.engines.inference.backends.base import Backend
+from enginehouse.engines.inference.backends.base import Backend, LoadedModel
 from enginehouse.engines.inference.backends.llamacpp import LlamaCppBackend
 from enginehouse.engines.inference.backends.upstream import UpstreamBackend
 from enginehouse.engines.inference.backends.vllm import VllmBackend
-from enginehouse.engines.inference.config import InferenceConfig
+from enginehouse.engines.inference.config import CLUSTER, InferenceConfig
 from enginehouse.engines.inference.engine import TextEngine
-from enginehouse.engines.inference.loading import CLUSTER, LoadedModels, LoadError, load_models
 from enginehouse.engines.inference.receipts import Receipts
 from enginehouse.engines.inference.registration import describe_engine, engine_load
 from enginehouse.engines.inference.servicer import GenerationServicer
@@ -32,6 +31,7 @@ from enginehouse.kit.calls import Call, Calls
 from enginehouse.kit.catalog import load_catalog
 from enginehouse.kit.config import ConfigError, load
 from enginehouse.kit.grants import GrantKeys
+from enginehouse.kit.loading import LoadedModels, LoadError, load_models
 from enginehouse.kit.openai import TextServicer
 from enginehouse.kit.registry import RegistryLease
 from enginehouse.kit.server import EngineServer, run
@@ -55,7 +55,7 @@ def _end_this_process(why: str) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _close(loaded: LoadedModels) -> None:
+async def _close(loaded: LoadedModels[LoadedModel]) -> None:
     # A runtime that hangs does so in a thread that nothing can end, and its destructor waits for that thread while it
     # holds the interpreter: no timeout of ours would ever run. This one is a thread in C; it prints where every thread
     # is and ends the process with status 1.
@@ -76,7 +76,8 @@ async def _serve(config: InferenceConfig) -> None:
     ]
     loaded = await load_models(
         load_catalog(config.catalog_file),
-        backends={backend.name: backend for backend in backends},
+        cluster=CLUSTER,
+        backends=backends,
         names=config.models,
         queue_per_model=config.queue_per_model,
     )

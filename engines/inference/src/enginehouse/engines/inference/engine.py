@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Callable, Container, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from enginehouse.api.common.v1.usage_pb2 import UNIT_CACHED_INPUT_TOKENS, UNIT_INPUT_TOKENS, UNIT_OUTPUT_TOKENS
 from enginehouse.api.inference.v1 import generation_pb2
@@ -21,10 +21,12 @@ from enginehouse.engines.inference.output import Choices
 from enginehouse.engines.inference.own_prompts import OwnPrompts, Recognised
 from enginehouse.engines.inference.receipts import Receipts, Trail, seeded
 from enginehouse.engines.inference.validation import calls_tools, check_embed, check_generate, check_tokenize
-from enginehouse.kit.admission import Slots
+from enginehouse.kit import loading
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 from enginehouse.kit.meter import Meter
+
+ServedModel: TypeAlias = loading.ServedModel[LoadedModel]
 
 
 class GrantedCall(Protocol):
@@ -69,15 +71,6 @@ class GrantedCall(Protocol):
 
     def mark_first_output(self) -> None:
         """Notes the time of the first output; later calls change nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """A model of the catalog, loaded, with the slots that its requests hold."""
-
-    catalog: CatalogModel
-    loaded: LoadedModel
-    slots: Slots
 
 
 class TextEngine:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from enginehouse.api.gateway.v1 import registry_pb2
+from enginehouse.engines.inference.config import CLUSTER
 from enginehouse.engines.inference.engine import TextEngine, capabilities_of
-from enginehouse.engines.inference.loading import CLUSTER
 
 
 def describe_engine(

@@ -1,9 +1,13 @@
-"""OpenAI's HTTP API over typed text engines: bodies in, bodies out, exact to what OpenAI's clients send and read."""
+"""OpenAI's HTTP API over typed engines: bodies in, bodies out, exact to what OpenAI's clients send and read."""
 
+from enginehouse.kit.openai._audio_servicer import AudioServicer, VoiceEngine
 from enginehouse.kit.openai._chat_request import ChatRequest, read_chat
 from enginehouse.kit.openai._completion_request import CompletionRequest, read_completion
+from enginehouse.kit.openai._edge import GrantedCall
 from enginehouse.kit.openai._embedding import EmbeddingRequest, read_embedding
-from enginehouse.kit.openai._servicer import MAX_BODY_BYTES, GrantedCall, TextEngine, TextServicer
+from enginehouse.kit.openai._servicer import MAX_BODY_BYTES, TextEngine, TextServicer
+from enginehouse.kit.openai._speech import SpeechRequest, read_speech
+from enginehouse.kit.openai._transcription import TranscriptionRequest, read_transcription
 from enginehouse.kit.openai.errors import (
     ERROR_METADATA_KEY,
     error_event,
@@ -15,17 +19,23 @@ from enginehouse.kit.openai.errors import (
 __all__ = [
     "ERROR_METADATA_KEY",
     "MAX_BODY_BYTES",
+    "AudioServicer",
     "ChatRequest",
     "CompletionRequest",
     "EmbeddingRequest",
     "GrantedCall",
+    "SpeechRequest",
     "TextEngine",
     "TextServicer",
+    "TranscriptionRequest",
+    "VoiceEngine",
     "error_event",
     "error_metadata",
     "openai_error",
     "read_chat",
     "read_completion",
     "read_embedding",
+    "read_speech",
+    "read_transcription",
     "with_edge_names",
 ]

@@ -6,14 +6,12 @@ It must not know that OpenAI's API exists; this module must not know which runti
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol
 
-import grpc
 from google.api import httpbody_pb2
 
 from enginehouse.api.inference.v1 import generation_pb2
@@ -23,27 +21,12 @@ from enginehouse.kit.openai._chat_output import ChatAnswer, ChatStream
 from enginehouse.kit.openai._chat_request import read_chat
 from enginehouse.kit.openai._completion_output import CompletionAnswer, CompletionStream
 from enginehouse.kit.openai._completion_request import read_completion
+from enginehouse.kit.openai._edge import CallT, CallT_contra, Context, Edge, Piece
 from enginehouse.kit.openai._embedding import embedding_body, read_embedding
 from enginehouse.kit.openai._output import Output
-from enginehouse.kit.openai.errors import error_event, error_metadata, with_edge_names
-from enginehouse.kit.trailers import add_trailer
 
 MAX_BODY_BYTES = 8 * 2**20
 """The largest request body taken unless told otherwise."""
-
-
-class GrantedCall(Protocol):
-    """What the adapter needs of a call whose grant was accepted."""
-
-    @property
-    def request_id(self) -> str:
-        """The request's id, from which the answer's `id` is made."""
-
-
-CallT = TypeVar("CallT", bound=GrantedCall)
-CallT_contra = TypeVar("CallT_contra", bound=GrantedCall, contravariant=True)
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
 class TextEngine(Protocol[CallT_contra]):
@@ -86,14 +69,13 @@ class TextServicer(text_pb2_grpc.TextServiceServicer, Generic[CallT]):
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self._engine = engine
-        self._accept = accept
-        self._max_body_bytes = max_body_bytes
+        self._edge = Edge(accept=accept, max_body_bytes=max_body_bytes)
 
     async def CreateChatCompletion(
         self, request: httpbody_pb2.HttpBody, context: Context
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         """POST /v1/chat/completions."""
-        async with aclosing(self._serve(request, context, _chat_job)) as messages:
+        async with aclosing(self._edge.stream(request, context, self._chat)) as messages:
             async for message in messages:
                 yield message
 
@@ -101,55 +83,26 @@ class TextServicer(text_pb2_grpc.TextServiceServicer, Generic[CallT]):
         self, request: httpbody_pb2.HttpBody, context: Context
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         """POST /v1/completions."""
-        async with aclosing(self._serve(request, context, _completion_job)) as messages:
+        async with aclosing(self._edge.stream(request, context, self._completion)) as messages:
             async for message in messages:
                 yield message
 
     async def CreateEmbedding(self, request: httpbody_pb2.HttpBody, context: Context) -> httpbody_pb2.HttpBody:
         """POST /v1/embeddings."""
-        try:
-            async with self._accept(context) as call:
-                asked = read_embedding(self._body(request))
-                response = await self._engine.embed(asked.embed, call)
-                data = embedding_body(response, encode=asked.base64)
-                return httpbody_pb2.HttpBody(content_type="application/json", data=data)
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            shown = _shown(error)
-            _set_error(context, shown)
-            if isinstance(error, ServiceError):
-                raise shown from error.__cause__
-            raise
+        return await self._edge.single(request, context, self._embed)
 
-    async def _serve(
-        self, request: httpbody_pb2.HttpBody, context: Context, plan: Callable[[bytes, str], _Job]
-    ) -> AsyncGenerator[httpbody_pb2.HttpBody, None]:
-        content_type = ""
-        try:
-            async with self._accept(context) as call:
-                job = plan(self._body(request), call.request_id)
-                async with aclosing(self._generate(job, call)) as pieces:
-                    async for data in pieces:
-                        if content_type:
-                            yield httpbody_pb2.HttpBody(data=data)
-                        else:
-                            content_type = job.output.content_type
-                            yield httpbody_pb2.HttpBody(content_type=content_type, data=data)
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            shown = _shown(error)
-            if content_type:
-                # An abort ends an HTTP body like any other end: only an event tells the client that it failed.
-                yield httpbody_pb2.HttpBody(data=error_event(shown))
-            else:
-                _set_error(context, shown)
-            if isinstance(error, ServiceError):
-                raise shown from error.__cause__
-            raise
+    def _chat(self, body: bytes, call: CallT) -> AsyncGenerator[Piece, None]:
+        return self._generate(_chat_job(body, call.request_id), call)
 
-    async def _generate(self, job: _Job, call: CallT) -> AsyncGenerator[bytes, None]:
+    def _completion(self, body: bytes, call: CallT) -> AsyncGenerator[Piece, None]:
+        return self._generate(_completion_job(body, call.request_id), call)
+
+    async def _embed(self, body: bytes, call: CallT) -> AsyncGenerator[Piece, None]:
+        asked = read_embedding(body)
+        response = await self._engine.embed(asked.embed, call)
+        yield "application/json", embedding_body(response, encode=asked.base64)
+
+    async def _generate(self, job: _Job, call: CallT) -> AsyncGenerator[Piece, None]:
         output = job.output
         last = len(job.requests) - 1
         for position, request in enumerate(job.requests):
@@ -162,17 +115,9 @@ class TextServicer(text_pb2_grpc.TextServiceServicer, Generic[CallT]):
                         if position == last:
                             data += output.end(usage)
                     if data:
-                        yield data
+                        yield output.content_type, data
             if usage is None:
                 raise ServiceError(Reason.INTERNAL, "The engine ended a generation without its usage.")
-
-    def _body(self, request: httpbody_pb2.HttpBody) -> bytes:
-        if len(request.data) > self._max_body_bytes:
-            raise ServiceError(
-                Reason.REQUEST_TOO_LARGE,
-                f"The request body has {len(request.data)} bytes; at most {self._max_body_bytes} are taken.",
-            )
-        return bytes(request.data)
 
 
 def _chat_job(body: bytes, request_id: str) -> _Job:
@@ -204,17 +149,3 @@ def _completion_job(body: bytes, request_id: str) -> _Job:
     else:
         output = CompletionAnswer(completion_id=completion_id, created=created, logprobs=first.logprobs, prompts=echoed)
     return _Job(completion.prompts, completion.choices, output)
-
-
-def _shown(error: Exception) -> ServiceError:
-    if isinstance(error, ServiceError):
-        return with_edge_names(error)
-    # A defect's text is for the log, not for the client.
-    return ServiceError(Reason.INTERNAL, "The engine failed; its log has the details under this request's id.")
-
-
-def _set_error(context: Context, error: ServiceError) -> None:
-    add_trailer(context, *error_metadata(error))
-    if error.retry_after_s is not None:
-        # The edge answers with it, and OpenAI's clients wait for so long.
-        add_trailer(context, "retry-after", str(math.ceil(error.retry_after_s)))

@@ -93,6 +93,11 @@ _EDGE_NAMES: Mapping[str, str] = {
     "format.json_object": "response_format",
     "format.grammar": "grammar",
     "format": "response_format",
+    "audio": "file",
+    "audio.encoding": "response_format",
+    "audio.sample_rate": "sample_rate",
+    "ssml": "input",
+    "text": "input",
 }
 
 
@@ -111,6 +116,6 @@ def with_edge_names(error: ServiceError) -> ServiceError:
 
 
 def _edge_name(field: str) -> str:
-    name = field.removeprefix("sampling.")
+    name = field.removeprefix("sampling.").removeprefix("controls.").removeprefix("options.")
     head, bracket, rest = name.partition("[")
     return _EDGE_NAMES.get(head, head) + bracket + rest

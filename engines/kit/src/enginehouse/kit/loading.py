@@ -1,4 +1,4 @@
-"""Loads the models that an engine serves."""
+"""Loads the models of the catalog that an engine serves, by whatever runtimes it has."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from enginehouse.engines.inference.backends.base import Backend
-from enginehouse.engines.inference.engine import ServedModel
 from enginehouse.kit.admission import Slots
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
-
-CLUSTER = "inference"
 
 _log = logging.getLogger(__name__)
 
@@ -22,11 +19,46 @@ class LoadError(Exception):
     """The engine cannot start; the message says why and what to do."""
 
 
+class Loaded(Protocol):
+    """A model that a runtime has loaded."""
+
+    @property
+    def slots(self) -> int:
+        """How many requests it works on at once."""
+
+    async def close(self) -> None:
+        """Ends what runs and frees the model."""
+
+
+LoadedT = TypeVar("LoadedT", bound=Loaded)
+LoadedT_co = TypeVar("LoadedT_co", bound=Loaded, covariant=True)
+
+
+class Loader(Protocol[LoadedT_co]):
+    """A runtime, by the catalog's word for it."""
+
+    @property
+    def name(self) -> str:
+        """The catalog's word."""
+
+    async def load(self, model: CatalogModel) -> LoadedT_co:
+        """Loads a model. Raises ServiceError, WEIGHTS_ABSENT where its weights are not here."""
+
+
 @dataclass(frozen=True, slots=True)
-class LoadedModels:
+class ServedModel(Generic[LoadedT]):
+    """A model of the catalog, loaded, with the slots that its requests hold."""
+
+    catalog: CatalogModel
+    loaded: LoadedT
+    slots: Slots
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModels(Generic[LoadedT]):
     """What came of loading."""
 
-    served: Mapping[str, ServedModel]
+    served: Mapping[str, ServedModel[LoadedT]]
     """By name."""
     absent: Mapping[str, ServiceError]
     """Why models of the catalog were left out, by name: their weights are not here."""
@@ -39,28 +71,35 @@ class LoadedModels:
 
 
 async def load_models(
-    catalog: Catalog, *, backends: Mapping[str, Backend], names: Sequence[str], queue_per_model: int
-) -> LoadedModels:
+    catalog: Catalog,
+    *,
+    cluster: str,
+    backends: Sequence[Loader[LoadedT]],
+    names: Sequence[str],
+    queue_per_model: int,
+) -> LoadedModels[LoadedT]:
     """Loads models of the catalog, one after the other.
 
     Args:
         catalog: the models there are.
-        backends: by the catalog's word for them.
+        cluster: the kind of engine that this is, such as "inference".
+        backends: the runtimes that it has.
         names: which to load; every one must. Empty loads those of this cluster whose weights are here.
         queue_per_model: how many requests may wait for a slot of a model.
 
     Raises LoadError.
     """
-    chosen = [_choose(catalog, name) for name in names] or list(catalog.for_cluster(CLUSTER))
-    served: dict[str, ServedModel] = {}
+    chosen = [_choose(catalog, cluster, name) for name in names] or list(catalog.for_cluster(cluster))
+    by_name = {backend.name: backend for backend in backends}
+    served: dict[str, ServedModel[LoadedT]] = {}
     absent: dict[str, ServiceError] = {}
     loaded = LoadedModels(served=served, absent=absent)
     try:
         for model in chosen:
             try:
-                backend = backends.get(model.backend)
+                backend = by_name.get(model.backend)
                 if backend is None:
-                    known = ", ".join(sorted(backends))
+                    known = ", ".join(sorted(by_name))
                     raise LoadError(
                         f"model {model.name!r} needs the backend {model.backend!r}; this engine has: {known}"
                     )
@@ -79,15 +118,15 @@ async def load_models(
     return loaded
 
 
-async def _load(model: CatalogModel, backend: Backend, queue: int) -> ServedModel:
+async def _load(model: CatalogModel, backend: Loader[LoadedT], queue: int) -> ServedModel[LoadedT]:
     loaded = await backend.load(model)
     _log.info("loaded %s by %s", model.name, backend.name)
     return ServedModel(catalog=model, loaded=loaded, slots=Slots(capacity=loaded.slots, queue_limit=queue))
 
 
-def _choose(catalog: Catalog, name: str) -> CatalogModel:
+def _choose(catalog: Catalog, cluster: str, name: str) -> CatalogModel:
     model = catalog.get(name)
-    if model is None or model.cluster != CLUSTER:
-        known = ", ".join(known.name for known in catalog.for_cluster(CLUSTER)) or "none"
+    if model is None or model.cluster != cluster:
+        known = ", ".join(known.name for known in catalog.for_cluster(cluster)) or "none"
         raise LoadError(f"models: the catalog has no model {name!r} for this cluster; it has: {known}")
     return model

@@ -1,0 +1,44 @@
+"""What the configuration of every Python engine says; an engine's own section adds to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydantic
+
+from enginehouse.kit.config import Section
+
+
+class EngineSection(Section):
+    """One engine."""
+
+    engine_id: str = pydantic.Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    """Stable across restarts; no two engines share one."""
+    listen: str
+    """Where it serves gRPC."""
+    http_listen: str
+    """Where it serves /metrics, /healthz and /readyz."""
+    gateway_address: str | None = None
+    """The gateway's registry; without one it serves unregistered."""
+    router_address: str
+    """One or several routers, separated by commas, that usage is reported to."""
+    spool_dir: Path
+    """Where usage lies until a router has settled it; on a disk that survives the process."""
+    grant_keys_file: Path
+    """The keys that routers sign grants with."""
+    catalog_file: Path
+    """The model catalog."""
+    models_dir: Path
+    """Where pulled and converted weights lie."""
+    models: tuple[str, ...] = ()
+    """Catalog names to serve, each of which must load; empty serves those of this cluster whose weights are here."""
+    queue_per_model: int = pydantic.Field(default=64, ge=0, le=10_000)
+    """Requests that may wait for a slot of a model; more are refused with ENGINE_BUSY."""
+    drain_s: float = pydantic.Field(default=30.0, ge=0, le=3600)
+    """Seconds that running requests may take to finish after SIGTERM."""
+    max_message_bytes: int = pydantic.Field(default=8 * 2**20, ge=64 * 1024, le=2**30)
+    """The largest request taken."""
+    log_level: str = pydantic.Field(default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
+    """The least level that is logged."""
+    otlp_endpoint: str | None = None
+    """An OpenTelemetry collector's gRPC address; without one nothing is traced."""
