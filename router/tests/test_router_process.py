@@ -119,7 +119,7 @@ async def test_refusals_are_typed_for_every_kind_of_caller(house: Any, registry:
     assert reason(refused) == "INVALID_REQUEST"
     refused = await house.generate(house.key, headers={"x_enginehouse_request_id": "no spaces"})
     assert reason(refused) == "INVALID_REQUEST"
-    refused = await house.check("/enginehouse.api.voice.v1.VoiceService/Synthesize", b"", house.key)
+    refused = await house.check("/enginehouse.api.voice.v1.VoiceService/ListVoices", b"", house.key)
     assert reason(refused) == "NO_ENDPOINT"
     refused = await house.check("/no.such.Service/Method", b"", house.key)
     assert reason(refused) == "UNKNOWN_METHOD"
