@@ -21,8 +21,10 @@ INSTALL_STAMP := $(VENV)/.stamp-install
 PROTO_STAMP := $(PROTO_VENV)/.stamp
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.stamp
+TORCH_VENV := .venv-torch
+TORCH_STAMP := $(TORCH_VENV)/.stamp
 
-.PHONY: help install demo test test-vllm coverage check bench proto docs openapi fmt requirements upgrade baseline clean
+.PHONY: help install demo test test-vllm test-torch coverage check bench proto docs openapi fmt requirements upgrade baseline clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +64,14 @@ $(VLLM_STAMP): requirements/vllm.txt $(TOOLS_STAMP)
 		-e proto/python -e engines/kit -e engines/inference
 	@touch $@
 
+# Torch is 4.5 GB with the libraries that it cannot be imported without.
+$(TORCH_STAMP): requirements/torch.txt $(TOOLS_STAMP)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(TORCH_VENV)
+	$(BIN)/uv pip install --quiet --python $(TORCH_VENV)/bin/python --require-hashes --no-deps -r requirements/torch.txt
+	$(BIN)/uv pip install --quiet --python $(TORCH_VENV)/bin/python --no-build-isolation --no-deps \
+		-e proto/python -e engines/kit -e engines/voice
+	@touch $@
+
 install: $(INSTALL_STAMP) ## Make .venv with every distribution of the workspace; .venv/bin/enginehouse is the command
 
 ## Use ----------------------------------------------------------------------------------------------------------------
@@ -79,6 +89,9 @@ test: $(INSTALL_STAMP) ## Run every test, or some: T="router -k settle -x"
 
 test-vllm: $(VLLM_STAMP) ## Run the tests of the vLLM backend, in an environment of their own
 	$(VLLM_VENV)/bin/python -m pytest engines/inference/tests_vllm -W default -p no:cacheprovider
+
+test-torch: $(TORCH_STAMP) ## Run the tests of XTTS and the Whispers, in an environment of their own
+	$(TORCH_VENV)/bin/python -m pytest engines/voice/tests_torch -W default -p no:cacheprovider
 
 coverage: $(INSTALL_STAMP) ## Run the tests and say which lines they never reach
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(T)
@@ -109,4 +122,4 @@ upgrade: $(TOOLS_STAMP) ## Resolve them at the newest versions
 	$(BIN)/python requirements/compile.py --uv $(BIN)/uv --upgrade
 
 clean: ## Remove what make made, environments included
-	rm -rf $(VENV) $(PROTO_VENV) $(VLLM_VENV) .venv-litellm .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov dist
+	rm -rf $(VENV) $(PROTO_VENV) $(VLLM_VENV) $(TORCH_VENV) .venv-litellm .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov dist

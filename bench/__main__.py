@@ -21,8 +21,9 @@ from .paths import measure_all
 from .rows import Results
 from .table import as_json, as_markdown
 from .tools import Tool, ToolMissing, find_ghz, find_litellm, find_wrk
+from .voice import measure_voice
 
-PARTS = ("decision", "ledger", "paths")
+PARTS = ("decision", "ledger", "paths", "voice")
 
 
 def _found(results: Results, what: str, find: Callable[[], Tool]) -> Tool | None:
@@ -68,6 +69,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each load lasts")
     parser.add_argument("--warm", type=float, default=1.0, help="how long it runs before that")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--speech", type=pathlib.Path, metavar="DIR", help="recordings whose words are known")
     parser.add_argument("--no-litellm", action="store_true")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench" / "results" / "latest.json")
     parser.add_argument("--markdown", type=pathlib.Path, default=ROOT / "docs" / "benchmarks.md")
@@ -88,6 +90,7 @@ def main() -> int:
             "decision": lambda: results.figures.update(decision_cpu_us=decision_cpu_us()),
             "ledger": lambda: results.figures.update(ledger.measure(arguments.seconds)),
             "paths": lambda: measure_all(measurement, results, scratch, proxy),
+            "voice": lambda: results.figures.update(measure_voice(arguments.speech)),
         }
         failed = [name for name in arguments.parts if not _ran(name, parts[name], results)]
     results.machine = {**results.machine, "load average after": round(os.getloadavg()[0], 2)}

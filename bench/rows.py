@@ -131,4 +131,7 @@ TARGETS = (
         at_most=0.05,
         measure=_figure("open_streams_memory_growth"),
     ),
+    Target(name="speech: first audio, ms at the median", at_most=60, measure=_figure("voice_first_audio_p50_ms")),
+    Target(name="speech: times real time", at_least=50, measure=_figure("voice_times_real_time_pcm")),
+    Target(name="recognition: times real time", at_least=1, measure=_figure("recognition_times_real_time")),
 )

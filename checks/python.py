@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import sys
 
-PACKAGES = ("kit", "engines.inference", "router", "gateway", "client", "cli", "local")
+PACKAGES = ("kit", "engines.inference", "engines.voice", "router", "gateway", "client", "cli", "local")
 TOOLING = ("checks", "bench", "proto.document", "router.verification")
 
 

@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from typer.testing import CliRunner
 
+from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.api.router.v1 import (
     admin_pb2,
@@ -25,6 +26,7 @@ from enginehouse.api.router.v1 import (
     policy_pb2,
     policy_pb2_grpc,
 )
+from enginehouse.api.voice.v1 import voice_pb2, voice_pb2_grpc
 from enginehouse.cli.app import make_app
 
 KEY = "eh_right"
@@ -46,6 +48,15 @@ class Service(generation_pb2_grpc.GenerationServiceServicer, admin_pb2_grpc.Admi
         self._check(context)
         self.requests.append(request)
         yield from self.answers["ExportSpend"]
+
+    def Synthesize(self, request: Any, context: Any) -> Any:
+        self._check(context)
+        self.requests.append(request)
+        yield from self.answers["Synthesize"](context)
+
+    def StreamingRecognize(self, requests: Any, context: Any) -> Any:
+        self._check(context)
+        yield from self.answers["StreamingRecognize"](requests, context)
 
     def _check(self, context: Any) -> None:
         given = dict(context.invocation_metadata()).get("authorization")
@@ -69,6 +80,7 @@ for _file, _service in (
     (identity_pb2, "IdentityService"),
     (policy_pb2, "PolicyService"),
     (feedback_pb2, "FeedbackService"),
+    (voice_pb2, "VoiceService"),
 ):
     for _name in [method.name for method in _file.DESCRIPTOR.services_by_name[_service].methods]:
         if _name not in Service.__dict__:
@@ -114,10 +126,31 @@ def cli(service: Service, tmp_path: Path) -> Iterator[Cli]:
     identity_pb2_grpc.add_IdentityServiceServicer_to_server(service, running)
     policy_pb2_grpc.add_PolicyServiceServicer_to_server(service, running)
     feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(service, running)
+    voice_pb2_grpc.add_VoiceServiceServicer_to_server(service, running)
     port = running.add_insecure_port("127.0.0.1:0")
     running.start()
     yield Cli(f"http://127.0.0.1:{port}", tmp_path)
     running.stop(None).wait()
+
+
+@pytest.fixture
+def speech() -> Callable[[Any], Iterator[Any]]:
+    """Three samples of WAV in two chunks."""
+    header = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\1\0\1\0\x22\x56\0\0\x44\xac\0\0\2\0\x10\0data\xff\xff\xff\xff"
+    summary = voice_pb2.SpeechSummary(time_to_first_audio_ms=2, total_ms=3, audio_ms=1500)
+    summary.usage.cost_nanos = 1500
+    summary.usage.units.add(unit=usage_pb2.UNIT_CHARACTERS, amount=15)
+
+    def speak(context: Any) -> Iterator[Any]:
+        info = voice_pb2.AudioInfo(
+            encoding=voice_pb2.AUDIO_ENCODING_WAV, content_type="audio/wav", sample_rate=22_050, chunks=2
+        )
+        yield voice_pb2.SynthesizeResponse(request_id="r1", model="espeak", info=info, audio=header[:40])
+        done = voice_pb2.ChunkDone(chunk=0, characters=10)
+        yield voice_pb2.SynthesizeResponse(audio=header[40:] + b"aabb", done=[done])
+        yield voice_pb2.SynthesizeResponse(audio=b"cc", done=[voice_pb2.ChunkDone(chunk=1)], summary=summary)
+
+    return speak
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -14,9 +14,11 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.api.router.v1 import admin_pb2, admin_pb2_grpc
-from enginehouse.client import AsyncEnginehouse, Embeddings, Enginehouse, Generation, RetryPolicy
+from enginehouse.api.voice.v1 import voice_pb2, voice_pb2_grpc
+from enginehouse.client import AsyncEnginehouse, Embeddings, Enginehouse, Generation, Heard, RetryPolicy
 
 KEY = "eh_test_key"
 Behaviour = Callable[[Any, grpc.ServicerContext], Iterator[Any]]
@@ -46,7 +48,11 @@ def refuse(
     context.abort_with_status(rpc_status.to_status(status))
 
 
-class Server(generation_pb2_grpc.GenerationServiceServicer, admin_pb2_grpc.AdminServiceServicer):
+class Server(
+    generation_pb2_grpc.GenerationServiceServicer,
+    admin_pb2_grpc.AdminServiceServicer,
+    voice_pb2_grpc.VoiceServiceServicer,
+):
     """Answers each call with the next behaviour of a list; keeps what it was asked."""
 
     def __init__(self) -> None:
@@ -60,6 +66,16 @@ class Server(generation_pb2_grpc.GenerationServiceServicer, admin_pb2_grpc.Admin
     def Generate(self, request: Any, context: Any) -> Any:
         context.add_callback(self.gone.set)
         yield from self._next(request, context)
+
+    def Synthesize(self, request: Any, context: Any) -> Any:
+        context.add_callback(self.gone.set)
+        yield from self._next(request, context)
+
+    def Converse(self, requests: Any, context: Any) -> Any:
+        yield from self._streamed(requests, context)
+
+    def StreamingRecognize(self, requests: Any, context: Any) -> Any:
+        yield from self._streamed(requests, context)
 
     def Embed(self, request: Any, context: Any) -> Any:
         return self._one(request, context)
@@ -109,6 +125,17 @@ class Server(generation_pb2_grpc.GenerationServiceServicer, admin_pb2_grpc.Admin
     def _one(self, request: Any, context: grpc.ServicerContext) -> Any:
         return next(self._next(request, context))
 
+    def _streamed(self, requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        context.add_callback(self.gone.set)
+        self.metadata.append({key: value for key, value in context.invocation_metadata()})  # noqa: C416
+        self.time_remaining.append(context.time_remaining())
+        yield from self.behaviours.pop(0)(self._kept(requests), context)
+
+    def _kept(self, requests: Any) -> Iterator[Any]:
+        for request in requests:
+            self.requests.append(request)
+            yield request
+
     def _next(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         self.requests.append(type(request).FromString(request.SerializeToString()))
         self.metadata.append({key: value for key, value in context.invocation_metadata()})  # noqa: C416
@@ -117,7 +144,10 @@ class Server(generation_pb2_grpc.GenerationServiceServicer, admin_pb2_grpc.Admin
         yield from behaviour(request, context)
 
 
-for _name in ("CreateTenant", "ListTenants", "RevokeKey", "ListBudgets", "DeleteBudget", "Explain"):
+for _name in (
+    *("CreateTenant", "ListTenants", "RevokeKey", "ListBudgets", "DeleteBudget", "Explain"),
+    *("Recognize", "CreateVoice", "ListVoices", "DeleteVoice"),
+):
     setattr(Server, _name, lambda self, request, context: self._one(request, context))
 Server.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
 
@@ -158,12 +188,32 @@ def story() -> tuple[Any, ...]:
     )
 
 
+def speech() -> tuple[Any, ...]:
+    """A text of two chunks, spoken."""
+    info = voice_pb2.AudioInfo(
+        encoding=voice_pb2.AUDIO_ENCODING_MP3, content_type="audio/mpeg", sample_rate=22_050, chunks=2
+    )
+    summary = voice_pb2.SpeechSummary(time_to_first_audio_ms=3, total_ms=8, audio_ms=1500)
+    summary.usage.cost_nanos = 45
+    summary.usage.units.add(unit=usage_pb2.UNIT_CHARACTERS, amount=20)
+    summary.usage.units.add(unit=usage_pb2.UNIT_AUDIO_MILLISECONDS, amount=1500)
+    first = voice_pb2.ChunkDone(chunk=0, characters=12, duration_ms=900)
+    second = voice_pb2.ChunkDone(chunk=1, first_character=12, characters=8, start_ms=900, duration_ms=600)
+    return (
+        voice_pb2.SynthesizeResponse(request_id="req_server", model="espeak", info=info, audio=b"one "),
+        voice_pb2.SynthesizeResponse(audio=b"two ", done=[first]),
+        voice_pb2.SynthesizeResponse(audio=b"three", done=[second], summary=summary),
+    )
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     servicer = Server()
-    running = grpc.server(concurrent.futures.ThreadPoolExecutor(4), options=(("grpc.so_reuseport", 0),))
+    options = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 64 * 2**20))
+    running = grpc.server(concurrent.futures.ThreadPoolExecutor(4), options=options)
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(servicer, running)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, running)
+    voice_pb2_grpc.add_VoiceServiceServicer_to_server(servicer, running)
     servicer.url = f"http://127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}"
     running.start()
     yield servicer
@@ -207,6 +257,43 @@ class SyncFace:
     async def admin(self, method: str, *args: Any, **options: Any) -> Any:
         return await asyncio.to_thread(getattr(self.client.admin, method), *args, **options)
 
+    async def speak(self, *args: Any, **options: Any) -> tuple[list[bytes], Any]:
+        stream = self.client.speak(*args, **options)
+        return await asyncio.to_thread(lambda: list(stream)), stream
+
+    async def read(self, *args: Any, **options: Any) -> bytes:
+        return await asyncio.to_thread(lambda: self.client.speak(*args, **options).read())
+
+    async def save(self, path: Any, *args: Any, **options: Any) -> int:
+        return await asyncio.to_thread(lambda: self.client.speak(*args, **options).save(path))
+
+    async def first_audio_then_leave(self, *args: Any, **options: Any) -> bytes:
+        def run() -> bytes:
+            with self.client.speak(*args, **options) as stream:
+                return next(iter(stream))
+
+        return await asyncio.to_thread(run)
+
+    async def converse(self, texts: Iterable[str], **options: Any) -> tuple[bytes, Any]:
+        def run() -> tuple[bytes, Any]:
+            with self.client.converse(texts, **options) as stream:
+                return stream.read(), stream
+
+        return await asyncio.to_thread(run)
+
+    async def listen(self, audio: Iterable[bytes], **options: Any) -> tuple[list[Heard], Any]:
+        def run() -> tuple[list[Heard], Any]:
+            with self.client.listen(audio, **options) as stream:
+                return list(stream), stream
+
+        return await asyncio.to_thread(run)
+
+    async def voices(self, **options: Any) -> list[voice_pb2.Voice]:
+        return await asyncio.to_thread(lambda: list(self.client.voices(**options)))
+
+    async def call(self, method: str, *args: Any, **options: Any) -> Any:
+        return await asyncio.to_thread(getattr(self.client, method), *args, **options)
+
     async def close(self) -> None:
         self.client.close()
 
@@ -244,6 +331,39 @@ class AsyncFace:
     async def admin(self, method: str, *args: Any, **options: Any) -> Any:
         return await getattr(self.client.admin, method)(*args, **options)
 
+    async def speak(self, *args: Any, **options: Any) -> tuple[list[bytes], Any]:
+        stream = self.client.speak(*args, **options)
+        return [piece async for piece in stream], stream
+
+    async def read(self, *args: Any, **options: Any) -> bytes:
+        return await self.client.speak(*args, **options).read()
+
+    async def save(self, path: Any, *args: Any, **options: Any) -> int:
+        return await self.client.speak(*args, **options).save(path)
+
+    async def first_audio_then_leave(self, *args: Any, **options: Any) -> bytes:
+        async with self.client.speak(*args, **options) as stream:
+            async for piece in stream:
+                return piece
+        raise AssertionError("no audio came")
+
+    async def converse(self, texts: Iterable[str], **options: Any) -> tuple[bytes, Any]:
+        async with self.client.converse(**options) as talk:
+            for text in texts:
+                await talk.send(text)
+            await talk.end()
+            return b"".join([piece.audio async for piece in talk]), talk
+
+    async def listen(self, audio: Iterable[bytes], **options: Any) -> tuple[list[Heard], Any]:
+        async with self.client.listen(audio, **options) as stream:
+            return [heard async for heard in stream], stream
+
+    async def voices(self, **options: Any) -> list[voice_pb2.Voice]:
+        return [voice async for voice in self.client.voices(**options)]
+
+    async def call(self, method: str, *args: Any, **options: Any) -> Any:
+        return await getattr(self.client, method)(*args, **options)
+
     async def close(self) -> None:
         await self.client.close()
 
@@ -273,6 +393,7 @@ class Behaviours:
     refusing = staticmethod(refusing)
     refuse = staticmethod(refuse)
     story = staticmethod(story)
+    speech = staticmethod(speech)
 
 
 @pytest.fixture

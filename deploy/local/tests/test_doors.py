@@ -44,7 +44,7 @@ def test_two_meshes_have_no_door_in_common() -> None:
     first, second = PortBlock(), PortBlock()
     try:
         doors = [
-            block.doors(Address("127.0.0.1", 8080), inference_replicas=2, router_replicas=2)
+            block.doors(Address("127.0.0.1", 8080), engines={"inference": 2}, router_replicas=2)
             for block in (first, second)
         ]
     finally:
@@ -54,19 +54,19 @@ def test_two_meshes_have_no_door_in_common() -> None:
     for each in doors:
         ports += [each.gateway_grpc, each.gateway_http, each.envoy_admin]
         ports += [address for one in each.routers for address in (one.decisions, one.grpc, one.http)]
-        ports += [address for engine in each.inference for address in (engine.grpc, engine.http)]
+        ports += [address for engine in each.engines["inference"] for address in (engine.grpc, engine.http)]
     assert len(ports) == len(set(ports)) == 26
 
 
 def test_a_held_port_of_the_block_is_left_out() -> None:
     block = PortBlock()
     try:
-        first = block.doors(Address("127.0.0.1", 8080), inference_replicas=0).gateway_grpc
+        first = block.doors(Address("127.0.0.1", 8080), engines={"inference": 0}).gateway_grpc
         with socket.socket() as holder:
             holder.bind(("127.0.0.1", first.port))
             holder.listen(1)
-            assert block.doors(Address("127.0.0.1", 8080), inference_replicas=0).gateway_grpc != first
+            assert block.doors(Address("127.0.0.1", 8080), engines={"inference": 0}).gateway_grpc != first
         with pytest.raises(LocalError, match="too few free ports"):
-            block.doors(Address("127.0.0.1", 8080), inference_replicas=60)
+            block.doors(Address("127.0.0.1", 8080), engines={"inference": 60})
     finally:
         block.close()

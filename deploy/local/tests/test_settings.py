@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from enginehouse.engines.inference.config import InferenceConfig
+from enginehouse.engines.voice.config import VoiceConfig
 from enginehouse.gateway.config import GatewaySection
 from enginehouse.kit.addresses import Address
 from enginehouse.kit.config import load
+from enginehouse.kit.engine_config import EngineSection
 from enginehouse.local.doors import PortBlock
 from enginehouse.local.problems import LocalError
 from enginehouse.local.settings import Settings, process_environment
@@ -25,7 +27,7 @@ def written(settings: Settings, data: Any, tmp_path: Path) -> dict[str, Path]:
     try:
         doors = block.doors(
             settings.public(None),
-            inference_replicas=settings.local.inference_replicas,
+            engines={"inference": settings.local.inference_replicas, "voice": settings.local.voice_replicas},
             router_replicas=settings.local.router_replicas,
         )
     finally:
@@ -41,11 +43,13 @@ def test_every_process_takes_what_is_generated_for_it(file: str | None, make_dat
     router = load(RouterSettings, section="router", path=files["router"], environ=DATABASE)
     assert router.gateway_address == str(gateway.grpc_listen)
     assert [str(address) for address in gateway.router_http] == [router.http_listen]
-    engines = [name for name in files if name.startswith("inference-")]
-    assert len(engines) == settings.local.inference_replicas
+    engines = [name for name in files if name.startswith(("inference-", "voice-"))]
+    assert len(engines) == settings.local.inference_replicas + settings.local.voice_replicas
     seen = set()
     for name in engines:
-        engine = load(InferenceConfig, section="inference", path=files[name], environ={})
+        kind = name.partition("-")[0]
+        section: type[EngineSection] = VoiceConfig if kind == "voice" else InferenceConfig
+        engine = load(section, section=kind, path=files[name], environ={})
         assert engine.router_address == router.grpc_listen
         assert engine.gateway_address == router.gateway_address
         assert engine.grant_keys_file == router.grant_keys_file

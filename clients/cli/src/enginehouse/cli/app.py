@@ -22,11 +22,14 @@ from enginehouse.cli import (
     rollouts,
     spending,
     users,
+    voices,
 )
 from enginehouse.cli.chat import chat
 from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
+from enginehouse.cli.speaking import say
+from enginehouse.cli.transcribing import transcribe
 
-_DISTRIBUTIONS = ("cli", "client", "local", "gateway", "router", "inference", "kit", "api")
+_DISTRIBUTIONS = ("cli", "client", "local", "gateway", "router", "inference", "voice", "kit", "api")
 
 
 @reported
@@ -58,6 +61,9 @@ def make_app() -> typer.Typer:
     for command in (local_commands.up, local_commands.down, local_commands.status, local_commands.logs):
         app.command()(command)
     app.command()(chat)
+    app.command()(say)
+    app.command()(transcribe)
+    app.add_typer(voices.app, name="voices")
     app.add_typer(keys.app, name="keys")
     app.add_typer(users.app, name="users")
     app.add_typer(audit.app, name="audit")

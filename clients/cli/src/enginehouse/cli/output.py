@@ -34,14 +34,14 @@ def print_text(text: str) -> None:
     sys.stdout.flush()
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
-    """Prints rows under headings; what `empty` says when there are none."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str, whole: str = "") -> None:
+    """Prints rows under headings; what `empty` says when there are none. The column `whole` is never broken."""
     if not rows:
         print_text(empty)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == whole)
     for row in rows:
         table.add_row(*row)
     Console().print(table)
@@ -52,6 +52,11 @@ def dollars(nanos: int) -> str:
     sign, nanos = ("-", -nanos) if nanos < 0 else ("", nanos)
     whole, rest = divmod(nanos, 10**9)
     return f"{sign}${whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else f"{sign}${whole}"
+
+
+def seconds(milliseconds: int) -> str:
+    """A length of audio."""
+    return f"{milliseconds / 1000:.1f} s"
 
 
 def mebibytes(count: int) -> str:
@@ -77,6 +82,12 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
             raise _failure(error.message, details, as_json=bool(kwargs.get("json_"))) from None
         except (LocalError, ConfigError, ValueError) as error:
             raise _failure(str(error), {}, as_json=bool(kwargs.get("json_"))) from None
+        except BrokenPipeError:
+            # Who read the output wants no more of it; the command line ends by that quietly.
+            raise
+        except OSError as error:
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise _failure(what, {}, as_json=bool(kwargs.get("json_"))) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 

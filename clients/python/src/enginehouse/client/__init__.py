@@ -1,4 +1,4 @@
-"""The Python client: text, embeddings and administration of a mesh, over gRPC.
+"""The Python client: text, embeddings, speech and administration of a mesh, over gRPC.
 
     from enginehouse.client import Enginehouse
 
@@ -14,11 +14,13 @@ from enginehouse.client._aio_admin import AsyncAdmin
 from enginehouse.client._aio_cache import AsyncCache
 from enginehouse.client._aio_identity import AsyncIdentity
 from enginehouse.client._aio_money import AsyncMoney
+from enginehouse.client._aio_streams import AsyncListeningStream, AsyncSpeechStream, AsyncSpokenConversation
 from enginehouse.client._sync import Enginehouse, GenerationStream
 from enginehouse.client._sync_admin import Admin
 from enginehouse.client._sync_cache import Cache
 from enginehouse.client._sync_identity import Identity
 from enginehouse.client._sync_money import Money
+from enginehouse.client._sync_streams import ListeningStream, SpeechStream, SpokenConversation
 from enginehouse.client.answers import Embeddings, Generation, ToolCall
 from enginehouse.client.conversation import Message, Tool
 from enginehouse.client.errors import (
@@ -29,6 +31,7 @@ from enginehouse.client.errors import (
     EnginehouseError,
     FieldViolation,
     IncompleteError,
+    IncompleteSpeechError,
     InvalidRequest,
     NotFound,
     PermissionDenied,
@@ -37,7 +40,9 @@ from enginehouse.client.errors import (
     Unauthenticated,
     Unavailable,
 )
+from enginehouse.client.heard import Heard, ListeningSummary, Transcript
 from enginehouse.client.retries import RetryPolicy
+from enginehouse.client.spoken import SpeechSummary, SpokenPiece
 
 __all__ = [
     "Admin",
@@ -46,7 +51,10 @@ __all__ = [
     "AsyncEnginehouse",
     "AsyncGenerationStream",
     "AsyncIdentity",
+    "AsyncListeningStream",
     "AsyncMoney",
+    "AsyncSpeechStream",
+    "AsyncSpokenConversation",
     "BudgetExhausted",
     "Cache",
     "Cancelled",
@@ -58,9 +66,13 @@ __all__ = [
     "FieldViolation",
     "Generation",
     "GenerationStream",
+    "Heard",
     "Identity",
     "IncompleteError",
+    "IncompleteSpeechError",
     "InvalidRequest",
+    "ListeningStream",
+    "ListeningSummary",
     "Message",
     "Money",
     "NotFound",
@@ -68,8 +80,13 @@ __all__ = [
     "RateLimited",
     "RetryPolicy",
     "ServerFault",
+    "SpeechStream",
+    "SpeechSummary",
+    "SpokenConversation",
+    "SpokenPiece",
     "Tool",
     "ToolCall",
+    "Transcript",
     "Unauthenticated",
     "Unavailable",
 ]

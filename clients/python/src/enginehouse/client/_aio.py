@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
+from enginehouse.api.voice.v1 import voice_pb2_grpc
 from enginehouse.client import _connection
 from enginehouse.client._aio_admin import AsyncAdmin
 from enginehouse.client._aio_cache import AsyncCache
@@ -17,6 +18,7 @@ from enginehouse.client._aio_identity import AsyncIdentity
 from enginehouse.client._aio_money import AsyncMoney
 from enginehouse.client._aio_policies import AsyncPolicies
 from enginehouse.client._aio_steering import AsyncSteering
+from enginehouse.client._aio_voice import AsyncVoiceCalls
 from enginehouse.client.answers import Embeddings, Generation
 from enginehouse.client.conversation import Ask, Message, Options
 from enginehouse.client.errors import EnginehouseError, from_rpc_error
@@ -90,7 +92,7 @@ class AsyncGenerationStream:
         await self.close()
 
 
-class AsyncEnginehouse:
+class AsyncEnginehouse(AsyncVoiceCalls):
     """A mesh, through its public door. Belongs to one event loop; close it, or use it in an `async with` block.
 
     Args:
@@ -123,6 +125,7 @@ class AsyncEnginehouse:
         self._timeout_s = timeout_s
         self._retries = retries or RetryPolicy()
         self._generation = generation_pb2_grpc.GenerationServiceStub(self._channel)
+        self._voice = voice_pb2_grpc.VoiceServiceStub(self._channel)
         self.admin = AsyncAdmin(self._channel, self._unary)
         self.cache = AsyncCache(
             self._channel,
@@ -237,10 +240,11 @@ class AsyncEnginehouse:
         request: Any,
         timeout_s: float | None = None,
         request_id: str | None = None,
+        bounds: tuple[tuple[str, str], ...] = (),
     ) -> Response:
         request_id = request_id or _connection.new_request_id()
         attempts = self._attempts(timeout_s)
-        metadata = _connection.call_metadata(self._api_key, request_id) + self._purpose
+        metadata = _connection.call_metadata(self._api_key, request_id) + self._purpose + bounds
         while True:
             try:
                 return await method(request, metadata=metadata, timeout=attempts.remaining_s)

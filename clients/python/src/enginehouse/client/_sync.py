@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
+from enginehouse.api.voice.v1 import voice_pb2_grpc
 from enginehouse.client import _connection
 from enginehouse.client._sync_admin import Admin
 from enginehouse.client._sync_cache import Cache
@@ -17,6 +18,7 @@ from enginehouse.client._sync_identity import Identity
 from enginehouse.client._sync_money import Money
 from enginehouse.client._sync_policies import Policies
 from enginehouse.client._sync_steering import Steering
+from enginehouse.client._sync_voice import VoiceCalls
 from enginehouse.client.answers import Embeddings, Generation
 from enginehouse.client.conversation import Ask, Message, Options
 from enginehouse.client.errors import EnginehouseError, from_rpc_error
@@ -90,7 +92,7 @@ class GenerationStream:
         self.close()
 
 
-class Enginehouse:
+class Enginehouse(VoiceCalls):
     """A mesh, through its public door. Safe to share between threads; close it, or use it in a `with` block.
 
     Args:
@@ -123,6 +125,7 @@ class Enginehouse:
         self._timeout_s = timeout_s
         self._retries = retries or RetryPolicy()
         self._generation = generation_pb2_grpc.GenerationServiceStub(self._channel)
+        self._voice = voice_pb2_grpc.VoiceServiceStub(self._channel)
         self.admin = Admin(self._channel, self._unary)
         self.cache = Cache(
             self._channel,
@@ -237,10 +240,11 @@ class Enginehouse:
         request: Any,
         timeout_s: float | None = None,
         request_id: str | None = None,
+        bounds: tuple[tuple[str, str], ...] = (),
     ) -> Response:
         request_id = request_id or _connection.new_request_id()
         attempts = self._attempts(timeout_s)
-        metadata = _connection.call_metadata(self._api_key, request_id) + self._purpose
+        metadata = _connection.call_metadata(self._api_key, request_id) + self._purpose + bounds
         while True:
             try:
                 return method(request, metadata=metadata, timeout=attempts.remaining_s)

@@ -139,6 +139,39 @@ class IncompleteError(EnginehouseError):
         return made
 
 
+class IncompleteSpeechError(EnginehouseError):
+    """Speech was cut after its beginning.
+
+    `code`, `reason` and the rest are of the failure that ended it, which is also its `__cause__`. The same request with
+    `first_chunk=error.next_chunk` and `model=error.model` speaks the rest. The audio that came may hold a beginning of
+    that chunk, after the end of the last of the stream's `done`.
+
+    Attributes:
+        next_chunk: the first chunk whose audio did not come whole.
+        model: the model that spoke; another one may divide the text into other chunks.
+    """
+
+    next_chunk: int
+    model: str
+
+    @classmethod
+    def after(cls, error: EnginehouseError, *, next_chunk: int, model: str) -> IncompleteSpeechError:
+        """After the error that cut it."""
+        made = cls(
+            f"the speech broke off before chunk {next_chunk} was whole; the same request with first_chunk {next_chunk} "
+            f"and the model {model!r} speaks the rest: {error.message}",
+            code=error.code,
+            reason=error.reason,
+            request_id=error.request_id,
+            retry_after_s=error.retry_after_s,
+            violations=error.violations,
+            metadata=error.metadata,
+        )
+        made.next_chunk = next_chunk
+        made.model = model
+        return made
+
+
 class ServerFault(EnginehouseError):
     """A defect or failure on the other side, or a stream cut by one."""
 

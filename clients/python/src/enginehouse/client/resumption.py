@@ -103,7 +103,7 @@ class Continuation:
             self.attempt += 1
             return delay
         resuming = self.request.HasField("resume")
-        if not resuming and not _was_cut(error):
+        if not resuming and not was_cut(error):
             raise error
         why = self._obstacle(error)
         if why:
@@ -128,12 +128,13 @@ class Continuation:
             return "its form or its model is none that can be continued exactly"
         if not self._token_ids or not self._receipt:
             return "nothing to continue from had come"
-        if _was_cut(error) or (isinstance(error, RateLimited) and error.retry_after_s is not None):
+        if was_cut(error) or (isinstance(error, RateLimited) and error.retry_after_s is not None):
             return ""
         return "the attempt to continue it was refused"
 
 
-def _was_cut(error: EnginehouseError) -> bool:
+def was_cut(error: EnginehouseError) -> bool:
+    """Whether a call was broken off on the way or by its server's end, rather than refused."""
     if isinstance(error, Unavailable) or error.reason == "BACKEND_FAILED":
         return True
     return not error.reason and error.code in _CUT_CODES

@@ -63,6 +63,7 @@ class DataDirectory:
         self.database_password = self.root / "secrets" / "database-password"
         self.postgres = self.root / "postgres"
         self.models = self.root / "models"
+        self.voices = self.root / "voices"
         self.spool = self.root / "spool"
         self.logs = self.root / "logs"
         self.run = self.root / "run"
@@ -192,7 +193,7 @@ class DataDirectory:
                 for leftover in (self.postgres, self.root / "secrets"):
                     shutil.rmtree(leftover, ignore_errors=True)
                 self._write_marker(whole=False)
-            for folder in (self.root / "secrets", self.models, self.spool, self.logs, self.run):
+            for folder in (self.root / "secrets", self.models, self.voices, self.spool, self.logs, self.run):
                 folder.mkdir(mode=0o700, exist_ok=True)
             if not self.whole:
                 GrantKeys.generate(self.grant_keys)

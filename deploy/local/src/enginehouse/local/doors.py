@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import psutil
 
@@ -43,7 +43,8 @@ class Doors:
     gateway_http: Address
     envoy_admin: Address
     routers: tuple[RouterDoors, ...]
-    inference: tuple[EngineDoors, ...]
+    engines: Mapping[str, tuple[EngineDoors, ...]]
+    """By kind, such as "inference"."""
 
 
 class PortBlock:
@@ -67,8 +68,8 @@ class PortBlock:
             return
         raise LocalError(f"no free block of ports between {_FIRST} and {_LAST} on {LOOPBACK}; stop what holds them")
 
-    def doors(self, public: Address, *, inference_replicas: int, router_replicas: int = 1) -> Doors:
-        """The doors of a mesh with so many text engines and routers; ports that somebody holds are left out.
+    def doors(self, public: Address, *, engines: Mapping[str, int], router_replicas: int = 1) -> Doors:
+        """The doors of a mesh with so many engines of each kind and routers; ports that somebody holds are left out.
 
         Raises:
             LocalError: the block has too few free ports.
@@ -80,7 +81,10 @@ class PortBlock:
             gateway_http=next(ports),
             envoy_admin=next(ports),
             routers=tuple(RouterDoors(next(ports), next(ports), next(ports)) for _ in range(router_replicas)),
-            inference=tuple(EngineDoors(next(ports), next(ports)) for _ in range(inference_replicas)),
+            engines={
+                kind: tuple(EngineDoors(next(ports), next(ports)) for _ in range(count))
+                for kind, count in engines.items()
+            },
         )
 
     def _free(self) -> Iterator[Address]:

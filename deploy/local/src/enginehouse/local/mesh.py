@@ -88,10 +88,11 @@ class Mesh:
         )
 
     def engines(self) -> tuple[ProcessSpec, ...]:
-        """The text engines."""
+        """The engines of every kind."""
         return tuple(
-            self._ours(f"inference-{number}", package="engines.inference", probe=http_probe(doors.http, "/readyz"))
-            for number, doors in enumerate(self._doors.inference, start=1)
+            self._ours(f"{kind}-{number}", package=f"engines.{kind}", probe=http_probe(doors.http, "/readyz"))
+            for kind, replicas in self._doors.engines.items()
+            for number, doors in enumerate(replicas, start=1)
         )
 
     def envoy(self) -> ProcessSpec:

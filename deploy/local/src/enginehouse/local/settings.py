@@ -17,12 +17,16 @@ import pydantic
 import yaml
 
 from enginehouse.kit.addresses import Address, parse_address
+from enginehouse.kit.catalog import load_catalog
 from enginehouse.kit.config import ConfigError, Section, load
 from enginehouse.local.datadir import DataDirectory, replace_text
 from enginehouse.local.doors import Doors
 from enginehouse.local.problems import LocalError
 
-SECTIONS = ("gateway", "router", "inference", "local")
+ENGINES = ("inference", "voice")
+"""The kinds of engines, by the names of their sections and of their packages in `enginehouse.engines`."""
+
+SECTIONS = ("gateway", "router", *ENGINES, "local")
 """The sections that a user's file may have."""
 
 # Where the user's file may move a door: its field here, and the section and key there.
@@ -39,6 +43,8 @@ class LocalSection(Section):
 
     inference_replicas: int = pydantic.Field(default=1, ge=0, le=32)
     """How many text engines run side by side; 0 where they all run elsewhere."""
+    voice_replicas: int = pydantic.Field(default=1, ge=0, le=32)
+    """How many voice engines; 0 where they all run elsewhere, or none is wanted."""
     router_replicas: int = pydantic.Field(default=1, ge=1, le=16)
     """How many routers run side by side behind Envoy, on one ledger."""
     catalog_file: Path | None = None
@@ -121,6 +127,19 @@ class Settings:
         """Its URL; empty where the wheel's PostgreSQL is run."""
         return str(self._value("router", "database_url") or "")
 
+    def replicas(self, data: DataDirectory) -> dict[str, int]:
+        """How many engines of each kind run: as many as the user says, of the kinds that the catalog has models for.
+
+        Raises:
+            LocalError: the catalog cannot be read.
+        """
+        try:
+            catalog = load_catalog(self.local.catalog_file or data.catalog)
+        except ConfigError as error:
+            raise LocalError(str(error)) from error
+        wanted = {"inference": self.local.inference_replicas, "voice": self.local.voice_replicas}
+        return {kind: count for kind, count in wanted.items() if count and catalog.for_cluster(kind)}
+
     def documents(self, data: DataDirectory, doors: Doors) -> dict[str, dict[str, Any]]:
         """The configuration files of the processes, by process name: generated values with the user's over them."""
         catalog = str(self.local.catalog_file.absolute() if self.local.catalog_file else data.catalog)
@@ -150,22 +169,24 @@ class Settings:
                 **self._wishes("router", without=("database_url", *own)),
             }
             documents[name] = {"router": section}
-        for number, engine in enumerate(doors.inference, start=1):
-            name = f"inference-{number}"
-            section = {
-                "engine_id": name,
-                "listen": str(engine.grpc),
-                "http_listen": str(engine.http),
-                "gateway_address": str(doors.gateway_grpc),
-                "router_address": ",".join(str(router.grpc) for router in doors.routers),
-                "spool_dir": str(data.spool / name),
-                "grant_keys_file": str(data.grant_keys),
-                "catalog_file": catalog,
-                "models_dir": str(data.models),
-                # Each replica has an identity and doors of its own, whatever the file says of one engine.
-                **self._wishes("inference", without=("engine_id", "listen", "http_listen", "spool_dir")),
-            }
-            documents[name] = {"inference": section}
+        for kind, replicas in doors.engines.items():
+            for number, engine in enumerate(replicas, start=1):
+                name = f"{kind}-{number}"
+                section = {
+                    "engine_id": name,
+                    "listen": str(engine.grpc),
+                    "http_listen": str(engine.http),
+                    "gateway_address": str(doors.gateway_grpc),
+                    "router_address": ",".join(str(router.grpc) for router in doors.routers),
+                    "spool_dir": str(data.spool / name),
+                    "grant_keys_file": str(data.grant_keys),
+                    "catalog_file": catalog,
+                    "models_dir": str(data.models),
+                    **({"voices_dir": str(data.voices)} if kind == "voice" else {}),
+                    # Each replica has an identity and doors of its own, whatever the file says of one engine.
+                    **self._wishes(kind, without=("engine_id", "listen", "http_listen", "spool_dir")),
+                }
+                documents[name] = {kind: section}
         return documents
 
     def write(self, documents: Mapping[str, dict[str, Any]], folder: Path) -> dict[str, Path]:

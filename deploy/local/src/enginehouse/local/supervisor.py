@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from enginehouse.kit.addresses import Address
@@ -24,10 +24,12 @@ from enginehouse.local.postgres import find_programs, open_cluster
 from enginehouse.local.probes import http_status
 from enginehouse.local.problems import LocalError
 from enginehouse.local.process import Process, ProcessSpec
-from enginehouse.local.settings import Settings, router_names
+from enginehouse.local.settings import ENGINES, Settings, router_names
 from enginehouse.local.state import Condition, MeshState, Phase, ProcessState
 
 _ROTATION_S = 5.0
+# What shows that an engine of a kind answers through Envoy, at no cost.
+_ANSWERS = {"inference": "/v1/inference/models", "voice": "/v1/voices?page_size=1"}
 # PostgreSQL's connections for each router, twice its pool; a router alone and a person with `psql` have twice as many.
 _CONNECTIONS = 20
 
@@ -113,9 +115,9 @@ class Supervisor:
     async def _run_locked(self, stop: asyncio.Event, block: PortBlock) -> None:
         self._data.prepare()
         self._writable = True
-        replicas = self._settings.local.inference_replicas
+        replicas = self._settings.replicas(self._data)
         routers = self._settings.local.router_replicas
-        doors = self._settings.place(block.doors(self._public, inference_replicas=replicas, router_replicas=routers))
+        doors = self._settings.place(block.doors(self._public, engines=replicas, router_replicas=routers))
         cluster = None
         if not self._settings.external_database_url:
             cluster, self.state.notices = open_cluster(
@@ -151,7 +153,8 @@ class Supervisor:
                 for engine in mesh.engines():
                     together.create_task(self._start_process(engine))
             async with asyncio.timeout(timeout_s):
-                mesh.write_environment(url=self.state.url, key=await self._serving(mesh, key.result()))
+                paths = [_ANSWERS[kind] for kind in doors.engines] or ["/v1/models"]
+                mesh.write_environment(url=self.state.url, key=await self._serving(mesh, key.result(), paths))
         except TimeoutError:
             late = [each.name for each in self.state.processes if each.condition is not Condition.READY]
             what = f"{', '.join(late)} did not become ready" if late else "no engine answered through Envoy"
@@ -179,15 +182,18 @@ class Supervisor:
             await mesh.make_envoy_bootstrap()
             together.create_task(self._start_process(mesh.envoy()))
 
-    async def _serving(self, mesh: Mesh, key: str) -> str:
-        """Waits until an engine answers through Envoy; returns the key that it answered to."""
-        path = "/v1/inference/models" if self._settings.local.inference_replicas else "/v1/models"
+    async def _serving(self, mesh: Mesh, key: str, paths: Sequence[str]) -> str:
+        """Waits until engines answer through Envoy at all the paths; returns the key that they answered to."""
+        left = list(paths)
         renewed = False
         while True:
             headers = (("authorization", f"Bearer {key}"),)
-            status = await http_status(self._public, path, headers=headers, tls=self._settings.tls)
+            status = await http_status(self._public, left[0], headers=headers, tls=self._settings.tls)
             if status == 200:
-                return key
+                left.pop(0)
+                if not left:
+                    return key
+                continue
             if status == 401 and not renewed:
                 # The key in dev.env was revoked, or belongs to another database.
                 key, renewed = await mesh.make_key(), True
@@ -212,7 +218,7 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         self._enter(Phase.STOPPING)
-        engines = [name for name in self._processes if name.startswith("inference-")]
+        engines = [name for name in self._processes if name.startswith(tuple(f"{kind}-" for kind in ENGINES))]
         routers = [name for name in self._processes if name.startswith("router")]
         for names in (engines, ["envoy"], routers, ["gateway"], ["postgres"]):
             stopping = [self._processes[name].stop() for name in names if name in self._processes]
@@ -259,9 +265,10 @@ def _named(doors: Doors) -> dict[str, str]:
         named[f"{name}-decisions"] = str(router.decisions)
         named[f"{name}-grpc"] = str(router.grpc)
         named[f"{name}-http"] = str(router.http)
-    for number, engine in enumerate(doors.inference, start=1):
-        named[f"inference-{number}-grpc"] = str(engine.grpc)
-        named[f"inference-{number}-http"] = str(engine.http)
+    for kind, replicas in doors.engines.items():
+        for number, engine in enumerate(replicas, start=1):
+            named[f"{kind}-{number}-grpc"] = str(engine.grpc)
+            named[f"{kind}-{number}-http"] = str(engine.http)
     return named
 
 

@@ -1,0 +1,198 @@
+"""`transcribe`: a recording, or the microphone, as text."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from enginehouse.api.voice.v1 import voice_pb2
+from enginehouse.cli import subtitles
+from enginehouse.cli.connection import ApiKeyOption, DataOption, TimeoutOption, UrlOption, connect
+from enginehouse.cli.output import JsonFlag, dollars, print_json, print_text, reported, seconds
+from enginehouse.cli.sound import RECORDED_RATE, Recorder
+from enginehouse.client import Enginehouse
+from enginehouse.client.voice_requests import MOST_RECORDING_BYTES
+from enginehouse.local.datadir import DEFAULT
+
+_FORMATS = ("text", "json", "srt", "vtt")
+
+
+@reported
+def transcribe(
+    file: Annotated[str | None, typer.Argument(help="A recording of any common form, or - for standard input.")] = None,
+    language: Annotated[str, typer.Option("--language", "-l", help="The spoken language, such as en.")] = "",
+    model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or auto.")] = "auto",
+    words: Annotated[bool, typer.Option("--words", help="Say when each word was spoken, in JSON.")] = False,
+    translate: Annotated[bool, typer.Option("--translate", help="Write it down in English.")] = False,
+    prompt: Annotated[str, typer.Option("--prompt", help="Words that are likely, for models that take a hint.")] = "",
+    format_: Annotated[str, typer.Option("--format", "-f", help=f"What is printed: {', '.join(_FORMATS)}.")] = "text",
+    mic: Annotated[bool, typer.Option("--mic", help="Listen to the microphone until Ctrl-C.")] = False,
+    max_seconds: Annotated[
+        int | None,
+        typer.Option("--max-seconds", min=1, help="Reserve money for so much audio, and listen to no more."),
+    ] = None,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    timeout: TimeoutOption = 3600.0,
+    json_: JsonFlag = False,
+) -> None:
+    """Write down a recording, or what is said into the microphone."""
+    if format_ not in _FORMATS:
+        raise typer.BadParameter(f"--format: {format_!r} is none of {', '.join(_FORMATS)}")
+    if (file is None) != mic:
+        raise typer.BadParameter("give a recording, or --mic for the microphone" + (", not both" if mic else ""))
+    if json_:
+        format_ = "json"
+    options: dict[str, Any] = {
+        "model": model,
+        "language": language,
+        "word_times": words,
+        "translate": translate,
+        "prompt": prompt,
+        "max_audio_seconds": max_seconds,
+    }
+    with connect(url=url, api_key=api_key, data=data, timeout_s=timeout) as mesh:
+        if mic:
+            _listen(mesh, options, form=format_)
+            return
+        recording = sys.stdin.buffer.read(MOST_RECORDING_BYTES + 1) if file == "-" else str(file)
+        found = mesh.transcribe(recording, **options)
+    described = {
+        "request_id": found.request_id,
+        "model": found.model,
+        "text": found.text,
+        "language": found.language,
+        "duration_ms": found.duration_ms,
+        "segments": [describe(segment, words=words) for segment in found.segments],
+        "usage": dict(found.usage),
+        "cost_nanos": found.cost_nanos,
+        "stopped_by_budget": found.stopped_by_budget,
+    }
+    if format_ == "text":
+        print_text(found.text)
+    else:
+        _print(described, found.segments, form=format_)
+    if format_ != "json":
+        _end(described)
+
+
+def describe(segment: voice_pb2.Segment, *, words: bool) -> dict[str, Any]:
+    """A segment as JSON prints it."""
+    described: dict[str, Any] = {
+        "text": segment.text,
+        "start_ms": segment.start_ms,
+        "end_ms": segment.end_ms,
+        "confidence": round(segment.confidence, 6),
+    }
+    if words:
+        described["words"] = [
+            {
+                "word": each.word,
+                "start_ms": each.start_ms,
+                "end_ms": each.end_ms,
+                "confidence": round(each.confidence, 6),
+            }
+            for each in segment.words
+        ]
+    return described
+
+
+def _listen(mesh: Enginehouse, options: dict[str, Any], *, form: str) -> None:
+    segments: list[voice_pb2.Segment] = []
+    language = ""
+    line = _Line()
+    with (
+        Recorder() as recorder,
+        mesh.listen(recorder.pieces(), sample_rate=RECORDED_RATE, interim=line.shown, **options) as stream,
+        _interrupts(recorder.stop),
+    ):
+        line.show("listening; Ctrl-C ends")
+        for heard in stream:
+            if heard.kind == "interim":
+                line.show(heard.text)
+            elif heard.kind == "final" and heard.segment is not None:
+                line.clear()
+                segments.append(heard.segment)
+                language = language or heard.language
+                if form == "text":
+                    print_text(heard.text)
+        line.clear()
+    summary = stream.summary
+    described = {
+        "request_id": stream.request_id,
+        "model": stream.model,
+        "text": " ".join(segment.text for segment in segments),
+        "language": language,
+        "duration_ms": summary.audio_ms if summary else 0,
+        "segments": [describe(segment, words=bool(options["word_times"])) for segment in segments],
+        "usage": dict(summary.usage) if summary else {},
+        "cost_nanos": summary.cost_nanos if summary else 0,
+        "stopped_by_budget": bool(summary and summary.stopped_by_budget),
+    }
+    if form != "text":
+        _print(described, segments, form=form)
+    if form != "json":
+        _end(described)
+
+
+def _print(described: dict[str, Any], segments: Sequence[voice_pb2.Segment], *, form: str) -> None:
+    if form == "json":
+        print_json(described)
+    else:
+        sys.stdout.write(subtitles.srt(segments) if form == "srt" else subtitles.vtt(segments))
+        sys.stdout.flush()
+
+
+def _end(described: dict[str, Any]) -> None:
+    language = f", {described['language']}" if described["language"] else ""
+    stopped = ", stopped by budget" if described["stopped_by_budget"] else ""
+    nobody = "" if described["text"] else ", nobody spoke"
+    sys.stderr.write(
+        f"[{described['model']}{language}, {seconds(described['duration_ms'])} of audio{nobody}, "
+        f"{dollars(described['cost_nanos'])}{stopped}]\n"
+    )
+    sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
+    """Lets the first Ctrl-C stop politely; a second one ends everything, as ever."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def stopping(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        stop()
+
+    signal.signal(signal.SIGINT, stopping)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Line:
+    """A line of a terminal that is written again and again; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+        """Whether there is a terminal to show it in."""
+
+    def show(self, text: str) -> None:
+        """Shows this instead of what was there; of a long text the end."""
+        if self.shown:
+            columns = shutil.get_terminal_size().columns
+            sys.stderr.write(f"\r\x1b[K{text[-(columns - 1) :]}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Shows nothing."""
+        if self.shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

@@ -1,0 +1,146 @@
+"""Files that appear under their name only when they are whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+_UNKNOWN = 0xFFFFFFFF
+# Where a header's chunks end at the latest; ours has 44 bytes.
+_HEADER_BYTES = 4096
+
+
+class WholeFile:
+    """A file that is written beside its place and put there when it is whole; else nothing is left of it.
+
+    What is no file in a folder, such as a pipe or /dev/stdout, is written to as it is. A WAV file whose header says an
+    unknown length gets the true one.
+
+    Args:
+        path: where it is to be; what is there is replaced.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        # A link stays one, and what it leads to is replaced.
+        self._path = Path(os.path.realpath(path))
+        self._part: Path | None = None
+        self._file: BinaryIO | None = None
+        self._head = b""
+        self.size = 0
+        """Bytes written so far."""
+
+    def open(self) -> None:
+        """Begins. Raises OSError where no file can be made there, or the one that is there may not be replaced."""
+        try:
+            existing = self._path.stat()
+        except FileNotFoundError:
+            existing = None
+        if existing is not None and stat.S_ISDIR(existing.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self._path))
+        if existing is not None and not stat.S_ISREG(existing.st_mode):
+            self._file = self._path.open("wb")
+            return
+        if existing is not None and not os.access(self._path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self._path))
+        part = self._path.with_name(f".{secrets.token_hex(8)}.part")
+        with self._named():
+            self._file = part.open("xb")
+        self._part = part
+        if existing is not None:
+            part.chmod(stat.S_IMODE(existing.st_mode))
+
+    def write(self, data: bytes) -> None:
+        """Appends. Raises OSError."""
+        with self._named():
+            self._opened().write(data)
+        if len(self._head) < _HEADER_BYTES:
+            self._head += data[: _HEADER_BYTES - len(self._head)]
+        self.size += len(data)
+
+    def commit(self) -> None:
+        """Puts the file in its place. Raises OSError."""
+        file = self._opened()
+        with self._named():
+            if self._part is not None:
+                for place, value in wav_lengths(self._head, self.size):
+                    file.seek(place)
+                    file.write(value)
+            file.close()
+            if self._part is not None:
+                self._part.replace(self._path)
+                self._part = None
+
+    def discard(self) -> None:
+        """Leaves nothing, if the file is not in its place yet."""
+        if self._file is not None:
+            # What could not be written is of no interest any more.
+            with contextlib.suppress(OSError):
+                self._file.close()
+        if self._part is not None:
+            self._part.unlink(missing_ok=True)
+            self._part = None
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            self.discard()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors name the file that the caller knows."""
+        try:
+            yield
+        except OSError as error:
+            raise type(error)(error.errno, error.strerror, str(self._path)) from None
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise ValueError(f"{self._path} is not open")
+        return self._file
+
+
+def whole_wav(audio: bytes) -> bytes:
+    """Audio as it came, but that a WAV header of unknown length says the true one."""
+    lengths = wav_lengths(audio[:_HEADER_BYTES], len(audio))
+    if not lengths:
+        return audio
+    whole = bytearray(audio)
+    for place, value in lengths:
+        whole[place : place + len(value)] = value
+    return bytes(whole)
+
+
+def wav_lengths(head: bytes, size: int) -> list[tuple[int, bytes]]:
+    """What a WAV file's header must say instead of "unknown", and where; empty for all other files.
+
+    Args:
+        head: its first bytes.
+        size: how many it has.
+    """
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE" or size - 8 >= _UNKNOWN:
+        return []
+    place = 12
+    while place + 8 <= len(head):
+        name, length = head[place : place + 4], int.from_bytes(head[place + 4 : place + 8], "little")
+        if name == b"data":
+            if length != _UNKNOWN:
+                return []
+            return [(4, struct.pack("<I", size - 8)), (place + 4, struct.pack("<I", size - place - 8))]
+        place += 8 + length + length % 2
+    return []

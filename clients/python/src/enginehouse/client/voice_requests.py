@@ -1,0 +1,246 @@
+"""Requests for speech and voices, whose words must become the contract's enumerations. Both clients build them here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias, TypedDict, TypeVar, Unpack
+
+from enginehouse.api.voice.v1 import voice_pb2
+
+Recording: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str]
+"""A recording's bytes, or the path of its file."""
+
+Word = TypeVar("Word")
+
+MODEL_HEADER = "x-enginehouse-ask-model"
+CHARACTERS_HEADER = "x-enginehouse-max-characters"
+SECONDS_HEADER = "x-enginehouse-max-audio-seconds"
+
+MOST_RECORDING_BYTES = 25 * 2**20
+"""The largest recording that is written down."""
+MOST_SAMPLE_BYTES = 10 * 2**20
+"""The largest recording that a voice is made from."""
+
+# The contract takes 1 MiB at once; smaller pieces are heard sooner.
+_AUDIO_PIECE_BYTES = 64 * 1024
+
+ENCODINGS: Mapping[str, voice_pb2.AudioEncoding.ValueType] = MappingProxyType(
+    {name.removeprefix("AUDIO_ENCODING_").lower(): value for name, value in voice_pb2.AudioEncoding.items() if value}
+)
+"""How audio may be encoded: wav, mp3, opus, aac, flac, pcm."""
+
+EMOTIONS: Mapping[str, voice_pb2.Emotion.ValueType] = MappingProxyType(
+    {name.removeprefix("EMOTION_").lower(): value for name, value in voice_pb2.Emotion.items() if value}
+)
+"""How a voice may feel."""
+
+GENDERS: Mapping[str, voice_pb2.Gender.ValueType] = MappingProxyType(
+    {name.removeprefix("GENDER_").lower(): value for name, value in voice_pb2.Gender.items() if value}
+)
+"""How a voice may sound."""
+
+
+class Manner(TypedDict, total=False):
+    """The keyword arguments that `speak` and `converse` share, all optional.
+
+    model: a speech model's name, or "auto" (the default).
+    voice: a voice's id, as `voices` gives it; the model's own for the language otherwise.
+    language: the text's as a BCP 47 tag; detected by its script otherwise.
+    speed: 0.25 to 4, where 1 is the voice's own pace.
+    pitch: semitones up or down, -12 to 12.
+    volume_db: decibels louder or softer, -40 to 12.
+    emotion: "neutral", "happy", "sad", "angry", "excited", "tender" or "fearful".
+    lexicon: what is said instead of a word, such as {"NASA": "nassa"}.
+    verbatim: speak numbers, dates and currencies as the voice reads them, without writing them out first.
+    encoding: "wav" (the default of `speak`), "mp3", "opus", "aac", "flac" or "pcm" (the default of `converse`).
+    sample_rate: samples a second; the nearest to the model's own otherwise.
+    """
+
+    model: str
+    voice: str
+    language: str
+    speed: float
+    pitch: float
+    volume_db: float
+    emotion: str
+    lexicon: Mapping[str, str]
+    verbatim: bool
+    encoding: str
+    sample_rate: int
+
+
+def synthesize(
+    text: str | None, *, ssml: str | None, first_chunk: int, request_id: str, **manner: Unpack[Manner]
+) -> voice_pb2.SynthesizeRequest:
+    """The request to speak; raises ValueError for unknown words, and unless exactly one of text and ssml is given."""
+    if (text is None) == (ssml is None):
+        raise ValueError("give exactly one of text and ssml")
+    request = voice_pb2.SynthesizeRequest(
+        request_id=request_id,
+        model=manner.get("model", "auto"),
+        controls=_controls(manner),
+        audio=_form(manner),
+        first_chunk=first_chunk,
+    )
+    if text is not None:
+        request.text = text
+    elif ssml is not None:
+        request.ssml = ssml
+    return request
+
+
+def conversation(*, request_id: str, **manner: Unpack[Manner]) -> voice_pb2.ConverseRequest:
+    """A conversation's first message; raises ValueError for unknown words."""
+    config = voice_pb2.ConverseConfig(request_id=request_id, controls=_controls(manner), audio=_form(manner))
+    return voice_pb2.ConverseRequest(config=config)
+
+
+def recognize(
+    recording: Recording,
+    *,
+    request_id: str,
+    model: str,
+    options: voice_pb2.RecognitionOptions,
+) -> voice_pb2.RecognizeRequest:
+    """The request to write a recording down.
+
+    Raises:
+        OSError: its file cannot be read.
+        ValueError: it is too large.
+    """
+    audio = recorded(recording, most=MOST_RECORDING_BYTES)
+    return voice_pb2.RecognizeRequest(request_id=request_id, model=model, options=options, audio=audio)
+
+
+def listening(
+    *,
+    request_id: str,
+    options: voice_pb2.RecognitionOptions,
+    sample_rate: int,
+    interim: bool,
+    end_silence_ms: int,
+    single_utterance: bool,
+) -> voice_pb2.StreamingRecognizeRequest:
+    """The first message to somebody who listens."""
+    return voice_pb2.StreamingRecognizeRequest(
+        config=voice_pb2.StreamingRecognizeConfig(
+            request_id=request_id,
+            options=options,
+            sample_rate=sample_rate,
+            interim_results=interim,
+            end_silence_ms=end_silence_ms,
+            single_utterance=single_utterance,
+        )
+    )
+
+
+def audio_messages(audio: bytes) -> Iterator[voice_pb2.StreamingRecognizeRequest]:
+    """Audio in messages of a size that is taken."""
+    for start in range(0, len(audio), _AUDIO_PIECE_BYTES):
+        yield voice_pb2.StreamingRecognizeRequest(audio=bytes(audio[start : start + _AUDIO_PIECE_BYTES]))
+
+
+def list_voices(*, language: str, gender: str, style: str, model: str, cloned: bool) -> voice_pb2.ListVoicesRequest:
+    """The request for a page of voices; raises ValueError for an unknown gender."""
+    return voice_pb2.ListVoicesRequest(
+        language=language,
+        gender=_value("gender", gender, GENDERS) if gender else voice_pb2.GENDER_UNSPECIFIED,
+        style=style,
+        model=model,
+        cloned=cloned,
+        page_size=1000,
+    )
+
+
+def create_voice(
+    name: str,
+    sample: Recording,
+    *,
+    language: str,
+    speaker: str,
+    statement: str,
+    confirmed: bool,
+    model: str,
+    gender: str,
+    description: str,
+) -> voice_pb2.CreateVoiceRequest:
+    """The request to make a voice.
+
+    Raises:
+        OSError: the recording's file cannot be read.
+        ValueError: the recording is too large, or the gender unknown.
+    """
+    return voice_pb2.CreateVoiceRequest(
+        model=model,
+        name=name,
+        sample=recorded(sample, most=MOST_SAMPLE_BYTES),
+        consent=voice_pb2.Consent(speaker=speaker, statement=statement, confirmed=confirmed),
+        language=language,
+        gender=_value("gender", gender, GENDERS) if gender else voice_pb2.GENDER_UNSPECIFIED,
+        description=description,
+    )
+
+
+def bounds(
+    *, model: str = "", max_characters: int | None = None, max_audio_seconds: int | None = None
+) -> tuple[tuple[str, str], ...]:
+    """The headers by which a call is decided before its messages are read; raises ValueError for what fits in none."""
+    found = []
+    if model:
+        if not model.isascii() or not model.isprintable() or " " in model:
+            raise ValueError(f"model {model[:64]!r} must be a model's name: printable ASCII without spaces")
+        found.append((MODEL_HEADER, model))
+    for header, bound in ((CHARACTERS_HEADER, max_characters), (SECONDS_HEADER, max_audio_seconds)):
+        if bound is not None:
+            found.append((header, str(bound)))
+    return tuple(found)
+
+
+def recorded(recording: Recording, *, most: int) -> bytes:
+    """A recording's bytes.
+
+    Raises:
+        OSError: its file cannot be read.
+        ValueError: it has more than `most` bytes.
+    """
+    if isinstance(recording, bytes | bytearray | memoryview):
+        found, name = bytes(recording), "the recording"
+    else:
+        path = Path(recording)
+        with path.open("rb") as file:
+            # One more than is taken: what is larger need not be read whole to be refused.
+            found, name = file.read(most + 1), str(path)
+    if len(found) > most:
+        raise ValueError(f"{name} has more than {most // 2**20} MiB; send a shorter recording, or one that is encoded")
+    return found
+
+
+def _controls(manner: Manner) -> voice_pb2.SpeechControls:
+    emotion = manner.get("emotion", "")
+    return voice_pb2.SpeechControls(
+        voice=manner.get("voice", ""),
+        language=manner.get("language", ""),
+        speed=manner.get("speed", 0.0),
+        pitch=manner.get("pitch", 0.0),
+        volume_db=manner.get("volume_db", 0.0),
+        emotion=_value("emotion", emotion, EMOTIONS) if emotion else voice_pb2.EMOTION_UNSPECIFIED,
+        lexicon=[voice_pb2.Pronunciation(word=word, say=say) for word, say in manner.get("lexicon", {}).items()],
+        verbatim=manner.get("verbatim", False),
+    )
+
+
+def _form(manner: Manner) -> voice_pb2.AudioForm:
+    encoding = manner.get("encoding", "")
+    return voice_pb2.AudioForm(
+        encoding=_value("encoding", encoding, ENCODINGS) if encoding else voice_pb2.AUDIO_ENCODING_UNSPECIFIED,
+        sample_rate=manner.get("sample_rate", 0),
+    )
+
+
+def _value(name: str, word: str, known: Mapping[str, Word]) -> Word:
+    if word not in known:
+        raise ValueError(f"{name} {word!r} must be one of {', '.join(known)}")
+    return known[word]

@@ -1,0 +1,198 @@
+"""Speech written down, over a real connection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from enginehouse.api.common.v1 import usage_pb2
+from enginehouse.api.voice.v1 import voice_pb2
+from enginehouse.client import NotFound, Unavailable
+
+
+def written() -> voice_pb2.RecognizeResponse:
+    word = voice_pb2.Word(word="crow", start_ms=10, end_ms=90, confidence=0.5)
+    response = voice_pb2.RecognizeResponse(
+        request_id="r",
+        model="sphinx",
+        text="a crow",
+        language="en-US",
+        duration_ms=1200,
+        segments=[voice_pb2.Segment(text="a crow", end_ms=1100, words=[word])],
+    )
+    response.usage.cost_nanos = 3
+    response.usage.units.add(unit=usage_pb2.UNIT_AUDIO_MILLISECONDS, amount=1200)
+    return response
+
+
+async def test_a_recording_is_written_down(server: Any, connect: Any, behaviours: Any, tmp_path: Path) -> None:
+    file = tmp_path / "crow.wav"
+    file.write_bytes(b"RIFF...")
+    server.behaviours = [behaviours.answering(written())] * 3
+    mesh = connect(server.url)
+    found = await mesh.call(
+        "transcribe",
+        file,
+        model="sphinx",
+        language="en",
+        word_times=True,
+        translate=True,
+        prompt="crow",
+        max_audio_seconds=9,
+        request_id="mine",
+    )
+    assert (found.text, found.language, found.duration_ms, found.model) == ("a crow", "en-US", 1200, "sphinx")
+    assert [(segment.end_ms, segment.words[0].word) for segment in found.segments] == [(1100, "crow")]
+    assert (found.usage, found.cost_nanos, found.stopped_by_budget) == ({"audio_milliseconds": 1200}, 3, False)
+    sent = server.requests[0]
+    assert (sent.audio, sent.model, sent.request_id) == (b"RIFF...", "sphinx", "mine")
+    options = sent.options
+    assert (options.language, options.word_times, options.translate, options.prompt) == ("en", True, True, "crow")
+    assert server.metadata[0]["x-enginehouse-max-audio-seconds"] == "9"
+    await mesh.call("transcribe", str(file))
+    await mesh.call("transcribe", bytearray(b"RIFF..."))
+    assert server.requests[1].audio == server.requests[2].audio == b"RIFF..."
+    assert "x-enginehouse-max-audio-seconds" not in server.metadata[1]
+
+
+async def test_the_largest_recording_fits_and_no_larger_one(
+    server: Any, connect: Any, behaviours: Any, tmp_path: Path
+) -> None:
+    server.behaviours = [behaviours.answering(written())]
+    mesh = connect(server.url)
+    largest = bytes(25 * 2**20)
+    await mesh.call("transcribe", largest)
+    assert len(server.requests[0].audio) == len(largest)
+    file = tmp_path / "long.wav"
+    file.write_bytes(largest + b"x")
+    with pytest.raises(ValueError, match=r"long\.wav has more than 25 MiB"):
+        await mesh.call("transcribe", file)
+    with pytest.raises(FileNotFoundError):
+        await mesh.call("transcribe", tmp_path / "none.wav")
+    assert len(server.requests) == 1
+
+
+def hears(requests: Any, context: grpc.ServicerContext) -> Any:
+    """Says after each piece of audio what it was."""
+    config = next(requests).config
+    yield voice_pb2.StreamingRecognizeResponse(request_id=config.request_id, model="sphinx")
+    yield voice_pb2.StreamingRecognizeResponse(event=voice_pb2.SPEECH_EVENT_STARTED, event_ms=40)
+    size = 0
+    for request in requests:
+        size += len(request.audio)
+        interim = voice_pb2.StreamingResult(segment=voice_pb2.Segment(text=str(size), end_ms=size))
+        yield voice_pb2.StreamingRecognizeResponse(result=interim)
+    final = voice_pb2.StreamingResult(
+        segment=voice_pb2.Segment(text="a crow", end_ms=900), is_final=True, language="en"
+    )
+    yield voice_pb2.StreamingRecognizeResponse(result=final, event=voice_pb2.SPEECH_EVENT_ENDED, event_ms=950)
+    summary = voice_pb2.RecognitionSummary(audio_ms=1000, total_ms=20)
+    summary.usage.cost_nanos = 5
+    yield voice_pb2.StreamingRecognizeResponse(summary=summary)
+
+
+async def test_speech_is_heard_while_it_comes(server: Any, connect: Any, behaviours: Any) -> None:
+    server.behaviours = [behaviours.refusing(grpc.StatusCode.UNAVAILABLE, "NO_ENDPOINT"), hears]
+    heard, stream = await connect(server.url).listen(
+        [b"ab", b"cde"],
+        sample_rate=16_000,
+        model="sphinx",
+        language="en",
+        word_times=True,
+        prompt="crow",
+        interim=True,
+        end_silence_ms=300,
+        single_utterance=True,
+        max_audio_seconds=30,
+        request_id="l-1",
+    )
+    assert [(each.kind, each.at_ms, each.text, each.language) for each in heard] == [
+        ("started", 40, "", ""),
+        ("interim", 2, "2", ""),
+        ("interim", 5, "5", ""),
+        ("final", 900, "a crow", "en"),
+        ("ended", 950, "", ""),
+    ]
+    assert (stream.attempts, stream.request_id, stream.model) == (2, "l-1", "sphinx")
+    assert (stream.summary.audio_ms, stream.summary.cost_nanos, stream.summary.total_ms) == (1000, 5, 20)
+    config = server.requests[-3].config
+    assert (config.sample_rate, config.interim_results, config.end_silence_ms) == (16_000, True, 300)
+    assert (config.single_utterance, config.options.language, config.options.prompt) == (True, "en", "crow")
+    assert config.options.word_times
+    metadata = server.metadata[1]
+    assert metadata["x-enginehouse-ask-model"] == "sphinx"
+    assert metadata["x-enginehouse-max-audio-seconds"] == "30"
+
+
+async def test_large_pieces_are_sent_in_parts_that_are_taken(server: Any, connect: Any) -> None:
+    server.behaviours = [hears]
+    audio = bytes(range(256)) * 12_000
+    await connect(server.url).listen([audio], sample_rate=16_000)
+    parts = [request.audio for request in server.requests if request.WhichOneof("message") == "audio"]
+    assert b"".join(parts) == audio
+    assert max(map(len, parts)) <= 2**20
+
+
+async def test_asynchronous_audio_is_taken_too(server: Any) -> None:
+    from enginehouse.client import AsyncEnginehouse
+
+    async def audio() -> Any:
+        yield b"ab"
+        yield b"c"
+
+    server.behaviours = [hears]
+    async with AsyncEnginehouse(server.url, "eh_test_key") as mesh, mesh.listen(audio(), sample_rate=8000) as stream:
+        assert [heard.text async for heard in stream if heard.kind == "interim"] == ["2", "3"]
+
+
+async def test_what_the_audio_raises_ends_the_call(server: Any, connect: Any) -> None:
+    def broken() -> Any:
+        yield b"ab"
+        raise OSError("the microphone is gone")
+
+    server.behaviours = [hears]
+    with pytest.raises(OSError, match="the microphone is gone"):
+        await connect(server.url).listen(broken(), sample_rate=16_000)
+    assert server.gone.wait(5)
+
+
+async def test_audio_after_the_end_is_let_go(server: Any, connect: Any) -> None:
+    def first_alone(requests: Any, context: grpc.ServicerContext) -> Any:
+        next(requests)
+        yield voice_pb2.StreamingRecognizeResponse(request_id="l", model="sphinx")
+        next(requests)
+        final = voice_pb2.StreamingResult(segment=voice_pb2.Segment(text="one"), is_final=True)
+        yield voice_pb2.StreamingRecognizeResponse(result=final, summary=voice_pb2.RecognitionSummary(audio_ms=1))
+
+    def endless() -> Any:
+        while not server.gone.is_set():
+            yield bytes(320)
+
+    server.behaviours = [first_alone]
+    heard, stream = await connect(server.url).listen(endless(), sample_rate=16_000, single_utterance=True)
+    assert [each.text for each in heard] == ["one"]
+    assert stream.summary is not None
+
+
+async def test_a_call_that_was_begun_is_not_sent_again(server: Any, connect: Any, behaviours: Any) -> None:
+    def cut(requests: Any, context: grpc.ServicerContext) -> Any:
+        next(requests)
+        yield voice_pb2.StreamingRecognizeResponse(request_id="l", model="sphinx")
+        behaviours.refuse(context, grpc.StatusCode.UNAVAILABLE, "ENGINE_DRAINING")
+
+    server.behaviours = [cut]
+    with pytest.raises(Unavailable):
+        await connect(server.url).listen([b"ab"], sample_rate=16_000)
+    assert len(server.metadata) == 1
+
+
+async def test_a_model_that_is_none_is_refused(server: Any, connect: Any, behaviours: Any) -> None:
+    mesh = connect(server.url)
+    with pytest.raises(ValueError, match="'no one' must be a model's name"):
+        await mesh.listen([b"ab"], sample_rate=16_000, model="no one")
+    server.behaviours = [behaviours.refusing(grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL")]
+    with pytest.raises(NotFound):
+        await mesh.listen([b"ab"], sample_rate=16_000, model="nobody")

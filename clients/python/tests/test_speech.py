@@ -1,0 +1,288 @@
+"""Speech as clients hear it, over a real connection."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import grpc
+import pytest
+
+from enginehouse.api.voice.v1 import voice_pb2
+from enginehouse.client import IncompleteSpeechError, InvalidRequest, RateLimited, Unavailable
+from enginehouse.client.voice_requests import Manner, conversation, synthesize
+
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+
+
+async def test_audio_comes_in_pieces_with_its_form_and_its_end(server: Any, connect: Any, behaviours: Any) -> None:
+    server.behaviours = [behaviours.answering(*behaviours.speech())]
+    pieces, stream = await connect(server.url).speak("A clever crow. It sat.")
+    assert pieces == [b"one ", b"two ", b"three"]
+    assert (stream.request_id, stream.model) == ("req_server", "espeak")
+    assert (stream.info.content_type, stream.info.sample_rate, stream.info.chunks) == ("audio/mpeg", 22_050, 2)
+    assert [(done.chunk, done.characters) for done in stream.done] == [(0, 12), (1, 8)]
+    assert stream.next_chunk == 2
+    summary = stream.summary
+    assert summary.usage == {"characters": 20, "audio_milliseconds": 1500}
+    assert (summary.cost_nanos, summary.audio_ms, summary.time_to_first_audio_ms, summary.total_ms) == (45, 1500, 3, 8)
+    assert not summary.stopped_by_budget
+
+
+async def test_every_argument_reaches_its_field(server: Any, connect: Any, behaviours: Any) -> None:
+    server.behaviours = [behaviours.answering(*behaviours.speech())] * 2
+    mesh = connect(server.url, user_id="u-1")
+    await mesh.speak(
+        "hi",
+        model="espeak",
+        voice="te",
+        language="te-IN",
+        speed=1.5,
+        pitch=-2,
+        volume_db=3,
+        emotion="tender",
+        lexicon={"NASA": "nassa"},
+        verbatim=True,
+        encoding="opus",
+        sample_rate=24_000,
+        first_chunk=3,
+        request_id="mine",
+        timeout_s=9,
+    )
+    await mesh.speak(ssml="<speak>hi</speak>")
+    first, second = server.requests
+    controls = first.controls
+    assert (first.text, first.model, first.request_id, first.first_chunk) == ("hi", "espeak", "mine", 3)
+    assert (controls.voice, controls.language, controls.speed, controls.pitch) == ("te", "te-IN", 1.5, -2)
+    assert (controls.volume_db, controls.emotion, controls.verbatim) == (3, voice_pb2.EMOTION_TENDER, True)
+    assert [(entry.word, entry.say) for entry in controls.lexicon] == [("NASA", "nassa")]
+    assert (first.audio.encoding, first.audio.sample_rate) == (voice_pb2.AUDIO_ENCODING_OPUS, 24_000)
+    # Not the 120 s of the client.
+    assert server.time_remaining[0] < 60
+    metadata = server.metadata[0]
+    assert metadata["authorization"] == "Bearer eh_test_key"
+    assert (metadata["x-enginehouse-request-id"], metadata["x-enginehouse-user-id"]) == ("mine", "u-1")
+    assert (second.WhichOneof("input"), second.ssml, second.model) == ("ssml", "<speak>hi</speak>", "auto")
+
+
+def test_every_word_of_the_manner_is_used() -> None:
+    words = {
+        "model": "m",
+        "voice": "v",
+        "language": "te",
+        "speed": 2.0,
+        "pitch": 1.0,
+        "volume_db": 1.0,
+        "emotion": "sad",
+        "lexicon": {"a": "b"},
+        "verbatim": True,
+        "encoding": "pcm",
+        "sample_rate": 8000,
+    }
+    assert set(words) == set(get_type_hints(Manner))
+    plain = synthesize("x", ssml=None, first_chunk=0, request_id="")
+    for word, value in words.items():
+        assert synthesize("x", ssml=None, first_chunk=0, request_id="", **{word: value}) != plain
+        # A conversation's model is named by a header.
+        assert word == "model" or conversation(request_id="", **{word: value}) != conversation(request_id="")
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({}, "exactly one of text and ssml"),
+        ({"text": "x", "ssml": "<speak/>"}, "exactly one of text and ssml"),
+        ({"text": "x", "emotion": "bored"}, "emotion 'bored' must be one of neutral, happy"),
+        ({"text": "x", "encoding": "midi"}, "encoding 'midi' must be one of wav, mp3"),
+    ],
+)
+async def test_what_cannot_be_asked_is_found_before_anything_is_sent(
+    server: Any, connect: Any, said: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ValueError, match=problem):
+        await connect(server.url).speak(**said)
+    assert server.metadata == []
+
+
+async def test_speech_that_nobody_began_is_asked_for_again(server: Any, connect: Any, behaviours: Any) -> None:
+    gone = behaviours.refusing(UNAVAILABLE, "NO_ENDPOINT")
+    server.behaviours = [gone, gone, behaviours.answering(*behaviours.speech())]
+    pieces, stream = await connect(server.url).speak("x")
+    assert b"".join(pieces) == b"one two three"
+    assert stream.attempts == 3
+    assert len({request.request_id for request in server.requests}) == 1
+    assert [metadata.get("x-enginehouse-attempt") for metadata in server.metadata] == [None, "2", "3"]
+    server.behaviours = [gone] * 3
+    with pytest.raises(Unavailable):
+        await connect(server.url).speak("x")
+
+
+@pytest.mark.parametrize("begins", [0, 4])
+async def test_cut_speech_says_where_to_go_on(server: Any, connect: Any, behaviours: Any, begins: int) -> None:
+    def cut(request: Any, context: grpc.ServicerContext) -> Any:
+        first, second, _ = behaviours.speech()
+        yield first
+        if begins == 0:
+            yield second
+        behaviours.refuse(context, UNAVAILABLE, "ENGINE_DRAINING")
+
+    server.behaviours = [cut]
+    with pytest.raises(IncompleteSpeechError, match=f"first_chunk {begins or 1}") as failed:
+        await connect(server.url).speak("x", first_chunk=begins)
+    error = failed.value
+    assert (error.code, error.reason, error.request_id) == (UNAVAILABLE, "ENGINE_DRAINING", "req_server")
+    # Begun in the middle, nothing became whole: that chunk is the next again.
+    assert (error.next_chunk, error.model) == (begins or 1, "espeak")
+    assert isinstance(error.__cause__, Unavailable)
+    assert len(server.requests) == 1
+
+
+async def test_a_refusal_in_between_is_itself(server: Any, connect: Any, behaviours: Any) -> None:
+    def refuse(request: Any, context: grpc.ServicerContext) -> Any:
+        yield behaviours.speech()[0]
+        behaviours.refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+
+    server.behaviours = [refuse, behaviours.refusing(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")]
+    mesh = connect(server.url)
+    with pytest.raises(RateLimited):
+        await mesh.speak("x")
+    with pytest.raises(InvalidRequest):
+        await mesh.speak("")
+
+
+async def test_a_break_after_the_end_is_none(server: Any, connect: Any, behaviours: Any) -> None:
+    def late(request: Any, context: grpc.ServicerContext) -> Any:
+        yield from behaviours.speech()
+        behaviours.refuse(context, UNAVAILABLE, "ENGINE_DRAINING")
+
+    server.behaviours = [late]
+    pieces, stream = await connect(server.url).speak("x")
+    assert b"".join(pieces) == b"one two three"
+    assert stream.summary is not None
+
+
+async def test_leaving_cancels_the_call(server: Any, connect: Any, behaviours: Any) -> None:
+    def endless(request: Any, context: grpc.ServicerContext) -> Any:
+        yield behaviours.speech()[0]
+        assert server.gone.wait(10)
+
+    server.behaviours = [endless]
+    assert await connect(server.url).first_audio_then_leave("x") == b"one "
+    assert server.gone.wait(5)
+
+
+async def test_audio_is_saved_whole_or_not_at_all(server: Any, connect: Any, behaviours: Any, tmp_path: Path) -> None:
+    def cut(request: Any, context: grpc.ServicerContext) -> Any:
+        yield behaviours.speech()[0]
+        behaviours.refuse(context, UNAVAILABLE, "ENGINE_DRAINING")
+
+    path = tmp_path / "crow.mp3"
+    mesh = connect(server.url)
+    server.behaviours = [cut, behaviours.answering(*behaviours.speech())]
+    with pytest.raises(IncompleteSpeechError):
+        await mesh.save(path, "x")
+    assert os.listdir(tmp_path) == []
+    assert await mesh.save(path, "x") == 13
+    assert os.listdir(tmp_path) == ["crow.mp3"]
+    assert path.read_bytes() == b"one two three"
+
+
+async def test_where_no_file_can_be_nothing_is_sent(server: Any, connect: Any, tmp_path: Path) -> None:
+    mesh = connect(server.url)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        await mesh.save(tmp_path / "nowhere" / "crow.mp3", "x")
+    with pytest.raises(IsADirectoryError):
+        await mesh.save(tmp_path, "x")
+    assert server.metadata == []
+
+
+async def test_a_wav_file_says_how_long_it_is(server: Any, connect: Any, behaviours: Any, tmp_path: Path) -> None:
+    header = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\1\0\1\0\x22\x56\0\0\x44\xac\0\0\2\0\x10\0data\xff\xff\xff\xff"
+    answer = behaviours.answering(
+        voice_pb2.SynthesizeResponse(request_id="r", audio=header + bytes(10)),
+        voice_pb2.SynthesizeResponse(audio=bytes(90)),
+    )
+    server.behaviours = [answer] * 2
+    mesh = connect(server.url)
+    await mesh.save(tmp_path / "a.wav", "x")
+    whole = await mesh.read("x")
+    assert (tmp_path / "a.wav").read_bytes() == whole
+    assert (whole[4:8], whole[40:44], len(whole)) == (b"\x88\0\0\0", b"\x64\0\0\0", 144)
+
+
+async def test_a_conversation_speaks_what_is_written(server: Any, connect: Any, behaviours: Any) -> None:
+    def speaks(requests: Any, context: grpc.ServicerContext) -> Any:
+        config = next(requests).config
+        info = voice_pb2.AudioInfo(content_type="audio/L16", sample_rate=config.audio.sample_rate)
+        yield voice_pb2.ConverseResponse(request_id=config.request_id, model="espeak", info=info)
+        for request in requests:
+            yield voice_pb2.ConverseResponse(audio=request.text.upper().encode())
+        yield voice_pb2.ConverseResponse(summary=voice_pb2.SpeechSummary(audio_ms=7))
+
+    server.behaviours = [behaviours.refusing(UNAVAILABLE, "NO_ENDPOINT"), speaks]
+    mesh = connect(server.url, timeout_s=5)
+    audio, stream = await mesh.converse(
+        ["a clever ", "", "crow"], model="espeak", voice="en", sample_rate=16_000, max_characters=99, request_id="c-1"
+    )
+    # The call that nobody took was sent again, and no text was lost with it.
+    assert audio == b"A CLEVER CROW"
+    assert (stream.attempts, stream.request_id, stream.model, stream.info.sample_rate) == (2, "c-1", "espeak", 16_000)
+    assert stream.summary.audio_ms == 7
+    assert server.requests[-3].config.controls.voice == "en"
+    assert server.metadata[1]["x-enginehouse-ask-model"] == "espeak"
+    assert server.metadata[1]["x-enginehouse-max-characters"] == "99"
+    # A client's timeout is for calls that end by themselves.
+    assert server.time_remaining[1] is None or server.time_remaining[1] > 1000
+
+
+async def test_what_the_text_raises_ends_the_conversation(server: Any, connect: Any, behaviours: Any) -> None:
+    def speaks(requests: Any, context: grpc.ServicerContext) -> Any:
+        next(requests)
+        yield voice_pb2.ConverseResponse(request_id="c", model="espeak")
+        for request in requests:
+            yield voice_pb2.ConverseResponse(audio=request.text.encode())
+
+    def broken() -> Any:
+        yield "one"
+        raise LookupError("the model is gone")
+
+    server.behaviours = [speaks]
+    with pytest.raises(LookupError, match="the model is gone"):
+        await connect(server.url).converse(broken())
+    assert server.gone.wait(5)
+
+
+async def test_a_cut_conversation_is_not_begun_again(server: Any, connect: Any, behaviours: Any) -> None:
+    def cut(requests: Any, context: grpc.ServicerContext) -> Any:
+        next(requests)
+        yield voice_pb2.ConverseResponse(request_id="c", model="espeak", audio=b"x")
+        behaviours.refuse(context, UNAVAILABLE, "ENGINE_DRAINING")
+
+    server.behaviours = [cut]
+    with pytest.raises(Unavailable) as failed:
+        await connect(server.url).converse(["one"])
+    assert failed.value.reason == "ENGINE_DRAINING"
+    assert len(server.metadata) == 1
+
+
+async def test_a_conversation_that_is_refused_takes_none_of_its_text(
+    server: Any, connect: Any, behaviours: Any
+) -> None:
+    asked = threading.Event()
+
+    def refuses(requests: Any, context: grpc.ServicerContext) -> Any:
+        next(requests)
+        behaviours.refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", message="no such voice")
+        yield
+
+    def texts() -> Any:
+        asked.set()
+        yield "one"
+
+    server.behaviours = [refuses]
+    with pytest.raises(InvalidRequest, match="no such voice"):
+        await connect(server.url).converse(texts())
+    # Nobody answered: the text was never begun.
+    assert not asked.is_set()

@@ -1,0 +1,5 @@
+"""The torch backends' tests run where their runtimes are installed, in an environment of their own: `make test-torch`."""
+
+from importlib import util
+
+collect_ignore = [] if util.find_spec("TTS") and util.find_spec("whisper") else ["tests_torch"]

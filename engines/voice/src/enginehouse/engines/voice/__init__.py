@@ -1,0 +1,1 @@
+"""The voice engine: speech out, speech in, and voices."""

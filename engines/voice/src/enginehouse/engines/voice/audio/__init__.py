@@ -1,0 +1,37 @@
+"""Audio in and out: files of any form to samples, samples to files as they are made, and what lies between."""
+
+from __future__ import annotations
+
+from enginehouse.engines.voice.audio._decoders import DecoderPool
+from enginehouse.engines.voice.audio._encoder import StreamEncoder
+from enginehouse.engines.voice.audio._encodings import Encoding, pick_rate
+from enginehouse.engines.voice.audio._endpointer import Endpointer, Event, SpeechEnded, SpeechStarted
+from enginehouse.engines.voice.audio._joiner import Joiner, amplify, largest_jump
+from enginehouse.engines.voice.audio._limits import MediaError, MediaLimits
+from enginehouse.engines.voice.audio._media import MediaInfo, decode, probe
+from enginehouse.engines.voice.audio._pcm import PcmReader, Resampler, pcm_bytes, pcm_samples
+from enginehouse.engines.voice.audio._voicing import Vad
+
+__all__ = [
+    "DecoderPool",
+    "Encoding",
+    "Endpointer",
+    "Event",
+    "Joiner",
+    "MediaError",
+    "MediaInfo",
+    "MediaLimits",
+    "PcmReader",
+    "Resampler",
+    "SpeechEnded",
+    "SpeechStarted",
+    "StreamEncoder",
+    "Vad",
+    "amplify",
+    "decode",
+    "largest_jump",
+    "pcm_bytes",
+    "pcm_samples",
+    "pick_rate",
+    "probe",
+]

@@ -1,0 +1,80 @@
+"""How audio is encoded: names, media types, rates."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection
+
+LOWEST_RATE = 8_000
+"""The fewest samples a second that are written."""
+HIGHEST_RATE = 48_000
+"""The most."""
+
+
+class Encoding(enum.Enum):
+    """A form in which audio is written as it is made."""
+
+    WAV = "wav"
+    """16-bit little-endian PCM in a WAV file of unknown length."""
+    MP3 = "mp3"
+    """MPEG audio layer 3, one channel."""
+    OPUS = "opus"
+    """Opus in Ogg."""
+    AAC = "aac"
+    """AAC-LC in ADTS."""
+    FLAC = "flac"
+    """FLAC of unknown length."""
+    PCM = "pcm"
+    """16-bit little-endian PCM without a header."""
+
+    @property
+    def content_type(self) -> str:
+        """The media type, such as "audio/mpeg"."""
+        return _CONTENT_TYPES[self]
+
+    @property
+    def rates(self) -> Collection[int]:
+        """The samples a second that it knows, or a range of them."""
+        return _RATES.get(self, range(LOWEST_RATE, HIGHEST_RATE + 1))
+
+
+def pick_rate(encoding: Encoding, *, asked: int, own: int) -> int:
+    """The rate to encode with.
+
+    Args:
+        encoding: how it is encoded.
+        asked: samples a second that the caller wants; 0 leaves it open.
+        own: samples a second of what is there to encode.
+
+    Raises ValueError, naming the rates that there are, where `asked` is none of them. Left open, it is the lowest rate
+    that loses nothing, or else the highest.
+    """
+    rates = encoding.rates
+    if asked:
+        if asked in rates:
+            return asked
+        raise ValueError(f"{asked} samples a second: {encoding.value} knows {_shown(rates)}, or 0 for the nearest")
+    return min((rate for rate in rates if rate >= own), default=max(rates))
+
+
+def _shown(rates: Collection[int]) -> str:
+    if isinstance(rates, range):
+        return f"{rates.start} to {rates.stop - 1}"
+    return ", ".join(map(str, sorted(rates)))
+
+
+_CONTENT_TYPES = {
+    Encoding.WAV: "audio/wav",
+    Encoding.MP3: "audio/mpeg",
+    Encoding.OPUS: "audio/ogg",
+    Encoding.AAC: "audio/aac",
+    Encoding.FLAC: "audio/flac",
+    Encoding.PCM: "audio/pcm",
+}
+
+_MPEG_RATES = frozenset({8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000})
+_RATES = {
+    Encoding.MP3: _MPEG_RATES,
+    Encoding.AAC: _MPEG_RATES,
+    Encoding.OPUS: frozenset({8_000, 12_000, 16_000, 24_000, 48_000}),
+}

@@ -1,0 +1,1 @@
+"""Runtimes that speak and listen, behind the interfaces of `base`."""

@@ -1,0 +1,119 @@
+"""Cuts a recording into windows that Whisper hears in one go: at most 30 seconds, cut where somebody pauses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import webrtcvad
+
+from enginehouse.engines.voice.backends.base import Samples
+
+RATE = 16_000
+"""Samples a second."""
+LONGEST = 30 * RATE
+"""The most samples of a window."""
+
+_FRAME = RATE * 30 // 1000
+_FRAMES = LONGEST // _FRAME
+# What is kept before and after speech, so that no consonant is lost.
+_MARGIN = 10
+# A pause of this many frames is as good as a longer one: the later it is, the more the model hears at once.
+_PAUSE = 10
+# Windows are not cut before this, unless they must.
+_EARLIEST = _FRAMES // 3
+# Where nobody pauses, the quietest place of this many last frames.
+_LAST = 5 * RATE // _FRAME
+# How readily a sound passes for speech, 0 (most) to 3.
+_STRICTNESS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Part of a recording."""
+
+    start: int
+    """Its first sample's number in the recording."""
+    samples: Samples
+    """Its samples, 16,000 a second."""
+
+
+class Windows:
+    """Cuts one recording as it comes.
+
+    Args:
+        skip_silence: leave out what is no speech; without, the windows are the recording, one after the other.
+    """
+
+    def __init__(self, *, skip_silence: bool) -> None:
+        self._skip_silence = skip_silence
+        self._vad = webrtcvad.Vad(_STRICTNESS)
+        self._held: Samples = np.empty(0, np.int16)
+        # The recording's number of the first sample held; whether each whole frame held is speech.
+        self._start = 0
+        self._speech: list[bool] = []
+
+    def push(self, samples: Samples) -> Iterator[Window]:
+        """Takes the next samples, and yields the windows that are full with them. Iterate to the end."""
+        self._held = np.concatenate((self._held, samples))
+        while len(self._held) >= (len(self._speech) + 1) * _FRAME:
+            begin = len(self._speech) * _FRAME
+            frame = self._held[begin : begin + _FRAME]
+            self._speech.append(self._vad.is_speech(frame.tobytes(), RATE))
+            if len(self._speech) == _FRAMES:
+                yield from self._take(self._cut())
+            elif self._skip_silence and len(self._speech) > _MARGIN and not any(self._speech):
+                self._drop(1)
+
+    def so_far(self) -> Window | None:
+        """What is held, as one window; it stays held. None for no speech."""
+        return self._window(len(self._speech) + 1)
+
+    def finish(self) -> Iterator[Window]:
+        """Yields what is left at the recording's end."""
+        yield from self._take(len(self._speech) + 1)
+
+    def _cut(self) -> int:
+        """After how many frames the full window held is cut best."""
+        pauses = []
+        begin = 0
+        for speech, run in groupby(self._speech):
+            length = len(list(run))
+            if not speech and begin + length // 2 >= _EARLIEST:
+                pauses.append((min(length, _PAUSE), begin + length // 2))
+            begin += length
+        if pauses:
+            return max(pauses)[1]
+        frames = self._held[(_FRAMES - _LAST) * _FRAME : _FRAMES * _FRAME].reshape(-1, _FRAME).astype(np.float64)
+        return _FRAMES - _LAST + int(np.square(frames).mean(axis=1).argmin())
+
+    def _take(self, frames: int) -> Iterator[Window]:
+        """Takes so many frames away (or all, where there are fewer), and yields what of them is to be heard."""
+        if window := self._window(frames):
+            yield window
+        self._drop(frames)
+
+    def _window(self, frames: int) -> Window | None:
+        speech = self._speech[:frames]
+        begin, end = 0, frames
+        if self._skip_silence:
+            if not any(speech):
+                return None
+            begin = max(0, _first(speech) - _MARGIN)
+            last = len(speech) - _first(speech[::-1])
+            # What is less than a frame at the recording's end belongs to the frame before.
+            end = frames if last == len(speech) else min(frames, last + _MARGIN)
+        samples = self._held[begin * _FRAME : end * _FRAME]
+        return Window(self._start + begin * _FRAME, samples) if len(samples) else None
+
+    def _drop(self, frames: int) -> None:
+        self._start += min(frames * _FRAME, len(self._held))
+        self._held = self._held[frames * _FRAME :]
+        self._speech = self._speech[frames:]
+
+
+def _first(speech: list[bool]) -> int:
+    """The first frame that is speech; their number where none is."""
+    return next((index for index, spoken in enumerate(speech) if spoken), len(speech))

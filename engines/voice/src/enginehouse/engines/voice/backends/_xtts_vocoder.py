@@ -1,0 +1,106 @@
+"""Turns GPT's latents into sound while they come, each latent once.
+
+XTTS stretches latents to frames by linear interpolation, three times over (for the speed, to the vocoder's frames, to
+its sample rate), and its vocoder turns every frame into 256 samples. The vocoder sees 14 frames to either side of a
+frame, so a window that has them all around makes exactly the samples that the whole would have made: nothing is faded
+into anything, and the work grows with the length of what is said.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch  # type: ignore[import-not-found]
+
+from enginehouse.engines.voice.backends.base import Samples
+
+# How many frames to either side a sample depends on. By layer of the vocoder, in frames: the first convolution (7
+# wide) 3; the upsampling by 8 (16 wide) 1; its residual blocks (11 wide, dilations 1, 3 and 5, each with a plain one)
+# 60 / 8; then 1/8 and 60/64, 1/64 and 60/128, 1/128 and 60/256, and 3/256 of the last convolution: 13.3 in all.
+REACH = 14
+
+
+class Stretcher:
+    """Linear interpolation along time of columns that come in pieces.
+
+    All its output is, to the rounding of numbers, what `torch.nn.functional.interpolate(mode="linear")` makes of all
+    its input.
+
+    Args:
+        scale: columns out for a column in.
+    """
+
+    def __init__(self, scale: float) -> None:
+        self._scale = scale
+        self._held: Any = None
+        # Numbers of columns from the beginning: of the first one held, of those taken, of those given.
+        self._first = 0
+        self._taken = 0
+        self._given = 0
+
+    def push(self, columns: Any, *, last: bool) -> Any:
+        """Takes columns (a tensor of channels x time), gives those that are settled; with `last`, all the rest."""
+        self._taken += columns.shape[-1]
+        self._held = columns if self._held is None else torch.cat((self._held, columns), dim=-1)
+        if last:
+            end = max(self._given, math.floor(self._taken * self._scale))
+        else:
+            # The last column taken is a neighbour only, until it is known whether another follows.
+            end = max(self._given, math.ceil((self._taken - 0.5) * self._scale - 0.5))
+        places = torch.arange(self._given, end, dtype=torch.float64)
+        sources = ((places + 0.5) / self._scale - 0.5).clamp_(min=0.0)
+        left = sources.floor()
+        weights = (sources - left).to(columns)
+        left = left.long()
+        right = (left + 1).clamp_(max=self._taken - 1)
+        held = self._held
+        made = torch.lerp(held[:, left - self._first], held[:, right - self._first], weights)
+        self._given = end
+        # What the next column out begins from; at least the newest is kept, for there is always one to the left.
+        keep = min(math.floor(max(0.0, (end + 0.5) / self._scale - 0.5)), self._taken - 1)
+        self._held = held[:, keep - self._first :]
+        self._first = keep
+        return made
+
+
+class Vocoder:
+    """Says one utterance's latents. For one thread, under inference mode.
+
+    Args:
+        decoder: the model's vocoder with its scales, a `HifiDecoder`.
+        speaker: the voice's embedding, (1, dimensions, 1).
+        speed: times as fast.
+    """
+
+    def __init__(self, *, decoder: Any, speaker: Any, speed: float) -> None:
+        self._decode = decoder.waveform_decoder
+        self._hop: int = decoder.output_hop_length
+        self._speaker = speaker
+        scales = [1 / speed, decoder.ar_mel_length_compression / decoder.output_hop_length]
+        scales.append(decoder.output_sample_rate / decoder.input_sample_rate)
+        self._stretchers = [Stretcher(scale) for scale in scales if scale != 1]
+        self._frames: Any = None
+        # Numbers of frames from the beginning: of the first one held, of the next one to be said.
+        self._first = 0
+        self._next = 0
+
+    def push(self, latents: Any, *, last: bool = False) -> Samples:
+        """Takes the next latents (count x channels; at least one), gives the sound that is settled; may be empty."""
+        columns = latents.transpose(0, 1)
+        for stretcher in self._stretchers:
+            columns = stretcher.push(columns, last=last)
+        self._frames = columns if self._frames is None else torch.cat((self._frames, columns), dim=-1)
+        known = self._first + self._frames.shape[-1]
+        end = known if last else known - REACH
+        if end <= self._next:
+            return np.empty(0, np.int16)
+        sound = self._decode(self._frames.unsqueeze(0), g=self._speaker).flatten()
+        sound = sound[(self._next - self._first) * self._hop : (end - self._first) * self._hop]
+        self._next = end
+        keep = max(self._first, end - REACH)
+        self._frames = self._frames[:, keep - self._first :]
+        self._first = keep
+        samples: Samples = (sound * 32767).round_().to(torch.int16).cpu().numpy()
+        return samples

@@ -1,0 +1,35 @@
+"""The section `voice` of the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydantic
+
+from enginehouse.kit.engine_config import EngineSection
+
+CLUSTER = "voice"
+"""The section, and the kind of engine that this is in catalogs and in the registry."""
+
+
+class VoiceConfig(EngineSection):
+    """One voice engine."""
+
+    listen: str = "127.0.0.1:18030"
+    """Where it serves gRPC."""
+    http_listen: str = "127.0.0.1:18031"
+    """Where it serves /metrics, /healthz and /readyz."""
+    voices_dir: Path
+    """Where the voices lie that tenants made; engines that share their work share this folder."""
+    max_message_bytes: int = pydantic.Field(default=27 * 2**20, ge=64 * 1024, le=2**30)
+    """The largest request taken; over the gateway's `max_media_bytes`."""
+    decoders: int = pydantic.Field(default=2, ge=1, le=64)
+    """How many recordings are decoded at once, each in a process of its own."""
+    most_audio_s: int = pydantic.Field(default=4 * 3600, ge=1, le=24 * 3600)
+    """The longest recording that is listened to, in seconds."""
+    stall_s: float = pydantic.Field(default=30.0, ge=1, le=3600)
+    """Seconds that a caller who streams may send nothing before the call is ended."""
+    idle_s: float = pydantic.Field(default=240.0, ge=1, le=3600)
+    """Seconds that the caller of a conversation may write nothing before it is ended."""
+    pace_ahead_s: float = pydantic.Field(default=3.0, ge=0.5, le=600)
+    """How far a conversation's audio is sent ahead of its playing, so that an interruption finds something to drop."""

@@ -1,0 +1,68 @@
+"""Numbers as they are written in figures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_WESTERN = r"[0-9]{1,3}(?:,[0-9]{3}){1,6}(?![0-9])"
+_INDIAN = r"[0-9]{1,2}(?:,[0-9]{2}){1,8},[0-9]{3}(?![0-9])"
+WHOLE = rf"(?:{_WESTERN}|{_INDIAN}|[0-9]+)"
+"""A regular expression for a whole number, with or without separators."""
+NUMBER = rf"(?:{WHOLE}(?:\.[0-9]+)?|\.[0-9]+)"
+"""A regular expression for a number that may have decimals."""
+SIGN = r"(?:(?<![\w\u0900-\u0dff\u200c\u200d)\].,%°-])[-−])?"
+"""A regular expression for a minus, where a number may follow; a hyphen behind a word or a number is none."""
+TELEPHONES = (
+    r"(?<![\w.])\+(?:[0-9]{7,15}|[0-9]{1,3}(?:[ -]?\(?[0-9]{2,5}(?![0-9])\)?){2,4})(?!\w)",
+    r"(?<![\w.,+-])\([0-9]{3}\)\s?[0-9]{3}[ -][0-9]{4}(?![\w-])",
+    r"(?<![\w.,+-])(?:[0-9]{3}[ -][0-9]{3}[ -][0-9]{4}|[0-9](?:[1-9][0-9]|[0-9][1-9])-[0-9]{4}"
+    r"|[6-9][0-9]{4}[ -][0-9]{5}|0[0-9]{2,4}(?:-[0-9]{6,8}| [0-9]{3,4} [0-9]{4})"
+    r"|1[89]00[ -][0-9]{3}[ -][0-9]{3,4})(?![\w-])",
+)
+"""Regular expressions for the telephone numbers that their separators tell: with a country's number, with the area in
+brackets, and others."""
+
+_SEPARATED_INDIAN = re.compile(_INDIAN)
+_SEPARATED_WESTERN = re.compile(_WESTERN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """A number's figures, without separators."""
+
+    whole: str
+    """Those before the point; "0" where there are none."""
+    decimals: str
+    """Those behind it; empty for a whole number."""
+    indian: bool
+    """Whether it was separated in lakhs and crores."""
+    separated: bool
+    """Whether it had separators."""
+
+    @classmethod
+    def of(cls, text: str) -> Figures:
+        """What a text that `NUMBER` matches says."""
+        whole, _, decimals = text.partition(".")
+        separated = "," in whole
+        indian = (
+            separated and _SEPARATED_WESTERN.fullmatch(whole) is None and _SEPARATED_INDIAN.fullmatch(whole) is not None
+        )
+        return cls(whole=whole.replace(",", "") or "0", decimals=decimals, indian=indian, separated=separated)
+
+    @property
+    def one(self) -> bool:
+        """Whether it is 1, and counts one of a thing."""
+        return self.whole.lstrip("0") == "1" and not self.decimals
+
+    @property
+    def digit_by_digit(self) -> bool:
+        """Whether it names something rather than counts: a telephone, account or serial number.
+
+        So is what begins with a zero, and ten figures or more without separators that are not whole millions.
+        """
+        if self.separated or self.decimals:
+            return False
+        if len(self.whole) > 1 and self.whole[0] == "0":
+            return True
+        return len(self.whole) >= 10 and not self.whole.endswith("000000")

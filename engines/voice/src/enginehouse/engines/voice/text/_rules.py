@@ -1,0 +1,98 @@
+"""Text rewritten by rules in one pass, so that what one rule wrote no other changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+Say: TypeAlias = Callable[[re.Match[str]], str | None]
+"""What is said for what an expression matched; None where it turns out to be something else."""
+
+_NAMES = re.compile(r"\(\?P<\w+>")
+_SPACES = re.compile(r"[^\S ]\s*| \s+")
+_LOOSE_MARKS = re.compile(r" +(?=[,.;:!?।])")
+
+
+class Rule(NamedTuple):
+    """One thing that is said otherwise than it is written."""
+
+    starts: str
+    """What it may start with: "0" a digit, "a" a letter, "." another mark, " " white space; more than one of them for
+    more than one. It spares most rules most places."""
+    pattern: str
+    """A regular expression that matches at least one character, names all its groups and has no back references. It is
+    bounded, or starts where a word does, so that a text takes linear time."""
+    say: Say
+    """What is said."""
+
+
+class Rules:
+    """Rewrites text: at each place the first rule that matches counts.
+
+    Args:
+        rules: in order.
+        places: a regular expression for the places where a rule may match; others are passed over fast.
+    """
+
+    def __init__(self, rules: Sequence[Rule], *, places: str) -> None:
+        self._places = re.compile(places)
+        self._kinds = {kind: _Kind([rule for rule in rules if kind in rule.starts]) for kind in "0a. "}
+
+    def apply(self, text: str) -> str:
+        """The text as it is said."""
+        out, at = [], 0
+        while (place := self._places.search(text, at)) is not None:
+            start = place.start()
+            found = self._kinds[_kind(text[start])].apply(text, start)
+            end, words = found or (start + 1, text[start])
+            out += [text[at:start], words]
+            at = end
+        return "".join([*out, text[at:]])
+
+
+def _kind(character: str) -> str:
+    if character in "0123456789":
+        return "0"
+    if character.isspace():
+        return " "
+    return "a" if character.isalpha() else "."
+
+
+class _Kind:
+    """The rules for one kind of place."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = [(re.compile(rule.pattern), rule.say) for rule in rules]
+        self._any = re.compile("|".join(f"({_NAMES.sub('(?:', rule.pattern)})" for rule in rules) or r"(?!)")
+
+    def apply(self, text: str, start: int) -> tuple[int, str] | None:
+        """Where what is at `start` ends and what is said for it; None where it is said as it is written."""
+        found = self._any.match(text, start)
+        if found is None:
+            return None
+        assert found.lastindex is not None
+        for index in range(found.lastindex - 1, len(self._rules)):
+            pattern, say = self._rules[index]
+            match = pattern.match(text, start)
+            if match is not None and (words := say(match)) is not None:
+                return match.end(), words
+        return None
+
+
+def apart(match: re.Match[str], words: str) -> str:
+    """The words, set off by spaces from letters and digits that touch what they stand for."""
+    text, start, end = match.string, match.start(), match.end()
+    before = " " if start and text[start - 1].isalnum() else ""
+    after = " " if end < len(text) and text[end].isalnum() else ""
+    return f"{before}{words}{after}"
+
+
+def stopped(match: re.Match[str], words: str) -> str:
+    """The words, with the full stop that ends both the abbreviation and the text, where there is one."""
+    return f"{words}." if match.group().endswith(".") and not match.string[match.end() :].strip() else words
+
+
+def tidy(text: str) -> str:
+    """The text with one space at most between words and none before a mark."""
+    return _LOOSE_MARKS.sub("", _SPACES.sub(" ", text)).strip()

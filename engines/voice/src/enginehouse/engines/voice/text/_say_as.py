@@ -1,0 +1,143 @@
+"""What SSML's say-as makes of a text."""
+
+from __future__ import annotations
+
+import re
+
+from enginehouse.engines.voice.text import (
+    _amounts_en,
+    _amounts_te,
+    _normalise_en,
+    _normalise_te,
+    _numbers_en,
+    _numbers_te,
+    _when_en,
+    _when_te,
+)
+from enginehouse.engines.voice.text._dates import FORMATS, Date, read_date, read_numeric
+from enginehouse.engines.voice.text._figures import NUMBER, WHOLE, Figures
+from enginehouse.engines.voice.text._normalise import normalise
+from enginehouse.engines.voice.text._scripts import primary
+
+_HALF = r"(?:[ap]m|[AP]M|[ap]\.m\.?|[AP]\.M\.?)"
+
+SPELLED = ("characters", "spell-out")
+"""Kinds that are said letter by letter."""
+KINDS = {
+    **dict.fromkeys(SPELLED, (r".+", "text")),
+    "verbatim": (r".+", "text"),
+    "cardinal": (rf"[-−+]?{NUMBER}", 'a number such as "-1,234.5"'),
+    "number": (rf"[-−+]?{NUMBER}", 'a number such as "-1,234.5"'),
+    "ordinal": (rf"{WHOLE}(?:st|nd|rd|th|వ)?", 'a whole number such as "21" or "21st"'),
+    "digits": (r"[0-9][0-9\s.,-]*", 'digits such as "4096"'),
+    "telephone": (r"\+?[0-9(][0-9()\s.-]*[0-9]", 'a telephone number such as "+91 98765 43210"'),
+    "date": (r"[0-9]{1,8}(?:[\s./-]+[0-9]{1,4}){0,2}", 'a date in figures such as "28/11/2026"'),
+    "time": (
+        r"(?:[01]?[0-9]|2[0-4])(?::[0-5][0-9]){1,2}(?:\s?" + _HALF + r")?|(?:1[0-2]|0?[1-9])\s?" + _HALF,
+        'a time such as "10:30" or "5 pm"',
+    ),
+    "currency": (
+        rf"[-−]?(?:{_amounts_te.CURRENCY}\s?{NUMBER}(?:\s?{_amounts_en.SCALE})?|{NUMBER}\s?{_amounts_te.CURRENCY})",
+        'an amount such as "$3.50" or "500 INR"',
+    ),
+    "fraction": (r"(?:[0-9]{1,15}\s)?[0-9]{1,9}/[0-9]{1,9}", 'a fraction such as "3/4" or "2 1/2"'),
+    "unit": (rf"[-−]?{NUMBER}\s?(?:{_amounts_en.UNIT}|{_amounts_te.UNIT})", 'a measure such as "5 km" or "25 °C"'),
+}
+"""By kind: what such a text looks like, as a regular expression and in words."""
+OWN_DIGITS = str.maketrans("౦౧౨౩౪౫౬౭౮౯०१२३४५६७८९", "01234567890123456789")
+
+
+def wrong(kind: str, text: str, order: str) -> str | None:
+    """What is wrong with a text as one of a kind of `KINDS`, in words; None for nothing.
+
+    Args:
+        kind: one of `KINDS`.
+        text: without white space around it.
+        order: the order of a date's parts, one of `FORMATS`; empty to guess.
+    """
+    pattern, example = KINDS[kind]
+    text = text.translate(OWN_DIGITS)
+    if re.fullmatch(pattern, text, re.DOTALL) is None:
+        return f"{text[:60]!r} is not {example}"
+    if kind == "date" and _date(text, order) is None:
+        return f"{text!r} is no date that is written {order}" if order else f"{text!r} is no date"
+    if kind == "fraction" and int(text.rpartition("/")[2]) == 0:
+        return f"{text!r} divides by zero"
+    return None
+
+
+def say_as(kind: str, text: str, order: str, language: str) -> str:
+    """What is said for a text in which `wrong` finds nothing; other languages than English and Telugu get figures.
+
+    Args:
+        kind: one of `KINDS`; those of `SPELLED` come back as they are.
+        text: without white space around it.
+        order: the order of a date's parts; empty to guess.
+        language: a BCP 47 tag.
+    """
+    if kind in SPELLED or kind == "verbatim":
+        return text
+    figures = text.translate(OWN_DIGITS)
+    own = primary(language)
+    if kind == "currency" and own == "en":
+        figures = figures.replace("రూ.", "₹")
+    if own not in {"en", "te"}:
+        return " ".join(re.findall(r"[0-9]", figures)) if kind in {"digits", "telephone"} else text
+    english = own == "en"
+    match kind:
+        case "cardinal" | "number":
+            return _number(figures, english=english)
+        case "ordinal":
+            return _ordinal(figures, english=english)
+        case "digits":
+            return _numbers_en.digits(figures) if english else _numbers_te.digits(figures)
+        case "telephone":
+            return _normalise_en.say_telephone(figures) if english else _normalise_te.say_telephone(figures)
+        case "date":
+            day = _date(figures, order)
+            assert day is not None
+            return _when_en.say_date(day, month_first=order.startswith("m")) if english else _when_te.say_date(day)
+        case "fraction":
+            return _fraction(figures, english=english)
+        case _:
+            return normalise(figures, language).rstrip(".")
+
+
+def _number(text: str, *, english: bool) -> str:
+    figures = Figures.of(text.lstrip("-−+"))
+    words = _amounts_en.say_number(figures) if english else _amounts_te.say_number(figures)
+    if text[0] in "-−":
+        return f"minus {words}" if english else f"మైనస్ {words}"
+    return words
+
+
+def _ordinal(text: str, *, english: bool) -> str:
+    figures = Figures.of(text.rstrip("stndrhవ"))
+    if len(figures.whole) > 15:
+        return _numbers_en.digits(figures.whole) if english else _numbers_te.digits(figures.whole)
+    number = int(figures.whole)
+    return _numbers_en.ordinal(number, indian=figures.indian) if english else _numbers_te.ordinal(number)
+
+
+def _fraction(text: str, *, english: bool) -> str:
+    whole, _, part = text.rpartition(" ")
+    above, below = (int(figures) for figures in part.split("/"))
+    if english:
+        words = _numbers_en.fraction(above, below)
+        return f"{_numbers_en.count(whole)} and {words}" if whole else words
+    words = _numbers_te.fraction(above, below)
+    return _normalise_te.mixed(whole, words)
+
+
+def _date(text: str, order: str) -> Date | None:
+    if order:
+        return read_date(text, order)
+    parts = re.findall(r"[0-9]+", text)
+    if len(parts) == 1 and len(parts[0]) == 8:
+        return read_date(text, "ymd")
+    if len(parts) == 3 and all(len(part) <= 4 for part in parts):
+        return read_numeric(*parts)
+    return None
+
+
+__all__ = ["FORMATS", "KINDS", "SPELLED", "say_as", "wrong"]

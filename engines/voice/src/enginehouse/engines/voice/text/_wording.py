@@ -1,0 +1,207 @@
+"""What is said for a sentence: in which languages, with which voice, in which words.
+
+A sentence has one language, by the script that most of its letters are of. A few Latin words in it, such as a name or a
+brand, are left to the same voice, as voices of every language read those; four or more in a row are said in their own
+language. Letters that the language is not written in (a Telugu word in an English sentence) are always said in theirs.
+
+Where a language was asked for, all that it can be written in is said in it, Latin letters included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from enginehouse.engines.voice.backends.base import Prosody, Utterance
+from enginehouse.engines.voice.text._characters import Cleaner, sayable
+from enginehouse.engines.voice.text._cuts import pieces
+from enginehouse.engines.voice.text._lexicon import Lexicon
+from enginehouse.engines.voice.text._normalise import normalise
+from enginehouse.engines.voice.text._plan import Controls, Say
+from enginehouse.engines.voice.text._rules import tidy
+from enginehouse.engines.voice.text._say_as import SPELLED, say_as
+from enginehouse.engines.voice.text._scripts import (
+    Run,
+    dominant,
+    language_of,
+    readable,
+    runs,
+    written_in,
+)
+from enginehouse.engines.voice.text._style import Style
+
+_WORDS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+_MARKS_AFTER = re.compile(r"[.,;:!?…।'\"”’)\]]*")
+_FOREIGN_WORDS = 4
+"""How many Latin words in a row are said in their own language."""
+_FIRST_STAND_IN = 0xF0000
+_STAND_INS = re.compile(r"[\U000f0000-\U000ffffd]")
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What an SSML element says of its text."""
+
+    kind: str
+    """A kind of say-as, or "sub"."""
+    alias: str = ""
+    """What is said instead, for "sub"."""
+    order: str = ""
+    """The order of a date's parts; empty to guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A part of a sentence."""
+
+    text: str
+    """As it is written."""
+    spoken: Spoken | None = None
+    """Set where an element says how it is said."""
+
+    @property
+    def spelled(self) -> bool:
+        """Whether it is said letter by letter."""
+        return self.spoken is not None and self.spoken.kind in SPELLED
+
+
+@dataclass(frozen=True, slots=True)
+class _Tongue:
+    """With what something is said."""
+
+    language: str
+    voice: str
+    written: str
+    """The language whose rules write figures out."""
+
+
+class Wording:
+    """Puts the sentences of one text into words, in order: what has no letters takes after what went before.
+
+    Args:
+        controls: what the text is said with.
+    """
+
+    def __init__(self, *, controls: Controls) -> None:
+        self._controls = controls
+        self._cleaner = Cleaner()
+        clean = self._cleaner.clean
+        self._lexicon = Lexicon([(clean(word), clean(say).strip()) for word, say in controls.lexicon])
+        self._hows: dict[Style, tuple[Prosody, float]] = {}
+        self._script = ""
+        self._japanese = False
+
+    def script_of(self, text: str) -> str:
+        """The script of a sentence: of most of its letters, or that of the sentence before where it has none."""
+        self._script = dominant(text) or self._script
+        self._japanese = self._japanese or self._script == "Kana"
+        return self._script
+
+    def say(self, fragments: Sequence[Fragment], style: Style, *, script: str) -> list[Say]:
+        """What is said for fragments of a sentence that are said alike; empty where nothing can be said.
+
+        Args:
+            fragments: the fragments; one that is spelled comes alone.
+            style: how they are said.
+            script: that of the whole sentence, by `script_of`.
+        """
+        if len(fragments) == 1 and fragments[0].spelled:
+            text = self._cleaner.clean(fragments[0].text).strip()
+            return self._utterances(text, self._tongue(script, style), style, spell=True)
+        text = ""
+        spoken: list[Fragment] = []
+        for fragment in fragments:
+            if fragment.spoken is None:
+                text += self._lexicon.apply(self._cleaner.clean(fragment.text))
+            else:
+                text += chr(_FIRST_STAND_IN + len(spoken))
+                spoken.append(fragment)
+        says = []
+        for stretch, tongue in self._stretches(text, style, script):
+            written = tidy(stretch) if self._controls.verbatim else normalise(stretch, tongue.written)
+            if spoken:
+                written = self._filled(written, spoken, tongue)
+            says += self._utterances(written, tongue, style)
+        return says
+
+    def _utterances(self, text: str, tongue: _Tongue, style: Style, *, spell: bool = False) -> list[Say]:
+        prosody, volume_db = self._how(style)
+        return [
+            Say(
+                Utterance(text=piece, language=tongue.language, voice=tongue.voice, prosody=prosody, spell=spell),
+                volume_db,
+            )
+            for piece in (pieces(text, self._controls.longest) if len(text) > self._controls.longest else (text,))
+            if spell or sayable(piece)
+        ]
+
+    def _how(self, style: Style) -> tuple[Prosody, float]:
+        """The prosody and the volume of a style."""
+        if style not in self._hows:
+            self._hows[style] = style.prosody, style.heard_db
+        return self._hows[style]
+
+    def _filled(self, text: str, spoken: Sequence[Fragment], tongue: _Tongue) -> str:
+        """The text with what elements say in the places that were kept for it."""
+        return tidy(
+            _STAND_INS.sub(lambda match: self._said(spoken[ord(match.group()) - _FIRST_STAND_IN], tongue), text)
+        )
+
+    def _said(self, fragment: Fragment, tongue: _Tongue) -> str:
+        assert fragment.spoken is not None
+        if fragment.spoken.kind != "sub":
+            text = self._cleaner.clean(fragment.text).strip()
+            return say_as(fragment.spoken.kind, text, fragment.spoken.order, tongue.written)
+        alias = self._cleaner.clean(fragment.spoken.alias)
+        return tidy(alias) if self._controls.verbatim else normalise(alias, tongue.written)
+
+    def _stretches(self, text: str, style: Style, script: str) -> Iterator[tuple[str, _Tongue]]:
+        """The text, part by part, each with what it is said with."""
+        main = self._tongue(script, style)
+        at = 0
+        if not text.isascii() or script != "Latin":
+            for run in self._foreign(text, main):
+                tongue = self._tongue(run.script, style)
+                few = run.script == "Latin" and len(_WORDS.findall(text[run.start : run.end])) < _FOREIGN_WORDS
+                if tongue == main or few:
+                    continue
+                marks = _MARKS_AFTER.match(text, run.end)
+                end = marks.end() if marks is not None else run.end
+                yield text[at : run.start], main
+                yield text[run.start : end], tongue
+                at = end
+        yield text[at:], main
+
+    def _foreign(self, text: str, main: _Tongue) -> list[Run]:
+        """The stretches in letters that the sentence's language is not written in, each with all that is between its
+        words but other letters."""
+        own = written_in(main.language)
+        found: list[Run] = []
+        ended = True
+        for run in runs(text) if own else ():
+            if run.script in own:
+                ended = True
+            elif found and not ended and found[-1].script == run.script:
+                found[-1] = Run(run.script, found[-1].start, run.end)
+            else:
+                found.append(run)
+                ended = False
+        return found
+
+    def _tongue(self, script: str, style: Style) -> _Tongue:
+        """What letters of a script are said with."""
+        own = self._controls.voices.get(style.voice, ())
+        if style.language and (not script or readable(script, style.language)):
+            return _Tongue(style.language, style.voice, style.language)
+        if not script:
+            language = own[0] if own else "en"
+            return _Tongue(language, style.voice, language)
+        suiting = next((language for language in own if script in written_in(language)), "")
+        if suiting:
+            return _Tongue(suiting, style.voice, suiting)
+        if own and not style.language and script == "Latin":
+            return _Tongue(own[0], style.voice, "en")
+        language = "ja" if script == "Han" and self._japanese else language_of(script, default="en")
+        # A voice that is known not to speak the language would fail or mumble: the model's own for it does better.
+        return _Tongue(language, "" if own else style.voice, language)

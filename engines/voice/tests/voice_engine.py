@@ -1,0 +1,247 @@
+"""A voice engine in the test's process: real espeak-ng and PocketSphinx, grants signed as a router signs them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+from enginehouse.api.common.v1 import usage_pb2 as units
+from enginehouse.api.openai.v1 import audio_pb2_grpc
+from enginehouse.api.router.v1.usage_pb2 import UsageRecord
+from enginehouse.api.voice.v1 import voice_pb2, voice_pb2_grpc
+from enginehouse.api.voice.v1.voice_pb2 import AudioForm, SynthesizeRequest, SynthesizeResponse
+from enginehouse.engines.voice.audio import DecoderPool, MediaLimits, pcm_samples
+from enginehouse.engines.voice.backends.base import Backend, Samples
+from enginehouse.engines.voice.backends.espeak import EspeakBackend
+from enginehouse.engines.voice.backends.pocketsphinx import PocketsphinxBackend
+from enginehouse.engines.voice.clones import SAMPLE_RATE, CloneStore
+from enginehouse.engines.voice.config import CLUSTER
+from enginehouse.engines.voice.conversation import Conversations
+from enginehouse.engines.voice.engine import VoiceEngine
+from enginehouse.engines.voice.listening import Listeners
+from enginehouse.engines.voice.recordings import Recordings
+from enginehouse.engines.voice.servicer import VoiceServicer
+from enginehouse.engines.voice.speech import Speeches
+from enginehouse.engines.voice.voices import VoiceBook
+from enginehouse.kit.calls import Calls
+from enginehouse.kit.catalog import Catalog, CatalogModel
+from enginehouse.kit.conformance import GrantIssuer, UsageRecorder
+from enginehouse.kit.errors import ServiceError, from_rpc_error
+from enginehouse.kit.loading import load_models
+from enginehouse.kit.openai import AudioServicer
+from enginehouse.kit.server import EngineServer
+from enginehouse.kit.usage import Spool, UsageReporter
+
+SERVICE = "/enginehouse.api.voice.v1.VoiceService"
+OPENAI = "/enginehouse.api.openai.v1.AudioService"
+CHARACTERS, AUDIO_MS = units.UNIT_CHARACTERS, units.UNIT_AUDIO_MILLISECONDS
+PRICES = {CHARACTERS: 1_000_000, AUDIO_MS: 10_000}
+PCM = AudioForm(encoding=voice_pb2.AUDIO_ENCODING_PCM)
+ESPEAK_RATE = 22_050
+
+
+def speaking_model(name: str = "espeak-ng", **changes: Any) -> CatalogModel:
+    values: dict[str, Any] = {
+        "name": name,
+        "cluster": CLUSTER,
+        "backend": "espeak-ng",
+        "source": "package:espeakng-loader",
+        "context_tokens": 0,
+        "max_output_tokens": 0,
+        "capabilities": frozenset({"speech"}),
+        "quality": 0.2,
+        "prices": PRICES,
+        "options": {},
+    }
+    return CatalogModel(**(values | changes))
+
+
+def listening_model(name: str = "pocketsphinx", **changes: Any) -> CatalogModel:
+    own = {"backend": "pocketsphinx", "source": "package:pocketsphinx", "capabilities": frozenset({"transcription"})}
+    return speaking_model(name, **(own | changes))
+
+
+@dataclass
+class Spoken:
+    """A whole synthesis, put together."""
+
+    responses: list[SynthesizeResponse] = field(default_factory=list)
+    done: list[voice_pb2.ChunkDone] = field(default_factory=list)
+
+    def add(self, response: SynthesizeResponse) -> None:
+        self.responses.append(response)
+        self.done += response.done
+
+    @property
+    def audio(self) -> bytes:
+        return b"".join(response.audio for response in self.responses)
+
+    @property
+    def summary(self) -> voice_pb2.SpeechSummary:
+        return self.responses[-1].summary
+
+    @property
+    def samples(self) -> Samples:
+        return pcm_samples(self.audio)
+
+    @property
+    def usage(self) -> dict[int, int]:
+        return {unit.unit: unit.amount for unit in self.summary.usage.units}
+
+
+class VoiceClient:
+    """Calls the engine as the mesh would: each call with a grant of its own."""
+
+    def __init__(
+        self,
+        *,
+        channel: grpc.aio.Channel,
+        issuer: GrantIssuer,
+        recorder: UsageRecorder,
+        engine: VoiceEngine,
+        calls: Calls,
+        reporter: UsageReporter,
+    ) -> None:
+        self.issuer = issuer
+        self.recorder = recorder
+        self.engine = engine
+        self._calls = calls
+        self._reporter = reporter
+        self.stub: Any = voice_pb2_grpc.VoiceServiceStub(channel)
+        self.openai: Any = audio_pb2_grpc.AudioServiceStub(channel)
+
+    def metadata(self, method: str, *, models: Sequence[str] = ("espeak-ng",), **grant: Any) -> Any:
+        grant.setdefault("prices", PRICES)
+        path = method if method.startswith("/") else f"{SERVICE}/{method}"
+        return self.issuer.metadata(path, models=list(models), **grant)
+
+    async def speak(self, request: SynthesizeRequest | str, **grant: Any) -> Spoken:
+        if isinstance(request, str):
+            request = SynthesizeRequest(text=request, audio=PCM)
+        spoken = Spoken()
+        async for response in self.stub.Synthesize(request, metadata=self.metadata("Synthesize", **grant), timeout=60):
+            spoken.add(response)
+        return spoken
+
+    async def recognize(self, audio: bytes, *, grant: Any = None, **options: Any) -> voice_pb2.RecognizeResponse:
+        request = voice_pb2.RecognizeRequest(audio=audio, options=voice_pb2.RecognitionOptions(**options))
+        metadata = self.metadata("Recognize", models=["pocketsphinx"], **(grant or {}))
+        response: voice_pb2.RecognizeResponse = await self.stub.Recognize(request, metadata=metadata, timeout=60)
+        return response
+
+    async def records(self, count: int) -> list[UsageRecord]:
+        await self.recorder.wait_until(lambda recorder: len(recorder.settled) >= count)
+        return list(self.recorder.settled.values())
+
+    async def rest(self) -> None:
+        """Waits until nothing runs and everything is reported, and forgets it: another test may begin."""
+        async with asyncio.timeout(20):
+            while self._calls.active or self.busy():
+                await asyncio.sleep(0.01)
+        assert await self._reporter.flush(timeout_s=20)
+        self.recorder.settled.clear()
+        self.recorder.received.clear()
+
+    def busy(self) -> int:
+        return sum(served.slots.active for served in self.engine.models)
+
+
+async def refusal(call: Any) -> ServiceError:
+    """The typed error that an awaitable call ends with."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        read = from_rpc_error(error)
+        assert read is not None, f"an error without a reason: {error.code()} {error.details()}"
+        assert read.code == error.code()
+        return read
+    raise AssertionError("the call was served")
+
+
+def amounts(record: UsageRecord) -> dict[int, int]:
+    return {unit.unit: unit.amount for unit in record.usage.units}
+
+
+def tone(seconds: float, *, rate: int, hertz: float = 220.0) -> Samples:
+    return (np.sin(np.arange(int(seconds * rate)) * 2 * np.pi * hertz / rate) * 9000).astype(np.int16)
+
+
+@contextlib.asynccontextmanager
+async def running_engine(
+    models: Iterable[CatalogModel],
+    *,
+    directory: Path,
+    backends: Iterable[Backend] = (),
+    queue: int = 64,
+    stall_s: float = 30.0,
+    idle_s: float = 30.0,
+    ahead_s: float = 3.0,
+    most_audio_s: float = 4 * 3600,
+) -> AsyncIterator[VoiceClient]:
+    """Serves the models until the block ends."""
+    issuer = GrantIssuer()
+    recorder = UsageRecorder(keys=issuer.keys)
+    router = grpc.aio.server()
+    recorder.add_to(router)
+    port = router.add_insecure_port("127.0.0.1:0")
+    await router.start()
+    available: list[Backend] = [EspeakBackend(), PocketsphinxBackend(), *backends]
+    loaded = await load_models(Catalog(models), cluster=CLUSTER, backends=available, names=(), queue_per_model=queue)
+    decoders = DecoderPool(size=2)
+    await decoders.start()
+    recordings = Recordings(decoders=decoders, limits=MediaLimits(most_seconds=most_audio_s))
+    spool = Spool(directory=directory / "spool", engine_id="engine-test")
+    reporter = UsageReporter(spool=spool, router_address=f"127.0.0.1:{port}")
+    calls = Calls(keys=issuer.keys, spool=spool)
+    speakers = {name: one.loaded.speaker for name, one in loaded.served.items() if one.loaded.speaker is not None}
+    voices = VoiceBook(
+        speakers=speakers,
+        clones=CloneStore(directory=directory / "voices"),
+        decode=lambda data: recordings.read(data, rate=SAMPLE_RATE, field="sample"),
+    )
+    engine = VoiceEngine(
+        models=loaded.served,
+        voices=voices,
+        speeches=Speeches(voices=voices),
+        conversations=Conversations(voices=voices, ahead_s=ahead_s, idle_s=idle_s),
+        listeners=Listeners(recordings=recordings, stall_s=stall_s),
+        absent=loaded.absent,
+    )
+    voice = VoiceServicer(engine=engine, calls=calls)
+    openai = AudioServicer(
+        engine=engine,
+        accept=lambda context: calls.accept(context, served_models=engine.names),
+        accept_free=lambda context: calls.accept(context, served_models=None),
+        max_body_bytes=27 << 20,
+    )
+    server = EngineServer(
+        listen="127.0.0.1:0",
+        services=[
+            lambda to: voice_pb2_grpc.add_VoiceServiceServicer_to_server(voice, to),
+            lambda to: audio_pb2_grpc.add_AudioServiceServicer_to_server(openai, to),
+        ],
+        reporter=reporter,
+        spool=spool,
+        drain_s=2.0,
+        flush_s=2.0,
+        max_message_bytes=27 << 20,
+    )
+    address = await server.start()
+    channel = grpc.aio.insecure_channel(str(address), options=[("grpc.max_receive_message_length", 64 << 20)])
+    try:
+        yield VoiceClient(
+            channel=channel, issuer=issuer, recorder=recorder, engine=engine, calls=calls, reporter=reporter
+        )
+    finally:
+        await channel.close()
+        await server.drain()
+        await decoders.close()
+        await loaded.close()
+        await router.stop(None)
