@@ -85,6 +85,7 @@ def media(
     layout: str = "mono",
     seconds: float = 1.0,
     hertz: float = 440,
+    sample_format: str = "",
     video: str = "",
     audio: bool = True,
 ) -> bytes:
@@ -93,6 +94,8 @@ def media(
     with av.open(file, "w", format=container) as output:
         pictures = output.add_stream(video, rate=10) if video else None
         sound = output.add_stream(codec, rate=rate, layout=layout) if audio else None
+        if isinstance(sound, av.AudioStream) and sample_format:
+            sound.codec_context.format = sample_format
         if isinstance(pictures, av.VideoStream):
             pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
             for index in range(round(seconds * 10)):

@@ -100,6 +100,12 @@ def test_samples_at_their_own_rate_are_untouched() -> None:
     assert np.array_equal(heard(wav(pcm_bytes(sent))), sent)
 
 
+def test_long_frames_are_taken_apart_and_lose_nothing() -> None:
+    """WavPack's frames are half a second long, more than is converted at once."""
+    samples = heard(media("wv", "wavpack", rate=192_000, seconds=1.5, sample_format="s16p"), rate=192_000)
+    assert np.array_equal(samples, tone(440, 1.5, 192_000))
+
+
 @pytest.mark.parametrize("channels", [2, 5, 9, 17, 32])
 @pytest.mark.parametrize(("bits", "form"), [(8, 1), (16, 1), (32, 3)])
 def test_channels_are_mixed_down(channels: int, bits: int, form: int) -> None:

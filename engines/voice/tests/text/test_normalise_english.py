@@ -99,6 +99,8 @@ def test_times(text: str, words: str) -> None:
         ("20 €", "twenty euros"),
         ("£1.01", "one pound one penny"),
         ("500 USD", "five hundred dollars"),
+        ("A$5", "five Australian dollars"),
+        ("Rs. 500/- only", "five hundred rupees only"),
     ],
 )
 def test_money(text: str, words: str) -> None:
@@ -148,6 +150,7 @@ def test_measures(text: str, words: str) -> None:
         ("040-23456789", "zero four zero, two three four five six seven eight nine"),
         ("555-1234", "five five five, one two three four"),
         ("007", "zero zero seven"),
+        ("978-3-16-148410-0", "nine seven eight, three, one six, one four eight four one zero, zero"),
         ("1000000", "one million"),
         ("12345678901234567", "one two three four five six seven eight nine zero one two three four five six seven"),
         ("version 1.2.3", "version one point two point three"),

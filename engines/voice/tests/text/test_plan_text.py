@@ -34,7 +34,8 @@ def test_chunks_cover_the_text_and_nothing_is_too_long(text: str, longest: int) 
         assert 0 < len(say.utterance.text) <= longest
         assert say.utterance.text == say.utterance.text.strip()
     assert not plan.chunks or len(plan.chunks) == 1 or all(chunk.items for chunk in plan.chunks)
-    assert not plan.chunks or not isinstance((plan.chunks[-1].items or [None])[-1], Pause)
+    last = plan.chunks[-1].items if plan.chunks else ()
+    assert not last or not isinstance(last[-1], Pause)
 
 
 @given(TEXTS)

@@ -59,7 +59,7 @@ class Stretcher:
         made = torch.lerp(held[:, left - self._first], held[:, right - self._first], weights)
         self._given = end
         # What the next column out begins from; at least the newest is kept, for there is always one to the left.
-        keep = min(math.floor(max(0.0, (end + 0.5) / self._scale - 0.5)), self._taken - 1)
+        keep = max(0, min(math.floor((end + 0.5) / self._scale - 0.5), self._taken - 1))
         self._held = held[:, keep - self._first :]
         self._first = keep
         return made

@@ -33,8 +33,8 @@ _SHORT = table(
 _NUMBERED = table(
     """
     No. = number | no. = number | Nos. = numbers | nos. = numbers | Fig. = figure | fig. = figure | Figs. = figures
-    Vol. = volume | vol. = volume | Ch. = chapter | ch. = chapter | p. = page | c. = circa | pp. = pages | Sec. = section
-    sec. = section | Art. = article | Eq. = equation | № = number
+    Vol. = volume | vol. = volume | Ch. = chapter | ch. = chapter | p. = page | c. = circa | pp. = pages
+    Sec. = section | sec. = section | Art. = article | Eq. = equation | № = number
     """
 )
 """What is said before a number alone."""

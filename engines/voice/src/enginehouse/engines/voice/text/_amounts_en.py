@@ -17,6 +17,9 @@ _YEN = ("yen", "yen", "", "")
 CURRENCIES = {
     **dict.fromkeys(("₹", "Rs", "Re", "INR"), _RUPEE),
     **dict.fromkeys(("$", "US$", "USD"), _DOLLAR),
+    **dict.fromkeys(("A$", "AU$", "AUD"), ("Australian dollar", "Australian dollars", "cent", "cents")),
+    **dict.fromkeys(("C$", "CA$", "CAD"), ("Canadian dollar", "Canadian dollars", "cent", "cents")),
+    **dict.fromkeys(("S$", "SGD"), ("Singapore dollar", "Singapore dollars", "cent", "cents")),
     **dict.fromkeys(("€", "EUR"), _EURO),
     **dict.fromkeys(("£", "GBP"), _POUND),
     **dict.fromkeys(("¥", "JPY"), _YEN),
@@ -28,7 +31,7 @@ _SCALES = table(
     lacs = lakh | lakhs = lakh | cr = crore | crores = crore
     """
 )
-CURRENCY = r"(?:US\$|USD|INR|EUR|GBP|JPY|Rs\b\.?|Re\b\.?|[₹$€£¥])"
+CURRENCY = r"(?:(?:US|AU|CA|[ACS])\$|USD|AUD|CAD|SGD|INR|EUR|GBP|JPY|Rs\b\.?|Re\b\.?|[₹$€£¥])"
 """A regular expression for a currency's sign."""
 SCALE = r"(?:thousand|million|billion|trillion|lakhs?|lacs?|crores?|cr|[kKmMbBL]|[mbt]n)\b"
 """A regular expression for a scale that may follow an amount."""
@@ -102,7 +105,7 @@ def _measure(match: re.Match[str]) -> str:
 RULES = [
     Rule(
         "a.",
-        rf"(?P<minus>{SIGN})(?<![A-Za-z])(?P<currency>{CURRENCY})\s?(?P<number>{NUMBER})(?:[\s-]?(?P<scale>{SCALE}))?",
+        rf"(?P<minus>{SIGN})(?<![A-Za-z])(?P<currency>{CURRENCY})\s?(?P<number>{NUMBER})(?:[\s-]?(?P<scale>{SCALE}))?(?:/-)?",
         _money,
     ),
     Rule(

@@ -99,7 +99,7 @@ RULES = [
     Rule(
         "a.",
         rf"(?P<minus>{SIGN})(?<![A-Za-z\u0c00-\u0c7f])(?P<currency>{CURRENCY})\s?(?P<number>{NUMBER})"
-        rf"(?:\s?(?P<scale>{_SCALE})(?![A-Za-z]))?(?:\s?రూపాయ(?:లు|ల|ి))?",
+        rf"(?:\s?(?P<scale>{_SCALE})(?![A-Za-z]))?(?:/-)?(?:\s?రూపాయ(?:లు|ల|ి))?",
         _money,
     ),
     Rule(

@@ -18,10 +18,10 @@ TELEPHONES = (
     r"(?<![\w.,+-])\([0-9]{3}\)\s?[0-9]{3}[ -][0-9]{4}(?![\w-])",
     r"(?<![\w.,+-])(?:[0-9]{3}[ -][0-9]{3}[ -][0-9]{4}|[0-9](?:[1-9][0-9]|[0-9][1-9])-[0-9]{4}"
     r"|[6-9][0-9]{4}[ -][0-9]{5}|0[0-9]{2,4}(?:-[0-9]{6,8}| [0-9]{3,4} [0-9]{4})"
-    r"|1[89]00[ -][0-9]{3}[ -][0-9]{3,4})(?![\w-])",
+    r"|1[89]00[ -][0-9]{3}[ -][0-9]{3,4}|[0-9]{1,7}(?:-[0-9]{1,7}){2,6})(?![\w-])",
 )
-"""Regular expressions for the telephone numbers that their separators tell: with a country's number, with the area in
-brackets, and others."""
+"""Regular expressions for the numbers that their separators tell to be telephone numbers and the like: with a country's
+number, with the area in brackets, and others."""
 
 _SEPARATED_INDIAN = re.compile(_INDIAN)
 _SEPARATED_WESTERN = re.compile(_WESTERN)

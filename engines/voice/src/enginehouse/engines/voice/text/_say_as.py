@@ -14,7 +14,7 @@ from enginehouse.engines.voice.text import (
     _when_en,
     _when_te,
 )
-from enginehouse.engines.voice.text._dates import FORMATS, Date, read_date, read_numeric
+from enginehouse.engines.voice.text._dates import Date, read_date, read_numeric
 from enginehouse.engines.voice.text._figures import NUMBER, WHOLE, Figures
 from enginehouse.engines.voice.text._normalise import normalise
 from enginehouse.engines.voice.text._scripts import primary
@@ -44,7 +44,7 @@ KINDS = {
     "unit": (rf"[-−]?{NUMBER}\s?(?:{_amounts_en.UNIT}|{_amounts_te.UNIT})", 'a measure such as "5 km" or "25 °C"'),
 }
 """By kind: what such a text looks like, as a regular expression and in words."""
-OWN_DIGITS = str.maketrans("౦౧౨౩౪౫౬౭౮౯०१२३४५६७८९", "01234567890123456789")
+_OWN_DIGITS = str.maketrans("౦౧౨౩౪౫౬౭౮౯०१२३४५६७८९", "01234567890123456789")
 
 
 def wrong(kind: str, text: str, order: str) -> str | None:
@@ -53,10 +53,10 @@ def wrong(kind: str, text: str, order: str) -> str | None:
     Args:
         kind: one of `KINDS`.
         text: without white space around it.
-        order: the order of a date's parts, one of `FORMATS`; empty to guess.
+        order: the order of a date's parts, one of `_dates.FORMATS`; empty to guess.
     """
     pattern, example = KINDS[kind]
-    text = text.translate(OWN_DIGITS)
+    text = text.translate(_OWN_DIGITS)
     if re.fullmatch(pattern, text, re.DOTALL) is None:
         return f"{text[:60]!r} is not {example}"
     if kind == "date" and _date(text, order) is None:
@@ -77,7 +77,7 @@ def say_as(kind: str, text: str, order: str, language: str) -> str:
     """
     if kind in SPELLED or kind == "verbatim":
         return text
-    figures = text.translate(OWN_DIGITS)
+    figures = text.translate(_OWN_DIGITS)
     own = primary(language)
     if kind == "currency" and own == "en":
         figures = figures.replace("రూ.", "₹")
@@ -138,6 +138,3 @@ def _date(text: str, order: str) -> Date | None:
     if len(parts) == 3 and all(len(part) <= 4 for part in parts):
         return read_numeric(*parts)
     return None
-
-
-__all__ = ["FORMATS", "KINDS", "SPELLED", "say_as", "wrong"]

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from xml.parsers import expat
 
 from enginehouse.engines.voice.text import _ssml_values as values
+from enginehouse.engines.voice.text._dates import FORMATS
 from enginehouse.engines.voice.text._document import Break, Document, Edge, Named, Span
 from enginehouse.engines.voice.text._plan import Controls
-from enginehouse.engines.voice.text._say_as import FORMATS, KINDS, wrong
+from enginehouse.engines.voice.text._say_as import KINDS, wrong
 from enginehouse.engines.voice.text._scripts import primary
 from enginehouse.engines.voice.text._stream import BETWEEN_PARAGRAPHS_MS, BETWEEN_SENTENCES_MS
 from enginehouse.engines.voice.text._style import Style

@@ -80,7 +80,7 @@ def _hour(match: re.Match[str]) -> str:
 
 
 def _day(match: re.Match[str]) -> str:
-    return joined(match, f"{ordinal(int(match['day']))} తేదీ")
+    return joined(match, f"{ordinal(int(match['day']))} {match['what']}")
 
 
 RULES = [
@@ -119,6 +119,6 @@ RULES = [
         _clock,
     ),
     Rule("0", rf"(?<![\w:.])(?P<hour>1[0-2]|0?[1-9]){HALF}(?![0-9A-Za-z])", _hour),
-    Rule("0", r"(?<![\w:.,/])(?P<day>[0-3]?[0-9])\s?(?:వ\s)?తేదీ", _day),
+    Rule("0", r"(?<![\w:.,/])(?P<day>[0-3]?[0-9])\s?(?:వ\s)?(?P<what>తేదీ|తరగతి)", _day),
 ]
 """What is written as a date or a time."""
