@@ -146,8 +146,12 @@ def test_speech_that_is_cut_leaves_no_file_and_says_how_to_go_on(
     service.answers["Synthesize"] = half
     done = cli("say", "hi", "--out", str(tmp_path / "a.wav"))
     assert done.exit_code == 1
-    assert "--first-chunk 1 --model espeak" in done.stderr
-    assert "the engine is leaving" in done.stderr
+    assert done.stderr == (
+        "enginehouse: the speech broke off before chunk 1 was whole (--first-chunk 1 --model espeak speaks the rest): "
+        "the engine is leaving\n"
+    )
+    error = json.loads(cli("say", "hi", "--out", str(tmp_path / "a.wav"), "--json").stderr)["error"]
+    assert (error["reason"], error["request_id"]) == ("ENGINE_DRAINING", "r1")
     assert list(tmp_path.iterdir()) == []
 
 

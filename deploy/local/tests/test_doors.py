@@ -63,6 +63,8 @@ def test_a_held_port_of_the_block_is_left_out() -> None:
     try:
         first = block.doors(Address("127.0.0.1", 8080), engines={"inference": 0}).gateway_grpc
         with socket.socket() as holder:
+            # Connections of an earlier mesh may still be fading there.
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             holder.bind(("127.0.0.1", first.port))
             holder.listen(1)
             assert block.doors(Address("127.0.0.1", 8080), engines={"inference": 0}).gateway_grpc != first

@@ -1,9 +1,13 @@
-"""Sounds that pass for voices."""
+"""Sounds that pass for voices, and a real one."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
+from enginehouse.engines.voice.backends.base import Utterance
+from enginehouse.engines.voice.backends.espeak import EspeakBackend
+from engines.voice.tests_torch.conftest import catalog_model
 
 RATE = 16_000
 
@@ -18,3 +22,13 @@ def voiced(pitch: float, seconds: float, *, rate: int = RATE) -> npt.NDArray[np.
 
 def silence(seconds: float, *, rate: int = RATE) -> npt.NDArray[np.int16]:
     return np.zeros(round(seconds * rate), np.int16)
+
+
+async def speech(text: str) -> npt.NDArray[np.int16]:
+    """An English text, as espeak-ng says it."""
+    loaded = await EspeakBackend().load(catalog_model("espeak-ng", "package:espeakng-loader"))
+    speaker = loaded.speaker
+    assert speaker is not None
+    said = np.concatenate([part async for part in speaker.speak(Utterance(text=text, language="en", voice=""))])
+    await loaded.close()
+    return np.interp(np.arange(0, len(said), speaker.sample_rate / RATE), np.arange(len(said)), said).astype(np.int16)

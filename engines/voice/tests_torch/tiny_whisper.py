@@ -40,12 +40,13 @@ def make_tiny_whisper() -> Whisper:
     torch.set_num_threads(1)
     try:
         torch.manual_seed(3)
-        return _taught(_blank())
+        return _taught(make_blank_whisper())
     finally:
         torch.set_num_threads(threads)
 
 
-def _blank() -> Whisper:
+def make_blank_whisper(*, n_vocab: int = 51865) -> Whisper:
+    """One that knows nothing; with 51,864 tokens it is for English alone."""
     model = Whisper(
         ModelDimensions(
             n_mels=80,
@@ -53,7 +54,7 @@ def _blank() -> Whisper:
             n_audio_state=_WIDTH,
             n_audio_head=1,
             n_audio_layer=1,
-            n_vocab=51865,
+            n_vocab=n_vocab,
             n_text_ctx=448,
             n_text_state=_WIDTH,
             n_text_head=1,
@@ -144,9 +145,7 @@ def write_ctranslate2(model: Whisper, folder: Path) -> Path:
     """The folder that faster-whisper loads."""
     encoding = get_encoding("multilingual", num_languages=99)
     unicode_of = _unicode_of_bytes()
-    plain = {
-        "".join(unicode_of[byte] for byte in token): rank for token, rank in encoding._mergeable_ranks.items()
-    }
+    plain = {"".join(unicode_of[byte] for byte in token): rank for token, rank in encoding._mergeable_ranks.items()}
     special = {token: number for token, number in encoding._special_tokens.items() if number < model.dims.n_vocab}
     spec = _spec(model)
     tokens = sorted({**plain, **special}.items(), key=lambda item: item[1])

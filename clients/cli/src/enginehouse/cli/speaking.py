@@ -146,9 +146,11 @@ def _take(stream: SpeechStream, *, file: WholeFile | None, aloud: bool, player: 
             if bar is not None:
                 bar.update(stream)
     except IncompleteSpeechError as error:
-        raise LocalError(
-            f"{error.message} (with --first-chunk {error.next_chunk} --model {error.model}; request {error.request_id})"
-        ) from error
+        error.message = (
+            f"the speech broke off before chunk {error.next_chunk} was whole (--first-chunk {error.next_chunk} --model "
+            f"{error.model} speaks the rest): {error.__cause__}"
+        )
+        raise
     return size
 
 

@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.granted import GrantedCall, ServedModel, speaker_of
-from enginehouse.engines.voice.speech import check_script, planned_controls, summary, written_language
+from enginehouse.engines.voice.speech import planned_controls, summary
 from enginehouse.engines.voice.text import Chunk, IncrementalText
 from enginehouse.engines.voice.validation import MOST_CHARACTERS, check_converse
 from enginehouse.engines.voice.voices import VoiceBook, is_clone
@@ -54,7 +54,7 @@ class Conversations:
             self._voices.clone(controls.voice, model=model, tenant_id=call.tenant_id)
         # At once, though there is no audio yet: the edge gives a request that has no answer a minute.
         yield voice_pb2.ConverseResponse(request_id=call.request_id, model=model, info=voicing.info)
-        inbox = _Inbox(IncrementalText(controls=controls), language=written_language(controls))
+        inbox = _Inbox(IncrementalText(controls=controls))
         reading = asyncio.create_task(self._read(requests, inbox), name="converse-read")
         try:
             async with served.slots.hold(), aclosing(self._speak(inbox, voicing, call)) as responses:
@@ -124,9 +124,8 @@ class Conversations:
 class _Inbox:
     """What a caller has written and has not been spoken yet."""
 
-    def __init__(self, text: IncrementalText, *, language: str) -> None:
+    def __init__(self, text: IncrementalText) -> None:
         self._text = text
-        self._language = language
         self._chunks: deque[Chunk] = deque()
         self._interrupts = 0
         self._ended = False
@@ -161,7 +160,6 @@ class _Inbox:
         for place, character in enumerate(text):
             if character < " " and character not in "\n\r\t":
                 raise invalid("text", f"has the control character U+{ord(character):04X} at {place}; leave it out")
-        check_script(text, self._language, "text")
         self._chunks += self._text.feed(text)
 
     def end(self) -> None:

@@ -89,7 +89,7 @@ class Speeches:
         except SsmlError as error:
             raise invalid("ssml", f"line {error.line}, column {error.column}: {error.message}") from None
         if field == "text":
-            check_script(said, written_language(controls), "text")
+            _check_script(said, controls)
         if not any(chunk.items for chunk in made.chunks):
             raise invalid(field, "has nothing that can be said")
         return made
@@ -117,17 +117,13 @@ def planned_controls(
     )
 
 
-def written_language(controls: Controls) -> str:
-    """The language that a text is to be in: the one that was named, or the named voice's own; empty for any."""
+def _check_script(text: str, controls: Controls) -> None:
+    """Refuses a text mostly in letters that the named language, or the named voice's own, is not written in."""
     own = controls.voices.get(controls.voice, ())
-    return controls.language or (own[0] if own else "")
-
-
-def check_script(text: str, language: str, field: str) -> None:
-    """Refuses a text in a script that its language is not written in."""
+    language = controls.language or (own[0] if own else "")
     wrong = wrong_script(text, language) if language else None
     if wrong is not None:
-        raise invalid(field, wrong)
+        raise invalid("text", wrong)
 
 
 def summary(call: GrantedCall, voicing: Voicing) -> voice_pb2.SpeechSummary:

@@ -18,8 +18,9 @@ _KEPT_MS = 30
 _SILENT = 4
 # The most that a chunk's end may differ from zero without being heard as a click (-54 dB of full scale).
 _NEAR_ZERO = 64
-# Where the limiter begins: -1 dB of full scale.
-_KNEE = 10 ** (-1 / 20)
+# Where the limiter begins, and what nothing passes: -3 and -0.1 dB of full scale.
+_KNEE = 10 ** (-3 / 20)
+_CEILING = 10 ** (-0.1 / 20)
 _FULL = 32767.0
 
 
@@ -136,13 +137,14 @@ class Joiner:
 
 
 def amplify(samples: Samples, gain: float) -> Samples:
-    """The samples times a gain. What comes above -1 dB of full scale is bent (tanh) so that nothing clips."""
+    """The samples times a gain. What comes above -3 dB of full scale is bent (tanh), to stay 0.1 dB below it."""
     if gain == 1.0 or not len(samples):
         return samples
     loud = samples.astype(np.float64) * (gain / _FULL)
     if gain > 1.0:
         over = np.abs(loud) > _KNEE
-        bent = _KNEE + (1 - _KNEE) * np.tanh((np.abs(loud[over]) - _KNEE) / (1 - _KNEE))
+        room = _CEILING - _KNEE
+        bent = _KNEE + room * np.tanh((np.abs(loud[over]) - _KNEE) / room)
         loud[over] = np.copysign(bent, loud[over])
     return np.rint(loud * _FULL).astype(np.int16)
 

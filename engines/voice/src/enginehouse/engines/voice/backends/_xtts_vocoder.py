@@ -44,11 +44,11 @@ class Stretcher:
         """Takes columns (a tensor of channels x time), gives those that are settled; with `last`, all the rest."""
         self._taken += columns.shape[-1]
         self._held = columns if self._held is None else torch.cat((self._held, columns), dim=-1)
-        if last:
-            end = max(self._given, math.floor(self._taken * self._scale))
-        else:
+        end = math.floor(self._taken * self._scale)
+        if not last:
             # The last column taken is a neighbour only, until it is known whether another follows.
-            end = max(self._given, math.ceil((self._taken - 0.5) * self._scale - 0.5))
+            end = min(end, math.ceil((self._taken - 0.5) * self._scale - 0.5))
+        end = max(end, self._given)
         places = torch.arange(self._given, end, dtype=torch.float64)
         sources = ((places + 0.5) / self._scale - 0.5).clamp_(min=0.0)
         left = sources.floor()

@@ -29,6 +29,7 @@ from enginehouse.kit.errors import Reason, ServiceError, clip
 _PACKAGE, _EXTRA = "faster-whisper", "whisper"
 _REPOSITORY = "Systran/faster-whisper-small"
 _WEIGHTS, _CONFIG, _TOKENIZER, _FEATURES = "model.bin", "config.json", "tokenizer.json", "preprocessor_config.json"
+_VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
 # With `quick`: no second try where the first is not sure of itself.
 _SURE = [0.0]
 _UNSURE = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -54,6 +55,12 @@ class FasterWhisperBackend:
         folder = weights_folder(
             model, models_dir=self._models_dir, files=(_WEIGHTS, _CONFIG, _TOKENIZER), like=_REPOSITORY
         )
+        if not any((folder / name).is_file() for name in _VOCABULARIES):
+            raise ServiceError(
+                Reason.WEIGHTS_ABSENT,
+                f"the weights of {model.name!r} are not whole: {folder} lacks {' or '.join(_VOCABULARIES)}, which is "
+                "converted along with the weights",
+            )
         transcriber = await asyncio.to_thread(_load, model, options, folder)
         return LoadedVoiceModel(
             recogniser=WhisperRecogniser(

@@ -143,6 +143,6 @@ def _set_alignment_heads(runtime: Any, loaded: Any, path: Path) -> None:
         return
     try:
         loaded.set_alignment_heads(heads)
-    except ValueError:
+    except (RuntimeError, ValueError):
         # Another model by a published one's name: its layers are others.
         return

@@ -20,6 +20,7 @@ from enginehouse.engines.voice.text._normalise import normalise
 from enginehouse.engines.voice.text._scripts import primary
 
 _HALF = r"(?:[ap]m|[AP]M|[ap]\.m\.?|[AP]\.M\.?)"
+_CURRENCY = f"(?:{_amounts_en.CURRENCY}|{_amounts_te.CURRENCY})"
 
 SPELLED = ("characters", "spell-out")
 """Kinds that are said letter by letter."""
@@ -37,7 +38,7 @@ KINDS = {
         'a time such as "10:30" or "5 pm"',
     ),
     "currency": (
-        rf"[-−]?(?:{_amounts_te.CURRENCY}\s?{NUMBER}(?:\s?{_amounts_en.SCALE})?|{NUMBER}\s?{_amounts_te.CURRENCY})",
+        rf"[-−]?(?:{_CURRENCY}\s?{NUMBER}(?:\s?{_amounts_en.SCALE})?|{NUMBER}\s?{_CURRENCY})",
         'an amount such as "$3.50" or "500 INR"',
     ),
     "fraction": (r"(?:[0-9]{1,15}\s)?[0-9]{1,9}/[0-9]{1,9}", 'a fraction such as "3/4" or "2 1/2"'),

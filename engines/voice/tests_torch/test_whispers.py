@@ -1,0 +1,191 @@
+"""Both Whispers in process, with a model that knows two sentences: what is said in a low and in a high voice."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import numpy as np
+import pytest
+
+from enginehouse.engines.voice.backends.base import Listening
+from enginehouse.kit.errors import Reason, ServiceError
+from engines.voice.tests_torch.conftest import load_whisper
+from engines.voice.tests_torch.sounds import RATE, silence, speech, voiced
+from engines.voice.tests_torch.tiny_whisper import ENGLISH, GERMAN, IN_ENGLISH, SAID
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
+
+
+async def fed(*sounds):
+    for sound in sounds:
+        yield sound
+
+
+async def heard(recogniser, *sounds, **how):
+    async with aclosing(recogniser.listen(fed(*sounds), Listening(**how))) as stretches:
+        return [stretch async for stretch in stretches]
+
+
+@pytest.mark.parametrize(("pitch", "language"), [(ENGLISH, "en"), (GERMAN, "de")])
+async def test_language_is_detected_and_text_written_down(recogniser, pitch, language):
+    [stretch] = await heard(recogniser, voiced(pitch, 2))
+    assert stretch.text == SAID[language]
+    assert stretch.language == language
+    assert 0 <= stretch.start_ms < stretch.end_ms <= 2000
+    assert 0.5 < stretch.confidence <= 1
+    assert not stretch.words
+
+
+async def test_translation_is_in_english(recogniser):
+    assert recogniser.translates
+    [stretch] = await heard(recogniser, voiced(GERMAN, 3), translate=True)
+    assert stretch.text == IN_ENGLISH["de"]
+
+
+async def test_a_language_that_is_given_is_not_detected(recogniser):
+    [stretch] = await heard(recogniser, voiced(ENGLISH, 2), language="de-AT", prompt="Grüße aus Wien")
+    assert stretch.text == SAID["de"]
+    assert stretch.language == ""
+
+
+async def test_words_have_their_times(recogniser):
+    sound = voiced(ENGLISH, 2)
+    [stretch] = await heard(recogniser, sound, word_times=True)
+    assert [word.word for word in stretch.words] == SAID["en"].split()
+    times = [time for word in stretch.words for time in (word.start_ms, word.end_ms)]
+    assert times == sorted(times)
+    assert stretch.start_ms <= times[0] < times[-1] <= stretch.end_ms <= 2000
+    assert all(0 <= word.confidence <= 1 for word in stretch.words)
+
+
+async def test_long_recordings_are_heard_in_windows_that_end_in_pauses(recogniser):
+    sounds = (voiced(ENGLISH, 22), silence(1), voiced(ENGLISH, 12))
+    stretches = await heard(recogniser, *sounds)
+    assert [stretch.text for stretch in stretches] == [SAID["en"]] * 2
+    first, second = stretches
+    assert first.end_ms <= second.start_ms
+    # Half of the pause, and what the pause's ends are mistaken by.
+    assert 22_000 < second.start_ms < 23_000
+    assert second.end_ms <= 35_000
+    # However it comes in, it is the same.
+    whole = np.concatenate(sounds)
+    ends = np.cumsum(np.random.default_rng(4).integers(1, 40_000, size=100))
+    pieces = np.split(whole, [end for end in ends if end < len(whole)])
+    assert await heard(recogniser, *pieces) == stretches
+
+
+async def test_recordings_that_are_cut_short(recogniser):
+    assert await heard(recogniser) == []
+    assert await heard(recogniser, silence(0)) == []
+    for samples in (1, 100, 479, 481, 7000):
+        for stretch in await heard(recogniser, voiced(ENGLISH, 1)[:samples], word_times=True):
+            assert 0 <= stretch.start_ms <= stretch.end_ms <= samples * 1000 // RATE
+
+
+async def test_it_reads_no_further_ahead_than_it_works(recogniser):
+    taken = 0
+
+    async def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield voiced(ENGLISH, 1)
+
+    async with aclosing(recogniser.listen(endless(), Listening())) as stretches:
+        await anext(stretches)
+        assert taken <= 30
+        await anext(stretches)
+        assert taken <= 60
+
+
+async def test_several_recordings_at_once(recogniser):
+    found = await asyncio.gather(*(heard(recogniser, voiced(pitch, 2)) for pitch in (ENGLISH, GERMAN, ENGLISH)))
+    assert [stretch.text for [stretch] in found] == [SAID["en"], SAID["de"], SAID["en"]]
+
+
+async def test_languages_that_it_does_not_know(recogniser):
+    assert len(recogniser.languages) == 99
+    assert {"te", "jv", "en"} <= set(recogniser.languages)
+    with pytest.raises(ServiceError) as raised:
+        await heard(recogniser, voiced(ENGLISH, 1), language="tlh")
+    assert raised.value.reason is Reason.INVALID_REQUEST
+    assert raised.value.violations[0].field == "options.language"
+    assert "'tlh'" in raised.value.message
+
+
+async def test_errors_of_the_audio_end_it(recogniser):
+    async def broken():
+        yield voiced(ENGLISH, 1)
+        raise ServiceError(Reason.INVALID_REQUEST, "the audio broke off")
+
+    with pytest.raises(ServiceError, match="broke off"):
+        async for _ in recogniser.listen(broken(), Listening()):
+            pytest.fail("nothing was whole yet")
+
+
+@pytest.mark.parametrize("runtime", ["faster-whisper", "openai-whisper"])
+async def test_closing_ends_the_work(whispers, runtime):
+    recogniser = await load_whisper(whispers, runtime, vad=False)
+    async with aclosing(recogniser.listen(fed(voiced(ENGLISH, 65)), Listening())) as stretches:
+        await anext(stretches)
+    [stretch] = await heard(recogniser, voiced(GERMAN, 2))
+    assert stretch.text == SAID["de"]
+    left = recogniser.listen(fed(voiced(ENGLISH, 65)), Listening())
+    await anext(left)
+    await recogniser.close()
+    for after in (left, recogniser.listen(fed(voiced(ENGLISH, 2)), Listening())):
+        with pytest.raises(ServiceError) as raised:
+            await anext(after)
+        assert raised.value.reason is Reason.ENGINE_DRAINING
+
+
+async def test_work_in_torch_ends_between_two_tokens(whispers):
+    recogniser = await load_whisper(whispers, "openai-whisper", vad=False)
+    decoder = recogniser._transcriber._whisper.decoder
+    tokens = []
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def count(*_):
+        tokens.append(1)
+        loop.call_soon_threadsafe(begun.set)
+        # As slow as a large model: the test is over long before the sentence is.
+        if len(tokens) > 1:
+            asyncio.run_coroutine_threadsafe(gone.wait(), loop).result(60)
+
+    gone = asyncio.Event()
+    hook = decoder.register_forward_hook(count)
+    hearing = asyncio.ensure_future(heard(recogniser, voiced(ENGLISH, 2), language="en"))
+    await begun.wait()
+    hearing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hearing
+    gone.set()
+    await recogniser.close()
+    hook.remove()
+    assert len(tokens) <= 2
+    # Nothing that it had hung into the model is left there.
+    assert not any(module._forward_hooks for module in decoder.modules())
+
+
+@pytest.mark.parametrize("runtime", ["faster-whisper", "openai-whisper"])
+async def test_what_is_no_speech_is_left_out(whispers, runtime):
+    recogniser = await load_whisper(whispers, runtime, beam_size=1)
+    assert await heard(recogniser, silence(40)) == []
+    sound = await speech("Good morning. This is a sentence that somebody says.")
+    stretches = await heard(recogniser, silence(5), sound, silence(5))
+    # What it is, the model cannot know: it was taught two other voices.
+    assert stretches
+    # Speech is looked for with a margin of less than a second.
+    assert 4000 < stretches[0].start_ms < 6000
+    assert stretches[-1].end_ms < 5000 + len(sound) * 1000 / RATE + 1000
+    await recogniser.close()
+
+
+async def test_whole_numbers_do_as_well(whispers):
+    recogniser = await load_whisper(whispers, "faster-whisper", compute_type="int8", slots=2, threads=1, vad=False)
+    assert recogniser.slots == 2
+    found = await asyncio.gather(*(heard(recogniser, voiced(pitch, 2)) for pitch in (ENGLISH, GERMAN)))
+    assert [stretch.text for [stretch] in found] == [SAID["en"], SAID["de"]]
+    await recogniser.close()
