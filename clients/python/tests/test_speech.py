@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from pathlib import Path
@@ -11,7 +12,7 @@ import grpc
 import pytest
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.client import IncompleteSpeechError, InvalidRequest, RateLimited, Unavailable
+from enginehouse.client import Enginehouse, IncompleteSpeechError, InvalidRequest, RateLimited, Unavailable
 from enginehouse.client.voice_requests import Manner, conversation, synthesize
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -286,3 +287,38 @@ async def test_a_conversation_that_is_refused_takes_none_of_its_text(
         await connect(server.url).converse(texts())
     # Nobody answered: the text was never begun.
     assert not asked.is_set()
+
+
+async def test_leaving_a_conversation_cancels_it(server: Any, behaviours: Any) -> None:
+    def endless(requests: Any, context: grpc.ServicerContext) -> Any:
+        next(requests)
+        yield voice_pb2.ConverseResponse(request_id="c", model="espeak", audio=b"one")
+        assert server.gone.wait(10)
+
+    def run() -> tuple[bytes, bool]:
+        blocked = threading.Event()
+
+        def texts() -> Any:
+            yield "one"
+            assert blocked.wait(30)
+
+        try:
+            with Enginehouse(server.url, "eh_test_key") as mesh, mesh.converse(texts()) as stream:
+                first = next(iter(stream))
+                stream.close()
+                # Though the text goes on and blocks its thread.
+                return first, server.gone.wait(10)
+        finally:
+            blocked.set()
+
+    server.behaviours = [endless]
+    assert await asyncio.to_thread(run) == (b"one", True)
+
+
+async def test_what_was_closed_is_not_begun(server: Any) -> None:
+    with Enginehouse(server.url, "eh_test_key") as mesh:
+        stream = mesh.speak("x")
+        stream.close()
+        with pytest.raises(ValueError, match="closed before it was begun"):
+            stream.read()
+    assert server.metadata == []
