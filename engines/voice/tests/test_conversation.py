@@ -127,12 +127,17 @@ async def test_audio_is_sent_no_faster_than_it_is_played(tmp_path: Path) -> None
         ([ConverseRequest(config=ConverseConfig()), ConverseRequest(text="a\x00b")], "text", "U+0000"),
         (
             [ConverseRequest(config=ConverseConfig(audio=voice_pb2.AudioForm(encoding=voice_pb2.AUDIO_ENCODING_MP3)))],
-            "config.audio.encoding",
+            "audio.encoding",
             "PCM or OPUS",
         ),
         (
+            [ConverseRequest(config=ConverseConfig(controls=SpeechControls(voice="nobody")))],
+            "controls.voice",
+            "nobody",
+        ),
+        (
             [ConverseRequest(config=ConverseConfig(controls=SpeechControls(speed=77)))],
-            "config.controls.speed",
+            "controls.speed",
             "0.25 to 4",
         ),
     ],

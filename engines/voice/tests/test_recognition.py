@@ -264,7 +264,7 @@ def config(**fields: Any) -> StreamingRecognizeRequest:
         ([config(sample_rate=0)], "config.sample_rate"),
         ([config(sample_rate=96_000)], "config.sample_rate"),
         ([config(end_silence_ms=7)], "config.end_silence_ms"),
-        ([config(options=RecognitionOptions(language="te"))], "config.options.language"),
+        ([config(options=RecognitionOptions(language="te"))], "options.language"),
         ([config(), config()], "message"),
         ([config(), StreamingRecognizeRequest(audio=bytes((1 << 20) + 2))], "audio"),
         ([config(), StreamingRecognizeRequest(audio=b"x")], "audio"),

@@ -36,6 +36,9 @@ class EchoSpeaker:
     longest_text = 200
     prosody = frozenset({"speed"})
 
+    def check_voice(self, voice: str, language: str) -> None:
+        assert voice == "plain"
+
     async def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
         if utterance.clone is None:
             yield tone(0.2, rate=self.sample_rate)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enginehouse.engines.voice.backends._xtts_model import XttsModel
-from enginehouse.engines.voice.backends._xtts_vocoder import Stretcher, Vocoder
+from enginehouse.engines.voice.backends._xtts_vocoder import REACH, Stretcher, Vocoder
 
 
 def always():
@@ -63,6 +63,22 @@ def test_windows_sound_as_the_whole(model, sizes):
     whole = decoder(latents[None], g=voice).flatten().numpy() * 32767
     assert len(made) == len(whole)
     assert np.abs(made - whole).max() < 1
+
+
+@torch.inference_mode()
+def test_samples_depend_on_no_frame_out_of_reach(model):
+    decoder = model._model.hifigan_decoder.waveform_decoder
+    voice = torch.nn.functional.normalize(torch.ones(1, 512, 1), dim=1)
+    middle = REACH + 10
+
+    def depends(reach):
+        """Whether the middle frame's sound is touched by what is further away: nothing comes of no number."""
+        frames = torch.full((1, model._model.args.decoder_input_dim, 2 * middle + 1), torch.nan)
+        frames[..., middle - reach : middle + reach + 1] = 0
+        return bool(decoder(frames, g=voice)[..., middle * 256 : (middle + 1) * 256].isnan().any())
+
+    assert not depends(REACH)
+    assert depends(REACH - 1)
 
 
 @pytest.mark.parametrize("speed", [1.0, 1.4])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -125,11 +125,28 @@ def _cost(candidate: grant_pb2.GrantCandidate | None, amounts: dict[int, int]) -
 
 
 class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
-    """Serves `Report`. Any number of records of a stream settle at once; acknowledgements come as they commit."""
+    """Serves `Report`. Any number of records of a stream settle at once; acknowledgements come as they commit.
+
+    Args:
+        reader: turns records into claims.
+        ledger: settles them.
+        metrics: counts them.
+        clock: milliseconds since 1970 UTC.
+        skew_s: how far an engine's clock may be off.
+        begun: whether the router has read its tables.
+    """
 
     def __init__(
-        self, *, reader: ClaimReader, ledger: Ledger, metrics: RouterMetrics, clock: Clock, skew_s: float
+        self,
+        *,
+        reader: ClaimReader,
+        ledger: Ledger,
+        metrics: RouterMetrics,
+        clock: Clock,
+        skew_s: float,
+        begun: Callable[[], bool],
     ) -> None:
+        self._begun = begun
         self._reader = reader
         self._ledger = ledger
         self._metrics = metrics
@@ -145,6 +162,9 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
         self, request_iterator: AsyncIterator[usage_pb2.ReportRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[usage_pb2.ReportResponse]:
         """Reads records and yields their acknowledgements. Raises LEDGER_UNAVAILABLE when nothing can be settled."""
+        if not self._begun():
+            # The tables may not be there yet.
+            raise ServiceError(Reason.LEDGER_UNAVAILABLE, "the router is starting; report again", retry_after_s=0.2)
         answers: asyncio.Queue[usage_pb2.ReportResponse | BaseException | None] = asyncio.Queue()
         reader = asyncio.create_task(self._read(request_iterator, answers), name="usage-read")
         closing = asyncio.create_task(self._closing.wait(), name="usage-close")

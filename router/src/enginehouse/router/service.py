@@ -262,7 +262,12 @@ class RouterService:
             listen=settings.http_listen,
         )
         self._usage = UsageServicer(
-            reader=reader, ledger=self._ledger, metrics=metrics, clock=clock, skew_s=terms.skew_s
+            reader=reader,
+            ledger=self._ledger,
+            metrics=metrics,
+            clock=clock,
+            skew_s=terms.skew_s,
+            begun=lambda: self._loaded,
         )
         put_in_force = self._steering.put_in_force
         experiments = ExperimentServicer(

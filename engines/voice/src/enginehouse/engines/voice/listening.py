@@ -43,7 +43,7 @@ class Listeners:
         """
         check_recognize(request)
         recogniser = recogniser_of(served)
-        how = _how(request.options, recogniser, served, field="options")
+        how = _how(request.options, recogniser, served)
         heard = _Counted(call.meter, sample_rate=recogniser.sample_rate)
         texts: list[str] = []
         language = ""
@@ -78,7 +78,7 @@ class Listeners:
         recogniser = recogniser_of(served)
         config = await self._config(requests)
         check_streaming(config)
-        how = _how(config.options, recogniser, served, field="config.options")
+        how = _how(config.options, recogniser, served)
         # At once, though nothing is understood yet: the edge gives a request that has no answer a minute.
         yield voice_pb2.StreamingRecognizeResponse(request_id=call.request_id, model=served.catalog.name)
         heard = _Counted(call.meter, sample_rate=recogniser.sample_rate)
@@ -283,14 +283,12 @@ def segment_of(stretch: Stretch, *, later_ms: int = 0) -> voice_pb2.Segment:
     )
 
 
-def _how(
-    options: voice_pb2.RecognitionOptions, recogniser: Recogniser, served: ServedModel, *, field: str
-) -> Listening:
+def _how(options: voice_pb2.RecognitionOptions, recogniser: Recogniser, served: ServedModel) -> Listening:
     primary = options.language.partition("-")[0].lower()
     if primary and primary not in recogniser.languages:
         known = ", ".join(sorted(recogniser.languages))
         raise invalid(
-            f"{field}.language", f"{shorten(options.language)} is none that {served.catalog.name!r} knows: {known}"
+            "options.language", f"{shorten(options.language)} is none that {served.catalog.name!r} knows: {known}"
         )
     if options.translate and not recogniser.translates:
         raise unsupported(served, "translation")

@@ -98,12 +98,14 @@ class Speeches:
 def planned_controls(
     controls: voice_pb2.SpeechControls, speaker: Speaker, *, voices: VoiceBook, model: str
 ) -> Controls:
-    """The planner's form of the controls. Raises INVALID_REQUEST for a language that the model does not speak."""
+    """The planner's form of the controls. Raises INVALID_REQUEST for a language or a voice that the model has not."""
     language = controls.language
     primary = language.partition("-")[0].lower()
     if language and primary not in speaker.languages:
         known = ", ".join(sorted(speaker.languages))
         raise invalid("controls.language", f"{shorten(language)} is none that {model!r} speaks: {known}")
+    if controls.voice and not is_clone(controls.voice):
+        speaker.check_voice(controls.voice, language)
     return Controls(
         voice=controls.voice,
         language=language,

@@ -41,11 +41,11 @@ def check_converse(config: voice_pb2.ConverseConfig) -> None:
     """Raises INVALID_REQUEST for whatever a conversation's beginning has wrong."""
     checks = Checks()
     checks.request_id("config.request_id", config.request_id)
-    _controls(checks, config.controls, "config.")
-    _form(checks, config.audio, "config.")
+    _controls(checks, config.controls)
+    _form(checks, config.audio)
     encoding = config.audio.encoding
     checks.require(
-        not encoding or encoding in _LIVE_ENCODINGS, "config.audio.encoding", "must be PCM or OPUS in a conversation"
+        not encoding or encoding in _LIVE_ENCODINGS, "audio.encoding", "must be PCM or OPUS in a conversation"
     )
     checks.done()
 
@@ -63,7 +63,7 @@ def check_streaming(config: voice_pb2.StreamingRecognizeConfig) -> None:
     """Raises INVALID_REQUEST for whatever a recognition's beginning has wrong."""
     checks = Checks()
     checks.request_id("config.request_id", config.request_id)
-    _options(checks, config.options, "config.")
+    _options(checks, config.options)
     checks.in_range("config.sample_rate", config.sample_rate, 8000, 48_000)
     if config.end_silence_ms:
         checks.in_range("config.end_silence_ms", config.end_silence_ms, 200, 5000)
@@ -98,8 +98,8 @@ def check_list_voices(request: voice_pb2.ListVoicesRequest) -> None:
     checks.done()
 
 
-def _controls(checks: Checks, controls: voice_pb2.SpeechControls, at: str = "") -> None:
-    at = f"{at}controls."
+def _controls(checks: Checks, controls: voice_pb2.SpeechControls) -> None:
+    at = "controls."
     if controls.voice:
         checks.matches(f"{at}voice", controls.voice, _VOICE, "a voice's id of 1-128 characters without blanks")
     if controls.language:
@@ -117,14 +117,14 @@ def _controls(checks: Checks, controls: voice_pb2.SpeechControls, at: str = "") 
         checks.require(wrong is None, f"{at}lexicon[{number}].say", wrong or "")
 
 
-def _form(checks: Checks, form: voice_pb2.AudioForm, at: str = "") -> None:
+def _form(checks: Checks, form: voice_pb2.AudioForm) -> None:
     known = form.encoding in voice_pb2.AudioEncoding.values()
-    checks.require(known, f"{at}audio.encoding", f"{form.encoding} is no encoding")
+    checks.require(known, "audio.encoding", f"{form.encoding} is no encoding")
     if form.sample_rate:
-        checks.in_range(f"{at}audio.sample_rate", form.sample_rate, 8000, 48_000)
+        checks.in_range("audio.sample_rate", form.sample_rate, 8000, 48_000)
 
 
-def _options(checks: Checks, options: voice_pb2.RecognitionOptions, at: str = "") -> None:
+def _options(checks: Checks, options: voice_pb2.RecognitionOptions) -> None:
     if options.language:
-        checks.matches(f"{at}options.language", options.language, LANGUAGE, _TAG)
-    checks.size(f"{at}options.prompt", options.prompt, 0, 1000, of="characters")
+        checks.matches("options.language", options.language, LANGUAGE, _TAG)
+    checks.size("options.prompt", options.prompt, 0, 1000, of="characters")

@@ -10,9 +10,9 @@ FRAME_MS = 30
 """What is judged at once, to be speech or not."""
 
 # What of the time before a phrase belongs to it: soft beginnings are not told from noise.
-_LEAD_FRAMES = 10
-# So many in a row begin a phrase; less is a click.
-_BEGIN_FRAMES = 3
+_LEAD_FRAMES = 12
+# So many in a row begin a phrase; less is a click, or noise that the judge has yet to get used to.
+_BEGIN_FRAMES = 5
 # How long a pause ends a phrase that is so long already: the longer the phrase, the shorter the pause. A phrase of the
 # last length ends at once.
 _PATIENCE = ((8_000, 510), (16_000, 210), (30_000, 60))

@@ -1,7 +1,8 @@
 """The process that listens: PocketSphinx keeps a core busy, and its decoder is one utterance's at a time.
 
-A recording is cut at its pauses, and each phrase is heard as a whole, which adapts to how loud it is. An utterance is
-heard while it comes in. Either way the decoder forgets what was heard before: nobody's speech depends on another's.
+A recording is cut at its pauses into phrases; an utterance is heard while it comes in. Either is brought to the level
+that the model expects: far from it, it hears several times as many words wrong, until it has adapted. It is made to
+forget how it adapted after each, so that nobody's speech depends on another's.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 from pocketsphinx import Decoder, Vad
 
+from enginehouse.engines.voice.backends._level import Level
 from enginehouse.engines.voice.backends._phrases import FRAME_MS, Phrase, Phrases
 from enginehouse.engines.voice.backends._pocketsphinx_frames import (
     FEED,
@@ -25,10 +28,17 @@ from enginehouse.engines.voice.backends._pocketsphinx_frames import (
     Said,
     SaidWord,
 )
+from enginehouse.engines.voice.backends.base import Samples
 from enginehouse.engines.voice.workers import serve
 
 _SAMPLE_RATE = 16_000
 _FRAME_OF_DECODER_MS = 10
+# The decoder adapts to the channel between the pieces that it is given.
+_PIECE = _SAMPLE_RATE // 10
+_LEVEL, _MOST_GAIN = 500, 20
+# What an utterance's level is judged by.
+_LEVEL_SAMPLES = _SAMPLE_RATE * 4 // 5
+_VAD_MODE = Vad.MEDIUM_LOOSE
 # "the(2)" is a second way to say "the".
 _ANOTHER_WAY = re.compile(r"\(\d+\)$")
 # Silence and noises: "<sil>", "[NOISE]", "++COUGH++".
@@ -42,40 +52,39 @@ class _Child:
         # The second pass over a phrase was no better on recordings that were tried, and makes a live utterance's end
         # wait for as long as a tenth of the utterance.
         self._decoder = Decoder(samprate=float(_SAMPLE_RATE), fwdflat=False, loglevel="ERROR")
-        self._channel: str = self._decoder.get_cmn(False)
-        self._vad = Vad(mode=Vad.MEDIUM_LOOSE, sample_rate=_SAMPLE_RATE, frame_length=FRAME_MS / 1000)
-        self._phrases = self._new_phrases()
+        self._phrases = _new_phrases()
+        self._level = _new_level(_LEVEL_SAMPLES)
         self._open = False
         self._told: list[str] = []
+        # A first utterance meets memory that was never written, and may be heard differently.
+        self._begin(_LEVEL_SAMPLES)
+        self._hear(np.zeros(_PIECE, np.int16))
+        self._end()
 
     def handle(self, kind: int, payload: bytes) -> Iterable[tuple[int, bytes]]:
         if kind == RECORDING:
-            self._phrases = self._new_phrases()
+            self._phrases = _new_phrases()
         elif kind == HEAR:
             return self._say(self._phrases.feed(payload))
         elif kind == HEARD:
             return self._say(self._phrases.finish())
         elif kind == UTTERANCE:
-            self._begin()
+            self._begin(_LEVEL_SAMPLES)
         elif kind in (FEED, FEED_AND_TELL):
-            self._process(payload, whole=False)
+            self._hear(self._level.feed(_samples(payload)))
             return self._tell() if kind == FEED_AND_TELL else ()
         elif kind == FINISH:
-            return self._finish()
+            return self._finish(0)
         else:
             raise ValueError(f"no such kind of frame: {kind}")
         return ()
 
-    def _new_phrases(self) -> Phrases:
-        return Phrases(is_speech=self._vad.is_speech, frame_bytes=self._vad.frame_bytes)
-
     def _say(self, phrases: Iterator[Phrase]) -> Iterator[tuple[int, bytes]]:
         for phrase in phrases:
-            self._begin()
-            self._process(phrase.pcm, whole=True)
-            self._end()
-            if words := list(self._words(phrase.start_ms)):
-                yield SAID, Said(words).encode()
+            samples = _samples(phrase.pcm)
+            self._begin(len(samples))
+            self._hear(self._level.feed(samples))
+            yield from self._finish(phrase.start_ms)
 
     def _tell(self) -> Iterator[tuple[int, bytes]]:
         # Probabilities come with the end of an utterance.
@@ -86,26 +95,28 @@ class _Child:
             if words:
                 yield SAID, Said(words).encode()
 
-    def _finish(self) -> Iterator[tuple[int, bytes]]:
-        self._end()
-        if words := list(self._words(0)):
-            yield SAID, Said(words).encode()
-
-    def _begin(self) -> None:
-        self._end()
-        self._decoder.set_cmn(self._channel)
-        self._decoder.start_utt()
-        self._open = True
-        self._told = []
-
-    def _end(self) -> None:
+    def _begin(self, level_samples: int) -> None:
         if self._open:
             self._decoder.end_utt()
-            self._open = False
+        self._decoder.reinit_feat()
+        self._decoder.start_utt()
+        self._open = True
+        self._level = _new_level(level_samples)
+        self._told = []
 
-    def _process(self, pcm: bytes, *, whole: bool) -> None:
-        if pcm:
-            self._decoder.process_raw(pcm, False, whole)
+    def _hear(self, samples: Samples) -> None:
+        for start in range(0, len(samples), _PIECE):
+            self._decoder.process_raw(samples[start : start + _PIECE].tobytes(), False, False)
+
+    def _end(self) -> None:
+        self._decoder.end_utt()
+        self._open = False
+
+    def _finish(self, start_ms: int) -> Iterator[tuple[int, bytes]]:
+        self._hear(self._level.finish())
+        self._end()
+        if words := list(self._words(start_ms)):
+            yield SAID, Said(words).encode()
 
     def _words(self, start_ms: int) -> Iterator[SaidWord]:
         if self._decoder.hyp() is None:
@@ -119,6 +130,20 @@ class _Child:
                 start_ms + (segment.end_frame + 1) * _FRAME_OF_DECODER_MS,
                 min(max(segment.prob, 0.0), 1.0),
             )
+
+
+def _new_phrases() -> Phrases:
+    # It learns what silence sounds like, so every recording has its own.
+    vad = Vad(mode=_VAD_MODE, sample_rate=_SAMPLE_RATE, frame_length=FRAME_MS / 1000)
+    return Phrases(is_speech=vad.is_speech, frame_bytes=vad.frame_bytes)
+
+
+def _new_level(listen: int) -> Level:
+    return Level(listen=listen, target=_LEVEL, most=_MOST_GAIN)
+
+
+def _samples(pcm: bytes) -> Samples:
+    return np.frombuffer(pcm[: len(pcm) & ~1], "<i2").astype(np.int16)
 
 
 def main() -> None:

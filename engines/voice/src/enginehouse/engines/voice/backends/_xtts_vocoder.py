@@ -19,7 +19,7 @@ from enginehouse.engines.voice.backends.base import Samples
 # How many frames to either side a sample depends on. By layer of the vocoder, in frames: the first convolution (7
 # wide) 3; the upsampling by 8 (16 wide) 1; its residual blocks (11 wide, dilations 1, 3 and 5, each with a plain one)
 # 60 / 8; then 1/8 and 60/64, 1/64 and 60/128, 1/128 and 60/256, and 3/256 of the last convolution: 13.3 in all.
-REACH = 13
+REACH = 14
 
 
 class Stretcher:

@@ -127,6 +127,14 @@ class Speaker(Protocol):
     def prosody(self) -> frozenset[str]:
         """The fields of `Prosody` that it follows; the others are for the engine to make up for or to refuse."""
 
+    def check_voice(self, voice: str, language: str) -> None:
+        """Raises INVALID_REQUEST, naming `controls.voice` or `controls.language`, where it has no such voice.
+
+        Args:
+            voice: one of its own, or another name for one; never empty.
+            language: a BCP 47 tag; empty for any.
+        """
+
     def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
         """Yields the audio of an utterance as it is made. Closing the generator ends the work at once.
 

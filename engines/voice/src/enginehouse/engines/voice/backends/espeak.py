@@ -86,6 +86,10 @@ class EspeakSpeaker:
         """The primary subtags of the languages that it speaks."""
         return self._voices.languages
 
+    def check_voice(self, voice: str, language: str) -> None:
+        """Raises INVALID_REQUEST where there is no such voice, nor another name for one."""
+        self._voices.file(voice, language or "en")
+
     async def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
         """Yields the audio as it is made. Who reads slowly holds up nobody else: a process is kept only while it works.
 

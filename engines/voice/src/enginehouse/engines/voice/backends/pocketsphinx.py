@@ -8,7 +8,6 @@ from contextlib import aclosing, asynccontextmanager
 
 import pydantic
 
-from enginehouse.engines.voice.backends._level import Level
 from enginehouse.engines.voice.backends._options import read_options, require_package
 from enginehouse.engines.voice.backends._pocketsphinx_frames import (
     FEED,
@@ -36,9 +35,6 @@ _LANGUAGE = "en"
 _SLICE = _SAMPLE_RATE
 # For a child that was left at work; to start another takes about as long.
 _SETTLE_S = 1.0
-# The model expects an utterance at about this level, and hears twice as many words wrong far from it. It adapts, but
-# in the course of seconds.
-_LEVEL, _MOST_GAIN, _LEVEL_SAMPLES = 700, 20, 12_800
 
 
 def _default_workers() -> int:
@@ -160,22 +156,18 @@ class _Live:
     def __init__(self, worker: Worker, how: Listening) -> None:
         self._worker = worker
         self._how = how
-        self._level = Level(listen=_LEVEL_SAMPLES, target=_LEVEL, most=_MOST_GAIN)
 
     async def feed(self, samples: Samples, *, interim: bool) -> Stretch | None:
         """Takes the next samples."""
-        return await self._ask(FEED_AND_TELL if interim else FEED, self._level.feed(samples))
+        return await self._ask(FEED_AND_TELL if interim else FEED, _pcm(samples))
 
     async def finish(self) -> Stretch | None:
         """What was said."""
-        await self._ask(FEED, self._level.finish())
-        return await self._ask(FINISH, None)
+        return await self._ask(FINISH)
 
-    async def _ask(self, kind: int, samples: Samples | None) -> Stretch | None:
-        if samples is not None and not len(samples):
-            return None
+    async def _ask(self, kind: int, pcm: bytes = b"") -> Stretch | None:
         try:
-            said = await _tell(self._worker, kind, b"" if samples is None else _pcm(samples))
+            said = await _tell(self._worker, kind, pcm)
         except WorkerError as error:
             raise _failed(error) from error
         return None if said is None else _stretch(said, self._how)

@@ -128,6 +128,10 @@ class XttsSpeaker:
         """It can be faster or slower; its melody is its own."""
         return frozenset({"speed"})
 
+    def check_voice(self, voice: str, language: str) -> None:
+        """Raises INVALID_REQUEST where there is no such voice; each speaks every language."""
+        self._speaker(voice)
+
     async def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
         """Yields the audio while the model writes. The same utterance sounds the same each time."""
         language = self._language(utterance)
