@@ -154,8 +154,8 @@ def over_curl(url: str, key: str) -> tuple[str, int]:
 def spoken_and_heard(url: str, key: str, text: str) -> list[int]:
     """Has the mesh speak a text and write down what it hears; returns what both were told to cost."""
     with Enginehouse(url, key) as mesh:
-        # What a recogniser of English takes best, and not so much of it that the demonstration waits.
-        stream = mesh.speak(text[:200], encoding="wav", sample_rate=16_000)
+        # The voice that the recogniser understands best, and not so much of it that the demonstration waits.
+        stream = mesh.speak(text[:200], voice="en-us+edward", encoding="wav", sample_rate=16_000)
         audio = stream.read()
         summary = stream.summary
         seconds, cost = summary.audio_ms / 1000, summary.cost_nanos

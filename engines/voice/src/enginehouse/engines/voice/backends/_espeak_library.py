@@ -69,7 +69,7 @@ class EspeakLibrary:
         self._library.espeak_ng_SetRandSeed(1)
 
     def inventory(self) -> Inventory:
-        """All languages and variants."""
+        """All languages and variants. Languages whose dictionary was not built are left out: they say nothing."""
         return Inventory(
             sample_rate=self.sample_rate,
             languages=list(self._languages()),
@@ -82,10 +82,11 @@ class EspeakLibrary:
         Raises EspeakError.
         """
         self._set(job)
-        sink = take
+        # Documents, which spelled texts are, end in a sentence's pause.
+        sink = _WithoutSilentEnd(take).write if job.spell else take
         stretch = None
         if job.tempo != 1:
-            stretch = _Stretch(self._library, self.sample_rate, tempo=job.tempo, take=take)
+            stretch = _Stretch(self._library, self.sample_rate, tempo=job.tempo, take=sink)
             sink = stretch.write
         raised: list[BaseException] = []
 
@@ -128,10 +129,34 @@ class EspeakLibrary:
         index = 0
         while listed[index]:
             voice = listed[index].contents
-            yield LanguageVoice(
+            language = LanguageVoice(
                 file=voice.identifier.decode(), name=voice.name.decode().strip(), tags=_read_tags(voice.languages)
             )
+            if (self._data / f"{self._dictionary(language)}_dict").exists():
+                yield language
             index += 1
+
+    def _dictionary(self, language: LanguageVoice) -> str:
+        """The name of the dictionary that a language is read with: its own where its file does not name one."""
+        told = _read_settings(self._data / "lang" / language.file)
+        return told.get("dictionary", "") or language.tags[0][1].partition("-")[0]
+
+
+class _WithoutSilentEnd:
+    """Passes audio on, but for the silence that it ends in."""
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._silence = b""
+
+    def write(self, pcm: bytes) -> None:
+        sound = len(pcm.rstrip(b"\0"))
+        # Whole samples: the upper byte of a quiet one is zero.
+        sound += sound & 1
+        if sound:
+            self._take(self._silence + pcm[:sound])
+            self._silence = b""
+        self._silence += pcm[sound:]
 
 
 class _Stretch:
@@ -201,11 +226,17 @@ def _read_tags(address: int) -> list[tuple[int, str]]:
     return tags
 
 
-def _read_variant(path: Path) -> Variant:
+def _read_settings(path: Path) -> dict[str, str]:
+    """The lines of a language's or a variant's file: a key and a value each."""
     told: dict[str, str] = {}
     for line in path.read_text("utf-8", "replace").splitlines():
         key, _, value = line.strip().partition(" ")
         told.setdefault(key, value.strip())
+    return told
+
+
+def _read_variant(path: Path) -> Variant:
+    told = _read_settings(path)
     # Some files give an age after the gender.
     gender = told.get("gender", "").split(" ")[0].lower()
     return Variant(file=path.name, name=told.get("name", path.name), gender=gender)

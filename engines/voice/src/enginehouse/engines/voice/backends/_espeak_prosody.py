@@ -49,7 +49,7 @@ def parameters(prosody: Prosody) -> Parameters:
     emphasis = _within(prosody.emphasis, -1, 2)
     speed = _within(prosody.speed, 0.25, 4) * 0.94**emphasis
     rate = round(_within(_WORDS_A_MINUTE * speed, _SLOWEST, _FASTEST))
-    height = 2 ** (_within(prosody.pitch + emphasis / 2, -12, 12) / 12)
+    height = 2 ** (_within(_within(prosody.pitch, -12, 12) + emphasis / 2, -12, 12) / 12)
     # The parameter is a logarithm: 0 halves the lowest tone, 100 would double it.
     lowest = _within(height * (1 + _MELODY) - _MELODY, 0.5, 2 ** ((_HIGHEST - _MIDDLE) / _MIDDLE))
     reached = (lowest + _MELODY) / (1 + _MELODY)

@@ -1,7 +1,7 @@
 """What espeak-ng can speak with, and which of it a request means.
 
 A voice is a language ("en-us", "te") or a language with a variant ("en-us+f3"), and every variant goes with every
-language: some 15,000 voices of 141 languages and 104 variants.
+language: some 14,500 voices of 138 languages and 104 variants.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ class EspeakVoices:
         self.list = VoiceList(self._languages, self._variants)
         """All of them."""
         self._best = _best_by_tag(self._languages)
-        self.languages = sorted({tag.split("-")[0] for tag in self._best})
+        related = (tag for tag, known in _RELATED.items() if known in self._best)
+        self.languages = sorted({tag.split("-")[0] for tag in self._best}.union(related))
         """The languages' primary subtags."""
         for name, voice in aliases.items():
             if self._parse(voice) is None:

@@ -50,22 +50,16 @@ class Windows:
     def __init__(self, *, skip_silence: bool) -> None:
         self._skip_silence = skip_silence
         self._vad = webrtcvad.Vad(_STRICTNESS)
-        self._held: Samples = np.empty(0, np.int16)
+        self._buffer: Samples = np.empty(LONGEST + _FRAME, np.int16)
+        self._length = 0
         # The recording's number of the first sample held; whether each whole frame held is speech.
         self._start = 0
         self._speech: list[bool] = []
 
     def push(self, samples: Samples) -> Iterator[Window]:
         """Takes the next samples, and yields the windows that are full with them. Iterate to the end."""
-        self._held = np.concatenate((self._held, samples))
-        while len(self._held) >= (len(self._speech) + 1) * _FRAME:
-            begin = len(self._speech) * _FRAME
-            frame = self._held[begin : begin + _FRAME]
-            self._speech.append(self._vad.is_speech(frame.tobytes(), RATE))
-            if len(self._speech) == _FRAMES:
-                yield from self._take(self._cut())
-            elif self._skip_silence and len(self._speech) > _MARGIN and not any(self._speech):
-                self._drop(1)
+        for begin in range(0, len(samples), _FRAME):
+            yield from self._add(samples[begin : begin + _FRAME])
 
     def so_far(self) -> Window | None:
         """What is held, as one window; it stays held. None for no speech."""
@@ -74,6 +68,24 @@ class Windows:
     def finish(self) -> Iterator[Window]:
         """Yields what is left at the recording's end."""
         yield from self._take(len(self._speech) + 1)
+
+    @property
+    def _held(self) -> Samples:
+        return self._buffer[: self._length]
+
+    def _add(self, samples: Samples) -> Iterator[Window]:
+        """Takes at most a frame of samples; with them, one frame more may be whole."""
+        self._buffer[self._length : self._length + len(samples)] = samples
+        self._length += len(samples)
+        begin = len(self._speech) * _FRAME
+        if self._length < begin + _FRAME:
+            return
+        frame = self._buffer[begin : begin + _FRAME]
+        self._speech.append(self._vad.is_speech(frame.tobytes(), RATE))
+        if len(self._speech) == _FRAMES:
+            yield from self._take(self._cut())
+        elif self._skip_silence and len(self._speech) > _MARGIN and not any(self._speech):
+            self._drop(1)
 
     def _cut(self) -> int:
         """After how many frames the full window held is cut best."""
@@ -105,12 +117,16 @@ class Windows:
             last = len(speech) - _first(speech[::-1])
             # What is less than a frame at the recording's end belongs to the frame before.
             end = frames if last == len(speech) else min(frames, last + _MARGIN)
-        samples = self._held[begin * _FRAME : end * _FRAME]
+        # A copy: the buffer goes on to be filled.
+        samples = self._held[begin * _FRAME : end * _FRAME].copy()
         return Window(self._start + begin * _FRAME, samples) if len(samples) else None
 
     def _drop(self, frames: int) -> None:
-        self._start += min(frames * _FRAME, len(self._held))
-        self._held = self._held[frames * _FRAME :]
+        dropped = min(frames * _FRAME, self._length)
+        rest = self._held[dropped:].copy()
+        self._start += dropped
+        self._length = len(rest)
+        self._held[:] = rest
         self._speech = self._speech[frames:]
 
 

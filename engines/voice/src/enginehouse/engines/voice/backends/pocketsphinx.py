@@ -47,7 +47,7 @@ class PocketsphinxOptions(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     workers: int = pydantic.Field(default_factory=_default_workers, ge=1, le=256)
-    """Processes that listen, each to one recording or one live utterance at a time, with 110 MB each. A recording
+    """Processes that listen, each to one recording or one live utterance at a time, with 160 MB each. A recording
     takes a core; a live utterance takes a fifth of one, so there may be more of them than cores."""
 
 

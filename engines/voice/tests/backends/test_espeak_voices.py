@@ -1,0 +1,183 @@
+"""Which voices espeak-ng has, and which of them a request gets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from enginehouse.engines.voice.backends.base import Gender, Prosody
+from enginehouse.kit.errors import Reason, ServiceError
+from engines.voice.tests.backends.speaking import loudness, said, speaking
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# Letters of three scripts, of which every language reads one.
+SYLLABLES = "mama, мама, ᏣᎳᎩ"
+
+
+async def refused(speaker: Any, field: str, **utterance: Any) -> str:
+    with pytest.raises(ServiceError) as raised:
+        await said(speaker, "One.", **utterance)
+    assert raised.value.reason is Reason.INVALID_REQUEST
+    assert [violation.field for violation in raised.value.violations] == [field]
+    return raised.value.message
+
+
+async def test_thousands_of_voices_each_once_and_in_order(speaker: Any) -> None:
+    ids = [voice.voice_id for voice in speaker.voices]
+    assert len(ids) == len(speaker.voices) > 10_000
+    assert ids == sorted(set(ids))
+    assert {"te", "en-us", "en-us+f3", "te+whisper", "cmn", "yue-latn-jyutping+mr-serious"} <= set(ids)
+
+
+async def test_the_list_is_a_sequence(speaker: Any) -> None:
+    voices = speaker.voices
+    assert voices[-1] == voices[len(voices) - 1]
+    assert list(voices[3:9:2]) == [voices[3], voices[5], voices[7]]
+    with pytest.raises(IndexError):
+        voices[len(voices)]
+
+
+async def test_what_is_told_of_a_voice(speaker: Any) -> None:
+    voices = {voice.voice_id: voice for voice in speaker.voices}
+    plain, woman, whisper = voices["en-us"], voices["en-us+f3"], voices["te+whisperf"]
+    assert (plain.name, plain.gender, plain.style) == ("English (America)", Gender.MALE, "")
+    assert list(plain.languages) == ["en-US", "en"]
+    assert (woman.gender, woman.style) == (Gender.FEMALE, "")
+    assert (whisper.gender, whisper.style, list(whisper.languages)) == (Gender.FEMALE, "whisper", ["te"])
+    assert list(voices["cmn-latn-pinyin"].languages)[0] == "cmn-Latn-pinyin"
+    assert len({voice.name for voice in voices.values()}) == len(voices)
+
+
+async def test_all_languages_speak(speaker: Any) -> None:
+    ids = [voice.voice_id for voice in speaker.voices if "+" not in voice.voice_id]
+    assert len(ids) > 130
+    audio = await asyncio.gather(*(said(speaker, SYLLABLES, voice=voice) for voice in ids))
+    assert [voice for voice, samples in zip(ids, audio, strict=True) if loudness(samples) < 200] == []
+
+
+async def test_all_variants_sound_different(speaker: Any) -> None:
+    ids = [voice.voice_id for voice in speaker.voices if voice.voice_id.startswith("en-us+")]
+    assert len(ids) > 100
+    audio = await asyncio.gather(*(said(speaker, "One two.", voice=voice) for voice in ids))
+    assert [voice for voice, samples in zip(ids, audio, strict=True) if loudness(samples) < 200] == []
+    assert len({samples.tobytes() for samples in audio}) == len(ids)
+
+
+async def test_telugu_speaks(speaker: Any) -> None:
+    samples = await said(speaker, "నమస్తే, మీరు ఎలా ఉన్నారు?", language="te")
+    assert 1 < len(samples) / speaker.sample_rate < 4
+    assert loudness(samples) > 500
+
+
+@pytest.mark.parametrize(
+    ("language", "voice"),
+    [
+        ("en", "en-us"),
+        ("en-US", "en-us"),
+        ("en-IN", "en-gb"),
+        ("en-GB-oxendict", "en-gb"),
+        ("en_JM", "en-029"),
+        ("te-IN", "te"),
+        ("fr", "fr-fr"),
+        ("fr-CA", "fr-fr"),
+        ("es-AR", "es-419"),
+        ("pt-BR", "pt-br"),
+        ("zh-Hans-CN", "cmn"),
+        ("zh-HK", "yue"),
+        ("no", "nb"),
+        ("nn", "nb"),
+        ("chr", "chr-us-qaaa-x-west"),
+    ],
+)
+async def test_a_language_takes_its_own_voice_or_the_nearest(speaker: Any, language: str, voice: str) -> None:
+    by_language, by_voice = await asyncio.gather(
+        said(speaker, SYLLABLES, language=language), said(speaker, SYLLABLES, voice=voice)
+    )
+    assert len(by_voice)
+    assert by_language.tobytes() == by_voice.tobytes()
+
+
+async def test_every_language_that_is_claimed_has_a_voice(speaker: Any) -> None:
+    assert {"en", "te", "hi", "zh", "cmn", "no", "nn"} <= set(speaker.languages)
+    assert list(speaker.languages) == sorted(set(speaker.languages))
+    for language in speaker.languages:
+        speaker.check_voice("+f3", language)
+
+
+async def test_names_are_taken_in_any_case(speaker: Any) -> None:
+    capital, plain = await asyncio.gather(
+        said(speaker, "One.", voice="EN-US+F3"), said(speaker, "One.", voice="en-us+f3")
+    )
+    assert capital.tobytes() == plain.tobytes()
+
+
+async def test_a_variant_alone_and_an_alias_speak_the_utterances_language(speaker: Any) -> None:
+    text = "నమస్తే"
+    alone, alias, whole, english = await asyncio.gather(
+        said(speaker, text, language="te", voice="+f3"),
+        said(speaker, text, language="te", voice="nova"),
+        said(speaker, text, voice="te+f3"),
+        said(speaker, text, language="en", voice="nova"),
+    )
+    assert alone.tobytes() == alias.tobytes() == whole.tobytes() != english.tobytes()
+
+
+async def test_openais_names_are_voices_that_differ(speaker: Any) -> None:
+    names = "alloy ash ballad cedar coral echo fable marin nova onyx sage shimmer verse".split()
+    audio = await asyncio.gather(*(said(speaker, "One two.", voice=name) for name in names))
+    assert len({samples.tobytes() for samples in audio}) == len(names)
+
+
+async def test_the_operators_own_aliases_replace_them() -> None:
+    async with speaking(workers=1, aliases={"reader": "te+m3"}) as speaker:
+        alias, voice = await asyncio.gather(said(speaker, "One.", voice="reader"), said(speaker, "One.", voice="te+m3"))
+        assert alias.tobytes() == voice.tobytes()
+        assert "'nova'" in await refused(speaker, "controls.voice", voice="nova")
+
+
+@pytest.mark.parametrize(
+    ("voice", "hints"),
+    [
+        ("en-uss", ["'en-uss'", "'en-us'"]),
+        ("en-us+f33", ["'en-us+f33'", "'en-us+f3'"]),
+        ("en_us", ["'en-us'"]),
+        ("Aloy", ["'alloy'"]),
+        ("+wisper", ["'+whisper'"]),
+        ("en-us+", ["'en-us+'"]),
+        ("../../voices/!v/f3", ["espeak-ng has no voice"]),
+    ],
+)
+async def test_an_unknown_voice_is_refused_with_what_comes_near(speaker: Any, voice: str, hints: list[str]) -> None:
+    message = await refused(speaker, "controls.voice", voice=voice)
+    assert "enginehouse voices" in message
+    for hint in hints:
+        assert hint in message
+    with pytest.raises(ServiceError, match="controls.voice"):
+        speaker.check_voice(voice, "")
+
+
+async def test_an_unknown_language_is_refused_with_what_comes_near(speaker: Any) -> None:
+    message = await refused(speaker, "controls.language", language="enn-US")
+    assert "'enn-US'" in message
+    assert "en-US" in message
+    await refused(speaker, "controls.language", language="tlh")
+    await refused(speaker, "controls.language", language="")
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(voice=st.text(max_size=12), language=st.text(max_size=12))
+async def test_whatever_is_asked_for_is_found_or_refused(speaker: Any, voice: str, language: str) -> None:
+    try:
+        speaker.check_voice(voice, language)
+    except ServiceError as error:
+        assert error.reason is Reason.INVALID_REQUEST
+        assert error.violations[0].field in {"controls.voice", "controls.language"}
+
+
+async def test_prosody_that_it_follows(speaker: Any) -> None:
+    assert speaker.prosody == set(Prosody.__slots__)
