@@ -54,11 +54,11 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
 
         def answer(self, *, body: bool) -> None:
             hub.seen.append((self.command, self.path, self.headers.get("range"), self.headers.get("authorization")))
-            parts = self.path.strip("/").split("/")
+            parts = self.path.partition("?")[0].strip("/").split("/")
             if parts[0] == "storage":
                 self.storage(parts[1], body)
             elif parts[:2] == ["api", "models"]:
-                self.model("/".join(parts[2:4]))
+                self.model("/".join(parts[2:4]), *parts[4:6])
             else:
                 self.resolve("/".join(parts[:2]), parts[3], "/".join(parts[4:]), body)
 
@@ -115,8 +115,19 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
             elif body:
                 self.wfile.write(content[start:])
 
-        def model(self, repository: str) -> None:
-            siblings = [key.removeprefix(repository + "/") for key in (hub.large | hub.small)]
+        def model(self, repository: str, what: str = "", revision: str = "main") -> None:
+            files = [key for key in (hub.large | hub.small) if key.startswith(repository + "/")]
+            if not files:
+                self.refuse(404 if self.headers.get("authorization") else 401, "RepoNotFound", "Repository not found")
+                return
+            if revision not in ("main", COMMIT):
+                self.refuse(404, "RevisionNotFound", "Revision not found")
+                return
+            siblings = [key.removeprefix(repository + "/") for key in files]
+            if what == "tree":
+                entries = [{"type": "file", "path": name, "size": 1, "oid": COMMIT} for name in siblings]
+                self.json(200, entries)
+                return
             self.json(200, {"id": repository, "sha": COMMIT, "siblings": [{"rfilename": name} for name in siblings]})
 
         def refuse(self, status: int, code: str, message: str) -> None:

@@ -149,7 +149,7 @@ def test_two_pulls_of_one_file_do_not_mix(hub, fetch, tmp_path):
         ("hf:acme/none/x.gguf", "no repository acme/none"),
         ("hf:acme/tiny/none.gguf", "no file 'none.gguf'"),
         ("hf:acme/tiny/sub/tiny.gguf@v9", "no revision 'v9'"),
-        ("hf:acme/tiny", "hf:ORG/REPO/FILE"),
+        ("hf:acme", "hf:ORG/REPO/FILE"),
         ("hf:acme/../x.gguf", "hf:ORG/REPO/FILE"),
         ("hf:ac me/ti%ny/x.gguf", "no name of a repository"),
         ("file:x", "hf:ORG/REPO/FILE"),
@@ -194,3 +194,22 @@ def test_hub_that_is_not_there(hub, tmp_path):
 def test_server_that_is_no_hub(hub, fetch):
     with pytest.raises(StoreError, match="not a Hugging Face hub"):
         pull(SOURCE, models_dir=fetch().path.parent, environ={"HF_ENDPOINT": f"{hub.endpoint}/api/models"})
+
+
+def test_a_whole_repository_is_pulled_file_by_file(hub, fetch, tmp_path):
+    hub.small["acme/folder/config.json"] = b"{}"
+    hub.large["acme/folder/model.bin"] = CONTENT
+    hub.small["acme/folder/.gitattributes"] = b"x"
+    hub.small["acme/folder/README.md"] = b"x"
+    pulled = fetch("hf:acme/folder")
+    assert pulled.path == tmp_path / "hf/acme/folder/main"
+    assert sorted(path.name for path in pulled.path.iterdir() if not path.name.startswith(".")) == [
+        "config.json",
+        "model.bin",
+    ]
+    assert (pulled.size_bytes, pulled.commit, pulled.fetched) == (2 + len(CONTENT), COMMIT, True)
+    assert not fetch("hf:acme/folder").fetched
+    with pytest.raises(StoreError, match="no repository acme/nothing"):
+        fetch("hf:acme/nothing")
+    with pytest.raises(StoreError, match="no revision 'old'"):
+        fetch("hf:acme/folder@old")

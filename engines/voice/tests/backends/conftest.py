@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest_asyncio
 
+from enginehouse.engines.voice.backends.base import Samples
 from enginehouse.engines.voice.backends.pocketsphinx import PocketsphinxBackend
+from engines.voice.tests.backends.listening import COUNT, DOOR, spoken
 from engines.voice.tests.backends.speaking import speaking
 from engines.voice.tests.voice_engine import listening_model
 
@@ -23,3 +25,13 @@ async def recogniser() -> AsyncIterator[Any]:
     loaded = await PocketsphinxBackend().load(listening_model(options={"workers": 2}))
     yield loaded.recogniser
     await loaded.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def count() -> Samples:
+    return await spoken(COUNT)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def door() -> Samples:
+    return await spoken(DOOR)

@@ -35,6 +35,10 @@ CASES: list[dict[str, Any]] = [
 ]
 
 
+def mapped() -> str:
+    return Path("/proc/self/maps").read_text()
+
+
 async def test_equal_utterances_have_equal_audio_whoever_speaks_besides() -> None:
     async with speaking(workers=1) as speaker:
         serial = [await said(speaker, **case) for case in CASES]
@@ -59,7 +63,7 @@ async def test_the_engine_itself_loads_nothing_of_espeak() -> None:
     async with speaking(workers=1) as speaker:
         await said(speaker, "One.")
     assert "espeakng_loader" not in sys.modules
-    assert "libespeak" not in Path("/proc/self/maps").read_text()
+    assert "libespeak" not in mapped()
 
 
 async def test_the_first_audio_comes_before_the_last_is_made() -> None:
@@ -121,13 +125,16 @@ async def test_a_slow_reader_holds_up_nobody() -> None:
 async def test_a_process_that_dies_fails_its_caller_and_is_replaced() -> None:
     async with speaking(workers=1) as speaker:
         whole = await said(speaker)
-        [child] = children_of(os.getpid(), CHILD)
-        os.kill(child, signal.SIGSTOP)
-        caller = asyncio.create_task(said(speaker))
-        await asyncio.sleep(0)
-        os.kill(child, signal.SIGKILL)
-        with pytest.raises(ServiceError, match="espeak-ng process") as raised:
-            await caller
+        with pytest.raises(ServiceError, match="espeak-ng process was ended by SIGKILL") as raised:
+            async with aclosing(speaker.speak(utterance(LONG))) as audio:
+                await anext(audio)
+                [child] = children_of(os.getpid(), CHILD)
+                [fork] = children_of(child)
+                os.kill(child, signal.SIGKILL)
+                async for _ in audio:
+                    pass
+        async with asyncio.timeout(20):
+            await gone(fork)
         assert raised.value.reason is Reason.BACKEND_FAILED
         assert (await said(speaker)).tobytes() == whole.tobytes()
         assert children_of(os.getpid(), CHILD) != [child]

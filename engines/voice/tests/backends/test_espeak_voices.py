@@ -49,7 +49,7 @@ async def test_what_is_told_of_a_voice(speaker: Any) -> None:
     assert list(plain.languages) == ["en-US", "en"]
     assert (woman.gender, woman.style) == (Gender.FEMALE, "")
     assert (whisper.gender, whisper.style, list(whisper.languages)) == (Gender.FEMALE, "whisper", ["te"])
-    assert list(voices["cmn-latn-pinyin"].languages)[0] == "cmn-Latn-pinyin"
+    assert voices["cmn-latn-pinyin"].languages[0] == "cmn-Latn-pinyin"
     assert len({voice.name for voice in voices.values()}) == len(voices)
 
 
@@ -128,7 +128,21 @@ async def test_a_variant_alone_and_an_alias_speak_the_utterances_language(speake
 
 
 async def test_openais_names_are_voices_that_differ(speaker: Any) -> None:
-    names = "alloy ash ballad cedar coral echo fable marin nova onyx sage shimmer verse".split()
+    names = [
+        "alloy",
+        "ash",
+        "ballad",
+        "cedar",
+        "coral",
+        "echo",
+        "fable",
+        "marin",
+        "nova",
+        "onyx",
+        "sage",
+        "shimmer",
+        "verse",
+    ]
     audio = await asyncio.gather(*(said(speaker, "One two.", voice=name) for name in names))
     assert len({samples.tobytes() for samples in audio}) == len(names)
 

@@ -81,7 +81,7 @@ def list_(
 @app.command()
 @reported
 def pull(
-    model: Annotated[str, typer.Argument(help="A model of the catalog, or hf:ORG/REPO/FILE[@REVISION].")],
+    model: Annotated[str, typer.Argument(help="A model of the catalog, or hf:ORG/REPO[/FILE][@REVISION].")],
     catalog: CatalogOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,

@@ -36,6 +36,33 @@ def parse_hub_file(source: str) -> HubFile:
     return HubFile(repository="/".join(parts[:2]), file="/".join(parts[2:]), revision=revision or "main")
 
 
+@dataclass(frozen=True, slots=True)
+class HubRepository:
+    """A whole model repository, from `hf:ORG/REPO[@REVISION]`, for models that are folders."""
+
+    name: str
+    revision: str = "main"
+
+    def path(self, models_dir: Path) -> Path:
+        """Where it lies once fetched: `models_dir/hf/ORG/REPO/REVISION`."""
+        return models_dir / "hf" / self.name / self.revision.replace("/", "--")
+
+    def source_of(self, file: str) -> str:
+        """The source of one of its files."""
+        return f"hf:{self.name}/{file}@{self.revision}"
+
+
+def parse_hub_repository(source: str) -> HubRepository | None:
+    """Reads `hf:ORG/REPO[@REVISION]`; None for anything else."""
+    scheme, _, rest = source.partition(":")
+    path, _, revision = rest.partition("@")
+    parts = path.split("/")
+    well_formed = len(parts) == 2 and all(part not in ("", ".", "..") and "\\" not in part for part in parts)
+    if scheme != "hf" or not well_formed or ".." in revision or revision.startswith("/"):
+        return None
+    return HubRepository(path, revision or "main")
+
+
 def package_model_path(package: str, models_dir: Path) -> Path:
     """Where the GGUF converted from an installed package's weights lies: `models_dir/package/NAME.gguf`."""
     return models_dir / "package" / f"{package}.gguf"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
 from huggingface_hub.utils._headers import build_hf_headers
 
-from enginehouse.engines.inference.sources import HubFile
+from enginehouse.engines.inference.sources import HubFile, HubRepository
 from enginehouse.engines.inference.store.errors import StoreError
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -35,40 +36,64 @@ def find_file(file: HubFile, *, environ: Mapping[str, str]) -> Remote:
 
     Raises StoreError: no such repository, revision or file; terms not accepted; no checksum; nobody there.
     """
-    endpoint = environ.get("HF_ENDPOINT", "").rstrip("/") or DEFAULT_ENDPOINT
-    token = environ.get("HF_TOKEN") or None
-    where = f"{endpoint}/{file.repository}"
-    try:
+    endpoint, token = _endpoint(environ), environ.get("HF_TOKEN") or None
+    with _said(endpoint, file.repository, file.revision, file.file):
         url = huggingface_hub.hf_hub_url(file.repository, file.file, revision=file.revision, endpoint=endpoint)
         found = huggingface_hub.get_hf_file_metadata(url, token=token, endpoint=endpoint)
-    except hub_errors.GatedRepoError:
-        raise StoreError(
-            f"the repository {file.repository} is gated: accept its terms at {where} and give your token in HF_TOKEN"
-        ) from None
-    except hub_errors.RepositoryNotFoundError:
-        raise StoreError(
-            f"the hub has no repository {file.repository}, or it is private: check {where}, and set HF_TOKEN to a "
-            "token that may read it"
-        ) from None
-    except hub_errors.RevisionNotFoundError:
-        raise StoreError(f"the repository {file.repository} has no revision {file.revision!r}: check {where}") from None
-    except hub_errors.EntryNotFoundError:
-        raise StoreError(
-            f"the repository {file.repository} has no file {file.file!r} at {file.revision!r}: see "
-            f"{where}/tree/{file.revision}"
-        ) from None
-    except hub_errors.HFValidationError as error:
-        raise StoreError(f"{file.repository!r} is no name of a repository: {error}") from None
-    except (hub_errors.HfHubHTTPError, OSError, huggingface_hub.errors.OfflineModeIsEnabled) as error:
-        raise StoreError(f"the hub at {endpoint} cannot be asked for {file.file}: {_first_line(error)}") from None
-    except Exception as error:
-        # The hub's client lets its HTTP library's errors through, whose name is its own affair.
-        told = f"{type(error).__name__}: {_first_line(error)}"
-        raise StoreError(f"the hub at {endpoint} cannot be reached: {told}") from None
     if not found.etag or len(found.etag) not in (40, 64) or found.size is None or not found.commit_hash:
         raise StoreError(f"{endpoint} gives no checksum, size or commit for {file.file}: it is not a Hugging Face hub")
     headers = {name.lower(): value for name, value in build_hf_headers(token=token).items()}
     return Remote(url, found.size, found.etag, found.commit_hash, headers)
+
+
+def list_files(repository: HubRepository, *, environ: Mapping[str, str]) -> list[str]:
+    """The files of a repository, by name; those that tell people and git of it are left out.
+
+    Raises StoreError as `find_file` does.
+    """
+    endpoint, token = _endpoint(environ), environ.get("HF_TOKEN") or None
+    with _said(endpoint, repository.name, repository.revision, "its list of files"):
+        hub = huggingface_hub.HfApi(endpoint=endpoint, token=token)
+        names = hub.list_repo_files(repository.name, revision=repository.revision)
+    found = sorted(name for name in names if not name.startswith(".") and not name.lower().endswith(".md"))
+    if not found:
+        raise StoreError(f"the repository {repository.name} has no files at {repository.revision!r}")
+    return found
+
+
+def _endpoint(environ: Mapping[str, str]) -> str:
+    return environ.get("HF_ENDPOINT", "").rstrip("/") or DEFAULT_ENDPOINT
+
+
+@contextlib.contextmanager
+def _said(endpoint: str, repository: str, revision: str, file: str) -> Iterator[None]:
+    """Says what the hub's refusals mean."""
+    where = f"{endpoint}/{repository}"
+    try:
+        yield
+    except hub_errors.GatedRepoError:
+        raise StoreError(
+            f"the repository {repository} is gated: accept its terms at {where} and give your token in HF_TOKEN"
+        ) from None
+    except hub_errors.RepositoryNotFoundError:
+        raise StoreError(
+            f"the hub has no repository {repository}, or it is private: check {where}, and set HF_TOKEN to a "
+            "token that may read it"
+        ) from None
+    except hub_errors.RevisionNotFoundError:
+        raise StoreError(f"the repository {repository} has no revision {revision!r}: check {where}") from None
+    except hub_errors.EntryNotFoundError:
+        raise StoreError(
+            f"the repository {repository} has no file {file!r} at {revision!r}: see {where}/tree/{revision}"
+        ) from None
+    except hub_errors.HFValidationError as error:
+        raise StoreError(f"{repository!r} is no name of a repository: {error}") from None
+    except (hub_errors.HfHubHTTPError, OSError, huggingface_hub.errors.OfflineModeIsEnabled) as error:
+        raise StoreError(f"the hub at {endpoint} cannot be asked for {file}: {_first_line(error)}") from None
+    except Exception as error:
+        # The hub's client lets its HTTP library's errors through, whose name is its own affair.
+        told = f"{type(error).__name__}: {_first_line(error)}"
+        raise StoreError(f"the hub at {endpoint} cannot be reached: {told}") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from enginehouse.engines.inference.sources import SourceError, parse_hub_file
-from enginehouse.engines.inference.store._hub import Remote, find_file
+from enginehouse.engines.inference.sources import HubRepository, SourceError, parse_hub_file, parse_hub_repository
+from enginehouse.engines.inference.store._hub import Remote, find_file, list_files
 from enginehouse.engines.inference.store._transfer import Progress, checksum_of, fetch
 from enginehouse.engines.inference.store.errors import StoreError
 from enginehouse.kit.catalog import Catalog
@@ -41,7 +42,7 @@ def source_to_pull(name_or_source: str, catalog: Catalog) -> str:
         known = ", ".join(model.name for model in catalog.models) or "none"
         raise StoreError(
             f"the catalog has no model {name_or_source!r}; it has: {known}. A file of the hub is named "
-            "hf:ORG/REPO/FILE[@REVISION]"
+            "hf:ORG/REPO/FILE[@REVISION], a whole repository hf:ORG/REPO[@REVISION]"
         )
     if not model.source.startswith("hf:"):
         raise StoreError(f"{model.name} needs no pull: its source is {model.source}")
@@ -56,7 +57,8 @@ def pull(
     progress: Callable[[Progress], None] = lambda _: None,
     first_wait_s: float = 1.0,
 ) -> Pulled:
-    """Fetches `hf:ORG/REPO/FILE[@REVISION]` unless the same content lies here already.
+    """Fetches `hf:ORG/REPO/FILE[@REVISION]`, or all files of `hf:ORG/REPO[@REVISION]`, unless the same content lies
+    here already.
 
     Args:
         source: what to fetch.
@@ -67,6 +69,16 @@ def pull(
 
     Raises StoreError.
     """
+    repository = parse_hub_repository(source)
+    if repository is not None:
+        return _pull_all(
+            source,
+            repository,
+            models_dir=models_dir,
+            environ=environ,
+            progress=progress,
+            first_wait_s=first_wait_s,
+        )
     try:
         file = parse_hub_file(source)
     except SourceError as error:
@@ -81,6 +93,38 @@ def pull(
     except OSError as error:
         raise StoreError(f"{target} cannot be written: {error.strerror or error}") from None
     return Pulled(source, target, remote.size_bytes, remote.checksum, remote.commit, fetched)
+
+
+def _pull_all(
+    source: str,
+    repository: HubRepository,
+    *,
+    models_dir: Path,
+    environ: Mapping[str, str],
+    progress: Callable[[Progress], None],
+    first_wait_s: float,
+) -> Pulled:
+    """Fetches a repository's files, one after the other. Its checksum is the SHA-256 of theirs, by name."""
+    names = list_files(repository, environ=environ)
+    files = [
+        pull(
+            repository.source_of(name),
+            models_dir=models_dir,
+            environ=environ,
+            progress=progress,
+            first_wait_s=first_wait_s,
+        )
+        for name in names
+    ]
+    listed = "".join(f"{name} {file.checksum}\n" for name, file in zip(names, files, strict=True))
+    return Pulled(
+        source,
+        repository.path(models_dir),
+        sum(file.size_bytes for file in files),
+        hashlib.sha256(listed.encode()).hexdigest(),
+        files[0].commit,
+        any(file.fetched for file in files),
+    )
 
 
 def _origin(target: Path) -> Path:

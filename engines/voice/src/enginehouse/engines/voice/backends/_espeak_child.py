@@ -27,7 +27,6 @@ from enginehouse.engines.voice.workers import serve
 
 # 180 ms: the first 60 ms go out alone, as soon as they are there, and then fewer frames are less work.
 _BATCH_BYTES = 3 * 2646
-_READ_BYTES = 16 << 10
 # No text takes so long; espeak-ng running wild does.
 _CPU_S = 60
 _PR_SET_PDEATHSIG = 1
@@ -56,7 +55,7 @@ class _Child:
         os.close(sink)
         try:
             rest = b""
-            while pcm := os.read(source, _READ_BYTES):
+            while pcm := os.read(source, _BATCH_BYTES):
                 pcm = rest + pcm
                 whole = len(pcm) & ~1
                 rest = pcm[whole:]

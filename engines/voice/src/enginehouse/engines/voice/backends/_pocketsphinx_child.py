@@ -54,6 +54,7 @@ class _Child:
         self._decoder = Decoder(samprate=float(_SAMPLE_RATE), fwdflat=False, loglevel="ERROR")
         self._phrases = _new_phrases()
         self._level = _new_level(_LEVEL_SAMPLES)
+        self._rest: Samples = np.empty(0, np.int16)
         self._open = False
         self._told: list[str] = []
         # A first utterance meets memory that was never written, and may be heard differently.
@@ -102,13 +103,20 @@ class _Child:
         self._decoder.start_utt()
         self._open = True
         self._level = _new_level(level_samples)
+        self._rest = np.empty(0, np.int16)
         self._told = []
 
     def _hear(self, samples: Samples) -> None:
-        for start in range(0, len(samples), _PIECE):
+        """In whole pieces, so that it does not matter how the utterance came in."""
+        samples = np.concatenate((self._rest, samples))
+        whole = len(samples) - len(samples) % _PIECE
+        for start in range(0, whole, _PIECE):
             self._decoder.process_raw(samples[start : start + _PIECE].tobytes(), False, False)
+        self._rest = samples[whole:]
 
     def _end(self) -> None:
+        if len(self._rest):
+            self._decoder.process_raw(self._rest.tobytes(), False, False)
         self._decoder.end_utt()
         self._open = False
 

@@ -82,7 +82,7 @@ class WhisperRecogniser:
 
     @asynccontextmanager
     async def live(self, how: Listening) -> AsyncGenerator[LiveUtterance, None]:
-        """Hears an utterance again from its last 30 s' beginning, each time that a second more of it was said."""
+        """Hears what is held of an utterance, 30 s at most, again each time that a second more of it was said."""
         yield _Live(self, _Hearing(self._ask(how), detects=not how.language), Windows(skip_silence=self._skip_silence))
 
     async def close(self) -> None:

@@ -15,13 +15,10 @@ from TTS.tts.configs.xtts_config import XttsArgs, XttsAudioConfig, XttsConfig  #
 from TTS.tts.layers.xtts.tokenizer import VoiceBpeTokenizer  # type: ignore[import-not-found]
 from TTS.tts.models.xtts import Xtts  # type: ignore[import-not-found]
 
+from enginehouse.engines.voice.backends._xtts_options import CONFIG, SPEAKERS, VOCABULARY, WEIGHTS
 from enginehouse.kit.errors import clip
 
 Read = TypeVar("Read")
-
-CONFIG, WEIGHTS, VOCABULARY, SPEAKERS = "config.json", "model.pth", "vocab.json", "speakers_xtts.pth"
-FILES = (CONFIG, WEIGHTS, VOCABULARY, SPEAKERS)
-"""What a folder must hold."""
 
 # What the weights' first form holds besides tensors: its settings, under the names that they had then.
 _SETTINGS = [

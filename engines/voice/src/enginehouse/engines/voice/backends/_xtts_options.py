@@ -1,10 +1,14 @@
-"""What a catalog entry may say to XTTS."""
+"""What a catalog entry may say to XTTS, and what the folder that it names must hold."""
 
 from __future__ import annotations
 
 import pydantic
 
 from enginehouse.engines.voice.backends._torch_runtime import Device
+
+CONFIG, WEIGHTS, VOCABULARY, SPEAKERS = "config.json", "model.pth", "vocab.json", "speakers_xtts.pth"
+FILES = (CONFIG, WEIGHTS, VOCABULARY, SPEAKERS)
+"""The files of a model, as they are published."""
 
 
 class XttsOptions(pydantic.BaseModel):

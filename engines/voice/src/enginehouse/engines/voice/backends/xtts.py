@@ -21,7 +21,7 @@ from enginehouse.engines.voice.backends._options import did_you_mean, read_optio
 from enginehouse.engines.voice.backends._threads import Outlet, Threads
 from enginehouse.engines.voice.backends._torch_runtime import require_runtime, runtime_absent, torch_device
 from enginehouse.engines.voice.backends._weights import weights_folder
-from enginehouse.engines.voice.backends._xtts_options import XttsOptions
+from enginehouse.engines.voice.backends._xtts_options import FILES, XttsOptions
 from enginehouse.engines.voice.backends._xtts_text import LONGEST, speakable, spelled, unread
 from enginehouse.engines.voice.backends.base import (
     LoadedVoiceModel,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 _PACKAGE, _EXTRA = "coqui-tts", "xtts"
 _REPOSITORY = "coqui/XTTS-v2"
-_FILES = ("config.json", "model.pth", "vocab.json", "speakers_xtts.pth")
 # Pieces of sound that wait for a slow reader: seven seconds and less.
 _WAITING = 4
 
@@ -56,7 +55,7 @@ class XttsBackend:
         self._models_dir = models_dir
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Reads the weights (1.9 GB; half a minute from a cold disk). Its licence must have been accepted."""
+        """Reads the weights (1.9 GB; ten seconds and more). Their licence must have been accepted."""
         options = read_options(XttsOptions, model)
         if not options.accept_licence:
             description = (
@@ -69,7 +68,7 @@ class XttsBackend:
                 violations=[FieldViolation("options.accept_licence", description)],
             )
         require_runtime(model, package=_PACKAGE, module="TTS", extra=_EXTRA)
-        folder = weights_folder(model, models_dir=self._models_dir, files=_FILES, like=_REPOSITORY)
+        folder = weights_folder(model, models_dir=self._models_dir, files=FILES, like=_REPOSITORY)
         return LoadedVoiceModel(speaker=await asyncio.to_thread(_load, model, options, folder))
 
 
@@ -89,6 +88,10 @@ class XttsSpeaker:
         self._all_languages = model.languages
         self._languages = speakable(model.languages)
         self._speakers = _by_id(model.speakers)
+        self._voices = [
+            VoiceInfo(voice_id=voice_id, name=speaker, languages=self._languages)
+            for voice_id, speaker in sorted(self._speakers.items())
+        ]
 
     @property
     def sample_rate(self) -> int:
@@ -103,10 +106,7 @@ class XttsSpeaker:
     @property
     def voices(self) -> Sequence[VoiceInfo]:
         """The model's speakers, each of which speaks every language."""
-        return [
-            VoiceInfo(voice_id=voice_id, name=name, languages=self._languages)
-            for voice_id, name in sorted(self._speakers.items())
-        ]
+        return self._voices
 
     @property
     def clones(self) -> bool:

@@ -28,6 +28,7 @@ class Worker:
         assert process.stderr is not None
         self._name = name
         self._process = process
+        self._killed = False
         self._stdin = process.stdin
         self._stdout = process.stdout
         self._longest_frame = longest_frame
@@ -155,8 +156,11 @@ class Worker:
 
     def kill(self) -> None:
         """Ends it at once; who waits in `receive` gets WorkerDied."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        # Once: signalling a process that has ended reaps it, and whoever watches it never learns how it ended.
+        if not self._killed:
+            self._killed = True
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
 
     async def end(self) -> None:
         """Ends it at once and waits until it is gone and its pipes are closed."""

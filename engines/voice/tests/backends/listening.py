@@ -1,0 +1,61 @@
+"""Recordings for the tests of what listens, and what is heard in them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from enginehouse.engines.voice.audio import Resampler
+from enginehouse.engines.voice.backends.base import Listening, Samples, Stretch
+from engines.voice.tests.backends.speaking import said, speaking
+
+RATE = 16_000
+COUNT = "one two three four"
+DOOR = "open the door"
+WORDS = Listening(language="en-US", word_times=True)
+
+
+async def spoken(text: str) -> Samples:
+    """The text in the voice that is recognised best, with some silence around it."""
+    async with speaking(workers=1) as speaker:
+        resampler = Resampler(source_rate=speaker.sample_rate, rate=RATE)
+        samples = resampler.feed(await said(speaker, text, voice="en-us+edward"))
+        return np.concatenate([silence(0.3), samples, resampler.finish(), silence(0.6)])
+
+
+def silence(seconds: float) -> Samples:
+    return np.zeros(int(seconds * RATE), np.int16)
+
+
+async def pieces(samples: Samples, size: int = RATE // 5) -> AsyncIterator[Samples]:
+    for start in range(0, len(samples), size):
+        yield samples[start : start + size]
+
+
+async def heard(recogniser: Any, samples: Samples, how: Listening = WORDS, *, size: int = RATE // 5) -> list[Stretch]:
+    return [stretch async for stretch in recogniser.listen(pieces(samples, size), how)]
+
+
+async def heard_live(recogniser: Any, samples: Samples, *, size: int = RATE // 5) -> Stretch | None:
+    async with recogniser.live(WORDS) as utterance:
+        async for piece in pieces(samples, size):
+            assert await utterance.feed(piece, interim=False) is None
+        result: Stretch | None = await utterance.finish()
+    return result
+
+
+def text(stretches: Sequence[Stretch]) -> str:
+    return " ".join(stretch.text for stretch in stretches)
+
+
+def right(text: str, reference: str) -> int:
+    """How many words of the reference are in the text, in order."""
+    found, at = 0, 0
+    words = text.split()
+    for word in reference.split():
+        if word in words[at:]:
+            at = words.index(word, at) + 1
+            found += 1
+    return found
