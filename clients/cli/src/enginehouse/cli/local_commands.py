@@ -35,7 +35,7 @@ def up(
     ] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Start the whole mesh on this machine: PostgreSQL, gateway, router, text engine, Envoy."""
+    """Start the whole mesh on this machine: PostgreSQL, gateway, router, engines, Envoy."""
     with Progress(quiet=json_) as progress:
         if detach:
             ready = control.start_detached(
