@@ -138,6 +138,8 @@ def _overlay(results: Results, scratch: pathlib.Path) -> dict[str, object]:
     catalog.write_text(yaml.safe_dump({"models": [*own, *yaml.safe_load(CATALOG.read_text())["models"]]}))
     here = []
     for model in own:
+        if model["cluster"] != "inference":
+            continue
         kind, _, name = model["source"].partition(":")
         if kind == "bundled" and not (BUNDLED / name).exists():
             results.skipped[f"memory of {model['name']}"] = "its weights are not in this checkout"
