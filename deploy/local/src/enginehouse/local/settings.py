@@ -128,7 +128,8 @@ class Settings:
         return str(self._value("router", "database_url") or "")
 
     def replicas(self, data: DataDirectory) -> dict[str, int]:
-        """How many engines of each kind run: as many as the user says, of the kinds that the catalog has models for.
+        """How many engines of each kind run: as many as the user says. Of a kind that came after the text engine, none
+        where the catalog has no model for it: a data directory that is older than the kind starts as it did.
 
         Raises:
             LocalError: the catalog cannot be read.
@@ -137,8 +138,9 @@ class Settings:
             catalog = load_catalog(self.local.catalog_file or data.catalog)
         except ConfigError as error:
             raise LocalError(str(error)) from error
-        wanted = {"inference": self.local.inference_replicas, "voice": self.local.voice_replicas}
-        return {kind: count for kind, count in wanted.items() if count and catalog.for_cluster(kind)}
+        voice = self.local.voice_replicas if catalog.for_cluster("voice") else 0
+        wanted = {"inference": self.local.inference_replicas, "voice": voice}
+        return {kind: count for kind, count in wanted.items() if count}
 
     def documents(self, data: DataDirectory, doors: Doors) -> dict[str, dict[str, Any]]:
         """The configuration files of the processes, by process name: generated values with the user's over them."""

@@ -123,6 +123,8 @@ class Supervisor:
             cluster, self.state.notices = open_cluster(
                 self._data.postgres, run=self._data.run, connections=_CONNECTIONS * (routers + 1)
             )
+        if self._settings.local.voice_replicas and "voice" not in replicas:
+            self.state.notices.append("no voice engine runs: the catalog has no model of the cluster voice")
         mesh = Mesh(settings=self._settings, data=self._data, doors=doors, cluster=cluster, environ=self._environ)
         self.state.doors = _named(doors)
         database = mesh.database()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+import orjson
+
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 
@@ -32,6 +34,11 @@ class Output(Protocol):
 
     def end(self, usage: usage_pb2.Usage) -> bytes:
         """Takes the whole call's usage; returns the rest."""
+
+
+def event(value: object) -> bytes:
+    """A server-sent event."""
+    return b"data: " + orjson.dumps(value) + b"\n\n"
 
 
 def logprob(value: float) -> float:

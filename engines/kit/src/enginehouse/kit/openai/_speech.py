@@ -6,13 +6,12 @@ import base64
 import re
 from dataclasses import dataclass
 
-import orjson
-
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.kit.openai._document import parse
 from enginehouse.kit.openai._edge import EVENT_STREAM, Piece
 from enginehouse.kit.openai._fields import Fields, refusal, shown, unsupported
+from enginehouse.kit.openai._output import event
 
 _KNOWN = frozenset(
     {"input", "instructions", "model", "response_format", "speed", "stream_format", "user", "voice",
@@ -83,14 +82,10 @@ def speech_piece(response: voice_pb2.SynthesizeResponse, *, content_type: str, e
         return (content_type, response.audio) if response.audio else None
     data = b""
     if response.audio:
-        data = _event({"type": "speech.audio.delta", "audio": base64.b64encode(response.audio).decode()})
+        data = event({"type": "speech.audio.delta", "audio": base64.b64encode(response.audio).decode()})
     if response.HasField("summary"):
-        data += _event({"type": "speech.audio.done", "usage": _usage(response.summary.usage)})
+        data += event({"type": "speech.audio.done", "usage": _usage(response.summary.usage)})
     return (EVENT_STREAM, data) if data else None
-
-
-def _event(value: object) -> bytes:
-    return b"data: " + orjson.dumps(value) + b"\n\n"
 
 
 def _usage(usage: usage_pb2.Usage) -> dict[str, int]:

@@ -15,6 +15,7 @@ from enginehouse.kit.multipart import Form, read_form
 from enginehouse.kit.openai._edge import EVENT_STREAM, Piece
 from enginehouse.kit.openai._fields import Fields, refusal, unsupported
 from enginehouse.kit.openai._languages import language_name
+from enginehouse.kit.openai._output import DONE, event
 
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 _KNOWN = frozenset(
@@ -120,13 +121,13 @@ class TranscriptionAnswer:
         first = len(self._segments) == len(response.segments)
         text = " ".join(segment.text for segment in response.segments)
         delta = text if first else f" {text}"
-        return EVENT_STREAM, _event({"type": "transcript.text.delta", "delta": delta})
+        return EVENT_STREAM, event({"type": "transcript.text.delta", "delta": delta})
 
     def end(self) -> Piece:
         """The answer, or the rest of it in a stream."""
         if self._asked.stream:
             done = {"type": "transcript.text.done", "text": self._last.text, "usage": self._usage()}
-            return EVENT_STREAM, _event(done) + b"data: [DONE]\n\n"
+            return EVENT_STREAM, event(done) + DONE
         writers: dict[str, Callable[[], Piece]] = {
             "json": lambda: _json({"text": self._last.text, "usage": self._usage()}),
             "text": lambda: ("text/plain; charset=utf-8", f"{self._last.text}\n".encode()),
@@ -203,7 +204,3 @@ def _moment(milliseconds: int, point: str) -> str:
 
 def _json(value: object) -> Piece:
     return "application/json", orjson.dumps(value)
-
-
-def _event(value: object) -> bytes:
-    return b"data: " + orjson.dumps(value) + b"\n\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from enginehouse.engines.voice.backends.base import Prosody
 from enginehouse.engines.voice.text._emotions import COLOURS
@@ -58,10 +58,6 @@ class Style:
         if self.volume_db == float("-inf"):
             return SILENT_DB
         return _within(self.volume_db, SOFTEST_DB, LOUDEST_DB)
-
-    def in_language(self, language: str) -> Style:
-        """The same in another language."""
-        return replace(self, language=language)
 
 
 def _within(value: float, least: float, most: float) -> float:
