@@ -17,8 +17,8 @@ import yaml
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, OutputFormat, Sampling, Tool, ToolChoice
 from enginehouse.api.router.v1 import usage_pb2
-from enginehouse.kit.conformance import GrantIssuer, RegistryRecorder, UsageRecorder
 from enginehouse.kit.grants import GrantKeys
+from enginehouse.kit.testing import GrantIssuer, RegistryRecorder, UsageRecorder
 from engines.inference.tests.text_engine import (
     OUTPUT,
     EngineClient,

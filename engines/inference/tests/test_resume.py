@@ -12,9 +12,9 @@ import pytest
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import ChoiceDelta, GenerateRequest, Resume, Sampling, Tool
-from enginehouse.kit.conformance import GrantIssuer
 from enginehouse.kit.errors import Reason
 from enginehouse.kit.pricing import cost_nanos
+from enginehouse.kit.testing import GrantIssuer
 from engines.inference.tests.text_engine import (
     CACHED,
     INPUT,

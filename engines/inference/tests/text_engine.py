@@ -30,11 +30,11 @@ from enginehouse.engines.inference.receipts import Receipts
 from enginehouse.engines.inference.servicer import GenerationServicer
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import Catalog, CatalogModel
-from enginehouse.kit.conformance import GrantIssuer, UsageRecorder
 from enginehouse.kit.errors import ServiceError, from_rpc_error
 from enginehouse.kit.loading import load_models
 from enginehouse.kit.openai import TextServicer
 from enginehouse.kit.server import EngineServer
+from enginehouse.kit.testing import GrantIssuer, UsageRecorder
 from enginehouse.kit.usage import Spool, UsageReporter
 
 SERVICE = "/enginehouse.api.inference.v1.GenerationService"

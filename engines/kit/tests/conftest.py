@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from enginehouse.kit.addresses import Address
-from enginehouse.kit.conformance import GrantIssuer, UsageRecorder
 from enginehouse.kit.server import AddServicer, EngineServer
+from enginehouse.kit.testing import GrantIssuer, UsageRecorder
 from enginehouse.kit.usage import Spool
 
 Serve = Callable[..., Awaitable[tuple[EngineServer, Address]]]

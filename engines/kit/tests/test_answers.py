@@ -17,9 +17,9 @@ from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.api.router.v1 import cache_pb2, cache_pb2_grpc, grant_pb2
 from enginehouse.kit.answers import AnswerSender, KeepingEngine
 from enginehouse.kit.calls import Call, Calls
-from enginehouse.kit.conformance import GrantIssuer
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GRANT_HEADER, authenticate, sign
+from enginehouse.kit.testing import GrantIssuer
 from enginehouse.kit.usage import Spool
 
 GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"

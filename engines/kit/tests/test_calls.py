@@ -16,9 +16,9 @@ from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit.addresses import Address
 from enginehouse.kit.calls import Call, Calls
-from enginehouse.kit.conformance import GrantIssuer, UsageRecorder
 from enginehouse.kit.errors import Reason, ServiceError, from_rpc_error
 from enginehouse.kit.grants import GRANT_HEADER, sign
+from enginehouse.kit.testing import GrantIssuer, UsageRecorder
 from enginehouse.kit.trailers import COST_TRAILER
 from enginehouse.kit.usage import Spool, UsageReporter
 

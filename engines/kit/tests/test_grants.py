@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from enginehouse.api.router.v1.grant_pb2 import Grant
 from enginehouse.kit.config import ConfigError
-from enginehouse.kit.conformance import GrantIssuer
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GrantKeys, authenticate, peek, sign, verify
+from enginehouse.kit.testing import GrantIssuer
 
 METHOD = "/package.Service/Method"
 KEYS = GrantKeys({"new": b"n" * 32, "old": b"o" * 32})

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from enginehouse.api.gateway.v1.registry_pb2 import Engine, Load, ServedModel
-from enginehouse.kit.conformance import RegistryRecorder
 from enginehouse.kit.registry import RegistryLease
+from enginehouse.kit.testing import RegistryRecorder
 
 ENGINE = Engine(
     engine_id="e-1", cluster="inference", address="127.0.0.1:1", models=[ServedModel(name="m")], capacity=4

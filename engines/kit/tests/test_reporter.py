@@ -14,11 +14,11 @@ from prometheus_client import CollectorRegistry
 
 from enginehouse.api.common.v1.usage_pb2 import UNIT_OUTPUT_TOKENS
 from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
-from enginehouse.kit.conformance import GrantIssuer, UsageRecorder
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import sign
 from enginehouse.kit.meter import Meter
 from enginehouse.kit.telemetry import ReporterMetrics
+from enginehouse.kit.testing import GrantIssuer, UsageRecorder
 from enginehouse.kit.usage import Spool, UsageReporter
 
 Status: TypeAlias = "usage_pb2.ReportResponse.Status.ValueType"

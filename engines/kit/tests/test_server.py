@@ -22,10 +22,10 @@ from prometheus_client import CollectorRegistry
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit.config import ConfigError
-from enginehouse.kit.conformance import GrantIssuer, RegistryRecorder, UsageRecorder
 from enginehouse.kit.errors import Reason, from_rpc_error
 from enginehouse.kit.server import EngineServer
 from enginehouse.kit.telemetry import RpcMetrics
+from enginehouse.kit.testing import GrantIssuer, RegistryRecorder, UsageRecorder
 
 NAME = "enginehouse.api.inference.v1.GenerationService"
 GENERATE = f"/{NAME}/Generate"

@@ -18,10 +18,10 @@ from enginehouse.api.common.v1.usage_pb2 import UNIT_INPUT_TOKENS, UNIT_OUTPUT_T
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.api.router.v1.grant_pb2 import Grant
 from enginehouse.kit._segments import framed
-from enginehouse.kit.conformance import GrantIssuer
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import peek, sign
 from enginehouse.kit.meter import Meter
+from enginehouse.kit.testing import GrantIssuer
 from enginehouse.kit.usage import Accepted, Spool, SpoolError
 
 METHOD = "/package.Service/Method"
@@ -231,7 +231,7 @@ from pathlib import Path
 from enginehouse.api.common.v1.usage_pb2 import UNIT_INPUT_TOKENS, UNIT_OUTPUT_TOKENS
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit.grants import GrantKeys
-from enginehouse.kit.conformance import GrantIssuer
+from enginehouse.kit.testing import GrantIssuer
 from enginehouse.kit.grants import sign
 from enginehouse.kit.meter import Meter
 from enginehouse.kit.usage import Spool

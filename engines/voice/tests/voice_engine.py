@@ -32,11 +32,11 @@ from enginehouse.engines.voice.speech import Speeches
 from enginehouse.engines.voice.voices import VoiceBook
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import Catalog, CatalogModel
-from enginehouse.kit.conformance import GrantIssuer, UsageRecorder
 from enginehouse.kit.errors import ServiceError, from_rpc_error
 from enginehouse.kit.loading import load_models
 from enginehouse.kit.openai import AudioServicer
 from enginehouse.kit.server import EngineServer
+from enginehouse.kit.testing import GrantIssuer, UsageRecorder
 from enginehouse.kit.usage import Spool, UsageReporter
 
 SERVICE = "/enginehouse.api.voice.v1.VoiceService"

@@ -15,8 +15,8 @@ from google.api import httpbody_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.openai.v1 import text_pb2_grpc
 from enginehouse.kit.calls import Call, Calls
-from enginehouse.kit.conformance import GrantIssuer
 from enginehouse.kit.openai import TextServicer
+from enginehouse.kit.testing import GrantIssuer
 
 BODY_LIMIT = 1 << 20
 
