@@ -87,6 +87,7 @@ def test_the_audit_log_is_listed(cli: Any, service: Any) -> None:
     assert service.requests[0].outcome == identity_pb2.AUDIT_OUTCOME_DENIED
     assert service.requests[0].from_ms == 1_767_312_000_000
     assert "SCOPE_DENIED" in cli("audit", "list").stdout
+    assert "--most is now called --limit" in cli("audit", "list", "--most", "3").stderr
 
 
 def test_a_log_that_was_tampered_with_fails_the_command(cli: Any, service: Any) -> None:

@@ -86,7 +86,7 @@ def test_alerts_are_listed(cli: Any, service: Any) -> None:
     )
     service.answers["ListAlerts"] = alerts_pb2.ListAlertsResponse(alerts=[alert])
     told = cli.json("budgets", "alerts", "--of", "key_1")["alerts"]
-    assert [(one["id"], one["percent"], one["cause"], one["delivery"]) for one in told] == [
+    assert [(alert["id"], alert["percent"], alert["cause"], alert["delivery"]) for alert in told] == [
         ("alr_1", 80, "spend", "delivered")
     ]
     assert service.requests[0].scope_id == "key_1"

@@ -69,7 +69,7 @@ def test_documents_are_listed_and_deleted(cli: Any, service: Any) -> None:
     listed = cli("policies", "list").stdout
     assert "configuration" in listed
     assert "ten_1" in listed
-    assert [one["name"] for one in cli.json("policies", "list")["policies"]] == ["default", "special"]
+    assert [policy["name"] for policy in cli.json("policies", "list")["policies"]] == ["default", "special"]
     assert cli.json("policies", "delete", "special") == {"name": "special", "deleted": True}
 
 

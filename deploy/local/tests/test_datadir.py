@@ -11,7 +11,7 @@ import pytest
 
 from enginehouse.kit.catalog import load_catalog
 from enginehouse.kit.grants import GrantKeys
-from enginehouse.local.problems import LocalError
+from enginehouse.local.errors import LocalError
 
 
 def made(make_data: Any) -> Any:

@@ -28,8 +28,8 @@ def test_a_process_goes_on_writing_after_its_file_was_set_aside(tmp_path: Path) 
     while path.stat().st_size < 400:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert not rotate(path, most_bytes=400, files=2)
-    assert rotate(path, most_bytes=399, files=2)
+    assert not rotate(path, max_bytes=400, files=2)
+    assert rotate(path, max_bytes=399, files=2)
     assert path.stat().st_size == 0
     writer.stdin.write("two\n")
     writer.stdin.close()
@@ -42,7 +42,7 @@ def test_only_so_many_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     for number in range(5):
         path.write_text(f"{number}" * 10)
-        assert rotate(path, most_bytes=5, files=2)
+        assert rotate(path, max_bytes=5, files=2)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.log", "a.log.1", "a.log.2"]
     assert (tmp_path / "a.log.1").read_text() == "4" * 10
     assert (tmp_path / "a.log.2").read_text() == "3" * 10

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from enginehouse.local.datadir import write_private
+from enginehouse.local.errors import LocalError
 from enginehouse.local.postgres import STOP_SIGNAL, open_cluster
-from enginehouse.local.problems import LocalError
 from enginehouse.local.state import Condition
 
 

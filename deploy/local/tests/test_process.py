@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from enginehouse.local.problems import LocalError
+from enginehouse.local.errors import LocalError
 from enginehouse.local.state import Condition
 
 

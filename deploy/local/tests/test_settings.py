@@ -13,8 +13,8 @@ from enginehouse.gateway.config import GatewaySection
 from enginehouse.kit.addresses import Address
 from enginehouse.kit.config import load
 from enginehouse.kit.engine_config import EngineSection
-from enginehouse.local.doors import PortBlock
-from enginehouse.local.problems import LocalError
+from enginehouse.local.endpoints import PortBlock
+from enginehouse.local.errors import LocalError
 from enginehouse.local.settings import Settings, process_environment
 from enginehouse.router.settings import RouterSettings
 
@@ -25,14 +25,14 @@ DATABASE = {"ENGINEHOUSE_ROUTER__DATABASE_URL": "postgresql://x@/y"}
 def written(settings: Settings, data: Any, tmp_path: Path) -> dict[str, Path]:
     block = PortBlock()
     try:
-        doors = block.doors(
+        endpoints = block.endpoints(
             settings.public(None),
             engines={"inference": settings.local.inference_replicas, "voice": settings.local.voice_replicas},
             router_replicas=settings.local.router_replicas,
         )
     finally:
         block.close()
-    return settings.write(settings.documents(data, settings.place(doors)), tmp_path)
+    return settings.write(settings.documents(data, settings.place(endpoints)), tmp_path)
 
 
 @pytest.mark.parametrize("file", [None, "development.yaml", "staging.yaml", "production.yaml"])
@@ -123,9 +123,11 @@ def test_several_routers_share_everything_but_their_doors(make_data: Any, tmp_pa
     assert [str(address) for address in gateway.router_http] == [router.http_listen for router in routers]
     assert engine.router_address == ",".join(router.grpc_listen for router in routers)
     assert {router.grant_ttl_s for router in routers} == {77}
-    doors = {each for one in routers for each in (one.http_listen, one.grpc_listen, one.admin_http_listen)}
-    assert len(doors) == 9
-    assert "127.0.0.1:28124" not in doors
+    endpoints = {
+        address for router in routers for address in (router.http_listen, router.grpc_listen, router.admin_http_listen)
+    }
+    assert len(endpoints) == 9
+    assert "127.0.0.1:28124" not in endpoints
     assert len({router.engine_id for router in routers}) == 3
 
 

@@ -12,22 +12,22 @@ from enginehouse.cli import (
     budgets,
     cache,
     experiments,
-    explaining,
+    explain,
     flags,
     keys,
-    local_commands,
+    lifecycle,
     models,
     policies,
     prices,
     rollouts,
-    spending,
+    spend,
     users,
     voices,
 )
 from enginehouse.cli.chat import chat
 from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
-from enginehouse.cli.speaking import say
-from enginehouse.cli.transcribing import transcribe
+from enginehouse.cli.say import say
+from enginehouse.cli.transcribe import transcribe
 
 _DISTRIBUTIONS = ("cli", "client", "local", "gateway", "router", "inference", "voice", "kit", "api")
 
@@ -58,7 +58,7 @@ def make_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for command in (local_commands.up, local_commands.down, local_commands.status, local_commands.logs):
+    for command in (lifecycle.up, lifecycle.down, lifecycle.status, lifecycle.logs):
         app.command()(command)
     app.command()(chat)
     app.command()(say)
@@ -68,11 +68,11 @@ def make_app() -> typer.Typer:
     app.add_typer(users.app, name="users")
     app.add_typer(audit.app, name="audit")
     app.add_typer(budgets.app, name="budgets")
-    app.add_typer(spending.app, name="spend")
+    app.add_typer(spend.app, name="spend")
     app.add_typer(prices.app, name="prices")
     app.add_typer(prices.discounts_app, name="discounts")
     app.add_typer(models.app, name="models")
-    app.command()(explaining.explain)
+    app.command()(explain.explain)
     app.add_typer(policies.app, name="policies")
     app.add_typer(policies.feedback_app, name="feedback")
     app.add_typer(experiments.app, name="experiments")

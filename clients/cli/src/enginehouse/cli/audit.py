@@ -11,11 +11,16 @@ import typer
 
 from enginehouse.api.router.v1 import identity_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
-from enginehouse.cli.moments import day_and_time, milliseconds
 from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
+from enginehouse.cli.timestamps import day_and_time, milliseconds
 from enginehouse.local.datadir import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Read the audit log, and see whether it is whole.")
+
+
+def _refuse_most(given: int | None) -> None:
+    if given is not None:
+        raise typer.BadParameter("--most is now called --limit")
 
 
 @app.command("list")
@@ -28,7 +33,8 @@ def list_(
     outcome: Annotated[str, typer.Option("--outcome", help="done, denied or failed.")] = "",
     since: Annotated[datetime | None, typer.Option("--since", help="From this time on, UTC.")] = None,
     until: Annotated[datetime | None, typer.Option("--until", help="Before this time, UTC.")] = None,
-    most: Annotated[int, typer.Option("--most", min=1, help="The most entries to show.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many entries to show at most.")] = 100,
+    most: Annotated[int | None, typer.Option("--most", hidden=True, callback=_refuse_most)] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -45,7 +51,7 @@ def list_(
             from_ms=milliseconds(since),
             until_ms=milliseconds(until),
         )
-        entries = list(itertools.islice(found, most))
+        entries = list(itertools.islice(found, limit))
     if json_:
         print_json({"entries": [_describe(entry) for entry in entries]})
         return

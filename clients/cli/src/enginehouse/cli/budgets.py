@@ -8,8 +8,8 @@ import typer
 
 from enginehouse.api.router.v1 import admin_pb2, alerts_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
-from enginehouse.cli.moments import day_and_time
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
+from enginehouse.cli.timestamps import day_and_time
 from enginehouse.client.admin_requests import BUDGET_SCOPES, BUDGET_WINDOWS
 from enginehouse.local.datadir import DEFAULT
 

@@ -98,8 +98,8 @@ def stats(
     if json_:
         print_json(describe(found))
         return
-    total = sum(one.count for one in found.lookups)
-    rows = [[one.result, str(one.count), f"{100 * one.count / total:.1f} %"] for one in found.lookups]
+    total = sum(lookup.count for lookup in found.lookups)
+    rows = [[lookup.result, str(lookup.count), f"{100 * lookup.count / total:.1f} %"] for lookup in found.lookups]
     print_table(["lookups", "", ""], rows, empty="no lookups yet")
     print_text(
         f"{found.router_id}: {found.entries} answers in {found.bytes / 2**20:.1f} of {found.max_bytes / 2**20:.0f} "
@@ -176,16 +176,16 @@ def policy(
             )
             found = [mesh.cache.set_policy(wanted)]
     if json_:
-        print_json({"policies": [describe(one) for one in found]})
+        print_json({"policies": [describe(set_policy) for set_policy in found]})
         return
     rows = [
         [
-            one.key_id,
-            word(cache_pb2.CacheMode, one.mode) if one.mode else "default",
-            word(cache_pb2.CacheClass, one.default_class) if one.default_class else "default",
-            f"from {one.semantic_threshold or 'the default'}" if one.semantic else "no",
+            set_policy.key_id,
+            word(cache_pb2.CacheMode, set_policy.mode) if set_policy.mode else "default",
+            word(cache_pb2.CacheClass, set_policy.default_class) if set_policy.default_class else "default",
+            f"from {set_policy.semantic_threshold or 'the default'}" if set_policy.semantic else "no",
         ]
-        for one in found
+        for set_policy in found
     ]
     print_table(["key", "mode", "class", "shares by meaning"], rows, empty="no policies")
 

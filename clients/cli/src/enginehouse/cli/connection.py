@@ -9,8 +9,8 @@ import typer
 
 from enginehouse.client import Enginehouse
 from enginehouse.local.datadir import DEFAULT, DataDirectory, default_catalog
+from enginehouse.local.errors import LocalError
 from enginehouse.local.mesh import read_environment
-from enginehouse.local.problems import LocalError
 
 DataOption = Annotated[
     Path, typer.Option("--data", envvar="ENGINEHOUSE_DATA", help="The data directory.", show_default=str(DEFAULT))

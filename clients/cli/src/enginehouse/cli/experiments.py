@@ -50,9 +50,10 @@ def show_experiment(
     if json_:
         print_json(describe(found))
         return
-    one = found.experiment
-    state = word(experiments_pb2.ExperimentState, one.state)
-    print_text(f"{one.name} ({one.experiment_id}) is {state}" + (f": {one.winner}, {one.reason}" if one.reason else ""))
+    experiment = found.experiment
+    state = word(experiments_pb2.ExperimentState, experiment.state)
+    verdict = f": {experiment.winner}, {experiment.reason}" if experiment.reason else ""
+    print_text(f"{experiment.name} ({experiment.experiment_id}) is {state}{verdict}")
     rows = [
         [
             result.arm,
@@ -67,7 +68,7 @@ def show_experiment(
         ]
         for result in found.results
     ]
-    metric = word(experiments_pb2.ExperimentMetric, one.metric)
+    metric = word(experiments_pb2.ExperimentMetric, experiment.metric)
     heads = ["arm", "requests", "units", "cost nanos", "ms", "quality", "refusals", "errors", f"{metric} difference"]
     print_table(heads, rows, empty="no arms")
 
@@ -81,18 +82,18 @@ def list_experiments(
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = list(mesh.steering.list_experiments())
     if json_:
-        print_json({"experiments": [describe(one) for one in found]})
+        print_json({"experiments": [describe(experiment) for experiment in found]})
         return
     rows = [
         [
-            one.experiment_id,
-            one.name,
-            one.asked_model,
-            word(experiments_pb2.ExperimentMetric, one.metric),
-            word(experiments_pb2.ExperimentState, one.state),
-            one.winner,
+            experiment.experiment_id,
+            experiment.name,
+            experiment.asked_model,
+            word(experiments_pb2.ExperimentMetric, experiment.metric),
+            word(experiments_pb2.ExperimentState, experiment.state),
+            experiment.winner,
         ]
-        for one in found
+        for experiment in found
     ]
     print_table(["id", "name", "model", "metric", "state", "winner"], rows, empty="no experiments")
 
@@ -116,9 +117,11 @@ def stop_experiment(
         print_text(f"{experiment_id} has ended; everybody gets {winner or 'what they ask for'}")
 
 
-def _estimate(one: Any, form: str) -> str:
+def _estimate(estimate: Any, form: str) -> str:
     """The mean, and how far it may be off; `--json` has the interval's ends."""
-    if not one.units:
+    if not estimate.units:
         return "-"
-    text = form.format(one.mean)
-    return text if math.isinf(one.low) else f"{text} ±{form.format((one.high - one.low) / 2).lstrip('+')}"
+    text = form.format(estimate.mean)
+    return (
+        text if math.isinf(estimate.low) else f"{text} ±{form.format((estimate.high - estimate.low) / 2).lstrip('+')}"
+    )

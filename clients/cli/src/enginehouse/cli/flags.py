@@ -55,17 +55,17 @@ def list_flags(
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = list(mesh.steering.list_flags())
     if json_:
-        print_json({"flags": [describe(one) for one in found]})
+        print_json({"flags": [describe(flag) for flag in found]})
         return
     rows = [
         [
-            one.name,
-            "on" if one.enabled else "off",
-            f"{one.share_bp / 100:g} %",
-            ", ".join([*one.tenant_ids, *one.user_ids]),
-            one.description,
+            flag.name,
+            "on" if flag.enabled else "off",
+            f"{flag.share_bp / 100:g} %",
+            ", ".join([*flag.tenant_ids, *flag.user_ids]),
+            flag.description,
         ]
-        for one in found
+        for flag in found
     ]
     print_table(["name", "", "share", "and for", "description"], rows, empty="no flags")
 

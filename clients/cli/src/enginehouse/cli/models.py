@@ -19,7 +19,7 @@ from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_table,
 from enginehouse.client.answers import price_by_unit
 from enginehouse.kit.catalog import Catalog, load_catalog
 from enginehouse.local.datadir import DEFAULT, DataDirectory, default_catalog
-from enginehouse.local.problems import LocalError
+from enginehouse.local.errors import LocalError
 
 if TYPE_CHECKING:
     from enginehouse.engines.inference.store import Progress

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from enginehouse.client.errors import EnginehouseError
 from enginehouse.kit.config import ConfigError
-from enginehouse.local.problems import LocalError
+from enginehouse.local.errors import LocalError
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 

@@ -70,17 +70,17 @@ def list_policies(
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = list(mesh.policies.list())
     if json_:
-        print_json({"policies": [describe(one) for one in found]})
+        print_json({"policies": [describe(policy) for policy in found]})
         return
     rows = [
         [
-            one.name,
-            str(one.version) if one.version else "configuration",
-            ", ".join(one.tenants) or "all others",
-            _when(one.updated_at_ms),
-            one.description,
+            policy.name,
+            str(policy.version) if policy.version else "configuration",
+            ", ".join(policy.tenants) or "all others",
+            _when(policy.updated_at_ms),
+            policy.description,
         ]
-        for one in found
+        for policy in found
     ]
     print_table(["name", "version", "tenants", "set", "description"], rows, empty="no policies")
 
@@ -117,10 +117,10 @@ def check_policy(
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = mesh.policies.check(wanted)
     if json_:
-        print_json({"problems": [describe(one) for one in found.problems]})
+        print_json({"problems": [describe(problem) for problem in found.problems]})
     elif found.problems:
-        for one in found.problems:
-            print_text(f"{one.field}: {one.description}")
+        for problem in found.problems:
+            print_text(f"{problem.field}: {problem.description}")
     else:
         print_text("nothing is wrong with it")
     if found.problems:
@@ -164,16 +164,18 @@ def show_feedback(
     if json_:
         rows = [
             {
-                "model": one.model,
-                "prompt_class": one.prompt_class,
-                "ratings": one.ratings,
-                "mean_score": round(one.mean_score, 6),
+                "model": summary.model,
+                "prompt_class": summary.prompt_class,
+                "ratings": summary.ratings,
+                "mean_score": round(summary.mean_score, 6),
             }
-            for one in found
+            for summary in found
         ]
         print_json({"summaries": rows})
         return
-    table = [[one.prompt_class, one.model, str(one.ratings), f"{one.mean_score:.3f}"] for one in found]
+    table = [
+        [summary.prompt_class, summary.model, str(summary.ratings), f"{summary.mean_score:.3f}"] for summary in found
+    ]
     print_table(["prompts", "model", "ratings", "mean score"], table, empty="no ratings")
 
 

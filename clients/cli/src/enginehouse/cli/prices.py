@@ -9,8 +9,8 @@ import typer
 
 from enginehouse.api.router.v1 import prices_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
-from enginehouse.cli.moments import day_and_time, milliseconds
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
+from enginehouse.cli.timestamps import day_and_time, milliseconds
 from enginehouse.client.money_requests import DISCOUNT_SUBJECTS, UNITS
 from enginehouse.local.datadir import DEFAULT
 

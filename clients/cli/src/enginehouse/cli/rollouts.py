@@ -56,8 +56,9 @@ def show_rollout(
     if json_:
         print_json(describe(found))
         return
-    one = found.rollout
-    print_text(f"{one.asked_model}: {word(rollouts_pb2.RolloutState, one.state)} at {one.percent} %; {one.reason}")
+    rollout = found.rollout
+    state = word(rollouts_pb2.RolloutState, rollout.state)
+    print_text(f"{rollout.asked_model}: {state} at {rollout.percent} %; {rollout.reason}")
     rows = [
         [
             result.model,
@@ -80,19 +81,19 @@ def list_rollouts(
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = list(mesh.steering.list_rollouts())
     if json_:
-        print_json({"rollouts": [describe(one) for one in found]})
+        print_json({"rollouts": [describe(rollout) for rollout in found]})
         return
     rows = [
         [
-            one.rollout_id,
-            one.asked_model,
-            one.from_model,
-            one.to_model,
-            f"{one.percent} %",
-            word(rollouts_pb2.RolloutState, one.state),
-            one.reason,
+            rollout.rollout_id,
+            rollout.asked_model,
+            rollout.from_model,
+            rollout.to_model,
+            f"{rollout.percent} %",
+            word(rollouts_pb2.RolloutState, rollout.state),
+            rollout.reason,
         ]
-        for one in found
+        for rollout in found
     ]
     print_table(["id", "name", "from", "to", "moved", "state", "why"], rows, empty="no rollouts")
 

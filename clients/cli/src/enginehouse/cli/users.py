@@ -8,8 +8,8 @@ import typer
 
 from enginehouse.api.router.v1 import identity_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
-from enginehouse.cli.moments import day_and_time
 from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
+from enginehouse.cli.timestamps import day_and_time
 from enginehouse.local.datadir import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Make and list users, give them roles, shut them out.")

@@ -12,10 +12,10 @@ import traceback
 from pathlib import Path
 
 from enginehouse.local.datadir import DataDirectory, default_catalog
+from enginehouse.local.errors import LocalError
 from enginehouse.local.logfiles import open_log
-from enginehouse.local.problems import LocalError
-from enginehouse.local.running import run_until_signal
 from enginehouse.local.settings import Settings
+from enginehouse.local.signals import run_until_signal
 from enginehouse.local.state import MeshState, Phase
 from enginehouse.local.supervisor import Supervisor
 
@@ -32,7 +32,7 @@ def main() -> int:
     data = DataDirectory(arguments.data, catalog=default_catalog())
 
     def changed(state: MeshState) -> None:
-        if data.logs.is_dir() and state.doors:
+        if data.logs.is_dir() and state.endpoints:
             _log_to(data.logs / "supervisor.log")
         # A failed start is reported when everything that it had started is stopped again.
         if state.phase in (Phase.STARTING, Phase.READY, Phase.FAILED):
@@ -92,7 +92,9 @@ def _log_to(path: Path) -> None:
 
 
 def _failed(data: Path, error: str) -> MeshState:
-    return MeshState(phase=Phase.FAILED, data=str(data), url="", pid=os.getpid(), birth="", started_at=0.0, error=error)
+    return MeshState(
+        phase=Phase.FAILED, data=str(data), url="", pid=os.getpid(), start_id="", started_at=0.0, error=error
+    )
 
 
 if __name__ == "__main__":

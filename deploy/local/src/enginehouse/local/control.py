@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 
 from enginehouse.local.datadir import DataDirectory
-from enginehouse.local.leftovers import stop_leftovers
-from enginehouse.local.problems import LocalError
+from enginehouse.local.errors import LocalError
+from enginehouse.local.orphans import stop_orphans
 from enginehouse.local.state import MeshState, Phase
 
 
@@ -107,7 +107,7 @@ def stop(data: DataDirectory, *, timeout_s: float = 300.0) -> Stopped:
     if data.exists:
         lock = data.lock()
         try:
-            found = stop_leftovers(data)
+            found = stop_orphans(data)
         finally:
             lock.close()
     return Stopped(was_running=supervisor is not None or bool(found), seconds=time.monotonic() - began)

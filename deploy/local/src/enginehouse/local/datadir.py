@@ -28,11 +28,11 @@ import psutil
 
 from enginehouse.kit.config import ConfigError
 from enginehouse.kit.grants import GrantKeys
-from enginehouse.local.identity import birth, find_process
-from enginehouse.local.problems import LocalError
+from enginehouse.local.errors import LocalError
+from enginehouse.local.pids import find_process, process_start_id
 
 LAYOUT = 1
-LEAST_FREE_BYTES = 256 * 1024 * 1024
+MIN_FREE_BYTES = 256 * 1024 * 1024
 DEFAULT = Path(".local") / "enginehouse"
 _MARKER = "enginehouse.json"
 
@@ -89,9 +89,9 @@ class DataDirectory:
         if not os.access(nearest, os.W_OK | os.X_OK) or os.statvfs(nearest).f_flag & os.ST_RDONLY:
             raise LocalError(f"{nearest} cannot be written to; choose another data directory with --data")
         free = self._free_bytes(nearest)
-        if free < LEAST_FREE_BYTES:
+        if free < MIN_FREE_BYTES:
             raise LocalError(
-                f"{nearest} has {free // 2**20} MiB free and the mesh needs {LEAST_FREE_BYTES // 2**20}; make room, or "
+                f"{nearest} has {free // 2**20} MiB free and the mesh needs {MIN_FREE_BYTES // 2**20}; make room, or "
                 "choose another disk with --data"
             )
         if not self.root.exists():
@@ -164,15 +164,15 @@ class DataDirectory:
                 "`enginehouse status` shows it"
             ) from None
         file.truncate(0)
-        file.write(f"{os.getpid()} {birth(os.getpid())}\n")
+        file.write(f"{os.getpid()} {process_start_id(os.getpid())}\n")
         file.flush()
         return file
 
     def holder(self) -> psutil.Process | None:
         """The process that took the directory last, if it still lives."""
         try:
-            pid, _, born = (self.root / "lock").read_text(encoding="utf-8").strip().partition(" ")
-            return find_process(int(pid), born)
+            pid, _, start_id = (self.root / "lock").read_text(encoding="utf-8").strip().partition(" ")
+            return find_process(int(pid), start_id)
         except (OSError, ValueError):
             return None
 

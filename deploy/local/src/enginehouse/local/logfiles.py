@@ -14,13 +14,13 @@ def open_log(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
-def rotate(path: Path, *, most_bytes: int, files: int) -> bool:
+def rotate(path: Path, *, max_bytes: int, files: int) -> bool:
     """Sets a log file aside as NAME.log.1 when it has grown over the size, and keeps the last few of these.
 
     The file is copied and emptied, not renamed, for its process holds it open; a line written in between is lost.
     """
     try:
-        if path.stat().st_size <= most_bytes:
+        if path.stat().st_size <= max_bytes:
             return False
     except FileNotFoundError:
         return False

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from enginehouse.local.datadir import DataDirectory, replace_text, write_private
-from enginehouse.local.doors import Doors
+from enginehouse.local.endpoints import Endpoints
+from enginehouse.local.errors import LocalError
 from enginehouse.local.logfiles import last_lines, open_log
 from enginehouse.local.postgres import STOP_SIGNAL, Cluster
 from enginehouse.local.probes import Probe, http_probe
-from enginehouse.local.problems import LocalError
 from enginehouse.local.process import ProcessSpec
 from enginehouse.local.settings import Settings, process_environment, router_names
 
@@ -28,7 +28,7 @@ class Mesh:
     Args:
         settings: the user's wishes.
         data: the data directory, prepared.
-        doors: every address.
+        endpoints: every address.
         cluster: the PostgreSQL to run, or None when the user brings one.
         environ: this process's environment.
     """
@@ -38,17 +38,17 @@ class Mesh:
         *,
         settings: Settings,
         data: DataDirectory,
-        doors: Doors,
+        endpoints: Endpoints,
         cluster: Cluster | None,
         environ: Mapping[str, str],
     ) -> None:
         self._settings = settings
         self._data = data
-        self._doors = doors
+        self._doors = endpoints
         self._cluster = cluster
         self._environment = process_environment(environ)
-        self._files = settings.write(settings.documents(data, doors), data.run)
-        self._router_names = router_names(len(doors.routers))
+        self._files = settings.write(settings.documents(data, endpoints), data.run)
+        self._router_names = router_names(len(endpoints.routers))
         self._envoy_file = data.run / "envoy.yaml"
 
     def database(self) -> ProcessSpec | None:
@@ -81,18 +81,18 @@ class Mesh:
             self._ours(
                 name,
                 package="router",
-                probe=http_probe(doors.http, "/readyz"),
+                probe=http_probe(endpoints.http, "/readyz"),
                 environment=self._database_variable(),
             )
-            for name, doors in zip(self._router_names, self._doors.routers, strict=True)
+            for name, endpoints in zip(self._router_names, self._doors.routers, strict=True)
         )
 
     def engines(self) -> tuple[ProcessSpec, ...]:
         """The engines of every kind."""
         return tuple(
-            self._ours(f"{kind}-{number}", package=f"engines.{kind}", probe=http_probe(doors.http, "/readyz"))
+            self._ours(f"{kind}-{number}", package=f"engines.{kind}", probe=http_probe(endpoints.http, "/readyz"))
             for kind, replicas in self._doors.engines.items()
-            for number, doors in enumerate(replicas, start=1)
+            for number, endpoints in enumerate(replicas, start=1)
         )
 
     def envoy(self) -> ProcessSpec:

@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from enginehouse.local.problems import LocalError
+from enginehouse.local.errors import LocalError
 
 OS_USER = "pgserver"
 DATABASE_USER = "enginehouse"
@@ -27,7 +27,7 @@ DATABASE = "enginehouse"
 STOP_SIGNAL = signal.SIGINT  # "Fast": ends sessions, keeps everything committed.
 _VERSION = 18
 # The longest path of a Unix socket, without its final zero byte.
-_LONGEST_SOCKET_PATH = 107
+_MAX_SOCKET_PATH_LENGTH = 107
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -247,10 +247,10 @@ def _check_version(directory: Path) -> None:
 def _socket_directory(wanted: Path, *, os_user: str | None) -> Path:
     """A folder for the socket, in its place or, where that path would be too long, in the system's temporary folder."""
     folder = wanted
-    if len(os.fsencode(wanted / ".s.PGSQL.5432.lock")) > _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(wanted / ".s.PGSQL.5432.lock")) > _MAX_SOCKET_PATH_LENGTH:
         digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:10]
         folder = Path(tempfile.gettempdir()) / f"enginehouse-{os.geteuid()}-{digest}"
-    if len(os.fsencode(folder / ".s.PGSQL.5432.lock")) > _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(folder / ".s.PGSQL.5432.lock")) > _MAX_SOCKET_PATH_LENGTH:
         raise LocalError(
             f"{wanted} is too long a path for PostgreSQL's socket, and so is {folder}; choose a shorter --data, or set "
             "TMPDIR to a short path"

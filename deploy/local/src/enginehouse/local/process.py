@@ -14,17 +14,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from enginehouse.local.identity import birth
+from enginehouse.local.errors import LocalError
 from enginehouse.local.logfiles import last_lines, open_log
+from enginehouse.local.pids import process_start_id
 from enginehouse.local.probes import Probe
-from enginehouse.local.problems import LocalError
 from enginehouse.local.state import Condition, ProcessState
 
 _PR_SET_PDEATHSIG = 1
 _PROBE_STARTING_S = 0.05
 _PROBE_READY_S = 5.0
-FIRST_BACKOFF_S = 0.1
-MOST_BACKOFF_S = 15.0
+INITIAL_BACKOFF_S = 0.1
+MAX_BACKOFF_S = 15.0
 # A process that lived this long is believed to be well again.
 _STEADY_S = 20.0
 
@@ -101,7 +101,7 @@ class Process:
         self._become(Condition.STOPPED, self.state.note)
 
     async def _keep(self) -> None:
-        backoff = FIRST_BACKOFF_S
+        backoff = INITIAL_BACKOFF_S
         while True:
             began = time.monotonic()
             try:
@@ -114,17 +114,17 @@ class Process:
                 self._fail(note)
                 return
             if time.monotonic() - began > _STEADY_S:
-                backoff = FIRST_BACKOFF_S
+                backoff = INITIAL_BACKOFF_S
             self._become(Condition.BACKOFF, note)
             await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, MOST_BACKOFF_S)
+            backoff = min(backoff * 2, MAX_BACKOFF_S)
             self.state.restarts += 1
 
     async def _live(self, running: asyncio.subprocess.Process) -> str:
         """Watches one run of the program; returns how it ended."""
         began = time.monotonic()
         self.state.pid = running.pid
-        self.state.birth = birth(running.pid)
+        self.state.start_id = process_start_id(running.pid)
         self.state.started_at = time.time()
         self._become(Condition.STARTING, self.state.note)
         watch = asyncio.create_task(self._watch_readiness())

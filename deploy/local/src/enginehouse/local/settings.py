@@ -20,8 +20,8 @@ from enginehouse.kit.addresses import Address, parse_address
 from enginehouse.kit.catalog import load_catalog
 from enginehouse.kit.config import ConfigError, Section, load
 from enginehouse.local.datadir import DataDirectory, replace_text
-from enginehouse.local.doors import Doors
-from enginehouse.local.problems import LocalError
+from enginehouse.local.endpoints import Endpoints
+from enginehouse.local.errors import LocalError
 
 ENGINES = ("inference", "voice")
 """The kinds of engines, by the names of their sections and of their packages in `enginehouse.engines`."""
@@ -94,9 +94,10 @@ class Settings:
             raise LocalError(f"gateway.public_listen: {error}") from error
         return address if port is None else Address(address.host, port)
 
-    def place(self, doors: Doors) -> Doors:
-        """The doors, with those that the user's file moves where it says. What it says of a router's doors holds
-        where there is one router alone.
+    def place(self, endpoints: Endpoints) -> Endpoints:
+        """Return the endpoints with the addresses that the user's file sets.
+
+        What it sets for the router applies only where a single router runs.
 
         Raises:
             LocalError: an address there is none.
@@ -106,14 +107,14 @@ class Settings:
             for field, (section, key) in _MOVABLE.items()
             if (address := self._address(section, key)) is not None
         }
-        if len(doors.routers) == 1:
+        if len(endpoints.routers) == 1:
             moved_router = {
                 field: address
                 for field, key in _MOVABLE_OF_ROUTER.items()
                 if (address := self._address("router", key)) is not None
             }
-            moved["routers"] = (dataclasses.replace(doors.routers[0], **moved_router),)
-        return dataclasses.replace(doors, **moved)
+            moved["routers"] = (dataclasses.replace(endpoints.routers[0], **moved_router),)
+        return dataclasses.replace(endpoints, **moved)
 
     @property
     def tls(self) -> bool:
@@ -142,50 +143,50 @@ class Settings:
         wanted = {"inference": self.local.inference_replicas, "voice": voice}
         return {kind: count for kind, count in wanted.items() if count}
 
-    def documents(self, data: DataDirectory, doors: Doors) -> dict[str, dict[str, Any]]:
+    def documents(self, data: DataDirectory, endpoints: Endpoints) -> dict[str, dict[str, Any]]:
         """The configuration files of the processes, by process name: generated values with the user's over them."""
         catalog = str(self.local.catalog_file.absolute() if self.local.catalog_file else data.catalog)
         gateway = {
-            "public_listen": str(doors.public),
-            "grpc_listen": str(doors.gateway_grpc),
-            "http_listen": str(doors.gateway_http),
-            "router_http": ",".join(str(router.decisions) for router in doors.routers),
-            "envoy_admin": str(doors.envoy_admin),
+            "public_listen": str(endpoints.public),
+            "grpc_listen": str(endpoints.gateway_grpc),
+            "http_listen": str(endpoints.gateway_http),
+            "router_http": ",".join(str(router.decisions) for router in endpoints.routers),
+            "envoy_admin": str(endpoints.envoy_admin),
             "state_file": str(data.gateway_state),
         }
         documents = {"gateway": {"gateway": {**gateway, **self._wishes("gateway", without=("public_listen",))}}}
-        # Where there are several, each has an identity and doors of its own, whatever the file says of one.
-        own = ("engine_id", *_MOVABLE_OF_ROUTER.values()) if len(doors.routers) > 1 else ()
+        # Where there are several, each has an identity and endpoints of its own, whatever the file says of one.
+        own = ("engine_id", *_MOVABLE_OF_ROUTER.values()) if len(endpoints.routers) > 1 else ()
         for number, (name, router) in enumerate(
-            zip(router_names(len(doors.routers)), doors.routers, strict=True), start=1
+            zip(router_names(len(endpoints.routers)), endpoints.routers, strict=True), start=1
         ):
             section = {
                 "engine_id": f"router-{number}",
                 "http_listen": str(router.decisions),
                 "grpc_listen": str(router.grpc),
                 "admin_http_listen": str(router.http),
-                "gateway_address": str(doors.gateway_grpc),
+                "gateway_address": str(endpoints.gateway_grpc),
                 "grant_keys_file": str(data.grant_keys),
                 "key_pepper_file": str(data.key_pepper),
                 "catalog_file": catalog,
                 **self._wishes("router", without=("database_url", *own)),
             }
             documents[name] = {"router": section}
-        for kind, replicas in doors.engines.items():
+        for kind, replicas in endpoints.engines.items():
             for number, engine in enumerate(replicas, start=1):
                 name = f"{kind}-{number}"
                 section = {
                     "engine_id": name,
                     "listen": str(engine.grpc),
                     "http_listen": str(engine.http),
-                    "gateway_address": str(doors.gateway_grpc),
-                    "router_address": ",".join(str(router.grpc) for router in doors.routers),
+                    "gateway_address": str(endpoints.gateway_grpc),
+                    "router_address": ",".join(str(router.grpc) for router in endpoints.routers),
                     "spool_dir": str(data.spool / name),
                     "grant_keys_file": str(data.grant_keys),
                     "catalog_file": catalog,
                     "models_dir": str(data.models),
                     **({"voices_dir": str(data.voices)} if kind == "voice" else {}),
-                    # Each replica has an identity and doors of its own, whatever the file says of one engine.
+                    # Each replica has an identity and endpoints of its own, whatever the file says of one engine.
                     **self._wishes(kind, without=("engine_id", "listen", "http_listen", "spool_dir")),
                 }
                 documents[name] = {kind: section}
@@ -230,14 +231,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def process_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment for the processes. Their doors are settled in their files, where the supervisor looks for them,
-    so variables that would move a door are left out."""
+    """Return the environment for the processes.
+
+    Their addresses are set in their files, where the supervisor looks for them. So variables that would change an
+    address are left out.
+    """
     kept = {}
     for name, value in environ.items():
         section, separator, key = name.partition("__")
-        if not (separator and section.startswith("ENGINEHOUSE_") and key.endswith(_DOOR_KEYS)):
+        if not (separator and section.startswith("ENGINEHOUSE_") and key.endswith(_ADDRESS_KEYS)):
             kept[name] = value
     return kept
 
 
-_DOOR_KEYS = ("LISTEN", "ADDRESS", "ROUTER_HTTP", "ENVOY_ADMIN", "ENGINE_ID", "SPOOL_DIR")
+_ADDRESS_KEYS = ("LISTEN", "ADDRESS", "ROUTER_HTTP", "ENVOY_ADMIN", "ENGINE_ID", "SPOOL_DIR")

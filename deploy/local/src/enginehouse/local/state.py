@@ -41,7 +41,7 @@ class ProcessState:
         name: such as `router` or `inference-1`.
         condition: where it is in its life.
         pid: of the running process; 0 without one.
-        birth: with the pid, this names one process for ever; see `identity.birth`.
+        start_id: with the pid, this names one process for ever; see `pids.process_start_id`.
         started_at: when it was started, in seconds since 1970.
         restarts: how often it was started again after it had ended unasked.
         since: when the condition began, in seconds since 1970.
@@ -53,7 +53,7 @@ class ProcessState:
     name: str
     condition: Condition = Condition.WAITING
     pid: int = 0
-    birth: str = ""
+    start_id: str = ""
     started_at: float = 0.0
     restarts: int = 0
     since: float = 0.0
@@ -71,12 +71,12 @@ class MeshState:
         data: the data directory.
         url: the public door.
         pid: the supervisor's.
-        birth: the supervisor's.
+        start_id: the supervisor's.
         started_at: when the start began, in seconds since 1970.
         ready_after_s: seconds from then until everything served; 0 before.
         error: what went wrong, when it failed.
         notices: things done that the user should know of.
-        doors: addresses by name.
+        endpoints: addresses by name.
         processes: in the order of their start.
     """
 
@@ -84,12 +84,12 @@ class MeshState:
     data: str
     url: str
     pid: int
-    birth: str
+    start_id: str
     started_at: float
     ready_after_s: float = 0.0
     error: str = ""
     notices: list[str] = dataclasses.field(default_factory=list)
-    doors: dict[str, str] = dataclasses.field(default_factory=dict)
+    endpoints: dict[str, str] = dataclasses.field(default_factory=dict)
     processes: list[ProcessState] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> str:

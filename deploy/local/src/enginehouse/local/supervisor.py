@@ -16,13 +16,13 @@ from pathlib import Path
 from enginehouse.kit.addresses import Address
 from enginehouse.local import logfiles
 from enginehouse.local.datadir import DataDirectory
-from enginehouse.local.doors import Doors, PortBlock, check_free
-from enginehouse.local.identity import birth
-from enginehouse.local.leftovers import stop_leftovers
+from enginehouse.local.endpoints import Endpoints, PortBlock, check_free
+from enginehouse.local.errors import LocalError
 from enginehouse.local.mesh import Mesh, find_envoy
+from enginehouse.local.orphans import stop_orphans
+from enginehouse.local.pids import process_start_id
 from enginehouse.local.postgres import find_programs, open_cluster
 from enginehouse.local.probes import http_status
-from enginehouse.local.problems import LocalError
 from enginehouse.local.process import Process, ProcessSpec
 from enginehouse.local.settings import ENGINES, Settings, router_names
 from enginehouse.local.state import Condition, MeshState, Phase, ProcessState
@@ -66,7 +66,7 @@ class Supervisor:
             data=str(data.root),
             url=f"{'https' if settings.tls else 'http'}://{_reachable(self._public)}",
             pid=os.getpid(),
-            birth=birth(os.getpid()),
+            start_id=process_start_id(os.getpid()),
             started_at=time.time(),
         )
 
@@ -93,7 +93,7 @@ class Supervisor:
             check_free(self._public)
         lock = self._data.lock()
         try:
-            await asyncio.to_thread(stop_leftovers, self._data)
+            await asyncio.to_thread(stop_orphans, self._data)
             check_free(self._public)
             block = PortBlock()
             try:
@@ -117,7 +117,7 @@ class Supervisor:
         self._writable = True
         replicas = self._settings.replicas(self._data)
         routers = self._settings.local.router_replicas
-        doors = self._settings.place(block.doors(self._public, engines=replicas, router_replicas=routers))
+        endpoints = self._settings.place(block.endpoints(self._public, engines=replicas, router_replicas=routers))
         cluster = None
         if not self._settings.external_database_url:
             cluster, self.state.notices = open_cluster(
@@ -125,13 +125,15 @@ class Supervisor:
             )
         if self._settings.local.voice_replicas and "voice" not in replicas:
             self.state.notices.append("no voice engine runs: the catalog has no model of the cluster voice")
-        mesh = Mesh(settings=self._settings, data=self._data, doors=doors, cluster=cluster, environ=self._environ)
-        self.state.doors = _named(doors)
+        mesh = Mesh(
+            settings=self._settings, data=self._data, endpoints=endpoints, cluster=cluster, environ=self._environ
+        )
+        self.state.endpoints = _named(endpoints)
         database = mesh.database()
         waiting = ([database] if database else []) + [mesh.gateway(), *mesh.routers(), *mesh.engines(), mesh.envoy()]
         self.state.processes = [ProcessState(name=spec.name) for spec in waiting]
         self._enter(Phase.STARTING)
-        starting = asyncio.create_task(self._start(mesh, doors))
+        starting = asyncio.create_task(self._start(mesh, endpoints))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -146,7 +148,7 @@ class Supervisor:
             await asyncio.gather(starting, stopping, return_exceptions=True)
             await self._stop_all()
 
-    async def _start(self, mesh: Mesh, doors: Doors) -> None:
+    async def _start(self, mesh: Mesh, endpoints: Endpoints) -> None:
         timeout_s = self._settings.local.ready_timeout_s
         try:
             async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as together:
@@ -155,7 +157,7 @@ class Supervisor:
                 for engine in mesh.engines():
                     together.create_task(self._start_process(engine))
             async with asyncio.timeout(timeout_s):
-                paths = [_ANSWERS[kind] for kind in doors.engines] or ["/v1/models"]
+                paths = [_ANSWERS[kind] for kind in endpoints.engines] or ["/v1/models"]
                 mesh.write_environment(url=self.state.url, key=await self._serving(mesh, key.result(), paths))
         except TimeoutError:
             late = [each.name for each in self.state.processes if each.condition is not Condition.READY]
@@ -212,7 +214,7 @@ class Supervisor:
         local = self._settings.local
         while not stop.is_set():
             for path in self._data.logs.glob("*.log"):
-                logfiles.rotate(path, most_bytes=local.log_bytes, files=local.log_files)
+                logfiles.rotate(path, max_bytes=local.log_bytes, files=local.log_files)
             try:
                 await asyncio.wait_for(stop.wait(), _ROTATION_S)
             except TimeoutError:
@@ -256,18 +258,18 @@ def _reachable(address: Address) -> Address:
     return Address(host, address.port)
 
 
-def _named(doors: Doors) -> dict[str, str]:
+def _named(endpoints: Endpoints) -> dict[str, str]:
     named = {
-        "public": str(doors.public),
-        "gateway-grpc": str(doors.gateway_grpc),
-        "gateway-http": str(doors.gateway_http),
-        "envoy-admin": str(doors.envoy_admin),
+        "public": str(endpoints.public),
+        "gateway-grpc": str(endpoints.gateway_grpc),
+        "gateway-http": str(endpoints.gateway_http),
+        "envoy-admin": str(endpoints.envoy_admin),
     }
-    for name, router in zip(router_names(len(doors.routers)), doors.routers, strict=True):
+    for name, router in zip(router_names(len(endpoints.routers)), endpoints.routers, strict=True):
         named[f"{name}-decisions"] = str(router.decisions)
         named[f"{name}-grpc"] = str(router.grpc)
         named[f"{name}-http"] = str(router.http)
-    for kind, replicas in doors.engines.items():
+    for kind, replicas in endpoints.engines.items():
         for number, engine in enumerate(replicas, start=1):
             named[f"{kind}-{number}-grpc"] = str(engine.grpc)
             named[f"{kind}-{number}-http"] = str(engine.http)

@@ -22,7 +22,7 @@ _COLOURS = {
 }
 
 
-class Progress:
+class StartupProgress:
     """Shows states as they come.
 
     Args:

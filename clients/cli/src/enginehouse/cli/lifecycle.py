@@ -11,12 +11,13 @@ import typer
 
 from enginehouse.cli.connection import DataOption, data_directory
 from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_table, print_text, reported
-from enginehouse.cli.progress import Progress
-from enginehouse.local import control, figures, logfiles
+from enginehouse.cli.startup_progress import StartupProgress
+from enginehouse.local import control, logfiles
+from enginehouse.local import status as mesh_status
 from enginehouse.local.datadir import DEFAULT
-from enginehouse.local.problems import LocalError
-from enginehouse.local.running import run_until_signal
+from enginehouse.local.errors import LocalError
 from enginehouse.local.settings import Settings
+from enginehouse.local.signals import run_until_signal
 from enginehouse.local.state import MeshState, Phase
 from enginehouse.local.supervisor import Supervisor, log_paths
 
@@ -36,7 +37,7 @@ def up(
     json_: JsonFlag = False,
 ) -> None:
     """Start the whole mesh on this machine: PostgreSQL, gateway, router, engines, Envoy."""
-    with Progress(quiet=json_) as progress:
+    with StartupProgress(quiet=json_) as progress:
         if detach:
             ready = control.start_detached(
                 data=data, config=config, port=port, environ=os.environ, changed=progress.show
@@ -80,7 +81,7 @@ def down(data: DataOption = DEFAULT, json_: JsonFlag = False) -> None:
 def status(data: DataOption = DEFAULT, json_: JsonFlag = False) -> None:
     """Show the processes, engines and memory of the mesh; exit code 1 when it does not run."""
     directory = data_directory(data)
-    measured = figures.measure(directory)
+    measured = mesh_status.measure(directory)
     if measured is None:
         raise LocalError(f"no mesh was ever started on {directory.root}; `enginehouse up` starts one")
     if json_:
@@ -133,7 +134,7 @@ def _started(state: MeshState) -> dict[str, Any]:
     }
 
 
-def _print_status(measured: figures.MeshFigures) -> None:
+def _print_status(measured: mesh_status.MeshStatus) -> None:
     print_text(f"{measured.phase}  {measured.url}  {measured.data}")
     rows = [
         [

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import IO, Self
 
-from enginehouse.local.problems import LocalError
+from enginehouse.local.errors import LocalError
 
-RECORDED_RATE = 16_000
+MICROPHONE_SAMPLE_RATE = 16_000
 """Samples a second of what a recorder gives: 16-bit little-endian PCM of one channel."""
 
 _UNKNOWN = 0xFFFFFFFF
 # A tenth of a second, so that words are heard soon.
-_PIECE_BYTES = RECORDED_RATE * 2 // 10
-_PATIENCE_S = 5.0
+_CHUNK_BYTES = MICROPHONE_SAMPLE_RATE * 2 // 10
+_STOP_TIMEOUT_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ _RECORDERS = (
 )
 
 
-class Player:
+class AudioPlayer:
     """Plays audio as it comes. In a `with` block, whose end stops what still plays.
 
     Args:
@@ -82,7 +82,7 @@ class Player:
             )
         self._program, self._path = found
         self._process: subprocess.Popen[bytes] | None = None
-        self._complaints: IO[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
         self._header: bytes | None = b"" if self._program.samples and not self._bare else None
 
     def play(self, audio: bytes, *, rate: int) -> None:
@@ -94,7 +94,7 @@ class Player:
             self._pipe().write(audio)
             self._pipe().flush()
         except BrokenPipeError:
-            raise self._failed() from None
+            raise self._failure() from None
 
     def finish(self) -> None:
         """Waits until everything has been heard. Raises LocalError where the program has failed."""
@@ -103,10 +103,10 @@ class Player:
         with contextlib.suppress(BrokenPipeError):
             self._pipe().close()
         if self._process.wait() != 0:
-            raise self._failed()
+            raise self._failure()
 
     def __enter__(self) -> Self:
-        self._complaints = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()
         return self
 
     def __exit__(
@@ -116,14 +116,12 @@ class Player:
             _end(self._process)
             with contextlib.suppress(BrokenPipeError):
                 self._pipe().close()
-        if self._complaints is not None:
-            self._complaints.close()
+        if self._stderr is not None:
+            self._stderr.close()
 
     def _begin(self, rate: int) -> None:
         command = [self._path, *self._program.arguments(self._path, rate)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._complaints
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._stderr)
         if self._bare and not self._program.samples:
             self._pipe().write(_wav_header(rate))
 
@@ -143,12 +141,12 @@ class Player:
             raise ValueError("nothing is played yet")
         return self._process.stdin
 
-    def _failed(self) -> LocalError:
-        status = self._process.wait(_PATIENCE_S) if self._process is not None else 0
-        return _complaint(self._program.name, "play", status, self._complaints)
+    def _failure(self) -> LocalError:
+        status = self._process.wait(_STOP_TIMEOUT_S) if self._process is not None else 0
+        return _program_error(self._program.name, "play", status, self._stderr)
 
 
-class Recorder:
+class Microphone:
     """Records from the microphone until it is stopped. In a `with` block, whose end stops it.
 
     Raises:
@@ -162,25 +160,25 @@ class Recorder:
                 f"nothing to record with is on PATH: install one of {_names(_RECORDERS)}, or give a file, not --mic"
             )
         self._program, path = found
-        self._command = [path, *self._program.arguments(path, RECORDED_RATE)]
+        self._command = [path, *self._program.arguments(path, MICROPHONE_SAMPLE_RATE)]
         self._process: subprocess.Popen[bytes] | None = None
-        self._complaints: IO[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
         self._stopped = False
 
-    def pieces(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """The samples as they are recorded; ends after `stop`. Raises LocalError where the program has failed."""
         if self._process is None or self._process.stdout is None:
             raise ValueError("nothing is recorded outside the `with` block")
         descriptor = self._process.stdout.fileno()
         half = b""
-        while piece := os.read(descriptor, _PIECE_BYTES):
-            piece = half + piece
-            whole = len(piece) // 2 * 2
-            half = piece[whole:]
-            yield piece[:whole]
+        while chunk := os.read(descriptor, _CHUNK_BYTES):
+            chunk = half + chunk
+            whole = len(chunk) // 2 * 2
+            half = chunk[whole:]
+            yield chunk[:whole]
         status = self._process.wait()
         if not self._stopped:
-            raise _complaint(self._program.name, "record", status, self._complaints)
+            raise _program_error(self._program.name, "record", status, self._stderr)
 
     def stop(self) -> None:
         """Ends the recording; what was recorded is still given."""
@@ -189,13 +187,13 @@ class Recorder:
             self._process.terminate()
 
     def __enter__(self) -> Self:
-        self._complaints = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()
         # Ctrl-C in a terminal goes to all of a session: the recorder is to end when it is told to.
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
+            stderr=self._stderr,
             start_new_session=True,
         )
         return self
@@ -208,8 +206,8 @@ class Recorder:
             _end(self._process)
             if self._process.stdout is not None:
                 self._process.stdout.close()
-        if self._complaints is not None:
-            self._complaints.close()
+        if self._stderr is not None:
+            self._stderr.close()
 
 
 def _find(programs: Sequence[_Program]) -> tuple[_Program, str] | None:
@@ -229,17 +227,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         return
     process.terminate()
     try:
-        process.wait(_PATIENCE_S)
+        process.wait(_STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 
 
-def _complaint(name: str, what: str, status: int, complaints: IO[bytes] | None) -> LocalError:
+def _program_error(name: str, what: str, status: int, stderr: IO[bytes] | None) -> LocalError:
     said = ""
-    if complaints is not None:
-        complaints.seek(0)
-        said = " ".join(complaints.read().decode(errors="replace").split())[:500]
+    if stderr is not None:
+        stderr.seek(0)
+        said = " ".join(stderr.read().decode(errors="replace").split())[:500]
     return LocalError(f"{name} could not {what}: {said or f'it ended with status {status}'}")
 
 

@@ -15,15 +15,15 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from enginehouse.api.voice.v1 import voice_pb2
+from enginehouse.cli.audio_devices import AudioPlayer
 from enginehouse.cli.connection import ApiKeyOption, DataOption, TimeoutOption, UrlOption, connect
 from enginehouse.cli.messages import word
 from enginehouse.cli.output import JsonFlag, dollars, print_json, reported, seconds
-from enginehouse.cli.sound import Player
 from enginehouse.client import IncompleteSpeechError, SpeechStream
 from enginehouse.client.saving import WholeFile
 from enginehouse.client.voice_requests import EMOTIONS, ENCODINGS, Manner
 from enginehouse.local.datadir import DEFAULT
-from enginehouse.local.problems import LocalError
+from enginehouse.local.errors import LocalError
 
 _ENDINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -66,9 +66,9 @@ def say(
 ) -> None:
     """Speak a text or an SSML document, into a file or out loud."""
     encoding = _encoding(format_, out)
-    _check_places(out, play=play, as_json=json_)
-    said = sys.stdin.read() if text == "-" else text
-    if not said.strip():
+    _check_outputs(out, play=play, as_json=json_)
+    text_to_speak = sys.stdin.read() if text == "-" else text
+    if not text_to_speak.strip():
         raise ValueError("there is nothing to say: give a text, or - and text on standard input")
     manner: Manner = {
         "model": model,
@@ -83,14 +83,14 @@ def say(
     }
     with ExitStack() as held:
         mesh = held.enter_context(connect(url=url, api_key=api_key, data=data, timeout_s=timeout))
-        document, plain = (said, None) if ssml else (None, said)
+        document, plain = (text_to_speak, None) if ssml else (None, text_to_speak)
         stream = held.enter_context(mesh.speak(plain, ssml=document, first_chunk=first_chunk, **manner))
-        player = held.enter_context(Player(encoding)) if play else None
+        player = held.enter_context(AudioPlayer(encoding)) if play else None
         with ExitStack() as written:
             file = written.enter_context(WholeFile(out)) if out not in ("", "-") else None
-            long = len(said) >= _LONG_TEXT and not json_ and sys.stderr.isatty()
-            bar = written.enter_context(_Bar(len(said), by_chunks=ssml)) if long else None
-            size = _take(stream, file=file, aloud=out == "-", player=player, bar=bar)
+            long = len(text_to_speak) >= _LONG_TEXT and not json_ and sys.stderr.isatty()
+            bar = written.enter_context(_SpeechProgressBar(len(text_to_speak), by_chunks=ssml)) if long else None
+            size = _deliver(stream, file=file, to_stdout=out == "-", player=player, bar=bar)
         # The file is whole by now, whatever becomes of the rest of the playing.
         if player is not None:
             player.finish()
@@ -131,14 +131,21 @@ def describe(stream: SpeechStream, *, size: int, path: str | None) -> dict[str, 
     }
 
 
-def _take(stream: SpeechStream, *, file: WholeFile | None, aloud: bool, player: Player | None, bar: _Bar | None) -> int:
+def _deliver(
+    stream: SpeechStream,
+    *,
+    file: WholeFile | None,
+    to_stdout: bool,
+    player: AudioPlayer | None,
+    bar: _SpeechProgressBar | None,
+) -> int:
     size = 0
     try:
         for piece in stream:
             size += len(piece)
             if file is not None:
                 file.write(piece)
-            if aloud:
+            if to_stdout:
                 sys.stdout.buffer.write(piece)
                 sys.stdout.buffer.flush()
             if player is not None and stream.info is not None:
@@ -166,7 +173,7 @@ def _encoding(given: str, out: str) -> str:
     return _ENDINGS[ending]
 
 
-def _check_places(out: str, *, play: bool, as_json: bool) -> None:
+def _check_outputs(out: str, *, play: bool, as_json: bool) -> None:
     if not out and not play:
         raise typer.BadParameter("say where the speech is to go: --out FILE, or --play to hear it")
     if out == "-" and as_json:
@@ -175,7 +182,7 @@ def _check_places(out: str, *, play: bool, as_json: bool) -> None:
         raise typer.BadParameter("--out - would write audio to the terminal: give a file, a pipe, or --play")
 
 
-class _Bar:
+class _SpeechProgressBar:
     """How much of a long text has been spoken, on stderr."""
 
     def __init__(self, characters: int, *, by_chunks: bool) -> None:
@@ -192,7 +199,7 @@ class _Bar:
         )
         self._task = self._bar.add_task("", total=None if by_chunks else characters, start=True)
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> _SpeechProgressBar:
         self._bar.start()
         return self
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from enginehouse.kit.addresses import Address
-from enginehouse.local.doors import PortBlock, check_free
-from enginehouse.local.problems import LocalError
+from enginehouse.local.endpoints import PortBlock, check_free
+from enginehouse.local.errors import LocalError
 
 
 @pytest.fixture
@@ -43,17 +43,17 @@ def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
 def test_two_meshes_have_no_door_in_common() -> None:
     first, second = PortBlock(), PortBlock()
     try:
-        doors = [
-            block.doors(Address("127.0.0.1", 8080), engines={"inference": 2}, router_replicas=2)
+        endpoints = [
+            block.endpoints(Address("127.0.0.1", 8080), engines={"inference": 2}, router_replicas=2)
             for block in (first, second)
         ]
     finally:
         first.close()
         second.close()
     ports = []
-    for each in doors:
+    for each in endpoints:
         ports += [each.gateway_grpc, each.gateway_http, each.envoy_admin]
-        ports += [address for one in each.routers for address in (one.decisions, one.grpc, one.http)]
+        ports += [address for router in each.routers for address in (router.decisions, router.grpc, router.http)]
         ports += [address for engine in each.engines["inference"] for address in (engine.grpc, engine.http)]
     assert len(ports) == len(set(ports)) == 26
 
@@ -61,14 +61,14 @@ def test_two_meshes_have_no_door_in_common() -> None:
 def test_a_held_port_of_the_block_is_left_out() -> None:
     block = PortBlock()
     try:
-        first = block.doors(Address("127.0.0.1", 8080), engines={"inference": 0}).gateway_grpc
+        first = block.endpoints(Address("127.0.0.1", 8080), engines={"inference": 0}).gateway_grpc
         with socket.socket() as holder:
             # Connections of an earlier mesh may still be fading there.
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             holder.bind(("127.0.0.1", first.port))
             holder.listen(1)
-            assert block.doors(Address("127.0.0.1", 8080), engines={"inference": 0}).gateway_grpc != first
+            assert block.endpoints(Address("127.0.0.1", 8080), engines={"inference": 0}).gateway_grpc != first
         with pytest.raises(LocalError, match="too few free ports"):
-            block.doors(Address("127.0.0.1", 8080), engines={"inference": 60})
+            block.endpoints(Address("127.0.0.1", 8080), engines={"inference": 60})
     finally:
         block.close()

@@ -8,12 +8,12 @@ import signal
 import psutil
 
 from enginehouse.local.datadir import DataDirectory
-from enginehouse.local.identity import find_process
-from enginehouse.local.problems import LocalError
+from enginehouse.local.errors import LocalError
+from enginehouse.local.pids import find_process
 from enginehouse.local.state import MeshState
 
 
-def stop_leftovers(data: DataDirectory, *, patience_s: float = 10.0) -> list[str]:
+def stop_orphans(data: DataDirectory, *, patience_s: float = 10.0) -> list[str]:
     """Ends what the last run of a data directory left behind; returns the names. Call with the directory locked.
 
     A process is ended only if it is the very one that was recorded: same pid, made at the same moment.
@@ -24,7 +24,7 @@ def stop_leftovers(data: DataDirectory, *, patience_s: float = 10.0) -> list[str
     last = MeshState.read(data.state)
     found = {}
     for recorded in last.processes if last is not None else ():
-        process = find_process(recorded.pid, recorded.birth)
+        process = find_process(recorded.pid, recorded.start_id)
         if process is not None:
             found[recorded.name] = process
             with contextlib.suppress(psutil.NoSuchProcess):

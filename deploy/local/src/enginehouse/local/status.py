@@ -10,12 +10,12 @@ import psutil
 
 from enginehouse.api.gateway.v1 import registry_pb2, registry_pb2_grpc
 from enginehouse.local.datadir import DataDirectory
-from enginehouse.local.identity import find_process
+from enginehouse.local.pids import find_process
 from enginehouse.local.state import Condition, MeshState, Phase
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessFigures:
+class ProcessStatus:
     """One process with the children that it started.
 
     Attributes:
@@ -44,7 +44,7 @@ class ProcessFigures:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class EngineFigures:
+class EngineStatus:
     """One live engine, as the registry has it."""
 
     engine_id: str
@@ -57,7 +57,7 @@ class EngineFigures:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class MeshFigures:
+class MeshStatus:
     """A mesh at a glance.
 
     Attributes:
@@ -79,13 +79,13 @@ class MeshFigures:
     ready_after_s: float
     up_s: float
     memory_bytes: int
-    processes: tuple[ProcessFigures, ...]
-    engines: tuple[EngineFigures, ...]
+    processes: tuple[ProcessStatus, ...]
+    engines: tuple[EngineStatus, ...]
     notices: tuple[str, ...]
     error: str
 
 
-def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshFigures | None:
+def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshStatus | None:
     """The figures of a data directory's mesh; None where none was ever started.
 
     Args:
@@ -95,12 +95,12 @@ def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshFigures | None
     state = MeshState.read(data.state)
     if state is None:
         return None
-    supervisor = find_process(state.pid, state.birth)
-    families = {each.name: _family(find_process(each.pid, each.birth)) for each in state.processes}
+    supervisor = find_process(state.pid, state.start_id)
+    families = {each.name: _family(find_process(each.pid, each.start_id)) for each in state.processes}
     families["supervisor"] = [supervisor] if supervisor is not None else []
     before = {name: _cpu_s(family) for name, family in families.items()}
     began = time.monotonic()
-    engines = _engines(state.doors.get("gateway-grpc", "")) if supervisor is not None else ()
+    engines = _engines(state.endpoints.get("gateway-grpc", "")) if supervisor is not None else ()
     time.sleep(max(0.0, sample_s - (time.monotonic() - began)))
     elapsed = time.monotonic() - began
     processes = []
@@ -132,7 +132,7 @@ def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshFigures | None
                 note="",
             )
         )
-    return MeshFigures(
+    return MeshStatus(
         phase=str(state.phase if supervisor is not None else Phase.STOPPED),
         url=state.url,
         data=state.data,
@@ -176,7 +176,7 @@ def _figures(
     before: float,
     elapsed: float,
     note: str,
-) -> ProcessFigures:
+) -> ProcessStatus:
     rss = memory = 0
     for process in family:
         try:
@@ -187,7 +187,7 @@ def _figures(
         rss += resident
         memory += getattr(full, "pss", 0) or resident
     cpu_s = _cpu_s(family)
-    return ProcessFigures(
+    return ProcessStatus(
         name=name,
         pid=family[0].pid if family else 0,
         state=condition,
@@ -201,7 +201,7 @@ def _figures(
     )
 
 
-def _engines(registry: str) -> tuple[EngineFigures, ...]:
+def _engines(registry: str) -> tuple[EngineStatus, ...]:
     if not registry:
         return ()
     with grpc.insecure_channel(registry) as channel:
@@ -215,7 +215,7 @@ def _engines(registry: str) -> tuple[EngineFigures, ...]:
         finally:
             call.cancel()
     return tuple(
-        EngineFigures(
+        EngineStatus(
             engine_id=live.engine.engine_id,
             cluster=live.engine.cluster,
             address=live.engine.address,

@@ -14,8 +14,8 @@ from typing import Annotated, BinaryIO
 import typer
 
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
-from enginehouse.cli.moments import milliseconds
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
+from enginehouse.cli.timestamps import milliseconds
 from enginehouse.client.answers import usage_by_unit
 from enginehouse.local.datadir import DEFAULT
 

@@ -13,9 +13,9 @@ import typer
 
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.cli import subtitles
+from enginehouse.cli.audio_devices import MICROPHONE_SAMPLE_RATE, Microphone
 from enginehouse.cli.connection import ApiKeyOption, DataOption, TimeoutOption, UrlOption, connect
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_text, reported, seconds
-from enginehouse.cli.sound import RECORDED_RATE, Recorder
 from enginehouse.client import Enginehouse
 from enginehouse.client.voice_requests import MOST_RECORDING_BYTES
 from enginehouse.local.datadir import DEFAULT
@@ -60,7 +60,7 @@ def transcribe(
     }
     with connect(url=url, api_key=api_key, data=data, timeout_s=timeout) as mesh:
         if mic:
-            _listen(mesh, options, form=format_)
+            _transcribe_microphone(mesh, options, form=format_)
             return
         recording = sys.stdin.buffer.read(MOST_RECORDING_BYTES + 1) if file == "-" else str(file)
         found = mesh.transcribe(recording, **options)
@@ -78,9 +78,9 @@ def transcribe(
     if format_ == "text":
         print_text(found.text)
     else:
-        _print(described, found.segments, form=format_)
+        _print_result(described, found.segments, form=format_)
     if format_ != "json":
-        _end(described)
+        _print_summary(described)
 
 
 def describe(segment: voice_pb2.Segment, *, words: bool) -> dict[str, Any]:
@@ -104,14 +104,14 @@ def describe(segment: voice_pb2.Segment, *, words: bool) -> dict[str, Any]:
     return described
 
 
-def _listen(mesh: Enginehouse, options: dict[str, Any], *, form: str) -> None:
+def _transcribe_microphone(mesh: Enginehouse, options: dict[str, Any], *, form: str) -> None:
     segments: list[voice_pb2.Segment] = []
     language = ""
-    line = _Line()
+    line = _StatusLine()
     with (
-        Recorder() as recorder,
-        mesh.listen(recorder.pieces(), sample_rate=RECORDED_RATE, interim=line.shown, **options) as stream,
-        _interrupts(recorder.stop),
+        Microphone() as microphone,
+        mesh.listen(microphone.chunks(), sample_rate=MICROPHONE_SAMPLE_RATE, interim=line.shown, **options) as stream,
+        _stop_on_interrupt(microphone.stop),
     ):
         line.show("listening; Ctrl-C ends")
         for heard in stream:
@@ -137,12 +137,12 @@ def _listen(mesh: Enginehouse, options: dict[str, Any], *, form: str) -> None:
         "stopped_by_budget": bool(summary and summary.stopped_by_budget),
     }
     if form != "text":
-        _print(described, segments, form=form)
+        _print_result(described, segments, form=form)
     if form != "json":
-        _end(described)
+        _print_summary(described)
 
 
-def _print(described: dict[str, Any], segments: Sequence[voice_pb2.Segment], *, form: str) -> None:
+def _print_result(described: dict[str, Any], segments: Sequence[voice_pb2.Segment], *, form: str) -> None:
     if form == "json":
         print_json(described)
     else:
@@ -150,7 +150,7 @@ def _print(described: dict[str, Any], segments: Sequence[voice_pb2.Segment], *, 
         sys.stdout.flush()
 
 
-def _end(described: dict[str, Any]) -> None:
+def _print_summary(described: dict[str, Any]) -> None:
     language = f", {described['language']}" if described["language"] else ""
     stopped = ", stopped by budget" if described["stopped_by_budget"] else ""
     nobody = "" if described["text"] else ", nobody spoke"
@@ -162,7 +162,7 @@ def _end(described: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
+def _stop_on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
     """Lets the first Ctrl-C stop politely; a second one ends everything, as ever."""
     before = signal.getsignal(signal.SIGINT)
 
@@ -177,7 +177,7 @@ def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-class _Line:
+class _StatusLine:
     """A line of a terminal that is written again and again; nothing elsewhere."""
 
     def __init__(self) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from enginehouse.local.identity import birth, find_process
-from enginehouse.local.leftovers import stop_leftovers
+from enginehouse.local.orphans import stop_orphans
+from enginehouse.local.pids import find_process, process_start_id
 from enginehouse.local.state import Condition, MeshState, Phase, ProcessState
 
 # A supervisor of one child, which says the child's pid and waits.
@@ -89,28 +89,30 @@ def stubborn() -> Iterator[subprocess.Popen[str]]:
     process.stdout.close()
 
 
-def recorded(data: Any, *, pid: int, born: str) -> None:
+def recorded(data: Any, *, pid: int, start_id: str) -> None:
     data.run.mkdir(parents=True)
-    child = ProcessState(name="child", condition=Condition.READY, pid=pid, birth=born, stop_signal=int(signal.SIGTERM))
-    MeshState(phase=Phase.READY, data=str(data.root), url="", pid=0, birth="", started_at=0.0, processes=[child]).write(
-        data.state
+    child = ProcessState(
+        name="child", condition=Condition.READY, pid=pid, start_id=start_id, stop_signal=int(signal.SIGTERM)
     )
+    MeshState(
+        phase=Phase.READY, data=str(data.root), url="", pid=0, start_id="", started_at=0.0, processes=[child]
+    ).write(data.state)
 
 
 def test_one_that_outlived_its_supervisor_is_ended_for_the_next_start(
     make_data: Any, stubborn: subprocess.Popen[str]
 ) -> None:
     data = make_data()
-    recorded(data, pid=stubborn.pid, born=birth(stubborn.pid))
-    assert stop_leftovers(data, patience_s=0.3) == ["child"]
+    recorded(data, pid=stubborn.pid, start_id=process_start_id(stubborn.pid))
+    assert stop_orphans(data, patience_s=0.3) == ["child"]
     assert gone(stubborn.pid)
 
 
 def test_a_stranger_with_the_pid_is_not_touched(make_data: Any, stubborn: subprocess.Popen[str]) -> None:
     data = make_data()
-    boot = birth(stubborn.pid).rpartition(":")[0]
-    recorded(data, pid=stubborn.pid, born=f"{boot}:1")
-    assert stop_leftovers(data) == []
+    boot = process_start_id(stubborn.pid).rpartition(":")[0]
+    recorded(data, pid=stubborn.pid, start_id=f"{boot}:1")
+    assert stop_orphans(data) == []
     assert stubborn.poll() is None
 
 
@@ -121,16 +123,16 @@ def test_the_holder_of_a_directory_is_known_for_as_long_as_it_lives(make_data: A
         holder = data.holder()
         assert holder is not None
         assert holder.pid == os.getpid()
-    (data.root / "lock").write_text(f"{os.getpid()} another-birth\n")
+    (data.root / "lock").write_text(f"{os.getpid()} another-start-id\n")
     assert data.holder() is None
 
 
-def test_a_process_is_found_by_pid_and_birth_alone() -> None:
-    born = birth(os.getpid())
-    assert find_process(os.getpid(), born) is not None
+def test_a_process_is_found_by_pid_and_start_id_alone() -> None:
+    start_id = process_start_id(os.getpid())
+    assert find_process(os.getpid(), start_id) is not None
     assert find_process(os.getpid(), "") is None
-    assert find_process(0, born) is None
-    assert birth(2**22 + 1) == ""
+    assert find_process(0, start_id) is None
+    assert process_start_id(2**22 + 1) == ""
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -140,10 +142,10 @@ def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
         data="d",
         url="u",
         pid=3,
-        birth="b",
+        start_id="b",
         started_at=1.5,
         notices=["n"],
-        doors={"public": "127.0.0.1:1"},
+        endpoints={"public": "127.0.0.1:1"},
         processes=[ProcessState(name="x", condition=Condition.BACKOFF, pid=4)],
     )
     state.write(path)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import psutil
 
 from enginehouse.kit.addresses import Address
-from enginehouse.local.problems import LocalError
+from enginehouse.local.errors import LocalError
 
 LOOPBACK = "127.0.0.1"
 # Below the range from which systems take the ports of outgoing connections.
@@ -18,8 +18,14 @@ _FIRST, _LAST, _BLOCK = 18000, 31999, 100
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class RouterDoors:
-    """The doors of one router: where Envoy asks, where engines report and administration is served, and metrics."""
+class RouterEndpoints:
+    """The endpoints of one router.
+
+    Attributes:
+        decisions: where Envoy asks for authorization.
+        grpc: where engines report usage and administration is served.
+        http: metrics and health.
+    """
 
     decisions: Address
     grpc: Address
@@ -27,23 +33,23 @@ class RouterDoors:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class EngineDoors:
-    """The doors of one engine."""
+class EngineEndpoints:
+    """The endpoints of one engine."""
 
     grpc: Address
     http: Address
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Doors:
+class Endpoints:
     """Every door of a mesh; all but the public one listen on the loopback interface."""
 
     public: Address
     gateway_grpc: Address
     gateway_http: Address
     envoy_admin: Address
-    routers: tuple[RouterDoors, ...]
-    engines: Mapping[str, tuple[EngineDoors, ...]]
+    routers: tuple[RouterEndpoints, ...]
+    engines: Mapping[str, tuple[EngineEndpoints, ...]]
     """By kind, such as "inference"."""
 
 
@@ -68,21 +74,23 @@ class PortBlock:
             return
         raise LocalError(f"no free block of ports between {_FIRST} and {_LAST} on {LOOPBACK}; stop what holds them")
 
-    def doors(self, public: Address, *, engines: Mapping[str, int], router_replicas: int = 1) -> Doors:
-        """The doors of a mesh with so many engines of each kind and routers; ports that somebody holds are left out.
+    def endpoints(self, public: Address, *, engines: Mapping[str, int], router_replicas: int = 1) -> Endpoints:
+        """Return the endpoints of a mesh with so many engines of each kind and so many routers.
+
+        Ports that another process holds are left out.
 
         Raises:
             LocalError: the block has too few free ports.
         """
         ports = self._free()
-        return Doors(
+        return Endpoints(
             public=public,
             gateway_grpc=next(ports),
             gateway_http=next(ports),
             envoy_admin=next(ports),
-            routers=tuple(RouterDoors(next(ports), next(ports), next(ports)) for _ in range(router_replicas)),
+            routers=tuple(RouterEndpoints(next(ports), next(ports), next(ports)) for _ in range(router_replicas)),
             engines={
-                kind: tuple(EngineDoors(next(ports), next(ports)) for _ in range(count))
+                kind: tuple(EngineEndpoints(next(ports), next(ports)) for _ in range(count))
                 for kind, count in engines.items()
             },
         )

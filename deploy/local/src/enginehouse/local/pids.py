@@ -9,7 +9,7 @@ import psutil
 _PROC = Path("/proc")
 
 
-def birth(pid: int) -> str:
+def process_start_id(pid: int) -> str:
     """When the process was made, in a form that stays equal for its life and that no other process of this pid has.
 
     Empty where there is no such process. On Linux, the boot and the clock ticks since then: the time of day that other
@@ -29,9 +29,9 @@ def birth(pid: int) -> str:
         return ""
 
 
-def find_process(pid: int, born: str) -> psutil.Process | None:
-    """The very process that had this pid and this birth; None if it is gone, whoever has its pid now."""
-    if pid <= 0 or not born or birth(pid) != born:
+def find_process(pid: int, start_id: str) -> psutil.Process | None:
+    """The very process that had this pid and this start_id; None if it is gone, whoever has its pid now."""
+    if pid <= 0 or not start_id or process_start_id(pid) != start_id:
         return None
     try:
         process = psutil.Process(pid)
