@@ -9,6 +9,8 @@ from enginehouse.kit.config import ConfigError, Section, load
 
 
 class Limits(Section):
+    renamed = {"most_per_minute": "per_minute"}
+
     per_minute: int = 60
 
 
@@ -50,6 +52,16 @@ def test_a_section_is_frozen(tmp_path: Path) -> None:
     [
         ("router: {http_listenn: a, http_listen: a}", {}, ["config.yaml", "listenn", "did you mean 'http_listen'"]),
         ("router: {http_listen: a, limits: {per_minut: 5}}", {}, ["router.limits.per_minut", "'per_minute'"]),
+        (
+            "router: {http_listen: a, limits: {most_per_minute: 5}}",
+            {},
+            ["config.yaml: router.limits.most_per_minute", "key 'most_per_minute' was renamed; write 'per_minute'"],
+        ),
+        (
+            "router: {http_listen: a}",
+            {"ENGINEHOUSE_ROUTER__LIMITS__MOST_PER_MINUTE": "1"},
+            ["ENGINEHOUSE_ROUTER__LIMITS__MOST_PER_MINUTE", "write 'per_minute'"],
+        ),
         ("router: {}", {}, ["router.http_listen", "required", "ENGINEHOUSE_ROUTER__HTTP_LISTEN"]),
         ("rooter: {http_listen: a}", {}, ["no section 'router'", "did you mean 'rooter'"]),
         ("router: {http_listen: a, replicas: many}", {}, ["router.replicas", "'many'"]),

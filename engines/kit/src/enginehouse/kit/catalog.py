@@ -13,7 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from enginehouse.kit._documents import ConfigError, nearest, read_mapping
+from enginehouse.kit._documents import ConfigError, read_mapping
+from enginehouse.kit.nearest import did_you_mean
 from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, UNITS, Unit
 
 CAPABILITIES = frozenset(
@@ -88,7 +89,7 @@ def load_catalog(path: Path) -> Catalog:
     document = read_mapping(path)
     for key in document:
         if key != "models":
-            raise ConfigError(f"{path}: unknown key {key!r}{nearest(key, ['models'])}")
+            raise ConfigError(f"{path}: unknown key {key!r}{did_you_mean(key, ['models'], list_known=True)}")
     entries = document.get("models")
     if entries is None:
         entries = []
@@ -109,7 +110,7 @@ def load_catalog(path: Path) -> Catalog:
 def _parse_model(entry: Mapping[Any, Any], where: str) -> CatalogModel:
     for key in entry:
         if key not in _KEYS:
-            raise ConfigError(f"{where}: unknown key {key!r}{nearest(str(key), _KEYS)}")
+            raise ConfigError(f"{where}: unknown key {key!r}{did_you_mean(str(key), _KEYS, list_known=True)}")
     for key in ("name", "cluster", "backend", "source", "capabilities"):
         if entry.get(key) is None:
             raise ConfigError(f"{where}: {key} is required")
@@ -167,7 +168,9 @@ def _capabilities(value: Any, where: str) -> frozenset[str]:
         raise ConfigError(f"{where}.capabilities: must be a list of words")
     for word in value:
         if word not in CAPABILITIES:
-            raise ConfigError(f"{where}.capabilities: unknown capability {word!r}{nearest(word, CAPABILITIES)}")
+            raise ConfigError(
+                f"{where}.capabilities: unknown capability {word!r}{did_you_mean(word, CAPABILITIES, list_known=True)}"
+            )
     return frozenset(value)
 
 
@@ -177,7 +180,7 @@ def _prices(value: Any, where: str) -> Mapping[Unit, int]:
     prices: dict[Unit, int] = {}
     for name, price in value.items():
         if name not in UNITS:
-            raise ConfigError(f"{where}.prices: unknown unit {name!r}{nearest(str(name), UNITS)}")
+            raise ConfigError(f"{where}.prices: unknown unit {name!r}{did_you_mean(str(name), UNITS, list_known=True)}")
         if isinstance(price, bool) or not isinstance(price, int):
             raise ConfigError(f"{where}.prices.{name}: {price!r} must be a whole number of nano-dollars for a million")
         if not 0 <= price <= _MAX_PRICE:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import pydantic
 
-from enginehouse.kit._documents import ConfigError, nearest, parse_mapping, read_mapping
+from enginehouse.kit._documents import ConfigError, parse_mapping, read_mapping
+from enginehouse.kit.nearest import did_you_mean
 
 __all__ = ["ConfigError", "Section", "load"]
 
@@ -25,6 +27,9 @@ _SECRET_WORDS = ("secret", "password", "token", "key", "pepper", "url")
 
 class Section(pydantic.BaseModel):
     """Base of a configuration section: frozen, and every key that it does not know is an error."""
+
+    renamed: typing.ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Keys that the section once had, each with the one to write now; an old key is refused with an error naming it."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -50,7 +55,7 @@ def load(model: type[T], *, section: str, path: Path | None, environ: Mapping[st
     if values is None:
         values = {}
         if path is not None and section not in document and document:
-            close = nearest(section, document)
+            close = did_you_mean(section, document, list_known=True)
             missing = f"; the file has no section {section!r}{close}"
         else:
             missing = ""
@@ -109,7 +114,11 @@ def _explain(
     variable = names.get(location)
     where = f"environment variable {variable}" if variable else f"{origin}: {'.'.join((section, *location))}"
     if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown key {location[-1]!r}{nearest(location[-1], _known_keys(model, location[:-1]))}"
+        owner = _model_at(model, location[:-1])
+        now = owner.renamed.get(location[-1]) if owner is not None and issubclass(owner, Section) else None
+        if now is not None:
+            return f"{where}: key {location[-1]!r} was renamed; write {now!r}"
+        return f"{where}: unknown key {location[-1]!r}{did_you_mean(location[-1], _keys(owner), list_known=True)}"
     if detail["type"] == "missing":
         name = f"{PREFIX}{section}__{'__'.join(location)}".upper()
         return f"{where}: is required; set it there or in {name}"
@@ -121,15 +130,20 @@ def _explain(
     return f"{where}: {detail['msg']}{shown}"
 
 
-def _known_keys(model: type[pydantic.BaseModel], path: tuple[str, ...]) -> list[str]:
-    current: Any = model
+def _model_at(model: type[pydantic.BaseModel], path: tuple[str, ...]) -> type[pydantic.BaseModel] | None:
+    """Return the class of the section at a path of keys; None where the path leads through a list or a mapping."""
+    current: type[pydantic.BaseModel] = model
     for part in path:
-        fields = getattr(current, "model_fields", {})
-        if part not in fields:
-            return []
-        annotation = fields[part].annotation
+        if part not in current.model_fields:
+            return None
+        annotation = current.model_fields[part].annotation
         options = [annotation, *typing.get_args(annotation)]
-        current = next((o for o in options if isinstance(o, type) and issubclass(o, pydantic.BaseModel)), None)
-        if current is None:
-            return []
-    return [field.alias or name for name, field in current.model_fields.items()]
+        inner = next((o for o in options if isinstance(o, type) and issubclass(o, pydantic.BaseModel)), None)
+        if inner is None:
+            return None
+        current = inner
+    return current
+
+
+def _keys(model: type[pydantic.BaseModel] | None) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []

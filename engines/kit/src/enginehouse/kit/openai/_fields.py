@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.kit.nearest import nearest_names
 
 
 def shown(value: object) -> str:
@@ -59,7 +59,7 @@ class Fields:
         if self._members.keys() <= known:
             return
         name = next(key for key in self._members if key not in known)
-        near = difflib.get_close_matches(name[:80], known, n=1)
+        near = nearest_names(name, known)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         param = self.param(name[:80])
         raise refusal(param, f"Unknown parameter: '{param}'.{hint}", code="unknown_parameter")
