@@ -21,15 +21,15 @@ from enginehouse.engines.voice.audio import DecoderPool, MediaLimits, pcm_sample
 from enginehouse.engines.voice.backends.base import Backend, Samples
 from enginehouse.engines.voice.backends.espeak import EspeakBackend
 from enginehouse.engines.voice.backends.pocketsphinx import PocketsphinxBackend
-from enginehouse.engines.voice.clones import SAMPLE_RATE, CloneStore
 from enginehouse.engines.voice.config import CLUSTER
-from enginehouse.engines.voice.conversation import Conversations
 from enginehouse.engines.voice.engine import VoiceEngine
-from enginehouse.engines.voice.listening import Listeners
-from enginehouse.engines.voice.recordings import Recordings
+from enginehouse.engines.voice.recognition.recordings import Recordings
+from enginehouse.engines.voice.recognition.transcriber import Listeners
 from enginehouse.engines.voice.servicer import VoiceServicer
-from enginehouse.engines.voice.speech import Speeches
-from enginehouse.engines.voice.voices import VoiceBook
+from enginehouse.engines.voice.synthesis.conversation import Conversations
+from enginehouse.engines.voice.synthesis.synthesizer import Speeches
+from enginehouse.engines.voice.voices.book import VoiceBook
+from enginehouse.engines.voice.voices.clones import SAMPLE_RATE, CloneStore
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import ServiceError, from_rpc_error

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from enginehouse.engines.voice.backends.base import Utterance
 from enginehouse.engines.voice.backends.espeak import EspeakBackend
-from engines.voice.tests_torch.conftest import catalog_model
+from engines.voice.tests_torch.models import catalog_model
 
 RATE = 16_000
 

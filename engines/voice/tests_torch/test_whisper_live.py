@@ -7,7 +7,7 @@ import pytest
 
 from enginehouse.engines.voice.backends.base import Listening
 from enginehouse.kit.errors import Reason, ServiceError
-from engines.voice.tests_torch.conftest import load_whisper
+from engines.voice.tests_torch.models import load_whisper
 from engines.voice.tests_torch.sounds import RATE, silence, voiced
 from engines.voice.tests_torch.tiny_whisper import ENGLISH, GERMAN, SAID
 

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from enginehouse.engines.voice.backends.base import Listening
-from enginehouse.engines.voice.backends.faster_whisper import FasterWhisperBackend
-from enginehouse.engines.voice.backends.openai_whisper import OpenaiWhisperBackend
+from enginehouse.engines.voice.backends.whisper import FasterWhisperBackend, OpenaiWhisperBackend
 from enginehouse.kit.errors import Reason, ServiceError
-from engines.voice.tests_torch.conftest import catalog_model, load_whisper
+from engines.voice.tests_torch.models import catalog_model, load_whisper
 from engines.voice.tests_torch.sounds import voiced
 from engines.voice.tests_torch.tiny_whisper import ENGLISH, SAID, make_blank_whisper, write_openai
 

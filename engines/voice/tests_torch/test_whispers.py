@@ -10,7 +10,7 @@ import pytest
 
 from enginehouse.engines.voice.backends.base import Listening
 from enginehouse.kit.errors import Reason, ServiceError
-from engines.voice.tests_torch.conftest import load_whisper
+from engines.voice.tests_torch.models import load_whisper
 from engines.voice.tests_torch.sounds import RATE, silence, speech, voiced
 from engines.voice.tests_torch.tiny_whisper import ENGLISH, GERMAN, IN_ENGLISH, SAID
 

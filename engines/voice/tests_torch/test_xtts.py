@@ -11,7 +11,7 @@ import pytest
 
 from enginehouse.engines.voice.backends.base import ClonedVoice, Prosody, Utterance
 from enginehouse.kit.errors import Reason, ServiceError
-from engines.voice.tests_torch.conftest import load_xtts
+from engines.voice.tests_torch.models import load_xtts
 from engines.voice.tests_torch.sounds import voiced
 from engines.voice.tests_torch.tiny_xtts import MOST_CODES
 

@@ -13,7 +13,7 @@ import torch
 from enginehouse.engines.voice.backends.base import Utterance
 from enginehouse.engines.voice.backends.xtts import XttsBackend
 from enginehouse.kit.errors import Reason, ServiceError
-from engines.voice.tests_torch.conftest import catalog_model, load_xtts
+from engines.voice.tests_torch.models import catalog_model, load_xtts
 from engines.voice.tests_torch.tiny_xtts import write_tiny_xtts
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enginehouse.engines.voice.backends._xtts_model import XttsModel
-from enginehouse.engines.voice.backends._xtts_vocoder import REACH, Stretcher, Vocoder
+from enginehouse.engines.voice.backends.xtts._model import XttsModel
+from enginehouse.engines.voice.backends.xtts._vocoder import REACH, Stretcher, Vocoder
 
 
 def always():

@@ -4,8 +4,7 @@ import importlib.util
 
 import pytest
 
-from enginehouse.engines.voice.backends.faster_whisper import FasterWhisperBackend
-from enginehouse.engines.voice.backends.openai_whisper import OpenaiWhisperBackend
+from enginehouse.engines.voice.backends.whisper import FasterWhisperBackend, OpenaiWhisperBackend
 from enginehouse.engines.voice.backends.xtts import XttsBackend
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError

@@ -16,20 +16,19 @@ from enginehouse.api.voice.v1 import voice_pb2_grpc
 from enginehouse.engines.voice.audio import DecoderPool, MediaLimits
 from enginehouse.engines.voice.backends.base import Backend, Samples
 from enginehouse.engines.voice.backends.espeak import EspeakBackend
-from enginehouse.engines.voice.backends.faster_whisper import FasterWhisperBackend
-from enginehouse.engines.voice.backends.openai_whisper import OpenaiWhisperBackend
 from enginehouse.engines.voice.backends.pocketsphinx import PocketsphinxBackend
+from enginehouse.engines.voice.backends.whisper import FasterWhisperBackend, OpenaiWhisperBackend
 from enginehouse.engines.voice.backends.xtts import XttsBackend
-from enginehouse.engines.voice.clones import SAMPLE_RATE, CloneStore
 from enginehouse.engines.voice.config import CLUSTER, VoiceConfig
-from enginehouse.engines.voice.conversation import Conversations
 from enginehouse.engines.voice.engine import VoiceEngine
-from enginehouse.engines.voice.listening import Listeners
-from enginehouse.engines.voice.recordings import Recordings
+from enginehouse.engines.voice.recognition.recordings import Recordings
+from enginehouse.engines.voice.recognition.transcriber import Listeners
 from enginehouse.engines.voice.registration import describe_engine, engine_load
 from enginehouse.engines.voice.servicer import VoiceServicer
-from enginehouse.engines.voice.speech import Speeches
-from enginehouse.engines.voice.voices import VoiceBook
+from enginehouse.engines.voice.synthesis.conversation import Conversations
+from enginehouse.engines.voice.synthesis.synthesizer import Speeches
+from enginehouse.engines.voice.voices.book import VoiceBook
+from enginehouse.engines.voice.voices.clones import SAMPLE_RATE, CloneStore
 from enginehouse.kit.addresses import Address
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import load_catalog

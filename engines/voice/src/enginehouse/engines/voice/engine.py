@@ -10,11 +10,11 @@ from contextlib import aclosing
 from types import MappingProxyType
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.engines.voice.conversation import Conversations
 from enginehouse.engines.voice.granted import GrantedCall, ServedModel
-from enginehouse.engines.voice.listening import Listeners
-from enginehouse.engines.voice.speech import Speeches
-from enginehouse.engines.voice.voices import VoiceBook
+from enginehouse.engines.voice.recognition.transcriber import Listeners
+from enginehouse.engines.voice.synthesis.conversation import Conversations
+from enginehouse.engines.voice.synthesis.synthesizer import Speeches
+from enginehouse.engines.voice.voices.book import VoiceBook
 from enginehouse.kit.errors import Reason, ServiceError
 
 

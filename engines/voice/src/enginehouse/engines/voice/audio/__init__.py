@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from enginehouse.engines.voice.audio._decoders import DecoderPool
 from enginehouse.engines.voice.audio._encoder import StreamEncoder
 from enginehouse.engines.voice.audio._encodings import Encoding, pick_rate
 from enginehouse.engines.voice.audio._endpointer import Endpointer, Event, SpeechEnded, SpeechStarted
 from enginehouse.engines.voice.audio._joiner import Joiner, amplify, largest_jump
-from enginehouse.engines.voice.audio._limits import MediaError, MediaLimits
-from enginehouse.engines.voice.audio._media import MediaInfo, decode, probe
 from enginehouse.engines.voice.audio._pcm import PcmReader, Resampler, pcm_bytes, pcm_samples
-from enginehouse.engines.voice.audio._voicing import Vad
+from enginehouse.engines.voice.audio._vad import Vad
+from enginehouse.engines.voice.audio.decoding import DecoderPool, MediaError, MediaInfo, MediaLimits, decode, probe
 
 __all__ = [
     "DecoderPool",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from enginehouse.engines.voice.audio._voicing import FRAME_MS, Vad, quietest_place
+from enginehouse.engines.voice.audio._vad import FRAME_MS, Vad, quietest_place
 
 if TYPE_CHECKING:
     from enginehouse.engines.voice.backends.base import Samples

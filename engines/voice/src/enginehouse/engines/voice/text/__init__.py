@@ -18,8 +18,7 @@ from enginehouse.engines.voice.text._plan import (
     Say,
 )
 from enginehouse.engines.voice.text._scripts import detect_language, scripts_of, written_in, wrong_script
-from enginehouse.engines.voice.text._ssml import SsmlError
-from enginehouse.engines.voice.text._tagged import plan_ssml
+from enginehouse.engines.voice.text.ssml import SsmlError, plan_ssml
 
 __all__ = [
     "SILENT_DB",

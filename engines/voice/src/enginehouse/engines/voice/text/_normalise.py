@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enginehouse.engines.voice.text._normalise_en import normalise_english
-from enginehouse.engines.voice.text._normalise_te import normalise_telugu
-from enginehouse.engines.voice.text._rules import tidy
 from enginehouse.engines.voice.text._scripts import primary
+from enginehouse.engines.voice.text.en.normalise import normalise_english
+from enginehouse.engines.voice.text.normalization.rules import tidy
+from enginehouse.engines.voice.text.te.normalise import normalise_telugu
 
 
 def normalise(text: str, language: str) -> str:

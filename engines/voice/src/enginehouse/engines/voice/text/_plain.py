@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enginehouse.engines.voice.text._chunks import Part, gather
 from enginehouse.engines.voice.text._plan import Chunk, Controls, Item, Pause, Plan
-from enginehouse.engines.voice.text._stream import Sentence, SentenceStream
 from enginehouse.engines.voice.text._style import Style
 from enginehouse.engines.voice.text._wording import Fragment, Wording
+from enginehouse.engines.voice.text.segmentation.stream import Sentence, SentenceStream
 
 
 def plan_text(text: str, *, controls: Controls) -> Plan:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import re
 
-from enginehouse.engines.voice.text import (
-    _amounts_en,
-    _amounts_te,
-    _normalise_en,
-    _normalise_te,
-    _numbers_en,
-    _numbers_te,
-    _when_en,
-    _when_te,
-)
-from enginehouse.engines.voice.text._dates import Date, read_date, read_numeric
-from enginehouse.engines.voice.text._figures import NUMBER, WHOLE, Figures
 from enginehouse.engines.voice.text._normalise import normalise
 from enginehouse.engines.voice.text._scripts import primary
+from enginehouse.engines.voice.text.en import amounts as amounts_en
+from enginehouse.engines.voice.text.en import normalise as normalise_en
+from enginehouse.engines.voice.text.en import numbers as numbers_en
+from enginehouse.engines.voice.text.en import when as when_en
+from enginehouse.engines.voice.text.normalization.dates import Date, read_date, read_numeric
+from enginehouse.engines.voice.text.normalization.figures import NUMBER, WHOLE, Figures
+from enginehouse.engines.voice.text.te import amounts as amounts_te
+from enginehouse.engines.voice.text.te import normalise as normalise_te
+from enginehouse.engines.voice.text.te import numbers as numbers_te
+from enginehouse.engines.voice.text.te import when as when_te
 
 _HALF = r"(?:[ap]m|[AP]M|[ap]\.m\.?|[AP]\.M\.?)"
-_CURRENCY = f"(?:{_amounts_en.CURRENCY}|{_amounts_te.CURRENCY})"
+_CURRENCY = f"(?:{amounts_en.CURRENCY}|{amounts_te.CURRENCY})"
 
 SPELLED = ("characters", "spell-out")
 """Kinds that are said letter by letter."""
@@ -38,11 +36,11 @@ KINDS = {
         'a time such as "10:30" or "5 pm"',
     ),
     "currency": (
-        rf"[-−]?(?:{_CURRENCY}\s?{NUMBER}(?:\s?{_amounts_en.SCALE})?|{NUMBER}\s?{_CURRENCY})",
+        rf"[-−]?(?:{_CURRENCY}\s?{NUMBER}(?:\s?{amounts_en.SCALE})?|{NUMBER}\s?{_CURRENCY})",
         'an amount such as "$3.50" or "500 INR"',
     ),
     "fraction": (r"(?:[0-9]{1,15}\s)?[0-9]{1,9}/[0-9]{1,9}", 'a fraction such as "3/4" or "2 1/2"'),
-    "unit": (rf"[-−]?{NUMBER}\s?(?:{_amounts_en.UNIT}|{_amounts_te.UNIT})", 'a measure such as "5 km" or "25 °C"'),
+    "unit": (rf"[-−]?{NUMBER}\s?(?:{amounts_en.UNIT}|{amounts_te.UNIT})", 'a measure such as "5 km" or "25 °C"'),
 }
 """By kind: what such a text looks like, as a regular expression and in words."""
 _OWN_DIGITS = str.maketrans("౦౧౨౩౪౫౬౭౮౯०१२३४५६७८९", "01234567890123456789")
@@ -91,13 +89,13 @@ def say_as(kind: str, text: str, order: str, language: str) -> str:
         case "ordinal":
             return _ordinal(figures, english=english)
         case "digits":
-            return _numbers_en.digits(figures) if english else _numbers_te.digits(figures)
+            return numbers_en.digits(figures) if english else numbers_te.digits(figures)
         case "telephone":
-            return _normalise_en.say_telephone(figures) if english else _normalise_te.say_telephone(figures)
+            return normalise_en.say_telephone(figures) if english else normalise_te.say_telephone(figures)
         case "date":
             day = _date(figures, order)
             assert day is not None
-            return _when_en.say_date(day, month_first=order.startswith("m")) if english else _when_te.say_date(day)
+            return when_en.say_date(day, month_first=order.startswith("m")) if english else when_te.say_date(day)
         case "fraction":
             return _fraction(figures, english=english)
         case _:
@@ -106,7 +104,7 @@ def say_as(kind: str, text: str, order: str, language: str) -> str:
 
 def _number(text: str, *, english: bool) -> str:
     figures = Figures.of(text.lstrip("-−+"))
-    words = _amounts_en.say_number(figures) if english else _amounts_te.say_number(figures)
+    words = amounts_en.say_number(figures) if english else amounts_te.say_number(figures)
     if text[0] in "-−":
         return f"minus {words}" if english else f"మైనస్ {words}"
     return words
@@ -115,19 +113,19 @@ def _number(text: str, *, english: bool) -> str:
 def _ordinal(text: str, *, english: bool) -> str:
     figures = Figures.of(text.rstrip("stndrhవ"))
     if len(figures.whole) > 15:
-        return _numbers_en.digits(figures.whole) if english else _numbers_te.digits(figures.whole)
+        return numbers_en.digits(figures.whole) if english else numbers_te.digits(figures.whole)
     number = int(figures.whole)
-    return _numbers_en.ordinal(number, indian=figures.indian) if english else _numbers_te.ordinal(number)
+    return numbers_en.ordinal(number, indian=figures.indian) if english else numbers_te.ordinal(number)
 
 
 def _fraction(text: str, *, english: bool) -> str:
     whole, _, part = text.rpartition(" ")
     above, below = (int(figures) for figures in part.split("/"))
     if english:
-        words = _numbers_en.fraction(above, below)
-        return f"{_numbers_en.count(whole)} and {words}" if whole else words
-    words = _numbers_te.fraction(above, below)
-    return _normalise_te.mixed(whole, words)
+        words = numbers_en.fraction(above, below)
+        return f"{numbers_en.count(whole)} and {words}" if whole else words
+    words = numbers_te.fraction(above, below)
+    return normalise_te.mixed(whole, words)
 
 
 def _date(text: str, order: str) -> Date | None:

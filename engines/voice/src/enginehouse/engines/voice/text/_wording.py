@@ -15,11 +15,9 @@ from dataclasses import dataclass
 
 from enginehouse.engines.voice.backends.base import Prosody, Utterance
 from enginehouse.engines.voice.text._characters import Cleaner, sayable
-from enginehouse.engines.voice.text._cuts import pieces
 from enginehouse.engines.voice.text._lexicon import Lexicon
 from enginehouse.engines.voice.text._normalise import normalise
 from enginehouse.engines.voice.text._plan import Controls, Say
-from enginehouse.engines.voice.text._rules import tidy
 from enginehouse.engines.voice.text._say_as import SPELLED, say_as
 from enginehouse.engines.voice.text._scripts import (
     Run,
@@ -30,6 +28,8 @@ from enginehouse.engines.voice.text._scripts import (
     written_in,
 )
 from enginehouse.engines.voice.text._style import Style
+from enginehouse.engines.voice.text.normalization.rules import tidy
+from enginehouse.engines.voice.text.segmentation.cuts import pieces
 
 _WORDS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _MARKS_AFTER = re.compile(r"[.,;:!?…।'\"”’)\]]*")

@@ -4,7 +4,7 @@ A pool starts `python -m MODULE` children, which call `serve`, and lends them ou
 the pipes are frames: a kind, which the caller and the child agree on, and bytes.
 
 ```
-pool = WorkerPool(module="enginehouse.engines.voice.audio.decoder", size=2, name="decoder")
+pool = WorkerPool(module="enginehouse.engines.voice.audio.decoding._child", size=2, name="decoder")
 await pool.start()
 async with pool.worker() as worker:
     async for kind, payload in worker.ask(JOB, data):

@@ -1,0 +1,121 @@
+"""A process that decodes files which strangers sent: `python -m enginehouse.engines.voice.audio.decoding._child BYTES`.
+
+FFmpeg's parsers are written in C, and a file may be made to break them. Here that ends a process which has nothing: no
+open files, no way to open one (nor a socket), bounded memory and processor time. BYTES bounds its address space beyond
+what it has when it begins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import pkgutil
+import resource
+import sys
+from collections.abc import Iterator
+
+import av
+
+from enginehouse.engines.voice.audio import _containers
+from enginehouse.engines.voice.audio._pcm import pcm_bytes
+from enginehouse.engines.voice.audio.decoding import _protocol
+from enginehouse.engines.voice.audio.decoding._limits import MediaError, MediaLimits
+from enginehouse.engines.voice.audio.decoding._media import decode, probe
+from enginehouse.engines.voice.workers import serve
+
+# Samples of a frame to the engine: long enough to cost little, short enough to begin soon.
+_PIECE_S = 0.5
+
+
+class Decoder:
+    """Answers the engine's frames, one file at a time."""
+
+    def __init__(self) -> None:
+        self._rate = 0
+        self._limits = MediaLimits()
+
+    def handle(self, kind: int, payload: bytes) -> Iterator[tuple[int, bytes]]:
+        """Answers one frame; see `_protocol`."""
+        if kind == _protocol.SETTINGS:
+            self._rate, most_bytes, most_seconds, most_cpu_s = _protocol.JOB.unpack(payload)
+            self._limits = MediaLimits(most_bytes=most_bytes, most_seconds=most_seconds, most_cpu_s=most_cpu_s)
+            return
+        _allow_cpu(self._limits.most_cpu_s)
+        try:
+            if kind == _protocol.PROBE:
+                info = probe(payload, limits=self._limits)
+                yield _protocol.INFO, json.dumps(dataclasses.asdict(info)).encode()
+            else:
+                yield from self._decode(payload)
+        except MediaError as error:
+            yield _protocol.ERROR, str(error).encode()
+        except MemoryError:
+            yield _protocol.FATAL, b"decoding the file takes more memory than a recording should"
+
+    def _decode(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        most = int(_PIECE_S * self._rate) * 2
+        piece = bytearray()
+        try:
+            for samples in decode(data, rate=self._rate, limits=self._limits):
+                piece += pcm_bytes(samples)
+                while len(piece) >= most:
+                    yield _protocol.SAMPLES, bytes(piece[:most])
+                    del piece[:most]
+        except MediaError:
+            # What came before the error counts.
+            if piece:
+                yield _protocol.SAMPLES, bytes(piece)
+            raise
+        if piece:
+            yield _protocol.SAMPLES, bytes(piece)
+
+
+def _allow_cpu(seconds: int) -> None:
+    """Ends this process (SIGXCPU) when it has used so many seconds of processor time from now on."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _warm_up() -> None:
+    """Loads all that any file may need, as long as files can be opened: PyAV loads some of itself late."""
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    wav = _containers.wav_header(8_000) + bytes(16_000)
+    for rate in (8_000, 16_000):
+        list(decode(wav, rate=rate, limits=MediaLimits()))
+    probe(wav, limits=MediaLimits())
+
+
+def _address_space() -> int:
+    """Bytes of address space that this process has now."""
+    with open("/proc/self/statm") as sizes:
+        return int(sizes.read().split()[0]) * resource.getpagesize()
+
+
+def _confine(most_memory: int) -> None:
+    """Takes from this process what decoding does not need."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if sys.platform == "linux":
+        space = _address_space() + most_memory
+        resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    # The lowest descriptor that is free: with it, all that could still be opened are forbidden.
+    free = os.dup(2)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
+
+
+def main() -> None:
+    """Serves the engine until it closes the pipe."""
+    most_memory = int(sys.argv[1])
+    _warm_up()
+    serve(Decoder().handle, confine=lambda: _confine(most_memory))
+
+
+if __name__ == "__main__":
+    main()

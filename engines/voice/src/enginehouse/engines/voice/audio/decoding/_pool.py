@@ -1,0 +1,132 @@
+"""Decodes in other processes, so that a file which breaks a decoder breaks nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+
+from enginehouse.engines.voice.audio._pcm import pcm_samples
+from enginehouse.engines.voice.audio.decoding import _protocol
+from enginehouse.engines.voice.audio.decoding._limits import MediaError, MediaLimits
+from enginehouse.engines.voice.audio.decoding._media import MOST_RATE, MediaInfo
+from enginehouse.engines.voice.workers import DONE, WorkerDied, WorkerPool
+
+if TYPE_CHECKING:
+    from enginehouse.engines.voice.backends.base import Samples
+
+_MODULE = "enginehouse.engines.voice.audio.decoding._child"
+
+
+class DecoderPool:
+    """Decoder processes, on one event loop. They are kept between files, and replaced when one did not end well.
+
+    Args:
+        size: the most files at once; further callers wait, in order.
+        most_memory: bytes of address space that decoding may take in each.
+        largest_file: the most bytes of a file, whatever a call's limits say.
+        nice: how much lower than the engine's their priority is.
+    """
+
+    def __init__(self, *, size: int, most_memory: int = 512 << 20, largest_file: int = 25 << 20, nice: int = 0) -> None:
+        self._largest_file = largest_file
+        self._closed = False
+        self._workers = WorkerPool(
+            module=_MODULE,
+            size=size,
+            name="decoder",
+            arguments=[str(most_memory)],
+            nice=nice,
+            longest_frame=max(largest_file, 1 << 20),
+        )
+
+    async def start(self) -> None:
+        """Starts a first process; raises WorkerError where it does not work."""
+        await self._workers.start()
+
+    async def close(self) -> None:
+        """Ends all processes. Files that are being decoded fail with WorkerError."""
+        self._closed = True
+        await self._workers.close()
+
+    async def decode(self, data: bytes, *, rate: int, limits: MediaLimits) -> AsyncGenerator[Samples, None]:
+        """Yields the audio of a file at `rate` samples a second, in pieces of half a second.
+
+        The decoder runs a second or two ahead of the reader, not more. Closing the generator ends the work and frees
+        its process at once.
+
+        Raises MediaError as `decode` does, and where the file makes the decoder crash, run out of memory, or take
+        longer than the limits allow; WorkerError where there is no process to be had.
+        """
+        async with contextlib.aclosing(self._answers(_protocol.DECODE, data, rate=rate, limits=limits)) as answers:
+            async for _, payload in answers:
+                yield pcm_samples(payload)
+
+    async def probe(self, data: bytes, *, limits: MediaLimits) -> MediaInfo:
+        """What a file says of itself. Raises as `decode`."""
+        async with contextlib.aclosing(self._answers(_protocol.PROBE, data, rate=1, limits=limits)) as answers:
+            info = [MediaInfo(**json.loads(payload)) async for _, payload in answers]
+        return info[0]
+
+    async def _answers(
+        self, kind: int, data: bytes, *, rate: int, limits: MediaLimits
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        limits.check_size(data)
+        if len(data) > self._largest_file:
+            raise MediaError(f"the file has {len(data):,} bytes; at most {self._largest_file:,} are taken")
+        if not 0 < rate <= MOST_RATE:
+            raise ValueError(f"{rate} samples a second: must be 1 to {MOST_RATE:,}")
+        job = _protocol.JOB.pack(rate, limits.most_bytes, limits.most_seconds, limits.most_cpu_s)
+        refused = ""
+        clock = _Clock(limits.most_wait_s)
+        try:
+            async with self._workers.worker() as worker:
+                async with clock.running():
+                    await worker.send(_protocol.SETTINGS, job)
+                    await worker.send(kind, data)
+                unfinished = 2
+                while unfinished:
+                    async with clock.running():
+                        answer, payload = await worker.receive()
+                    if answer == DONE:
+                        unfinished -= 1
+                    elif answer == _protocol.ERROR:
+                        refused = payload.decode()
+                    elif answer == _protocol.FATAL:
+                        # Leaves the block in an exception, which ends the process.
+                        raise MediaError(payload.decode())
+                    else:
+                        yield answer, payload
+        except TimeoutError as error:
+            raise MediaError(f"decoding the file takes more than {limits.most_wait_s:g} seconds") from error
+        except WorkerDied as error:
+            if self._closed:
+                raise
+            raise _crash(error, limits) from error
+        if refused:
+            raise MediaError(refused)
+
+
+class _Clock:
+    """Counts the time that passes while somebody waits, and ends the wait (TimeoutError) when it is used up."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left_s = seconds
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        """Runs for the length of the block."""
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        async with asyncio.timeout(self._left_s):
+            yield
+        self._left_s -= clock() - started
+
+
+def _crash(error: WorkerDied, limits: MediaLimits) -> MediaError:
+    if error.signal_name == "SIGXCPU":
+        return MediaError(f"decoding the file takes more than {limits.most_cpu_s} seconds of processor time")
+    how = error.signal_name or f"status {error.returncode}"
+    return MediaError(f"the file made the decoder crash ({how}); convert it to WAV or FLAC and send that")

@@ -1,0 +1,165 @@
+"""espeak-ng: speaks some hundred languages, small and fast, in processes of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Sequence
+
+import numpy as np
+
+from enginehouse.engines.voice.backends._options import read_options, require_package
+from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Samples, Utterance, VoiceInfo
+from enginehouse.engines.voice.backends.espeak._jobs import AUDIO, FAILED, LIST, LISTED, SAY, Inventory, Job
+from enginehouse.engines.voice.backends.espeak._options import EspeakOptions
+from enginehouse.engines.voice.backends.espeak._prosody import parameters
+from enginehouse.engines.voice.backends.espeak._shift import Shift
+from enginehouse.engines.voice.backends.espeak._voices import EspeakVoices
+from enginehouse.engines.voice.workers import WorkerError, WorkerPool
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.validation import invalid, shorten
+
+__all__ = ["EspeakBackend", "EspeakSpeaker"]
+
+_log = logging.getLogger(__name__)
+
+_CHILD = "enginehouse.engines.voice.backends.espeak._child"
+# To finish an utterance nearly always takes less than to start another process.
+_SETTLE_S = 0.2
+# Takes 0.2 s to speak, so that a dropped utterance is done with before its process would be ended.
+_LONGEST_TEXT = 1000
+
+
+class EspeakBackend:
+    """Loads models whose backend is espeak-ng; implements `Backend`."""
+
+    name = "espeak-ng"
+
+    async def load(self, model: CatalogModel) -> LoadedVoiceModel:
+        """Starts the processes; raises WEIGHTS_ABSENT, INVALID_REQUEST (source, options) or BACKEND_FAILED."""
+        options = read_options(EspeakOptions, model)
+        require_package(model, package="espeakng-loader", module="espeakng_loader")
+        pool = WorkerPool(module=_CHILD, size=options.workers, name="espeak-ng", settle_s=_SETTLE_S)
+        try:
+            inventory = await _take_inventory(pool)
+            voices = EspeakVoices(inventory, aliases=options.aliases)
+        except WorkerError as error:
+            await pool.close()
+            raise ServiceError(Reason.BACKEND_FAILED, f"model {model.name!r} cannot be loaded: {error}") from error
+        except BaseException:
+            await pool.close()
+            raise
+        return LoadedVoiceModel(speaker=EspeakSpeaker(pool=pool, sample_rate=inventory.sample_rate, voices=voices))
+
+
+class EspeakSpeaker:
+    """espeak-ng, loaded; implements `Speaker`.
+
+    An utterance's `voice` is the id of one of `voices`, which then speaks whatever the language is, or a variant alone
+    ("+f3") in the utterance's language, or one of the aliases of the model's options. Equal utterances have equal
+    audio.
+    """
+
+    clones = False
+    longest_text = _LONGEST_TEXT
+    prosody = frozenset({"speed", "pitch", "pitch_range", "emphasis"})
+
+    def __init__(self, *, pool: WorkerPool, sample_rate: int, voices: EspeakVoices) -> None:
+        self._pool = pool
+        self._voices = voices
+        self.sample_rate = sample_rate
+
+    @property
+    def slots(self) -> int:
+        """How many utterances it speaks at once."""
+        return self._pool.size
+
+    @property
+    def voices(self) -> Sequence[VoiceInfo]:
+        """All languages, alone and with each variant, by id."""
+        return self._voices.list
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """The primary subtags of the languages that it speaks."""
+        return self._voices.languages
+
+    def check_voice(self, voice: str, language: str) -> None:
+        """Raises INVALID_REQUEST where there is no such voice, nor another name for one."""
+        self._voices.file(voice, language or "en")
+
+    async def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
+        """Yields the audio as it is made. Who reads slowly holds up nobody else: a process is kept only while it works.
+
+        Raises INVALID_REQUEST (naming `controls.voice` or `controls.language`), BACKEND_FAILED.
+        """
+        if utterance.clone is not None:
+            raise invalid(
+                "controls.voice", f"{utterance.voice!r} was made from a recording, which espeak-ng cannot speak with"
+            )
+        job, shift = self._plan(utterance)
+        frames: asyncio.Queue[bytes | None] = asyncio.Queue()
+        saying = asyncio.create_task(self._say(job, frames))
+        try:
+            while (pcm := await frames.get()) is not None:
+                samples = np.frombuffer(pcm, "<i2").astype(np.int16)
+                if shift is not None:
+                    samples = shift.feed(samples)
+                if len(samples):
+                    yield samples
+            await saying
+        finally:
+            saying.cancel()
+            await asyncio.wait([saying])
+            # Its failure, if any, was raised above, or nobody is left to hear of it.
+            if not saying.cancelled():
+                saying.exception()
+
+    async def close(self) -> None:
+        """Ends the processes; utterances that are being spoken fail."""
+        await self._pool.close()
+
+    def _plan(self, utterance: Utterance) -> tuple[Job, Shift | None]:
+        way = parameters(utterance.prosody)
+        job = Job(
+            text=utterance.text,
+            voice=self._voices.file(utterance.voice, utterance.language),
+            rate=way.rate,
+            pitch=way.pitch,
+            pitch_range=way.pitch_range,
+            volume=way.volume,
+            tempo=way.tempo,
+            spell=utterance.spell,
+        )
+        return job, Shift(way.shift) if way.shift != 1 else None
+
+    async def _say(self, job: Job, frames: asyncio.Queue[bytes | None]) -> None:
+        """Puts the job's audio into the queue, and None at the end, whatever the end is."""
+        failure = ""
+        try:
+            async with self._pool.worker() as worker, contextlib.aclosing(worker.ask(SAY, job.encode())) as answers:
+                async for kind, payload in answers:
+                    if kind == AUDIO:
+                        frames.put_nowait(payload)
+                    elif kind == FAILED:
+                        failure = payload.decode()
+                        _log.warning("espeak-ng: %s; its last words: %s", failure, worker.last_words)
+            if failure:
+                raise ServiceError(
+                    Reason.BACKEND_FAILED,
+                    f"espeak-ng failed on {shorten(job.text)} with the voice {job.voice!r}: {failure}",
+                )
+        except WorkerError as error:
+            raise ServiceError(Reason.BACKEND_FAILED, str(error)) from error
+        finally:
+            frames.put_nowait(None)
+
+
+async def _take_inventory(pool: WorkerPool) -> Inventory:
+    async with pool.worker() as worker:
+        [(kind, payload)] = [frame async for frame in worker.ask(LIST)]
+    if kind != LISTED:
+        raise WorkerError(f"the espeak-ng process answered with a frame of kind {kind} when asked for its voices")
+    return Inventory.decode(payload)

@@ -1,0 +1,220 @@
+"""PocketSphinx: writes down English, small, in processes of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+import pydantic
+
+from enginehouse.engines.voice.backends._options import read_options, require_package
+from enginehouse.engines.voice.backends.base import Heard, Listening, LiveUtterance, LoadedVoiceModel, Samples, Stretch
+from enginehouse.engines.voice.backends.pocketsphinx._frames import (
+    FEED,
+    FEED_AND_TELL,
+    FINISH,
+    HEAR,
+    HEARD,
+    RECORDING,
+    SAID,
+    UTTERANCE,
+    Said,
+)
+from enginehouse.engines.voice.workers import Worker, WorkerError, WorkerPool
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.validation import invalid, shorten
+
+__all__ = ["PocketsphinxBackend", "PocketsphinxRecogniser"]
+
+_CHILD = "enginehouse.engines.voice.backends.pocketsphinx._child"
+_SAMPLE_RATE = 16_000
+_LANGUAGE = "en"
+# What a child is given at once. It answers a second's audio in a fraction of a second, unless a phrase ends in it.
+_SLICE = _SAMPLE_RATE
+# For a child that was left at work; to start another takes about as long.
+_SETTLE_S = 1.0
+
+
+def _default_workers() -> int:
+    return min(2, os.cpu_count() or 1)
+
+
+class PocketsphinxOptions(pydantic.BaseModel):
+    """The `options` of a catalog model whose backend is PocketSphinx."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = pydantic.Field(default_factory=_default_workers, ge=1, le=256)
+    """Processes that listen, each to one recording or one live utterance at a time, with 160 MB each. A recording
+    takes a core; a live utterance takes a fifth of one, so there may be more of them than cores."""
+
+
+class PocketsphinxBackend:
+    """Loads models whose backend is PocketSphinx; implements `Backend`."""
+
+    name = "pocketsphinx"
+
+    async def load(self, model: CatalogModel) -> LoadedVoiceModel:
+        """Starts a first process; raises WEIGHTS_ABSENT, INVALID_REQUEST (source, options) or BACKEND_FAILED."""
+        options = read_options(PocketsphinxOptions, model)
+        require_package(model, package="pocketsphinx", module="pocketsphinx")
+        pool = WorkerPool(module=_CHILD, size=options.workers, name="PocketSphinx", settle_s=_SETTLE_S)
+        try:
+            await pool.start()
+        except WorkerError as error:
+            await pool.close()
+            raise ServiceError(Reason.BACKEND_FAILED, f"model {model.name!r} cannot be loaded: {error}") from error
+        except BaseException:
+            await pool.close()
+            raise
+        return LoadedVoiceModel(recogniser=PocketsphinxRecogniser(pool=pool))
+
+
+class PocketsphinxRecogniser:
+    """PocketSphinx with its American English model, loaded; implements `Recogniser`.
+
+    It takes no hints (`Listening.prompt`). What is told of an utterance before its end has a confidence of 0: the
+    probabilities come with the end.
+    """
+
+    sample_rate = _SAMPLE_RATE
+    languages: Sequence[str] = (_LANGUAGE,)
+    translates = False
+
+    def __init__(self, *, pool: WorkerPool) -> None:
+        self._pool = pool
+
+    @property
+    def slots(self) -> int:
+        """How many recordings, and utterances that are still going on, it listens to at once."""
+        return self._pool.size
+
+    async def listen(self, audio: AsyncIterator[Samples], how: Listening) -> AsyncGenerator[Stretch, None]:
+        """Yields what was said, phrase by phrase.
+
+        Raises INVALID_REQUEST (naming `options.language` or `options.translate`), BACKEND_FAILED, and what `audio`
+        raises.
+        """
+        _check(how)
+        failure: Exception | None = None
+        try:
+            async with self._pool.worker() as worker:
+                await _tell(worker, RECORDING)
+                while failure is None:
+                    try:
+                        samples = await anext(audio)
+                    except StopAsyncIteration:
+                        break
+                    except Exception as error:
+                        # Not the process's fault, which lives on.
+                        failure = error
+                        break
+                    for start in range(0, len(samples), _SLICE):
+                        async with aclosing(worker.ask(HEAR, _pcm(samples[start : start + _SLICE]))) as answers:
+                            async for _, payload in answers:
+                                yield _stretch(Said.decode(payload), how)
+                if failure is None:
+                    async with aclosing(worker.ask(HEARD)) as answers:
+                        async for _, payload in answers:
+                            yield _stretch(Said.decode(payload), how)
+        except WorkerError as error:
+            raise _failed(error) from error
+        if failure is not None:
+            raise failure
+
+    @asynccontextmanager
+    async def live(self, how: Listening) -> AsyncGenerator[LiveUtterance, None]:
+        """One utterance that is still going on; it keeps a process to itself until the block is left.
+
+        Raises as `listen`.
+        """
+        _check(how)
+        failure: Exception | None = None
+        try:
+            async with self._pool.worker() as worker:
+                await _tell(worker, UTTERANCE)
+                try:
+                    yield _Live(worker, how)
+                except Exception as error:
+                    # Not the process's fault, which lives on; a dead one is noticed.
+                    failure = error
+        except WorkerError as error:
+            raise _failed(error) from error
+        if failure is not None:
+            raise failure
+
+    async def close(self) -> None:
+        """Ends the processes; what is being listened to fails."""
+        await self._pool.close()
+
+
+class _Live:
+    """Implements `LiveUtterance`."""
+
+    def __init__(self, worker: Worker, how: Listening) -> None:
+        self._worker = worker
+        self._how = how
+
+    async def feed(self, samples: Samples, *, interim: bool) -> Stretch | None:
+        """Takes the next samples."""
+        return await self._ask(FEED_AND_TELL if interim else FEED, _pcm(samples))
+
+    async def finish(self) -> Stretch | None:
+        """What was said."""
+        return await self._ask(FINISH)
+
+    async def _ask(self, kind: int, pcm: bytes = b"") -> Stretch | None:
+        try:
+            said = await _tell(self._worker, kind, pcm)
+        except WorkerError as error:
+            raise _failed(error) from error
+        return None if said is None else _stretch(said, self._how)
+
+
+async def _tell(worker: Worker, kind: int, payload: bytes = b"") -> Said | None:
+    """Sends a frame, and takes the one answer that it has, or none."""
+    said = None
+    async with aclosing(worker.ask(kind, payload)) as answers:
+        async for answer, content in answers:
+            if answer == SAID:
+                said = Said.decode(content)
+    return said
+
+
+def _check(how: Listening) -> None:
+    if how.language and how.language.lower().replace("_", "-").split("-")[0] != _LANGUAGE:
+        raise invalid(
+            "options.language",
+            f"PocketSphinx understands English only, not {shorten(how.language)}; take a Whisper model for it",
+        )
+    if how.translate:
+        raise invalid("options.translate", "PocketSphinx cannot translate; take a Whisper model for it")
+
+
+def _pcm(samples: Samples) -> bytes:
+    return samples.astype("<i2", copy=False).tobytes()
+
+
+def _stretch(said: Said, how: Listening) -> Stretch:
+    words = said.words
+    lengths = [word.end_ms - word.start_ms for word in words]
+    sure = sum(word.confidence * length for word, length in zip(words, lengths, strict=True)) / sum(lengths)
+    return Stretch(
+        text=" ".join(word.word for word in words),
+        start_ms=words[0].start_ms,
+        end_ms=words[-1].end_ms,
+        confidence=min(sure, 1.0),
+        words=[
+            Heard(word=word.word, start_ms=word.start_ms, end_ms=word.end_ms, confidence=word.confidence)
+            for word in words
+        ]
+        if how.word_times
+        else (),
+        language=_LANGUAGE,
+    )
+
+
+def _failed(error: WorkerError) -> ServiceError:
+    return ServiceError(Reason.BACKEND_FAILED, str(error))

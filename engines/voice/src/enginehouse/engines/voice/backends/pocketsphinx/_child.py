@@ -1,0 +1,167 @@
+"""The process that listens: PocketSphinx keeps a core busy, and its decoder is one utterance's at a time.
+
+A recording is cut at its pauses into phrases; an utterance is heard while it comes in. Either is brought to the level
+that the model expects: far from it, it hears several times as many words wrong, until it has adapted. It is made to
+forget how it adapted after each, so that nobody's speech depends on another's.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from pocketsphinx import Decoder, Vad
+
+from enginehouse.engines.voice.backends.base import Samples
+from enginehouse.engines.voice.backends.pocketsphinx._frames import (
+    FEED,
+    FEED_AND_TELL,
+    FINISH,
+    HEAR,
+    HEARD,
+    RECORDING,
+    SAID,
+    UTTERANCE,
+    Said,
+    SaidWord,
+)
+from enginehouse.engines.voice.backends.pocketsphinx._level import Level
+from enginehouse.engines.voice.backends.pocketsphinx._phrases import FRAME_MS, Phrase, Phrases
+from enginehouse.engines.voice.workers import serve
+
+_SAMPLE_RATE = 16_000
+_FRAME_OF_DECODER_MS = 10
+# The decoder adapts to the channel between the pieces that it is given.
+_PIECE = _SAMPLE_RATE // 10
+_LEVEL, _MOST_GAIN = 500, 20
+# What an utterance's level is judged by.
+_LEVEL_SAMPLES = _SAMPLE_RATE * 4 // 5
+_VAD_MODE = Vad.MEDIUM_LOOSE
+# "the(2)" is a second way to say "the".
+_ANOTHER_WAY = re.compile(r"\(\d+\)$")
+# Silence and noises: "<sil>", "[NOISE]", "++COUGH++".
+_NO_WORDS = ("<", "[", "+")
+
+
+class _Child:
+    """Answers the parent's frames."""
+
+    def __init__(self) -> None:
+        # The second pass over a phrase was no better on recordings that were tried, and makes a live utterance's end
+        # wait for as long as a tenth of the utterance.
+        self._decoder = Decoder(samprate=float(_SAMPLE_RATE), fwdflat=False, loglevel="ERROR")
+        self._phrases = _new_phrases()
+        self._level = _new_level(_LEVEL_SAMPLES)
+        self._rest: Samples = np.empty(0, np.int16)
+        self._open = False
+        self._told: list[str] = []
+        # A first utterance meets memory that was never written, and may be heard differently.
+        self._begin(_LEVEL_SAMPLES)
+        self._hear(np.zeros(_PIECE, np.int16))
+        self._end()
+
+    def handle(self, kind: int, payload: bytes) -> Iterable[tuple[int, bytes]]:
+        if kind == RECORDING:
+            self._phrases = _new_phrases()
+        elif kind == HEAR:
+            return self._say(self._phrases.feed(payload))
+        elif kind == HEARD:
+            return self._say(self._phrases.finish())
+        elif kind == UTTERANCE:
+            self._begin(_LEVEL_SAMPLES)
+        elif kind in (FEED, FEED_AND_TELL):
+            self._hear(self._level.feed(_samples(payload)))
+            return self._tell() if kind == FEED_AND_TELL else ()
+        elif kind == FINISH:
+            return self._finish(0)
+        else:
+            raise ValueError(f"no such kind of frame: {kind}")
+        return ()
+
+    def _say(self, phrases: Iterator[Phrase]) -> Iterator[tuple[int, bytes]]:
+        for phrase in phrases:
+            samples = _samples(phrase.pcm)
+            self._begin(len(samples))
+            self._hear(self._level.feed(samples))
+            yield from self._finish(phrase.start_ms)
+
+    def _tell(self) -> Iterator[tuple[int, bytes]]:
+        # Probabilities come with the end of an utterance.
+        words = [SaidWord(word.word, word.start_ms, word.end_ms, 0.0) for word in self._words(0)]
+        text = [word.word for word in words]
+        if text != self._told:
+            self._told = text
+            if words:
+                yield SAID, Said(words).encode()
+
+    def _begin(self, level_samples: int) -> None:
+        if self._open:
+            self._decoder.end_utt()
+        self._decoder.reinit_feat()
+        self._decoder.start_utt()
+        self._open = True
+        self._level = _new_level(level_samples)
+        self._rest = np.empty(0, np.int16)
+        self._told = []
+
+    def _hear(self, samples: Samples) -> None:
+        """In whole pieces, so that it does not matter how the utterance came in."""
+        samples = np.concatenate((self._rest, samples))
+        whole = len(samples) - len(samples) % _PIECE
+        for start in range(0, whole, _PIECE):
+            self._decoder.process_raw(samples[start : start + _PIECE].tobytes(), False, False)
+        self._rest = samples[whole:]
+
+    def _end(self) -> None:
+        if len(self._rest):
+            self._decoder.process_raw(self._rest.tobytes(), False, False)
+        self._decoder.end_utt()
+        self._open = False
+
+    def _finish(self, start_ms: int) -> Iterator[tuple[int, bytes]]:
+        self._hear(self._level.finish())
+        self._end()
+        if words := list(self._words(start_ms)):
+            yield SAID, Said(words).encode()
+
+    def _words(self, start_ms: int) -> Iterator[SaidWord]:
+        if self._decoder.hyp() is None:
+            return
+        for segment in self._decoder.seg():
+            if segment.word.startswith(_NO_WORDS):
+                continue
+            yield SaidWord(
+                _ANOTHER_WAY.sub("", segment.word),
+                start_ms + segment.start_frame * _FRAME_OF_DECODER_MS,
+                start_ms + (segment.end_frame + 1) * _FRAME_OF_DECODER_MS,
+                min(max(segment.prob, 0.0), 1.0),
+            )
+
+
+def _new_phrases() -> Phrases:
+    # It learns what silence sounds like, so every recording has its own.
+    vad = Vad(mode=_VAD_MODE, sample_rate=_SAMPLE_RATE, frame_length=FRAME_MS / 1000)
+    return Phrases(is_speech=vad.is_speech, frame_bytes=vad.frame_bytes)
+
+
+def _new_level(listen: int) -> Level:
+    return Level(listen=listen, target=_LEVEL, most=_MOST_GAIN)
+
+
+def _samples(pcm: bytes) -> Samples:
+    return np.frombuffer(pcm[: len(pcm) & ~1], "<i2").astype(np.int16)
+
+
+def main() -> None:
+    """Serves the parent."""
+    try:
+        child = _Child()
+    except (RuntimeError, OSError, ValueError) as error:
+        sys.exit(f"PocketSphinx cannot be used: {error}; install pocketsphinx again")
+    serve(child.handle)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""Speech recognition by Whisper, in two runtimes: CTranslate2 and its authors' own."""
+
+from enginehouse.engines.voice.backends.whisper._faster_whisper import FasterWhisperBackend
+from enginehouse.engines.voice.backends.whisper._openai_whisper import OpenaiWhisperBackend
+
+__all__ = ["FasterWhisperBackend", "OpenaiWhisperBackend"]

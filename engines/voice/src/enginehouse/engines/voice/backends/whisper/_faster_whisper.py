@@ -1,0 +1,165 @@
+"""The faster-whisper backend: Whisper by CTranslate2, on CPUs in whole numbers and on CUDA.
+
+The runtime is an extra and is imported when its first model loads. It cannot be interrupted while it decodes; work
+that nobody waits for ends between two decodings, of which a window of 30 seconds mostly needs one.
+
+Nothing of this was tried on CUDA yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from enginehouse.engines.voice.backends._options import read_options
+from enginehouse.engines.voice.backends._torch_runtime import choose_device, require_runtime, runtime_absent
+from enginehouse.engines.voice.backends._weights import weights_folder
+from enginehouse.engines.voice.backends.base import LoadedVoiceModel
+from enginehouse.engines.voice.backends.whisper._options import FasterWhisperOptions
+from enginehouse.engines.voice.backends.whisper._recogniser import WhisperRecogniser
+from enginehouse.engines.voice.backends.whisper._transcriber import Ask, Piece, Sound
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import Reason, ServiceError, clip
+
+_PACKAGE, _EXTRA = "faster-whisper", "whisper"
+_REPOSITORY = "Systran/faster-whisper-small"
+_WEIGHTS, _CONFIG, _TOKENIZER, _FEATURES = "model.bin", "config.json", "tokenizer.json", "preprocessor_config.json"
+_VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
+# With `quick`: no second try where the first is not sure of itself.
+_SURE = [0.0]
+_UNSURE = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+
+
+class FasterWhisperBackend:
+    """Loads folders of Whispers that were converted for CTranslate2.
+
+    Args:
+        models_dir: where models lie; relative `file:` sources are relative to it.
+    """
+
+    name = "faster-whisper"
+
+    def __init__(self, *, models_dir: Path) -> None:
+        self._models_dir = models_dir
+
+    async def load(self, model: CatalogModel) -> LoadedVoiceModel:
+        """Reads the weights."""
+        options = read_options(FasterWhisperOptions, model)
+        require_runtime(model, package=_PACKAGE, module="faster_whisper", extra=_EXTRA)
+        # Without a tokenizer of its own, the runtime would ask a hub for one.
+        folder = weights_folder(
+            model, models_dir=self._models_dir, files=(_WEIGHTS, _CONFIG, _TOKENIZER), like=_REPOSITORY
+        )
+        if not any((folder / name).is_file() for name in _VOCABULARIES):
+            raise ServiceError(
+                Reason.WEIGHTS_ABSENT,
+                f"the weights of {model.name!r} are not whole: {folder} lacks {' or '.join(_VOCABULARIES)}, which is "
+                "converted along with the weights",
+            )
+        transcriber = await asyncio.to_thread(_load, model, options, folder)
+        return LoadedVoiceModel(
+            recogniser=WhisperRecogniser(
+                name=model.name, transcriber=transcriber, slots=options.slots, skip_silence=options.vad
+            )
+        )
+
+
+class _Interruptible:
+    """The runtime's model, which looks whether its work is still wanted before each of its steps."""
+
+    def __init__(self, model: Any, check: Callable[[], None]) -> None:
+        self._model = model
+        self._check = check
+
+    def __getattr__(self, name: str) -> Any:
+        self._check()
+        return getattr(self._model, name)
+
+
+class _FasterWhisper:
+    """A `Transcriber`; any number of threads may call it."""
+
+    def __init__(self, *, whisper: Any, options: FasterWhisperOptions) -> None:
+        self._whisper = whisper
+        self._options = options
+
+    @property
+    def languages(self) -> Sequence[str]:
+        if not self.translates:
+            return ["en"]
+        codes: Sequence[str] = self._whisper.supported_languages
+        return codes[: self._whisper.model.num_languages]
+
+    @property
+    def translates(self) -> bool:
+        return bool(self._whisper.model.is_multilingual)
+
+    def transcribe(self, sound: Sound, ask: Ask, check: Callable[[], None]) -> Iterator[Piece]:
+        whisper = copy.copy(self._whisper)
+        whisper.model = _Interruptible(self._whisper.model, check)
+        segments, info = whisper.transcribe(
+            sound,
+            language=ask.language or None,
+            task="translate" if ask.translate else "transcribe",
+            beam_size=1 if ask.quick else self._options.beam_size,
+            temperature=_SURE if ask.quick else _UNSURE,
+            initial_prompt=ask.prompt or None,
+            word_timestamps=ask.word_times,
+            vad_filter=self._options.vad,
+        )
+        for segment in segments:
+            check()
+            yield Piece(
+                text=segment.text,
+                start_s=segment.start,
+                end_s=segment.end,
+                logprob=segment.avg_logprob,
+                language=info.language,
+                words=[(word.word, word.start, word.end, word.probability) for word in segment.words or ()],
+            )
+
+
+def _load(model: CatalogModel, options: FasterWhisperOptions, folder: Path) -> _FasterWhisper:
+    try:
+        import ctranslate2  # type: ignore[import-not-found]
+        import faster_whisper  # type: ignore[import-not-found]
+        from tokenizers import Tokenizer  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise runtime_absent(model, package=_PACKAGE, extra=_EXTRA, error=error) from error
+    device = choose_device(model, options.device, cuda=ctranslate2.get_cuda_device_count() > 0)
+    path = folder / _CONFIG
+    try:
+        for path in (folder / _CONFIG, folder / _FEATURES):
+            if path.is_file():
+                json.loads(path.read_text(encoding="utf-8"))
+        path = folder / _TOKENIZER
+        Tokenizer.from_file(str(path))
+        path = folder / _WEIGHTS
+        whisper = faster_whisper.WhisperModel(
+            str(folder),
+            device=device,
+            compute_type=options.compute_type,
+            cpu_threads=options.threads or max(1, (os.cpu_count() or 1) // options.slots),
+            num_workers=options.slots,
+            local_files_only=True,
+        )
+    except Exception as error:
+        # What is no such file fails in any way, and so does a compute type that the processor lacks.
+        raise _unusable(model, path, f"cannot be loaded: {type(error).__name__}: {clip(str(error), 300)}") from error
+    wanted, given = whisper.model.n_mels, whisper.feature_extractor.mel_filters.shape[0]
+    if wanted != given:
+        raise _unusable(
+            model,
+            folder / _FEATURES,
+            f"is missing or says {given} mel bands for feature_size; these weights take {wanted}",
+        )
+    return _FasterWhisper(whisper=whisper, options=options)
+
+
+def _unusable(model: CatalogModel, path: Path, what: str) -> ServiceError:
+    return ServiceError(Reason.BACKEND_FAILED, f"faster-whisper cannot load {model.name!r}: {path} {what}")

@@ -1,0 +1,148 @@
+"""The openai-whisper backend: Whisper by its authors, in torch.
+
+The runtime is an extra and is imported when its first model loads. One window is heard at a time, in a thread; work
+that nobody waits for ends between two tokens.
+
+Nothing of this was tried on CUDA yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from enginehouse.engines.voice.backends._options import read_options
+from enginehouse.engines.voice.backends._torch_runtime import require_runtime, runtime_absent, torch_device
+from enginehouse.engines.voice.backends._weights import weights_file
+from enginehouse.engines.voice.backends.base import LoadedVoiceModel
+from enginehouse.engines.voice.backends.whisper._languages import CODES
+from enginehouse.engines.voice.backends.whisper._options import OpenaiWhisperOptions
+from enginehouse.engines.voice.backends.whisper._recogniser import WhisperRecogniser
+from enginehouse.engines.voice.backends.whisper._transcriber import Ask, Piece, Sound
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import Reason, ServiceError, clip
+
+_PACKAGE, _EXTRA = "openai-whisper", "whisper"
+_LIKE = "a .pt file of openai-whisper, such as small.pt,"
+# With `quick`: no second try where the first is not sure of itself.
+_SURE = (0.0,)
+_UNSURE = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+class OpenaiWhisperBackend:
+    """Loads Whispers from the files that their authors publish.
+
+    Args:
+        models_dir: where models lie; relative `file:` sources are relative to it.
+    """
+
+    name = "openai-whisper"
+
+    def __init__(self, *, models_dir: Path) -> None:
+        self._models_dir = models_dir
+
+    async def load(self, model: CatalogModel) -> LoadedVoiceModel:
+        """Reads the weights."""
+        options = read_options(OpenaiWhisperOptions, model)
+        require_runtime(model, package=_PACKAGE, module="whisper", extra=_EXTRA)
+        path = weights_file(model, models_dir=self._models_dir, like=_LIKE)
+        transcriber = await asyncio.to_thread(_load, model, options, path)
+        return LoadedVoiceModel(
+            recogniser=WhisperRecogniser(name=model.name, transcriber=transcriber, slots=1, skip_silence=options.vad)
+        )
+
+
+class _OpenaiWhisper:
+    """A `Transcriber`, for one thread at a time: the runtime keeps what it computes with the model."""
+
+    def __init__(self, *, whisper: Any, options: OpenaiWhisperOptions) -> None:
+        self._whisper = whisper
+        self._options = options
+        self._half = whisper.device.type == "cuda" and options.compute_type != "float32"
+        self._check: Callable[[], None] = _always
+        whisper.decoder.register_forward_pre_hook(self._before_token, with_kwargs=True)
+
+    @property
+    def languages(self) -> Sequence[str]:
+        return CODES[: self._whisper.num_languages] if self.translates else ["en"]
+
+    @property
+    def translates(self) -> bool:
+        return bool(self._whisper.is_multilingual)
+
+    def transcribe(self, sound: Sound, ask: Ask, check: Callable[[], None]) -> Iterator[Piece]:
+        beams = 1 if ask.quick else self._options.beam_size
+        self._check = check
+        try:
+            heard = self._whisper.transcribe(
+                sound,
+                language=ask.language or None,
+                task="translate" if ask.translate else "transcribe",
+                beam_size=beams if beams > 1 else None,
+                best_of=5,
+                temperature=_SURE if ask.quick else _UNSURE,
+                initial_prompt=ask.prompt or None,
+                word_timestamps=ask.word_times,
+                fp16=self._half,
+            )
+        finally:
+            self._check = _always
+        for segment in heard["segments"]:
+            yield Piece(
+                text=segment["text"],
+                start_s=segment["start"],
+                end_s=segment["end"],
+                logprob=segment["avg_logprob"],
+                language=heard["language"],
+                words=[
+                    (word["word"], word["start"], word["end"], word["probability"]) for word in segment.get("words", ())
+                ],
+            )
+
+    def _before_token(self, _decoder: Any, _inputs: Any, named: dict[str, Any]) -> None:
+        # Only while it writes: what looks for the words' times leaves hooks behind where it is interrupted.
+        if named.get("kv_cache") is not None:
+            self._check()
+
+
+def _always() -> None:
+    """Nothing is in the way of the work."""
+
+
+def _load(model: CatalogModel, options: OpenaiWhisperOptions, path: Path) -> _OpenaiWhisper:
+    try:
+        device = torch_device(model, options.device)
+        import whisper  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise runtime_absent(model, package=_PACKAGE, extra=_EXTRA, error=error) from error
+    if options.compute_type == "float16" and device == "cpu":
+        raise ServiceError(
+            Reason.INVALID_REQUEST,
+            f"model {model.name!r} in the catalog: options.compute_type: 'float16' needs CUDA; take 'float32'",
+        )
+    try:
+        loaded = whisper.load_model(str(path), device=device)
+    except Exception as error:
+        # What is no such file fails in any way.
+        raise ServiceError(
+            Reason.BACKEND_FAILED,
+            f"openai-whisper cannot load {model.name!r}: {path} is no model of openai-whisper: "
+            f"{type(error).__name__}: {clip(str(error), 300)}",
+        ) from error
+    _set_alignment_heads(whisper, loaded, path)
+    loaded.eval()
+    return _OpenaiWhisper(whisper=loaded, options=options)
+
+
+def _set_alignment_heads(runtime: Any, loaded: Any, path: Path) -> None:
+    """Which heads follow the sound, of the published models: words' times come from these. Others take the default."""
+    heads = getattr(runtime, "_ALIGNMENT_HEADS", {}).get(path.stem)
+    if heads is None:
+        return
+    try:
+        loaded.set_alignment_heads(heads)
+    except (RuntimeError, ValueError):
+        # Another model by a published one's name: its layers are others.
+        return

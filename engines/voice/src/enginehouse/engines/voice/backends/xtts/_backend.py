@@ -1,0 +1,209 @@
+"""The XTTS backend: Coqui's XTTS v2, voices of its own and cloned ones, in process.
+
+The runtime is an extra and is imported when its first model loads. One utterance is said at a time, in a thread; its
+audio comes while the model still writes, and ends between two of its codes where nobody listens any more.
+
+Nothing of this was tried on CUDA yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from enginehouse.engines.voice.backends._options import did_you_mean, read_options
+from enginehouse.engines.voice.backends._threads import Outlet, Threads
+from enginehouse.engines.voice.backends._torch_runtime import require_runtime, runtime_absent, torch_device
+from enginehouse.engines.voice.backends._weights import weights_folder
+from enginehouse.engines.voice.backends.base import (
+    LoadedVoiceModel,
+    Samples,
+    Utterance,
+    VoiceInfo,
+)
+from enginehouse.engines.voice.backends.xtts._options import FILES, XttsOptions
+from enginehouse.engines.voice.backends.xtts._text import LONGEST, speakable, spelled, unread
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError, clip
+from enginehouse.kit.validation import invalid, shorten
+
+if TYPE_CHECKING:
+    from enginehouse.engines.voice.backends.xtts._model import XttsModel
+
+_PACKAGE, _EXTRA = "coqui-tts", "xtts"
+_REPOSITORY = "coqui/XTTS-v2"
+# Pieces of sound that wait for a slow reader: seven seconds and less.
+_WAITING = 4
+
+
+class XttsBackend:
+    """Loads folders of XTTS v2.
+
+    Args:
+        models_dir: where models lie; relative `file:` sources are relative to it.
+    """
+
+    name = "xtts"
+
+    def __init__(self, *, models_dir: Path) -> None:
+        self._models_dir = models_dir
+
+    async def load(self, model: CatalogModel) -> LoadedVoiceModel:
+        """Reads the weights (1.9 GB; ten seconds and more). Their licence must have been accepted."""
+        options = read_options(XttsOptions, model)
+        if not options.accept_licence:
+            description = (
+                "the weights of XTTS v2 are under the Coqui Public Model License, which allows no commercial use of "
+                "them or of what they say; set accept_licence: true in the model's options to accept it"
+            )
+            raise ServiceError(
+                Reason.FAILED_PRECONDITION,
+                f"model {model.name!r} cannot load: {description}",
+                violations=[FieldViolation("options.accept_licence", description)],
+            )
+        require_runtime(model, package=_PACKAGE, module="TTS", extra=_EXTRA)
+        folder = weights_folder(model, models_dir=self._models_dir, files=FILES, like=_REPOSITORY)
+        return LoadedVoiceModel(speaker=await asyncio.to_thread(_load, model, options, folder))
+
+
+class XttsSpeaker:
+    """XTTS in memory, with a thread of its own.
+
+    Args:
+        name: the model's, for errors.
+        model: what speaks.
+    """
+
+    def __init__(self, *, name: str, model: XttsModel) -> None:
+        self._name = name
+        self._model = model
+        self._sample_rate = model.sample_rate
+        self._threads = Threads(name=name, slots=1, waiting=_WAITING)
+        self._all_languages = model.languages
+        self._languages = speakable(model.languages)
+        self._speakers = _by_id(model.speakers)
+        self._voices = [
+            VoiceInfo(voice_id=voice_id, name=speaker, languages=self._languages)
+            for voice_id, speaker in sorted(self._speakers.items())
+        ]
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second: 24,000 with the published weights."""
+        return self._sample_rate
+
+    @property
+    def slots(self) -> int:
+        """One: its codes come one after the other, and keep all cores busy."""
+        return 1
+
+    @property
+    def voices(self) -> Sequence[VoiceInfo]:
+        """The model's speakers, each of which speaks every language."""
+        return self._voices
+
+    @property
+    def clones(self) -> bool:
+        """Yes: from a recording of a few seconds."""
+        return True
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """Those of the model whose script can be read here: Chinese and Japanese need packages of their own."""
+        return self._languages
+
+    @property
+    def longest_text(self) -> int:
+        """Characters. Languages that it says fewer of in one go are cut further, here."""
+        return LONGEST
+
+    @property
+    def prosody(self) -> frozenset[str]:
+        """It can be faster or slower; its melody is its own."""
+        return frozenset({"speed"})
+
+    def check_voice(self, voice: str, language: str) -> None:
+        """Raises INVALID_REQUEST where there is no such voice; each speaks every language."""
+        self._speaker(voice)
+
+    async def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
+        """Yields the audio while the model writes. The same utterance sounds the same each time."""
+        language = self._language(utterance)
+        voice = utterance.clone or self._speaker(utterance.voice)
+        text = spelled(utterance.text) if utterance.spell else utterance.text
+
+        def say(outlet: Outlet[Samples]) -> None:
+            speed = utterance.prosody.speed
+            sounds = self._model.say(text, language=language, voice=voice, speed=speed, check=outlet.check)
+            with closing(sounds):
+                for sound in sounds:
+                    outlet.put(sound)
+
+        async with aclosing(self._threads.run(say)) as batches:
+            async for batch in batches:
+                yield np.concatenate(batch)
+
+    async def close(self) -> None:
+        """Ends what is said, and frees the model's memory."""
+        await self._threads.close()
+        del self._model
+        gc.collect()
+
+    def _language(self, utterance: Utterance) -> str:
+        language = utterance.language.partition("-")[0].lower()
+        if language in self._languages:
+            return language
+        if language in {tag.partition("-")[0] for tag in self._all_languages} and (install := unread(language)):
+            raise invalid("controls.language", f"{self._name!r} speaks {utterance.language!r} only after: {install}")
+        raise invalid(
+            "controls.language",
+            f"{shorten(utterance.language)} is not spoken by {self._name!r}; it speaks {', '.join(self._languages)}",
+        )
+
+    def _speaker(self, voice_id: str) -> str:
+        if not self._speakers:
+            raise invalid("controls.voice", f"{self._name!r} has no voices of its own; name a cloned one")
+        if not voice_id:
+            return next(iter(self._speakers.values()))
+        if voice_id not in self._speakers:
+            near = did_you_mean(voice_id, list(self._speakers))
+            raise invalid("controls.voice", f"{shorten(voice_id)} is no voice of {self._name!r}{near}")
+        return self._speakers[voice_id]
+
+
+def _by_id(names: Sequence[str]) -> Mapping[str, str]:
+    """The speakers' names by what requests call them: "Claribel Dervla" is "claribel-dervla"."""
+    found: dict[str, str] = {}
+    for name in names:
+        plain = "-".join("".join(sign if sign.isalnum() else " " for sign in name.lower()).split()) or "voice"
+        number = 1
+        voice_id = plain
+        while voice_id in found:
+            number += 1
+            voice_id = f"{plain}-{number}"
+        found[voice_id] = name
+    return found
+
+
+def _load(model: CatalogModel, options: XttsOptions, folder: Path) -> XttsSpeaker:
+    try:
+        device = torch_device(model, options.device)
+        from enginehouse.engines.voice.backends.xtts._files import BadFile
+        from enginehouse.engines.voice.backends.xtts._model import XttsModel
+    except ImportError as error:
+        raise runtime_absent(model, package=_PACKAGE, extra=_EXTRA, error=error) from error
+    try:
+        return XttsSpeaker(name=model.name, model=XttsModel(folder, device=device))
+    except BadFile as error:
+        raise ServiceError(Reason.BACKEND_FAILED, f"xtts cannot load {model.name!r}: {error}") from error
+    except Exception as error:
+        raise ServiceError(
+            Reason.BACKEND_FAILED,
+            f"xtts cannot load {model.name!r} from {folder}: {type(error).__name__}: {clip(str(error), 300)}",
+        ) from error

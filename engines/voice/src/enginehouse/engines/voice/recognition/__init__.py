@@ -1,0 +1,1 @@
+"""Speech to text: recordings, and streams while they are spoken."""

@@ -1,0 +1,306 @@
+"""Speech written down: recordings, and live audio while it is spoken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing
+
+from enginehouse.api.common.v1.usage_pb2 import UNIT_AUDIO_MILLISECONDS
+from enginehouse.api.voice.v1 import voice_pb2
+from enginehouse.engines.voice.audio import Endpointer, PcmReader, Resampler, SpeechEnded, SpeechStarted
+from enginehouse.engines.voice.backends.base import Listening, LiveUtterance, Recogniser, Samples, Stretch
+from enginehouse.engines.voice.granted import GrantedCall, ServedModel, recogniser_of, unsupported
+from enginehouse.engines.voice.recognition.recordings import Recordings
+from enginehouse.engines.voice.validation import check_recognize, check_streaming
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.meter import Meter
+from enginehouse.kit.validation import invalid, shorten
+
+_MOST_AUDIO_BYTES = 1 << 20
+_END_SILENCE_MS = 700
+# What is understood so far is worth a message so often.
+_INTERIM_MS = 200
+
+
+class Listeners:
+    """Writes down what is said.
+
+    Args:
+        recordings: reads what callers send.
+        stall_s: how long a caller who streams may send nothing, in seconds.
+    """
+
+    def __init__(self, *, recordings: Recordings, stall_s: float) -> None:
+        self._recordings = recordings
+        self._stall_s = stall_s
+
+    async def recognize(
+        self, request: voice_pb2.RecognizeRequest, call: GrantedCall, served: ServedModel
+    ) -> AsyncGenerator[voice_pb2.RecognizeResponse, None]:
+        """Yields segments as they are understood; the last message has everything but the segments. Raises
+        ServiceError.
+        """
+        check_recognize(request)
+        recogniser = recogniser_of(served)
+        how = _how(request.options, recogniser, served)
+        heard = _Counted(call.meter, sample_rate=recogniser.sample_rate)
+        texts: list[str] = []
+        language = ""
+        async with served.slots.hold():
+            pieces = self._recordings.read(request.audio, rate=recogniser.sample_rate, field="audio")
+            async with (
+                aclosing(heard.paid(pieces)) as audio,
+                aclosing(recogniser.listen(audio, how)) as stretches,
+            ):
+                async for stretch in stretches:
+                    call.mark_first_output()
+                    texts.append(stretch.text)
+                    language = language or stretch.language
+                    yield voice_pb2.RecognizeResponse(segments=[segment_of(stretch)])
+        yield voice_pb2.RecognizeResponse(
+            request_id=call.request_id,
+            model=served.catalog.name,
+            text=" ".join(texts),
+            language=_language(language, how, recogniser),
+            duration_ms=heard.milliseconds,
+            usage=call.meter.usage(),
+            stopped_by_budget=heard.capped,
+        )
+
+    async def recognize_stream(
+        self,
+        requests: AsyncIterator[voice_pb2.StreamingRecognizeRequest],
+        call: GrantedCall,
+        served: ServedModel,
+    ) -> AsyncGenerator[voice_pb2.StreamingRecognizeResponse, None]:
+        """Yields the messages of one recognition; the last has a summary. Raises ServiceError."""
+        recogniser = recogniser_of(served)
+        config = await self._config(requests)
+        check_streaming(config)
+        how = _how(config.options, recogniser, served)
+        # At once, though nothing is understood yet: the edge gives a request that has no answer a minute.
+        yield voice_pb2.StreamingRecognizeResponse(request_id=call.request_id, model=served.catalog.name)
+        heard = _Counted(call.meter, sample_rate=recogniser.sample_rate)
+        async with served.slots.hold():
+            session = _Session(config, recogniser, how)
+            async with aclosing(session), aclosing(heard.paid(self._samples(requests, config, recogniser))) as audio:
+                async for samples in audio:
+                    for response in await session.feed(samples):
+                        call.mark_first_output()
+                        yield response
+                    if session.over:
+                        break
+                for response in await session.finish():
+                    yield response
+        yield voice_pb2.StreamingRecognizeResponse(
+            summary=voice_pb2.RecognitionSummary(
+                usage=call.meter.usage(),
+                audio_ms=heard.milliseconds,
+                total_ms=call.elapsed_ms(),
+                stopped_by_budget=heard.capped,
+            )
+        )
+
+    async def _config(
+        self, requests: AsyncIterator[voice_pb2.StreamingRecognizeRequest]
+    ) -> voice_pb2.StreamingRecognizeConfig:
+        first = await self._next(requests)
+        if first is None or first.WhichOneof("message") != "config":
+            raise invalid("config", "must be the first message of a recognition")
+        return first.config
+
+    async def _samples(
+        self,
+        requests: AsyncIterator[voice_pb2.StreamingRecognizeRequest],
+        config: voice_pb2.StreamingRecognizeConfig,
+        recogniser: Recogniser,
+    ) -> AsyncGenerator[Samples, None]:
+        reader = PcmReader()
+        resampler = Resampler(source_rate=config.sample_rate, rate=recogniser.sample_rate)
+        while (request := await self._next(requests)) is not None:
+            if request.WhichOneof("message") != "audio":
+                raise invalid("message", "after the first message, send audio")
+            if len(request.audio) > _MOST_AUDIO_BYTES:
+                raise invalid("audio", f"has {len(request.audio)} bytes; send at most {_MOST_AUDIO_BYTES} at once")
+            yield resampler.feed(reader.feed(request.audio))
+        if reader.pending:
+            raise invalid("audio", "ends within a sample: 16-bit samples have two bytes each")
+        yield resampler.finish()
+
+    async def _next(
+        self, requests: AsyncIterator[voice_pb2.StreamingRecognizeRequest]
+    ) -> voice_pb2.StreamingRecognizeRequest | None:
+        try:
+            async with asyncio.timeout(self._stall_s):
+                return await anext(requests)
+        except StopAsyncIteration:
+            return None
+        except TimeoutError:
+            raise ServiceError(
+                Reason.DEADLINE_EXCEEDED,
+                f"no audio came for {self._stall_s:g} s; send silence as well, or end the stream",
+            ) from None
+
+
+class _Session:
+    """One stream of audio: finds its utterances, and has each listened to while it goes on."""
+
+    def __init__(self, config: voice_pb2.StreamingRecognizeConfig, recogniser: Recogniser, how: Listening) -> None:
+        self._config = config
+        self._recogniser = recogniser
+        self._how = how
+        self._endpointer = Endpointer(
+            sample_rate=recogniser.sample_rate, end_silence_ms=config.end_silence_ms or _END_SILENCE_MS
+        )
+        self._live: LiveUtterance | None = None
+        self._held = AsyncExitStack()
+        self._fed = 0
+        self._since_interim = 0
+        self.over = False
+        """Whether the one utterance that was asked for has ended."""
+
+    async def feed(self, samples: Samples) -> Sequence[voice_pb2.StreamingRecognizeResponse]:
+        """What is to be said of these samples."""
+        responses = await self._happened(self._endpointer.feed(samples))
+        if self._live is not None and not self.over:
+            utterance = self._endpointer.utterance
+            news = utterance[self._fed :]
+            self._fed = len(utterance)
+            self._since_interim += len(news)
+            interim = self._config.interim_results and self._since_interim >= self._per_interim
+            stretch = await self._live.feed(news, interim=interim) if len(news) else None
+            if interim:
+                self._since_interim = 0
+            if stretch is not None and stretch.text:
+                responses.append(self._result(stretch, self._endpointer.utterance_first_ms, is_final=False))
+        return responses
+
+    async def finish(self) -> Sequence[voice_pb2.StreamingRecognizeResponse]:
+        """What is to be said at the audio's end."""
+        return [] if self.over else await self._happened(self._endpointer.finish())
+
+    async def aclose(self) -> None:
+        """Drops what goes on."""
+        self._live = None
+        await self._held.aclose()
+
+    @property
+    def _per_interim(self) -> int:
+        return self._recogniser.sample_rate * _INTERIM_MS // 1000
+
+    async def _happened(
+        self, events: Sequence[SpeechStarted | SpeechEnded]
+    ) -> list[voice_pb2.StreamingRecognizeResponse]:
+        responses = []
+        for event in events:
+            if self.over:
+                break
+            if isinstance(event, SpeechStarted):
+                self._live = await self._held.enter_async_context(self._recogniser.live(self._how))
+                self._fed = self._since_interim = 0
+                kind = voice_pb2.SPEECH_EVENT_STARTED
+                responses.append(voice_pb2.StreamingRecognizeResponse(event=kind, event_ms=event.at_ms))
+                continue
+            stretch = await self._final(event)
+            if stretch is not None and stretch.text:
+                responses.append(self._result(stretch, event.first_ms, is_final=True))
+            kind = voice_pb2.SPEECH_EVENT_ENDED
+            responses.append(voice_pb2.StreamingRecognizeResponse(event=kind, event_ms=event.at_ms))
+            self.over = self._config.single_utterance
+        return responses
+
+    async def _final(self, event: SpeechEnded) -> Stretch | None:
+        live = self._live
+        if live is None or (self._fed > len(event.samples) and event.cut):
+            # It was cut at a place that had been passed: what comes after belongs to the next utterance.
+            await self._held.aclose()
+            live = await self._held.enter_async_context(self._recogniser.live(self._how))
+            self._fed = 0
+        if self._fed < len(event.samples):
+            await live.feed(event.samples[self._fed :], interim=False)
+        stretch = await live.finish()
+        self._live = None
+        await self._held.aclose()
+        return stretch
+
+    def _result(self, stretch: Stretch, first_ms: int, *, is_final: bool) -> voice_pb2.StreamingRecognizeResponse:
+        segment = segment_of(stretch, later_ms=first_ms)
+        if not self._how.word_times:
+            del segment.words[:]
+        language = _language(stretch.language, self._how, self._recogniser)
+        return voice_pb2.StreamingRecognizeResponse(
+            result=voice_pb2.StreamingResult(segment=segment, is_final=is_final, language=language)
+        )
+
+
+class _Counted:
+    """Counts audio on the meter before it is listened to, and ends it where the grant's cap does."""
+
+    def __init__(self, meter: Meter, *, sample_rate: int) -> None:
+        self._meter = meter
+        self._sample_rate = sample_rate
+        self._samples = 0
+        self.milliseconds = 0
+        """How much audio was paid for."""
+        self.capped = False
+        """Whether the grant's cap ended the audio."""
+
+    async def paid(self, pieces: AsyncGenerator[Samples, None]) -> AsyncGenerator[Samples, None]:
+        """The pieces, as far as they are paid for."""
+        async with aclosing(pieces):
+            async for samples in pieces:
+                ends_ms = (self._samples + len(samples)) * 1000 // self._sample_rate
+                more = ends_ms - self.milliseconds
+                paid = self._meter.take(UNIT_AUDIO_MILLISECONDS, more)
+                self.milliseconds += paid
+                if paid < more:
+                    self.capped = True
+                    keep = self.milliseconds * self._sample_rate // 1000 - self._samples
+                    if keep > 0:
+                        yield samples[:keep]
+                    return
+                self._samples += len(samples)
+                yield samples
+
+
+def segment_of(stretch: Stretch, *, later_ms: int = 0) -> voice_pb2.Segment:
+    """A stretch in the contract's form, its times moved by so much."""
+    return voice_pb2.Segment(
+        text=stretch.text,
+        start_ms=stretch.start_ms + later_ms,
+        end_ms=stretch.end_ms + later_ms,
+        confidence=stretch.confidence,
+        words=[
+            voice_pb2.Word(
+                word=word.word,
+                start_ms=word.start_ms + later_ms,
+                end_ms=word.end_ms + later_ms,
+                confidence=word.confidence,
+            )
+            for word in stretch.words
+        ],
+    )
+
+
+def _how(options: voice_pb2.RecognitionOptions, recogniser: Recogniser, served: ServedModel) -> Listening:
+    primary = options.language.partition("-")[0].lower()
+    if primary and primary not in recogniser.languages:
+        known = ", ".join(sorted(recogniser.languages))
+        raise invalid(
+            "options.language", f"{shorten(options.language)} is none that {served.catalog.name!r} knows: {known}"
+        )
+    if options.translate and not recogniser.translates:
+        raise unsupported(served, "translation")
+    return Listening(
+        language=options.language,
+        word_times=options.word_times,
+        translate=options.translate,
+        prompt=options.prompt,
+    )
+
+
+def _language(heard: str, how: Listening, recogniser: Recogniser) -> str:
+    if how.translate:
+        return "en"
+    return heard or how.language or (recogniser.languages[0] if len(recogniser.languages) == 1 else "")

@@ -1,0 +1,1 @@
+"""Texts to speech: whole, or while they are written."""

@@ -1,0 +1,139 @@
+"""Texts and SSML documents, spoken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from enginehouse.api.voice.v1 import voice_pb2
+from enginehouse.engines.voice.backends.base import Prosody, Speaker
+from enginehouse.engines.voice.granted import GrantedCall, ServedModel, speaker_of
+from enginehouse.engines.voice.synthesis.session import Voicing, refuse_what_it_cannot
+from enginehouse.engines.voice.text import Controls, Emotion, Plan, SsmlError, plan_ssml, plan_text, wrong_script
+from enginehouse.engines.voice.validation import check_synthesize
+from enginehouse.engines.voice.voices.book import VoiceBook, is_clone
+from enginehouse.kit.validation import invalid, shorten
+
+# Longer texts are planned beside the loop: this many characters take some milliseconds.
+_PLANNED_AT_ONCE = 2000
+
+_EMOTIONS = {
+    voice_pb2.EMOTION_HAPPY: Emotion.HAPPY,
+    voice_pb2.EMOTION_SAD: Emotion.SAD,
+    voice_pb2.EMOTION_ANGRY: Emotion.ANGRY,
+    voice_pb2.EMOTION_EXCITED: Emotion.EXCITED,
+    voice_pb2.EMOTION_TENDER: Emotion.TENDER,
+    voice_pb2.EMOTION_FEARFUL: Emotion.FEARFUL,
+}
+
+
+class Speeches:
+    """Speaks texts.
+
+    Args:
+        voices: knows the voices.
+    """
+
+    def __init__(self, *, voices: VoiceBook) -> None:
+        self._voices = voices
+
+    async def synthesize(
+        self, request: voice_pb2.SynthesizeRequest, call: GrantedCall, served: ServedModel
+    ) -> AsyncGenerator[voice_pb2.SynthesizeResponse, None]:
+        """Yields the messages of one synthesis; the last has a summary. Raises ServiceError."""
+        check_synthesize(request)
+        speaker, model = speaker_of(served), served.catalog.name
+        refuse_what_it_cannot(speaker, request.controls, model=model)
+        plan = await self._plan(request, speaker, model)
+        if request.first_chunk and request.first_chunk >= len(plan.chunks):
+            raise invalid("first_chunk", f"{request.first_chunk} is past the text, which has {len(plan.chunks)} chunks")
+        voicing = Voicing(
+            speaker=speaker,
+            form=request.audio,
+            live=False,
+            clone_of=lambda voice: self._voices.clone(voice, model=model, tenant_id=call.tenant_id),
+            meter=call.meter,
+        )
+        if is_clone(request.controls.voice):
+            self._voices.clone(request.controls.voice, model=model, tenant_id=call.tenant_id)
+        voicing.info.chunks = len(plan.chunks)
+        response = voice_pb2.SynthesizeResponse(request_id=call.request_id, model=model, info=voicing.info)
+        async with served.slots.hold():
+            for number in range(request.first_chunk, len(plan.chunks)):
+                async with aclosing(voicing.speak(number, plan.chunks[number])) as pieces:
+                    async for piece in pieces:
+                        response.audio += piece.audio
+                        if piece.done is not None:
+                            response.done.append(piece.done)
+                        if response.audio:
+                            call.mark_first_output()
+                            yield response
+                            response = voice_pb2.SynthesizeResponse()
+                if voicing.capped:
+                    break
+        response.audio += voicing.finish()
+        response.summary.CopyFrom(summary(call, voicing))
+        yield response
+
+    async def _plan(self, request: voice_pb2.SynthesizeRequest, speaker: Speaker, model: str) -> Plan:
+        controls = planned_controls(request.controls, speaker, voices=self._voices, model=model)
+        field = request.WhichOneof("input") or "text"
+        said = request.text if field == "text" else request.ssml
+        plan = plan_text if field == "text" else plan_ssml
+        try:
+            if len(said) <= _PLANNED_AT_ONCE:
+                made = plan(said, controls=controls)
+            else:
+                made = await asyncio.to_thread(plan, said, controls=controls)
+        except SsmlError as error:
+            raise invalid("ssml", f"line {error.line}, column {error.column}: {error.message}") from None
+        if field == "text":
+            _check_script(said, controls)
+        if not any(chunk.items for chunk in made.chunks):
+            raise invalid(field, "has nothing that can be said")
+        return made
+
+
+def planned_controls(
+    controls: voice_pb2.SpeechControls, speaker: Speaker, *, voices: VoiceBook, model: str
+) -> Controls:
+    """The planner's form of the controls. Raises INVALID_REQUEST for a language or a voice that the model has not."""
+    language = controls.language
+    primary = language.partition("-")[0].lower()
+    if language and primary not in speaker.languages:
+        known = ", ".join(sorted(speaker.languages))
+        raise invalid("controls.language", f"{shorten(language)} is none that {model!r} speaks: {known}")
+    if controls.voice and not is_clone(controls.voice):
+        speaker.check_voice(controls.voice, language)
+    return Controls(
+        voice=controls.voice,
+        language=language,
+        voices=voices.languages(model),
+        prosody=Prosody(speed=controls.speed or 1.0, pitch=controls.pitch),
+        volume_db=controls.volume_db,
+        emotion=_EMOTIONS.get(controls.emotion, Emotion.NEUTRAL),
+        lexicon=[(entry.word, entry.say) for entry in controls.lexicon],
+        verbatim=controls.verbatim,
+        longest=min(300, speaker.longest_text),
+    )
+
+
+def _check_script(text: str, controls: Controls) -> None:
+    """Refuses a text mostly in letters that the named language, or the named voice's own, is not written in."""
+    own = controls.voices.get(controls.voice, ())
+    language = controls.language or (own[0] if own else "")
+    wrong = wrong_script(text, language) if language else None
+    if wrong is not None:
+        raise invalid("text", wrong)
+
+
+def summary(call: GrantedCall, voicing: Voicing) -> voice_pb2.SpeechSummary:
+    """The end of a call that spoke."""
+    return voice_pb2.SpeechSummary(
+        usage=call.meter.usage(),
+        time_to_first_audio_ms=call.first_output_ms,
+        total_ms=call.elapsed_ms(),
+        audio_ms=voicing.audio_ms,
+        stopped_by_budget=voicing.capped,
+    )

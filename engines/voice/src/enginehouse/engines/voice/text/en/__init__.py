@@ -1,0 +1,1 @@
+"""English written out: numbers, dates, amounts, abbreviations."""

@@ -1,0 +1,142 @@
+"""English abbreviations, Roman numerals and symbols."""
+
+from __future__ import annotations
+
+import re
+
+from enginehouse.engines.voice.text.en.numbers import cardinal, ordinal
+from enginehouse.engines.voice.text.normalization.rules import Rule, apart, stopped
+from enginehouse.engines.voice.text.normalization.tables import any_of, table
+from enginehouse.engines.voice.text.segmentation.abbreviations import BEGINNINGS
+
+_TITLES = table(
+    """
+    Mr = Mister | Mrs = Missus | Ms = Miz | Dr = Doctor | Prof = Professor | Rev = Reverend | Capt = Captain
+    Col = Colonel | Gen = General | Lt = Lieutenant | Sgt = Sergeant | Maj = Major | Gov = Governor | Sen = Senator
+    Pres = President | Mt = Mount | Ft = Fort | Smt = Shrimati | Hon = Honourable
+    """
+)
+_BRITISH = ("Mr", "Mrs", "Ms", "Dr")
+"""Titles that are written without a stop too."""
+_SHORT = table(
+    """
+    e.g. = for example | i.e. = that is | etc. = et cetera | vs. = versus | approx. = approximately | Ltd. = Limited
+    Inc. = Incorporated | Co. = Company | Corp. = Corporation | Pvt. = Private | Bros. = Brothers | Jr. = Junior
+    Sr. = Senior | dept. = department | govt. = government | Dept. = Department | Govt. = Government | Ave. = Avenue
+    Blvd. = Boulevard | Rd. = Road | Jan. = January | Feb. = February | Mar. = March | Apr. = April | Jun. = June
+    Jul. = July | Aug. = August | Sept. = September | Sep. = September | Oct. = October | Nov. = November
+    Dec. = December | cf. = compare | a.m. = a m | p.m. = p m | E.g. = For example | I.e. = That is
+    Approx. = Approximately | viz. = namely | incl. = including | et al. = and others | vs = versus | w/ = with
+    w/o = without
+    """
+)
+_NUMBERED = table(
+    """
+    No. = number | no. = number | Nos. = numbers | nos. = numbers | Fig. = figure | fig. = figure | Figs. = figures
+    Vol. = volume | vol. = volume | Ch. = chapter | ch. = chapter | p. = page | c. = circa | pp. = pages
+    Sec. = section | sec. = section | Art. = article | Eq. = equation | № = number
+    """
+)
+"""What is said before a number alone."""
+_ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
+_RULERS = "King|Queen|Pope|Prince|Princess|Emperor|Empress|Tsar|Sultan"
+_PARTS = (
+    "Chapter|Part|Section|Volume|Book|Act|Scene|Phase|Appendix|Article|Class|Grade|Type|Level|Unit|Stage|Title|Schedule"
+    "|World War|Roman numeral"
+)
+_CANONICAL = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
+_NAME_BEFORE = re.compile(r"(\w+)\s\Z")
+_NAME_AFTER = re.compile(r"\s[A-Z]")
+_PRONOUN_AFTER = re.compile(r"\s(?!of\b)[a-z]")
+_SYMBOLS = table(
+    """
+    & = and | @ = at | + = plus | = = equals | × = times | ÷ = divided by | ± = plus or minus | ≈ = about
+    ≠ = is not equal to | ≤ = is at most | ≥ = is at least | − = minus | % = percent | § = section | № = number
+    ₹ = rupees | $ = dollars | € = euros | £ = pounds | ¥ = yen | ° = degrees | √ = the square root of
+    ∞ = infinity | π = pi | µ = micro
+    """
+)
+
+
+def roman(numeral: str) -> int | None:
+    """The number that a Roman numeral stands for, 1 to 3999; None where it isn't one."""
+    if not numeral or _CANONICAL.fullmatch(numeral) is None:
+        return None
+    values = [_ROMAN[letter] for letter in numeral]
+    return sum(-value if value < after else value for value, after in zip(values, [*values[1:], 0], strict=True))
+
+
+def _title(match: re.Match[str]) -> str | None:
+    title = match["title"]
+    named = _NAME_AFTER.match(match.string, match.end()) is not None
+    if title == "Dr" and not named and _named_before(match):
+        return stopped(match, "Drive")
+    if not named and not match.group().endswith("."):
+        return None
+    return _TITLES[title]
+
+
+def _saint(match: re.Match[str]) -> str:
+    if _named_before(match) or _NAME_AFTER.match(match.string, match.end()) is None:
+        return stopped(match, "Street")
+    return "Saint"
+
+
+def _named_before(match: re.Match[str]) -> bool:
+    """Whether a name comes before, such as that of a street."""
+    before = _NAME_BEFORE.search(match.string[max(0, match.start() - 30) : match.start()])
+    return before is not None and before[1][0].isupper() and before[1] not in BEGINNINGS
+
+
+def _ruler(match: re.Match[str]) -> str | None:
+    number = roman(match["numeral"])
+    return None if number is None else f"{match['before']}the {ordinal(number)}"
+
+
+def _part(match: re.Match[str]) -> str | None:
+    numeral = match["numeral"]
+    number = roman(numeral)
+    if number is None or numeral in {"C", "D", "L", "M"}:
+        # Classes and sections have letters too.
+        return None
+    if numeral == "I" and _PRONOUN_AFTER.match(match.string, match.end()) is not None:
+        return None
+    return f"{match['before']}{cardinal(number)}"
+
+
+def _compared(match: re.Match[str]) -> str:
+    words = "less than" if match.group() == "<" else "greater than"
+    before = match.string[: match.start()].rstrip()[-1:]
+    return f" is {words} " if before.isalnum() or before == "%" else f" {words} "
+
+
+RULES = [
+    Rule("a", rf"(?<!\w)(?P<title>{any_of(_TITLES)})\.", _title),
+    Rule("a", rf"(?<!\w)(?P<title>{any_of(_BRITISH)})(?=\s[A-Z])", _title),
+    Rule("a", r"(?<!\w)St\.", _saint),
+    Rule(
+        "a.",
+        rf"(?<!\w)(?P<word>{any_of(_NUMBERED)})\s?(?=[0-9])",
+        lambda match: f"{_NUMBERED[match['word']]} ",
+    ),
+    Rule(
+        "a",
+        rf"(?<![\w.])(?P<word>{any_of(_SHORT)})(?!\w)",
+        lambda match: stopped(match, _SHORT[match["word"]]),
+    ),
+    Rule("a", rf"(?<!\w)(?P<before>(?:{_RULERS})\s[A-Z][a-z]{{1,20}}\s)(?P<numeral>[IVXLC]{{1,9}})(?!\w)", _ruler),
+    Rule("a", rf"(?<!\w)(?P<before>(?:{_PARTS})\s)(?P<numeral>[IVXLCDM]{{1,15}})(?!\w)", _part),
+]
+"""What is written short."""
+SYMBOLS = [
+    Rule(".", r"#(?=[0-9])", lambda match: apart(match, "number ")),
+    Rule(".", r"#(?=\w)", lambda match: apart(match, "hashtag ")),
+    Rule(".", r"~(?=\s?[0-9$€£₹])", lambda match: apart(match, "about ")),
+    Rule("a. ", r"(?<=[0-9])\s?[x×]\s?(?=[0-9])", lambda match: " by "),
+    Rule(". ", r"(?<=[0-9])\s?\*\s?(?=[0-9])", lambda match: " times "),
+    Rule("a", r"(?<=[0-9])x(?=[\s.,;!?)]|\Z)", lambda match: " times"),
+    Rule(".", r"(?<![^\s0-9])[<>](?=\s|[0-9])", _compared),
+    Rule("a.", rf"[{re.escape(''.join(_SYMBOLS))}]", lambda match: f" {_SYMBOLS[match.group()]} "),
+    Rule(".", r"[*_^|\\`~•‣·{}\[\]<>#←↑→↓↔⇒/]", lambda match: " "),
+]
+"""What is written as a sign, once amounts are read."""

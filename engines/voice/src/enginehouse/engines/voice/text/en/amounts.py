@@ -1,0 +1,118 @@
+"""Money, measures and percentages in English."""
+
+from __future__ import annotations
+
+import re
+
+from enginehouse.engines.voice.text.en.numbers import count, decimal
+from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, Figures
+from enginehouse.engines.voice.text.normalization.rules import Rule, apart, stopped
+from enginehouse.engines.voice.text.normalization.tables import any_of, counted, table
+
+_RUPEE = ("rupee", "rupees", "paisa", "paise")
+_DOLLAR = ("dollar", "dollars", "cent", "cents")
+_EURO = ("euro", "euros", "cent", "cents")
+_POUND = ("pound", "pounds", "penny", "pence")
+_YEN = ("yen", "yen", "", "")
+CURRENCIES = {
+    **dict.fromkeys(("₹", "Rs", "Re", "INR"), _RUPEE),
+    **dict.fromkeys(("$", "US$", "USD"), _DOLLAR),
+    **dict.fromkeys(("A$", "AU$", "AUD"), ("Australian dollar", "Australian dollars", "cent", "cents")),
+    **dict.fromkeys(("C$", "CA$", "CAD"), ("Canadian dollar", "Canadian dollars", "cent", "cents")),
+    **dict.fromkeys(("S$", "SGD"), ("Singapore dollar", "Singapore dollars", "cent", "cents")),
+    **dict.fromkeys(("€", "EUR"), _EURO),
+    **dict.fromkeys(("£", "GBP"), _POUND),
+    **dict.fromkeys(("¥", "JPY"), _YEN),
+}
+"""By sign: one, several, a hundredth of it, hundredths."""
+_SCALES = table(
+    """
+    k = thousand | m = million | mn = million | bn = billion | b = billion | tn = trillion | l = lakh | lac = lakh
+    lacs = lakh | lakhs = lakh | cr = crore | crores = crore
+    """
+)
+CURRENCY = r"(?:(?:US|AU|CA|[ACS])\$|USD|AUD|CAD|SGD|INR|EUR|GBP|JPY|Rs\b\.?|Re\b\.?|[₹$€£¥])"
+"""A regular expression for a currency's sign."""
+SCALE = r"(?:thousand|million|billion|trillion|lakhs?|lacs?|crores?|cr|[kKmMbBL]|[mbt]n)\b"
+"""A regular expression for a scale that may follow an amount."""
+
+_UNITS = counted(
+    """
+    km = kilometre, kilometres | m = metre, metres | cm = centimetre, centimetres | mm = millimetre, millimetres
+    mi = mile, miles | ft = foot, feet | yd = yard, yards | kg, kgs = kilogram, kilograms | g = gram, grams
+    mg = milligram, milligrams | lb, lbs = pound, pounds | oz = ounce, ounces | l, L = litre, litres
+    ml, mL = millilitre, millilitres | min, mins = minute, minutes | h, hr, hrs = hour, hours
+    sec, secs = second, seconds | ms = millisecond, milliseconds
+    km/h, kmph, km/hr, kph = kilometre per hour, kilometres per hour | m/s = metre per second, metres per second
+    mph = mile per hour, miles per hour | km², sq km = square kilometre, square kilometres
+    m², sq m = square metre, square metres | cm² = square centimetre, square centimetres
+    m³ = cubic metre, cubic metres | ft², sq ft, sq. ft. = square foot, square feet
+    °C, ℃, ° C = degree Celsius, degrees Celsius | °F, ℉, ° F = degree Fahrenheit, degrees Fahrenheit
+    ° = degree, degrees | % = percent, percent | ‰ = per mille, per mille | KB, kB = kilobyte, kilobytes
+    MB = megabyte, megabytes | GB = gigabyte, gigabytes | TB = terabyte, terabytes
+    kbps = kilobit per second, kilobits per second | Mbps = megabit per second, megabits per second
+    Gbps = gigabit per second, gigabits per second | Hz = hertz, hertz | kHz = kilohertz, kilohertz
+    MHz = megahertz, megahertz | GHz = gigahertz, gigahertz | dB = decibel, decibels | px = pixel, pixels
+    W = watt, watts | kW = kilowatt, kilowatts | MW = megawatt, megawatts | kWh = kilowatt hour, kilowatt hours
+    V = volt, volts | kV = kilovolt, kilovolts | mA = milliamp, milliamps | mAh = milliamp hour, milliamp hours
+    kcal = kilocalorie, kilocalories | kJ = kilojoule, kilojoules
+    """
+)
+UNIT = any_of(_UNITS)
+"""A regular expression for a unit's sign."""
+
+
+def say_number(figures: Figures, *, indian: bool = False) -> str:
+    """A number that counts something."""
+    indian = indian or figures.indian
+    if figures.decimals:
+        return decimal(figures.whole, figures.decimals, indian=indian)
+    return count(figures.whole, indian=indian)
+
+
+def _amount(match: re.Match[str]) -> str:
+    return _measure(match) if match["currency"] is None else _money(match)
+
+
+def _money(match: re.Match[str]) -> str:
+    one, many, hundredth, hundredths = CURRENCIES[match["currency"].rstrip(".")]
+    figures = Figures.of(match["number"])
+    indian = figures.indian or one == "rupee"
+    scale = match["scale"]
+    if scale:
+        words = f"{say_number(figures, indian=indian)} {_SCALES.get(scale.lower(), scale)} {many}"
+    elif not figures.decimals or len(figures.decimals) > 2 or not hundredth:
+        words = f"{say_number(figures, indian=indian)} {one if figures.one else many}"
+    else:
+        parts = int(figures.decimals.ljust(2, "0"))
+        spoken = []
+        if figures.whole.strip("0") or not parts:
+            single = figures.whole.lstrip("0") == "1"
+            spoken.append(f"{count(figures.whole, indian=indian)} {one if single else many}")
+        if parts:
+            spoken.append(f"{count(str(parts))} {hundredth if parts == 1 else hundredths}")
+        words = " ".join(spoken)
+    return stopped(match, apart(match, f"minus {words}" if match["minus"] else words))
+
+
+def _measure(match: re.Match[str]) -> str:
+    figures = Figures.of(match["number"])
+    one, many = _UNITS[match["unit"]]
+    words = f"{say_number(figures)} {one if figures.one else many}"
+    return apart(match, f"minus {words}" if match["minus"] else words)
+
+
+RULES = [
+    Rule(
+        "a.",
+        rf"(?P<minus>{SIGN})(?<![A-Za-z])(?P<currency>{CURRENCY})\s?(?P<number>{NUMBER})(?:[\s-]?(?P<scale>{SCALE}))?(?:/-)?",
+        _money,
+    ),
+    Rule(
+        "0.",
+        rf"(?P<minus>{SIGN})(?<![\w.,])(?P<number>{NUMBER})(?:\s?(?:(?P<unit>{UNIT})(?![\w/²³])"
+        rf"|(?:(?P<scale>{SCALE})\s?)?(?P<currency>{CURRENCY})(?!\w|\s?[0-9])))",
+        _amount,
+    ),
+]
+"""What is written as an amount."""

@@ -1,0 +1,161 @@
+"""English text as it is said: figures, signs and short forms written out."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from enginehouse.engines.voice.text.en import abbreviated, amounts, when
+from enginehouse.engines.voice.text.en.numbers import cardinal, count, decimal, digits, fraction, ordinal, year
+from enginehouse.engines.voice.text.normalization.dates import MONTHS
+from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, TELEPHONES, WHOLE, Figures
+from enginehouse.engines.voice.text.normalization.rules import Rule, Rules, apart, tidy
+from enginehouse.engines.voice.text.normalization.web import ADDRESS, ENGLISH, MAILBOX, read_address
+
+_NUMBER_BEFORE = re.compile(r"([0-9,]{1,20})(?:\.[0-9]{1,9})?[%°]?\Z")
+_NUMBER_AFTER = re.compile(r"[$€£₹]?([0-9,]{1,20})")
+_WHEN_BEFORE = re.compile(
+    rf"(?:\b(?:[Ii]n|[Ss]ince|[Bb]y|[Uu]ntil|[Bb]efore|[Aa]fter|[Cc]irca|[Yy]ear|AD|{'|'.join(MONTHS)}),?\s)\Z"
+)
+_VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+
+
+def _address(match: re.Match[str]) -> str:
+    return read_address(match.group(), names=ENGLISH, digits=_figures_in_name)
+
+
+def _figures_in_name(figures: str) -> str:
+    return digits(figures) if len(figures) > 4 or figures[0] == "0" else _plain(figures)
+
+
+def _plain(figures: str) -> str:
+    return year(int(figures)) if len(figures) == 4 and 1100 <= int(figures) <= 2099 else count(figures)
+
+
+def _small(match: re.Match[str]) -> str:
+    words = cardinal(int(match["small"]))
+    return apart(match, words if match.end() == match.end("small") else f"{words},")
+
+
+def _nothing(match: re.Match[str]) -> str:
+    return " "
+
+
+def _telephone(match: re.Match[str]) -> str:
+    return say_telephone(match.group())
+
+
+def say_telephone(number: str) -> str:
+    """A telephone number digit by digit, with a short rest between its groups."""
+    groups = [digits(group) for group in re.findall(r"[0-9]+", number)]
+    return ("plus " if number.lstrip(" (").startswith("+") else "") + ", ".join(groups)
+
+
+def _version(match: re.Match[str]) -> str:
+    parts = match.group().split(".")
+    return apart(match, (" dot " if len(parts) == 4 else " point ").join(count(part) for part in parts))
+
+
+def _ordinal(match: re.Match[str]) -> str | None:
+    figures = Figures.of(match["number"])
+    return ordinal(int(figures.whole), indian=figures.indian) if len(figures.whole) < 16 else None
+
+
+def _fraction(match: re.Match[str]) -> str | None:
+    above, below = int(match["above"]), int(match["below"])
+    if below == 0:
+        return None
+    if (above, below) == (24, 7):
+        return "twenty-four seven"
+    words = f"{cardinal(above)} {cardinal(below)}" if above == below else fraction(above, below)
+    if match["whole"] is None:
+        return apart(match, words)
+    words = words.replace("one ", "a ", 1) if above == 1 else words
+    return apart(match, f"{count(match['whole'])} and {words}")
+
+
+def _vulgar(match: re.Match[str]) -> str:
+    above, _, below = unicodedata.normalize("NFKC", match["part"]).partition("⁄")
+    words = fraction(int(above), int(below))
+    if match["whole"]:
+        words = f"{count(match['whole'].strip())} and {words.replace('one ', 'a ', 1) if above == '1' else words}"
+    return apart(match, words)
+
+
+def _height(match: re.Match[str]) -> str:
+    return apart(match, f"{count(match['feet'])} foot {count(match['inches'])}")
+
+
+def _seconds(match: re.Match[str]) -> str:
+    return apart(match, f"{decimal(match['whole'], match['decimals'])} seconds")
+
+
+def _between(match: re.Match[str]) -> str:
+    """A dash between two numbers: a range where it goes up, else a subtraction."""
+    if match.group().strip() == match.group():
+        return " to "
+    before = _NUMBER_BEFORE.search(match.string[max(0, match.start() - 31) : match.start()])
+    after = _NUMBER_AFTER.match(match.string, match.end())
+    if before is None or after is None:
+        return " to "
+    left, right = before[1].replace(",", ""), after[1].replace(",", "")
+    return " to " if int(left or 0) < int(right or 0) else " minus "
+
+
+def _number(match: re.Match[str]) -> str:
+    minus = "minus " if match["minus"] else ""
+    if len(match["number"]) == 1:
+        return apart(match, minus + digits(match["number"]))
+    figures = Figures.of(match["number"])
+    if figures.digit_by_digit:
+        return apart(match, minus + digits(figures.whole))
+    if len(figures.whole) == 4 and not (figures.decimals or figures.separated or minus):
+        number = int(figures.whole)
+        told = _WHEN_BEFORE.search(match.string[max(0, match.start() - 12) : match.start()]) is not None
+        if 1100 <= number <= 2099 or (told and number >= 1000):
+            return apart(match, year(number))
+    return apart(match, minus + amounts.say_number(figures))
+
+
+_FIGURES = [
+    *(Rule("0.", pattern, _telephone) for pattern in TELEPHONES),
+    Rule("0", r"(?<![\w.])[0-9]{1,5}(?:\.[0-9]{1,5}){2,5}(?![\w])", _version),
+    Rule("0", rf"(?<![\w.,])(?P<number>{WHOLE})(?:st|nd|rd|th|ST|ND|RD|TH)(?!\w)", _ordinal),
+    Rule(
+        "0",
+        r"(?<![\w/.,])(?:(?P<whole>[0-9]{1,15})\s)?(?P<above>[0-9]{1,3})/(?P<below>[0-9]{1,4})(?![\w/]|[.,][0-9])",
+        _fraction,
+    ),
+    Rule("0.", rf"(?P<whole>(?<![\w.,])[0-9]{{1,15}}\s?)?(?P<part>[{_VULGAR}])", _vulgar),
+    Rule("0", r"(?P<feet>[1-9][0-9]?)['’′](?P<inches>1[01]|[0-9])[\"”″]?(?!\w)", _height),
+    Rule("0", r"(?<![\w.,])(?P<whole>[0-9]{1,9})\.(?P<decimals>[0-9]{1,9})\s?s(?!\w)", _seconds),
+    Rule(". ", r"(?<=[0-9%])(?:\s[-–—−]\s|[-–—−])(?=[$€£₹]?[0-9])", _between),
+    Rule(".", r"(?:(?<=[ap]m)|(?<=[AP]M)|(?<=[ap]\.m\.))[-–—](?=[0-9])", lambda match: " to "),
+    Rule(".", r"(?<=[0-9])[:∶](?=[0-9])", lambda match: " to "),
+    Rule(".", r"(?<=[0-9]),(?=[0-9])", lambda match: ", "),
+    Rule("0.", rf"(?P<minus>{SIGN})(?P<number>(?:(?<![0-9])\.[0-9]+|{NUMBER}))", _number),
+]
+_RULES = Rules(
+    [
+        # Lines of signs, and marks of emphasis and headings.
+        Rule(".", r"[-=_*#~+<>.^|/\\$€£₹&@%°×]{4,}|[-=_*#~<>^|]{2,3}(?![\w])|(?<![\w])[-=_*#~<>^|]{2,3}", _nothing),
+        Rule(".", r"(?<![^\s])#{1,6}(?=\s)", _nothing),
+        # First because it is quick, and most numbers are so.
+        Rule("0", r"(?P<small>[1-9][0-9]{0,2})(?:(?=[;!?)]|[,.](?![0-9])|\Z)|,(?=[0-9](?![0-9])))", _small),
+        Rule("0a.", MAILBOX, _address),
+        Rule("0a", ADDRESS, _address),
+        *when.RULES,
+        *amounts.RULES,
+        *_FIGURES,
+        *abbreviated.RULES,
+        *abbreviated.SYMBOLS,
+    ],
+    # Where words begin, at marks that do more than part sentences, and at spaces around dashes and crosses.
+    places=rf"[^\w\s,;:!?'\"()’“”]|[0-9{_VULGAR}]|(?<![^\W0-9_])[^\W0-9_]|[_₹]|(?<=[0-9])[:,]|\((?=[0-9])|['’](?=[0-9])"
+    r"|\s(?=[-–—−x×*]\s?[0-9])",
+)
+
+
+def normalise_english(text: str) -> str:
+    """English text with numbers, dates, times, amounts, addresses, abbreviations and signs in words."""
+    return tidy(_RULES.apply(text))

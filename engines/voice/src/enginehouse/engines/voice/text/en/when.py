@@ -1,0 +1,132 @@
+"""Dates and times in English."""
+
+from __future__ import annotations
+
+import re
+
+from enginehouse.engines.voice.text.en.numbers import cardinal, ordinal, plural_tens, year
+from enginehouse.engines.voice.text.normalization.dates import MONTH, MONTHS, Date, date, month_number, read_numeric
+from enginehouse.engines.voice.text.normalization.rules import Rule, apart, stopped
+
+HALF = r"(?:\s?(?P<half>[ap]m\b|[AP]M\b|[ap]\.m\.?|[AP]\.M\.?))"
+"""A regular expression for the half of the day."""
+_YEAR = r"(?:,?\s(?P<year>[0-9]{4})(?!\w|[.,:/-][0-9]))?"
+_THE = re.compile(r"(?:^|\W)[Tt]he\s\Z")
+
+
+def say_date(day: Date, *, month_first: bool = False) -> str:
+    """A date in words: "the twenty-eighth of November twenty twenty-six", or "November twenty-eighth, ..."."""
+    month = MONTHS[day.month - 1] if day.month is not None else ""
+    place = ordinal(day.day) if day.day is not None else ""
+    if place and month:
+        words = f"{month} {place}" if month_first else f"the {place} of {month}"
+    else:
+        words = month or (f"the {place}" if place else "")
+    if day.year is None:
+        return words
+    said = _short_year(day.year) if day.year < 100 else year(day.year)
+    return f"{words}{',' if month_first and place else ''} {said}".strip()
+
+
+def _short_year(number: int) -> str:
+    return f"oh {cardinal(number)}" if number < 10 else cardinal(number)
+
+
+def say_time(hour: int, minute: int, second: int | None, half: str) -> str:
+    """A time of day in words; `half` is "am", "pm" or empty."""
+    if minute:
+        words = f"{cardinal(hour)} {'oh ' if minute < 10 else ''}{cardinal(minute)}"
+    elif half:
+        words = cardinal(hour)
+    elif 1 <= hour <= 12:
+        words = f"{cardinal(hour)} o'clock"
+    else:
+        words = f"{cardinal(hour)} hundred hours"
+    if second:
+        words += f" and {cardinal(second)} second{'' if second == 1 else 's'}"
+    return f"{words} {half[0]} m" if half else words
+
+
+def _numeric(match: re.Match[str]) -> str | None:
+    found = read_numeric(match["first"], match["second"], match["third"])
+    return None if found is None else _after_the(match, say_date(found)) + (" at " if match["at"] else "")
+
+
+def _day_first(match: re.Match[str]) -> str | None:
+    found = _named(match)
+    return None if found is None else stopped(match, _after_the(match, say_date(found)))
+
+
+def _month_first(match: re.Match[str]) -> str | None:
+    found = _named(match)
+    return None if found is None else say_date(found, month_first=True)
+
+
+def _named(match: re.Match[str]) -> Date | None:
+    """The date of a match whose month has a name; None where there is no such day."""
+    month = str(month_number(match["month"]))
+    if match["year"]:
+        return date((match["year"], month, match["day"]), "ymd")
+    return date((month, match["day"]), "md")
+
+
+def _after_the(match: re.Match[str], words: str) -> str:
+    """Does not say "the" twice."""
+    before = match.string[max(0, match.start() - 5) : match.start()]
+    return words.removeprefix("the ") if _THE.search(before) is not None else apart(match, words)
+
+
+def _clock(match: re.Match[str]) -> str | None:
+    half = (match["half"] or "").lower().replace(".", "")
+    hour = int(match["hour"])
+    if half and not 1 <= hour <= 12:
+        half = ""
+    second = int(match["second"]) if match["second"] else None
+    return stopped(match, say_time(hour, int(match["minute"]), second, half))
+
+
+def _hour(match: re.Match[str]) -> str:
+    return stopped(match, say_time(int(match["hour"]), 0, None, match["half"].lower().replace(".", "")))
+
+
+def _decade(match: re.Match[str]) -> str:
+    return apart(match, plural_tens(int(match["decade"])))
+
+
+RULES = [
+    Rule(
+        "0",
+        r"(?<![\w/.-])(?P<first>[0-9]{4})-(?P<second>[0-9]{1,2})-(?P<third>[0-9]{1,2})(?:(?P<at>T)(?=[0-9])|(?![\w-]))",
+        _numeric,
+    ),
+    Rule(
+        "0",
+        r"(?<![\w/.-])(?P<first>[0-9]{1,2})/(?P<second>[0-9]{1,2})/(?P<third>[0-9]{4}|[0-9]{2})(?P<at>)(?![\w/])",
+        _numeric,
+    ),
+    Rule(
+        "0",
+        r"(?<![\w/.-])(?P<first>[0-9]{1,2})[.-](?P<second>[0-9]{1,2})[.-](?P<third>[0-9]{4})(?P<at>)(?![\w-])",
+        _numeric,
+    ),
+    Rule(
+        "0",
+        rf"(?<![\w.,:/-])(?P<day>[0-3]?[0-9])(?:st|nd|rd|th)?[\s-](?:of\s)?(?P<month>{MONTH})"
+        r"(?:(?:,?\s|-)(?P<year>[0-9]{4})(?!\w|[.,:/-][0-9]))?(?!\w)",
+        _day_first,
+    ),
+    Rule(
+        "a",
+        rf"(?<!\w)(?P<month>{MONTH})\s(?P<day>[0-3]?[0-9])(?:st|nd|rd|th)?{_YEAR}(?!\w|[.,:/][0-9])",
+        _month_first,
+    ),
+    Rule(
+        "0",
+        r"(?:(?<![\w:.])|(?<=[0-9]T))(?P<hour>[01]?[0-9]|2[0-4]):(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?"
+        rf"(?:{HALF}|Z)?(?![\w:])",
+        _clock,
+    ),
+    Rule("0", rf"(?<![\w:.])(?P<hour>1[0-2]|0?[1-9]){HALF}(?!\w)", _hour),
+    Rule("0.", r"(?<!\w)['’]?(?P<decade>[1-9][0-9]{2}0|[1-9]0)['’]?s(?!\w)", _decade),
+]
+"""What is written as a date or a time."""

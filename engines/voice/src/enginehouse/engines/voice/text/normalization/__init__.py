@@ -1,0 +1,1 @@
+"""What the normalization of every language shares: rules, tables, figures, dates, addresses."""

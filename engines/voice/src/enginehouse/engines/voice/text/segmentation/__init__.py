@@ -1,0 +1,1 @@
+"""Texts cut into sentences, whole or while they are written."""

@@ -1,0 +1,6 @@
+"""SSML documents, read and planned."""
+
+from enginehouse.engines.voice.text.ssml._planner import plan_ssml
+from enginehouse.engines.voice.text.ssml._reader import SsmlError
+
+__all__ = ["SsmlError", "plan_ssml"]

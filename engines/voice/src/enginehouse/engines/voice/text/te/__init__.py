@@ -1,0 +1,1 @@
+"""Telugu written out: numbers, dates, amounts, case endings."""

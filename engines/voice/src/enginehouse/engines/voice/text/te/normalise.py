@@ -1,0 +1,142 @@
+"""Telugu text as it is said: figures, signs and short forms written out."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, TELEPHONES, WHOLE, Figures
+from enginehouse.engines.voice.text.normalization.rules import Rule, Rules, tidy
+from enginehouse.engines.voice.text.normalization.tables import any_of, table
+from enginehouse.engines.voice.text.normalization.web import ADDRESS, MAILBOX, TELUGU, read_address
+from enginehouse.engines.voice.text.te import amounts, when
+from enginehouse.engines.voice.text.te.endings import LETTER, form_after, joined
+from enginehouse.engines.voice.text.te.numbers import Form, count, digits, fraction, ordinal
+
+_OWN_DIGITS = str.maketrans("౦౧౨౩౪౫౬౭౮౯", "0123456789")
+_VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+_SHORT = table(
+    """
+    డా. = డాక్టర్ | ప్రొ. = ప్రొఫెసర్ | ఉదా. = ఉదాహరణకు | నం. = నంబర్ | క్రీ.శ. = క్రీస్తు శకం
+    క్రీ.పూ. = క్రీస్తు పూర్వం | కి.మీ. = కిలోమీటర్లు | కి.గ్రా. = కిలోగ్రాములు | రూ. = రూపాయలు | Dr. = డాక్టర్
+    Mr. = మిస్టర్ | Mrs. = మిసెస్ | Ms. = మిస్ | Prof. = ప్రొఫెసర్ | No. = నంబర్ | vs. = వర్సెస్ | etc. = మొదలైనవి
+    e.g. = ఉదాహరణకు | i.e. = అంటే
+    """
+)
+_SYMBOLS = table(
+    """
+    & = మరియు | @ = ఎట్ | + = ప్లస్ | = = ఈక్వల్ టు | × = ఇంటూ | ÷ = బై | ± = ప్లస్ ఆర్ మైనస్ | − = మైనస్ | % = శాతం
+    № = నంబర్ | ₹ = రూపాయలు | $ = డాలర్లు | € = యూరోలు | £ = పౌండ్లు | ¥ = యెన్లు | ° = డిగ్రీలు | ≈ = సుమారు
+    ≤ = లేదా తక్కువ | ≥ = లేదా ఎక్కువ
+    """
+)
+
+
+def _address(match: re.Match[str]) -> str:
+    return read_address(match.group(), names=TELUGU, digits=digits)
+
+
+def _telephone(match: re.Match[str]) -> str:
+    return joined(match, say_telephone(match.group()))
+
+
+def say_telephone(number: str) -> str:
+    """A telephone number digit by digit, with a short rest between its groups."""
+    groups = [digits(group) for group in re.findall(r"[0-9]+", number)]
+    return ("ప్లస్ " if number.lstrip(" (").startswith("+") else "") + ", ".join(groups)
+
+
+def _version(match: re.Match[str]) -> str:
+    return joined(match, " పాయింట్ ".join(count(part) for part in match.group().split(".")))
+
+
+def _ordinal(match: re.Match[str]) -> str | None:
+    figures = Figures.of(match["number"])
+    return joined(match, ordinal(int(figures.whole))) if len(figures.whole) < 16 else None
+
+
+def _ordinal_of(match: re.Match[str]) -> str | None:
+    # The letters behind it are joined to it.
+    figures = Figures.of(match["number"])
+    return ordinal(int(figures.whole)) if len(figures.whole) < 16 else None
+
+
+def _fraction(match: re.Match[str]) -> str | None:
+    above, below = int(match["above"]), int(match["below"])
+    if below == 0:
+        return None
+    return joined(match, mixed(match["whole"], fraction(above, below)))
+
+
+def _vulgar(match: re.Match[str]) -> str:
+    above, _, below = unicodedata.normalize("NFKC", match["part"]).partition("⁄")
+    return joined(match, mixed(match["whole"], fraction(int(above), int(below))))
+
+
+def mixed(whole: str | None, part: str) -> str:
+    """A whole number and a part: రెండు మరియు పావు, రెండున్నర."""
+    if whole and part == "అర":
+        return f"{count(whole.strip())}న్నర"
+    return f"{count(whole.strip())} మరియు {part}" if whole else part
+
+
+def _number(match: re.Match[str]) -> str:
+    figures = Figures.of(match["number"])
+    minus = "మైనస్ " if match["minus"] else ""
+    if figures.digit_by_digit:
+        return joined(match, minus + digits(figures.whole))
+    form = form_after(match.string, match.end())
+    if form is Form.NOUN and len(figures.whole) == 4 and not figures.separated and figures.whole < "2100":
+        # Most likely a year, which counts nothing.
+        form = Form.ENDING
+    return joined(match, minus + amounts.say_number(figures, form))
+
+
+def _space(match: re.Match[str]) -> str:
+    return " "
+
+
+_RULES = Rules(
+    [
+        # Lines of signs, and marks of emphasis and headings.
+        Rule(".", r"[-=_*#~+<>.^|/\\$€£₹&@%°×]{4,}|[-=_*#~<>^|]{2,3}(?![\w])|(?<![\w])[-=_*#~<>^|]{2,3}", _space),
+        Rule(".", r"(?<![^\s])#{1,6}(?=\s)", _space),
+        Rule("0a.", MAILBOX, _address),
+        Rule("0a", ADDRESS, _address),
+        *when.RULES,
+        *amounts.RULES,
+        *(Rule("0.", pattern, _telephone) for pattern in TELEPHONES),
+        Rule("0", r"(?<![\w.])[0-9]{1,5}(?:\.[0-9]{1,5}){2,5}(?![0-9A-Za-z])", _version),
+        Rule("0", rf"(?<![\w.,])(?P<number>{WHOLE})\s?-?వ(?=ది|దే|దా)", _ordinal_of),
+        Rule("0", rf"(?<![\w.,])(?P<number>{WHOLE})(?:\s?-?వ(?!{LETTER})|(?:st|nd|rd|th)(?![A-Za-z0-9]))", _ordinal),
+        Rule(
+            "0",
+            r"(?<![\w/.,])(?:(?P<whole>[0-9]{1,15})\s)?(?P<above>[0-9]{1,3})/(?P<below>[0-9]{1,4})"
+            r"(?![0-9A-Za-z/]|[.,][0-9])",
+            _fraction,
+        ),
+        Rule("0.", rf"(?P<whole>(?<![\w.,])[0-9]{{1,15}}\s?)?(?P<part>[{_VULGAR}])", _vulgar),
+        Rule(". ", r"(?<=[0-9%])(?:\s[-–—]\s|[-–—])(?=[$€£₹]?[0-9])", lambda match: " నుండి "),
+        Rule(".", r"(?<=[0-9]),(?=[0-9])", lambda match: ", "),
+        Rule("0.", rf"(?P<minus>{SIGN})(?P<number>(?:(?<![0-9])\.[0-9]+|{NUMBER}))", _number),
+        Rule(
+            "a",
+            rf"(?<![\w\u0c00-\u0c7f.])(?P<word>{any_of(_SHORT)})",
+            lambda match: joined(match, _SHORT[match["word"]]),
+        ),
+        Rule(".", r"#(?=\s?[0-9])", lambda match: " నంబర్ "),
+        Rule(".", r"#(?=\w)", lambda match: " హ్యాష్‌ట్యాగ్ "),
+        Rule(".", rf"[{re.escape(''.join(_SYMBOLS))}]", lambda match: f" {_SYMBOLS[match.group()]} "),
+        Rule(".", r"[*_^|\\`~•‣·{}\[\]<>#←↑→↓↔⇒/]", _space),
+    ],
+    # Where words begin, at marks that do more than part sentences, and at spaces around dashes.
+    places=(
+        rf"[^\w\s,;:!?'\"()’“”।\u0c00-\u0c7f\u200c\u200d]|[0-9{_VULGAR}_]|(?<=[0-9]),|\((?=[0-9])|\s(?=[-–—]\s?[0-9])"
+        r"|(?<![^\W0-9_])[A-Za-z]|(?<![\u0c00-\u0c7f\u200c\u200d])[\u0c05-\u0c39]"
+    ),
+)
+
+
+def normalise_telugu(text: str) -> str:
+    """Telugu text with numbers, dates, times, amounts, addresses, abbreviations and signs in words."""
+    return tidy(_RULES.apply(text.translate(_OWN_DIGITS)))

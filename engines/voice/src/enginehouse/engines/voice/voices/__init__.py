@@ -1,0 +1,1 @@
+"""The voices of models, and those that tenants made."""

@@ -1,0 +1,263 @@
+"""The voices that a caller may use: those that the models have by themselves, and those that its tenant made."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+import numpy as np
+
+from enginehouse.api.router.v1.grant_pb2 import Grant
+from enginehouse.api.voice.v1 import voice_pb2
+from enginehouse.engines.voice.backends.base import ClonedVoice, Gender, Samples, Speaker, VoiceInfo
+from enginehouse.engines.voice.validation import check_create_voice, check_list_voices
+from enginehouse.engines.voice.voices.clones import (
+    CLONE_PREFIX,
+    SAMPLE_RATE,
+    Clone,
+    CloneStore,
+    is_silent,
+    new_voice_id,
+)
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.validation import invalid, shorten
+
+_DEFAULT_PAGE = 100
+_LEAST_S, _MOST_S = 3.0, 30.0
+_GENDERS = {
+    Gender.UNKNOWN: voice_pb2.GENDER_UNSPECIFIED,
+    Gender.FEMALE: voice_pb2.GENDER_FEMALE,
+    Gender.MALE: voice_pb2.GENDER_MALE,
+    Gender.NEUTRAL: voice_pb2.GENDER_NEUTRAL,
+}
+
+
+class Owner(Protocol):
+    """Whose voices are asked for; the kit's `Call` has it."""
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant."""
+
+    @property
+    def grant(self) -> Grant:
+        """The permission."""
+
+
+class VoiceBook:
+    """Lists, makes and deletes voices.
+
+    Args:
+        speakers: the models that speak, by name.
+        clones: the voices that tenants made.
+        decode: reads a recording into samples of `SAMPLE_RATE`.
+        now_ms: milliseconds since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        *,
+        speakers: Mapping[str, Speaker],
+        clones: CloneStore,
+        decode: Callable[[bytes], AsyncGenerator[Samples, None]],
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._speakers = speakers
+        self._clones = clones
+        self._decode = decode
+        self._now_ms = now_ms
+        self._languages: dict[str, Mapping[str, Sequence[str]]] = {}
+        self._models: dict[str, list[str]] = {}
+        self._own: list[VoiceInfo] = []
+        for model, speaker in sorted(speakers.items()):
+            self._languages[model] = {voice.voice_id: voice.languages for voice in speaker.voices}
+            for voice in speaker.voices:
+                if voice.voice_id not in self._models:
+                    self._own.append(voice)
+                self._models.setdefault(voice.voice_id, []).append(model)
+        self._own.sort(key=lambda voice: voice.voice_id)
+        self._ids = [voice.voice_id for voice in self._own]
+
+    def languages(self, model: str) -> Mapping[str, Sequence[str]]:
+        """The languages of a model's own voices, by voice id."""
+        return self._languages[model]
+
+    def clone(self, voice_id: str, *, model: str, tenant_id: str) -> ClonedVoice:
+        """What a model needs to speak with a voice that the tenant made.
+
+        Raises:
+            ServiceError: INVALID_REQUEST naming `controls.voice`, for a voice that the tenant has not or that was made
+                for another model.
+        """
+        found = self._clones.get(tenant_id, voice_id)
+        if found is None:
+            raise invalid("controls.voice", f"there is no voice {shorten(voice_id)}; list them with ListVoices")
+        if found.model != model:
+            raise invalid(
+                "controls.voice",
+                f"{voice_id!r} was made for the model {found.model!r} and {model!r} cannot speak with it",
+            )
+        return self._clones.sample(tenant_id, found)
+
+    def list(self, request: voice_pb2.ListVoicesRequest, owner: Owner) -> voice_pb2.ListVoicesResponse:
+        """A page of voices by id. Raises ServiceError."""
+        check_list_voices(request)
+        if request.model:
+            self._check_model(request.model)
+        size = request.page_size or _DEFAULT_PAGE
+        response = voice_pb2.ListVoicesResponse()
+        # The token is the last id of the page before: it holds when voices come and go between pages.
+        for voice in self._after(request, owner.tenant_id):
+            if len(response.voices) == size:
+                response.next_page_token = response.voices[-1].voice_id
+                break
+            response.voices.append(voice)
+        return response
+
+    async def create(self, request: voice_pb2.CreateVoiceRequest, owner: Owner) -> voice_pb2.Voice:
+        """Makes a voice from a recording. Raises ServiceError."""
+        check_create_voice(request)
+        model = self._cloning_model(request.model)
+        language = request.language.partition("-")[0].lower()
+        if language not in self._speakers[model].languages:
+            known = ", ".join(sorted(self._speakers[model].languages))
+            raise invalid("language", f"{request.language!r} is none that {model!r} speaks: {known}")
+        samples = await self._recording(request.sample)
+        clone = Clone(
+            voice_id=new_voice_id(),
+            name=request.name.strip(),
+            model=model,
+            language=request.language,
+            gender=voice_pb2.Gender.Name(request.gender).removeprefix("GENDER_").lower(),
+            description=request.description,
+            created_at_ms=self._now_ms(),
+            speaker=request.consent.speaker.strip(),
+            statement=request.consent.statement.strip(),
+            key_id=owner.grant.principal.key_id,
+        )
+        await asyncio.to_thread(self._clones.add, owner.tenant_id, clone, samples)
+        return _of_clone(clone)
+
+    def delete(self, request: voice_pb2.DeleteVoiceRequest, owner: Owner) -> None:
+        """Deletes a voice of the tenant's. Raises ServiceError."""
+        if request.voice_id in self._models:
+            raise ServiceError(
+                Reason.FAILED_PRECONDITION, f"{request.voice_id!r} is a model's own voice and cannot be deleted"
+            )
+        if not self._clones.delete(owner.tenant_id, request.voice_id):
+            raise ServiceError(
+                Reason.NOT_FOUND,
+                f"there is no voice {shorten(request.voice_id)} of your own; list them with ListVoices",
+            )
+
+    def _after(self, request: voice_pb2.ListVoicesRequest, tenant_id: str) -> Iterator[voice_pb2.Voice]:
+        token = request.page_token
+        made = [_of_clone(clone) for clone in self._clones.of(tenant_id) if clone.voice_id > token]
+        # Both are in order of their ids, so that two cursors make one order.
+        place = 0
+        if not request.cloned:
+            for number in range(bisect.bisect_right(self._ids, token) if token else 0, len(self._own)):
+                own = self._own[number]
+                while place < len(made) and made[place].voice_id < own.voice_id:
+                    if _fits(made[place], request):
+                        yield made[place]
+                    place += 1
+                if _may_fit(own, self._models[own.voice_id], request):
+                    yield self._of_model(own)
+        yield from (voice for voice in made[place:] if _fits(voice, request))
+
+    def _of_model(self, voice: VoiceInfo) -> voice_pb2.Voice:
+        return voice_pb2.Voice(
+            voice_id=voice.voice_id,
+            name=voice.name,
+            models=self._models[voice.voice_id],
+            languages=voice.languages,
+            gender=_GENDERS[voice.gender],
+            style=voice.style,
+        )
+
+    def _check_model(self, model: str) -> None:
+        if model not in self._speakers:
+            known = ", ".join(sorted(self._speakers)) or "none"
+            raise ServiceError(
+                Reason.UNKNOWN_MODEL, f"model: this engine has no model {shorten(model)} that speaks; it has: {known}"
+            )
+
+    def _cloning_model(self, asked: str) -> str:
+        able = [name for name, speaker in sorted(self._speakers.items()) if speaker.clones]
+        if asked:
+            self._check_model(asked)
+        if not able or (asked and asked not in able):
+            which = f"{asked!r}" if asked else "none of the models here"
+            raise ServiceError(
+                Reason.UNSUPPORTED_CAPABILITY,
+                f"{which} can speak with a voice made from a recording; "
+                + (f"these can: {', '.join(able)}" if able else "add an XTTS model to the catalog (docs/voice.md)"),
+            )
+        if not asked and len(able) > 1:
+            raise invalid("model", f"must name one of {', '.join(able)}")
+        return asked or able[0]
+
+    async def _recording(self, data: bytes) -> Samples:
+        pieces: list[Samples] = []
+        length = 0
+        async with aclosing(self._decode(data)) as decoded:
+            async for piece in decoded:
+                pieces.append(piece)
+                length += len(piece)
+                if length > _MOST_S * SAMPLE_RATE:
+                    raise invalid("sample", f"lasts over {_MOST_S:g} s; send {_LEAST_S:g} to {_MOST_S:g} s of speech")
+        if length < _LEAST_S * SAMPLE_RATE:
+            raise invalid("sample", f"lasts {length / SAMPLE_RATE:.1f} s; send {_LEAST_S:g} to {_MOST_S:g} s of speech")
+        samples: Samples = np.concatenate(pieces)
+        if is_silent(samples):
+            raise invalid("sample", "nobody can be heard in it; send a recording of one speaker")
+        return samples
+
+
+def is_clone(voice_id: str) -> bool:
+    """Whether an id is of a voice that somebody made."""
+    return voice_id.startswith(CLONE_PREFIX)
+
+
+def _of_clone(clone: Clone) -> voice_pb2.Voice:
+    return voice_pb2.Voice(
+        voice_id=clone.voice_id,
+        name=clone.name,
+        models=[clone.model],
+        languages=[clone.language],
+        gender=voice_pb2.Gender.Value(f"GENDER_{clone.gender.upper()}"),
+        cloned=True,
+        created_at_ms=clone.created_at_ms,
+        description=clone.description,
+    )
+
+
+def _may_fit(voice: VoiceInfo, models: Sequence[str], request: voice_pb2.ListVoicesRequest) -> bool:
+    """Whether a model's voice is asked for; before a message is made of it, for there are thousands."""
+    if request.model and request.model not in models:
+        return False
+    if request.gender and _GENDERS[voice.gender] != request.gender:
+        return False
+    if request.style and voice.style.lower() != request.style.lower():
+        return False
+    return not request.language or _speaks(voice.languages, request.language)
+
+
+def _fits(voice: voice_pb2.Voice, request: voice_pb2.ListVoicesRequest) -> bool:
+    if request.model and request.model not in voice.models:
+        return False
+    if request.gender and voice.gender != request.gender:
+        return False
+    if request.style and voice.style.lower() != request.style.lower():
+        return False
+    return not request.language or _speaks(voice.languages, request.language)
+
+
+def _speaks(languages: Sequence[str], asked: str) -> bool:
+    wanted = asked.lower()
+    return any(tag.lower() == wanted or tag.lower().startswith(f"{wanted}-") for tag in languages)

@@ -1,0 +1,74 @@
+"""Utterances that PocketSphinx hears while they are spoken."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from enginehouse.engines.voice.backends.base import Samples, Stretch
+from engines.voice.tests.backends.listening import COUNT, RATE, WORDS, heard_live, pieces, right
+from engines.voice.tests.backends.processes import children_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CHILD = "pocketsphinx._child"
+
+
+async def test_it_is_understood_while_it_goes_on(recogniser: Any, count: Samples) -> None:
+    interim: list[Stretch] = []
+    async with recogniser.live(WORDS) as utterance:
+        async for piece in pieces(count, RATE // 8):
+            stretch = await utterance.feed(piece, interim=True)
+            if stretch is not None:
+                interim.append(stretch)
+        final = await utterance.finish()
+    assert final is not None
+    assert right(final.text, COUNT) >= 3
+    assert len(interim) >= 3
+    assert all(before.text != after.text for before, after in pairwise(interim))
+    assert len(interim[0].text) < len(interim[-1].text)
+    # To tell what is understood so far changes nothing, nor does it matter how the utterance comes.
+    assert final == await heard_live(recogniser, count)
+    assert final == await heard_live(recogniser, count, size=777)
+
+
+async def test_its_words_have_times_from_its_first_sample(recogniser: Any, count: Samples) -> None:
+    stretch = await heard_live(recogniser, count)
+    assert stretch is not None
+    assert stretch.text == " ".join(word.word for word in stretch.words)
+    at = 200
+    for word in stretch.words:
+        assert at <= word.start_ms < word.end_ms <= len(count) * 1000 // RATE
+        assert 0 <= word.confidence <= 1
+        at = word.end_ms
+
+
+@pytest.mark.parametrize("gain", [0.05, 1.2])
+async def test_loudness_does_not_matter(recogniser: Any, count: Samples, gain: float) -> None:
+    stretch = await heard_live(recogniser, np.clip(count * gain, -32768, 32767).astype(np.int16))
+    assert stretch is not None
+    assert right(stretch.text, COUNT) >= 3
+
+
+async def test_nothing_was_said(recogniser: Any) -> None:
+    async with recogniser.live(WORDS) as utterance:
+        assert await utterance.finish() is None
+    assert await heard_live(recogniser, np.zeros(100, np.int16)) is None
+    assert await heard_live(recogniser, np.zeros(0, np.int16)) is None
+
+
+async def test_it_may_be_dropped(recogniser: Any, count: Samples) -> None:
+    whole = await heard_live(recogniser, count)
+    known = children_of(os.getpid(), CHILD)
+    async with recogniser.live(WORDS) as utterance:
+        await utterance.feed(count[:RATE], interim=True)
+    with pytest.raises(KeyError):
+        async with recogniser.live(WORDS) as utterance:
+            await utterance.feed(count[:RATE], interim=False)
+            raise KeyError
+    assert await heard_live(recogniser, count) == whole
+    assert set(known) <= set(children_of(os.getpid(), CHILD)), "no process was lost"

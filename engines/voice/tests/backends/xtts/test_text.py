@@ -1,0 +1,54 @@
+"""Texts cut to what XTTS says in one go."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enginehouse.engines.voice.backends.xtts._text import LIMITS, LONGEST, breaths, speakable, spelled, unread
+
+
+@given(text=st.text(max_size=900), language=st.sampled_from(["en", "zh", "ja", "hi", "xx"]))
+def test_nothing_is_lost_and_nothing_is_too_long(text, language):
+    parts = breaths(text, language)
+    assert "".join("".join(parts).split()) == "".join(text.split())
+    assert all(part.strip() == part and 0 < len(part) <= LIMITS.get(language, LONGEST) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("unit", "language", "last"),
+    [
+        ("This is said, and that as well. ", "en", "."),
+        ("They go on and on, ", "en", ","),
+        ("word ", "en", "d"),
+        ("你好世界。", "zh", "。"),
+        ("यह एक वाक्य है। ", "hi", "।"),
+    ],
+)
+def test_cuts_are_where_one_breathes(unit, language, last):
+    parts = breaths(unit * (600 // len(unit)), language)
+    assert len(parts) > 1
+    assert all(part.endswith(last) for part in parts)
+    # Each as long as it may be.
+    assert all(len(part) + len(unit) > LIMITS[language] for part in parts[:-1])
+
+
+def test_numbers_are_not_cut_at_their_points():
+    text = "a" * 240 + " 3.14159265358979"
+    assert breaths(text, "en") == ["a" * 240, "3.14159265358979"]
+
+
+def test_short_texts_stay_as_they_are():
+    assert breaths("  Hello. There. ", "en") == ["Hello. There."]
+    assert breaths(" \n", "en") == []
+
+
+def test_signs_keep_their_marks():
+    assert spelled("añ b") == "a, ñ, b"
+    assert spelled("हिन्दी") == "हि, न्, दी"
+
+
+def test_languages_without_a_reader_are_left_out():
+    # This environment has neither.
+    assert unread("zh") == "pip install 'coqui-tts[zh]'"
+    assert unread("en") == ""
+    assert speakable(["en", "pt", "zh-cn", "ja", "hi"]) == ["en", "pt", "hi"]
