@@ -107,7 +107,7 @@ async def test_a_drained_engine_hands_its_streams_on(mesh: Mesh) -> None:
         engine(mesh, "drain-1", models=(MODEL,), environ=environ) as one,
         engine(mesh, "drain-2", models=(MODEL,), environ=environ) as other,
     ):
-        async with AsyncEnginehouse(mesh.url, key, retries=RetryPolicy(attempts=12)) as client:
+        async with AsyncEnginehouse(mesh.url, key, retries=RetryPolicy(max_attempts=12)) as client:
             uncut = await client.generate(max_output_tokens=400, **ask)
             cut = 0
             for victim in (one, other, one, other):
@@ -129,7 +129,7 @@ async def test_a_killed_engine_changes_no_answer_and_no_price(mesh: Mesh, engine
     key_id, key = mesh.create_key("resumed", budget_nanos=10**12)
     chance = random.Random()
     seen = Seen()
-    async with AsyncEnginehouse(mesh.url, key, retries=RetryPolicy(attempts=12)) as client:
+    async with AsyncEnginehouse(mesh.url, key, retries=RetryPolicy(max_attempts=12)) as client:
         asked = [{"model": MODEL, "max_output_tokens": 220, **ask} for ask in ASKS]
         uncut = [await client.generate(**ask) for ask in asked]
         seen.whole.extend(uncut)
@@ -178,7 +178,7 @@ class Bill:
 
 async def billed(admin: AsyncEnginehouse, key_id: str) -> dict[str, Bill]:
     """What the ledger has for each request of the key."""
-    text = b"".join([part async for part in admin.money.export_spend(key_id=key_id)]).decode()
+    text = b"".join([part async for part in admin.billing.export_spend(key_id=key_id)]).decode()
     bills: dict[str, Bill] = defaultdict(Bill)
     for row in csv.DictReader(io.StringIO(text)):
         assert (row["kind"], row["ours_nanos"]) == ("report", "0")

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from enginehouse.client.money_requests import UNITS
+from enginehouse.client.requests.billing import UNITS
 from tests.mesh import Mesh
 
 MODEL = "enginehouse-tiny"

@@ -18,7 +18,7 @@ from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.api.router.v1 import admin_pb2, admin_pb2_grpc
 from enginehouse.api.voice.v1 import voice_pb2, voice_pb2_grpc
-from enginehouse.client import AsyncEnginehouse, Embeddings, Enginehouse, Generation, Heard, RetryPolicy
+from enginehouse.client import AsyncEnginehouse, Embeddings, Enginehouse, Generation, RetryPolicy, TranscriptionEvent
 
 KEY = "eh_test_key"
 Behaviour = Callable[[Any, grpc.ServicerContext], Iterator[Any]]
@@ -220,7 +220,7 @@ def server() -> Iterator[Server]:
     running.stop(None).wait()
 
 
-QUICK = RetryPolicy(attempts=3, first_delay_s=0.01, most_delay_s=0.02)
+QUICK = RetryPolicy(max_attempts=3, initial_backoff_s=0.01, max_backoff_s=0.02)
 
 
 class SyncFace:
@@ -281,8 +281,8 @@ class SyncFace:
 
         return await asyncio.to_thread(run)
 
-    async def listen(self, audio: Iterable[bytes], **options: Any) -> tuple[list[Heard], Any]:
-        def run() -> tuple[list[Heard], Any]:
+    async def listen(self, audio: Iterable[bytes], **options: Any) -> tuple[list[TranscriptionEvent], Any]:
+        def run() -> tuple[list[TranscriptionEvent], Any]:
             with self.client.listen(audio, **options) as stream:
                 return list(stream), stream
 
@@ -354,7 +354,7 @@ class AsyncFace:
             await talk.end()
             return b"".join([piece.audio async for piece in talk]), talk
 
-    async def listen(self, audio: Iterable[bytes], **options: Any) -> tuple[list[Heard], Any]:
+    async def listen(self, audio: Iterable[bytes], **options: Any) -> tuple[list[TranscriptionEvent], Any]:
         async with self.client.listen(audio, **options) as stream:
             return [heard async for heard in stream], stream
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import strategies
 
 from enginehouse.client import Enginehouse, RetryPolicy, Unavailable
-from enginehouse.client._connection import Endpoint
+from enginehouse.client._connection import Target
 from enginehouse.client.retries import Attempts
 
 
 @pytest.mark.parametrize(
-    ("url", "target", "tls"),
+    ("url", "address", "tls"),
     [
         ("http://127.0.0.1:8080", "127.0.0.1:8080", False),
         ("http://mesh.example", "mesh.example:80", False),
@@ -21,8 +21,8 @@ from enginehouse.client.retries import Attempts
         ("https://[::1]:8443", "[::1]:8443", True),
     ],
 )
-def test_urls_that_can_be_reached(url: str, target: str, tls: bool) -> None:
-    assert Endpoint.parse(url) == Endpoint(target=target, tls=tls)
+def test_urls_that_can_be_reached(url: str, address: str, tls: bool) -> None:
+    assert Target.parse(url) == Target(address=address, tls=tls)
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def test_urls_that_can_be_reached(url: str, target: str, tls: bool) -> None:
 )
 def test_urls_that_cannot(url: str) -> None:
     with pytest.raises(ValueError, match="url"):
-        Endpoint.parse(url)
+        Target.parse(url)
 
 
 def test_a_url_with_a_password_is_refused_without_repeating_it() -> None:
     with pytest.raises(ValueError, match="give the key as api_key") as refused:
-        Endpoint.parse("http://user:s3cret@mesh")
+        Target.parse("http://user:s3cret@mesh")
     assert "s3cret" not in str(refused.value)
 
 
@@ -56,7 +56,7 @@ def test_keys_that_fit_no_header_are_refused_without_repeating_them(key: str) ->
 def test_waits_grow_within_their_bounds_and_end(
     attempts: int, first: float, growth: float, asked: float | None
 ) -> None:
-    policy = RetryPolicy(attempts=attempts, first_delay_s=first, most_delay_s=2.0, growth=growth)
+    policy = RetryPolicy(max_attempts=attempts, initial_backoff_s=first, max_backoff_s=2.0, backoff_multiplier=growth)
     tries = Attempts(policy, timeout_s=None)
     error = Unavailable("no", code=grpc.StatusCode.UNAVAILABLE, retry_after_s=asked)
     longest = first

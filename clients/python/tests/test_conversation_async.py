@@ -28,7 +28,7 @@ def speaks(requests: Any, context: grpc.ServicerContext) -> Any:
 
 @pytest.fixture
 async def mesh(server: Any) -> Any:
-    async with AsyncEnginehouse(server.url, "eh_test_key", retries=RetryPolicy(attempts=1)) as client:
+    async with AsyncEnginehouse(server.url, "eh_test_key", retries=RetryPolicy(max_attempts=1)) as client:
         yield client
 
 

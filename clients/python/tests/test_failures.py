@@ -158,7 +158,7 @@ async def test_where_nobody_listens_the_error_says_so(connect: Any, free_port: i
 
 
 def test_policies_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match="attempts is 0"):
-        RetryPolicy(attempts=0)
+    with pytest.raises(ValueError, match="max_attempts is 0"):
+        RetryPolicy(max_attempts=0)
     with pytest.raises(ValueError, match="delays must satisfy"):
-        RetryPolicy(first_delay_s=2, most_delay_s=1)
+        RetryPolicy(initial_backoff_s=2, max_backoff_s=1)

@@ -11,7 +11,7 @@ import pytest
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.client import Message, Tool, ToolCall
-from enginehouse.client.conversation import Ask, Options
+from enginehouse.client.requests.generation import GenerationOptions, GenerationRequest
 
 
 async def test_a_collected_answer_is_the_stream_put_together(server: Any, connect: Any, behaviours: Any) -> None:
@@ -155,4 +155,6 @@ async def test_contradictions_are_found_before_anything_is_sent(
 
 
 def test_options_are_what_an_ask_takes() -> None:
-    assert set(get_type_hints(Options)) == {field.name for field in dataclasses.fields(Ask)} - {"messages"}
+    assert set(get_type_hints(GenerationOptions)) == {field.name for field in dataclasses.fields(GenerationRequest)} - {
+        "messages"
+    }

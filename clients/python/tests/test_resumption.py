@@ -13,7 +13,7 @@ from enginehouse.client import BudgetExhausted, IncompleteError, RateLimited, Re
 WORDS = ["A ", "clever ", "crow ", "sat ", "down."]
 INPUT, OUTPUT, CACHED = 1, 2, 3
 UNAVAILABLE, INTERNAL = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL
-PATIENT = RetryPolicy(attempts=4, first_delay_s=0.01, most_delay_s=0.02)
+PATIENT = RetryPolicy(max_attempts=4, initial_backoff_s=0.01, max_backoff_s=0.02)
 
 
 def used(message: Any, units: dict[int, int]) -> None:
@@ -105,10 +105,10 @@ async def test_engines_that_are_away_or_busy_are_waited_for(server: Any, connect
 async def test_progress_renews_patience_and_its_bound_holds(server: Any, connect: Any) -> None:
     every = [engine(until=number + 1, cut=reset) for number in range(4)]
     server.behaviours = [*every, engine(until=5)]
-    policy = RetryPolicy(attempts=2, first_delay_s=0.01, most_delay_s=0.02, resumes=4)
+    policy = RetryPolicy(max_attempts=2, initial_backoff_s=0.01, max_backoff_s=0.02, max_resumes=4)
     assert (await connect(server.url, retries=policy).generate("x")).text == "".join(WORDS)
     server.behaviours = [*every, engine(until=5)]
-    policy = RetryPolicy(attempts=2, first_delay_s=0.01, most_delay_s=0.02, resumes=3)
+    policy = RetryPolicy(max_attempts=2, initial_backoff_s=0.01, max_backoff_s=0.02, max_resumes=3)
     with pytest.raises(IncompleteError) as failed:
         await connect(server.url, retries=policy).generate("x")
     assert failed.value.received.text == "".join(WORDS[:4])
@@ -157,7 +157,7 @@ async def test_what_cannot_be_continued_ends_with_what_came(server: Any, connect
 async def test_it_can_be_switched_off(server: Any, connect: Any) -> None:
     server.behaviours = [engine(until=3, cut=reset)]
     with pytest.raises(IncompleteError, match="switched off"):
-        await connect(server.url, retries=RetryPolicy(resumes=0)).generate("x")
+        await connect(server.url, retries=RetryPolicy(max_resumes=0)).generate("x")
     assert not server.requests[0].resumable
 
 
@@ -184,5 +184,5 @@ async def test_leaving_a_stream_continues_nothing(server: Any, connect: Any) -> 
 
 
 def test_a_policy_cannot_resume_less_than_never() -> None:
-    with pytest.raises(ValueError, match="resumes is -1"):
-        RetryPolicy(resumes=-1)
+    with pytest.raises(ValueError, match="max_resumes is -1"):
+        RetryPolicy(max_resumes=-1)

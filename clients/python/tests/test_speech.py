@@ -13,7 +13,7 @@ import pytest
 
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.client import Enginehouse, IncompleteSpeechError, InvalidRequest, RateLimited, Unavailable
-from enginehouse.client.voice_requests import Manner, conversation, synthesize
+from enginehouse.client.requests.voice import SpeechOptions, conversation, synthesize
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
@@ -82,7 +82,7 @@ def test_every_word_of_the_manner_is_used() -> None:
         "encoding": "pcm",
         "sample_rate": 8000,
     }
-    assert set(words) == set(get_type_hints(Manner))
+    assert set(words) == set(get_type_hints(SpeechOptions))
     plain = synthesize("x", ssml=None, first_chunk=0, request_id="")
     for word, value in words.items():
         assert synthesize("x", ssml=None, first_chunk=0, request_id="", **{word: value}) != plain

@@ -10,7 +10,7 @@ from enginehouse.api.router.v1 import admin_pb2, alerts_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
 from enginehouse.cli.timestamps import day_and_time
-from enginehouse.client.admin_requests import BUDGET_SCOPES, BUDGET_WINDOWS
+from enginehouse.client.requests.admin import BUDGET_SCOPES, BUDGET_WINDOWS
 from enginehouse.local.datadir import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Set, list and delete budgets.")
@@ -112,7 +112,7 @@ def alerts(
 ) -> None:
     """List the alerts that budgets raised, newest first."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        found = list(mesh.money.list_alerts(budget_id=budget, scope_id=of))
+        found = list(mesh.billing.list_alerts(budget_id=budget, scope_id=of))
     if json_:
         print_json({"alerts": [_describe_alert(each) for each in found]})
         return

@@ -214,7 +214,9 @@ def _entry(line: dict[str, Any]) -> cache_pb2.WarmEntry:
 
 
 def _sent(mesh: Enginehouse, line: dict[str, Any], headers: list[tuple[str, str]]) -> str:
-    result, _ = mesh.cache.ask(json.dumps(line["request"], ensure_ascii=False).encode(), headers=headers)
+    result, _ = mesh.cache.create_chat_completion(
+        json.dumps(line["request"], ensure_ascii=False).encode(), headers=headers
+    )
     return result
 
 

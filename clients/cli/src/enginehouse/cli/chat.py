@@ -10,7 +10,7 @@ import typer
 from enginehouse.cli.connection import ApiKeyOption, DataOption, TimeoutOption, UrlOption, connect
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_text, reported
 from enginehouse.client import Enginehouse, EnginehouseError, Generation, Message
-from enginehouse.client.conversation import Options
+from enginehouse.client.requests.generation import GenerationOptions
 from enginehouse.local.datadir import DEFAULT
 
 
@@ -31,7 +31,7 @@ def chat(
     json_: JsonFlag = False,
 ) -> None:
     """Ask a model; the answer is shown as it is written."""
-    options: Options = {"model": model}
+    options: GenerationOptions = {"model": model}
     if system is not None:
         options["system"] = system
     if max_tokens is not None:
@@ -68,7 +68,7 @@ def describe(answer: Generation) -> dict[str, Any]:
     }
 
 
-def _answer(mesh: Enginehouse, messages: list[Message], options: Options) -> Generation:
+def _answer(mesh: Enginehouse, messages: list[Message], options: GenerationOptions) -> Generation:
     with mesh.stream(messages, **options) as stream:
         for text in stream:
             sys.stdout.write(text)
@@ -84,7 +84,7 @@ def _answer(mesh: Enginehouse, messages: list[Message], options: Options) -> Gen
     return result
 
 
-def _converse(mesh: Enginehouse, options: Options) -> None:
+def _converse(mesh: Enginehouse, options: GenerationOptions) -> None:
     print_text("Type a message; /clear begins anew, /quit or Ctrl-D ends.")
     said: list[Message] = []
     while True:

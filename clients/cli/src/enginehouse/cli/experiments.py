@@ -28,7 +28,7 @@ def start_experiment(
     """Start an experiment from a file."""
     wanted = read_message(file, experiments_pb2.Experiment())
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        made = mesh.steering.create_experiment(wanted)
+        made = mesh.experiments.create_experiment(wanted)
     if json_:
         print_json(describe(made))
     else:
@@ -46,7 +46,7 @@ def show_experiment(
 ) -> None:
     """Show an experiment and what came of each arm."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        found = mesh.steering.get_experiment(experiment_id)
+        found = mesh.experiments.get_experiment(experiment_id)
     if json_:
         print_json(describe(found))
         return
@@ -80,7 +80,7 @@ def list_experiments(
 ) -> None:
     """List experiments, oldest first."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        found = list(mesh.steering.list_experiments())
+        found = list(mesh.experiments.list_experiments())
     if json_:
         print_json({"experiments": [describe(experiment) for experiment in found]})
         return
@@ -110,7 +110,7 @@ def stop_experiment(
 ) -> None:
     """End an experiment."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        ended = mesh.steering.stop_experiment(experiment_id, winner=winner)
+        ended = mesh.experiments.stop_experiment(experiment_id, winner=winner)
     if json_:
         print_json(describe(ended))
     else:

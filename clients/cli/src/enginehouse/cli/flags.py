@@ -39,7 +39,7 @@ def set_flag(
         user_ids=user or (),
     )
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        made = mesh.steering.set_flag(flag)
+        made = mesh.experiments.set_flag(flag)
     if json_:
         print_json(describe(made))
     else:
@@ -53,7 +53,7 @@ def list_flags(
 ) -> None:
     """List flags by name."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        found = list(mesh.steering.list_flags())
+        found = list(mesh.experiments.list_flags())
     if json_:
         print_json({"flags": [describe(flag) for flag in found]})
         return
@@ -81,7 +81,7 @@ def delete_flag(
 ) -> None:
     """Remove a flag: it is off for everybody."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        mesh.steering.delete_flag(name)
+        mesh.experiments.delete_flag(name)
     if json_:
         print_json({"name": name, "deleted": True})
     else:

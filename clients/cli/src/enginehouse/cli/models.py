@@ -16,7 +16,7 @@ from rich.progress import Progress as ProgressBar
 
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect, data_directory
 from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_table, print_text, reported
-from enginehouse.client.answers import price_by_unit
+from enginehouse.client.usage import price_by_unit
 from enginehouse.kit.catalog import Catalog, load_catalog
 from enginehouse.local.datadir import DEFAULT, DataDirectory, default_catalog
 from enginehouse.local.errors import LocalError

@@ -11,7 +11,7 @@ from enginehouse.api.router.v1 import prices_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
 from enginehouse.cli.timestamps import day_and_time, milliseconds
-from enginehouse.client.money_requests import DISCOUNT_SUBJECTS, UNITS
+from enginehouse.client.requests.billing import DISCOUNT_SUBJECTS, UNITS
 from enginehouse.local.datadir import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Set, list and take back prices.")
@@ -41,7 +41,7 @@ def set_price(
 ) -> None:
     """Set what a unit of a model costs from a time on; what was paid until then stays."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        price = mesh.money.set_price(model, unit, nanos, from_ms=milliseconds(from_))
+        price = mesh.billing.set_price(model, unit, nanos, from_ms=milliseconds(from_))
     if json_:
         print_json(_price(price))
     else:
@@ -60,7 +60,7 @@ def list_prices(
 ) -> None:
     """List the prices that hold, before discounts."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        prices = list(mesh.money.list_prices(model=model, holding_only=not all_))
+        prices = list(mesh.billing.list_prices(model=model, holding_only=not all_))
     if json_:
         print_json({"prices": [_price(each) for each in prices]})
         return
@@ -89,7 +89,7 @@ def cancel(
 ) -> None:
     """Take back a price that has not begun."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        price = mesh.money.delete_price(price_id)
+        price = mesh.billing.delete_price(price_id)
     if json_:
         print_json(_price(price))
     else:
@@ -118,7 +118,7 @@ def set_discount(
         raise typer.BadParameter("give exactly one of --key, --tenant and --tier")
     subject, subject_id = given[0]
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        made = mesh.money.set_discount(subject, subject_id, basis_points, model=model, from_ms=milliseconds(from_))
+        made = mesh.billing.set_discount(subject, subject_id, basis_points, model=model, from_ms=milliseconds(from_))
     if json_:
         print_json(_discount(made))
     else:
@@ -138,7 +138,7 @@ def list_discounts(
 ) -> None:
     """List the discounts that hold."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        discounts = list(mesh.money.list_discounts(subject_id=of, holding_only=not all_))
+        discounts = list(mesh.billing.list_discounts(subject_id=of, holding_only=not all_))
     if json_:
         print_json({"discounts": [_discount(each) for each in discounts]})
         return
@@ -168,7 +168,7 @@ def cancel_discount(
 ) -> None:
     """Take back a discount that has not begun."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        discount = mesh.money.delete_discount(discount_id)
+        discount = mesh.billing.delete_discount(discount_id)
     if json_:
         print_json(_discount(discount))
     else:

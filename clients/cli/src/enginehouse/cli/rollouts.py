@@ -34,7 +34,7 @@ def start_rollout(
     """Start a rollout from a file."""
     wanted = read_message(file, rollouts_pb2.Rollout())
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        made = mesh.steering.create_rollout(wanted)
+        made = mesh.experiments.create_rollout(wanted)
     if json_:
         print_json(describe(made))
     else:
@@ -52,7 +52,7 @@ def show_rollout(
 ) -> None:
     """Show a rollout and how both models do."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        found = mesh.steering.get_rollout(rollout_id)
+        found = mesh.experiments.get_rollout(rollout_id)
     if json_:
         print_json(describe(found))
         return
@@ -79,7 +79,7 @@ def list_rollouts(
 ) -> None:
     """List rollouts, oldest first."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        found = list(mesh.steering.list_rollouts())
+        found = list(mesh.experiments.list_rollouts())
     if json_:
         print_json({"rollouts": [describe(rollout) for rollout in found]})
         return
@@ -112,7 +112,7 @@ def change_rollout(
     if action not in _ACTIONS:
         raise typer.BadParameter(f"{action!r} must be one of {', '.join(_ACTIONS)}")
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        changed = mesh.steering.change_rollout(rollout_id, _ACTIONS[action])
+        changed = mesh.experiments.change_rollout(rollout_id, _ACTIONS[action])
     if json_:
         print_json(describe(changed))
     else:

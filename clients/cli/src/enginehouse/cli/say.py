@@ -20,8 +20,8 @@ from enginehouse.cli.connection import ApiKeyOption, DataOption, TimeoutOption, 
 from enginehouse.cli.messages import word
 from enginehouse.cli.output import JsonFlag, dollars, print_json, reported, seconds
 from enginehouse.client import IncompleteSpeechError, SpeechStream
-from enginehouse.client.saving import WholeFile
-from enginehouse.client.voice_requests import EMOTIONS, ENCODINGS, Manner
+from enginehouse.client.atomic_file import AtomicFile
+from enginehouse.client.requests.voice import EMOTIONS, ENCODINGS, SpeechOptions
 from enginehouse.local.datadir import DEFAULT
 from enginehouse.local.errors import LocalError
 
@@ -70,7 +70,7 @@ def say(
     text_to_speak = sys.stdin.read() if text == "-" else text
     if not text_to_speak.strip():
         raise ValueError("there is nothing to say: give a text, or - and text on standard input")
-    manner: Manner = {
+    manner: SpeechOptions = {
         "model": model,
         "voice": voice,
         "language": language,
@@ -87,7 +87,7 @@ def say(
         stream = held.enter_context(mesh.speak(plain, ssml=document, first_chunk=first_chunk, **manner))
         player = held.enter_context(AudioPlayer(encoding)) if play else None
         with ExitStack() as written:
-            file = written.enter_context(WholeFile(out)) if out not in ("", "-") else None
+            file = written.enter_context(AtomicFile(out)) if out not in ("", "-") else None
             long = len(text_to_speak) >= _LONG_TEXT and not json_ and sys.stderr.isatty()
             bar = written.enter_context(_SpeechProgressBar(len(text_to_speak), by_chunks=ssml)) if long else None
             size = _deliver(stream, file=file, to_stdout=out == "-", player=player, bar=bar)
@@ -134,7 +134,7 @@ def describe(stream: SpeechStream, *, size: int, path: str | None) -> dict[str, 
 def _deliver(
     stream: SpeechStream,
     *,
-    file: WholeFile | None,
+    file: AtomicFile | None,
     to_stdout: bool,
     player: AudioPlayer | None,
     bar: _SpeechProgressBar | None,

@@ -16,7 +16,7 @@ import typer
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
 from enginehouse.cli.timestamps import milliseconds
-from enginehouse.client.answers import usage_by_unit
+from enginehouse.client.usage import usage_by_unit
 from enginehouse.local.datadir import DEFAULT
 
 app = typer.Typer(invoke_without_command=True, help="Sum what was settled, or give it out as a file.")
@@ -109,7 +109,7 @@ def export(
     """Write every usage record to a CSV file: whole, or not at all."""
     size = 0
     with connect(url=url, api_key=api_key, data=data) as mesh, _whole(csv) as file:
-        for part in mesh.money.export_spend(
+        for part in mesh.billing.export_spend(
             key_id=key,
             tenant_id=tenant,
             user_id=user,

@@ -17,7 +17,7 @@ from enginehouse.cli.audio_devices import MICROPHONE_SAMPLE_RATE, Microphone
 from enginehouse.cli.connection import ApiKeyOption, DataOption, TimeoutOption, UrlOption, connect
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_text, reported, seconds
 from enginehouse.client import Enginehouse
-from enginehouse.client.voice_requests import MOST_RECORDING_BYTES
+from enginehouse.client.requests.voice import MAX_RECORDING_BYTES
 from enginehouse.local.datadir import DEFAULT
 
 _FORMATS = ("text", "json", "srt", "vtt")
@@ -62,7 +62,7 @@ def transcribe(
         if mic:
             _transcribe_microphone(mesh, options, form=format_)
             return
-        recording = sys.stdin.buffer.read(MOST_RECORDING_BYTES + 1) if file == "-" else str(file)
+        recording = sys.stdin.buffer.read(MAX_RECORDING_BYTES + 1) if file == "-" else str(file)
         found = mesh.transcribe(recording, **options)
     described = {
         "request_id": found.request_id,

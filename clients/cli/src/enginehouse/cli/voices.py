@@ -10,7 +10,7 @@ from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, TimeoutOption, UrlOption, connect
 from enginehouse.cli.messages import word
 from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
-from enginehouse.client.voice_requests import GENDERS
+from enginehouse.client.requests.voice import GENDERS
 from enginehouse.local.datadir import DEFAULT
 
 app = typer.Typer(invoke_without_command=True, help="List the voices, make one from a recording, delete one.")

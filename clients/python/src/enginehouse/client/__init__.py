@@ -11,18 +11,16 @@
 
 from enginehouse.client._aio import AsyncEnginehouse, AsyncGenerationStream
 from enginehouse.client._aio_admin import AsyncAdmin
+from enginehouse.client._aio_billing import AsyncBilling
 from enginehouse.client._aio_cache import AsyncCache
 from enginehouse.client._aio_identity import AsyncIdentity
-from enginehouse.client._aio_money import AsyncMoney
-from enginehouse.client._aio_streams import AsyncListeningStream, AsyncSpeechStream, AsyncSpokenConversation
+from enginehouse.client._aio_streams import AsyncConversationStream, AsyncSpeechStream, AsyncTranscriptionStream
 from enginehouse.client._sync import Enginehouse, GenerationStream
 from enginehouse.client._sync_admin import Admin
+from enginehouse.client._sync_billing import Billing
 from enginehouse.client._sync_cache import Cache
 from enginehouse.client._sync_identity import Identity
-from enginehouse.client._sync_money import Money
-from enginehouse.client._sync_streams import ListeningStream, SpeechStream, SpokenConversation
-from enginehouse.client.answers import Embeddings, Generation, ToolCall
-from enginehouse.client.conversation import Message, Tool
+from enginehouse.client._sync_streams import ConversationStream, SpeechStream, TranscriptionStream
 from enginehouse.client.errors import (
     BudgetExhausted,
     Cancelled,
@@ -40,25 +38,30 @@ from enginehouse.client.errors import (
     Unauthenticated,
     Unavailable,
 )
-from enginehouse.client.heard import Heard, ListeningSummary, Transcript
+from enginehouse.client.generation import Embeddings, Generation, ToolCall
+from enginehouse.client.requests.generation import Message, Tool
 from enginehouse.client.retries import RetryPolicy
-from enginehouse.client.spoken import SpeechSummary, SpokenPiece
+from enginehouse.client.speech import ConversationEvent, SpeechSummary
+from enginehouse.client.transcription import Transcript, TranscriptionEvent, TranscriptionSummary
 
 __all__ = [
     "Admin",
     "AsyncAdmin",
+    "AsyncBilling",
     "AsyncCache",
+    "AsyncConversationStream",
     "AsyncEnginehouse",
     "AsyncGenerationStream",
     "AsyncIdentity",
-    "AsyncListeningStream",
-    "AsyncMoney",
     "AsyncSpeechStream",
-    "AsyncSpokenConversation",
+    "AsyncTranscriptionStream",
+    "Billing",
     "BudgetExhausted",
     "Cache",
     "Cancelled",
     "Conflict",
+    "ConversationEvent",
+    "ConversationStream",
     "DeadlineExceeded",
     "Embeddings",
     "Enginehouse",
@@ -66,15 +69,11 @@ __all__ = [
     "FieldViolation",
     "Generation",
     "GenerationStream",
-    "Heard",
     "Identity",
     "IncompleteError",
     "IncompleteSpeechError",
     "InvalidRequest",
-    "ListeningStream",
-    "ListeningSummary",
     "Message",
-    "Money",
     "NotFound",
     "PermissionDenied",
     "RateLimited",
@@ -82,11 +81,12 @@ __all__ = [
     "ServerFault",
     "SpeechStream",
     "SpeechSummary",
-    "SpokenConversation",
-    "SpokenPiece",
     "Tool",
     "ToolCall",
     "Transcript",
+    "TranscriptionEvent",
+    "TranscriptionStream",
+    "TranscriptionSummary",
     "Unauthenticated",
     "Unavailable",
 ]

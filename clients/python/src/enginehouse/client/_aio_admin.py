@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from enginehouse.api.router.v1 import admin_pb2, admin_pb2_grpc
-from enginehouse.client import admin_requests
+from enginehouse.client.requests import admin as admin_requests
 
 
 class AsyncAdmin:

@@ -15,7 +15,7 @@ from enginehouse.client.errors import from_rpc_error
 
 
 class AsyncCache:
-    """Answers that are kept and given again; the key needs the scope `admin`, but for `stats` and `ask`.
+    """Cached answers; the key needs the scope `admin`, except for `stats` and `create_chat_completion`.
 
     Every method raises EnginehouseError.
     """
@@ -81,7 +81,9 @@ class AsyncCache:
         )
         return answer
 
-    async def ask(self, body: bytes, *, headers: Sequence[tuple[str, str]] = ()) -> tuple[str, bytes]:
+    async def create_chat_completion(
+        self, body: bytes, *, headers: Sequence[tuple[str, str]] = ()
+    ) -> tuple[str, bytes]:
         """Sends a chat completion's JSON so that its answer is kept; what came of the lookup, and the answer's bytes.
 
         It is billed like any request.

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from enginehouse.api.router.v1 import admin_pb2, identity_pb2, identity_pb2_grpc
-from enginehouse.client import identity_requests
+from enginehouse.client.requests import identity as identity_requests
 
 
 class AsyncIdentity:

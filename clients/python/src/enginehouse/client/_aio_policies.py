@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from enginehouse.api.router.v1 import feedback_pb2, feedback_pb2_grpc, policy_pb2, policy_pb2_grpc
-from enginehouse.client import feedback_requests
+from enginehouse.client.requests import feedback as feedback_requests
 
 
 class AsyncPolicies:

@@ -13,12 +13,13 @@ from typing import Any, Generic, Self, TypeVar
 import grpc
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.client import voice_requests
-from enginehouse.client._aio_two_way import TwoWayCall
+from enginehouse.client._aio_bidi_call import BidiCall
+from enginehouse.client.atomic_file import AtomicFile
 from enginehouse.client.errors import BudgetExhausted, Cancelled, from_rpc_error
-from enginehouse.client.heard import Heard, Hearing, ListeningSummary
-from enginehouse.client.saving import WholeFile, whole_wav
-from enginehouse.client.spoken import SpeechSummary, Spoken, SpokenPiece
+from enginehouse.client.requests import voice as voice_requests
+from enginehouse.client.speech import ConversationEvent, SpeechCall, SpeechSummary
+from enginehouse.client.transcription import TranscriptionCall, TranscriptionEvent, TranscriptionSummary
+from enginehouse.client.wav import with_true_length
 
 Item = TypeVar("Item")
 
@@ -32,7 +33,7 @@ class _Stream(Generic[Item]):
         first: the first message, where the caller sends more than one.
     """
 
-    def __init__(self, state: Spoken | Hearing, send: Callable[[], Any], *, first: Any = None) -> None:
+    def __init__(self, state: SpeechCall | TranscriptionCall, send: Callable[[], Any], *, first: Any = None) -> None:
         self._state = state
         self._send = send
         self._first = first
@@ -90,7 +91,7 @@ class _Stream(Generic[Item]):
             self._call = self._send()
             try:
                 if self._first is not None:
-                    self._call = TwoWayCall(self._call)
+                    self._call = BidiCall(self._call)
                     await self._call.write(self._first)
                 async for message in self._call:
                     yield message
@@ -113,7 +114,7 @@ class _Stream(Generic[Item]):
 class _AudioStream(_Stream[Item]):
     """A call that speaks."""
 
-    def __init__(self, spoken: Spoken, send: Callable[[], Any], *, first: Any = None) -> None:
+    def __init__(self, spoken: SpeechCall, send: Callable[[], Any], *, first: Any = None) -> None:
         super().__init__(spoken, send, first=first)
         self._spoken = spoken
 
@@ -149,7 +150,7 @@ class AsyncSpeechStream(_AudioStream[bytes]):
         """All the audio that is still to come, as a whole file: a WAV header says its true length. Raises as iterating
         does.
         """
-        return whole_wav(b"".join([piece async for piece in self]))
+        return with_true_length(b"".join([piece async for piece in self]))
 
     async def save(self, path: str | os.PathLike[str]) -> int:
         """Writes the audio that is still to come to a file, which is there only when it is whole; returns its size.
@@ -158,7 +159,7 @@ class AsyncSpeechStream(_AudioStream[bytes]):
             OSError: the file cannot be written; where none can be made, nothing is sent.
             EnginehouseError: as iterating does.
         """
-        file = WholeFile(path)
+        file = AtomicFile(path)
         file.open()
         try:
             async for piece in self:
@@ -176,17 +177,17 @@ class AsyncSpeechStream(_AudioStream[bytes]):
                     yield message.audio
 
 
-class AsyncSpokenConversation(_AudioStream[SpokenPiece]):
+class AsyncConversationStream(_AudioStream[ConversationEvent]):
     """A conversation, in an `async with` block: `send` text as it is written, and iterate over what is spoken, once.
 
     One task may send while another iterates; a task that does both must not send much in between. Leaving the block
     cancels what has not ended. Everything raises EnginehouseError.
     """
 
-    def __init__(self, spoken: Spoken, send: Callable[[], Any], *, config: voice_pb2.ConverseRequest) -> None:
+    def __init__(self, spoken: SpeechCall, send: Callable[[], Any], *, config: voice_pb2.ConverseRequest) -> None:
         super().__init__(spoken, send, first=config)
         self._writing = asyncio.Lock()
-        self._answered: SpokenPiece | None = None
+        self._answered: ConversationEvent | None = None
         self._ended = False
 
     async def send(self, text: str) -> None:
@@ -219,7 +220,7 @@ class AsyncSpokenConversation(_AudioStream[SpokenPiece]):
             raise
         return self
 
-    async def _run(self) -> AsyncGenerator[SpokenPiece, None]:
+    async def _run(self) -> AsyncGenerator[ConversationEvent, None]:
         self._begun()
         async with aclosing(self._messages) as messages:
             piece = self._answered
@@ -231,14 +232,14 @@ class AsyncSpokenConversation(_AudioStream[SpokenPiece]):
                     return
                 piece = self._taken(message)
 
-    def _taken(self, message: voice_pb2.ConverseResponse) -> SpokenPiece:
+    def _taken(self, message: voice_pb2.ConverseResponse) -> ConversationEvent:
         self._spoken.take(message)
-        return SpokenPiece(audio=message.audio, done=tuple(message.done), interrupted=message.interrupted)
+        return ConversationEvent(audio=message.audio, done=tuple(message.done), interrupted=message.interrupted)
 
-    def _begun(self) -> TwoWayCall:
+    def _begun(self) -> BidiCall:
         if self._answered is None:
             raise ValueError("the conversation has not begun: use it in an `async with` block")
-        call: TwoWayCall = self._call
+        call: BidiCall = self._call
         return call
 
     async def _write(self, message: voice_pb2.ConverseRequest) -> None:
@@ -258,7 +259,7 @@ class AsyncSpokenConversation(_AudioStream[SpokenPiece]):
             )
 
 
-class AsyncListeningStream(_Stream[Heard]):
+class AsyncTranscriptionStream(_Stream[TranscriptionEvent]):
     """What is heard of audio while it is spoken: iterate over it, once.
 
     The audio is taken in a task of its own, once somebody is there to listen, and never twice. Leaving the `async with`
@@ -267,7 +268,7 @@ class AsyncListeningStream(_Stream[Heard]):
 
     def __init__(
         self,
-        hearing: Hearing,
+        hearing: TranscriptionCall,
         send: Callable[[], Any],
         *,
         config: voice_pb2.StreamingRecognizeRequest,
@@ -278,11 +279,11 @@ class AsyncListeningStream(_Stream[Heard]):
         self._audio = audio
 
     @property
-    def summary(self) -> ListeningSummary | None:
+    def summary(self) -> TranscriptionSummary | None:
         """What it used and cost; None until the end has come."""
         return self._hearing.summary
 
-    async def _run(self) -> AsyncGenerator[Heard, None]:
+    async def _run(self) -> AsyncGenerator[TranscriptionEvent, None]:
         writing: asyncio.Task[None] | None = None
         try:
             async with aclosing(self._messages) as messages:

@@ -20,19 +20,19 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Endpoint:
+class Target:
     """Where a mesh is.
 
     Attributes:
-        target: `host:port`.
+        address: `host:port`.
         tls: whether the connection is encrypted.
     """
 
-    target: str
+    address: str
     tls: bool
 
     @classmethod
-    def parse(cls, url: str) -> Endpoint:
+    def parse(cls, url: str) -> Target:
         """The endpoint of `http://host[:port]` (plain) or `https://host[:port]` (TLS).
 
         Raises:
@@ -51,19 +51,19 @@ class Endpoint:
             raise ValueError(f"url {url!r} must end after the port; paths are the client's own business")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         tls = parts.scheme == "https"
-        return cls(target=f"{host}:{port if port is not None else (443 if tls else 80)}", tls=tls)
+        return cls(address=f"{host}:{port if port is not None else (443 if tls else 80)}", tls=tls)
 
     def channel(self) -> grpc.Channel:
         """A new synchronous channel; it connects at its first call."""
         if self.tls:
-            return grpc.secure_channel(self.target, grpc.ssl_channel_credentials(), options=_OPTIONS)
-        return grpc.insecure_channel(self.target, options=_OPTIONS)
+            return grpc.secure_channel(self.address, grpc.ssl_channel_credentials(), options=_OPTIONS)
+        return grpc.insecure_channel(self.address, options=_OPTIONS)
 
     def aio_channel(self) -> grpc.aio.Channel:
         """A new asyncio channel; it connects at its first call."""
         if self.tls:
-            return grpc.aio.secure_channel(self.target, grpc.ssl_channel_credentials(), options=_OPTIONS)
-        return grpc.aio.insecure_channel(self.target, options=_OPTIONS)
+            return grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(), options=_OPTIONS)
+        return grpc.aio.insecure_channel(self.address, options=_OPTIONS)
 
 
 def check_key(api_key: str) -> str:

@@ -13,16 +13,16 @@ from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.api.voice.v1 import voice_pb2_grpc
 from enginehouse.client import _connection
 from enginehouse.client._sync_admin import Admin
+from enginehouse.client._sync_billing import Billing
 from enginehouse.client._sync_cache import Cache
+from enginehouse.client._sync_experiments import Experiments
 from enginehouse.client._sync_identity import Identity
-from enginehouse.client._sync_money import Money
 from enginehouse.client._sync_policies import Policies
-from enginehouse.client._sync_steering import Steering
 from enginehouse.client._sync_voice import VoiceCalls
-from enginehouse.client.answers import Embeddings, Generation
-from enginehouse.client.conversation import Ask, Message, Options
 from enginehouse.client.errors import EnginehouseError, from_rpc_error
-from enginehouse.client.resumption import Continuation
+from enginehouse.client.generation import Embeddings, Generation
+from enginehouse.client.requests.generation import GenerationOptions, GenerationRequest, Message
+from enginehouse.client.resumption import GenerationCall
 from enginehouse.client.retries import Attempts, RetryPolicy
 
 Response = TypeVar("Response")
@@ -35,7 +35,7 @@ class GenerationStream:
     been sent until then is billed.
     """
 
-    def __init__(self, send: Callable[[Continuation], Any], *, continuation: Continuation, request_id: str) -> None:
+    def __init__(self, send: Callable[[GenerationCall], Any], *, continuation: GenerationCall, request_id: str) -> None:
         self._send = send
         self._continuation = continuation
         self.request_id = request_id
@@ -121,7 +121,7 @@ class Enginehouse(VoiceCalls):
     ) -> None:
         self._api_key = _connection.check_key(api_key)
         self._purpose = _connection.purpose_metadata(user_id=user_id, run_id=run_id, max_cost_nanos=max_cost_nanos)
-        self._channel = _connection.Endpoint.parse(url).channel()
+        self._channel = _connection.Target.parse(url).channel()
         self._timeout_s = timeout_s
         self._retries = retries or RetryPolicy()
         self._generation = generation_pb2_grpc.GenerationServiceStub(self._channel)
@@ -133,9 +133,9 @@ class Enginehouse(VoiceCalls):
             lambda: _connection.call_metadata(self._api_key, _connection.new_request_id()),
         )
         self.identity = Identity(self._channel, self._unary)
-        self.money = Money(self._channel, self._unary, api_key=self._api_key)
+        self.billing = Billing(self._channel, self._unary, api_key=self._api_key)
         self.policies = Policies(self._channel, self._unary)
-        self.steering = Steering(self._channel, self._unary)
+        self.experiments = Experiments(self._channel, self._unary)
 
     def generate(
         self,
@@ -143,7 +143,7 @@ class Enginehouse(VoiceCalls):
         *,
         timeout_s: float | None = None,
         request_id: str | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[GenerationOptions],
     ) -> Generation:
         """Generates a whole answer.
 
@@ -151,7 +151,7 @@ class Enginehouse(VoiceCalls):
             messages: a user's message, or a conversation; None with `prompt`.
             timeout_s: seconds for this call with all its retries; None takes the client's.
             request_id: 1-64 of [A-Za-z0-9_-]; None makes one.
-            options: see `Options`.
+            options: see `GenerationOptions`.
 
         Raises:
             EnginehouseError: the call failed.
@@ -168,19 +168,19 @@ class Enginehouse(VoiceCalls):
         *,
         timeout_s: float | None = None,
         request_id: str | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[GenerationOptions],
     ) -> GenerationStream:
         """Generates an answer piece by piece; arguments as in `generate`, errors while iterating."""
         request_id = request_id or _connection.new_request_id()
-        ask = Ask(messages=messages, **options)
-        request, purpose = ask.request(request_id), self._purpose + ask.route()
-        request.resumable = self._retries.resumes > 0
+        asked = GenerationRequest(messages=messages, **options)
+        request, purpose = asked.message(request_id), self._purpose + asked.routing_metadata()
+        request.resumable = self._retries.max_resumes > 0
 
-        def send(asked: Continuation) -> Any:
-            metadata = _connection.call_metadata(self._api_key, request_id, attempt=asked.attempt) + purpose
-            return self._generation.Generate(asked.request, metadata=metadata, timeout=asked.remaining_s)
+        def send(call: GenerationCall) -> Any:
+            metadata = _connection.call_metadata(self._api_key, request_id, attempt=call.attempt) + purpose
+            return self._generation.Generate(call.request, metadata=metadata, timeout=call.remaining_s)
 
-        continuation = Continuation(request, attempts=self._attempts(timeout_s))
+        continuation = GenerationCall(request, attempts=self._attempts(timeout_s))
         return GenerationStream(send, continuation=continuation, request_id=request_id)
 
     def embed(

@@ -17,7 +17,7 @@ RESULT_HEADER = "x-enginehouse-cache"
 
 
 class Cache:
-    """Answers that are kept and given again; the key needs the scope `admin`, but for `stats` and `ask`.
+    """Cached answers; the key needs the scope `admin`, except for `stats` and `create_chat_completion`.
 
     Every method raises EnginehouseError.
     """
@@ -82,7 +82,7 @@ class Cache:
         )
         return answer
 
-    def ask(self, body: bytes, *, headers: Sequence[tuple[str, str]] = ()) -> tuple[str, bytes]:
+    def create_chat_completion(self, body: bytes, *, headers: Sequence[tuple[str, str]] = ()) -> tuple[str, bytes]:
         """Sends a chat completion's JSON so that its answer is kept; what came of the lookup, and the answer's bytes.
 
         It is billed like any request.

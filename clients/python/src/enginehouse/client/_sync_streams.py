@@ -12,11 +12,12 @@ from typing import Any, Generic, Self, TypeVar
 import grpc
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.client import voice_requests
+from enginehouse.client.atomic_file import AtomicFile
 from enginehouse.client.errors import EnginehouseError, from_rpc_error
-from enginehouse.client.heard import Heard, Hearing, ListeningSummary
-from enginehouse.client.saving import WholeFile, whole_wav
-from enginehouse.client.spoken import SpeechSummary, Spoken
+from enginehouse.client.requests import voice as voice_requests
+from enginehouse.client.speech import SpeechCall, SpeechSummary
+from enginehouse.client.transcription import TranscriptionCall, TranscriptionEvent, TranscriptionSummary
+from enginehouse.client.wav import with_true_length
 
 Item = TypeVar("Item")
 Message = TypeVar("Message")
@@ -25,7 +26,7 @@ Message = TypeVar("Message")
 class _Stream(Generic[Item]):
     """One call, whose answers are iterated over once."""
 
-    def __init__(self, state: Spoken | Hearing, send: Callable[[], Any]) -> None:
+    def __init__(self, state: SpeechCall | TranscriptionCall, send: Callable[[], Any]) -> None:
         self._state = state
         self._send = send
         self._call: Any = None
@@ -88,7 +89,7 @@ class _Stream(Generic[Item]):
 class _AudioStream(_Stream[bytes]):
     """A call that speaks."""
 
-    def __init__(self, spoken: Spoken, send: Callable[[], Any]) -> None:
+    def __init__(self, spoken: SpeechCall, send: Callable[[], Any]) -> None:
         super().__init__(spoken, send)
         self._spoken = spoken
 
@@ -111,7 +112,7 @@ class _AudioStream(_Stream[bytes]):
         """All the audio that is still to come, as a whole file: a WAV header says its true length. Raises as iterating
         does.
         """
-        return whole_wav(b"".join(self))
+        return with_true_length(b"".join(self))
 
     def save(self, path: str | os.PathLike[str]) -> int:
         """Writes the audio that is still to come to a file, which is there only when it is whole; returns its size.
@@ -120,7 +121,7 @@ class _AudioStream(_Stream[bytes]):
             OSError: the file cannot be written; where none can be made, nothing is sent.
             EnginehouseError: as iterating does.
         """
-        with WholeFile(path) as file:
+        with AtomicFile(path) as file:
             for piece in self:
                 file.write(piece)
         return file.size
@@ -144,7 +145,7 @@ class SpeechStream(_AudioStream):
         return self._spoken.next_chunk
 
 
-class SpokenConversation(_AudioStream):
+class ConversationStream(_AudioStream):
     """Audio of a text that is still being written: iterate over its bytes, once.
 
     The text is taken in a thread of its own, once somebody is there to speak it, and never twice. Leaving the `with`
@@ -153,7 +154,7 @@ class SpokenConversation(_AudioStream):
 
     def __init__(
         self,
-        spoken: Spoken,
+        spoken: SpeechCall,
         send: Callable[[Iterator[voice_pb2.ConverseRequest]], Any],
         *,
         config: voice_pb2.ConverseRequest,
@@ -171,7 +172,7 @@ class SpokenConversation(_AudioStream):
         return self._outgoing.along(super()._run())
 
 
-class ListeningStream(_Stream[Heard]):
+class TranscriptionStream(_Stream[TranscriptionEvent]):
     """What is heard of audio while it is spoken: iterate over it, once.
 
     The audio is taken in a thread of its own, once somebody is there to listen, and never twice. Leaving the `with`
@@ -180,7 +181,7 @@ class ListeningStream(_Stream[Heard]):
 
     def __init__(
         self,
-        hearing: Hearing,
+        hearing: TranscriptionCall,
         send: Callable[[Iterator[voice_pb2.StreamingRecognizeRequest]], Any],
         *,
         config: voice_pb2.StreamingRecognizeRequest,
@@ -192,15 +193,15 @@ class ListeningStream(_Stream[Heard]):
         self._hearing = hearing
 
     @property
-    def summary(self) -> ListeningSummary | None:
+    def summary(self) -> TranscriptionSummary | None:
         """What it used and cost; None until the end has come."""
         return self._hearing.summary
 
-    def _take(self, message: Any) -> Iterable[Heard]:
+    def _take(self, message: Any) -> Iterable[TranscriptionEvent]:
         self._outgoing.go_on()
         return self._hearing.take(message)
 
-    def _run(self) -> Iterator[Heard]:
+    def _run(self) -> Iterator[TranscriptionEvent]:
         return self._outgoing.along(super()._run())
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, Unpack
 
 from enginehouse.api.voice.v1 import voice_pb2, voice_pb2_grpc
-from enginehouse.client import _connection, voice_requests
-from enginehouse.client._sync_streams import ListeningStream, SpeechStream, SpokenConversation
-from enginehouse.client.heard import Hearing, Transcript
+from enginehouse.client import _connection
+from enginehouse.client._sync_streams import ConversationStream, SpeechStream, TranscriptionStream
+from enginehouse.client.requests import voice as voice_requests
+from enginehouse.client.requests.voice import Recording, SpeechOptions
 from enginehouse.client.retries import Attempts, RetryPolicy
-from enginehouse.client.spoken import Spoken
-from enginehouse.client.voice_requests import Manner, Recording
+from enginehouse.client.speech import SpeechCall
+from enginehouse.client.transcription import Transcript, TranscriptionCall
 
 Response = TypeVar("Response")
 
@@ -32,7 +33,7 @@ class VoiceCalls:
         first_chunk: int = 0,
         timeout_s: float | None = None,
         request_id: str | None = None,
-        **manner: Unpack[Manner],
+        **options: Unpack[SpeechOptions],
     ) -> SpeechStream:
         """Speaks a text or an SSML document of up to 500,000 characters; errors while iterating.
 
@@ -42,14 +43,14 @@ class VoiceCalls:
             first_chunk: begin with this chunk of it, from 0: what a cut call had not got yet.
             timeout_s: seconds for this call with all its retries; None takes the client's.
             request_id: 1-64 of [A-Za-z0-9_-]; None makes one.
-            manner: with what voice and how; see `Manner`.
+            options: with what voice and how; see `SpeechOptions`.
 
         Raises:
             ValueError: the arguments contradict each other, or hold words that mean nothing.
         """
         request_id = request_id or _connection.new_request_id()
-        request = voice_requests.synthesize(text, ssml=ssml, first_chunk=first_chunk, request_id=request_id, **manner)
-        spoken = Spoken(request_id=request_id, attempts=self._attempts(timeout_s), first_chunk=first_chunk)
+        request = voice_requests.synthesize(text, ssml=ssml, first_chunk=first_chunk, request_id=request_id, **options)
+        spoken = SpeechCall(request_id=request_id, attempts=self._attempts(timeout_s), first_chunk=first_chunk)
 
         def send() -> Any:
             metadata = self._metadata(request_id, attempt=spoken.attempt)
@@ -64,8 +65,8 @@ class VoiceCalls:
         max_characters: int | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
-        **manner: Unpack[Manner],
-    ) -> SpokenConversation:
+        **options: Unpack[SpeechOptions],
+    ) -> ConversationStream:
         """Speaks a text while it is being written, such as the pieces of an answer; errors while iterating.
 
         Args:
@@ -73,22 +74,22 @@ class VoiceCalls:
             max_characters: for how many characters there must be money beforehand; None takes 20,000.
             timeout_s: seconds for the whole conversation; None for no bound.
             request_id: 1-64 of [A-Za-z0-9_-]; None makes one.
-            manner: with what voice and how; see `Manner`. The encoding is "pcm" (the default) or "opus".
+            options: with what voice and how; see `SpeechOptions`. The encoding is "pcm" (the default) or "opus".
 
         Raises:
             ValueError: the arguments hold words that mean nothing.
         """
         request_id = request_id or _connection.new_request_id()
-        config = voice_requests.conversation(request_id=request_id, **manner)
-        bounds = voice_requests.bounds(model=manner.get("model", ""), max_characters=max_characters)
+        config = voice_requests.conversation(request_id=request_id, **options)
+        bounds = voice_requests.bounds(model=options.get("model", ""), max_characters=max_characters)
         attempts = Attempts(self._retries, timeout_s=timeout_s)
-        spoken = Spoken(request_id=request_id, attempts=attempts, first_chunk=None)
+        spoken = SpeechCall(request_id=request_id, attempts=attempts, first_chunk=None)
 
         def send(messages: Iterator[voice_pb2.ConverseRequest]) -> Any:
             metadata = self._metadata(request_id, attempt=spoken.attempt) + bounds
             return self._voice.Converse(messages, metadata=metadata, timeout=spoken.remaining_s)
 
-        return SpokenConversation(spoken, send, config=config, texts=texts)
+        return ConversationStream(spoken, send, config=config, texts=texts)
 
     def transcribe(
         self,
@@ -146,7 +147,7 @@ class VoiceCalls:
         max_audio_seconds: int | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
-    ) -> ListeningStream:
+    ) -> TranscriptionStream:
         """Writes speech down while it is being spoken; errors while iterating.
 
         Args:
@@ -179,13 +180,13 @@ class VoiceCalls:
             single_utterance=single_utterance,
         )
         bounds = voice_requests.bounds(model=model, max_audio_seconds=max_audio_seconds)
-        hearing = Hearing(request_id=request_id, attempts=Attempts(self._retries, timeout_s=timeout_s))
+        hearing = TranscriptionCall(request_id=request_id, attempts=Attempts(self._retries, timeout_s=timeout_s))
 
         def send(messages: Iterator[voice_pb2.StreamingRecognizeRequest]) -> Any:
             metadata = self._metadata(request_id, attempt=hearing.attempt) + bounds
             return self._voice.StreamingRecognize(messages, metadata=metadata, timeout=hearing.remaining_s)
 
-        return ListeningStream(hearing, send, config=config, audio=audio)
+        return TranscriptionStream(hearing, send, config=config, audio=audio)
 
     def voices(
         self,

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 if TYPE_CHECKING:
-    from enginehouse.client.answers import Generation
+    from enginehouse.client.generation import Generation
 
 DOMAIN = "enginehouse"
 _DETAILS_KEY = "grpc-status-details-bin"

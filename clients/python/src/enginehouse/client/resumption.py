@@ -11,15 +11,15 @@ import grpc
 
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.client.answers import Collector, Generation
 from enginehouse.client.errors import EnginehouseError, IncompleteError, RateLimited, Unavailable
+from enginehouse.client.generation import Generation, GenerationBuilder
 from enginehouse.client.retries import Attempts
 
 # Broken on the way, or by a process that died: what a proxy or gRPC itself says then carries no reason of ours.
 _CUT_CODES = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED})
 
 
-class Continuation:
+class GenerationCall:
     """Follows one answer through its attempts.
 
     Args:
@@ -33,7 +33,7 @@ class Continuation:
         self.attempt = 1
         """The number of the attempt that runs, or is about to."""
         self._attempts = attempts
-        self._collector = Collector(request_id=request.request_id)
+        self._collector = GenerationBuilder(request_id=request.request_id)
         self._token_ids: list[int] = []
         self._receipt = b""
         self._resumable = False

@@ -18,27 +18,27 @@ class RetryPolicy:
     """How often and how patiently.
 
     Attributes:
-        attempts: how many times a call is sent at most, the first included; 1 never repeats.
-        first_delay_s: the longest wait before the second attempt.
-        most_delay_s: the longest wait before any attempt, unless the service asks for a longer one.
-        growth: what the longest wait is multiplied by after each attempt.
-        resumes: how many times a stream that was cut may be continued, over all its attempts; 0 never continues one,
-            and then streams are not asked to be resumable, which costs them a little.
+        max_attempts: how many times a call is sent at most, the first included; 1 never repeats.
+        initial_backoff_s: the longest wait before the second attempt.
+        max_backoff_s: the longest wait before any attempt, unless the service asks for a longer one.
+        backoff_multiplier: what the longest wait is multiplied by after each attempt.
+        max_resumes: how many times a stream that was cut may be continued, over all its attempts; 0 never continues
+            one, and then streams are not asked to be resumable, which costs them a little.
     """
 
-    attempts: int = 5
-    first_delay_s: float = 0.1
-    most_delay_s: float = 5.0
-    growth: float = 2.0
-    resumes: int = 20
+    max_attempts: int = 5
+    initial_backoff_s: float = 0.1
+    max_backoff_s: float = 5.0
+    backoff_multiplier: float = 2.0
+    max_resumes: int = 20
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ValueError(f"attempts is {self.attempts}; at least 1 is needed to send a call at all")
-        if self.resumes < 0:
-            raise ValueError(f"resumes is {self.resumes}; 0 never continues a cut stream")
-        if self.first_delay_s < 0 or self.most_delay_s < self.first_delay_s or self.growth < 1:
-            raise ValueError("delays must satisfy 0 <= first_delay_s <= most_delay_s, and growth >= 1")
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts is {self.max_attempts}; at least 1 is needed to send a call at all")
+        if self.max_resumes < 0:
+            raise ValueError(f"max_resumes is {self.max_resumes}; 0 never continues a cut stream")
+        if self.initial_backoff_s < 0 or self.max_backoff_s < self.initial_backoff_s or self.backoff_multiplier < 1:
+            raise ValueError("delays must satisfy 0 <= initial_backoff_s <= max_backoff_s, and backoff_multiplier >= 1")
 
 
 class Attempts:
@@ -53,7 +53,7 @@ class Attempts:
         self._policy = policy
         self._made = 1
         self._resumed = 0
-        self._longest = policy.first_delay_s
+        self._backoff_s = policy.initial_backoff_s
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
 
     @property
@@ -67,7 +67,7 @@ class Attempts:
         The wait is drawn between half and all of an exponentially growing bound, so that callers who failed together
         do not return together; a RetryInfo from the service is a lower bound on it.
         """
-        if not isinstance(error, Unavailable) or self._made >= self._policy.attempts:
+        if not isinstance(error, Unavailable) or self._made >= self._policy.max_attempts:
             return None
         return self._delay(error)
 
@@ -80,19 +80,19 @@ class Attempts:
         """
         if progressed:
             self._made = 1
-            self._longest = self._policy.first_delay_s
+            self._backoff_s = self._policy.initial_backoff_s
         self._resumed += 1
-        if self._resumed > self._policy.resumes or self._made >= self._policy.attempts:
+        if self._resumed > self._policy.max_resumes or self._made >= self._policy.max_attempts:
             return None
         return self._delay(error)
 
     def _delay(self, error: EnginehouseError) -> float | None:
-        delay = self._longest * random.uniform(0.5, 1.0)
+        delay = self._backoff_s * random.uniform(0.5, 1.0)
         if error.retry_after_s is not None:
             delay = max(delay, error.retry_after_s)
         remaining = self.remaining_s
         if remaining is not None and delay >= remaining:
             return None
         self._made += 1
-        self._longest = min(self._longest * self._policy.growth, self._policy.most_delay_s)
+        self._backoff_s = min(self._backoff_s * self._policy.backoff_multiplier, self._policy.max_backoff_s)
         return delay

@@ -14,8 +14,8 @@ from enginehouse.client import EnginehouseError, PermissionDenied
 
 
 async def call(face: Any, method: str, *args: Any, **options: Any) -> Any:
-    """Calls a method of `money` of either client; lists come whole."""
-    found = getattr(face.client.money, method)(*args, **options)
+    """Calls a method of `billing` of either client; lists come whole."""
+    found = getattr(face.client.billing, method)(*args, **options)
     if isinstance(found, AsyncIterator):
         return [one async for one in found]
     if isinstance(found, Iterator):

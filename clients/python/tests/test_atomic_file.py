@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.client.saving import WholeFile, wav_lengths, whole_wav
+from enginehouse.client.atomic_file import AtomicFile
+from enginehouse.client.wav import length_patches, with_true_length
 
 
 def write(path: Path, *pieces: bytes) -> None:
-    with WholeFile(path) as file:
+    with AtomicFile(path) as file:
         for piece in pieces:
             file.write(piece)
 
@@ -26,12 +27,12 @@ def test_what_was_there_stays_until_the_new_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.mp3"
     path.write_bytes(b"old")
     path.chmod(0o640)
-    with WholeFile(path) as file:
+    with AtomicFile(path) as file:
         file.write(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o777 == 0o640
-    with pytest.raises(KeyboardInterrupt), WholeFile(path) as file:
+    with pytest.raises(KeyboardInterrupt), AtomicFile(path) as file:
         file.write(b"newer")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"new"
@@ -111,20 +112,20 @@ def test_a_wav_of_unknown_length_becomes_the_one_of_known_length(
     unknown = bytearray(known)
     place = known.index(b"data", 36 + len(note))
     unknown[4:8] = unknown[place + 4 : place + 8] = b"\xff" * 4
-    assert whole_wav(bytes(unknown)) == known
+    assert with_true_length(bytes(unknown)) == known
     path = tmp_path_factory.mktemp("wav") / "a.wav"
     places = [0, *sorted(cuts), len(unknown)]
     write(path, *(bytes(unknown[one:two]) for one, two in itertools.pairwise(places)))
     assert path.read_bytes() == known
-    assert whole_wav(known) == known
+    assert with_true_length(known) == known
 
 
 @given(head=st.binary(max_size=80) | st.binary(max_size=80).map(lambda tail: b"RIFF\xff\xff\xff\xffWAVE" + tail))
 def test_other_bytes_are_left_alone(head: bytes) -> None:
-    for place, value in wav_lengths(head, len(head)):
+    for place, value in length_patches(head, len(head)):
         assert head[place : place + 4] == b"\xff" * 4 or place == 4
         assert len(value) == 4
 
 
 def test_a_length_that_a_header_cannot_say_stays_unknown() -> None:
-    assert wav_lengths(wav(b"")[:40] + b"\xff" * 4, 2**32 + 100) == []
+    assert length_patches(wav(b"")[:40] + b"\xff" * 4, 2**32 + 100) == []

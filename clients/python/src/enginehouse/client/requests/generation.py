@@ -73,7 +73,7 @@ class Tool:
     parameters: Mapping[str, Any] | None = None
 
 
-class Options(TypedDict, total=False):
+class GenerationOptions(TypedDict, total=False):
     """The keyword arguments of `generate` and `stream`, all optional.
 
     prompt: a text to continue without a chat template, instead of messages.
@@ -119,8 +119,8 @@ class Options(TypedDict, total=False):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """Everything that one generation is asked for: a conversation, or `Options.prompt`, and the options."""
+class GenerationRequest:
+    """Everything that one generation is asked for: a conversation, or `GenerationOptions.prompt`, and the options."""
 
     messages: str | Sequence[Message] | None = None
     prompt: str | None = None
@@ -148,12 +148,12 @@ class Ask:
     task: str = ""
     subject: str = ""
 
-    def route(self) -> tuple[tuple[str, str], ...]:
+    def routing_metadata(self) -> tuple[tuple[str, str], ...]:
         """The headers that say what the request is for and about."""
         given = (("x-enginehouse-task", self.task), ("x-enginehouse-subject", self.subject))
         return tuple((name, value) for name, value in given if value)
 
-    def request(self, request_id: str) -> generation_pb2.GenerateRequest:
+    def message(self, request_id: str) -> generation_pb2.GenerateRequest:
         """The contract's request.
 
         Raises:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.client.answers import usage_by_unit
 from enginehouse.client.errors import EnginehouseError
 from enginehouse.client.retries import Attempts
+from enginehouse.client.usage import usage_by_unit
 
-HeardKind = Literal["started", "interim", "final", "ended"]
+TranscriptionEventKind = Literal["started", "interim", "final", "ended"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Transcript:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class TranscriptionEvent:
     """What was heard next.
 
     Attributes:
@@ -68,7 +68,7 @@ class Heard:
         language: the utterance's, as a BCP 47 tag.
     """
 
-    kind: HeardKind
+    kind: TranscriptionEventKind
     at_ms: int
     segment: voice_pb2.Segment | None = None
     language: str = ""
@@ -80,7 +80,7 @@ class Heard:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ListeningSummary:
+class TranscriptionSummary:
     """The end of a call that listened.
 
     Attributes:
@@ -98,7 +98,7 @@ class ListeningSummary:
     stopped_by_budget: bool
 
     @classmethod
-    def of(cls, summary: voice_pb2.RecognitionSummary) -> ListeningSummary:
+    def of(cls, summary: voice_pb2.RecognitionSummary) -> TranscriptionSummary:
         """From the contract's message."""
         return cls(
             usage=usage_by_unit(summary.usage),
@@ -109,7 +109,7 @@ class ListeningSummary:
         )
 
 
-class Hearing:
+class TranscriptionCall:
     """Follows one call that listens.
 
     Args:
@@ -121,7 +121,7 @@ class Hearing:
         self.request_id = request_id
         self.model = ""
         """The model that listens; empty until the first message."""
-        self.summary: ListeningSummary | None = None
+        self.summary: TranscriptionSummary | None = None
         """The end; None until it has come."""
         self.attempt = 1
         """The number of the attempt that runs, or is about to."""
@@ -133,20 +133,20 @@ class Hearing:
         """Seconds left for the next attempt; None for no bound."""
         return self._attempts.remaining_s
 
-    def take(self, message: voice_pb2.StreamingRecognizeResponse) -> tuple[Heard, ...]:
+    def take(self, message: voice_pb2.StreamingRecognizeResponse) -> tuple[TranscriptionEvent, ...]:
         """Takes the next message; returns what was heard by it."""
         self._begun = True
         self.request_id = message.request_id or self.request_id
         self.model = message.model or self.model
         heard = []
         if message.HasField("summary"):
-            self.summary = ListeningSummary.of(message.summary)
+            self.summary = TranscriptionSummary.of(message.summary)
         if message.event == voice_pb2.SPEECH_EVENT_STARTED:
-            heard.append(Heard(kind="started", at_ms=message.event_ms))
+            heard.append(TranscriptionEvent(kind="started", at_ms=message.event_ms))
         if message.HasField("result"):
             result = message.result
             heard.append(
-                Heard(
+                TranscriptionEvent(
                     kind="final" if result.is_final else "interim",
                     at_ms=result.segment.end_ms,
                     segment=result.segment,
@@ -154,7 +154,7 @@ class Hearing:
                 )
             )
         if message.event == voice_pb2.SPEECH_EVENT_ENDED:
-            heard.append(Heard(kind="ended", at_ms=message.event_ms))
+            heard.append(TranscriptionEvent(kind="ended", at_ms=message.event_ms))
         return tuple(heard)
 
     def delay_after(self, error: EnginehouseError, *, closed: bool) -> float:

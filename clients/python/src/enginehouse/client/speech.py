@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.client.answers import usage_by_unit
 from enginehouse.client.errors import EnginehouseError, IncompleteSpeechError
 from enginehouse.client.resumption import was_cut
 from enginehouse.client.retries import Attempts
+from enginehouse.client.usage import usage_by_unit
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class SpeechSummary:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SpokenPiece:
+class ConversationEvent:
     """What came next in a conversation.
 
     Attributes:
@@ -61,7 +61,7 @@ class SpokenPiece:
     interrupted: bool
 
 
-class Spoken:
+class SpeechCall:
     """Follows one call that speaks.
 
     Args:

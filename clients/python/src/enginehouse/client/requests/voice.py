@@ -19,9 +19,9 @@ MODEL_HEADER = "x-enginehouse-ask-model"
 CHARACTERS_HEADER = "x-enginehouse-max-characters"
 SECONDS_HEADER = "x-enginehouse-max-audio-seconds"
 
-MOST_RECORDING_BYTES = 25 * 2**20
+MAX_RECORDING_BYTES = 25 * 2**20
 """The largest recording that is written down."""
-MOST_SAMPLE_BYTES = 10 * 2**20
+MAX_SAMPLE_BYTES = 10 * 2**20
 """The largest recording that a voice is made from."""
 
 # The contract takes 1 MiB at once; smaller pieces are heard sooner.
@@ -43,7 +43,7 @@ GENDERS: Mapping[str, voice_pb2.Gender.ValueType] = MappingProxyType(
 """How a voice may sound."""
 
 
-class Manner(TypedDict, total=False):
+class SpeechOptions(TypedDict, total=False):
     """The keyword arguments that `speak` and `converse` share, all optional.
 
     model: a speech model's name, or "auto" (the default).
@@ -73,16 +73,16 @@ class Manner(TypedDict, total=False):
 
 
 def synthesize(
-    text: str | None, *, ssml: str | None, first_chunk: int, request_id: str, **manner: Unpack[Manner]
+    text: str | None, *, ssml: str | None, first_chunk: int, request_id: str, **options: Unpack[SpeechOptions]
 ) -> voice_pb2.SynthesizeRequest:
     """The request to speak; raises ValueError for unknown words, and unless exactly one of text and ssml is given."""
     if (text is None) == (ssml is None):
         raise ValueError("give exactly one of text and ssml")
     request = voice_pb2.SynthesizeRequest(
         request_id=request_id,
-        model=manner.get("model", "auto"),
-        controls=_controls(manner),
-        audio=_form(manner),
+        model=options.get("model", "auto"),
+        controls=_controls(options),
+        audio=_form(options),
         first_chunk=first_chunk,
     )
     if text is not None:
@@ -92,9 +92,9 @@ def synthesize(
     return request
 
 
-def conversation(*, request_id: str, **manner: Unpack[Manner]) -> voice_pb2.ConverseRequest:
+def conversation(*, request_id: str, **options: Unpack[SpeechOptions]) -> voice_pb2.ConverseRequest:
     """A conversation's first message; raises ValueError for unknown words."""
-    config = voice_pb2.ConverseConfig(request_id=request_id, controls=_controls(manner), audio=_form(manner))
+    config = voice_pb2.ConverseConfig(request_id=request_id, controls=_controls(options), audio=_form(options))
     return voice_pb2.ConverseRequest(config=config)
 
 
@@ -111,7 +111,7 @@ def recognize(
         OSError: its file cannot be read.
         ValueError: it is too large.
     """
-    audio = recorded(recording, most=MOST_RECORDING_BYTES)
+    audio = read_recording(recording, max_bytes=MAX_RECORDING_BYTES)
     return voice_pb2.RecognizeRequest(request_id=request_id, model=model, options=options, audio=audio)
 
 
@@ -176,7 +176,7 @@ def create_voice(
     return voice_pb2.CreateVoiceRequest(
         model=model,
         name=name,
-        sample=recorded(sample, most=MOST_SAMPLE_BYTES),
+        sample=read_recording(sample, max_bytes=MAX_SAMPLE_BYTES),
         consent=voice_pb2.Consent(speaker=speaker, statement=statement, confirmed=confirmed),
         language=language,
         gender=_value("gender", gender, GENDERS) if gender else voice_pb2.GENDER_UNSPECIFIED,
@@ -199,12 +199,12 @@ def bounds(
     return tuple(found)
 
 
-def recorded(recording: Recording, *, most: int) -> bytes:
+def read_recording(recording: Recording, *, max_bytes: int) -> bytes:
     """A recording's bytes.
 
     Raises:
         OSError: its file cannot be read.
-        ValueError: it has more than `most` bytes.
+        ValueError: it has more than `max_bytes` bytes.
     """
     if isinstance(recording, bytes | bytearray | memoryview):
         found, name = bytes(recording), "the recording"
@@ -212,31 +212,31 @@ def recorded(recording: Recording, *, most: int) -> bytes:
         path = Path(recording)
         with path.open("rb") as file:
             # One more than is taken: what is larger need not be read whole to be refused.
-            found, name = file.read(most + 1), str(path)
-    if len(found) > most:
-        raise ValueError(f"{name} has more than {most // 2**20} MiB; send a shorter recording, or one that is encoded")
+            found, name = file.read(max_bytes + 1), str(path)
+    if len(found) > max_bytes:
+        raise ValueError(f"{name} has more than {max_bytes // 2**20} MiB; send a shorter or a compressed one")
     return found
 
 
-def _controls(manner: Manner) -> voice_pb2.SpeechControls:
-    emotion = manner.get("emotion", "")
+def _controls(options: SpeechOptions) -> voice_pb2.SpeechControls:
+    emotion = options.get("emotion", "")
     return voice_pb2.SpeechControls(
-        voice=manner.get("voice", ""),
-        language=manner.get("language", ""),
-        speed=manner.get("speed", 0.0),
-        pitch=manner.get("pitch", 0.0),
-        volume_db=manner.get("volume_db", 0.0),
+        voice=options.get("voice", ""),
+        language=options.get("language", ""),
+        speed=options.get("speed", 0.0),
+        pitch=options.get("pitch", 0.0),
+        volume_db=options.get("volume_db", 0.0),
         emotion=_value("emotion", emotion, EMOTIONS) if emotion else voice_pb2.EMOTION_UNSPECIFIED,
-        lexicon=[voice_pb2.Pronunciation(word=word, say=say) for word, say in manner.get("lexicon", {}).items()],
-        verbatim=manner.get("verbatim", False),
+        lexicon=[voice_pb2.Pronunciation(word=word, say=say) for word, say in options.get("lexicon", {}).items()],
+        verbatim=options.get("verbatim", False),
     )
 
 
-def _form(manner: Manner) -> voice_pb2.AudioForm:
-    encoding = manner.get("encoding", "")
+def _form(options: SpeechOptions) -> voice_pb2.AudioForm:
+    encoding = options.get("encoding", "")
     return voice_pb2.AudioForm(
         encoding=_value("encoding", encoding, ENCODINGS) if encoding else voice_pb2.AUDIO_ENCODING_UNSPECIFIED,
-        sample_rate=manner.get("sample_rate", 0),
+        sample_rate=options.get("sample_rate", 0),
     )
 
 

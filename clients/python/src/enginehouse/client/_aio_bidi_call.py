@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 _NOT_SENT = "Internal error from Core"
 
 
-class TwoWayCall:
+class BidiCall:
     """A call whose end is the one that the other side gave.
 
     grpc.aio puts INTERNAL over the status that came where a message could not be sent any more, so that who writes to a

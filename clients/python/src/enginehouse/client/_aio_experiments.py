@@ -17,7 +17,7 @@ from enginehouse.api.router.v1 import (
 )
 
 
-class AsyncSteering:
+class AsyncExperiments:
     """Who gets which model, and what comes of it; the key needs the scope `admin`, but for `enabled_flags`.
 
     Lists are fetched page by page as they are iterated. Every method raises EnginehouseError.

@@ -7,18 +7,15 @@ import errno
 import os
 import secrets
 import stat
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-_UNKNOWN = 0xFFFFFFFF
-# Where a header's chunks end at the latest; ours has 44 bytes.
-_HEADER_BYTES = 4096
+from enginehouse.client.wav import HEADER_BYTES, length_patches
 
 
-class WholeFile:
+class AtomicFile:
     """A file that is written beside its place and put there when it is whole; else nothing is left of it.
 
     What is no file in a folder, such as a pipe or /dev/stdout, is written to as it is. A WAV file whose header says an
@@ -61,8 +58,8 @@ class WholeFile:
         """Appends. Raises OSError."""
         with self._named():
             self._opened().write(data)
-        if len(self._head) < _HEADER_BYTES:
-            self._head += data[: _HEADER_BYTES - len(self._head)]
+        if len(self._head) < HEADER_BYTES:
+            self._head += data[: HEADER_BYTES - len(self._head)]
         self.size += len(data)
 
     def commit(self) -> None:
@@ -70,7 +67,7 @@ class WholeFile:
         file = self._opened()
         with self._named():
             if self._part is not None:
-                for place, value in wav_lengths(self._head, self.size):
+                for place, value in length_patches(self._head, self.size):
                     file.seek(place)
                     file.write(value)
             file.close()
@@ -113,34 +110,3 @@ class WholeFile:
         if self._file is None:
             raise ValueError(f"{self._path} is not open")
         return self._file
-
-
-def whole_wav(audio: bytes) -> bytes:
-    """Audio as it came, but that a WAV header of unknown length says the true one."""
-    lengths = wav_lengths(audio[:_HEADER_BYTES], len(audio))
-    if not lengths:
-        return audio
-    whole = bytearray(audio)
-    for place, value in lengths:
-        whole[place : place + len(value)] = value
-    return bytes(whole)
-
-
-def wav_lengths(head: bytes, size: int) -> list[tuple[int, bytes]]:
-    """What a WAV file's header must say instead of "unknown", and where; empty for all other files.
-
-    Args:
-        head: its first bytes.
-        size: how many it has.
-    """
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE" or size - 8 >= _UNKNOWN:
-        return []
-    place = 12
-    while place + 8 <= len(head):
-        name, length = head[place : place + 4], int.from_bytes(head[place + 4 : place + 8], "little")
-        if name == b"data":
-            if length != _UNKNOWN:
-                return []
-            return [(4, struct.pack("<I", size - 8)), (place + 4, struct.pack("<I", size - place - 8))]
-        place += 8 + length + length % 2
-    return []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.client.conversation import ToolCall
+from enginehouse.client.requests.generation import ToolCall
+from enginehouse.client.usage import usage_by_unit
 
-__all__ = ["Choice", "Collector", "Embeddings", "Generation", "ToolCall", "price_by_unit", "usage_by_unit"]
+__all__ = ["Choice", "Embeddings", "Generation", "GenerationBuilder", "ToolCall"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,18 +108,18 @@ class Embeddings:
         )
 
 
-class _GrowingCall:
+class _ToolCallBuilder:
     def __init__(self) -> None:
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
 
 
-class _GrowingChoice:
+class _ChoiceBuilder:
     def __init__(self) -> None:
         self.text: list[str] = []
         self.reasoning: list[str] = []
-        self.calls: dict[int, _GrowingCall] = {}
+        self.calls: dict[int, _ToolCallBuilder] = {}
         self.logprobs: list[generation_pb2.TokenLogprob] = []
         self.finish_reason = ""
         self.stopped_by = ""
@@ -129,7 +129,7 @@ class _GrowingChoice:
         self.reasoning.append(delta.reasoning)
         self.logprobs.extend(delta.logprobs)
         for piece in delta.tool_calls:
-            call = self.calls.setdefault(piece.index, _GrowingCall())
+            call = self.calls.setdefault(piece.index, _ToolCallBuilder())
             call.id = call.id or piece.id
             call.name = call.name or piece.name
             call.arguments.append(piece.arguments)
@@ -152,13 +152,13 @@ class _GrowingChoice:
         )
 
 
-class Collector:
+class GenerationBuilder:
     """Puts a stream's messages together."""
 
     def __init__(self, *, request_id: str) -> None:
         self._request_id = request_id
         self._model = ""
-        self._choices: dict[int, _GrowingChoice] = {}
+        self._choices: dict[int, _ChoiceBuilder] = {}
         self._summary: generation_pb2.GenerationSummary | None = None
 
     def add(self, message: generation_pb2.GenerateResponse) -> str:
@@ -167,7 +167,7 @@ class Collector:
         self._model = message.model or self._model
         text = ""
         for delta in message.deltas:
-            self._choices.setdefault(delta.index, _GrowingChoice()).add(delta)
+            self._choices.setdefault(delta.index, _ChoiceBuilder()).add(delta)
             if delta.index == 0:
                 text = delta.text
         if message.HasField("summary"):
@@ -189,15 +189,5 @@ class Collector:
         )
 
 
-def usage_by_unit(usage: usage_pb2.Usage) -> dict[str, int]:
-    """Amounts by the units' names as the catalog writes them, such as `input_tokens`."""
-    return {_word(usage_pb2.Unit.Name(each.unit), "UNIT_"): each.amount for each in usage.units}
-
-
 def _word(name: str, prefix: str) -> str:
     return name.removeprefix(prefix).lower()
-
-
-def price_by_unit(prices: Iterable[usage_pb2.UnitPrice]) -> dict[str, int]:
-    """Nano-dollars a million by the units' names."""
-    return {_word(usage_pb2.Unit.Name(each.unit), "UNIT_"): each.nanos_per_million for each in prices}
