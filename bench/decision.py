@@ -7,12 +7,12 @@ import time
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.catalog import load_catalog
-from enginehouse.router.asks import parse_ask
-from enginehouse.router.decide import State, decide
-from enginehouse.router.endpoints import Fleet
+from enginehouse.router.decision.decide import State, decide
+from enginehouse.router.fleet.fleet import Fleet
 from enginehouse.router.identity import Caller, Key, Tenant
 from enginehouse.router.policy import Policy
 from enginehouse.router.predictor import load_predictor
+from enginehouse.router.request import parse_request
 from enginehouse.router.settings import RouterSettings
 
 from .engine import CATALOG, MODELS
@@ -46,7 +46,7 @@ def decision_cpu_us(prompt_bytes: int = PROMPT_BYTES) -> float:
     for _ in range(ROUNDS):
         started = time.process_time()
         for _ in range(DECISIONS):
-            decision = decide(parse_ask(METHOD, body), caller, state)
+            decision = decide(parse_request(METHOD, body), caller, state)
         taken.append((time.process_time() - started) / DECISIONS * 1e6)
         if decision.model is None:
             raise RuntimeError(f"the router decided nothing: {decision.refusal}")

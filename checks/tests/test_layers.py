@@ -15,7 +15,7 @@ Write = Callable[[str, str], None]
 @pytest.mark.parametrize(
     ("path", "line"),
     [
-        ("engines/voice/src/enginehouse/engines/voice/a.py", "from enginehouse.router.decide import decide"),
+        ("engines/voice/src/enginehouse/engines/voice/a.py", "from enginehouse.router.decision.decide import decide"),
         ("engines/voice/src/enginehouse/engines/voice/b.py", "import enginehouse.gateway"),
         ("gateway/src/enginehouse/gateway/a.py", "def f():\n    from enginehouse.router import ids"),
         ("clients/python/src/enginehouse/client/a.py", "from enginehouse.kit.errors import Reason"),

@@ -21,8 +21,9 @@ from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.grants import GrantKeys, peek
 from enginehouse.kit.pricing import UNITS
-from enginehouse.router.admission import Admission, Check
-from enginehouse.router.alerts import RefusalWatch
+from enginehouse.router.admission.admission import Admission, Check
+from enginehouse.router.admission.cost_caps import RunCaps
+from enginehouse.router.alerts import ExhaustionRecorder
 from enginehouse.router.cache import (
     AnswerMemory,
     CacheMetrics,
@@ -30,24 +31,23 @@ from enginehouse.router.cache import (
     CacheSettings,
     CacheStore,
     Embedder,
-    Flights,
+    RequestCoalescer,
     ResponseCache,
     SemanticIndex,
 )
-from enginehouse.router.caps import RunCaps
 from enginehouse.router.clock import wall_clock
-from enginehouse.router.decide import State
-from enginehouse.router.endpoints import Fleet
-from enginehouse.router.experiments import ExposureLog, Steering
+from enginehouse.router.decision.decide import State
+from enginehouse.router.experiments import Assignment, ExposureLog
+from enginehouse.router.fleet.fleet import Fleet
 from enginehouse.router.identity import (
     Authenticator,
     Key,
     KeyHasher,
     KeyIndex,
     KeyStore,
-    PeopleIndex,
     Tenant,
     TokenVerifier,
+    UserIndex,
     UserStore,
     new_secret,
     secret_hint,
@@ -144,7 +144,7 @@ def _admission() -> tuple[Admission, Ledger, ResponseCache, str]:
     )
     keys.put(key, tenant)
     keys.loaded = True
-    people = PeopleIndex(tenants=KeyStore(database=None), users=UserStore(database=None))  # type: ignore[arg-type]
+    people = UserIndex(tenants=KeyStore(database=None), users=UserStore(database=None))  # type: ignore[arg-type]
     budgets = BudgetIndex(store=BudgetStore(database=None))  # type: ignore[arg-type]
     for scope, scope_id in ((Scope.TENANT, tenant.tenant_id), (Scope.KEY, key.key_id)):
         budget = Budget(
@@ -172,10 +172,10 @@ def _admission() -> tuple[Admission, Ledger, ResponseCache, str]:
         limiter=Limiter(now_s=time.monotonic),
         ledger=ledger,
         cache=cache,
-        steering=Steering(),
+        steering=Assignment(),
         exposures=ExposureLog(database=None, clock=wall_clock),  # type: ignore[arg-type]
         run_caps=RunCaps(store=BudgetStore(database=None), index=budgets, clock=wall_clock),  # type: ignore[arg-type]
-        refusals=RefusalWatch(database=None, clock=wall_clock),  # type: ignore[arg-type]
+        refusals=ExhaustionRecorder(database=None, clock=wall_clock),  # type: ignore[arg-type]
         grant_keys=GrantKeys({"k1": b"s" * 32}),
         clock=wall_clock,
         accept_window_s=10,
@@ -193,7 +193,7 @@ def _cache(fleet: Fleet) -> ResponseCache:
         rules=rules,
         memory=AnswerMemory(max_bytes=1 << 26, clock=wall_clock),
         shared=None,
-        flights=Flights(wait_s=30, max_waiting=1000, alive=lambda _: True, now_s=time.monotonic),
+        flights=RequestCoalescer(wait_s=30, max_waiting=1000, alive=lambda _: True, now_s=time.monotonic),
         index=SemanticIndex(max_entries=1000),
         embedder=Embedder(
             model="", engines=fleet.serving, grant_keys=GrantKeys({"k1": b"s" * 32}), clock=wall_clock, timeout_s=1

@@ -26,9 +26,9 @@ from enginehouse.router.identity import (
     KeyHasher,
     KeyIndex,
     KeyStore,
-    PeopleIndex,
     Tenant,
     TokenVerifier,
+    UserIndex,
     UserStore,
     new_secret,
 )
@@ -79,7 +79,7 @@ def _authenticator() -> tuple[Authenticator, dict[str, list[bytes]]]:
     for kind in ("unknown", "unknown too"):
         kinds[kind] = [new_secret().encode() for _ in range(_EACH)]
     index.loaded = True
-    people = PeopleIndex(tenants=store, users=UserStore(database=None))  # type: ignore[arg-type]
+    people = UserIndex(tenants=store, users=UserStore(database=None))  # type: ignore[arg-type]
     return Authenticator(keys=index, people=people, tokens=TokenVerifier(issuers=(), people=people)), kinds
 
 

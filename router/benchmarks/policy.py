@@ -19,13 +19,13 @@ from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.api.router.v1 import policy_pb2
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.pricing import UNITS
-from enginehouse.router.asks import Ask, Purpose
-from enginehouse.router.decide import State, decide
-from enginehouse.router.endpoints import Fleet
+from enginehouse.router.decision.decide import State, decide
 from enginehouse.router.feedback import Ratings
+from enginehouse.router.fleet.fleet import Fleet
 from enginehouse.router.identity import Caller, Key, Tenant
 from enginehouse.router.policy import Policy, TierSettings
 from enginehouse.router.predictor import load_predictor
+from enginehouse.router.request import InferenceRequest, Purpose
 
 _BATCH = 50
 TEXT = ("Tell me a story about a clever crow who lived by the river and helped a farmer. " * 13)[:1024]
@@ -103,8 +103,8 @@ def _caller() -> Caller:
     return Caller(key, Tenant(tenant_id="ten_1", name="t", tier="pro", created_at_ms=0))
 
 
-def _ask(model: str) -> Ask:
-    return Ask(
+def _ask(model: str) -> InferenceRequest:
+    return InferenceRequest(
         purpose=Purpose.GENERATE,
         model=model,
         texts=[TEXT],

@@ -36,10 +36,10 @@ from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.router.v1 import admin_pb2_grpc, grant_pb2, usage_pb2, usage_pb2_grpc
 from enginehouse.kit.grants import GrantKeys, peek, sign
 from enginehouse.router.audit import AuditLog
-from enginehouse.router.bootstrap import bootstrap_key
 from enginehouse.router.clock import wall_clock
 from enginehouse.router.database import database_url, migrate, open_database
 from enginehouse.router.identity import KeyHasher, KeyStore
+from enginehouse.router.identity.bootstrap import bootstrap_key
 from enginehouse.router.ids import new_id
 from enginehouse.router.ledger import (
     Budget,

@@ -10,12 +10,12 @@ from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.api.router.v1 import policy_pb2
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.pricing import UNITS
-from enginehouse.router.asks import Ask, Purpose
-from enginehouse.router.complexity import Prediction
-from enginehouse.router.decide import State
-from enginehouse.router.endpoints import Fleet
+from enginehouse.router.decision.decide import State
+from enginehouse.router.fleet.fleet import Fleet
 from enginehouse.router.identity import Caller, Key, Tenant
 from enginehouse.router.policy import Policy, TierSettings
+from enginehouse.router.predictor.complexity import Prediction
+from enginehouse.router.request import InferenceRequest, Purpose
 
 TIERS = {name: TierSettings() for name in ("free", "starter", "pro", "enterprise")}
 
@@ -117,8 +117,8 @@ def caller(*allowed: str, tier: str = "pro", key_id: str = "key_1", tenant_id: s
 
 def ask(
     name: str = "auto", *, text: str = "hello", task: str = "", subject: str = "", needs: str = "chat", output: int = 0
-) -> Ask:
-    return Ask(
+) -> InferenceRequest:
+    return InferenceRequest(
         purpose=Purpose.EMBED if needs == "embeddings" else Purpose.GENERATE,
         model=name,
         texts=[] if needs == "embeddings" else [text],

@@ -9,8 +9,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.router.affinity import affinity_key, preferred, seed_of
-from enginehouse.router.asks import Ask, Purpose
+from enginehouse.router.fleet.affinity import affinity_key, preferred, seed_of
+from enginehouse.router.request import InferenceRequest, Purpose
 
 
 @dataclasses.dataclass
@@ -25,8 +25,8 @@ class Engine:
         return seed_of(self.name)
 
 
-def ask(*texts: str) -> Ask:
-    return Ask(purpose=Purpose.GENERATE, texts=texts)
+def ask(*texts: str) -> InferenceRequest:
+    return InferenceRequest(purpose=Purpose.GENERATE, texts=texts)
 
 
 def key(number: int) -> int:

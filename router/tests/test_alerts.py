@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from enginehouse.api.router.v1 import alerts_pb2 as pb
 from enginehouse.kit.config import ConfigError
 from enginehouse.kit.errors import ServiceError
-from enginehouse.router.admin import Administrator, AlertAdmin
-from enginehouse.router.alerts import Alert, AlertSettings, AlertStore, Courier, RefusalWatch
+from enginehouse.router.alerts import Alert, AlertSettings, AlertStore, ExhaustionRecorder, WebhookDispatcher
+from enginehouse.router.api.admin import Administrator, AlertAdmin
 from enginehouse.router.clock import DAY_MS
 from enginehouse.router.ledger import Budget, BudgetExhausted, BudgetStore, Ledger, Period
 from router.tests.webhook import Webhook
@@ -120,7 +120,7 @@ async def test_a_spent_budget_that_refuses_is_at_a_hundred_percent(world: Any, w
     """Some nano-dollars are left of it for ever, less than any request's bound."""
     budget = await world.budget(1_000)
     ledger = await world.replica()
-    watch = RefusalWatch(database=world.database, clock=world.clock)
+    watch = ExhaustionRecorder(database=world.database, clock=world.clock)
     await spend(world, ledger, 950)
     with pytest.raises(BudgetExhausted):
         await world.grant(ledger, 60)
@@ -142,7 +142,7 @@ async def test_a_spent_budget_that_refuses_is_at_a_hundred_percent(world: Any, w
 async def test_a_request_that_is_too_dear_for_a_fresh_budget_raises_nothing(world: Any) -> None:
     budget = await world.budget(1_000)
     ledger = await world.replica()
-    watch = RefusalWatch(database=world.database, clock=world.clock)
+    watch = ExhaustionRecorder(database=world.database, clock=world.clock)
     await spend(world, ledger, 700)
     with pytest.raises(BudgetExhausted):
         await world.grant(ledger, 5_000)
@@ -157,13 +157,13 @@ class Couriers:
     def __init__(self, world: Any) -> None:
         self.world = world
         self.counted: list[Alert] = []
-        self.running: list[Courier] = []
+        self.running: list[WebhookDispatcher] = []
 
-    def start(self, url: str, secret_file: Path | None = None, **settings: float) -> Courier:
+    def start(self, url: str, secret_file: Path | None = None, **settings: float) -> WebhookDispatcher:
         found = AlertSettings(
             webhook_url=url, webhook_secret_file=secret_file or (Path("unused") if url else None), **settings
         )
-        courier = Courier(
+        courier = WebhookDispatcher(
             store=AlertStore(database=self.world.database),
             settings=found,
             secret=Webhook.SECRET,
@@ -245,7 +245,7 @@ async def test_a_webhook_that_never_answers_is_given_up_after_a_day(
     await spend(world, ledger, 60)
     url = f"http://127.0.0.1:{free_port}/"
     store = AlertStore(database=world.database)
-    courier = Courier(
+    courier = WebhookDispatcher(
         store=store,
         settings=AlertSettings(webhook_url=url, webhook_secret_file=Path("unused"), retry_s=0.01),
         secret=Webhook.SECRET,

@@ -14,7 +14,7 @@ from enginehouse.api.common.v1.usage_pb2 import UNIT_AUDIO_MILLISECONDS, UNIT_CH
 from enginehouse.api.inference.v1 import generation_pb2 as g
 from enginehouse.api.voice.v1 import voice_pb2 as v
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.asks import Purpose, parse_ask, purpose_of
+from enginehouse.router.request import Purpose, parse_request, purpose_of
 
 INFERENCE = "/enginehouse.api.inference.v1.GenerationService/"
 OPENAI = "/enginehouse.api.openai.v1.TextService/"
@@ -35,7 +35,7 @@ def frame(data: bytes) -> bytes:
 
 def openai(method: str, body: Any) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return parse_ask(OPENAI + method, frame(httpbody_pb2.HttpBody(data=data).SerializeToString()))
+    return parse_request(OPENAI + method, frame(httpbody_pb2.HttpBody(data=data).SerializeToString()))
 
 
 def test_a_typed_conversation() -> None:
@@ -49,7 +49,7 @@ def test_a_typed_conversation() -> None:
         format=g.OutputFormat(json_object=True),
         logprobs=True,
     )
-    ask = parse_ask(INFERENCE + "Generate", frame(request.SerializeToString()))
+    ask = parse_request(INFERENCE + "Generate", frame(request.SerializeToString()))
     assert (ask.purpose, ask.model, ask.request_id) == (Purpose.GENERATE, "m", "r")
     assert (ask.max_output_tokens, ask.choices) == (7, 3)
     assert list(ask.texts) == ["नमस्ते", "hi"]
@@ -137,14 +137,14 @@ def test_any_json_is_an_ask_or_a_typed_refusal(method: str, body: dict[str, Any]
 @given(st.sampled_from(METHODS), st.binary(max_size=200), st.booleans())
 def test_any_bytes_are_an_ask_or_a_typed_refusal(method: str, body: bytes, framed: bool) -> None:
     try:
-        parse_ask(method, frame(body) if framed else body, encoding="gzip")
+        parse_request(method, frame(body) if framed else body, encoding="gzip")
     except ServiceError as error:
         assert error.reason in (Reason.INVALID_REQUEST, Reason.REQUEST_TOO_LARGE)
 
 
 def test_methods_that_no_price_applies_to() -> None:
     assert purpose_of("/enginehouse.api.router.v1.AdminService/QuerySpend") is Purpose.OTHER
-    assert parse_ask("/anything/Else", b"not even framed").purpose is Purpose.OTHER
+    assert parse_request("/anything/Else", b"not even framed").purpose is Purpose.OTHER
 
 
 VOICE = "/enginehouse.api.voice.v1.VoiceService/"
@@ -164,11 +164,11 @@ def form(**fields: str) -> bytes:
 
 def test_speech_is_bounded_by_its_characters() -> None:
     request = v.SynthesizeRequest(request_id="r", model="m", text="కాకి", controls=v.SpeechControls(speed=0.5))
-    ask = parse_ask(VOICE + "Synthesize", frame(request.SerializeToString()))
+    ask = parse_request(VOICE + "Synthesize", frame(request.SerializeToString()))
     assert (ask.purpose, ask.model, ask.request_id, ask.capabilities) == (Purpose.SPEAK, "m", "r", {"speech"})
     assert ask.units == {UNIT_CHARACTERS: 4, UNIT_AUDIO_MILLISECONDS: 2000}
     body = json.dumps({"model": "tts", "input": "abcd", "voice": "x", "speed": 0.5}).encode()
-    ask = parse_ask(AUDIO + "CreateSpeech", frame(httpbody_pb2.HttpBody(data=body).SerializeToString()))
+    ask = parse_request(AUDIO + "CreateSpeech", frame(httpbody_pb2.HttpBody(data=body).SerializeToString()))
     assert (ask.purpose, ask.model, ask.units) == (
         Purpose.SPEAK,
         "tts",
@@ -178,40 +178,40 @@ def test_speech_is_bounded_by_its_characters() -> None:
 
 def test_listening_is_bounded_by_what_the_recording_says_or_the_caller() -> None:
     request = v.RecognizeRequest(model="m", audio=WAV, options=v.RecognitionOptions(translate=True))
-    ask = parse_ask(VOICE + "Recognize", frame(request.SerializeToString()))
+    ask = parse_request(VOICE + "Recognize", frame(request.SerializeToString()))
     assert (ask.purpose, ask.capabilities) == (Purpose.LISTEN, {"transcription", "translation"})
     assert ask.units is not None
     assert 1000 <= ask.units[UNIT_AUDIO_MILLISECONDS] < 1600
     headers = {b"x-enginehouse-max-audio-seconds": b"7"}
-    ask = parse_ask(VOICE + "Recognize", frame(request.SerializeToString()), headers=headers)
+    ask = parse_request(VOICE + "Recognize", frame(request.SerializeToString()), headers=headers)
     assert ask.units == {UNIT_AUDIO_MILLISECONDS: 7000}
-    ask = parse_ask(AUDIO + "CreateTranscription", form(model="whisper"))
+    ask = parse_request(AUDIO + "CreateTranscription", form(model="whisper"))
     assert (ask.model, ask.capabilities) == ("whisper", {"transcription"})
     assert ask.units is not None
     assert 1000 <= ask.units[UNIT_AUDIO_MILLISECONDS] < 1600
-    assert parse_ask(AUDIO + "CreateTranslation", form(model="whisper")).capabilities == {
+    assert parse_request(AUDIO + "CreateTranslation", form(model="whisper")).capabilities == {
         "transcription",
         "translation",
     }
 
 
 def test_streams_are_bounded_by_their_headers() -> None:
-    ask = parse_ask(VOICE + "Converse", b"")
+    ask = parse_request(VOICE + "Converse", b"")
     assert (ask.purpose, ask.model) == (Purpose.SPEAK, "auto")
     assert ask.units is not None
     assert ask.units[UNIT_CHARACTERS] == 20_000
     headers = {b"x-enginehouse-ask-model": b"m", b"x-enginehouse-max-audio-seconds": b"30"}
-    ask = parse_ask(VOICE + "StreamingRecognize", b"", headers=headers)
+    ask = parse_request(VOICE + "StreamingRecognize", b"", headers=headers)
     assert (ask.purpose, ask.model, ask.units) == (Purpose.LISTEN, "m", {UNIT_AUDIO_MILLISECONDS: 30_000})
 
 
 @pytest.mark.parametrize("value", [b"0", b"-1", b"1.5", b"ten", b"99999999999"])
 def test_bounds_that_are_none_are_named(value: bytes) -> None:
     with pytest.raises(ServiceError, match="x-enginehouse-max-audio-seconds") as refused:
-        parse_ask(VOICE + "StreamingRecognize", b"", headers={b"x-enginehouse-max-audio-seconds": value})
+        parse_request(VOICE + "StreamingRecognize", b"", headers={b"x-enginehouse-max-audio-seconds": value})
     assert refused.value.reason is Reason.INVALID_REQUEST
 
 
 def test_a_form_without_a_model_is_refused() -> None:
     with pytest.raises(ServiceError, match="model: name a model"):
-        parse_ask(AUDIO + "CreateTranscription", form())
+        parse_request(AUDIO + "CreateTranscription", form())

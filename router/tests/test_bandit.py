@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from enginehouse.router.decide import decide
+from enginehouse.router.decision.decide import decide
 from enginehouse.router.feedback import Arm, Ratings, pick_arm
 from router.tests.decision_inputs import ask, caller, document, model, state
 

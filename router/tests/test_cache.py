@@ -24,24 +24,21 @@ from enginehouse.api.router.v1 import cache_pb2, cache_pb2_grpc, grant_pb2
 from enginehouse.kit.grants import GrantKeys, sign
 from enginehouse.kit.openai import TextServicer
 from enginehouse.kit.server import EngineServer
+from enginehouse.router.api.answers import AnswerServicer
+from enginehouse.router.api.replay import ReplayCall, ReplayCalls, ReplayEngine, ReplayServicer
 from enginehouse.router.cache import (
     CACHE_CHANNEL,
     AnswerMemory,
-    AnswerServicer,
+    CacheLookup,
     CacheMetrics,
     CacheRules,
     CacheSettings,
     CacheStore,
     CacheTerms,
     Embedder,
-    Flights,
     HitRecorder,
     KeyPolicy,
-    Look,
-    ReplayCall,
-    ReplayCalls,
-    ReplayEngine,
-    ReplayServicer,
+    RequestCoalescer,
     ResponseCache,
     Result,
     SemanticIndex,
@@ -94,7 +91,7 @@ class Replica:
         self.memory = AnswerMemory(max_bytes=self.settings.max_bytes, clock=clock)
         self.metrics = CacheMetrics(registry=CollectorRegistry())
         live = {"engine-1"} if alive is None else alive
-        self.flights = Flights(wait_s=30, max_waiting=100, alive=live.__contains__, now_s=clock.seconds)
+        self.flights = RequestCoalescer(wait_s=30, max_waiting=100, alive=live.__contains__, now_s=clock.seconds)
         shared = SharedAnswers(redis=redis, timeout_s=DEADLINE_S, max_bytes=1 << 20, clock=clock) if redis else None
         self.cache = ResponseCache(
             settings=self.settings,
@@ -130,7 +127,7 @@ class Replica:
 
     async def look(
         self, text: str = "Hello?", *, grant: grant_pb2.Grant | None = None, headers: dict[bytes, bytes] | None = None
-    ) -> tuple[Look, grant_pb2.Grant]:
+    ) -> tuple[CacheLookup, grant_pb2.Grant]:
         grant = grant or self.grant()
         terms = CacheTerms(settings=self.settings).of(USE | (headers or {}), self.rules.policy("key_1"))
         assert terms is not None

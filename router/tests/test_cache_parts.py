@@ -18,11 +18,11 @@ from enginehouse.router.cache import (
     AnswerMemory,
     CacheSettings,
     CacheTerms,
-    Flights,
     Kept,
     KeyPolicy,
     Pair,
     Question,
+    RequestCoalescer,
     SemanticIndex,
     conflict,
     rates,
@@ -86,9 +86,9 @@ def test_the_least_recently_used_gives_way() -> None:
     assert not memory.put(b"d", Kept(bytes(3_000), 10**15))
 
 
-def flights(clock: Clock, *, alive: set[str] | None = None, most: int = 10, wait_s: float = 30) -> Flights:
+def flights(clock: Clock, *, alive: set[str] | None = None, most: int = 10, wait_s: float = 30) -> RequestCoalescer:
     live = {"engine-1"} if alive is None else alive
-    return Flights(wait_s=wait_s, max_waiting=most, alive=live.__contains__, now_s=clock.seconds)
+    return RequestCoalescer(wait_s=wait_s, max_waiting=most, alive=live.__contains__, now_s=clock.seconds)
 
 
 async def test_those_who_wait_get_the_answer_that_lands() -> None:
@@ -100,7 +100,7 @@ async def test_those_who_wait_get_the_answer_that_lands() -> None:
     waiting = [asyncio.create_task(at_once.wait(flight)) for _ in range(5)]
     await asyncio.sleep(0)
     assert at_once.waiting == 5
-    at_once.land(b"k", b"answer")
+    at_once.complete(b"k", b"answer")
     assert await asyncio.gather(*waiting) == [b"answer"] * 5
     assert (at_once.waiting, len(at_once)) == (0, 0)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.caps import RunCaps, lowest_cap, request_cap, run_scopes
+from enginehouse.router.admission.cost_caps import RunCaps, lowest_cap, request_cap, run_scopes
 from enginehouse.router.identity import Key
 from enginehouse.router.ids import new_id
 from enginehouse.router.ledger import Budget, BudgetIndex, BudgetStore, Period, Scope

@@ -181,7 +181,7 @@ async def test_marks_from_a_clock_that_was_ahead_pass_no_later_grant(world: Any)
     assert ledger.book.get(peek(token).grant_id) is not None
     await ledger.settle_now([world.report(token, 100)])
     assert (await world.window(budget))[1] == 100
-    assert ledger.ours_nanos == 0
+    assert ledger.unbilled_nanos == 0
     # While its clock runs on, its marks never go back.
     await world.watermark(ledger, world.now_ms - 40_000)
     rows = await world.rows("SELECT watermark_ms FROM engines")

@@ -10,13 +10,13 @@ from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import Reason
 from enginehouse.kit.pricing import UNITS, cost_nanos
-from enginehouse.router.asks import Ask, Purpose
-from enginehouse.router.complexity import Prediction
-from enginehouse.router.decide import State, decide
-from enginehouse.router.endpoints import Fleet
+from enginehouse.router.decision.decide import State, decide
+from enginehouse.router.fleet.fleet import Fleet
 from enginehouse.router.identity import Caller, Key, Tenant
 from enginehouse.router.policy import Policy, TierSettings
+from enginehouse.router.predictor.complexity import Prediction
 from enginehouse.router.prices import Offer
+from enginehouse.router.request import InferenceRequest, Purpose
 
 
 class Fixed:
@@ -103,8 +103,10 @@ def caller(*allowed: str) -> Caller:
     return Caller(key, Tenant(tenant_id="ten_1", name="t", tier="pro", created_at_ms=0))
 
 
-def ask(name: str = "auto", *, size: int = 100, output: int = 0, choices: int = 1, needs: str = "chat") -> Ask:
-    return Ask(
+def ask(
+    name: str = "auto", *, size: int = 100, output: int = 0, choices: int = 1, needs: str = "chat"
+) -> InferenceRequest:
+    return InferenceRequest(
         purpose=Purpose.GENERATE,
         model=name,
         texts=["x" * size],
@@ -136,7 +138,7 @@ def test_auto_passes_over_what_is_asleep_denied_too_short_or_unable_and_says_why
     here = state(*MODELS, short, complexity=0.4, asleep=("middle",))
     decision = decide(ask(size=1000), caller("middle", "dear", "vectors", "short"), here, explain=True)
     assert decision.model is DEAR
-    why = {one.model.name: one.passed_over for one in decision.weighed}
+    why = {one.model.name: one.rejection_reason for one in decision.weighed}
     assert why["dear"] == ""
     assert "may not use" in why["cheap"]
     assert "no live engine" in why["middle"]
@@ -150,7 +152,7 @@ def test_explaining_never_changes_the_choice() -> None:
         here = state(*MODELS, complexity=complexity)
         plain, explained = decide(ask(), caller(), here), decide(ask(), caller(), here, explain=True)
         assert (plain.model, plain.bound_nanos) == (explained.model, explained.bound_nanos)
-        assert [one.model for one in explained.weighed if not one.passed_over] == [plain.model]
+        assert [one.model for one in explained.weighed if not one.rejection_reason] == [plain.model]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_explaining_never_changes_the_choice() -> None:
         (ask(size=10**6), Reason.CONTEXT_LENGTH_EXCEEDED, "1000000 bytes"),
     ],
 )
-def test_refusals_name_the_value_and_the_way_out(asked: Ask, reason: Reason, hint: str) -> None:
+def test_refusals_name_the_value_and_the_way_out(asked: InferenceRequest, reason: Reason, hint: str) -> None:
     refusal = decide(asked, caller(), state(*MODELS)).refusal
     assert refusal is not None
     assert refusal.reason is reason
@@ -209,6 +211,8 @@ def test_no_request_that_fits_the_context_costs_more_than_its_bound(
 
 
 def test_embeddings_are_bounded_input_by_input() -> None:
-    asked = Ask(purpose=Purpose.EMBED, model="v", inputs=[10, 9000, 10], capabilities=frozenset({"embeddings"}))
+    asked = InferenceRequest(
+        purpose=Purpose.EMBED, model="v", inputs=[10, 9000, 10], capabilities=frozenset({"embeddings"})
+    )
     vectors = model("v", capabilities=("embeddings",), context=512, read=10**6)
     assert Offer.of(vectors).bound_nanos(asked) == 10 + 512 + 10

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enginehouse.router.__main__ import main
-from enginehouse.router.complexity import Prediction
 from enginehouse.router.evaluation import Answers, BadAnswers, Ranking, apgr, cpt, evaluate, read_answers
+from enginehouse.router.predictor.complexity import Prediction
 
 
 class Given:

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.router.asks import Ask, Purpose
-from enginehouse.router.experiments import Steering, Subject
+from enginehouse.router.experiments import Assignment, Subject
 from enginehouse.router.experiments._arms import (
     Arm,
     Experiment,
@@ -29,6 +28,7 @@ from enginehouse.router.experiments._arms import (
 from enginehouse.router.experiments._results import ArmResults
 from enginehouse.router.experiments._sequential import Sample, difference
 from enginehouse.router.experiments._verdicts import moved, winner
+from enginehouse.router.request import InferenceRequest, Purpose
 
 
 def experiment(**changes: Any) -> Experiment:
@@ -72,8 +72,8 @@ def rollout(**changes: Any) -> Rollout:
     return Rollout(**{**fields, **changes})
 
 
-def asked(model: str = "auto", **changes: Any) -> Ask:
-    return Ask(Purpose.GENERATE, model=model, input_bytes=100, capabilities=frozenset({"chat"}), **changes)
+def asked(model: str = "auto", **changes: Any) -> InferenceRequest:
+    return InferenceRequest(Purpose.GENERATE, model=model, input_bytes=100, capabilities=frozenset({"chat"}), **changes)
 
 
 def person(name: str, *, tenant: str = "t", request: str = "r") -> Subject:
@@ -84,8 +84,8 @@ def everything(_: str) -> bool:
     return True
 
 
-def steering(**what: Any) -> Steering:
-    made = Steering()
+def steering(**what: Any) -> Assignment:
+    made = Assignment()
     made.replace(**{"experiments": (), "rollouts": (), "flags": (), **what})
     return made
 
@@ -147,7 +147,7 @@ def test_requests_units_spread_and_persons_do_not() -> None:
     by_request = steering(experiments=[experiment(unit=Unit.REQUEST)])
     by_person = steering(experiments=[experiment()])
 
-    def arms(lives: Steering) -> set[str]:
+    def arms(lives: Assignment) -> set[str]:
         steered = [lives.steer(asked(), person("u", request=f"r{n}"), may_use=everything) for n in range(60)]
         return {one.exposures[0].arm for one in steered if one is not None}
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from enginehouse.api.gateway.v1 import registry_pb2
-from enginehouse.router.endpoints import Fleet, in_order
-from enginehouse.router.health import Breaker, BreakerState, BreakerTerms, Health, HealthMetrics, HealthSettings
+from enginehouse.router.fleet.fleet import Fleet, in_order
+from enginehouse.router.fleet.health import Breaker, BreakerState, BreakerTerms, Health, HealthMetrics, HealthSettings
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 

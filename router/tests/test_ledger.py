@@ -66,7 +66,7 @@ async def test_two_engines_of_one_grant_are_billed_to_its_cap_together(world: An
     await settle(ledger, world.report(token, 70, engine="engine-1"))
     await settle(ledger, world.report(token, 70, engine="engine-2"))
     assert (await world.window(budget))[1] == 100 == await world.billed()
-    assert ledger.ours_nanos == 40
+    assert ledger.unbilled_nanos == 40
 
 
 async def test_a_report_over_the_cap_is_clamped_and_the_rest_is_ours(world: Any) -> None:
@@ -75,7 +75,7 @@ async def test_a_report_over_the_cap_is_clamped_and_the_rest_is_ours(world: Any)
     token = await world.grant(ledger, 100)
     await settle(ledger, world.report(token, 250))
     assert (await world.window(budget))[1] == 100
-    assert ledger.ours_nanos == 150
+    assert ledger.unbilled_nanos == 150
 
 
 async def test_all_budgets_in_scope_pay_or_none(world: Any) -> None:
@@ -215,7 +215,7 @@ async def test_a_report_after_a_lapse_at_zero_is_billed_while_the_budget_can_pay
     again = await world.grant(ledger, 50)
     await settle(ledger, world.report(tokens[1], 50))
     assert (await world.window(budget))[1] == 50, "the rest is held for a reservation, so the late one is ours"
-    assert ledger.ours_nanos == 50
+    assert ledger.unbilled_nanos == 50
     await settle(ledger, world.report(again, 50))
     assert (await world.window(budget))[1] == 100 == await world.billed()
 

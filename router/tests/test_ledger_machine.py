@@ -239,8 +239,8 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
             billed = await self.world.billed()
             settled = {row.budget_id: row.settled_nanos for row in windows}
             assert settled.get(self.key_budget.budget_id, 0) == billed
-            assert all(ledger.ours_nanos == 0 for ledger in self.replicas)
-            assert await self.world.rows("SELECT 1 FROM usage WHERE ours_nanos > 0") == []
+            assert all(ledger.unbilled_nanos == 0 for ledger in self.replicas)
+            assert await self.world.rows("SELECT 1 FROM usage WHERE unbilled_nanos > 0") == []
             for ledger in self.replicas:
                 for account in ledger.book.accounts():
                     # `free` may be under zero for a while: a bill of another replica's is off the lease before the

@@ -36,7 +36,7 @@ async def test_a_refusal_keeps_the_money_for_the_next_engine(world: Any) -> None
         await world.grant(ledger, 1)
     assert await ledger.settle_now([answer(world, token, 60, SECOND)]) == [Verdict.SETTLED]
     assert (await world.window(budget))[1] == 60 == await world.billed()
-    assert ledger.ours_nanos == 0
+    assert ledger.unbilled_nanos == 0
     assert len(ledger.book) == 0
     await world.grant(ledger, 40)
 

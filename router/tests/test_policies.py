@@ -9,9 +9,9 @@ import pytest
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.asks import Purpose
-from enginehouse.router.decide import Decision, State, decide
+from enginehouse.router.decision.decide import Decision, State, decide
 from enginehouse.router.policy import Policy, TierSettings, problems, read_route
+from enginehouse.router.request import Purpose
 from router.tests.decision_inputs import TIERS, ask, caller, document, fleet, model, state
 
 SMALL = model("small", quality=0.2, price=1 * 10**6)
@@ -28,7 +28,7 @@ def name_of(decision: Decision) -> str:
 
 
 def why(decision: Decision) -> dict[str, str]:
-    return {one.model.name: one.passed_over for one in decision.weighed}
+    return {one.model.name: one.rejection_reason for one in decision.weighed}
 
 
 def test_without_documents_the_configuration_holds() -> None:
@@ -207,7 +207,7 @@ def test_fallbacks_follow_the_policy_in_order_and_only_where_it_says_so() -> Non
     assert [endpoint.engine_id for endpoint in decision.endpoints][:2] == ["engine-small", "engine-large"]
     weighed = {one.model.name: one for one in decision.weighed}
     assert [weighed[name].fallback for name in ("small", "large", "huge", "sums", "vectors")] == [0, 1, 2, 3, 0]
-    assert weighed["large"].passed_over == "it is fallback 1"
+    assert weighed["large"].rejection_reason == "it is fallback 1"
     # The chain of a model is for those who name it only where that is said.
     assert len(decide(ask("small"), caller(), here).candidates) == 1
     assert [one.model.name for one in decide(ask("large"), caller(), here).candidates] == ["large", "sums"]

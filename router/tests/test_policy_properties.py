@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enginehouse.kit.catalog import Catalog, CatalogModel
-from enginehouse.router.decide import decide
+from enginehouse.router.decision.decide import decide
 from enginehouse.router.feedback import Ratings
 from enginehouse.router.policy import Policy, problems
 from router.tests.decision_inputs import TIERS, ask, caller, document, model, state
@@ -113,7 +113,7 @@ def test_no_decision_leaves_the_policy(case: tuple[list[CatalogModel], dict[str,
     decision = decide(asked, who, here, request_id=request["request_id"])
     explained = decide(asked, who, here, request_id=request["request_id"], explain=True)
     assert [one.model for one in explained.candidates] == [one.model for one in decision.candidates]
-    assert [one.model for one in explained.weighed if not one.passed_over] == (
+    assert [one.model for one in explained.weighed if not one.rejection_reason] == (
         [decision.model] if decision.model else []
     )
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enginehouse.kit.config import ConfigError
-from enginehouse.router.complexity import Prediction
 from enginehouse.router.predictor import SHIPPED, LearnedPredictor, load_predictor
+from enginehouse.router.predictor.complexity import Prediction
 
 EASY_SUM = "Tom has 3 apples and buys 4. How many apples does Tom have?"
 HARD_SUM = (

@@ -16,7 +16,7 @@ from enginehouse.api.router.v1 import prices_pb2 as pb
 from enginehouse.kit.catalog import Catalog, load_catalog
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.pricing import UNITS
-from enginehouse.router.admin import Administrator, PriceAdmin
+from enginehouse.router.api.admin import Administrator, PriceAdmin
 from enginehouse.router.database import Listener
 from enginehouse.router.identity import KeyStore, Tenant
 from enginehouse.router.prices import PRICES_CHANNEL, PriceBook, PriceFeed, PriceStore

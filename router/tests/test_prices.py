@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.pricing import PER_MILLION, UNITS, cost_nanos
-from enginehouse.router.asks import Ask, Purpose
 from enginehouse.router.identity import Caller, Key, Tenant
 from enginehouse.router.prices import Discount, ListPrice, Offer, PriceBook, Subject, discounted
+from enginehouse.router.request import InferenceRequest, Purpose
 
 READ, CACHED, WRITE = UNITS["input_tokens"], UNITS["cached_input_tokens"], UNITS["output_tokens"]
 MOST_PRICE = (2**63 - 1) // PER_MILLION
@@ -238,7 +238,7 @@ def test_nothing_within_what_was_asked_for_costs_more_than_the_bound(
     purpose: Purpose, size: int, units: dict[int, int], share: float, basis_points: int, choices: int
 ) -> None:
     """For any unit: a voice, an image or a video engine bounds its requests by `units` alone."""
-    ask = Ask(
+    ask = InferenceRequest(
         purpose=purpose,
         input_bytes=size if purpose is Purpose.GENERATE else 0,
         inputs=[size] if purpose is Purpose.EMBED else (),
@@ -255,10 +255,14 @@ def test_nothing_within_what_was_asked_for_costs_more_than_the_bound(
         if purpose is Purpose.GENERATE:
             used[WRITE] = used.get(WRITE, 0) + int(choices * offer.output_tokens(ask) * share)
         assert cost_nanos(offer.prices, used) <= offer.bound_nanos(ask)  # type: ignore[arg-type]
-        assert 0 <= offer.least_nanos(ask) <= max(offer.bound_nanos(ask), offer.least_nanos(Ask(purpose=purpose)))
+        assert (
+            0
+            <= offer.least_nanos(ask)
+            <= max(offer.bound_nanos(ask), offer.least_nanos(InferenceRequest(purpose=purpose)))
+        )
 
 
 def test_what_an_engine_of_images_or_voices_may_cost_is_known_beforehand() -> None:
     offer = Offer.of(MEDIA)
-    ask = Ask(purpose=Purpose.OTHER, units={UNITS["images"]: 4, UNITS["characters"]: 1_000_000})
+    ask = InferenceRequest(purpose=Purpose.OTHER, units={UNITS["images"]: 4, UNITS["characters"]: 1_000_000})
     assert offer.bound_nanos(ask) == 4 * 10**6 + 3

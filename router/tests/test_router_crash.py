@@ -138,7 +138,7 @@ async def test_a_killed_router_loses_no_usage_and_overspends_nothing(
     }, "each request once, each at what it used"
     (window,) = await rows("SELECT settled_nanos, leased_nanos, limit_nanos FROM budget_windows")
     assert window.settled_nanos == sum(engine.served.values()) <= limit
-    assert not await rows("SELECT 1 FROM usage WHERE ours_nanos > 0")
+    assert not await rows("SELECT 1 FROM usage WHERE unbilled_nanos > 0")
     spent = await router.admin(made.secret, "QuerySpend", pb.QuerySpendRequest(key_id=made.key.key_id))
     assert spent.total_nanos == window.settled_nanos
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from enginehouse.api.router.v1 import admin_pb2 as pb
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.pricing import UNITS
-from enginehouse.router.admin import Administrator, SpendAdmin
+from enginehouse.router.api.admin import Administrator, SpendAdmin
 from enginehouse.router.database import open_database
 from enginehouse.router.database.tables import usage
 
@@ -72,7 +72,7 @@ def record(number: int, tenant: str, drawn: dict[str, Any]) -> dict[str, Any]:
         "engine_id": f"engine-{number}",
         "request_id": f"req_{number}",
         "attempt": 1,
-        "ours_nanos": 0,
+        "unbilled_nanos": 0,
         "outcome": "completed",
         "started_at_ms": 1,
         "ended_at_ms": 2,

@@ -22,11 +22,11 @@ from enginehouse.router.identity import (
     Caller,
     IssuerSettings,
     KeyStore,
-    PeopleIndex,
     Role,
     Tenant,
     TokenVerifier,
     User,
+    UserIndex,
     UserStore,
     user_id_of,
 )
@@ -55,7 +55,7 @@ class Door:
             "default_role": "developer",
             "unknown_key_s": 0.1,
         }
-        self.people = PeopleIndex(tenants=KeyStore(database=None), users=UserStore(database=None))  # type: ignore[arg-type]
+        self.people = UserIndex(tenants=KeyStore(database=None), users=UserStore(database=None))  # type: ignore[arg-type]
         self.people.put_tenant(TENANT)
         self.people.put_tenant(OTHER)
         self.verifier = TokenVerifier(issuers=[IssuerSettings(**(values | changed))], people=self.people)

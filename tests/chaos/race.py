@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.kit.errors import Reason, from_rpc_error
-from enginehouse.router.database import DatabaseAway, answering, open_database
+from enginehouse.router.database import DatabaseUnavailable, open_database, translate_db_errors
 from tests.mesh import Mesh
 
 ROUTERS, ENGINES = 4, 2
@@ -221,9 +221,9 @@ class Race:
         database = open_database(self._url, pool_size=3)
         while not self._over.is_set() and not self._problem:
             try:
-                with answering():
+                with translate_db_errors():
                     one = await self._look(database)
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 self._report.outages += 1
                 one = None
             if one is not None:
@@ -269,12 +269,12 @@ class Race:
         deadline = time.monotonic() + REST_S
         while True:
             try:
-                with answering():
+                with translate_db_errors():
                     sample = await self._look()
                     waiting = await self._read("SELECT count(*) AS count FROM reservations WHERE state = 'open'")
                 if sample is not None and sample.leased == 0 and waiting[0].count == 0:
                     return
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 sample = None
             assert time.monotonic() < deadline, f"still held at rest: {sample}"
             await asyncio.sleep(0.2)
@@ -331,7 +331,8 @@ class Race:
         assert sample.settled == sample.used <= sample.limit
         assert sample.leased == 0
         rows = await self._read(
-            "SELECT u.grant_id, u.request_id, u.kind, u.engine_id, u.cost_nanos, u.ours_nanos, r.billed_nanos, r.state"
+            "SELECT u.grant_id, u.request_id, u.kind, u.engine_id, u.cost_nanos, u.unbilled_nanos, r.billed_nanos,"
+            " r.state"
             " FROM usage u JOIN reservations r USING (grant_id) JOIN budgets b ON b.scope_id = u.key_id"
             " WHERE b.budget_id = :budget",
             budget=self._budget_id,
@@ -341,7 +342,7 @@ class Race:
         by_request: dict[str, list[int]] = {}
         for row in rows:
             billed[row.grant_id] = billed.get(row.grant_id, 0) + row.cost_nanos
-            assert row.ours_nanos == 0, f"served and billed to nobody: {row}"
+            assert row.unbilled_nanos == 0, f"served and billed to nobody: {row}"
             assert row.state == "settled", row
             if row.cost_nanos or row.kind != "report":
                 by_request.setdefault(row.request_id, []).append(row.cost_nanos)

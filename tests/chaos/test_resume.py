@@ -181,7 +181,7 @@ async def billed(admin: AsyncEnginehouse, key_id: str) -> dict[str, Bill]:
     text = b"".join([part async for part in admin.billing.export_spend(key_id=key_id)]).decode()
     bills: dict[str, Bill] = defaultdict(Bill)
     for row in csv.DictReader(io.StringIO(text)):
-        assert (row["kind"], row["ours_nanos"]) == ("report", "0")
+        assert (row["kind"], row["unbilled_nanos"]) == ("report", "0")
         bill = bills[row["request_id"]]
         bill.units.update({unit: int(row[unit]) for unit in PRICES})
         bill.cost_nanos += int(row["cost_nanos"])

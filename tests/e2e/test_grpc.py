@@ -185,8 +185,8 @@ async def test_explain_names_the_choice(mesh: Mesh, channel: grpc.aio.Channel) -
     assert told.admitted
     assert [c.model for c in told.candidates if c.chosen] == [MODEL]
     assert told.features
-    passed_over = {c.model: c.passed_over_because for c in told.candidates if not c.chosen}
-    assert passed_over["all-minilm-l6-v2"]
+    rejection_reason = {c.model: c.passed_over_because for c in told.candidates if not c.chosen}
+    assert rejection_reason["all-minilm-l6-v2"]
 
 
 def _frames(body: bytes) -> list[tuple[int, bytes]]:

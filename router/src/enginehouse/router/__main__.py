@@ -17,15 +17,15 @@ from enginehouse.kit.config import ConfigError, load
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.kit.server import run
 from enginehouse.kit.telemetry import configure_logging, configure_tracing
+from enginehouse.router.app import RouterService
 from enginehouse.router.audit import AuditLog
-from enginehouse.router.bootstrap import bootstrap_key
 from enginehouse.router.cache import add_evaluate_cache
 from enginehouse.router.clock import wall_clock
-from enginehouse.router.database import DatabaseAway, answering, migrate, open_database
+from enginehouse.router.database import DatabaseUnavailable, migrate, open_database, translate_db_errors
 from enginehouse.router.evaluation import add_evaluate
 from enginehouse.router.identity import KeyHasher, KeyStore
+from enginehouse.router.identity.bootstrap import bootstrap_key
 from enginehouse.router.ledger import LedgerStore
-from enginehouse.router.service import RouterService
 from enginehouse.router.settings import RouterSettings
 
 _Command = Callable[[RouterSettings, argparse.Namespace], Coroutine[Any, Any, int]]
@@ -52,7 +52,7 @@ async def _serve(settings: RouterSettings, arguments: argparse.Namespace) -> int
 async def _migrate(settings: RouterSettings, arguments: argparse.Namespace) -> int:
     database = open_database(settings.database_url)
     try:
-        with answering():
+        with translate_db_errors():
             await migrate(database)
     finally:
         await database.dispose()
@@ -62,7 +62,7 @@ async def _migrate(settings: RouterSettings, arguments: argparse.Namespace) -> i
 async def _bootstrap_key(settings: RouterSettings, arguments: argparse.Namespace) -> int:
     database = open_database(settings.database_url)
     try:
-        with answering():
+        with translate_db_errors():
             await migrate(database)
             hasher = _hasher(settings)
             made = await bootstrap_key(
@@ -83,7 +83,7 @@ async def _bootstrap_key(settings: RouterSettings, arguments: argparse.Namespace
 async def _forget_engine(settings: RouterSettings, arguments: argparse.Namespace) -> int:
     database = open_database(settings.database_url)
     try:
-        with answering():
+        with translate_db_errors():
             known = await LedgerStore(database=database, ttl_s=0).forget_engine(arguments.engine_id)
     finally:
         await database.dispose()
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         sys.stderr.write(f"enginehouse-router: {error}\n")
         return 2
-    except DatabaseAway as error:
+    except DatabaseUnavailable as error:
         sys.stderr.write(f"enginehouse-router: PostgreSQL does not answer ({error}); start it, or mend database_url\n")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):

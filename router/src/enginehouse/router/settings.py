@@ -11,8 +11,8 @@ import pydantic
 from enginehouse.kit.config import Section
 from enginehouse.router.alerts import AlertSettings
 from enginehouse.router.cache import CacheSettings
-from enginehouse.router.feed_settings import FeedSettings
-from enginehouse.router.health import HealthSettings
+from enginehouse.router.decision.refresh_settings import RefreshSettings
+from enginehouse.router.fleet.health import HealthSettings
 from enginehouse.router.identity import IssuerSettings
 from enginehouse.router.ledger import LedgerTerms
 from enginehouse.router.limits import SharingSettings
@@ -93,7 +93,7 @@ class RouterSettings(Section):
     """When models and engines count as broken, and how requests are spread over engines."""
     alerts: AlertSettings = AlertSettings()
     """Where budgets' alerts go."""
-    feed: FeedSettings = FeedSettings()
+    feed: RefreshSettings = RefreshSettings()
     """How often feedback and measurements are read again."""
     cache: CacheSettings = CacheSettings()
     """Which answers are kept, for whom and how long."""

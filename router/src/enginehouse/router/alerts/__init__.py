@@ -1,8 +1,8 @@
 """Alerts: a budget that reaches a percentage of its limit says so, once in each window, and somebody hears it."""
 
-from enginehouse.router.alerts._courier import Courier
+from enginehouse.router.alerts._dispatcher import WebhookDispatcher
+from enginehouse.router.alerts._exhaustion_recorder import ExhaustionRecorder
 from enginehouse.router.alerts._raise import ALERTS_CHANNEL, Crossing, crossed, raise_alerts
-from enginehouse.router.alerts._refusals import RefusalWatch
 from enginehouse.router.alerts._settings import AlertSettings
 from enginehouse.router.alerts._store import Alert, AlertStore
 
@@ -11,9 +11,9 @@ __all__ = [
     "Alert",
     "AlertSettings",
     "AlertStore",
-    "Courier",
     "Crossing",
-    "RefusalWatch",
+    "ExhaustionRecorder",
+    "WebhookDispatcher",
     "crossed",
     "raise_alerts",
 ]

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.server import AddServicer
 from enginehouse.router.audit._log import Actor, AuditEntry, AuditLog, Outcome
-from enginehouse.router.database import DatabaseAway, answering
+from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 
 _log = logging.getLogger(__name__)
 
@@ -151,10 +151,10 @@ class Recorder:
         if not batch:
             return
         try:
-            with answering():
+            with translate_db_errors():
                 await self._audit.append(batch)
             del self._waiting[: len(batch)]
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             _log.warning("audit entries wait for the database", extra={"error": str(error), "waiting": len(batch)})
 
     async def _run(self) -> None:
@@ -178,9 +178,9 @@ class Recorder:
         if change.changes and not change.written:
             entry = _followed(change, request, Outcome.DONE, "", answer)
             try:
-                with answering():
+                with translate_db_errors():
                     await self._audit.append([entry])
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 self._waiting.append(entry)
         return answer
 

@@ -19,8 +19,8 @@ from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.router.v1 import cache_pb2, grant_pb2
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.router.cache._canonical import Canonical, answer_key, canonical, frame_key, model_identity
+from enginehouse.router.cache._coalescer import Flight, RequestCoalescer
 from enginehouse.router.cache._embedder import Embedder
-from enginehouse.router.cache._flights import Flight, Flights
 from enginehouse.router.cache._guard import traits
 from enginehouse.router.cache._memory import AnswerMemory, Kept
 from enginehouse.router.cache._metrics import CacheMetrics
@@ -51,7 +51,7 @@ class Result(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Look:
+class CacheLookup:
     """What a lookup found.
 
     Attributes:
@@ -103,7 +103,7 @@ class ResponseCache:
         rules: CacheRules,
         memory: AnswerMemory,
         shared: SharedAnswers | None,
-        flights: Flights,
+        flights: RequestCoalescer,
         index: SemanticIndex,
         embedder: Embedder,
         metrics: CacheMetrics,
@@ -140,7 +140,7 @@ class ResponseCache:
 
     async def look(
         self, terms: Terms, *, method: str, message: bytes, model: CatalogModel, engine_id: str, grant: grant_pb2.Grant
-    ) -> Look:
+    ) -> CacheLookup:
         """Looks for the answer to a call, and turns its grant into one that gets or keeps it.
 
         A grant for what is found is good at the replay endpoint alone; a grant for what is not asks the engine to hand
@@ -156,7 +156,7 @@ class ResponseCache:
         """
         asked = canonical(method, message) if self._usable(terms) else None
         if asked is None or (terms.deterministic_only and not asked.deterministic):
-            return self._counted(Look(Result.BYPASS))
+            return self._counted(CacheLookup(Result.BYPASS))
         key = self.key_of(asked, terms, model=model, principal=grant.principal, system_prompt=grant.system_prompt)
         if not terms.reads:
             return self._keeping(Result.REFRESH, key, terms, grant)
@@ -204,7 +204,7 @@ class ResponseCache:
                 self._memory.put(key, kept)
         return kept
 
-    def abandon(self, look: Look, grant_id: str) -> None:
+    def abandon(self, look: CacheLookup, grant_id: str) -> None:
         """The request that was looked up will not be served after all."""
         if look.result is Result.MISS:
             self._flights.abandon(look.key, grant_id)
@@ -234,7 +234,7 @@ class ResponseCache:
         kept = Kept(data, self._clock() + keep_ms)
         self._memory.put(key, kept)
         self._metrics.stored()
-        self._flights.land(key, data)
+        self._flights.complete(key, data)
         if self._shared is not None:
             await self._shared.put(key, kept)
             await self._shared.release(key)
@@ -291,7 +291,7 @@ class ResponseCache:
                 kept = await shared.get(flight.key)
                 if kept is not None:
                     self._memory.put(flight.key, kept)
-                    self._flights.land(flight.key, kept.data)
+                    self._flights.complete(flight.key, kept.data)
                 elif not making:
                     return
                 else:
@@ -349,16 +349,16 @@ class ResponseCache:
             self._pending.popitem(last=False)
         return None
 
-    def _keeping(self, result: Result, key: bytes, terms: Terms, grant: grant_pb2.Grant) -> Look:
+    def _keeping(self, result: Result, key: bytes, terms: Terms, grant: grant_pb2.Grant) -> CacheLookup:
         grant.keep.key = key
         grant.keep.address = self.address
         grant.keep.most_bytes = self._settings.max_answer_bytes
         grant.keep.keep_ms = terms.keep_ms
-        return self._counted(Look(result, key))
+        return self._counted(CacheLookup(result, key))
 
     def _promised(
         self, result: Result, key: bytes, grant: grant_pb2.Grant, data: bytes | None, flight: Flight | None
-    ) -> Look:
+    ) -> CacheLookup:
         now = self._clock()
         while self._pinned:
             grant_id, oldest = next(iter(self._pinned.items()))
@@ -369,7 +369,7 @@ class ResponseCache:
         # No engine can take it: it names no model.
         del grant.candidates[:]
         grant.replay.key = key
-        return self._counted(Look(result, key))
+        return self._counted(CacheLookup(result, key))
 
     def _acceptable(self, grant: grant_pb2.Grant, answer: cache_pb2.Answer) -> bool:
         """Whether it is a whole answer of the model that the request was looked up for."""
@@ -388,6 +388,6 @@ class ResponseCache:
             return bool(answer.embedded.embeddings) and answer.embedded.model == grant.candidates[0].model
         return False
 
-    def _counted(self, look: Look) -> Look:
+    def _counted(self, look: CacheLookup) -> CacheLookup:
         self._metrics.looked(look.result)
         return look

@@ -13,7 +13,7 @@ from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, sign
 from enginehouse.router.cache._semantic import Vector
 from enginehouse.router.clock import Clock
-from enginehouse.router.endpoints import Endpoint
+from enginehouse.router.fleet.fleet import Endpoint
 from enginehouse.router.ids import new_id
 
 _log = logging.getLogger(__name__)

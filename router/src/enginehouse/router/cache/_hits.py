@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.router.clock import Clock
-from enginehouse.router.database import DatabaseAway, answering
+from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.database.tables import usage
 
 _log = logging.getLogger(__name__)
@@ -99,10 +99,10 @@ class HitRecorder:
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_AT_ONCE))]
             try:
-                with answering():
+                with translate_db_errors():
                     async with self._database.begin() as connection:
                         await connection.execute(insert(usage).on_conflict_do_nothing(), batch)
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 # Before those that came meanwhile; what does not fit any more is the newest.
                 self._waiting.extendleft(reversed(batch))
                 return

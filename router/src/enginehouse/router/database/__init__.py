@@ -1,8 +1,8 @@
 """Where the router keeps what must outlive it: tables, their migrations, and the connection to PostgreSQL."""
 
-from enginehouse.router.database._away import DatabaseAway, answering
 from enginehouse.router.database._engine import database_url, open_database
 from enginehouse.router.database._listen import Listener
 from enginehouse.router.database._migrate import migrate
+from enginehouse.router.database._unavailable import DatabaseUnavailable, translate_db_errors
 
-__all__ = ["DatabaseAway", "Listener", "answering", "database_url", "migrate", "open_database"]
+__all__ = ["DatabaseUnavailable", "Listener", "database_url", "migrate", "open_database", "translate_db_errors"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from enginehouse.router.complexity import Predictor
 from enginehouse.router.evaluation._answers import Answers
 from enginehouse.router.evaluation._curve import Floats, Ranking, apgr, cpt
+from enginehouse.router.predictor.complexity import Predictor
 
 _PARTS = (0.2, 0.5, 0.8)
 # Shares of the gap at which costs are compared: an answer as good as half, most and nearly all of the strong model's.

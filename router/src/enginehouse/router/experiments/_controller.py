@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.router.clock import Clock
-from enginehouse.router.database import DatabaseAway, answering
+from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.experiments._arms import Experiment, ExperimentState, Rollout
+from enginehouse.router.experiments._assignment import Assignment
 from enginehouse.router.experiments._results import Results
-from enginehouse.router.experiments._steering import Steering
 from enginehouse.router.experiments._store import SteeringStore
 from enginehouse.router.experiments._verdicts import moved, winner
 
@@ -41,7 +41,7 @@ class SteeringController:
         database: AsyncEngine,
         store: SteeringStore,
         results: Results,
-        steering: Steering,
+        steering: Assignment,
         clock: Clock,
         every_s: float,
     ) -> None:
@@ -80,11 +80,11 @@ class SteeringController:
             experiments, rollouts, flags = await self._store.current()
             self._steering.replace(experiments=experiments, rollouts=rollouts, flags=flags)
 
-    async def put_in_force(self) -> None:
+    async def apply(self) -> None:
         """Makes what this router wrote hold here at once; the others hear of it. What was written stays written where
         PostgreSQL goes away in between, and holds once it is back.
         """
-        with contextlib.suppress(DatabaseAway), answering():
+        with contextlib.suppress(DatabaseUnavailable), translate_db_errors():
             await self.reload()
 
     async def look(self) -> None:
@@ -138,9 +138,9 @@ class SteeringController:
             await self._changed.wait()
             self._changed.clear()
             try:
-                with answering():
+                with translate_db_errors():
                     await self.reload()
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 # The reload at reconnection brings whatever was missed.
                 continue
             except Exception:
@@ -150,9 +150,9 @@ class SteeringController:
         while True:
             await asyncio.sleep(self._every_s)
             try:
-                with answering():
+                with translate_db_errors():
                     await self.look()
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 continue
             except Exception:
                 _log.exception("could not judge experiments")

@@ -12,9 +12,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.router.clock import Clock
-from enginehouse.router.database import DatabaseAway, answering
+from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.database.tables import exposures
-from enginehouse.router.experiments._steering import Steered
+from enginehouse.router.experiments._assignment import Steered
 
 _log = logging.getLogger(__name__)
 
@@ -66,15 +66,15 @@ class ExposureLog:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        with contextlib.suppress(DatabaseAway):
+        with contextlib.suppress(DatabaseUnavailable):
             await self.flush()
 
     async def flush(self) -> None:
-        """Writes everything that waits. Raises DatabaseAway, and nothing is lost by it."""
+        """Writes everything that waits. Raises DatabaseUnavailable, and nothing is lost by it."""
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
             try:
-                with answering():
+                with translate_db_errors():
                     async with self._database.begin() as connection:
                         # A batch whose acknowledgement was lost comes again.
                         await connection.execute(insert(exposures).on_conflict_do_nothing(), batch)
@@ -87,7 +87,7 @@ class ExposureLog:
             await asyncio.sleep(_WRITE_S)
             try:
                 await self.flush()
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 continue
             except Exception:
                 _log.exception("could not write exposures")

@@ -25,7 +25,7 @@ from enginehouse.router.experiments._arms import (
 
 # Notified when anything here changes.
 EXPERIMENTS_CHANNEL = "enginehouse_experiments"
-# Steering for one name is changed by one transaction at a time, whatever the constraints below it see.
+# Assignment for one name is changed by one transaction at a time, whatever the constraints below it see.
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 

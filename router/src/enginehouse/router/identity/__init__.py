@@ -3,11 +3,11 @@
 from enginehouse.router.identity._authenticator import Authenticator
 from enginehouse.router.identity._index import Caller, KeyIndex
 from enginehouse.router.identity._keys import KEY_PREFIX, KeyHasher, new_secret, secret_hint
-from enginehouse.router.identity._people import PeopleIndex
 from enginehouse.router.identity._roles import ROLE_SCOPES, SCOPES, Role
 from enginehouse.router.identity._settings import IssuerSettings
 from enginehouse.router.identity._store import KEYS_CHANNEL, PEOPLE_CHANNEL, Key, KeyStore, Tenant
 from enginehouse.router.identity._tokens import TokenVerifier
+from enginehouse.router.identity._user_index import UserIndex
 from enginehouse.router.identity._users import User, UserStore, user_id_of
 
 __all__ = [
@@ -23,11 +23,11 @@ __all__ = [
     "KeyHasher",
     "KeyIndex",
     "KeyStore",
-    "PeopleIndex",
     "Role",
     "Tenant",
     "TokenVerifier",
     "User",
+    "UserIndex",
     "UserStore",
     "new_secret",
     "secret_hint",

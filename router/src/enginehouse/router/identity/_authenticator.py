@@ -8,9 +8,9 @@ from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.identity._index import Caller, KeyIndex
 from enginehouse.router.identity._keys import KEY_PREFIX
-from enginehouse.router.identity._people import PeopleIndex
 from enginehouse.router.identity._store import Key
 from enginehouse.router.identity._tokens import TokenVerifier
+from enginehouse.router.identity._user_index import UserIndex
 
 # Deep enough for a user's key that makes keys of runs; what is deeper was not made here.
 _MOST_ANCESTORS = 8
@@ -26,7 +26,7 @@ class Authenticator:
         tokens: checks tokens of identity providers; falsy when none is configured.
     """
 
-    def __init__(self, *, keys: KeyIndex, people: PeopleIndex, tokens: TokenVerifier) -> None:
+    def __init__(self, *, keys: KeyIndex, people: UserIndex, tokens: TokenVerifier) -> None:
         self._keys = keys
         self._people = people
         self._tokens = tokens

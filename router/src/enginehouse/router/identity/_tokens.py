@@ -21,10 +21,10 @@ from jwt.api_jws import PyJWS
 
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.identity._index import Caller
-from enginehouse.router.identity._people import PeopleIndex, TokenUser
 from enginehouse.router.identity._provider import ProviderKeys
 from enginehouse.router.identity._roles import Role
 from enginehouse.router.identity._settings import Claim, IssuerSettings
+from enginehouse.router.identity._user_index import TokenUser, UserIndex
 
 _MOST_CHARACTERS = 8192
 _MOST_KNOWN = 50_000
@@ -58,7 +58,7 @@ class TokenVerifier:
         people: tenants and users.
     """
 
-    def __init__(self, *, issuers: Sequence[IssuerSettings], people: PeopleIndex) -> None:
+    def __init__(self, *, issuers: Sequence[IssuerSettings], people: UserIndex) -> None:
         self._providers = {one.issuer: Provider(one, ProviderKeys(settings=one)) for one in issuers}
         self._people = people
         self._known: dict[bytes, _Known] = {}

@@ -20,9 +20,11 @@ The steps, and where each is written:
 2. Reserve (`_book`): the upper bound of a request leaves every lease in scope at once, or none. In memory, no await.
    Not enough: draw; still not: ask the other replicas for what they hold idle, wait a moment and draw again; then
    refuse with BUDGET_EXHAUSTED and the scope.
-3. Grant (`enginehouse.router.admission`): the reservation's id, leases, model, unit prices, cap and times, signed.
+3. Grant (`enginehouse.router.admission.admission`): the reservation's id, leases, model, unit prices, cap and times,
+   signed.
 4. Cap: the engine's part, in the kit.
-5. Report (`enginehouse.router.reports`): engines report to any replica, until acknowledged, which is after commit.
+5. Report (`_report_parser`, `enginehouse.router.api.usage`): engines report to any replica, until
+   acknowledged, which is after commit.
 6. Settle (`_settlement`, its arithmetic in `_billing`): in one transaction, `settled += cost` and `leased -= cost` of
    the window, the lease's `remaining -= cost`, the journal's row closes, the usage is inserted. Many reports share a
    transaction. A second report of a grant by an engine changes nothing. All engines' reports of one grant together are
@@ -58,11 +60,13 @@ from enginehouse.router.ledger._budgets import (
     Scope,
 )
 from enginehouse.router.ledger._ledger import BudgetExhausted, Ledger, LedgerTerms, LedgerUnavailable
+from enginehouse.router.ledger._report_parser import MAX_TIME_MS, Unsettleable, UsageReportParser
 from enginehouse.router.ledger._settlement import SETTLED_CHANNEL
 from enginehouse.router.ledger._store import RETURN_CHANNEL, LedgerStore
 
 __all__ = [
     "BUDGETS_CHANNEL",
+    "MAX_TIME_MS",
     "RETURN_CHANNEL",
     "SETTLED_CHANNEL",
     "Account",
@@ -85,5 +89,7 @@ __all__ = [
     "Reservation",
     "Scope",
     "Shortfall",
+    "Unsettleable",
+    "UsageReportParser",
     "Verdict",
 ]

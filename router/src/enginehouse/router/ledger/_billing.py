@@ -109,7 +109,7 @@ class UsageRow:
     claim: Claim
     kind: str
     cost_nanos: int
-    ours_nanos: int
+    unbilled_nanos: int
 
 
 @dataclasses.dataclass(slots=True)

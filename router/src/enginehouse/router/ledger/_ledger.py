@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.grants import peek
 from enginehouse.router.clock import Clock
-from enginehouse.router.database import DatabaseAway, answering
+from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.ids import new_id
 from enginehouse.router.ledger._billing import Claim, Verdict
 from enginehouse.router.ledger._book import Account, Book, Payer, Reservation, Shortfall
@@ -132,7 +132,7 @@ class Ledger:
         self._comparing = False
         self._returning: set[str] = set()
         self._claims: asyncio.Queue[tuple[Claim, asyncio.Future[Verdict]]] = asyncio.Queue()
-        self.ours_nanos = 0
+        self.unbilled_nanos = 0
         """What was served and billed to nobody since this replica started."""
         self.draws = 0
         self.settled_claims = 0
@@ -240,10 +240,10 @@ class Ledger:
 
     async def _recall(self, account: Account) -> None:
         try:
-            with answering():
+            with translate_db_errors():
                 await self._store.ask_back(account.budget.budget_id)
             await asyncio.sleep(self._terms.recall_s)
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             raise LedgerUnavailable("the ledger's database does not answer") from error
         finally:
             account.recalling = None
@@ -290,7 +290,7 @@ class Ledger:
     async def _draw(self, account: Account, *, need_nanos: int, target_nanos: int) -> int:
         self.draws += 1
         try:
-            with answering():
+            with translate_db_errors():
                 drawn = await self._store.draw(
                     replica_id=self._replica_id,
                     lease_id=account.lease_id,
@@ -303,7 +303,7 @@ class Ledger:
         except DeclaredDead as error:
             self._valid_until = 0.0
             raise LedgerUnavailable("this replica's registration ran out; it registers again") from error
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             account.stale = True
             raise LedgerUnavailable("the ledger's database does not answer") from error
         if drawn.lease is None:
@@ -323,11 +323,11 @@ class Ledger:
     async def settle_now(self, claims: Sequence[Claim]) -> list[Verdict]:
         """Settles claims in one transaction, and takes the outcome into the book."""
         try:
-            with answering():
+            with translate_db_errors():
                 done = await settle_claims(
                     self._store.database, claims, replica_id=self._replica_id, now_ms=self._clock()
                 )
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             raise LedgerUnavailable("the ledger's database does not answer") from error
         self._take_in(claims, done)
         self.settle_transactions += 1
@@ -352,9 +352,9 @@ class Ledger:
                 for account in reservation.accounts:
                     account.stale = True
         self._handle_freed(self._book.close(tokens, tokens=tokens))
-        if done.ours_nanos:
-            self.ours_nanos += done.ours_nanos
-            _log.error("served over what could be billed: the difference is ours", extra={"nanos": done.ours_nanos})
+        if done.unbilled_nanos:
+            self.unbilled_nanos += done.unbilled_nanos
+            _log.error("served over what could be billed: the difference is ours", extra={"nanos": done.unbilled_nanos})
 
     async def _settle_queued(self) -> None:
         while True:
@@ -388,9 +388,9 @@ class Ledger:
     async def note_watermark(self, engine_id: str, *, watermark_ms: int, engine_time_ms: int) -> None:
         """Stores an engine's watermark. Raises LedgerUnavailable."""
         try:
-            with answering():
+            with translate_db_errors():
                 await self._store.note_watermark(engine_id, watermark_ms=watermark_ms, engine_time_ms=engine_time_ms)
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             raise LedgerUnavailable("the ledger's database does not answer") from error
 
     # The steps of the tasks.
@@ -639,7 +639,7 @@ class Ledger:
         waiting = []
         while not self._claims.empty():
             waiting.append(self._claims.get_nowait())
-        with contextlib.suppress(DatabaseAway, LedgerUnavailable), answering():
+        with contextlib.suppress(DatabaseUnavailable, LedgerUnavailable), translate_db_errors():
             if waiting:
                 await self._settle_batch(waiting)
             if self._replica_id:
@@ -662,10 +662,10 @@ class Ledger:
         failing = False
         while True:
             try:
-                with answering():
+                with translate_db_errors():
                     await step()
                 failing = False
-            except DatabaseAway as error:
+            except DatabaseUnavailable as error:
                 if not failing:
                     _log.warning(
                         "the ledger's database does not answer; going on from what is leased",
@@ -679,9 +679,9 @@ class Ledger:
     def _spawn(self, step: Coroutine[Any, Any, object]) -> None:
         async def run() -> None:
             try:
-                with answering():
+                with translate_db_errors():
                     await step
-            except DatabaseAway as error:
+            except DatabaseUnavailable as error:
                 _log.warning("the ledger's database does not answer", extra={"error": type(error).__name__})
 
         task = asyncio.create_task(run(), name="ledger-asked")

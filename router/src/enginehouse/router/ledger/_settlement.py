@@ -66,7 +66,7 @@ class Settled:
 
     verdicts: list[Verdict]
     leases: list[LeaseState]
-    ours_nanos: int
+    unbilled_nanos: int
 
 
 _ENSURE_JOURNAL = sa.text(
@@ -148,7 +148,7 @@ async def settle_within(
     return Settled(
         verdicts,
         [LeaseState(name, row.remaining, row.version) for name, row in rows.leases.items()],
-        sum(row.ours_nanos for row in rows.inserts),
+        sum(row.unbilled_nanos for row in rows.inserts),
     )
 
 
@@ -257,7 +257,7 @@ def _usage_values(row: UsageRow, now_ms: int) -> dict[str, object]:
         "service": claim.service,
         **{column: claim.amounts.get(unit, 0) for unit, column in _UNIT_COLUMNS.items()},
         "cost_nanos": row.cost_nanos,
-        "ours_nanos": row.ours_nanos,
+        "unbilled_nanos": row.unbilled_nanos,
         "outcome": str(claim.outcome),
         "started_at_ms": claim.started_at_ms,
         "ended_at_ms": claim.ended_at_ms,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.asks import Purpose
+from enginehouse.router.request import Purpose
 
 TASKS = ("generate", "enhance", "analyse", "embed", "speak", "transcribe")
 """What a request may be for."""

@@ -6,9 +6,9 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from enginehouse.router.complexity import Prediction
 from enginehouse.router.predictor._reading import KNOWLEDGE, STORY, read
 from enginehouse.router.predictor._words import WordTable
+from enginehouse.router.predictor.complexity import Prediction
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

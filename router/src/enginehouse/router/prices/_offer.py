@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.pricing import PER_MILLION, Unit
-from enginehouse.router.asks import Ask, Purpose
+from enginehouse.router.request import InferenceRequest, Purpose
 
 # Bytes; vocabularies hold runs of up to 128 spaces or dashes.
 _LONGEST_TOKEN = 256
@@ -62,12 +62,12 @@ class Offer:
             model.max_output_tokens or model.context_tokens,
         )
 
-    def output_tokens(self, ask: Ask) -> int:
+    def output_tokens(self, ask: InferenceRequest) -> int:
         """The most that one choice may have."""
         wanted = ask.max_output_tokens or self.default_output
         return wanted if wanted < self.context or not self.context else self.context
 
-    def least_nanos(self, ask: Ask) -> int:
+    def least_nanos(self, ask: InferenceRequest) -> int:
         """Less than this no request of that size can cost, for no vocabulary has a longer token."""
         if ask.purpose not in (Purpose.GENERATE, Purpose.EMBED):
             return 0
@@ -76,7 +76,7 @@ class Offer:
         read = max(1, (ask.input_bytes or sum(ask.inputs)) // _LONGEST_TOKEN)
         return -(-min(read, self.context or read) * cheapest // PER_MILLION)
 
-    def bound_nanos(self, ask: Ask) -> int:
+    def bound_nanos(self, ask: InferenceRequest) -> int:
         """The most that the request may cost: every byte a token, every choice at its full length, every unit that the
         request bounds by itself at its bound. What an engine counts beyond that, the cap stops.
         """

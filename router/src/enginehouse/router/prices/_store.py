@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.kit.pricing import UNIT_NAMES, UNITS
 from enginehouse.router.clock import Clock
-from enginehouse.router.database import DatabaseAway, answering
+from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import discounts, prices
 from enginehouse.router.prices._book import Discount, ListPrice, PriceBook, Subject
@@ -184,9 +184,9 @@ class PriceFeed:
         try:
             while self._again:
                 self._again = False
-                with answering():
+                with translate_db_errors():
                     await self.reload()
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             # The reload after the next connection brings it.
             _log.warning("could not read changed prices", extra={"error": str(error)})
         finally:

@@ -1,0 +1,1 @@
+"""Admit a request: identify, limit, decide, reserve, grant."""

@@ -1,0 +1,88 @@
+"""Budgets that refuse: one that has passed all its lower percentages is in effect spent, though some nano-dollars, less
+than a request's bound, are left of it for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from enginehouse.router.alerts._raise import ALERTS_CHANNEL
+from enginehouse.router.clock import Clock
+from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
+from enginehouse.router.database._listen import notify
+from enginehouse.router.ids import new_id
+
+_log = logging.getLogger(__name__)
+
+# A budget refuses thousands of times once it is spent; PostgreSQL is asked this often about one of them.
+_PAUSE_S = 2.0
+_MOST_REMEMBERED = 100_000
+
+_INSERT = sa.text(
+    """
+    INSERT INTO budget_alerts (alert_id, budget_id, window_start_ms, percent, limit_nanos, settled_nanos, cause,
+                               raised_at_ms)
+    SELECT :alert_id, w.budget_id, w.window_start_ms, 100, w.limit_nanos, w.settled_nanos, 'refusal', :now_ms
+    FROM budget_windows w JOIN budgets b USING (budget_id)
+    WHERE w.budget_id = :budget_id AND w.window_start_ms = :start AND 100 = ANY(b.alert_percents)
+      AND w.settled_nanos * 100::numeric >= w.limit_nanos::numeric
+          * (SELECT coalesce(max(percent), 0) FROM unnest(b.alert_percents) AS lower (percent) WHERE percent < 100)
+    ON CONFLICT (budget_id, window_start_ms, percent) DO NOTHING
+    """
+)
+
+
+class ExhaustionRecorder:
+    """Raises the alert of 100 % for budgets that refuse. One replica's."""
+
+    def __init__(self, *, database: AsyncEngine, clock: Clock, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._clock = clock
+        self._monotonic = monotonic
+        self._asked: dict[tuple[str, int], float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def refused(self, budget_id: str, window_start_ms: int) -> None:
+        """Notes that a budget could not pay. Returns at once."""
+        window = budget_id, window_start_ms
+        now = self._monotonic()
+        if now - self._asked.get(window, -_PAUSE_S) < _PAUSE_S:
+            return
+        if len(self._asked) >= _MOST_REMEMBERED:
+            self._asked.clear()
+        self._asked[window] = now
+        task = asyncio.create_task(self._consider(budget_id, window_start_ms), name="alert-refusal")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Lets what is under way go."""
+        for task in list(self._tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _consider(self, budget_id: str, window_start_ms: int) -> None:
+        values = {
+            "alert_id": new_id("alr"),
+            "budget_id": budget_id,
+            "start": window_start_ms,
+            "now_ms": self._clock(),
+        }
+        try:
+            with translate_db_errors():
+                async with self._database.begin() as connection:
+                    if (await connection.execute(_INSERT, values)).rowcount:
+                        await notify(connection, ALERTS_CHANNEL, "")
+        except DatabaseUnavailable:
+            # The next refusal asks again.
+            self._asked.pop((budget_id, window_start_ms), None)
+        except Exception:
+            _log.exception("could not raise an alert", extra={"budget_id": budget_id})

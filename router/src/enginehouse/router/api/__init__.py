@@ -1,0 +1,1 @@
+"""The router's doors: ext_authz over HTTP, the gRPC services, administration."""

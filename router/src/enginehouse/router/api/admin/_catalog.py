@@ -1,0 +1,136 @@
+"""The catalog as it is alive, and decisions explained."""
+
+from __future__ import annotations
+
+from enginehouse.api.common.v1 import usage_pb2
+from enginehouse.api.router.v1 import admin_pb2
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.router.api.access import Administrator, denied
+from enginehouse.router.api.paging import page_size, page_start, page_token
+from enginehouse.router.decision.decide import State, decide
+from enginehouse.router.identity import Authenticator
+from enginehouse.router.policy import checked_route
+from enginehouse.router.request import InferenceRequest, Purpose, purpose_of
+
+_GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
+# A conversation of one message, and what a template adds to it.
+_OVERHEAD = 80
+_MOST_NANOS = 2**63 - 1
+
+
+class CatalogAdmin:
+    """Lists models and explains choices."""
+
+    def __init__(self, *, state: State, callers: Authenticator) -> None:
+        self._state = state
+        self._callers = callers
+
+    def list_models(self, request: admin_pb2.ListModelsRequest) -> admin_pb2.ListModelsResponse:
+        """Lists the catalog by name."""
+        size = page_size(request.page_size)
+        after = page_start(request.page_token, "models")
+        rest = [model for model in self._state.catalog.models if model.name > after]
+        return admin_pb2.ListModelsResponse(
+            models=[self._message(model) for model in rest[:size]],
+            next_page_token=page_token("models", rest[size - 1].name) if len(rest) > size else "",
+        )
+
+    def explain(self, request: admin_pb2.ExplainRequest, caller: Administrator) -> admin_pb2.ExplainResponse:
+        """What would be decided for a key and a prompt, and why. Budgets and limits are not asked."""
+        key_id = request.key_id or caller.key_id
+        owner = self._callers.get(key_id)
+        if owner is None or (not caller.everything and owner.tenant.tenant_id != caller.tenant_id):
+            if not caller.everything:
+                raise denied("explaining another tenant's key")
+            raise ServiceError(Reason.NOT_FOUND, f"no usable key {key_id[:64]!r}; list them with ListKeys")
+        if request.max_output_tokens < 0:
+            raise ServiceError(
+                Reason.INVALID_REQUEST, f"max_output_tokens: {request.max_output_tokens} must not be negative"
+            )
+        purpose = purpose_of(request.method or _GENERATE)
+        task, subject = checked_route(request.task, request.subject, purpose)
+        if purpose is Purpose.OTHER:
+            raise ServiceError(
+                Reason.UNKNOWN_METHOD,
+                f"no model serves the method {request.method[:200]!r}; leave it empty for Generate",
+            )
+        size = len(request.prompt.encode()) + _OVERHEAD
+        ask = InferenceRequest(
+            purpose=purpose,
+            model=request.model or "auto",
+            texts=[request.prompt],
+            input_bytes=size,
+            inputs=[size] if purpose is Purpose.EMBED else (),
+            max_output_tokens=request.max_output_tokens,
+            capabilities=_capabilities(request.method, purpose),
+            units={usage_pb2.UNIT_CHARACTERS: len(request.prompt)} if purpose is Purpose.SPEAK else None,
+            task=task,
+            subject=subject,
+        )
+        decision = decide(ask, owner, self._state, explain=True)
+        prediction = decision.prediction
+        assert prediction is not None
+        refusal, rules = decision.refusal, decision.rules
+        response = admin_pb2.ExplainResponse(
+            admitted=refusal is None,
+            refusal="" if refusal is None else refusal.reason.value,
+            refusal_message="" if refusal is None else refusal.message,
+            complexity=prediction.complexity,
+            quality_needed=decision.quality_needed,
+            features=[admin_pb2.Feature(name=name, value=value) for name, value in prediction.features],
+            task=decision.task,
+            subject=decision.subject,
+            policy=rules.policy,
+            policy_version=rules.version,
+            layers=rules.layers,
+            rule=decision.rule,
+            prompt_class=decision.prompt_class,
+        )
+        first = decision.candidates[0].bound_nanos if decision.candidates else None
+        for one in decision.weighed:
+            bound = min(one.bound_nanos, _MOST_NANOS)
+            response.candidates.add(
+                model=one.model.name,
+                chosen=not one.rejection_reason,
+                passed_over_because=one.rejection_reason,
+                quality=one.model.quality,
+                bound_nanos=bound,
+                endpoints=[endpoint.address for endpoint in one.endpoints],
+                sufficiency=one.sufficiency,
+                first_token_ms=one.first_token_ms,
+                health=self._state.fleet.health_of(one.model.name),
+                fallback=one.fallback,
+                price_difference_nanos=0 if first is None else bound - min(first, _MOST_NANOS),
+                region=one.model.region,
+            )
+        return response
+
+    def _message(self, model: CatalogModel) -> admin_pb2.CatalogModel:
+        return admin_pb2.CatalogModel(
+            name=model.name,
+            cluster=model.cluster,
+            backend=model.backend,
+            context_tokens=model.context_tokens,
+            capabilities=sorted(model.capabilities),
+            quality=model.quality,
+            prices=[
+                usage_pb2.UnitPrice(unit=unit, nanos_per_million=price)
+                for unit, price in sorted(self._state.prices.listed(model).items())
+            ],
+            endpoints=[endpoint.address for endpoint in self._state.fleet.serving(model.name)],
+            health=self._state.fleet.health_of(model.name),
+        )
+
+
+def _capabilities(method: str, purpose: Purpose) -> frozenset[str]:
+    if purpose is Purpose.EMBED:
+        return frozenset({"embeddings"})
+    if purpose is Purpose.TOKENIZE:
+        return frozenset()
+    if purpose is Purpose.SPEAK:
+        return frozenset({"speech"})
+    if purpose is Purpose.LISTEN:
+        translates = {"translation"} if method.endswith("/CreateTranslation") else set()
+        return frozenset({"transcription", *translates})
+    return frozenset({"completion" if method.endswith("/CreateCompletion") else "chat"})

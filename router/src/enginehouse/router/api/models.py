@@ -1,0 +1,81 @@
+"""OpenAI's models endpoints: the models that the key may use and a live engine serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from google.api import httpbody_pb2
+
+from enginehouse.api.openai.v1 import models_pb2, models_pb2_grpc
+from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, verify
+from enginehouse.kit.openai import error_metadata
+from enginehouse.kit.trailers import add_trailer
+from enginehouse.router.clock import Clock
+from enginehouse.router.decision.decide import State
+from enginehouse.router.identity import Authenticator, Caller
+
+_PREFIX = "/enginehouse.api.openai.v1.ModelsService/"
+
+
+class ModelsServicer(models_pb2_grpc.ModelsServiceServicer):
+    """Serves `GET /v1/models` and `/v1/models/{model}`."""
+
+    def __init__(self, *, state: State, callers: Authenticator, grant_keys: GrantKeys, clock: Clock) -> None:
+        self._state = state
+        self._callers = callers
+        self._grant_keys = grant_keys
+        self._clock = clock
+
+    async def ListModels(self, request: models_pb2.ListModelsRequest, context: Any) -> httpbody_pb2.HttpBody:
+        """OpenAI's list."""
+        usable = self._usable(self._caller(context, "ListModels"))
+        return _json({"object": "list", "data": [_model(model) for model in usable]})
+
+    async def GetModel(self, request: models_pb2.GetModelRequest, context: Any) -> httpbody_pb2.HttpBody:
+        """One of them. Raises UNKNOWN_MODEL, as OpenAI's own error on the edge."""
+        for model in self._usable(self._caller(context, "GetModel")):
+            if model.name == request.model:
+                return _json(_model(model))
+        error = ServiceError(
+            Reason.UNKNOWN_MODEL,
+            f"no model {request.model[:128]!r} that this key may use is served now; list them at /v1/models",
+        )
+        add_trailer(context, *error_metadata(error))
+        raise error
+
+    def _caller(self, context: Any, method: str) -> Caller:
+        token = ""
+        for key, value in context.invocation_metadata() or ():
+            if key == GRANT_HEADER:
+                token = str(value)
+        grant = verify(token, keys=self._grant_keys, method=_PREFIX + method, now_ms=self._clock())
+        caller = self._callers.of_principal(grant.principal)
+        if caller is None:
+            raise ServiceError(Reason.KEY_INVALID, "the API key is unknown, revoked or expired")
+        return caller
+
+    def _usable(self, caller: Caller) -> list[CatalogModel]:
+        return [
+            model
+            for model in self._state.catalog.models
+            if self._state.policy.allows(caller, model) and self._state.fleet.serving(model.name)
+        ]
+
+
+def _model(model: CatalogModel) -> dict[str, object]:
+    return {
+        "id": model.name,
+        "object": "model",
+        # The catalog does not say when a model was made; OpenAI's clients want a number.
+        "created": 0,
+        "owned_by": "enginehouse",
+        "context_length": model.context_tokens,
+        "capabilities": sorted(model.capabilities),
+    }
+
+
+def _json(value: object) -> httpbody_pb2.HttpBody:
+    return httpbody_pb2.HttpBody(content_type="application/json", data=orjson.dumps(value))

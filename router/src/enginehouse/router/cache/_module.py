@@ -1,0 +1,178 @@
+"""The cache put together: what a router process starts, serves and ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from enginehouse.api.inference.v1 import generation_pb2_grpc
+from enginehouse.api.openai.v1 import text_pb2_grpc
+from enginehouse.api.router.v1 import cache_pb2_grpc
+from enginehouse.kit.grants import GrantKeys
+from enginehouse.kit.openai import TextServicer
+from enginehouse.kit.server import AddServicer
+from enginehouse.router.api.admin import Access
+from enginehouse.router.api.answers import AnswerServicer
+from enginehouse.router.api.cache import CacheServicer
+from enginehouse.router.api.replay import ReplayCall, ReplayCalls, ReplayEngine, ReplayServicer
+from enginehouse.router.cache._cache import ResponseCache
+from enginehouse.router.cache._coalescer import RequestCoalescer
+from enginehouse.router.cache._embedder import Embedder
+from enginehouse.router.cache._hits import HitRecorder
+from enginehouse.router.cache._memory import AnswerMemory
+from enginehouse.router.cache._metrics import CacheMetrics
+from enginehouse.router.cache._semantic import SemanticIndex
+from enginehouse.router.cache._settings import CacheSettings
+from enginehouse.router.cache._shared import SharedAnswers
+from enginehouse.router.cache._store import CacheRules, CacheStore
+from enginehouse.router.clock import Clock
+from enginehouse.router.database import Listener
+from enginehouse.router.decision.decide import State
+from enginehouse.router.identity import KeyIndex
+from enginehouse.router.ledger import UsageReportParser
+from enginehouse.router.redis import SharedRedis
+
+
+class CacheModule:
+    """One router's cache with its doors.
+
+    Args:
+        settings: bounds and times.
+        router_id: what this router calls itself.
+        database: tags, policies and the record of hits.
+        redis: shared with other routers; None without.
+        state: what decisions look at; its fleet is asked for engines.
+        keys: whose requests answers are kept for.
+        reader: knows a model's kind of engine.
+        access: who calls administrative methods.
+        grant_keys: what grants are signed and verified with.
+        registry: where counts are read.
+        clock: milliseconds since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: CacheSettings,
+        router_id: str,
+        database: AsyncEngine,
+        redis: SharedRedis | None,
+        state: State,
+        keys: KeyIndex,
+        reader: UsageReportParser,
+        access: Access,
+        grant_keys: GrantKeys,
+        registry: CollectorRegistry,
+        clock: Clock,
+    ) -> None:
+        store = CacheStore(database=database)
+        self.rules = CacheRules(store=store)
+        metrics = CacheMetrics(registry=registry)
+        memory = AnswerMemory(max_bytes=settings.max_bytes, clock=clock)
+        shared = None
+        if redis is not None:
+            shared = SharedAnswers(
+                redis=redis, timeout_s=settings.shared_timeout_s, max_bytes=settings.max_answer_bytes, clock=clock
+            )
+        fleet = state.fleet
+        self._flights = RequestCoalescer(
+            wait_s=settings.wait_s,
+            max_waiting=settings.max_waiting,
+            alive=lambda engine_id: engine_id in fleet.spending_engines(),
+            now_s=time.monotonic,
+        )
+        self._embedder = Embedder(
+            model=settings.semantic_model,
+            engines=fleet.serving,
+            grant_keys=grant_keys,
+            clock=clock,
+            timeout_s=settings.semantic_timeout_s,
+        )
+        self._listener: Listener | None = None
+        index = SemanticIndex(max_entries=settings.semantic_entries)
+        self.answers = ResponseCache(
+            settings=settings,
+            rules=self.rules,
+            memory=memory,
+            shared=shared,
+            flights=self._flights,
+            index=index,
+            embedder=self._embedder,
+            metrics=metrics,
+            clock=clock,
+            hears_changes=lambda: self._listener is not None and self._listener.connected,
+        )
+        registry.register(_Held(memory, self._flights, index))
+        self._hits = HitRecorder(
+            database=database, engine_id=f"cache-{router_id}"[:64], service_of=reader.service_of, clock=clock
+        )
+        calls = ReplayCalls(cache=self.answers, grant_keys=grant_keys, hits=self._hits, metrics=metrics, clock=clock)
+        engine = ReplayEngine()
+        replay = ReplayServicer(engine=engine, calls=calls)
+        openai: TextServicer[ReplayCall] = TextServicer(engine=engine, accept=calls.accept)
+        handed = AnswerServicer(cache=self.answers, grant_keys=grant_keys, clock=clock)
+        admin = CacheServicer(
+            access=access,
+            cache=self.answers,
+            memory=memory,
+            shared=shared,
+            store=store,
+            rules=self.rules,
+            metrics=metrics,
+            settings=settings,
+            state=state,
+            keys=keys,
+            router_id=router_id,
+            clock=clock,
+        )
+        self.services: Sequence[AddServicer] = (
+            lambda server: cache_pb2_grpc.add_AnswerServiceServicer_to_server(handed, server),
+            lambda server: cache_pb2_grpc.add_CacheServiceServicer_to_server(admin, server),
+            lambda server: generation_pb2_grpc.add_GenerationServiceServicer_to_server(replay, server),
+            lambda server: text_pb2_grpc.add_TextServiceServicer_to_server(openai, server),
+        )
+        """What the router's gRPC server serves for it."""
+
+    def start(self, *, address: str, listener: Listener) -> None:
+        """Begins to give answers.
+
+        Args:
+            address: where Envoy and engines reach the services, "ip:port".
+            listener: hears what other routers change.
+        """
+        self._listener = listener
+        self.answers.address = address
+        self._hits.start()
+
+    async def close(self) -> None:
+        """Puts the last hits on record and lets go of engines."""
+        await self.answers.close()
+        await self._hits.close()
+        await self._embedder.close()
+
+
+class _Held(Collector):
+    """What is held now, as Prometheus reads it."""
+
+    def __init__(self, memory: AnswerMemory, flights: RequestCoalescer, index: SemanticIndex) -> None:
+        self._memory = memory
+        self._flights = flights
+        self._index = index
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """Every value as it is now."""
+        return [
+            GaugeMetricFamily("enginehouse_router_cache_entries", "Answers in memory.", value=len(self._memory)),
+            GaugeMetricFamily("enginehouse_router_cache_bytes", "What they take.", value=self._memory.bytes),
+            GaugeMetricFamily("enginehouse_router_cache_questions", "Questions searched.", value=len(self._index)),
+            GaugeMetricFamily(
+                "enginehouse_router_cache_waiting",
+                "Requests that wait for the answer to an equal one.",
+                value=self._flights.waiting,
+            ),
+        ]

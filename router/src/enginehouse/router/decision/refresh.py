@@ -1,0 +1,105 @@
+"""Keeps what decisions look at current with PostgreSQL: policies, what feedback says of models, how quick they are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from enginehouse.router.clock import Clock
+from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
+from enginehouse.router.decision.decision import State
+from enginehouse.router.decision.first_tokens import read_first_tokens
+from enginehouse.router.decision.refresh_settings import RefreshSettings
+from enginehouse.router.feedback import FeedbackStore, Ratings
+from enginehouse.router.policy import PolicyStore
+
+_log = logging.getLogger(__name__)
+
+_MS_A_DAY = 86_400_000
+
+
+class StateRefresher:
+    """Reads for one replica. Until PostgreSQL answers, and while it is away, what was read last holds."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        policies: PolicyStore,
+        feedback: FeedbackStore,
+        database: AsyncEngine,
+        clock: Clock,
+        settings: RefreshSettings,
+    ) -> None:
+        self._state = state
+        self._policies = policies
+        self._feedback = feedback
+        self._database = database
+        self._clock = clock
+        self._settings = settings
+        self._reading = asyncio.Lock()
+        self._changes: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to read from time to time."""
+        self._task = asyncio.create_task(self._repeat(), name="state-feed")
+
+    async def close(self) -> None:
+        """Stops."""
+        for task in [*self._changes, *([self._task] if self._task is not None else [])]:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def read_policies(self) -> None:
+        """Puts the documents that PostgreSQL holds in force."""
+        # One after the other, so that what was read first is not put in force last.
+        async with self._reading:
+            self._state.policy.replace(await self._policies.in_force())
+            if not self._state.ratings.covers(self._state.policy.half_lives):
+                await self._read_ratings()
+
+    async def read_learned(self) -> None:
+        """Reads feedback and times to the first token."""
+        await self._read_ratings()
+        since = self._clock() - int(self._settings.first_tokens_s * 1000)
+        self._state.first_tokens.replace(await read_first_tokens(self._database, since_ms=since))
+
+    def policy_changed(self, name: str) -> None:
+        """Notes that a document changed, and reads it."""
+
+        async def read() -> None:
+            try:
+                with translate_db_errors():
+                    await self.read_policies()
+            except DatabaseUnavailable as error:
+                _log.warning("could not read a changed policy", extra={"policy": name, "error": str(error)})
+
+        task = asyncio.create_task(read(), name="policy-refresh")
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+
+    async def _read_ratings(self) -> None:
+        today = self._clock() // _MS_A_DAY
+        self._state.ratings = Ratings(
+            {
+                half_life: await self._feedback.said(half_life_days=half_life, today=today)
+                for half_life in self._state.policy.half_lives
+            }
+        )
+
+    async def _repeat(self) -> None:
+        while True:
+            try:
+                with translate_db_errors():
+                    await self.read_learned()
+                    await self.read_policies()
+            except DatabaseUnavailable as error:
+                _log.warning("could not read feedback and policies again", extra={"error": str(error)})
+            except Exception:
+                _log.exception("could not read feedback and policies again")
+            await asyncio.sleep(self._settings.every_s)

@@ -1,8 +1,0 @@
-"""Whether models and engines answer: circuit breakers, fed by what engines tell the registry of their calls."""
-
-from enginehouse.router.health._breaker import Breaker, BreakerState, BreakerTerms
-from enginehouse.router.health._health import Health
-from enginehouse.router.health._metrics import HealthMetrics
-from enginehouse.router.health._settings import HealthSettings
-
-__all__ = ["Breaker", "BreakerState", "BreakerTerms", "Health", "HealthMetrics", "HealthSettings"]

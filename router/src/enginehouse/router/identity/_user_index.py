@@ -1,0 +1,169 @@
+"""Tenants and users in memory, and the callers that stand for users who come with tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+
+from enginehouse.api.router.v1 import grant_pb2
+from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
+from enginehouse.router.identity._index import Caller
+from enginehouse.router.identity._roles import ROLE_SCOPES, Role
+from enginehouse.router.identity._store import Key, KeyStore, Tenant
+from enginehouse.router.identity._users import User, UserStore, user_id_of
+
+_log = logging.getLogger(__name__)
+
+# Callers of users that were never made, kept so that each stays one object; worked out again beyond this.
+_MOST_CALLERS = 100_000
+# How often what changed is read again because something else changed meanwhile.
+_MOST_READS = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TokenUser:
+    """Whom a token speaks for: a tenant's name or id, a user's name, and the role that the token gives, if any."""
+
+    tenant: str
+    name: str
+    role: Role | None
+
+
+class UserIndex:
+    """Every tenant and user. `changed` fetches one again on a notification; `reload` replaces everything."""
+
+    def __init__(self, *, tenants: KeyStore, users: UserStore) -> None:
+        self._tenant_store = tenants
+        self._user_store = users
+        self._tenants: dict[str, Tenant] = {}
+        self._tenant_ids: dict[str, str] = {}
+        self._users: dict[str, User] = {}
+        self._callers: dict[str, tuple[Role, Caller]] = {}
+        self._fetches: set[asyncio.Task[None]] = set()
+        self._changes = 0
+
+    def tenant(self, tenant_id: str) -> Tenant | None:
+        """The tenant with that id."""
+        return self._tenants.get(tenant_id)
+
+    def user(self, user_id: str) -> User | None:
+        """The user with that id, if it was made."""
+        return self._users.get(user_id)
+
+    def caller(self, token: TokenUser) -> Caller | None:
+        """The caller that a token's user is: with the role that the user was given here, else the token's.
+
+        None if there is no such tenant, or the user is shut out or has no role.
+        """
+        tenant = self._tenants.get(self._tenant_ids.get(token.tenant, token.tenant))
+        if tenant is None:
+            return None
+        user_id = user_id_of(tenant.tenant_id, token.name)
+        user = self._users.get(user_id)
+        role = token.role if user is None else user.role
+        if role is None or (user is not None and user.disabled_at_ms):
+            return None
+        known = self._callers.get(user_id)
+        if known is not None and known[0] is role:
+            return known[1]
+        if len(self._callers) >= _MOST_CALLERS:
+            self._callers.clear()
+        caller = Caller(_key_of(user_id, tenant, token.name, ROLE_SCOPES[role]), tenant)
+        self._callers[user_id] = role, caller
+        return caller
+
+    def get(self, user_id: str) -> Caller | None:
+        """The caller that a user is, if the user was made or has come with a token."""
+        user = self._users.get(user_id)
+        if user is not None:
+            return self.caller(TokenUser(user.tenant_id, user.name, None))
+        known = self._callers.get(user_id)
+        return known[1] if known is not None else None
+
+    def of_principal(self, principal: grant_pb2.Principal) -> Caller | None:
+        """The caller that a token's user was on the replica that let it in."""
+        tenant = self._tenants.get(principal.tenant_id)
+        if tenant is None:
+            return None
+        return Caller(_key_of(principal.key_id, tenant, principal.user_id, tuple(principal.scopes)), tenant)
+
+    async def reload(self) -> None:
+        """Reads everything again."""
+        while True:
+            before = self._changes
+            tenants, users = await self._tenant_store.all_tenants(), await self._user_store.all()
+            if before == self._changes:
+                break
+        self._tenants = {one.tenant_id: one for one in tenants}
+        self._tenant_ids = {one.name: one.tenant_id for one in tenants}
+        self._users = {one.user_id: one for one in users}
+        self._callers = {}
+
+    def changed(self, changed_id: str) -> None:
+        """Notes that a tenant or user was made or changed, and reads it."""
+        self._changes += 1
+        task = asyncio.create_task(self._fetch(changed_id), name="people-refresh")
+        self._fetches.add(task)
+        task.add_done_callback(self._fetches.discard)
+
+    def put_user(self, user: User) -> None:
+        """Takes a user as it is now."""
+        self._changes += 1
+        self._users[user.user_id] = user
+        self._callers.pop(user.user_id, None)
+
+    def put_tenant(self, tenant: Tenant) -> None:
+        """Takes a tenant as it is now."""
+        self._changes += 1
+        self._tenants[tenant.tenant_id] = tenant
+        self._tenant_ids[tenant.name] = tenant.tenant_id
+
+    async def close(self) -> None:
+        """Ends fetches under way."""
+        for task in list(self._fetches):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _fetch(self, changed_id: str) -> None:
+        user: User | None = None
+        tenant: Tenant | None = None
+        try:
+            with translate_db_errors():
+                for _ in range(_MOST_READS):
+                    before = self._changes
+                    if changed_id.startswith("user_"):
+                        user = await self._user_store.get(changed_id)
+                    else:
+                        tenant = await self._tenant_store.get_tenant(changed_id)
+                    # What changed while this was read is newer than it.
+                    if before == self._changes:
+                        break
+            if user is not None:
+                self.put_user(user)
+            if tenant is not None:
+                self.put_tenant(tenant)
+        except DatabaseUnavailable as error:
+            # The listener's connection is gone as well, so everything is read again once it is back.
+            _log.warning("could not read a changed user", extra={"user_id": changed_id, "error": str(error)})
+
+
+def _key_of(user_id: str, tenant: Tenant, name: str, scopes: tuple[str, ...]) -> Key:
+    return Key(
+        key_id=user_id,
+        tenant_id=tenant.tenant_id,
+        name=name,
+        digest=b"",
+        hint="",
+        scopes=scopes,
+        allowed_models=(),
+        requests_per_minute=0,
+        tokens_per_minute=0,
+        concurrency=0,
+        created_at_ms=0,
+        expires_at_ms=0,
+        revoked_at_ms=0,
+        user_id=name,
+    )
