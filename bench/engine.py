@@ -8,6 +8,7 @@ The bare one is what the direct path and Envoy alone are measured with, and Lite
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import pathlib
@@ -19,30 +20,29 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, cast
 
-from prometheus_client import CollectorRegistry
-
 from enginehouse.api.inference.v1 import generation_pb2_grpc
 from enginehouse.api.openai.v1 import text_pb2_grpc
-from enginehouse.api.router.v1.grant_pb2 import GrantCandidate
+from enginehouse.api.router.v1.grant_pb2 import Grant, GrantCandidate
 from enginehouse.engines.inference.backends.base import LoadedModel
 from enginehouse.engines.inference.config import CLUSTER, InferenceConfig
-from enginehouse.engines.inference.engine import GrantedCall, TextEngine
+from enginehouse.engines.inference.engine import TextEngine
 from enginehouse.engines.inference.receipts import Receipts
-from enginehouse.engines.inference.registration import describe_engine, engine_load
 from enginehouse.engines.inference.servicer import GenerationServicer
+from enginehouse.engines.inference.spec import SPEC
+from enginehouse.engines.inference.wiring import describe
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import load_catalog
-from enginehouse.kit.config import load
+from enginehouse.kit.engine import run_engine
+from enginehouse.kit.engine.context import BuiltEngine, EngineContext
 from enginehouse.kit.errors import ServiceError
+from enginehouse.kit.granted_call import GrantedCall
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.kit.loading import LoadedModels, load_models
 from enginehouse.kit.meter import Meter
 from enginehouse.kit.openai import TextServicer
 from enginehouse.kit.pricing import MAX_NANOS
-from enginehouse.kit.registry import RegistryLease
 from enginehouse.kit.server import EngineServer, run
-from enginehouse.kit.telemetry import CallMetrics, MetricsServer, ReporterMetrics, RpcMetrics, configure_logging
-from enginehouse.kit.usage import Spool, UsageReporter
+from enginehouse.kit.telemetry import configure_logging
 
 from .source import SyntheticBackend
 
@@ -58,6 +58,8 @@ class AdmittedCall:
         self.tenant_id = ""
         self.system_prompt = ""
         self.alternatives = False
+        self.model = model
+        self.grant = Grant()
         self.candidate = GrantCandidate(model=model, cap_nanos=MAX_NANOS)
         self.meter = Meter(prices={}, cap_nanos=MAX_NANOS)
         self.first_output_ms = 0
@@ -104,7 +106,9 @@ async def _load(catalog: pathlib.Path) -> LoadedModels[LoadedModel]:
 
 def _services(engine: TextEngine, calls: Calls) -> list[Any]:
     generation = GenerationServicer(engine=engine, answering=engine, calls=calls)
-    openai = TextServicer(engine=engine, accept=lambda context: calls.accept(context, served_models=engine.names))
+    openai = TextServicer(
+        engine=engine, accept=lambda context: calls.accept(context, served_models=engine.models.names)
+    )
     return [
         lambda to: generation_pb2_grpc.add_GenerationServiceServicer_to_server(generation, to),
         lambda to: text_pb2_grpc.add_TextServiceServicer_to_server(openai, to),
@@ -115,50 +119,31 @@ async def serve_bare(port: int) -> None:
     """Serves until a signal, on loopback, without grants."""
     loaded = await _load(CATALOG)
     receipts = Receipts(keys=GrantKeys({"bench": secrets.token_bytes(32)}))
-    engine = TextEngine(models=loaded.served, receipts=receipts, absent=loaded.absent)
+    engine = TextEngine(models=loaded, receipts=receipts)
     server = EngineServer(listen=f"127.0.0.1:{port}", services=_services(engine, cast("Calls", Everybody())))
     await server.start()
     await server.serve_until_signal()
 
 
-async def serve_granted(config: InferenceConfig) -> None:
-    """Serves until a signal, as an engine of the mesh."""
-    registry = CollectorRegistry()
-    loaded = await _load(config.catalog_file)
-    keys = GrantKeys.load(config.grant_keys_file)
-    engine = TextEngine(models=loaded.served, receipts=Receipts(keys=keys), absent=loaded.absent)
-    spool = Spool(directory=config.spool_dir, engine_id=config.engine_id)
-    calls = Calls(keys=keys, spool=spool, metrics=CallMetrics(registry))
-    server = EngineServer(
-        listen=config.listen,
-        services=_services(engine, calls),
-        lease=lambda address: RegistryLease(
-            gateway_address=str(config.gateway_address),
-            engine=describe_engine(
-                engine, engine_id=config.engine_id, address=str(address), services=server.service_names
-            ),
-            load=lambda: engine_load(engine),
-        ),
-        reporter=UsageReporter(spool=spool, router_address=config.router_address, metrics=ReporterMetrics(registry)),
-        spool=spool,
-        metrics=RpcMetrics(registry),
-    )
-    metrics = MetricsServer(listen=config.http_listen, registry=registry, ready=lambda: server.ready)
-    await metrics.start()
-    await server.start()
-    await server.serve_until_signal()
-    await metrics.close()
+async def _build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedModel]:
+    models = await _load(context.config.catalog_file)
+    engine = TextEngine(models=models, receipts=Receipts(keys=context.keys))
+    return BuiltEngine(services=_services(engine, context.calls), models=models, describe=describe)
+
+
+GRANTED = dataclasses.replace(SPEC, build=_build)
+"""The text engine of a mesh, with the synthetic models."""
 
 
 def main() -> int:
     """Serves as the command line says."""
     mode, argument = sys.argv[1:]
-    configure_logging(process="bench-engine", level="WARNING")
     if mode == "bare":
+        configure_logging(process="bench-engine", level="WARNING")
         run(serve_bare(int(argument)))
-    else:
-        run(serve_granted(load(InferenceConfig, section=CLUSTER, path=pathlib.Path(argument), environ=os.environ)))
-    return 0
+        return 0
+    os.environ.setdefault("ENGINEHOUSE_INFERENCE__LOG_LEVEL", "WARNING")
+    return run_engine(GRANTED, ["serve", "--config", argument])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from enginehouse.engines.voice.config import VoiceConfig
 from enginehouse.gateway.config import GatewaySection
 from enginehouse.kit.addresses import Address
 from enginehouse.kit.config import load
-from enginehouse.kit.engine_config import EngineSection
+from enginehouse.kit.engine import EngineSection
 from enginehouse.local.endpoints import PortBlock
 from enginehouse.local.errors import LocalError
 from enginehouse.local.settings import Settings, process_environment

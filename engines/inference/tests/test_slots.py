@@ -35,7 +35,7 @@ def long_request(**fields: object) -> GenerateRequest:
 
 
 async def until_free(engine: EngineClient) -> None:
-    loaded = engine.engine.models[-1].loaded
+    loaded = engine.engine.models.all[-1].loaded
     assert isinstance(loaded, LlamaCppModel)
     async with asyncio.timeout(10):
         while engine.busy() or await loaded.busy_slots():
@@ -89,7 +89,7 @@ async def test_a_full_queue_turns_requests_away(tiny_tools: Path, tmp_path: Path
             engine.generate(GenerateRequest(model="tools", prompt="next", max_output_tokens=2))
         )
         async with asyncio.timeout(10):
-            while engine.engine.models[0].slots.queued == 0:
+            while engine.engine.models.all[0].slots.queued == 0:
                 await asyncio.sleep(0.001)
         error = await engine.refused(GenerateRequest(model="tools", prompt="third"))
         assert error.reason == "ENGINE_BUSY"
@@ -110,7 +110,7 @@ async def test_requests_run_together(engine: EngineClient) -> None:
     together = await asyncio.gather(*(engine.generate(request) for request in requests))
     assert all(answer.ends for answer in together)
     assert engine.busy() == 0
-    assert engine.engine.models[-1].loaded.kv_cache_used() == 0
+    assert engine.engine.models.all[-1].loaded.kv_cache_used() == 0
 
 
 async def test_hundreds_of_requests_and_cancels_leave_nothing_behind(engine: EngineClient) -> None:

@@ -22,6 +22,7 @@ from enginehouse.api.inference.v1.generation_pb2 import (
 )
 from enginehouse.api.openai.v1 import text_pb2_grpc
 from enginehouse.api.router.v1.usage_pb2 import UsageRecord
+from enginehouse.engines import inference
 from enginehouse.engines.inference.backends.base import Backend
 from enginehouse.engines.inference.backends.llamacpp import LlamaCppBackend
 from enginehouse.engines.inference.config import CLUSTER
@@ -164,7 +165,7 @@ class EngineClient:
         return list(self.recorder.settled.values())
 
     def busy(self) -> int:
-        return sum(served.slots.active for served in self.engine.models)
+        return sum(served.slots.active for served in self.engine.models.all)
 
 
 def amounts(record: UsageRecord) -> dict[int, int]:
@@ -192,9 +193,9 @@ async def running_engine(
     spool = Spool(directory=directory / "spool", engine_id="engine-test")
     reporter = UsageReporter(spool=spool, router_address=f"127.0.0.1:{port}")
     calls = Calls(keys=issuer.keys, spool=spool)
-    engine = TextEngine(models=loaded.served, receipts=Receipts(keys=issuer.keys), absent=loaded.absent)
+    engine = TextEngine(models=loaded, receipts=Receipts(keys=issuer.keys))
     generation = GenerationServicer(engine=engine, answering=engine, calls=calls)
-    openai = TextServicer(engine=engine, accept=lambda context: calls.accept(context, served_models=engine.names))
+    openai = TextServicer(engine=engine, accept=lambda context: calls.accept(context, served_models=loaded.names))
     server = EngineServer(
         listen="127.0.0.1:0",
         services=[
@@ -217,7 +218,7 @@ async def running_engine(
         await router.stop(None)
 
 
-DEFAULT_CATALOG = Path(__file__).parents[3] / "deploy" / "config" / "catalog.yaml"
+DEFAULT_CATALOG = Path(inference.__file__).with_name("catalog.yaml")
 
 
 def write_config(directory: Path, *, port: int, **changes: Any) -> Path:

@@ -150,7 +150,7 @@ class VoiceClient:
         self.recorder.received.clear()
 
     def busy(self) -> int:
-        return sum(served.slots.active for served in self.engine.models)
+        return sum(served.slots.active for served in self.engine.models.all)
 
 
 async def refusal(call: Any) -> ServiceError:
@@ -207,17 +207,16 @@ async def running_engine(
         decode=lambda data: recordings.read(data, rate=SAMPLE_RATE, field="sample"),
     )
     engine = VoiceEngine(
-        models=loaded.served,
+        models=loaded,
         voices=voices,
         speeches=Speeches(voices=voices),
         conversations=Conversations(voices=voices, ahead_s=ahead_s, idle_s=idle_s),
         listeners=Listeners(recordings=recordings, stall_s=stall_s),
-        absent=loaded.absent,
     )
     voice = VoiceServicer(engine=engine, calls=calls)
     openai = AudioServicer(
         engine=engine,
-        accept=lambda context: calls.accept(context, served_models=engine.names),
+        accept=lambda context: calls.accept(context, served_models=loaded.names),
         accept_free=lambda context: calls.accept(context, served_models=None),
         max_body_bytes=27 << 20,
     )

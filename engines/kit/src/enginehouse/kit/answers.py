@@ -13,16 +13,16 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import grpc
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.router.v1 import cache_pb2, cache_pb2_grpc
-from enginehouse.api.router.v1.grant_pb2 import Grant
 from enginehouse.kit._current import current_call
+from enginehouse.kit.granted_call import GrantedCall
 from enginehouse.kit.grants import GRANT_HEADER
-from enginehouse.kit.openai import GrantedCall, TextEngine
+from enginehouse.kit.openai import TextEngine
 
 _log = logging.getLogger(__name__)
 
@@ -37,19 +37,7 @@ _PIECE_CHARACTERS = 256
 _MOST_ROUTERS = 64
 
 
-class KeptCall(GrantedCall, Protocol):
-    """What keeping needs of a call; `Call` has it."""
-
-    @property
-    def grant(self) -> Grant:
-        """The permission."""
-
-    @property
-    def model(self) -> str:
-        """The model that serves."""
-
-
-CallT = TypeVar("CallT", bound=KeptCall)
+CallT = TypeVar("CallT", bound=GrantedCall)
 
 
 class AnswerSender:

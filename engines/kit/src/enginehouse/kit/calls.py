@@ -218,7 +218,7 @@ class Calls:
         """How many granted calls are being served."""
         return self._spool.open_calls
 
-    def accept(self, context: Any, *, served_models: Container[str] | None) -> GrantedCall:
+    def accept(self, context: Any, *, served_models: Container[str] | None) -> AcceptedCall:
         """Accepts the call's grant for the length of an `async with` block, which receives the `Call`.
 
         A grant that names no model served here is reported as refused, so that what it reserved comes free.
@@ -232,7 +232,7 @@ class Calls:
             ServiceError: GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED, GRANT_REPLAYED; NO_ENDPOINT if no candidate is
                 served here; LEDGER_UNAVAILABLE if usage cannot be recorded.
         """
-        return GrantedCall(self, context, served_models)
+        return AcceptedCall(self, context, served_models)
 
     def _open(self, context: Any, served_models: Container[str] | None) -> Call:
         current = current_call.get()
@@ -314,7 +314,7 @@ class Calls:
             )
 
 
-class GrantedCall:
+class AcceptedCall:
     """The `async with` block around the work on a granted call. Made by `Calls.accept`."""
 
     __slots__ = ("_call", "_calls", "_context", "_expired", "_served_models", "_task", "_timer")

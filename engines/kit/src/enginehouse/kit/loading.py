@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
+from enginehouse.api.router.v1.grant_pb2 import GrantCandidate
 from enginehouse.kit.admission import Slots
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.granted_call import GrantedCall
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +35,7 @@ class Loaded(Protocol):
 
 
 LoadedT = TypeVar("LoadedT", bound=Loaded)
+MessageT = TypeVar("MessageT")
 LoadedT_co = TypeVar("LoadedT_co", bound=Loaded, covariant=True)
 
 
@@ -54,17 +59,83 @@ class ServedModel(Generic[LoadedT]):
     slots: Slots
 
 
-@dataclass(frozen=True, slots=True)
 class LoadedModels(Generic[LoadedT]):
-    """What came of loading."""
+    """The models that an engine serves, and how a call's is found among them.
 
-    served: Mapping[str, ServedModel[LoadedT]]
-    """By name."""
-    absent: Mapping[str, ServiceError]
-    """Why models of the catalog were left out, by name: their weights are not here."""
+    Args:
+        served: the models that are loaded, by name.
+        absent: the models of the catalog that were left out because their weights are not here, with the error that
+            their calls get.
+    """
+
+    def __init__(
+        self,
+        served: Mapping[str, ServedModel[LoadedT]],
+        *,
+        absent: Mapping[str, ServiceError] = MappingProxyType({}),
+    ) -> None:
+        self.served = dict(sorted(served.items()))
+        """The models that are loaded, by name and in its order."""
+        self.absent = absent
+        """Why models of the catalog were left out, by name."""
+        self.names: Container[str] = frozenset(served) | frozenset(absent)
+        """The models that a call may name; one whose weights are absent gets an answer that says so."""
+
+    @property
+    def all(self) -> Sequence[ServedModel[LoadedT]]:
+        """The models that are loaded, by name."""
+        return list(self.served.values())
+
+    def find(self, name: str) -> ServedModel[LoadedT]:
+        """Return the model of that name.
+
+        Raises:
+            ServiceError: UNKNOWN_MODEL, or WEIGHTS_ABSENT if it was left out.
+        """
+        if name in self.absent:
+            raise self.absent[name]
+        served = self.served.get(name)
+        if served is None:
+            known = ", ".join(self.served) or "none"
+            raise ServiceError(Reason.UNKNOWN_MODEL, f"this engine does not serve {name[:128]!r}; it serves: {known}")
+        return served
+
+    def granted(self, call: GrantedCall) -> tuple[GrantCandidate, ServedModel[LoadedT]]:
+        """Return the grant's entry that serves a call, and its model.
+
+        Raises:
+            ServiceError: GRANT_INVALID if the grant names none; else as `find` does.
+        """
+        if call.candidate is None:
+            raise ServiceError(Reason.GRANT_INVALID, "the grant names no model; this method needs one")
+        return call.candidate, self.find(call.candidate.model)
+
+    async def stream(
+        self, call: GrantedCall, work: Callable[[], AsyncGenerator[MessageT, None]], *, may_fall_back: bool = True
+    ) -> AsyncGenerator[MessageT, None]:
+        """Yield the messages of the work. Where the model fails before anything was sent or counted, the work is begun
+        anew with the next model that the grant names, if it is served here. Closing the generator closes the work.
+
+        Args:
+            call: the call, whose `candidate` is the model to work with.
+            work: begins the work with the call's model of that moment.
+            may_fall_back: whether another model may answer.
+
+        Raises:
+            ServiceError: the last model's.
+        """
+        while True:
+            try:
+                async with aclosing(work()) as messages:
+                    async for message in messages:
+                        yield message
+                return
+            except ServiceError as error:
+                if not (may_fall_back and call.fall_back(error, served=self.served)):
+                    raise
 
     async def close(self) -> None:
-        """Frees them all."""
+        """Free all models."""
         async with contextlib.AsyncExitStack() as stack:
             for served in self.served.values():
                 stack.push_async_callback(served.loaded.close)
@@ -93,7 +164,6 @@ async def load_models(
     by_name = {backend.name: backend for backend in backends}
     served: dict[str, ServedModel[LoadedT]] = {}
     absent: dict[str, ServiceError] = {}
-    loaded = LoadedModels(served=served, absent=absent)
     try:
         for model in chosen:
             try:
@@ -113,9 +183,9 @@ async def load_models(
             why = "; ".join(error.message for error in absent.values()) or "the catalog has no model for this cluster"
             raise LoadError(f"there is no model to serve: {why}")
     except BaseException:
-        await loaded.close()
+        await LoadedModels(served).close()
         raise
-    return loaded
+    return LoadedModels(served, absent=absent)
 
 
 async def _load(model: CatalogModel, backend: Loader[LoadedT], queue: int) -> ServedModel[LoadedT]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pydantic
 
-from enginehouse.kit.engine_config import EngineSection
+from enginehouse.kit.engine import EngineSection
 
 CLUSTER = "inference"
 """The section, and the kind of engine that this is in catalogs and in the registry."""

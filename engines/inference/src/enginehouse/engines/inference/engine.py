@@ -6,15 +6,13 @@ It knows neither gRPC nor which runtime answers. `GenerationServicer` and the Op
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Callable, Container, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from types import MappingProxyType
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from enginehouse.api.common.v1.usage_pb2 import UNIT_CACHED_INPUT_TOKENS, UNIT_INPUT_TOKENS, UNIT_OUTPUT_TOKENS
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.api.router.v1.grant_pb2 import GrantCandidate
 from enginehouse.engines.inference.backends.base import Counts, Event, Finish, LoadedModel, Piece
 from enginehouse.engines.inference.limits import output_limit
 from enginehouse.engines.inference.output import Choices
@@ -24,84 +22,28 @@ from enginehouse.engines.inference.validation import calls_tools, check_embed, c
 from enginehouse.kit import loading
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.kit.granted_call import GrantedCall
+from enginehouse.kit.loading import LoadedModels
 from enginehouse.kit.meter import Meter
 
 ServedModel: TypeAlias = loading.ServedModel[LoadedModel]
-
-
-class GrantedCall(Protocol):
-    """What the engine needs of a call whose grant was accepted; the kit's `Call` has it."""
-
-    @property
-    def request_id(self) -> str:
-        """The request's id."""
-
-    @property
-    def tenant_id(self) -> str:
-        """Who pays."""
-
-    @property
-    def system_prompt(self) -> str:
-        """What the grant puts before the conversation; usually empty."""
-
-    @property
-    def candidate(self) -> GrantCandidate | None:
-        """The model that the grant chose among those served here, its prices and cap."""
-
-    @property
-    def meter(self) -> Meter:
-        """Counts and prices what the call uses."""
-
-    @property
-    def first_output_ms(self) -> int:
-        """Milliseconds from acceptance to the first output; 0 if there was none yet."""
-
-    @property
-    def alternatives(self) -> bool:
-        """Whether the grant names a model to fall back to after the one that serves now, here or elsewhere."""
-
-    def time_left_s(self) -> float:
-        """Seconds until the caller's deadline or the end of the grant, whichever is first."""
-
-    def fall_back(self, error: ServiceError, *, served: Container[str]) -> bool:
-        """Takes the grant's next model instead of the one that failed, where that is possible; says whether it did."""
-
-    def elapsed_ms(self) -> int:
-        """Milliseconds since acceptance."""
-
-    def mark_first_output(self) -> None:
-        """Notes the time of the first output; later calls change nothing."""
 
 
 class TextEngine:
     """Answers for the models that are loaded.
 
     Args:
-        models: the models that are loaded, by name.
+        models: the models that are loaded.
         receipts: let a cut answer be continued on another engine.
-        absent: why a model of the catalog is not among them, by name.
     """
 
-    def __init__(
-        self,
-        *,
-        models: Mapping[str, ServedModel],
-        receipts: Receipts,
-        absent: Mapping[str, ServiceError] = MappingProxyType({}),
-    ) -> None:
+    def __init__(self, *, models: LoadedModels[LoadedModel], receipts: Receipts) -> None:
         self._receipts = receipts
         self._own_prompts = OwnPrompts()
-        self._models = dict(sorted(models.items()))
-        self._absent = absent
-        self.names: Container[str] = frozenset(models) | frozenset(absent)
-        """The models that a call may name; one whose weights are absent gets an answer that says so."""
+        self.models = models
+        """The models that are loaded."""
 
-    @property
-    def models(self) -> Sequence[ServedModel]:
-        """The models that are loaded, by name."""
-        return list(self._models.values())
-
-    async def generate(
+    def generate(
         self, request: generation_pb2.GenerateRequest, call: GrantedCall
     ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
         """Yields the messages of one generation; the last has a summary, whose usage is the whole call's so far.
@@ -112,21 +54,17 @@ class TextEngine:
         check_generate(request)
         if call.system_prompt:
             _put_before(request, call.system_prompt)
-        while True:
-            try:
-                async with aclosing(self._generate(request, call)) as responses:
-                    async for response in responses:
-                        yield response
-                return
-            except ServiceError as error:
-                # The tokens that an answer is resumed from are those of its model.
-                if request.HasField("resume") or not call.fall_back(error, served=self._models):
-                    raise
+        return self.models.stream(
+            call,
+            lambda: self._generate(request, call),
+            # The tokens that an answer is resumed from are those of its model.
+            may_fall_back=not request.HasField("resume"),
+        )
 
     async def _generate(
         self, request: generation_pb2.GenerateRequest, call: GrantedCall
     ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
-        candidate, served = self._granted(call)
+        candidate, served = self.models.granted(call)
         _check_capabilities(request, served.catalog)
         if request.resumable and served.loaded.resumes:
             request = seeded(request, call.request_id)
@@ -196,7 +134,7 @@ class TextEngine:
     async def embed(self, request: generation_pb2.EmbedRequest, call: GrantedCall) -> generation_pb2.EmbedResponse:
         """Embeds texts; raises ServiceError."""
         check_embed(request)
-        _, served = self._granted(call)
+        _, served = self.models.granted(call)
         if "embeddings" not in served.catalog.capabilities:
             raise _unsupported(served.catalog, "embeddings")
         loaded = served.loaded
@@ -221,7 +159,7 @@ class TextEngine:
     async def tokenize(self, request: generation_pb2.TokenizeRequest) -> generation_pb2.TokenizeResponse:
         """Splits a text into a model's tokens; raises ServiceError."""
         check_tokenize(request)
-        served = self._served(request.model)
+        served = self.models.find(request.model)
         return generation_pb2.TokenizeResponse(token_ids=await served.loaded.tokenize(request.text))
 
     def describe(self, served: ServedModel) -> generation_pb2.Model:
@@ -232,20 +170,6 @@ class TextEngine:
             capabilities=capabilities_of(served),
             embedding_dimensions=served.loaded.embedding_dimensions,
         )
-
-    def _granted(self, call: GrantedCall) -> tuple[GrantCandidate, ServedModel]:
-        if call.candidate is None:
-            raise ServiceError(Reason.GRANT_INVALID, "the grant names no model; text needs one")
-        return call.candidate, self._served(call.candidate.model)
-
-    def _served(self, name: str) -> ServedModel:
-        served = self._models.get(name)
-        if name in self._absent:
-            raise self._absent[name]
-        if served is None:
-            known = ", ".join(self._models) or "none"
-            raise ServiceError(Reason.UNKNOWN_MODEL, f"this engine does not serve {name[:128]!r}; it serves: {known}")
-        return served
 
 
 class _Account:

@@ -39,7 +39,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     ) -> AsyncIterator[generation_pb2.GenerateResponse]:
         """Generates text; see the contract."""
         async with (
-            self._calls.accept(context, served_models=self._engine.names) as call,
+            self._calls.accept(context, served_models=self._engine.models.names) as call,
             aclosing(self._answering.generate(request, call)) as responses,
         ):
             async for response in responses:
@@ -47,7 +47,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
 
     async def Embed(self, request: generation_pb2.EmbedRequest, context: Context) -> generation_pb2.EmbedResponse:
         """Embeds texts; see the contract."""
-        async with self._calls.accept(context, served_models=self._engine.names) as call:
+        async with self._calls.accept(context, served_models=self._engine.models.names) as call:
             return await self._answering.embed(request, call)
 
     async def Tokenize(
@@ -71,7 +71,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
                     f"page_token: {description}",
                     violations=[FieldViolation("page_token", description)],
                 )
-            after = [served for served in self._engine.models if served.catalog.name > request.page_token]
+            after = [served for served in self._engine.models.all if served.catalog.name > request.page_token]
             page = after[: request.page_size or _DEFAULT_PAGE]
             response = generation_pb2.ListModelsResponse(models=[self._engine.describe(served) for served in page])
             if len(page) < len(after):

@@ -3,7 +3,6 @@
 from enginehouse.kit.openai._audio_servicer import AudioServicer, VoiceEngine
 from enginehouse.kit.openai._chat_request import ChatRequest, read_chat
 from enginehouse.kit.openai._completion_request import CompletionRequest, read_completion
-from enginehouse.kit.openai._edge import GrantedCall
 from enginehouse.kit.openai._embedding import EmbeddingRequest, read_embedding
 from enginehouse.kit.openai._servicer import MAX_BODY_BYTES, TextEngine, TextServicer
 from enginehouse.kit.openai._speech import SpeechRequest, read_speech
@@ -23,7 +22,6 @@ __all__ = [
     "ChatRequest",
     "CompletionRequest",
     "EmbeddingRequest",
-    "GrantedCall",
     "SpeechRequest",
     "TextEngine",
     "TextServicer",

@@ -17,16 +17,16 @@ from enginehouse.kit.trailers import add_trailer
 EVENT_STREAM = "text/event-stream"
 
 
-class GrantedCall(Protocol):
-    """What the adapter needs of a call whose grant was accepted."""
+class IdentifiedCall(Protocol):
+    """What the adapter needs of a call: an engine's granted one, or the router's that answers from its cache."""
 
     @property
     def request_id(self) -> str:
         """The request's id, from which the answer's `id` is made."""
 
 
-CallT = TypeVar("CallT", bound=GrantedCall)
-CallT_contra = TypeVar("CallT_contra", bound=GrantedCall, contravariant=True)
+CallT = TypeVar("CallT", bound=IdentifiedCall)
+CallT_contra = TypeVar("CallT_contra", bound=IdentifiedCall, contravariant=True)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Piece: TypeAlias = tuple[str, bytes]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pydantic
 
-from enginehouse.kit.engine_config import EngineSection
+from enginehouse.kit.engine import EngineSection
 
 CLUSTER = "voice"
 """The section, and the kind of engine that this is in catalogs and in the registry."""

@@ -32,7 +32,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     ) -> AsyncIterator[voice_pb2.SynthesizeResponse]:
         """Speaks a text; see the contract."""
         async with (
-            self._calls.accept(context, served_models=self._engine.names) as call,
+            self._calls.accept(context, served_models=self._engine.models.names) as call,
             aclosing(self._engine.synthesize(request, call)) as responses,
         ):
             async for response in responses:
@@ -43,7 +43,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     ) -> AsyncIterator[voice_pb2.ConverseResponse]:
         """Speaks text while it is written; see the contract."""
         async with (
-            self._calls.accept(context, served_models=self._engine.names) as call,
+            self._calls.accept(context, served_models=self._engine.models.names) as call,
             aclosing(self._engine.converse(requests, call)) as responses,
         ):
             async for response in responses:
@@ -53,7 +53,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
         """Writes down a recording; see the contract."""
         whole = voice_pb2.RecognizeResponse()
         async with (
-            self._calls.accept(context, served_models=self._engine.names) as call,
+            self._calls.accept(context, served_models=self._engine.models.names) as call,
             aclosing(self._engine.recognize(request, call)) as responses,
         ):
             async for response in responses:
@@ -65,7 +65,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     ) -> AsyncIterator[voice_pb2.StreamingRecognizeResponse]:
         """Writes down speech while it is spoken; see the contract."""
         async with (
-            self._calls.accept(context, served_models=self._engine.names) as call,
+            self._calls.accept(context, served_models=self._engine.models.names) as call,
             aclosing(self._engine.recognize_stream(requests, call)) as responses,
         ):
             async for response in responses:

@@ -10,10 +10,11 @@ from enginehouse.api.common.v1.usage_pb2 import UNIT_AUDIO_MILLISECONDS
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.audio import Endpointer, PcmReader, Resampler, SpeechEnded, SpeechStarted
 from enginehouse.engines.voice.backends.base import Listening, LiveUtterance, Recogniser, Samples, Stretch
-from enginehouse.engines.voice.granted import GrantedCall, ServedModel, recogniser_of, unsupported
+from enginehouse.engines.voice.granted import ServedModel, recogniser_of, unsupported
 from enginehouse.engines.voice.recognition.recordings import Recordings
 from enginehouse.engines.voice.validation import check_recognize, check_streaming
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.granted_call import GrantedCall
 from enginehouse.kit.meter import Meter
 from enginehouse.kit.validation import invalid, shorten
 

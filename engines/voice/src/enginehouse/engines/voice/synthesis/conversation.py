@@ -10,13 +10,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.engines.voice.granted import GrantedCall, ServedModel, speaker_of
+from enginehouse.engines.voice.granted import ServedModel, speaker_of
 from enginehouse.engines.voice.synthesis.session import Voicing, refuse_what_it_cannot
 from enginehouse.engines.voice.synthesis.synthesizer import planned_controls, summary
 from enginehouse.engines.voice.text import Chunk, IncrementalText
 from enginehouse.engines.voice.validation import MOST_CHARACTERS, check_converse
 from enginehouse.engines.voice.voices.book import VoiceBook, is_clone
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.granted_call import GrantedCall
 from enginehouse.kit.validation import invalid
 
 

@@ -8,11 +8,12 @@ from contextlib import aclosing
 
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.backends.base import Prosody, Speaker
-from enginehouse.engines.voice.granted import GrantedCall, ServedModel, speaker_of
+from enginehouse.engines.voice.granted import ServedModel, speaker_of
 from enginehouse.engines.voice.synthesis.session import Voicing, refuse_what_it_cannot
 from enginehouse.engines.voice.text import Controls, Emotion, Plan, SsmlError, plan_ssml, plan_text, wrong_script
 from enginehouse.engines.voice.validation import check_synthesize
 from enginehouse.engines.voice.voices.book import VoiceBook, is_clone
+from enginehouse.kit.granted_call import GrantedCall
 from enginehouse.kit.validation import invalid, shorten
 
 # Longer texts are planned beside the loop: this many characters take some milliseconds.

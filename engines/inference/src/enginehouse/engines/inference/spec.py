@@ -1,0 +1,30 @@
+"""The text engine as data: its entry in `enginehouse.engines`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enginehouse.engines.inference.config import CLUSTER, InferenceConfig
+from enginehouse.kit.engine import EngineSpec
+
+if TYPE_CHECKING:
+    from enginehouse.engines.inference.backends.base import LoadedModel
+    from enginehouse.kit.engine.context import BuiltEngine, EngineContext
+
+
+async def _build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedModel]:
+    # Imported here: whoever only reads the spec does not wait for the runtimes.
+    from enginehouse.engines.inference.wiring import build
+
+    return await build(context)
+
+
+SPEC = EngineSpec(
+    kind=CLUSTER,
+    package="enginehouse.engines.inference",
+    distribution="enginehouse-inference",
+    config=InferenceConfig,
+    build=_build,
+    services=("enginehouse.api.inference.v1.GenerationService", "enginehouse.api.openai.v1.TextService"),
+    catalog="catalog.yaml",
+)

@@ -1,0 +1,77 @@
+"""Builds a text engine from its configuration. Wires, and does nothing else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+
+from enginehouse.api.gateway.v1 import registry_pb2
+from enginehouse.api.inference.v1 import generation_pb2_grpc
+from enginehouse.api.openai.v1 import text_pb2_grpc
+from enginehouse.engines.inference.backends.base import Backend, LoadedModel
+from enginehouse.engines.inference.backends.llamacpp import LlamaCppBackend
+from enginehouse.engines.inference.backends.upstream import UpstreamBackend
+from enginehouse.engines.inference.backends.vllm import VllmBackend
+from enginehouse.engines.inference.config import InferenceConfig
+from enginehouse.engines.inference.engine import ServedModel, TextEngine, capabilities_of
+from enginehouse.engines.inference.receipts import Receipts
+from enginehouse.engines.inference.servicer import GenerationServicer
+from enginehouse.kit.answers import AnswerSender, KeepingEngine
+from enginehouse.kit.calls import Call
+from enginehouse.kit.engine.context import BuiltEngine, EngineContext
+from enginehouse.kit.openai import TextServicer
+
+_log = logging.getLogger(__name__)
+
+_CLOSE_S = 5.0
+
+
+def _end_this_process(why: str) -> None:
+    _log.critical("%s; this engine ends, to be restarted", why)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedModel]:
+    """Load the models and return what serves them.
+
+    Raises:
+        LoadError: a model cannot be loaded, or there is none.
+    """
+    config = context.config
+    upstream = UpstreamBackend(environ=context.environ)
+    backends: list[Backend] = [
+        LlamaCppBackend(models_dir=config.models_dir, hang_s=config.hang_s, on_hang=_end_this_process),
+        upstream,
+        VllmBackend(models_dir=config.models_dir, environ=context.environ),
+    ]
+    models = await context.load_models(backends, close_timeout_s=_CLOSE_S)
+    engine = TextEngine(models=models, receipts=Receipts(keys=context.keys))
+    sender = AnswerSender()
+    context.stack.push_async_callback(sender.close)
+    keeping: KeepingEngine[Call] = KeepingEngine(engine=engine, sender=sender)
+    generation = GenerationServicer(engine=engine, answering=keeping, calls=context.calls)
+    openai = TextServicer(
+        engine=keeping,
+        accept=lambda call: context.calls.accept(call, served_models=models.names),
+        max_body_bytes=config.max_message_bytes,
+    )
+    return BuiltEngine(
+        services=[
+            lambda server: generation_pb2_grpc.add_GenerationServiceServicer_to_server(generation, server),
+            lambda server: text_pb2_grpc.add_TextServiceServicer_to_server(openai, server),
+        ],
+        models=models,
+        describe=describe,
+        refusing=upstream.refusing,
+        kv_cache_used=lambda: max((served.loaded.kv_cache_used() for served in models.all), default=0.0),
+    )
+
+
+def describe(served: ServedModel) -> registry_pb2.ServedModel:
+    """Return a model as the registry shows it."""
+    return registry_pb2.ServedModel(
+        name=served.catalog.name,
+        capabilities=capabilities_of(served),
+        context_tokens=served.loaded.context_tokens,
+    )

@@ -1,0 +1,105 @@
+"""What an engine is built from, and what building returns."""
+
+from __future__ import annotations
+
+import faulthandler
+from collections.abc import Callable, Container, MutableMapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from enginehouse.api.gateway.v1 import registry_pb2
+from enginehouse.kit.calls import Calls
+from enginehouse.kit.catalog import load_catalog
+from enginehouse.kit.engine._section import EngineSection
+from enginehouse.kit.grants import GrantKeys
+from enginehouse.kit.loading import LoadedModels, LoadedT, Loader, ServedModel, load_models
+from enginehouse.kit.server import AddServicer
+
+ConfigT = TypeVar("ConfigT", bound=EngineSection)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineContext(Generic[ConfigT]):
+    """What a process gives to the engine that it builds.
+
+    Attributes:
+        kind: the kind of engine.
+        config: its section.
+        environ: the process's environment.
+        keys: the keys that routers sign grants with.
+        calls: accepts grants and settles what calls used.
+        stack: closes what is entered or pushed here, in reverse order, once the server has drained.
+    """
+
+    kind: str
+    config: ConfigT
+    environ: MutableMapping[str, str]
+    keys: GrantKeys
+    calls: Calls
+    stack: AsyncExitStack
+
+    async def load_models(
+        self, backends: Sequence[Loader[LoadedT]], *, close_timeout_s: float | None = None
+    ) -> LoadedModels[LoadedT]:
+        """Load the models that the section asks for; they are closed with the engine.
+
+        Args:
+            backends: the runtimes that the engine has.
+            close_timeout_s: seconds that closing the models may take, if a runtime may hang in it; then the process
+                prints where every thread is and exits with status 1.
+
+        Raises:
+            LoadError: a model cannot be loaded, or there is none.
+        """
+        loaded = await load_models(
+            load_catalog(self.config.catalog_file),
+            cluster=self.kind,
+            backends=backends,
+            names=self.config.models,
+            queue_per_model=self.config.queue_per_model,
+        )
+        self.stack.push_async_callback(_close, loaded, close_timeout_s)
+        return loaded
+
+
+async def _close(loaded: LoadedModels[LoadedT], timeout_s: float | None) -> None:
+    # A runtime that hangs does so in a thread that nothing can end, and its destructor waits for that thread while it
+    # holds the interpreter: no timeout of ours would ever run. This one is a thread in C.
+    if timeout_s is not None:
+        faulthandler.dump_traceback_later(timeout_s, exit=True, file=2)
+    await loaded.close()
+    if timeout_s is not None:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def describe_by_catalog(served: ServedModel[LoadedT]) -> registry_pb2.ServedModel:
+    """Return a model as the registry shows it: with the capabilities of its catalog entry."""
+    return registry_pb2.ServedModel(name=served.catalog.name, capabilities=sorted(served.catalog.capabilities))
+
+
+def _none() -> Container[str]:
+    return ()
+
+
+def _zero() -> float:
+    return 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltEngine(Generic[LoadedT]):
+    """An engine that is ready to serve.
+
+    Attributes:
+        services: one function for each gRPC service, which adds its servicer to a server.
+        models: the models that it serves.
+        describe: returns a model as the registry shows it.
+        refusing: returns the names of models whose calls would be refused at once, because their provider is away.
+        kv_cache_used: returns how full the fullest KV cache is, 0 to 1.
+    """
+
+    services: Sequence[AddServicer]
+    models: LoadedModels[LoadedT]
+    describe: Callable[[ServedModel[LoadedT]], registry_pb2.ServedModel] = describe_by_catalog
+    refusing: Callable[[], Container[str]] = _none
+    kv_cache_used: Callable[[], float] = _zero

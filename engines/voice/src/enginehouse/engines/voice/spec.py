@@ -1,0 +1,31 @@
+"""The voice engine as data: its entry in `enginehouse.engines`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enginehouse.engines.voice.config import CLUSTER, VoiceConfig
+from enginehouse.kit.engine import EngineSpec
+
+if TYPE_CHECKING:
+    from enginehouse.engines.voice.backends.base import LoadedVoiceModel
+    from enginehouse.kit.engine.context import BuiltEngine, EngineContext
+
+
+async def _build(context: EngineContext[VoiceConfig]) -> BuiltEngine[LoadedVoiceModel]:
+    # Imported here: whoever only reads the spec does not wait for the runtimes.
+    from enginehouse.engines.voice.wiring import build
+
+    return await build(context)
+
+
+SPEC = EngineSpec(
+    kind=CLUSTER,
+    package="enginehouse.engines.voice",
+    distribution="enginehouse-voice",
+    config=VoiceConfig,
+    build=_build,
+    services=("enginehouse.api.voice.v1.VoiceService", "enginehouse.api.openai.v1.AudioService"),
+    catalog="catalog.yaml",
+    data_folders={"voices_dir": "voices"},
+)

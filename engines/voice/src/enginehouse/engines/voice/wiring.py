@@ -1,0 +1,78 @@
+"""Builds a voice engine from its configuration. Wires, and does nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from enginehouse.api.openai.v1 import audio_pb2_grpc
+from enginehouse.api.voice.v1 import voice_pb2_grpc
+from enginehouse.engines.voice.audio import DecoderPool, MediaLimits
+from enginehouse.engines.voice.backends.base import Backend, LoadedVoiceModel, Samples
+from enginehouse.engines.voice.backends.espeak import EspeakBackend
+from enginehouse.engines.voice.backends.pocketsphinx import PocketsphinxBackend
+from enginehouse.engines.voice.backends.whisper import FasterWhisperBackend, OpenaiWhisperBackend
+from enginehouse.engines.voice.backends.xtts import XttsBackend
+from enginehouse.engines.voice.config import VoiceConfig
+from enginehouse.engines.voice.engine import VoiceEngine
+from enginehouse.engines.voice.recognition.recordings import Recordings
+from enginehouse.engines.voice.recognition.transcriber import Listeners
+from enginehouse.engines.voice.servicer import VoiceServicer
+from enginehouse.engines.voice.synthesis.conversation import Conversations
+from enginehouse.engines.voice.synthesis.synthesizer import Speeches
+from enginehouse.engines.voice.voices.book import VoiceBook
+from enginehouse.engines.voice.voices.clones import SAMPLE_RATE, CloneStore
+from enginehouse.kit.engine.context import BuiltEngine, EngineContext
+from enginehouse.kit.openai import AudioServicer
+
+
+async def build(context: EngineContext[VoiceConfig]) -> BuiltEngine[LoadedVoiceModel]:
+    """Load the models, start the decoders and return what serves them.
+
+    Raises:
+        LoadError: a model cannot be loaded, or there is none.
+    """
+    config = context.config
+    backends: list[Backend] = [
+        EspeakBackend(),
+        PocketsphinxBackend(),
+        XttsBackend(models_dir=config.models_dir),
+        FasterWhisperBackend(models_dir=config.models_dir),
+        OpenaiWhisperBackend(models_dir=config.models_dir),
+    ]
+    models = await context.load_models(backends)
+    decoders = DecoderPool(size=config.decoders)
+    context.stack.push_async_callback(decoders.close)
+    await decoders.start()
+    recordings = Recordings(decoders=decoders, limits=MediaLimits(most_seconds=config.most_audio_s))
+
+    def decode(data: bytes) -> AsyncGenerator[Samples, None]:
+        return recordings.read(data, rate=SAMPLE_RATE, field="sample")
+
+    voices = VoiceBook(
+        speakers={
+            name: served.loaded.speaker for name, served in models.served.items() if served.loaded.speaker is not None
+        },
+        clones=CloneStore(directory=config.voices_dir),
+        decode=decode,
+    )
+    engine = VoiceEngine(
+        models=models,
+        voices=voices,
+        speeches=Speeches(voices=voices),
+        conversations=Conversations(voices=voices, ahead_s=config.pace_ahead_s, idle_s=config.idle_s),
+        listeners=Listeners(recordings=recordings, stall_s=config.stall_s),
+    )
+    voice = VoiceServicer(engine=engine, calls=context.calls)
+    openai = AudioServicer(
+        engine=engine,
+        accept=lambda call: context.calls.accept(call, served_models=models.names),
+        accept_free=lambda call: context.calls.accept(call, served_models=None),
+        max_body_bytes=config.max_message_bytes,
+    )
+    return BuiltEngine(
+        services=[
+            lambda server: voice_pb2_grpc.add_VoiceServiceServicer_to_server(voice, server),
+            lambda server: audio_pb2_grpc.add_AudioServiceServicer_to_server(openai, server),
+        ],
+        models=models,
+    )
