@@ -55,8 +55,8 @@ from enginehouse.router.ledger import (
     Period,
     Scope,
 )
-from router.tests.redis_server import redis_server
-from router.tests.webhook import webhook
+from router.tests.harness.redis_server import redis_server
+from router.tests.harness.webhook import webhook
 
 __all__ = ["redis_server", "webhook"]
 

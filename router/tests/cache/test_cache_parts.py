@@ -29,7 +29,7 @@ from enginehouse.router.cache import (
     traits,
 )
 
-PAIRS = Path(__file__).parents[1] / "benchmarks" / "question_pairs.jsonl"
+PAIRS = Path(__file__).parents[2] / "benchmarks" / "question_pairs.jsonl"
 
 
 class Clock:

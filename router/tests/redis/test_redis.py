@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from enginehouse.kit.config import ConfigError, load
 from enginehouse.router.redis import RedisAway, SharedRedis
 from enginehouse.router.settings import RouterSettings
-from router.tests.redis_server import RedisServer
+from router.tests.harness.redis_server import RedisServer
 
 
 @pytest.fixture

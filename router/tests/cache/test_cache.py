@@ -46,8 +46,8 @@ from enginehouse.router.cache import (
 )
 from enginehouse.router.database import Listener
 from enginehouse.router.redis import SharedRedis
-from router.tests.redis_server import RedisServer
-from router.tests.test_cache_canonical import model
+from router.tests.cache.test_canonical import model
+from router.tests.harness.redis_server import RedisServer
 
 KEYS = GrantKeys({"k": b"s" * 32})
 GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"

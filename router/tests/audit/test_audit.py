@@ -14,7 +14,7 @@ from enginehouse.api.router.v1 import admin_pb2, identity_pb2, prices_pb2
 from enginehouse.router.audit import AuditEntry, AuditLog, Outcome
 from enginehouse.router.database import open_database
 from enginehouse.router.ids import new_id
-from router.tests.identity_calls import Refused, call
+from router.tests.harness.admin_calls import Refused, call
 
 SEALS = (b"s" * 32,)
 

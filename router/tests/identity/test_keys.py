@@ -15,7 +15,7 @@ from enginehouse.kit.grants import verify
 from enginehouse.router.clock import wall_clock
 from enginehouse.router.identity import Key, KeyHasher, KeyIndex, KeyStore, Tenant, new_secret
 from enginehouse.router.ids import new_id
-from router.tests.identity_calls import Refused, call
+from router.tests.harness.admin_calls import Refused, call
 
 GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
 _MINUTE_MS = 60_000

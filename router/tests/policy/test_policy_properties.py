@@ -12,7 +12,7 @@ from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.router.decision.decide import decide
 from enginehouse.router.feedback import Ratings
 from enginehouse.router.policy import Policy, problems
-from router.tests.decision_inputs import TIERS, ask, caller, document, model, state
+from router.tests.harness.decision_inputs import TIERS, ask, caller, document, model, state
 
 NAMES = ("a", "b", "c", "d", "e")
 SHARE = st.integers(0, 20).map(lambda value: value / 20)

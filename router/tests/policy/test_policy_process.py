@@ -21,7 +21,7 @@ from enginehouse.api.router.v1 import (
 )
 from enginehouse.kit.errors import Reason, from_rpc_error
 from enginehouse.kit.grants import peek
-from router.tests.decision_inputs import document
+from router.tests.harness.decision_inputs import document
 
 _STUBS = {
     "PolicyService": policy_pb2_grpc.PolicyServiceStub,

@@ -12,7 +12,7 @@ from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.decision.decide import Decision, State, decide
 from enginehouse.router.policy import Policy, TierSettings, problems, read_route
 from enginehouse.router.request import Purpose
-from router.tests.decision_inputs import TIERS, ask, caller, document, fleet, model, state
+from router.tests.harness.decision_inputs import TIERS, ask, caller, document, fleet, model, state
 
 SMALL = model("small", quality=0.2, price=1 * 10**6)
 LARGE = model("large", quality=0.5, price=3 * 10**6, region="eu")

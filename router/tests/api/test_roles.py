@@ -10,7 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 from enginehouse.api.router.v1 import admin_pb2, identity_pb2
 from enginehouse.router.identity import ROLE_SCOPES, Role
 from enginehouse.router.ids import new_id
-from router.tests.identity_calls import Refused, call, grant_for, granted, methods
+from router.tests.harness.admin_calls import Refused, call, grant_for, granted, methods
 
 ROLES: dict[str, tuple[str, ...]] = {
     "nobody": ("inference",),

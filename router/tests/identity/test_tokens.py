@@ -31,8 +31,8 @@ from enginehouse.router.identity import (
     user_id_of,
 )
 from enginehouse.router.settings import RouterSettings
-from router.tests.identity_calls import Refused, call
-from router.tests.identity_provider import Provider, SigningKey, provider, unsigned
+from router.tests.harness.admin_calls import Refused, call
+from router.tests.harness.identity_provider import Provider, SigningKey, provider, unsigned
 
 __all__ = ["provider"]
 TENANT = Tenant(tenant_id="ten_1", name="school", tier="pro", created_at_ms=0)

@@ -8,7 +8,7 @@ import pytest
 
 from enginehouse.router.decision.decide import decide
 from enginehouse.router.feedback import Arm, Ratings, pick_arm
-from router.tests.decision_inputs import ask, caller, document, model, state
+from router.tests.harness.decision_inputs import ask, caller, document, model, state
 
 ARMS = [Arm("a", 0.5, 10), Arm("b", 0.5, 20), Arm("c", 0.5, 30)]
 TRUTH = {"a": 0.55, "b": 0.75, "c": 0.65}

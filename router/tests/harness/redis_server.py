@@ -1,8 +1,4 @@
-"""A real redis-server for tests: on a Unix socket in a folder of its own, without persistence.
-
-The conftest here makes `redis_server` a fixture of every test; for its type, `from router.tests.redis_server import
-RedisServer`.
-"""
+"""A real redis-server for tests: on a Unix socket in a folder of its own, without persistence."""
 
 from __future__ import annotations
 

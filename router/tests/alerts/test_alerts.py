@@ -21,7 +21,7 @@ from enginehouse.router.alerts import Alert, AlertSettings, AlertStore, Exhausti
 from enginehouse.router.api.admin import Administrator, AlertAdmin
 from enginehouse.router.clock import DAY_MS
 from enginehouse.router.ledger import Budget, BudgetExhausted, BudgetStore, Ledger, Period
-from router.tests.webhook import Webhook
+from router.tests.harness.webhook import Webhook
 
 
 async def spend(world: Any, ledger: Ledger, cost: int, *, cap: int = 0) -> None:

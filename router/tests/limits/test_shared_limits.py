@@ -18,8 +18,8 @@ from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.ids import new_id
 from enginehouse.router.limits import Bounds, Held, Limiter, SharedBuckets
 from enginehouse.router.redis import SharedRedis
-from router.tests.identity_calls import call
-from router.tests.redis_server import RedisServer
+from router.tests.harness.admin_calls import call
+from router.tests.harness.redis_server import RedisServer
 
 pytestmark = pytest.mark.timeout(100)
 
