@@ -1,1 +1,1 @@
-"""`make bench`: every path measured in one run, so that only its ratios need to be believed."""
+"""`make bench`: measure every path in one run, so that ratios are comparable."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: measures everything in one run, prints the table and saves it."""
+"""`python -m bench`: measure everything in one run, print the table and save it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _found(results: Results, what: str, find: Callable[[], Tool]) -> Tool | None
 
 
 def _ran(name: str, part: Callable[[], None], results: Results) -> bool:
-    """Runs a part; what the others have measured is kept when one fails."""
+    """Run a part. A failure is noted and keeps the measurements of the other parts."""
     try:
         part()
     except Exception as error:
@@ -64,7 +64,7 @@ def _machine() -> dict[str, object]:
 
 
 def main() -> int:
-    """Runs the parts asked for; the status is 1 if one of them came to no end."""
+    """Run the requested parts; return exit status 1 if any of them failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each load lasts")
     parser.add_argument("--warm", type=float, default=1.0, help="how long it runs before that")

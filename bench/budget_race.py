@@ -1,4 +1,4 @@
-"""`python -m bench.budget_race`: as many requests at once as a budget pays for ten times over, sent to LiteLLM's proxy.
+"""`python -m bench.budget_race`: send LiteLLM's proxy ten times as many concurrent requests as a budget pays for.
 
 LiteLLM keeps budgets of keys in a database that it reaches by Prisma, whose engines come from a host of their own; the
 budget of a provider, which it keeps in memory, needs none. So that is what is raced: one proxy process, one budget,
@@ -120,7 +120,7 @@ async def _ready(client: httpx.AsyncClient) -> None:
 
 
 def main() -> int:
-    """Runs the race and prints what it showed."""
+    """Run the race and print its figures."""
     parser = argparse.ArgumentParser(prog="python -m bench.budget_race", description=__doc__)
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--paid-for", type=int, default=50, help="for how many of them the budget suffices")

@@ -1,4 +1,4 @@
-"""The processes that a benchmark starts beside the mesh, each ended at the end."""
+"""Child processes that a benchmark starts beside the mesh and ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def running(
     environment: Mapping[str, str] | None = None,
     folder: pathlib.Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a program for the length of the block, its output in `log`; ends it, by force if need be."""
+    """Run a program while the context is open, its output in `log`; end it by SIGKILL if it does not stop."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             [str(part) for part in command],
@@ -41,5 +41,5 @@ def running(
 
 
 def last_words(log: pathlib.Path) -> str:
-    """The end of a log, for an error that must say why a process did not start."""
+    """The last lines of a log, for the error of a process that did not start."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""

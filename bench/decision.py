@@ -1,4 +1,4 @@
-"""What a decision costs the router: reading the request, and choosing the model and its bound, on one core."""
+"""The router's cost of a decision: parsing the request, choosing the model and its bound, on one core."""
 
 from __future__ import annotations
 

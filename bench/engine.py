@@ -51,7 +51,7 @@ MODELS = ("synthetic", "synthetic-saturated", "synthetic-slow")
 
 
 class AdmittedCall:
-    """A call that nobody granted: it may spend without end, and nobody is told."""
+    """A call without a grant: unlimited and unreported."""
 
     def __init__(self, model: str) -> None:
         self.request_id = "bench"
@@ -66,19 +66,19 @@ class AdmittedCall:
         self._started = time.monotonic()
 
     def time_left_s(self) -> float:
-        """No grant ends it."""
+        """Never stop: there is no cap."""
         return math.inf
 
     def fall_back(self, error: ServiceError, *, served: Container[str]) -> bool:
-        """There is nothing to fall back to."""
+        """Return False: there is no other model."""
         return False
 
     def elapsed_ms(self) -> int:
-        """Milliseconds since it began."""
+        """Milliseconds since the call began."""
         return int((time.monotonic() - self._started) * 1000)
 
     def mark_first_output(self) -> None:
-        """Notes the time of the first output."""
+        """Record the time of the first output."""
         self.first_output_ms = self.first_output_ms or max(1, self.elapsed_ms())
 
     async def __aenter__(self) -> AdmittedCall:
@@ -91,10 +91,10 @@ class AdmittedCall:
 
 
 class Everybody:
-    """Stands where an engine's `Calls` stand, and admits whoever comes to the first model."""
+    """A stand-in for the kit's `Calls` that admits every call to the first model."""
 
     def accept(self, context: Any, *, served_models: Any) -> AbstractAsyncContextManager[GrantedCall]:
-        """No grant is looked for."""
+        """Accept the call without a grant."""
         return AdmittedCall(MODELS[0])
 
 
@@ -116,7 +116,7 @@ def _services(engine: TextEngine, calls: Calls) -> list[Any]:
 
 
 async def serve_bare(port: int) -> None:
-    """Serves until a signal, on loopback, without grants."""
+    """Serve until a signal, on loopback, without grants."""
     loaded = await _load(CATALOG)
     receipts = Receipts(keys=GrantKeys({"bench": secrets.token_bytes(32)}))
     engine = TextEngine(models=loaded, receipts=receipts)
@@ -136,7 +136,7 @@ GRANTED = dataclasses.replace(SPEC, build=_build)
 
 
 def main() -> int:
-    """Serves as the command line says."""
+    """Serve as the command line's arguments say."""
     mode, argument = sys.argv[1:]
     if mode == "bare":
         configure_logging(process="bench-engine", level="WARNING")

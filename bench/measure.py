@@ -1,4 +1,4 @@
-"""Runs the loads on a path and counts what its processes used."""
+"""Run the loads on a path and measure its processes' CPU time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROMPT = "Tell me a story about a clever crow"
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What each request asks for."""
+    """A workload: the shape of each request."""
 
     name: str
     tokens: int
@@ -36,21 +36,21 @@ SATURATED = Workload(name="saturated stream", tokens=20_000, model="synthetic-sa
 
 @dataclass(frozen=True, kw_only=True)
 class GrpcPath:
-    """A way to the engine over gRPC."""
+    """A path to the engine over gRPC."""
 
     name: str
     target: str
     group: Group
     key: str = ""
     longer: float = 1.0
-    """Stretches the measurement, for a path so slow that a short one would cut off most of its answers."""
+    """A factor on the measurement's duration, for a path so slow that a short one would cut off most answers."""
     settle_s: float = 0.0
-    """How long it needs to get over a load that was cut off."""
+    """Seconds that the path needs to recover from a load that was cut off."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpPath:
-    """A way to the engine over OpenAI's JSON."""
+    """A path to the engine over OpenAI's JSON."""
 
     name: str
     url: str
@@ -61,7 +61,7 @@ class HttpPath:
 
 
 class Measurement:
-    """Takes the rows of one run.
+    """The measurement of one run's rows.
 
     Args:
         results: where they go, and why any of them is missing.
@@ -96,7 +96,7 @@ class Measurement:
         workloads: Sequence[Workload] = (REQUEST, STREAM),
         concurrencies: Sequence[int] = CONCURRENCIES,
     ) -> None:
-        """Measures every workload at every concurrency on every path; a failure of one is noted and costs no other.
+        """Measure every workload at every concurrency on every path; the failure of one is noted and skips no other.
 
         The paths take turns under each load, so that a machine that is busier for a while is so for all of them. Under
         the highest, which the targets speak of, each has two turns and the better counts.

@@ -30,14 +30,14 @@ BUNDLED = ROOT / "engines" / "inference" / "src" / "enginehouse" / "engines" / "
 START_S = 60.0
 LITELLM_START_S = 120.0
 BUDGET_NANOS = 10**15
-"""A million dollars: a budget that is there to be checked, not to run out."""
+"""A million dollars: a budget that is checked and does not run out."""
 HELD_STREAMS = 1000
 HELD_S = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A process and the door that it opened."""
+    """A process and its listening address."""
 
     port: int
     pid: int
@@ -45,7 +45,7 @@ class Started:
 
 @contextlib.contextmanager
 def bare_engine(scratch: pathlib.Path) -> Iterator[Started]:
-    """The engine by itself."""
+    """The engine alone."""
     port, log = free_port(), scratch / "bare-engine.log"
     with running([sys.executable, "-m", "bench.engine", "bare", str(port)], log=log, folder=ROOT) as process:
         _wait_for(port, process.pid, log, seconds=START_S)
@@ -54,7 +54,7 @@ def bare_engine(scratch: pathlib.Path) -> Iterator[Started]:
 
 @contextlib.contextmanager
 def envoy_before(engine: Started, scratch: pathlib.Path) -> Iterator[Started]:
-    """Envoy and nothing else before an engine."""
+    """Envoy alone before an engine."""
     port, log, config = free_port(), scratch / "envoy-only.log", scratch / "envoy-only.json"
     config.write_text(
         envoy_only.bootstrap(
@@ -83,7 +83,7 @@ def litellm_before(upstream: Started, tool: Tool, scratch: pathlib.Path) -> Iter
 
 
 def measure_all(measurement: Measurement, results: Results, scratch: pathlib.Path, proxy: Tool | None) -> None:
-    """Every path, then what the mesh alone is asked: a saturated stream, and many open ones."""
+    """Measure every path, then on the mesh alone a saturated stream and many open ones."""
     with contextlib.ExitStack() as stack:
         paths: list[GrpcPath | HttpPath] = []
         bare = stack.enter_context(bare_engine(scratch))
@@ -150,7 +150,7 @@ def _overlay(results: Results, scratch: pathlib.Path) -> dict[str, object]:
 
 @contextlib.contextmanager
 def granted_engine(mesh: Mesh, scratch: pathlib.Path) -> Iterator[Started]:
-    """The synthetic source as an engine of the mesh, started by hand beside its own."""
+    """Run the synthetic source as an engine of the mesh, beside its own engines."""
     config = yaml.safe_load((mesh.data / "run" / "inference-1.yaml").read_text())
     port, log = free_port(), scratch / "engine.log"
     config["inference"] |= {

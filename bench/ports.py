@@ -1,4 +1,4 @@
-"""Doors on the loopback interface."""
+"""Ports of the loopback interface."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Callable
 
 
 def free_port() -> int:
-    """A TCP port that was free a moment ago."""
+    """Return a TCP port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def is_open(port: int) -> bool:
-    """Whether something listens there."""
+    """Return whether a process listens on the port."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Returns once the condition holds; raises TimeoutError naming `what` if it does not in time."""
+    """Wait until the condition holds. Raises TimeoutError naming `what`."""
     ends = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > ends:

@@ -1,4 +1,4 @@
-"""What one run of the benchmark holds, and how its ratios are judged."""
+"""The results of one benchmark run, and the targets that its ratios are compared with."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Row:
     """One load on one path."""
 
     path: str
-    """Which way the requests went, such as "direct" or "full gRPC"."""
+    """The path of the requests, such as "direct" or "full gRPC"."""
     workload: str
     """"request" (a short answer) or "stream" (a long one, streamed)."""
     concurrency: int
     tokens_per_request: int
     load: Load
     cpu_seconds: Mapping[str, float]
-    """CPU time that the load took, by process; the load generator's own is not in it."""
+    """CPU time of the load by process, without the load generator's."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -48,17 +48,17 @@ class Results:
     memory_bytes: dict[str, int] = field(default_factory=dict)
     """Memory of the idle mesh by process."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """What could not be measured, and why."""
+    """Failed measurements, with the reason."""
 
     def find(self, path: str, workload: str, concurrency: int) -> Row | None:
-        """The row of that load, if it was measured."""
+        """The row of a load; None if it was not measured."""
         wanted = (path, workload, concurrency)
         return next((row for row in self.rows if (row.path, row.workload, row.concurrency) == wanted), None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A figure to reach. `measure` gives None where its rows were not measured."""
+    """A target figure. `measure` returns None if its rows were not measured."""
 
     name: str
     at_least: float | None = None
@@ -66,7 +66,7 @@ class Target:
     measure: Callable[[Results], float | None]
 
     def verdict(self, results: Results) -> tuple[float | None, bool | None]:
-        """The figure, and whether it reaches the target; None for either where it is not known."""
+        """The figure, and whether it meets the target; each None if unknown."""
         value = self.measure(results)
         if value is None:
             return None, None
@@ -77,7 +77,7 @@ class Target:
 def _ratio(
     value: Callable[[Row], float], path: str, base: str, workload: str, concurrency: int
 ) -> Callable[[Results], float | None]:
-    """One path's figure by another's, under the same load."""
+    """The ratio of two paths' figures under the same load."""
 
     def measure(results: Results) -> float | None:
         ours, theirs = results.find(path, workload, concurrency), results.find(base, workload, concurrency)

@@ -1,4 +1,4 @@
-"""A token source that costs next to nothing, so that what is measured is the path and not a model.
+"""A token source of negligible cost, so that the path is measured and not a model.
 
 For benchmarks alone: it is no backend of the text engine, and no catalog but the benchmark's names it.
 """
@@ -21,15 +21,15 @@ SLOTS = 4096
 
 
 class SyntheticBackend:
-    """Loads models that are nothing but a pace. Options: `tokens_per_turn`, `seconds_per_turn`."""
+    """A backend whose models only keep a pace. Options: `tokens_per_turn`, `seconds_per_turn`."""
 
     @property
     def name(self) -> str:
-        """The catalog's word for it."""
+        """The backend's name in the catalog."""
         return BACKEND
 
     async def load(self, model: CatalogModel) -> SyntheticModel:
-        """A model of the pace that its options say."""
+        """Load a model with the pace of its options."""
         options = dict(model.options)
         per_turn = int(options.pop("tokens_per_turn", 1))
         seconds = float(options.pop("seconds_per_turn", 0.0))
@@ -39,7 +39,7 @@ class SyntheticBackend:
 
 
 class SyntheticModel:
-    """Makes the same few tokens again and again.
+    """A model that repeats the same few tokens.
 
     Args:
         context_tokens: most tokens of prompt and answer together.
@@ -56,12 +56,12 @@ class SyntheticModel:
         self._seconds_per_turn = seconds_per_turn
 
     async def prepare(self, request: generation_pb2.GenerateRequest) -> Prepared:
-        """Counts words."""
+        """Count words."""
         texts = [request.prompt, *(message.content for message in request.messages)]
         return Prepared(request=request, input_tokens=sum(len(text.split()) for text in texts))
 
     async def generate(self, prepared: Prepared, *, max_output_tokens: int) -> AsyncGenerator[Sequence[Event], None]:
-        """Yields whatever has accumulated since the last time, as a runtime's mailbox does."""
+        """Yield the tokens that have accumulated since the last turn, as a runtime's queue does."""
         writer: CoalescingWriter[Event, Sequence[Event]] = CoalescingWriter(merge=list)
         counts = Counts(input_tokens=prepared.input_tokens, cached_input_tokens=0)
         producer = asyncio.create_task(self._produce(writer, counts, max_output_tokens))
@@ -72,24 +72,24 @@ class SyntheticModel:
             producer.cancel()
 
     async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> Embedded:
-        """It makes none."""
+        """Raise: the model makes no embeddings."""
         raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, "the synthetic source makes no embeddings")
 
     async def tokenize(self, text: str) -> Sequence[int]:
-        """It has no vocabulary."""
+        """Raise: the model has no vocabulary."""
         raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, "the synthetic source has no tokenizer")
 
     @property
     def resumes(self) -> bool:
-        """Its answers have no tokens to go on from."""
+        """Return no resume support: answers have no real tokens."""
         return False
 
     def kv_cache_used(self) -> float:
-        """It has none."""
+        """None."""
         return 0.0
 
     async def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: there is nothing to free."""
 
     async def _produce(
         self, writer: CoalescingWriter[Event, Sequence[Event]], counts: Counts, max_output_tokens: int

@@ -11,7 +11,7 @@ MIB = 1 << 20
 
 
 def as_json(results: Results) -> dict[str, object]:
-    """The whole run, with the targets' verdicts."""
+    """The whole run as JSON, with the targets' verdicts."""
     return {
         "machine": dict(results.machine),
         "rows": [
@@ -37,7 +37,7 @@ def as_json(results: Results) -> dict[str, object]:
 
 
 def as_markdown(results: Results) -> str:
-    """The same, to be read; ends in a newline."""
+    """The whole run as Markdown, ending in a newline."""
     lines = [
         "# Benchmarks",
         "",
@@ -114,7 +114,7 @@ def _memory(by_process: Mapping[str, int]) -> Iterable[str]:
 
 
 def _number(value: float) -> str:
-    """Three figures that mean something."""
+    """Format a number with three significant figures."""
     if value >= 1000:
         return f"{value:,.0f}"
     if value >= 100:

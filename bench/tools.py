@@ -1,4 +1,4 @@
-"""The load generators and the proxy to compare with, each brought into this folder and nowhere else."""
+"""The load generators and LiteLLM's proxy, installed into this folder only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WRK_PACKAGES = ("wrk", "libluajit-5.1-2", "libluajit-5.1-common")
 
 
 class ToolMissing(Exception):
-    """A tool is not here and cannot be brought here; the message says what would help."""
+    """A tool is absent and cannot be installed; the message says the fix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Tool:
 
 
 def find_ghz(tools: pathlib.Path) -> Tool:
-    """ghz from PATH or `tools`; built there with Go if need be, which takes minutes once."""
+    """Find ghz on PATH or in `tools`, or build it there with Go, which takes minutes once."""
     here = tools / "ghz"
     if not here.exists():
         if found := shutil.which("ghz"):
@@ -54,7 +54,7 @@ def find_ghz(tools: pathlib.Path) -> Tool:
 
 
 def find_wrk(tools: pathlib.Path) -> Tool:
-    """wrk from PATH, or unpacked into `tools` from Debian's packages."""
+    """Find wrk on PATH, or unpack it into `tools` from Debian's packages."""
     if found := shutil.which("wrk"):
         return Tool(path=found)
     unpacked = tools / "debian"
@@ -76,7 +76,7 @@ def find_wrk(tools: pathlib.Path) -> Tool:
 
 
 def find_litellm(root: pathlib.Path) -> Tool:
-    """LiteLLM's proxy in `.venv-litellm`, installed from requirements/litellm.txt if need be."""
+    """Find LiteLLM's proxy in `.venv-litellm`, or install it from requirements/litellm.txt."""
     environment = root / ".venv-litellm"
     stamp = environment / ".stamp"
     wanted = root / "requirements" / "litellm.txt"

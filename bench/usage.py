@@ -1,4 +1,4 @@
-"""What processes use: CPU time and memory, from the kernel."""
+"""CPU time and memory of processes, from the kernel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Group = Mapping[str, Sequence[int]]
 
 
 def processes(group: Group) -> dict[str, list[psutil.Process]]:
-    """The processes and all that they started, as far as they live; each under the nearest name above it."""
+    """The live processes and their descendants, each under its nearest named ancestor."""
     named = {pid for pids in group.values() for pid in pids}
     found: dict[str, list[psutil.Process]] = {}
     for name, pids in group.items():
@@ -27,7 +27,7 @@ def processes(group: Group) -> dict[str, list[psutil.Process]]:
 
 
 def cpu_seconds(group: Group) -> dict[str, float]:
-    """CPU time used so far, user and system, by the group's names."""
+    """CPU time so far, user and system, by name."""
     used = {}
     for name, own in processes(group).items():
         used[name] = 0.0
@@ -39,7 +39,7 @@ def cpu_seconds(group: Group) -> dict[str, float]:
 
 
 def memory_bytes(group: Group) -> dict[str, int]:
-    """Memory by the group's names: each process's proportional share of its pages."""
+    """Memory by name: each process's proportional set size."""
     return {name: sum(_proportional(process.pid) for process in own) for name, own in processes(group).items()}
 
 

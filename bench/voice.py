@@ -34,7 +34,7 @@ CLEAREST = "en-us+edward"
 """The voice of espeak-ng that PocketSphinx understands best."""
 PCM = voice_pb2.AudioForm(encoding=voice_pb2.AUDIO_ENCODING_PCM)
 FIRST_AUDIO_CALLS = 60
-MOST_STREAMS = 64
+MAX_STREAMS = 64
 _OPTIONS = (("grpc.max_send_message_length", 64 << 20), ("grpc.max_receive_message_length", 64 << 20))
 
 
@@ -96,25 +96,25 @@ class _Caller:
         return first, responses, responses[-1].summary
 
     async def recognize(self, audio: bytes) -> Any:
-        """What is understood of a recording."""
+        """Transcribe a recording."""
         request = voice_pb2.RecognizeRequest(audio=audio)
         return await self._stub.Recognize(request, metadata=self._metadata, timeout=600)
 
 
 async def _streams(voice: _Caller) -> dict[str, float]:
-    """Many texts at once. A stream keeps up while its audio comes faster than it is played."""
+    """Many concurrent texts. A stream keeps up while its audio comes faster than it is played."""
 
     async def one() -> float:
         began = time.perf_counter()
         _, _, summary = await voice.speak(" ".join(SENTENCES * 3))
         return (time.perf_counter() - began) / (summary.audio_ms / 1000)
 
-    factors = await asyncio.gather(*(one() for _ in range(MOST_STREAMS)))
+    factors = await asyncio.gather(*(one() for _ in range(MAX_STREAMS)))
     slowest = max(factors)
     return {
-        f"voice_slowest_real_time_factor_of_{MOST_STREAMS}_streams": slowest,
+        f"voice_slowest_real_time_factor_of_{MAX_STREAMS}_streams": slowest,
         # All of them share the machine, so the slowest says how many more there is room for.
-        "voice_streams_before_real_time": MOST_STREAMS / slowest,
+        "voice_streams_before_real_time": MAX_STREAMS / slowest,
     }
 
 
@@ -124,7 +124,7 @@ async def _jump_at_joins(voice: _Caller) -> float:
     samples = pcm_samples(b"".join(response.audio for response in responses))
     rate = responses[0].info.sample_rate
     near = rate // 200
-    ends = [(chunk.start_ms + chunk.duration_ms) * rate // 1000 for one in responses for chunk in one.done]
+    ends = [(chunk.start_ms + chunk.duration_ms) * rate // 1000 for response in responses for chunk in response.done]
     return float(max((largest_jump(samples[max(0, end - near) : end + near]) for end in ends[:-1]), default=0))
 
 
@@ -146,7 +146,7 @@ async def _listening(voice: _Caller) -> dict[str, float]:
 
 
 async def _word_errors(voice: _Caller, pairs: Sequence[tuple[bytes, str]]) -> float:
-    """Edits for each word of what was said, over all of it."""
+    """Edit distance per spoken word, over the whole text."""
     edits = words = 0
     for audio, text in pairs:
         said, heard = _words(text), _words((await voice.recognize(audio)).text)

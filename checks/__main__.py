@@ -23,7 +23,7 @@ CHECKS = {
 
 
 def main() -> int:
-    """Runs all, or those named, to the end, whatever the first ones say."""
+    """Run all, or those named, to the end, whatever the first ones say."""
     root = pathlib.Path(__file__).resolve().parents[1]
     names = sys.argv[1:] or list(CHECKS)
     if unknown := sorted(set(names) - set(CHECKS)):

@@ -1,4 +1,4 @@
-"""Text engines beside a mesh, each a real process with models of its own, to be killed at will."""
+"""Text engines beside a mesh: real processes with models of their own, which tests may kill."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READY_S = 90.0
 
 
 class EngineProcess:
-    """One engine that joins a mesh; its spool outlives it, so that it may be started again."""
+    """One engine that joins a mesh; its spool survives it, so that it can be restarted."""
 
     def __init__(self, mesh: Mesh, name: str, *, models: tuple[str, ...], environ: dict[str, str]) -> None:
         router = yaml.safe_load(next(mesh.data.glob("run/router*.yaml")).read_text())["router"]
@@ -46,7 +46,7 @@ class EngineProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts it and waits until it takes calls."""
+        """Start the engine and wait until it is ready."""
         command = [sys.executable, "-m", "enginehouse.engines.inference", "serve", "--config", str(self._config)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=self._environ)
@@ -57,21 +57,21 @@ class EngineProcess:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """Ends it as a crash would."""
+        """Kill the engine, as a crash would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def end(self) -> None:
-        """Ends it as an operator would."""
+        """Stop the engine with SIGTERM, as an operator would."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
             self._process = None
 
     def log(self) -> str:
-        """The end of what it said."""
+        """The last lines of the engine's log."""
         return "\n".join((self._folder / "log").read_text(errors="replace").splitlines()[-20:])
 
     def _ready(self) -> bool:

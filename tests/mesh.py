@@ -1,4 +1,4 @@
-"""Starts a mesh by the command that a user would type, and knows its doors."""
+"""A mesh started by the command that a user would type, and its endpoints."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ class Mesh:
 
     @property
     def url(self) -> str:
-        """The base URL of the public door."""
+        """The base URL of the public listener."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def target(self) -> str:
-        """The public door for gRPC channels."""
+        """The target of gRPC channels."""
         return f"127.0.0.1:{self.port}"
 
     @classmethod
     @contextlib.contextmanager
     def started(cls, *, config: dict[str, Any] | None = None) -> Iterator[Mesh]:
-        """Runs `enginehouse up --detach` on a fresh data directory, and `down` at the end."""
+        """Run `enginehouse up --detach` on a fresh data directory; run `down` at the end."""
         # A short path: PostgreSQL's socket lies below it, and socket paths end at 107 bytes.
         data = pathlib.Path(tempfile.mkdtemp(prefix="eh-", dir="/tmp"))
         port = free_port()
@@ -74,14 +74,14 @@ class Mesh:
             data.with_suffix(".yaml").unlink(missing_ok=True)
 
     def command(self, *arguments: str) -> Any:
-        """Runs an `enginehouse` command with `--json` against this mesh; returns the parsed answer."""
+        """Run an `enginehouse` command with `--json` against this mesh; return the parsed answer."""
         environment = {"ENGINEHOUSE_URL": self.url, "ENGINEHOUSE_API_KEY": self.key}
         done = run(*arguments, "--json", timeout_s=60, environment=environment)
         assert done.returncode == 0, f"{arguments} failed: {done.stdout} {done.stderr}"
         return json.loads(done.stdout)
 
     def create_key(self, name: str, *, budget_nanos: int | None = None) -> tuple[str, str]:
-        """Makes a key; returns its id and the key itself."""
+        """Create a key; return its id and its secret."""
         arguments = ["keys", "create", "--name", name]
         if budget_nanos is not None:
             arguments += ["--budget-nanos", str(budget_nanos)]
@@ -89,7 +89,7 @@ class Mesh:
         return made["id"], made["key"]
 
     def spend(self, key_id: str) -> int:
-        """What the key has spent, in nano-dollars."""
+        """The key's spend in nano-dollars."""
         return int(self.command("spend", "--key", key_id)["total_nanos"])
 
     def processes(self) -> dict[str, int]:
@@ -108,7 +108,7 @@ class Mesh:
 def run(
     *arguments: str, timeout_s: float, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the `enginehouse` command to its end and returns what it printed."""
+    """Run the `enginehouse` command to its end and return its output."""
     return subprocess.run(
         [COMMAND, *arguments],
         capture_output=True,

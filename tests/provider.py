@@ -1,4 +1,4 @@
-"""A provider of OpenAI's API over real HTTP that answers, or misbehaves, as it is told."""
+"""A provider of OpenAI's API over real HTTP that answers or misbehaves as its mode says."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class ScriptedProvider:
     """A server on a free port of the loopback interface.
 
     Attributes:
-        mode: what it does next: "answer"; an HTTP status to refuse with, such as "503"; "cut" the stream after one
+        mode: its next behaviour: "answer"; an HTTP status to refuse with, such as "503"; "cut" the stream after one
             piece, "garbage", or be "silent".
-        asked: how many requests have come.
+        asked: the number of requests received.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class ScriptedProvider:
                     provider.answer(self, provider.mode)
 
             def log_message(self, format: str, *arguments: Any) -> None:
-                """Says nothing."""
+                """Discard the log message."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -44,13 +44,13 @@ class ScriptedProvider:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
-        """Stops, and lets go of whom it keeps waiting."""
+        """Stop the server and release waiting requests."""
         self.over.set()
         self._server.shutdown()
         self._server.server_close()
 
     def answer(self, to: http.server.BaseHTTPRequestHandler, mode: str) -> None:
-        """Answers one request."""
+        """Answer one request."""
         if mode.isdigit():
             body = json.dumps({"error": {"message": "not now"}}).encode()
             to.send_response(int(mode))

@@ -18,7 +18,7 @@ def tree(tmp_path: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture
 def write(tree: pathlib.Path) -> Write:
-    """Puts a file into the tree."""
+    """Put a file into the tree."""
 
     def put(name: str, text: str) -> None:
         path = tree / name

@@ -1,4 +1,4 @@
-"""A mesh with two text engines, to be hurt."""
+"""A mesh with two text engines, for tests that kill its processes."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Thousands of requests at once against one small budget, while routers, engines and PostgreSQL are killed.
+"""Thousands of concurrent requests against one small budget, while routers, engines and PostgreSQL are killed.
 
     python -m tests.chaos.race                     # 2,000 requests, 4 routers, 2 engines
     python -m tests.chaos.race --requests 200 --kills 4
 
-The database is looked at all the while: at no moment may a window have settled and leased more than its limit. At the
-end, every request that an engine served is settled once, at what its caller was told, and nothing is held any more.
+The database is sampled continuously: a window never has settled and leased more than its limit. At the end, every
+request that an engine served is settled once, at the cost that its caller was told, and nothing is leased any more.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Sample:
 
 @dataclasses.dataclass
 class Report:
-    """What a race showed; amounts are nano-dollars.
+    """The results of a race; amounts are nano-dollars.
 
     Attributes:
         completed: what callers were told that their requests cost, by request id.
@@ -104,7 +104,7 @@ class Report:
             "limit_nanos": self.limit,
             "settled_nanos": self.settled,
             "overspend_nanos": max(0, self.settled - self.limit),
-            "most_settled_and_leased_nanos": max(one.settled + one.leased for one in self.samples),
+            "max_settled_and_leased_nanos": max(sample.settled + sample.leased for sample in self.samples),
             "usage_rows": self.usage_rows,
             "false_refusals": self.false_refusals,
             "false_refusals_while_dead_routers_held_the_money": self.false_while_held,
@@ -134,7 +134,7 @@ class Race:
         self._problem = ""
 
     async def run(self) -> Report:
-        """Runs it. Raises AssertionError for whatever must not happen."""
+        """Run the race. Raises AssertionError if a rule is broken."""
         report = self._report
         cost = await self._one_cost()
         key_id, key = self._mesh.create_key("race", budget_nanos=cost * self._paid_for)
@@ -202,7 +202,7 @@ class Race:
         self._report.gave_up += 1
 
     async def _kill(self) -> None:
-        """Kills at random, with pauses in which what was killed may come back."""
+        """Kill processes at random, with pauses in which they may come back."""
         names = [f"router-{n}" for n in range(1, ROUTERS + 1)] + [f"inference-{n}" for n in range(1, ENGINES + 1)]
         for number in range(self._kills):
             # PostgreSQL once in every race, and engines and routers in turn by chance.
@@ -217,7 +217,7 @@ class Race:
             await asyncio.sleep(self._dice.uniform(0.5, 2.5))
 
     async def _sample(self) -> None:
-        """Looks at the budget all the while, in a thread of its own: the callers' loop has its hands full."""
+        """Sample the budget continuously, in a thread of its own: the callers' loop is busy."""
         database = open_database(self._url, pool_size=3)
         while not self._over.is_set() and not self._problem:
             try:
@@ -286,7 +286,7 @@ class Race:
         served = [times[name] for name in report.completed if name in times]
         for name, needed in report.refused.items():
             _, at = times.get(name, (0.0, 0.0))
-            before = [one for one in report.samples if one.at <= at]
+            before = [sample for sample in report.samples if sample.at <= at]
             if not before:
                 continue
             # The journal tells of reservations late; what was served held its bound from its start to its settlement.
@@ -381,7 +381,7 @@ def config() -> dict[str, Any]:
 
 
 def main() -> int:
-    """Runs a race of any size and prints its figures."""
+    """Run a race of any size and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=24)

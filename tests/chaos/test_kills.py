@@ -1,4 +1,4 @@
-"""Processes killed with SIGKILL under load: what the callers see, and what the ledger says afterwards."""
+"""Processes killed with SIGKILL under load: the callers' results and the ledger afterwards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECOVERY_S = 40.0
 
 @dataclass
 class Load:
-    """What a few callers saw while they asked without pause."""
+    """Results of a few callers that send requests without pause."""
 
     costs: list[int] = field(default_factory=list)
     failed_before_first_message: list[grpc.aio.AioRpcError] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Load:
     stop: bool = False
 
     async def ask(self, stub: generation_pb2_grpc.GenerationServiceAsyncStub, key: str) -> None:
-        """Asks until told to stop."""
+        """Send requests until `stop` is set."""
         while not self.stop:
             begun = False
             try:
@@ -45,7 +45,7 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def load(mesh: Mesh, key: str, *, callers: int = 6) -> AsyncIterator[Load]:
-    """Keeps callers asking for as long as the context is open."""
+    """Keep callers sending requests while the context is open."""
     seen = Load()
     async with grpc.aio.insecure_channel(mesh.target) as channel:
         stub = generation_pb2_grpc.GenerationServiceStub(channel)
@@ -59,7 +59,7 @@ async def load(mesh: Mesh, key: str, *, callers: int = 6) -> AsyncIterator[Load]
 
 
 async def until(condition: object, *, timeout_s: float = RECOVERY_S) -> None:
-    """Waits until the condition holds; fails when it does not in time."""
+    """Wait until the condition holds; fail if it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, "the mesh did not recover in time"
@@ -67,14 +67,14 @@ async def until(condition: object, *, timeout_s: float = RECOVERY_S) -> None:
 
 
 async def kill(mesh: Mesh, name: str) -> None:
-    """Kills a process and waits until the supervisor has started another in its place."""
+    """Kill a process and wait until the supervisor has started another in its place."""
     victim = mesh.processes()[name]
     os.kill(victim, signal.SIGKILL)
     await until(lambda: mesh.processes().get(name, victim) != victim)
 
 
 async def settled_is_what_callers_saw(mesh: Mesh, key_id: str, seen: Load) -> None:
-    """The ledger's sum reaches the sum of the costs that callers were told, and no less."""
+    """Wait until the ledger's sum reaches the sum of the costs that callers were told."""
     await until(lambda: mesh.spend(key_id) >= sum(seen.costs))
 
 

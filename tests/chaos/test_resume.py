@@ -1,4 +1,4 @@
-"""Engines killed in the middle of streams: the callers read what they would have read, and pay for it once.
+"""Engines killed in the middle of streams: the callers read the same answer as without the kill, and pay for it once.
 
 `ENGINEHOUSE_KILLS=100` kills more often than the few times of every run.
 """
@@ -57,7 +57,7 @@ class Cut:
 
 @dataclass
 class Seen:
-    """What the callers saw."""
+    """The callers' results."""
 
     cuts: list[Cut] = field(default_factory=list)
     whole: list[Generation] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
-    """A mesh whose engines are the test's own, to be killed as often as it takes: a supervisor would lose patience."""
+    """A mesh whose engines are the test's own: a supervisor would give up restarting them."""
     with Mesh.started(config={"local": {"inference_replicas": 0}}) as running:
         yield running
 
@@ -81,7 +81,7 @@ def engines(mesh: Mesh) -> Iterator[list[EngineProcess]]:
 
 
 async def read(stream: AsyncGenerationStream, begun: asyncio.Event, *, after: int) -> Generation:
-    """Reads an answer; sets `begun` when some of it is there, and looks that its text only grows."""
+    """Read an answer; set `begun` at its first text, and check that the text only grows."""
     text = ""
     tokens = 0
     async with stream:
@@ -155,7 +155,7 @@ async def test_a_killed_engine_changes_no_answer_and_no_price(mesh: Mesh, engine
 
 
 def same(answer: Generation, uncut: Generation) -> bool:
-    """Whether two answers say the same and end for the same reason."""
+    """Return whether two answers have the same text and finish reason."""
     return (answer.text, answer.finish_reason, answer.stopped_by, answer.complete) == (
         uncut.text,
         uncut.finish_reason,
@@ -172,12 +172,12 @@ class Bill:
     cost_nanos: int = 0
 
     def over(self, answer: Generation) -> dict[str, int]:
-        """What is billed beyond what the caller was told; less than nothing while a report is on its way."""
+        """The nano-dollars billed beyond the caller's figure; negative while a report is on its way."""
         return {unit: self.units[unit] - answer.usage.get(unit, 0) for unit in PRICES}
 
 
 async def billed(admin: AsyncEnginehouse, key_id: str) -> dict[str, Bill]:
-    """What the ledger has for each request of the key."""
+    """The ledger's usage rows by request of the key."""
     text = b"".join([part async for part in admin.billing.export_spend(key_id=key_id)]).decode()
     bills: dict[str, Bill] = defaultdict(Bill)
     for row in csv.DictReader(io.StringIO(text)):
@@ -189,7 +189,7 @@ async def billed(admin: AsyncEnginehouse, key_id: str) -> dict[str, Bill]:
 
 
 async def bills_agree(mesh: Mesh, key_id: str, seen: Seen) -> None:
-    """What was delivered is billed once. An engine's death adds only what was on its way to the caller."""
+    """Check that delivered tokens are billed once; an engine's death adds only tokens in flight."""
     cut = {each.request_id for each in seen.cuts}
     deadline = time.monotonic() + SETTLED_S
     async with AsyncEnginehouse(mesh.url, mesh.key) as admin:

@@ -1,4 +1,4 @@
-"""One whole mesh for the session, started and spoken to as its user would."""
+"""One whole mesh for the session, started and called as its user would."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_speech_and_listening_cost_what_was_told(mesh: Mesh) -> None:
         async with grpc.aio.insecure_channel(mesh.target) as channel:
             stub: Any = voice_pb2_grpc.VoiceServiceStub(channel)
             request = voice_pb2.SynthesizeRequest(text=TEXT)
-            responses = [one async for one in stub.Synthesize(request, metadata=metadata(key), timeout=60)]
+            responses = [response async for response in stub.Synthesize(request, metadata=metadata(key), timeout=60)]
             audio = b"".join(response.audio for response in responses)
             heard = await stub.Recognize(voice_pb2.RecognizeRequest(audio=audio), metadata=metadata(key), timeout=60)
             return [responses[-1].summary.usage.cost_nanos, heard.usage.cost_nanos]
@@ -133,7 +133,7 @@ async def test_a_conversation_through_the_mesh(mesh: Mesh, voice: Any) -> None:
 async def test_live_speech_through_the_mesh(mesh: Mesh, voice: Any) -> None:
     form = voice_pb2.AudioForm(encoding=voice_pb2.AUDIO_ENCODING_PCM, sample_rate=16_000)
     request = voice_pb2.SynthesizeRequest(text=TEXT, audio=form)
-    spoken = [one async for one in voice.Synthesize(request, metadata=metadata(mesh.key), timeout=60)]
+    spoken = [response async for response in voice.Synthesize(request, metadata=metadata(mesh.key), timeout=60)]
     audio = b"".join(response.audio for response in spoken)
 
     async def messages() -> AsyncIterator[voice_pb2.StreamingRecognizeRequest]:
@@ -143,9 +143,9 @@ async def test_live_speech_through_the_mesh(mesh: Mesh, voice: Any) -> None:
             yield voice_pb2.StreamingRecognizeRequest(audio=audio[start : start + 6400])
 
     headers = metadata(mesh.key, max_audio_seconds="30")
-    heard = [one async for one in voice.StreamingRecognize(messages(), metadata=headers, timeout=60)]
-    assert any(response.result.is_final for response in heard)
-    assert abs(heard[-1].summary.audio_ms - len(audio) // 32) < 30
+    recognized = [response async for response in voice.StreamingRecognize(messages(), metadata=headers, timeout=60)]
+    assert any(response.result.is_final for response in recognized)
+    assert abs(recognized[-1].summary.audio_ms - len(audio) // 32) < 30
 
 
 async def test_a_stream_for_a_model_that_is_none_is_refused_before_it_begins(mesh: Mesh, voice: Any) -> None:

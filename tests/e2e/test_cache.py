@@ -68,7 +68,7 @@ def until(found: Callable[[], bool]) -> None:
 
 
 def until_kept(mesh: Mesh, ask: Callable[[], httpx.Response]) -> httpx.Response:
-    """Asks once, and again until the answer is given again: it is handed over after it was sent."""
+    """Send a request until its answer comes from the cache: it is stored after it was sent."""
     first = ask()
     assert first.headers["x-enginehouse-cache"] == "miss"
     answers = [first]
@@ -142,7 +142,9 @@ def test_a_hit_is_the_same_answer_through_every_door_and_free(mesh: Mesh, admin:
     typed = "".join(delta.text for message in messages for delta in message.deltas)
     assert typed == made["choices"][0]["message"]["content"]
     assert messages[-1].summary.usage.cost_nanos == 0
-    assert sum(delta.token_count for one in messages for delta in one.deltas) == made["usage"]["completion_tokens"]
+    assert (
+        sum(delta.token_count for message in messages for delta in message.deltas) == made["usage"]["completion_tokens"]
+    )
 
 
 def test_openais_own_client_reads_hits(mesh: Mesh) -> None:
@@ -326,7 +328,7 @@ def test_a_key_may_share_answers_among_questions_of_one_meaning(mesh: Mesh, admi
         metadata=metadata(mesh),
     )
     policies = stub.ListCachePolicies(cache_pb2.ListCachePoliciesRequest(), metadata=metadata(mesh)).policies
-    assert [one.semantic for one in policies if one.key_id == key_id] == [True]
+    assert [policy.semantic for policy in policies if policy.key_id == key_id] == [True]
     asked, same = "What is the tallest mountain in the world?", "Which mountain is the tallest in the world?"
 
     def shares(seed: int) -> bool:
@@ -368,14 +370,14 @@ def test_a_cache_is_warmed(mesh: Mesh, admin: grpc.Channel) -> None:
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
     stats = stub.GetCacheStats(cache_pb2.GetCacheStatsRequest(), metadata=metadata(mesh))
     assert stats.entries > 0
-    assert {one.result for one in stats.lookups} >= {"hit", "miss"}
+    assert {lookup.result for lookup in stats.lookups} >= {"hit", "miss"}
 
 
 def test_the_command_line(mesh: Mesh, tmp_path: Path) -> None:
     key_id, key = mesh.create_key(f"commands-{time.time_ns()}", budget_nanos=10_000_000_000)
     set_ = mesh.command("cache", "policy", key_id, "--mode", "always", "--class", "curriculum")["policies"]
-    assert [(one["key_id"], one["mode"]) for one in set_] == [(key_id, "CACHE_MODE_ALWAYS")]
-    assert key_id in [one["key_id"] for one in mesh.command("cache", "policy")["policies"]]
+    assert [(policy["key_id"], policy["mode"]) for policy in set_] == [(key_id, "CACHE_MODE_ALWAYS")]
+    assert key_id in [policy["key_id"] for policy in mesh.command("cache", "policy")["policies"]]
     given, sent = body(fresh("a lamp")), body(fresh("a well"))
     file = tmp_path / "warm.jsonl"
     file.write_text(

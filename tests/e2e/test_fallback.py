@@ -69,7 +69,7 @@ def until(condition: Any, what: str) -> None:
 
 
 def cost(model: str, usage: dict[str, Any]) -> int:
-    """What an answer costs by the prices of a model: a prompt costs the same whether it was cached or not."""
+    """The cost of an answer at a model's prices, where cached prompts cost the same."""
     prices = PRICES[model]
     return -(
         -(usage["prompt_tokens"] * prices["input_tokens"] + usage["completion_tokens"] * prices["output_tokens"])
@@ -158,7 +158,7 @@ def test_a_provider_that_is_down_is_not_asked_again_and_again(world: World) -> N
         """A few failures pass before the router has heard of them; then it no longer counts on the model."""
         assert world.chat(key, "far").json()["model"] == "first"
         told = world.admin("POST", "explain", json={"model": "far", "prompt": "x"})
-        return "open" in next(one for one in told["candidates"] if one["model"] == "far")["health"]
+        return "open" in next(candidate for candidate in told["candidates"] if candidate["model"] == "far")["health"]
 
     until(known, "the breaker opens")
     before = world.provider.asked

@@ -12,7 +12,7 @@ from tests.mesh import Mesh
 
 
 def curl(mesh: Mesh, path: str, *arguments: str, key: str | None = None) -> tuple[int, str]:
-    """Runs curl; returns the HTTP status and the body."""
+    """Run curl; return the HTTP status and the body."""
     done = subprocess.run(
         [
             "curl",

@@ -28,7 +28,9 @@ def summary(response: httpx.Response) -> dict[str, Any]:
     assert response.status_code == 200, response.text
     messages = [json.loads(line[6:]) for line in response.text.splitlines() if line.startswith("data: {")]
     last = messages[-1]
-    units = {one["unit"].removeprefix("UNIT_").lower(): int(one["amount"]) for one in last["summary"]["usage"]["units"]}
+    units = {
+        usage["unit"].removeprefix("UNIT_").lower(): int(usage["amount"]) for usage in last["summary"]["usage"]["units"]
+    }
     deltas = [delta for message in messages for delta in message.get("deltas", [])]
     stopped = [delta["stopped_by"] for delta in deltas if delta["stopped_by"] != "STOPPED_BY_UNSPECIFIED"]
     return {"units": units, "cost": int(last["summary"]["usage"]["cost_nanos"]), "stopped": stopped}
@@ -36,7 +38,7 @@ def summary(response: httpx.Response) -> dict[str, Any]:
 
 def prices(mesh: Mesh) -> dict[str, int]:
     found = mesh.command("prices", "list", "--model", MODEL)["prices"]
-    return {one["unit"]: one["nanos_per_million"] for one in found}
+    return {price["unit"]: price["nanos_per_million"] for price in found}
 
 
 def charge(units: dict[str, int], listed: dict[str, int], basis_points: int = 0) -> int:

@@ -43,9 +43,9 @@ def house(mesh: Mesh) -> Iterator[House]:
         tenant = client.admin.create_tenant("policy-house", tier="pro").tenant_id
         made = client.admin.create_key("policy-house", tenant_id=tenant)
         yield House(mesh, tenant, made.secret)
-        for one in list(client.policies.list()):
-            if one.version:
-                client.policies.delete(one.name)
+        for policy in list(client.policies.list()):
+            if policy.version:
+                client.policies.delete(policy.name)
 
 
 def test_a_policy_file_routes_by_header_and_by_keyword(house: House, tmp_path: Path) -> None:
@@ -103,4 +103,4 @@ def test_an_answer_is_rated_over_http(house: House) -> None:
     bad = rate(house.key, score=2)
     assert bad.status_code == 400
     summaries = house.mesh.command("feedback", "show", "--model", MODEL)["summaries"]
-    assert [one for one in summaries if one["prompt_class"] == kind and one["mean_score"] == 0.0]
+    assert [summary for summary in summaries if summary["prompt_class"] == kind and summary["mean_score"] == 0.0]
