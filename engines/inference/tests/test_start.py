@@ -68,7 +68,7 @@ def test_a_port_that_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ({"source": "package:requests"}, "not known to hold weights"),
         ({"source": "file:broken.gguf"}, "llama.cpp cannot load"),
         ({"source": "file:cut.gguf"}, "llama.cpp cannot load"),
-        ({"options": {"slotz": 3}}, "options.slotz"),
+        ({"options": {"slotz": 3}}, "options.slotz: unknown option; did you mean 'slots'?"),
         ({"options": {"slots": 0}}, "options.slots"),
         ({"backend": "tensorrt"}, "needs the backend 'tensorrt'; this engine has: "),
         ({"context_tokens": 0, "max_output_tokens": 0}, "context_tokens"),

@@ -1,26 +1,42 @@
-"""Finds a model's weights on this machine, or says what is missing and the command that fetches it."""
+"""Where a text model's weights lie on this machine, those that ship with it or come in a package among them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from enginehouse.engines.inference.sources import SourceError, weights_path
+from enginehouse.kit.backends.sources import SourceError, local_file, split_source
+from enginehouse.kit.backends.weights import locate, pull_or_put, weights_absent
 from enginehouse.kit.catalog import CatalogModel
-from enginehouse.kit.errors import Reason, ServiceError
+
+BUNDLED_DIR = Path(__file__).parent / "bundled"
+
+
+def weights_path(source: str, models_dir: Path) -> Path:
+    """Return the file that `source` names on this machine, whether or not it exists; raise SourceError.
+
+    Sources: `bundled:FILE` (ships with this distribution), `file:PATH` (absolute, or relative to `models_dir`),
+    `hf:ORG/REPO/FILE[@REVISION]` (after `enginehouse models pull`), `package:NAME` (converted from a package).
+    """
+    scheme, rest = split_source(source, known=("bundled", "file", "hf", "package"))
+    if scheme == "bundled":
+        if "/" in rest or "\\" in rest:
+            raise SourceError(f"source {source!r} must be a plain file name after bundled:")
+        return BUNDLED_DIR / rest
+    if scheme == "package":
+        return models_dir / "package" / f"{rest}.gguf"
+    return local_file(source, models_dir)
 
 
 def find_weights(model: CatalogModel, *, models_dir: Path) -> Path:
-    """The file that holds the model's weights.
+    """Return the file that holds the model's weights.
 
     Weights of `package:NAME` that are installed but not yet converted are converted here, once.
 
-    Raises WEIGHTS_ABSENT, naming the weights, where they come from and the command that fetches them; INVALID_REQUEST
-    for a source that cannot be read.
+    Raises:
+        ServiceError: WEIGHTS_ABSENT, naming the weights, where they come from and the command that fetches them;
+            INVALID_REQUEST for a source that cannot be read.
     """
-    try:
-        path = weights_path(model.source, models_dir)
-    except SourceError as error:
-        raise ServiceError(Reason.INVALID_REQUEST, f"model {model.name!r} in the catalog: {error}") from None
+    path = locate(model, weights_path, models_dir=models_dir)
     scheme, _, rest = model.source.partition(":")
     if path.is_file():
         return path
@@ -31,14 +47,10 @@ def find_weights(model: CatalogModel, *, models_dir: Path) -> Path:
         try:
             convert_package(rest, path)
         except PackageError as error:
-            raise ServiceError(Reason.WEIGHTS_ABSENT, f"the weights of {model.name!r} are not here: {error}") from None
+            raise weights_absent(model, str(error)) from None
         return path
-    if scheme == "hf":
-        fix = f"fetch them with: enginehouse models pull {model.name}"
-    elif scheme == "bundled":
+    if scheme == "bundled":
         fix = "they ship with enginehouse-inference; reinstall it"
     else:
-        fix = f"put a GGUF file there, or change the model's source in the catalog (it is {model.source!r})"
-    raise ServiceError(
-        Reason.WEIGHTS_ABSENT, f"the weights of {model.name!r} are not on this machine: {path} is missing; {fix}"
-    )
+        fix = pull_or_put(model, like="a GGUF file")
+    raise weights_absent(model, f"{path} is missing; {fix}")

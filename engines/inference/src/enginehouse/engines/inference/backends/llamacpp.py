@@ -11,9 +11,9 @@ from enginehouse.engines.inference.backends._llamacpp_exactness import measure_e
 from enginehouse.engines.inference.backends._llamacpp_model import LlamaCppModel
 from enginehouse.engines.inference.backends._llamacpp_options import LlamaCppOptions
 from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
-from enginehouse.engines.inference.backends._options import read_options
 from enginehouse.engines.inference.backends.base import LoadedModel
 from enginehouse.engines.inference.weights import find_weights
+from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 

@@ -14,7 +14,6 @@ import httpx
 import orjson
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends._options import read_options
 from enginehouse.engines.inference.backends._upstream_chunks import ChunkReader, estimated_tokens
 from enginehouse.engines.inference.backends._upstream_errors import (
     ProviderFailure,
@@ -31,6 +30,7 @@ from enginehouse.engines.inference.backends._upstream_options import (
 from enginehouse.engines.inference.backends._upstream_requests import most_input_tokens, to_body
 from enginehouse.engines.inference.backends._upstream_sse import EventReader
 from enginehouse.engines.inference.backends.base import Counts, Embedded, Event, Prepared
+from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 

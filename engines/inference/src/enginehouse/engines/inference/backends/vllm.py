@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends._options import read_options
 from enginehouse.engines.inference.backends._vllm_options import VllmOptions
 from enginehouse.engines.inference.backends._vllm_pieces import OutputReader
 from enginehouse.engines.inference.backends._vllm_requests import constraint_of, messages_of, sampling_of, tools_of
 from enginehouse.engines.inference.backends.base import Embedded, Event, Prepared
-from enginehouse.engines.inference.sources import SourceError, weights_path
+from enginehouse.kit.backends.options import read_options
+from enginehouse.kit.backends.weights import weights_folder
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError, clip
 
@@ -72,17 +72,7 @@ class VllmBackend:
                 f"model {model.name!r} in the catalog: vllm takes file:FOLDER, the folder of a Hugging Face model, not "
                 f"{model.source!r}",
             )
-        try:
-            folder = weights_path(model.source, self._models_dir)
-        except SourceError as error:
-            raise ServiceError(Reason.INVALID_REQUEST, f"model {model.name!r} in the catalog: {error}") from None
-        if not (folder / "config.json").is_file():
-            raise ServiceError(
-                Reason.WEIGHTS_ABSENT,
-                f"the weights of {model.name!r} are not on this machine: {folder} holds no config.json; fetch a "
-                f"model's folder with: hf download ORG/REPO --local-dir {folder}",
-            )
-        return folder
+        return weights_folder(model, models_dir=self._models_dir, files=("config.json",), like="ORG/REPO")
 
 
 class VllmModel:

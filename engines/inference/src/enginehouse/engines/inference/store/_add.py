@@ -8,12 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from enginehouse.engines.inference.backends._options import read_options
 from enginehouse.engines.inference.backends._upstream_options import UpstreamOptions, find_provider
-from enginehouse.engines.inference.sources import SourceError, weights_path
 from enginehouse.engines.inference.store._catalog_file import add_entry
 from enginehouse.engines.inference.store._gguf import Weights, read_weights
 from enginehouse.engines.inference.store.errors import StoreError
+from enginehouse.engines.inference.weights import weights_path
+from enginehouse.kit.backends.options import read_options
+from enginehouse.kit.backends.sources import SourceError
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 

@@ -10,8 +10,8 @@ import huggingface_hub
 from huggingface_hub import errors as hub_errors
 from huggingface_hub.utils._headers import build_hf_headers
 
-from enginehouse.engines.inference.sources import HubFile, HubRepository
 from enginehouse.engines.inference.store.errors import StoreError
+from enginehouse.kit.backends.sources import HubFile, HubRepository
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 

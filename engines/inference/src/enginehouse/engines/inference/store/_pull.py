@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from enginehouse.engines.inference.sources import HubRepository, SourceError, parse_hub_file, parse_hub_repository
 from enginehouse.engines.inference.store._hub import Remote, find_file, list_files
 from enginehouse.engines.inference.store._transfer import Progress, checksum_of, fetch
 from enginehouse.engines.inference.store.errors import StoreError
+from enginehouse.kit.backends.sources import HubRepository, SourceError, parse_hub_file, parse_hub_repository
 from enginehouse.kit.catalog import Catalog
 
 

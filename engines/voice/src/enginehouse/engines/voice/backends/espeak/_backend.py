@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Sequence
 
 import numpy as np
 
-from enginehouse.engines.voice.backends._options import read_options, require_package
 from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Samples, Utterance, VoiceInfo
 from enginehouse.engines.voice.backends.espeak._jobs import AUDIO, FAILED, LIST, LISTED, SAY, Inventory, Job
 from enginehouse.engines.voice.backends.espeak._options import EspeakOptions
@@ -17,6 +16,7 @@ from enginehouse.engines.voice.backends.espeak._prosody import parameters
 from enginehouse.engines.voice.backends.espeak._shift import Shift
 from enginehouse.engines.voice.backends.espeak._voices import EspeakVoices
 from enginehouse.engines.voice.workers import WorkerError, WorkerPool
+from enginehouse.kit.backends.options import read_options, require_package
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.validation import invalid, shorten

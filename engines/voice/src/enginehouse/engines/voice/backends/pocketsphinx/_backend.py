@@ -8,7 +8,6 @@ from contextlib import aclosing, asynccontextmanager
 
 import pydantic
 
-from enginehouse.engines.voice.backends._options import read_options, require_package
 from enginehouse.engines.voice.backends.base import Heard, Listening, LiveUtterance, LoadedVoiceModel, Samples, Stretch
 from enginehouse.engines.voice.backends.pocketsphinx._frames import (
     FEED,
@@ -22,6 +21,7 @@ from enginehouse.engines.voice.backends.pocketsphinx._frames import (
     Said,
 )
 from enginehouse.engines.voice.workers import Worker, WorkerError, WorkerPool
+from enginehouse.kit.backends.options import read_options, require_package
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.validation import invalid, shorten

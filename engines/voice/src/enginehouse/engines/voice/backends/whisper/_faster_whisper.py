@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from enginehouse.engines.voice.backends._options import read_options
 from enginehouse.engines.voice.backends._torch_runtime import choose_device, require_runtime, runtime_absent
-from enginehouse.engines.voice.backends._weights import weights_folder
 from enginehouse.engines.voice.backends.base import LoadedVoiceModel
 from enginehouse.engines.voice.backends.whisper._options import FasterWhisperOptions
 from enginehouse.engines.voice.backends.whisper._recogniser import WhisperRecogniser
 from enginehouse.engines.voice.backends.whisper._transcriber import Ask, Piece, Sound
+from enginehouse.kit.backends.options import read_options
+from enginehouse.kit.backends.weights import weights_folder
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError, clip
 

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from enginehouse.engines.voice.backends._options import read_options
 from enginehouse.engines.voice.backends._torch_runtime import require_runtime, runtime_absent, torch_device
-from enginehouse.engines.voice.backends._weights import weights_file
 from enginehouse.engines.voice.backends.base import LoadedVoiceModel
 from enginehouse.engines.voice.backends.whisper._languages import CODES
 from enginehouse.engines.voice.backends.whisper._options import OpenaiWhisperOptions
 from enginehouse.engines.voice.backends.whisper._recogniser import WhisperRecogniser
 from enginehouse.engines.voice.backends.whisper._transcriber import Ask, Piece, Sound
+from enginehouse.kit.backends.options import read_options
+from enginehouse.kit.backends.weights import weights_file
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError, clip
 

@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from enginehouse.engines.voice.backends._options import did_you_mean, read_options
 from enginehouse.engines.voice.backends._threads import Outlet, Threads
 from enginehouse.engines.voice.backends._torch_runtime import require_runtime, runtime_absent, torch_device
-from enginehouse.engines.voice.backends._weights import weights_folder
 from enginehouse.engines.voice.backends.base import (
     LoadedVoiceModel,
     Samples,
@@ -29,8 +27,11 @@ from enginehouse.engines.voice.backends.base import (
 )
 from enginehouse.engines.voice.backends.xtts._options import FILES, XttsOptions
 from enginehouse.engines.voice.backends.xtts._text import LONGEST, speakable, spelled, unread
+from enginehouse.kit.backends.options import read_options
+from enginehouse.kit.backends.weights import weights_folder
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError, clip
+from enginehouse.kit.nearest import did_you_mean
 from enginehouse.kit.validation import invalid, shorten
 
 if TYPE_CHECKING:

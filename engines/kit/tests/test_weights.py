@@ -1,8 +1,12 @@
-"""Where weights are looked for, and what is said where they are not."""
+"""Weights on this machine: where they are looked for, and the errors for those that are missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
-from enginehouse.engines.voice.backends._weights import weights_file, weights_folder
+from enginehouse.kit.backends.weights import weights_file, weights_folder
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 
@@ -22,15 +26,15 @@ def catalog_model(source: str) -> CatalogModel:
     )
 
 
-def folder_of(source, models_dir):
+def folder_of(source: str, models_dir: Path) -> Path:
     return weights_folder(catalog_model(source), models_dir=models_dir, files=("a", "b"), like="org/like")
 
 
-def file_of(source, models_dir):
+def file_of(source: str, models_dir: Path) -> Path:
     return weights_file(catalog_model(source), models_dir=models_dir, like="a file")
 
 
-def write(path):
+def write(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x")
 
@@ -43,7 +47,7 @@ def write(path):
         ("hf:org/repo@refs/pr/1", "hf/org/repo/refs--pr--1"),
     ],
 )
-def test_folders_are_found_once_all_files_are_there(tmp_path, source, place):
+def test_folders_are_found_once_all_files_are_there(tmp_path: Path, source: str, place: str) -> None:
     write(tmp_path / place / "b")
     with pytest.raises(ServiceError) as raised:
         folder_of(source, tmp_path)
@@ -63,7 +67,7 @@ def test_folders_are_found_once_all_files_are_there(tmp_path, source, place):
         ("hf:org/repo/deep/x.pt@v2", "hf/org/repo/v2/deep/x.pt"),
     ],
 )
-def test_files_are_found(tmp_path, source, place):
+def test_files_are_found(tmp_path: Path, source: str, place: str) -> None:
     with pytest.raises(ServiceError) as raised:
         file_of(source, tmp_path)
     assert raised.value.reason is Reason.WEIGHTS_ABSENT
@@ -72,7 +76,7 @@ def test_files_are_found(tmp_path, source, place):
     assert file_of(source, tmp_path) == tmp_path / place
 
 
-def test_absolute_folders_are_themselves(tmp_path):
+def test_absolute_folders_are_themselves(tmp_path: Path) -> None:
     write(tmp_path / "else" / "a")
     write(tmp_path / "else" / "b")
     assert folder_of(f"file:{tmp_path / 'else'}", tmp_path / "models") == tmp_path / "else"
@@ -83,7 +87,7 @@ def test_absolute_folders_are_themselves(tmp_path):
     ["", "file:", "hf:", "hf:org", "hf:org/repo/file", "hf:../repo", "hf:org/..", "hf:org/re\\po", "hf:org/repo@../x",
      "hf:org/repo@/x", "package:x", "bundled:x", "org/repo"],
 )  # fmt: skip
-def test_other_sources_of_folders_are_refused(tmp_path, source):
+def test_other_sources_of_folders_are_refused(tmp_path: Path, source: str) -> None:
     with pytest.raises(ServiceError) as raised:
         folder_of(source, tmp_path)
     assert raised.value.reason is Reason.INVALID_REQUEST
@@ -92,7 +96,7 @@ def test_other_sources_of_folders_are_refused(tmp_path, source):
 
 
 @pytest.mark.parametrize("source", ["hf:org/repo", "hf:org/repo/../x", "hf:org/repo/x@..", "x.pt", "file:"])
-def test_other_sources_of_files_are_refused(tmp_path, source):
+def test_other_sources_of_files_are_refused(tmp_path: Path, source: str) -> None:
     with pytest.raises(ServiceError) as raised:
         file_of(source, tmp_path)
     assert raised.value.reason is Reason.INVALID_REQUEST

