@@ -159,6 +159,13 @@ def test_the_watermark_waits_for_the_oldest_unsettled_grant(spool: Spool, issuer
     assert spool.watermark_ms() <= old.issued_at_ms
 
 
+def test_a_fresh_grant_does_not_move_the_watermark_past_the_accept_window(spool: Spool, issuer: GrantIssuer) -> None:
+    accept(spool, issuer)
+    # Another grant, issued up to 30 s before this one, may still arrive and be reported.
+    assert spool.watermark_ms() <= time.time_ns() // 1_000_000 - 30_000
+    accept(spool, issuer, issued_ago_s=20.0)
+
+
 def test_another_process_is_kept_out(open_spool: Open, tmp_path: Path) -> None:
     spool = open_spool()
     code = f"""

@@ -155,8 +155,9 @@ class Spool:
     def watermark_ms(self) -> int:
         """The time such that nothing will be reported for grants issued before it: the earlier of the issue time of the
         oldest grant that is being spent or not yet settled, and now less the accept window."""
+        # A grant that was issued before the unsettled ones may still arrive, within the accept window.
         horizon = self._now_ms() - self._window_ms
-        return min((issued for issued, _ in self._unsettled.values()), default=horizon) if self._unsettled else horizon
+        return min(horizon, min((issued for issued, _ in self._unsettled.values()), default=horizon))
 
     def accept(self, grant: Grant, *, token: str, model: str) -> Accepted:
         """Puts a grant's acceptance on record; only then may work on it start.
