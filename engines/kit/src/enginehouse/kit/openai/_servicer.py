@@ -15,7 +15,7 @@ from typing import Generic, Protocol
 from google.api import httpbody_pb2
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.api.openai.v1 import text_pb2_grpc
+from enginehouse.api.openai.v1 import text_pb2, text_pb2_grpc
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.openai._chat_output import ChatAnswer, ChatStream
 from enginehouse.kit.openai._chat_request import read_chat
@@ -24,6 +24,9 @@ from enginehouse.kit.openai._completion_request import read_completion
 from enginehouse.kit.openai._edge import CallT, CallT_contra, Context, Edge, Piece
 from enginehouse.kit.openai._embedding import embedding_body, read_embedding
 from enginehouse.kit.openai._output import Output
+
+# Reflection describes the contracts that are loaded, and the stub of a service without messages loads none.
+DESCRIPTOR = text_pb2.DESCRIPTOR
 
 MAX_BODY_BYTES = 8 * 2**20
 """The largest request body taken unless told otherwise."""
