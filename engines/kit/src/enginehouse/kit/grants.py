@@ -60,6 +60,11 @@ class GrantKeys:
     def __repr__(self) -> str:
         return f"GrantKeys(ids={list(self._secrets)})"
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the keys, the signing one first."""
+        return tuple(self._secrets)
+
     def secret(self, key_id: str) -> bytes | None:
         """The secret of that id, or None."""
         return self._secrets.get(key_id)

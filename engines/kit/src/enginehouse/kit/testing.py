@@ -1,5 +1,5 @@
-"""What tests of engines need beside them: grants signed as a router signs them, and a router's and a gateway's doors
-that record what comes. Real servers over real sockets; for tests alone, in any distribution.
+"""Doubles for tests of engines: grants signed as a router signs them, and a router's and a gateway's services
+that record what comes. Real servers over real sockets. For tests in any distribution, and for the conformance suite.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class GrantIssuer:
         request_id: str = "",
         tenant: str = "tenant-test",
     ) -> Grant:
-        """A grant for one call of a method ("/package.Service/Method") on any of the models, equally priced."""
+        """Return a grant for one call of a method ("/package.Service/Method") on any of the models, equally priced."""
         now = time.time_ns() // 1_000_000
         price_list = [UnitPrice(unit=unit, nanos_per_million=price) for unit, price in (prices or {}).items()]
         return Grant(
@@ -95,7 +95,7 @@ class UsageRecorder(usage_pb2_grpc.UsageServiceServicer):
     async def Report(
         self, request_iterator: AsyncIterator[usage_pb2.ReportRequest], context: Any
     ) -> AsyncIterator[usage_pb2.ReportResponse]:
-        """Answers each report."""
+        """Answer each report."""
         async for request in request_iterator:
             kind = request.WhichOneof("report")
             if kind == "watermark":
@@ -132,7 +132,7 @@ class UsageRecorder(usage_pb2_grpc.UsageServiceServicer):
         return usage_pb2.ReportResponse.STATUS_SETTLED
 
     async def wait_until(self, holds: Callable[[UsageRecorder], bool], *, timeout_s: float = 10.0) -> None:
-        """Waits until a condition on the recorder holds.
+        """Wait until a condition on the recorder holds.
 
         Raises:
             TimeoutError: it does not within `timeout_s`.
@@ -141,7 +141,7 @@ class UsageRecorder(usage_pb2_grpc.UsageServiceServicer):
             await self._changed.wait_for(lambda: holds(self))
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Adds the service to a server."""
+        """Add the service to a server."""
         usage_pb2_grpc.add_UsageServiceServicer_to_server(self, server)
 
 
@@ -162,7 +162,7 @@ class RegistryRecorder(registry_pb2_grpc.RegistryServiceServicer):
     async def Register(
         self, request_iterator: AsyncIterator[registry_pb2.RegisterRequest], context: Any
     ) -> AsyncIterator[registry_pb2.RegisterResponse]:
-        """Holds a lease."""
+        """Hold a lease."""
         engine: registry_pb2.Engine | None = None
         try:
             async for request in request_iterator:
@@ -183,7 +183,7 @@ class RegistryRecorder(registry_pb2_grpc.RegistryServiceServicer):
     async def WatchEngines(
         self, request: registry_pb2.WatchEnginesRequest, context: Any
     ) -> AsyncIterator[registry_pb2.WatchEnginesResponse]:
-        """Sends the live engines, at once and after each change of membership."""
+        """Send the live engines, at once and after each change of membership."""
         sent: list[str] | None = None
         while True:
             async with self._changed:
@@ -199,7 +199,7 @@ class RegistryRecorder(registry_pb2_grpc.RegistryServiceServicer):
             self._changed.notify_all()
 
     async def wait_until(self, holds: Callable[[RegistryRecorder], bool], *, timeout_s: float = 10.0) -> None:
-        """Waits until a condition on the recorder holds.
+        """Wait until a condition on the recorder holds.
 
         Raises:
             TimeoutError: it does not within `timeout_s`.
@@ -208,5 +208,5 @@ class RegistryRecorder(registry_pb2_grpc.RegistryServiceServicer):
             await self._changed.wait_for(lambda: holds(self))
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Adds the service to a server."""
+        """Add the service to a server."""
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(self, server)
