@@ -174,7 +174,7 @@ async def test_what_is_no_recording_is_refused(engine: VoiceClient, audio: bytes
 async def test_hours_in_a_small_file_are_refused_once_they_are_too_many(tmp_path: Path) -> None:
     data = bomb()
     assert len(data) < 4_000_000
-    async with running_engine([listening_model()], directory=tmp_path, most_audio_s=30) as engine:
+    async with running_engine([listening_model()], directory=tmp_path, max_audio_s=30) as engine:
         error = await refusal(engine.recognize(data))
         assert error.reason is Reason.INVALID_REQUEST
         assert "longer than" in error.message

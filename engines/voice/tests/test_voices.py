@@ -33,7 +33,7 @@ class EchoSpeaker:
     voices = (VoiceInfo(voice_id="plain", name="Plain", languages=["en"]),)
     clones = True
     languages = ("en", "te")
-    longest_text = 200
+    max_text_length = 200
     prosody = frozenset({"speed"})
 
     def check_voice(self, voice: str, language: str) -> None:

@@ -18,18 +18,18 @@ from enginehouse.api.router.v1.usage_pb2 import UsageRecord
 from enginehouse.api.voice.v1 import voice_pb2, voice_pb2_grpc
 from enginehouse.api.voice.v1.voice_pb2 import AudioForm, SynthesizeRequest, SynthesizeResponse
 from enginehouse.engines.voice.audio import DecoderPool, MediaLimits, pcm_samples
-from enginehouse.engines.voice.backends.base import Backend, Samples
+from enginehouse.engines.voice.backends.base import Samples, VoiceBackend
 from enginehouse.engines.voice.backends.espeak import EspeakBackend
 from enginehouse.engines.voice.backends.pocketsphinx import PocketsphinxBackend
 from enginehouse.engines.voice.config import CLUSTER
 from enginehouse.engines.voice.engine import VoiceEngine
-from enginehouse.engines.voice.recognition.recordings import Recordings
-from enginehouse.engines.voice.recognition.transcriber import Listeners
+from enginehouse.engines.voice.recognition.recordings import RecordingReader
+from enginehouse.engines.voice.recognition.transcriber import Transcriber
 from enginehouse.engines.voice.servicer import VoiceServicer
-from enginehouse.engines.voice.synthesis.conversation import Conversations
-from enginehouse.engines.voice.synthesis.synthesizer import Speeches
-from enginehouse.engines.voice.voices.book import VoiceBook
+from enginehouse.engines.voice.synthesis.conversation import ConversationSynthesizer
+from enginehouse.engines.voice.synthesis.synthesizer import Synthesizer
 from enginehouse.engines.voice.voices.clones import SAMPLE_RATE, CloneStore
+from enginehouse.engines.voice.voices.library import VoiceLibrary
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import ServiceError, from_rpc_error
@@ -178,12 +178,12 @@ async def running_engine(
     models: Iterable[CatalogModel],
     *,
     directory: Path,
-    backends: Iterable[Backend] = (),
+    backends: Iterable[VoiceBackend] = (),
     queue: int = 64,
     stall_s: float = 30.0,
     idle_s: float = 30.0,
     ahead_s: float = 3.0,
-    most_audio_s: float = 4 * 3600,
+    max_audio_s: float = 4 * 3600,
 ) -> AsyncIterator[VoiceClient]:
     """Serves the models until the block ends."""
     issuer = GrantIssuer()
@@ -192,16 +192,16 @@ async def running_engine(
     recorder.add_to(router)
     port = router.add_insecure_port("127.0.0.1:0")
     await router.start()
-    available: list[Backend] = [EspeakBackend(), PocketsphinxBackend(), *backends]
+    available: list[VoiceBackend] = [EspeakBackend(), PocketsphinxBackend(), *backends]
     loaded = await load_models(Catalog(models), cluster=CLUSTER, backends=available, names=(), queue_per_model=queue)
     decoders = DecoderPool(size=2)
     await decoders.start()
-    recordings = Recordings(decoders=decoders, limits=MediaLimits(most_seconds=most_audio_s))
+    recordings = RecordingReader(decoders=decoders, limits=MediaLimits(max_seconds=max_audio_s))
     spool = Spool(directory=directory / "spool", engine_id="engine-test")
     reporter = UsageReporter(spool=spool, router_address=f"127.0.0.1:{port}")
     calls = Calls(keys=issuer.keys, spool=spool)
     speakers = {name: one.loaded.speaker for name, one in loaded.served.items() if one.loaded.speaker is not None}
-    voices = VoiceBook(
+    voices = VoiceLibrary(
         speakers=speakers,
         clones=CloneStore(directory=directory / "voices"),
         decode=lambda data: recordings.read(data, rate=SAMPLE_RATE, field="sample"),
@@ -209,9 +209,9 @@ async def running_engine(
     engine = VoiceEngine(
         models=loaded,
         voices=voices,
-        speeches=Speeches(voices=voices),
-        conversations=Conversations(voices=voices, ahead_s=ahead_s, idle_s=idle_s),
-        listeners=Listeners(recordings=recordings, stall_s=stall_s),
+        synthesizer=Synthesizer(voices=voices),
+        conversations=ConversationSynthesizer(voices=voices, ahead_s=ahead_s, idle_s=idle_s),
+        transcriber=Transcriber(recordings=recordings, stall_s=stall_s),
     )
     voice = VoiceServicer(engine=engine, calls=calls)
     openai = AudioServicer(

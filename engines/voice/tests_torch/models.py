@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from enginehouse.engines.voice.backends.base import Backend, LoadedVoiceModel, Recogniser
+from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Recogniser, VoiceBackend
 from enginehouse.engines.voice.backends.whisper import FasterWhisperBackend, OpenaiWhisperBackend
 from enginehouse.engines.voice.backends.xtts import XttsBackend
 from enginehouse.kit.catalog import CatalogModel
@@ -26,12 +26,12 @@ def catalog_model(backend: str, source: object, **options: object) -> CatalogMod
 
 
 async def load_xtts(folder: Path, **options: object) -> LoadedVoiceModel:
-    backend: Backend = XttsBackend(models_dir=folder.parent)
+    backend: VoiceBackend = XttsBackend(models_dir=folder.parent)
     return await backend.load(catalog_model("xtts", f"file:{folder.name}", accept_licence=True, **options))
 
 
 async def load_whisper(whispers: Path, runtime: str, **options: object) -> Recogniser:
-    backend: Backend
+    backend: VoiceBackend
     if runtime == "faster-whisper":
         backend, source = FasterWhisperBackend(models_dir=whispers), "file:folder"
     else:

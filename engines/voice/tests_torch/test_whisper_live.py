@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from enginehouse.engines.voice.backends.base import Listening
+from enginehouse.engines.voice.backends.base import RecognitionOptions
 from enginehouse.kit.errors import Reason, ServiceError
 from engines.voice.tests_torch.models import load_whisper
 from engines.voice.tests_torch.sounds import RATE, silence, voiced
@@ -19,11 +19,11 @@ async def spoken(utterance, sound, *, interim=True, step=RATE // 10):
         (begin + step, await utterance.feed(sound[begin : begin + step], interim=interim))
         for begin in range(0, len(sound), step)
     ]
-    return [(end / RATE, stretch) for end, stretch in told if stretch]
+    return [(end / RATE, segment) for end, segment in told if segment]
 
 
 async def test_what_is_understood_so_far_comes_before_the_end(recogniser):
-    async with recogniser.live(Listening()) as utterance:
+    async with recogniser.live(RecognitionOptions()) as utterance:
         told = await spoken(utterance, voiced(GERMAN, 4))
         final = await utterance.finish()
     assert told
@@ -34,11 +34,11 @@ async def test_what_is_understood_so_far_comes_before_the_end(recogniser):
     assert (final.text, final.language) == (SAID["de"], "de")
     assert final.end_ms <= 4000
     # Told once, for nothing changed.
-    assert len({stretch.text for _, stretch in told}) == len(told)
+    assert len({segment.text for _, segment in told}) == len(told)
 
 
 async def test_nothing_is_told_that_was_not_asked_for(recogniser):
-    async with recogniser.live(Listening(word_times=True)) as utterance:
+    async with recogniser.live(RecognitionOptions(word_times=True)) as utterance:
         assert await spoken(utterance, voiced(ENGLISH, 2), interim=False) == []
         final = await utterance.finish()
     assert [word.word for word in final.words] == SAID["en"].split()
@@ -46,7 +46,7 @@ async def test_nothing_is_told_that_was_not_asked_for(recogniser):
 
 async def test_utterances_longer_than_a_window_are_heard_whole(recogniser):
     sound = np.concatenate((voiced(ENGLISH, 22), silence(1), voiced(ENGLISH, 12)))
-    async with recogniser.live(Listening(word_times=True)) as utterance:
+    async with recogniser.live(RecognitionOptions(word_times=True)) as utterance:
         told = await spoken(utterance, sound, step=RATE * 5)
         final = await utterance.finish()
     assert final.text == f"{SAID['en']} {SAID['en']}"
@@ -58,12 +58,12 @@ async def test_utterances_longer_than_a_window_are_heard_whole(recogniser):
 
 
 async def test_an_utterance_may_be_dropped_or_be_nothing(whispers, recogniser):
-    async with recogniser.live(Listening()) as utterance:
+    async with recogniser.live(RecognitionOptions()) as utterance:
         await spoken(utterance, voiced(ENGLISH, 1))
-    async with recogniser.live(Listening()) as utterance:
+    async with recogniser.live(RecognitionOptions()) as utterance:
         assert await utterance.finish() is None
     strict = await load_whisper(whispers, "openai-whisper")
-    async with strict.live(Listening()) as utterance:
+    async with strict.live(RecognitionOptions()) as utterance:
         assert await spoken(utterance, silence(3)) == []
         assert await utterance.finish() is None
     await strict.close()
@@ -71,7 +71,7 @@ async def test_an_utterance_may_be_dropped_or_be_nothing(whispers, recogniser):
 
 async def test_what_it_cannot_hear_is_refused_at_once(recogniser):
     with pytest.raises(ServiceError) as raised:
-        async with recogniser.live(Listening(language="xx")):
+        async with recogniser.live(RecognitionOptions(language="xx")):
             pytest.fail("it knows no such language")
     assert raised.value.reason is Reason.INVALID_REQUEST
     assert raised.value.violations[0].field == "options.language"

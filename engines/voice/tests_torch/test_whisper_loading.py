@@ -9,7 +9,7 @@ import ctranslate2
 import pytest
 import torch
 
-from enginehouse.engines.voice.backends.base import Listening
+from enginehouse.engines.voice.backends.base import RecognitionOptions
 from enginehouse.engines.voice.backends.whisper import FasterWhisperBackend, OpenaiWhisperBackend
 from enginehouse.kit.errors import Reason, ServiceError
 from engines.voice.tests_torch.models import catalog_model, load_whisper
@@ -37,7 +37,7 @@ async def hello(recogniser):
     async def audio():
         yield voiced(ENGLISH, 2)
 
-    return [stretch.text async for stretch in recogniser.listen(audio(), Listening(word_times=True))]
+    return [segment.text async for segment in recogniser.transcribe(audio(), RecognitionOptions(word_times=True))]
 
 
 @pytest.mark.parametrize(
@@ -128,12 +128,12 @@ async def test_a_model_for_english_alone(tmp_path):
     async def audio():
         yield voiced(ENGLISH, 1)
 
-    for how, field in (
-        (Listening(language="de"), "options.language"),
-        (Listening(translate=True), "options.translate"),
+    for options, field in (
+        (RecognitionOptions(language="de"), "options.language"),
+        (RecognitionOptions(translate=True), "options.translate"),
     ):
         with pytest.raises(ServiceError) as raised:
-            await anext(recogniser.listen(audio(), how))
+            await anext(recogniser.transcribe(audio(), options))
         assert raised.value.reason is Reason.INVALID_REQUEST
         assert raised.value.violations[0].field == field
     await recogniser.close()

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import numpy as np
 import pytest
 
-from enginehouse.engines.voice.backends.base import Listening
+from enginehouse.engines.voice.backends.base import RecognitionOptions
 from enginehouse.kit.errors import Reason, ServiceError
 from engines.voice.tests_torch.models import load_whisper
 from engines.voice.tests_torch.sounds import RATE, silence, speech, voiced
@@ -22,48 +22,48 @@ async def fed(*sounds):
         yield sound
 
 
-async def heard(recogniser, *sounds, **how):
-    async with aclosing(recogniser.listen(fed(*sounds), Listening(**how))) as stretches:
-        return [stretch async for stretch in stretches]
+async def heard(recogniser, *sounds, **options):
+    async with aclosing(recogniser.transcribe(fed(*sounds), RecognitionOptions(**options))) as segments:
+        return [segment async for segment in segments]
 
 
 @pytest.mark.parametrize(("pitch", "language"), [(ENGLISH, "en"), (GERMAN, "de")])
 async def test_language_is_detected_and_text_written_down(recogniser, pitch, language):
-    [stretch] = await heard(recogniser, voiced(pitch, 2))
-    assert stretch.text == SAID[language]
-    assert stretch.language == language
-    assert 0 <= stretch.start_ms < stretch.end_ms <= 2000
-    assert 0.5 < stretch.confidence <= 1
-    assert not stretch.words
+    [segment] = await heard(recogniser, voiced(pitch, 2))
+    assert segment.text == SAID[language]
+    assert segment.language == language
+    assert 0 <= segment.start_ms < segment.end_ms <= 2000
+    assert 0.5 < segment.confidence <= 1
+    assert not segment.words
 
 
 async def test_translation_is_in_english(recogniser):
     assert recogniser.translates
-    [stretch] = await heard(recogniser, voiced(GERMAN, 3), translate=True)
-    assert stretch.text == IN_ENGLISH["de"]
+    [segment] = await heard(recogniser, voiced(GERMAN, 3), translate=True)
+    assert segment.text == IN_ENGLISH["de"]
 
 
 async def test_a_language_that_is_given_is_not_detected(recogniser):
-    [stretch] = await heard(recogniser, voiced(ENGLISH, 2), language="de-AT", prompt="Grüße aus Wien")
-    assert stretch.text == SAID["de"]
-    assert stretch.language == ""
+    [segment] = await heard(recogniser, voiced(ENGLISH, 2), language="de-AT", prompt="Grüße aus Wien")
+    assert segment.text == SAID["de"]
+    assert segment.language == ""
 
 
 async def test_words_have_their_times(recogniser):
     sound = voiced(ENGLISH, 2)
-    [stretch] = await heard(recogniser, sound, word_times=True)
-    assert [word.word for word in stretch.words] == SAID["en"].split()
-    times = [time for word in stretch.words for time in (word.start_ms, word.end_ms)]
+    [segment] = await heard(recogniser, sound, word_times=True)
+    assert [word.word for word in segment.words] == SAID["en"].split()
+    times = [time for word in segment.words for time in (word.start_ms, word.end_ms)]
     assert times == sorted(times)
-    assert stretch.start_ms <= times[0] < times[-1] <= stretch.end_ms <= 2000
-    assert all(0 <= word.confidence <= 1 for word in stretch.words)
+    assert segment.start_ms <= times[0] < times[-1] <= segment.end_ms <= 2000
+    assert all(0 <= word.confidence <= 1 for word in segment.words)
 
 
 async def test_long_recordings_are_heard_in_windows_that_end_in_pauses(recogniser):
     sounds = (voiced(ENGLISH, 22), silence(1), voiced(ENGLISH, 12))
-    stretches = await heard(recogniser, *sounds)
-    assert [stretch.text for stretch in stretches] == [SAID["en"]] * 2
-    first, second = stretches
+    segments = await heard(recogniser, *sounds)
+    assert [segment.text for segment in segments] == [SAID["en"]] * 2
+    first, second = segments
     assert first.end_ms <= second.start_ms
     # Half of the pause, and what the pause's ends are mistaken by.
     assert 22_000 < second.start_ms < 23_000
@@ -72,15 +72,15 @@ async def test_long_recordings_are_heard_in_windows_that_end_in_pauses(recognise
     whole = np.concatenate(sounds)
     ends = np.cumsum(np.random.default_rng(4).integers(1, 40_000, size=100))
     pieces = np.split(whole, [end for end in ends if end < len(whole)])
-    assert await heard(recogniser, *pieces) == stretches
+    assert await heard(recogniser, *pieces) == segments
 
 
 async def test_recordings_that_are_cut_short(recogniser):
     assert await heard(recogniser) == []
     assert await heard(recogniser, silence(0)) == []
     for samples in (1, 100, 479, 481, 7000):
-        for stretch in await heard(recogniser, voiced(ENGLISH, 1)[:samples], word_times=True):
-            assert 0 <= stretch.start_ms <= stretch.end_ms <= samples * 1000 // RATE
+        for segment in await heard(recogniser, voiced(ENGLISH, 1)[:samples], word_times=True):
+            assert 0 <= segment.start_ms <= segment.end_ms <= samples * 1000 // RATE
 
 
 async def test_it_reads_no_further_ahead_than_it_works(recogniser):
@@ -92,16 +92,16 @@ async def test_it_reads_no_further_ahead_than_it_works(recogniser):
             taken += 1
             yield voiced(ENGLISH, 1)
 
-    async with aclosing(recogniser.listen(endless(), Listening())) as stretches:
-        await anext(stretches)
+    async with aclosing(recogniser.transcribe(endless(), RecognitionOptions())) as segments:
+        await anext(segments)
         assert taken <= 30
-        await anext(stretches)
+        await anext(segments)
         assert taken <= 60
 
 
 async def test_several_recordings_at_once(recogniser):
-    found = await asyncio.gather(*(heard(recogniser, voiced(pitch, 2)) for pitch in (ENGLISH, GERMAN, ENGLISH)))
-    assert [stretch.text for [stretch] in found] == [SAID["en"], SAID["de"], SAID["en"]]
+    found = await asyncio.gather_chunks(*(heard(recogniser, voiced(pitch, 2)) for pitch in (ENGLISH, GERMAN, ENGLISH)))
+    assert [segment.text for [segment] in found] == [SAID["en"], SAID["de"], SAID["en"]]
 
 
 async def test_languages_that_it_does_not_know(recogniser):
@@ -120,21 +120,21 @@ async def test_errors_of_the_audio_end_it(recogniser):
         raise ServiceError(Reason.INVALID_REQUEST, "the audio broke off")
 
     with pytest.raises(ServiceError, match="broke off"):
-        async for _ in recogniser.listen(broken(), Listening()):
+        async for _ in recogniser.transcribe(broken(), RecognitionOptions()):
             pytest.fail("nothing was whole yet")
 
 
 @pytest.mark.parametrize("runtime", ["faster-whisper", "openai-whisper"])
 async def test_closing_ends_the_work(whispers, runtime):
     recogniser = await load_whisper(whispers, runtime, vad=False)
-    async with aclosing(recogniser.listen(fed(voiced(ENGLISH, 65)), Listening())) as stretches:
-        await anext(stretches)
-    [stretch] = await heard(recogniser, voiced(GERMAN, 2))
-    assert stretch.text == SAID["de"]
-    left = recogniser.listen(fed(voiced(ENGLISH, 65)), Listening())
+    async with aclosing(recogniser.transcribe(fed(voiced(ENGLISH, 65)), RecognitionOptions())) as segments:
+        await anext(segments)
+    [segment] = await heard(recogniser, voiced(GERMAN, 2))
+    assert segment.text == SAID["de"]
+    left = recogniser.transcribe(fed(voiced(ENGLISH, 65)), RecognitionOptions())
     await anext(left)
     await recogniser.close()
-    for after in (left, recogniser.listen(fed(voiced(ENGLISH, 2)), Listening())):
+    for after in (left, recogniser.transcribe(fed(voiced(ENGLISH, 2)), RecognitionOptions())):
         with pytest.raises(ServiceError) as raised:
             await anext(after)
         assert raised.value.reason is Reason.ENGINE_DRAINING
@@ -142,7 +142,7 @@ async def test_closing_ends_the_work(whispers, runtime):
 
 async def test_work_in_torch_ends_between_two_tokens(whispers):
     recogniser = await load_whisper(whispers, "openai-whisper", vad=False)
-    decoder = recogniser._transcriber._whisper.decoder
+    decoder = recogniser._runtime._whisper.decoder
     tokens = []
     begun = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -174,18 +174,18 @@ async def test_what_is_no_speech_is_left_out(whispers, runtime):
     recogniser = await load_whisper(whispers, runtime, beam_size=1)
     assert await heard(recogniser, silence(40)) == []
     sound = await speech("Good morning. This is a sentence that somebody says.")
-    stretches = await heard(recogniser, silence(5), sound, silence(5))
+    segments = await heard(recogniser, silence(5), sound, silence(5))
     # What it is, the model cannot know: it was taught two other voices.
-    assert stretches
+    assert segments
     # Speech is looked for with a margin of less than a second.
-    assert 4000 < stretches[0].start_ms < 6000
-    assert stretches[-1].end_ms < 5000 + len(sound) * 1000 / RATE + 1000
+    assert 4000 < segments[0].start_ms < 6000
+    assert segments[-1].end_ms < 5000 + len(sound) * 1000 / RATE + 1000
     await recogniser.close()
 
 
 async def test_whole_numbers_do_as_well(whispers):
     recogniser = await load_whisper(whispers, "faster-whisper", compute_type="int8", slots=2, threads=1, vad=False)
     assert recogniser.slots == 2
-    found = await asyncio.gather(*(heard(recogniser, voiced(pitch, 2)) for pitch in (ENGLISH, GERMAN)))
-    assert [stretch.text for [stretch] in found] == [SAID["en"], SAID["de"]]
+    found = await asyncio.gather_chunks(*(heard(recogniser, voiced(pitch, 2)) for pitch in (ENGLISH, GERMAN)))
+    assert [segment.text for [segment] in found] == [SAID["en"], SAID["de"]]
     await recogniser.close()

@@ -13,12 +13,12 @@ from enginehouse.engines.voice.backends.base import ClonedVoice, Prosody, Uttera
 from enginehouse.kit.errors import Reason, ServiceError
 from engines.voice.tests_torch.models import load_xtts
 from engines.voice.tests_torch.sounds import voiced
-from engines.voice.tests_torch.tiny_xtts import MOST_CODES
+from engines.voice.tests_torch.tiny_xtts import MAX_CODES
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
 # A code is 1,024 samples at 22,050 a second; the vocoder makes 256 samples of a frame.
-BREATH = int(int(MOST_CODES * 4) * 24_000 / 22_050) * 256
+BREATH = int(int(MAX_CODES * 4) * 24_000 / 22_050) * 256
 
 
 def saying(text="Hello there, good world.", *, language="en-GB", voice="", **fields):
@@ -151,7 +151,7 @@ async def test_spelling_is_said_letter_by_letter(speaker):
 
 async def test_utterances_at_once_wait_for_each_other(speaker):
     alone = [await said(speaker, saying(text)) for text in ("One.", "Two.")]
-    together = await asyncio.gather(*(said(speaker, saying(text)) for text in ("One.", "Two.")))
+    together = await asyncio.gather_chunks(*(said(speaker, saying(text)) for text in ("One.", "Two.")))
     assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
@@ -166,7 +166,7 @@ async def test_closing_ends_the_work(xtts_folder):
     before = len(codes)
     assert len(await said(loaded.speaker, saying("Two."))) == BREATH
     # That had five times as many to write; what was made for a reader that had left is a window's at most.
-    assert len(codes) - before <= MOST_CODES + 45
+    assert len(codes) - before <= MAX_CODES + 45
     hook.remove()
     sounds = loaded.speaker.speak(saying("One. " * 200))
     await anext(sounds)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enginehouse.engines.voice.backends.xtts._model import XttsModel
-from enginehouse.engines.voice.backends.xtts._vocoder import REACH, Stretcher, Vocoder
+from enginehouse.engines.voice.backends.xtts._vocoder import REACH, TimeStretcher, Vocoder
 
 
 def always():
@@ -27,7 +27,7 @@ def always():
 @settings(deadline=None, max_examples=150)
 def test_pieces_stretch_as_the_whole(scale, sizes, seed):
     columns = torch.randn(3, sum(sizes) + 1, generator=torch.Generator().manual_seed(seed))
-    stretcher = Stretcher(scale)
+    stretcher = TimeStretcher(scale)
     pieces = list(columns.split([*sizes, 1], dim=-1))
     made = torch.cat([stretcher.push(piece, last=piece is pieces[-1]) for piece in pieces], dim=-1)
     length = int(columns.shape[-1] * scale)

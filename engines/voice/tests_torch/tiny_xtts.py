@@ -14,7 +14,7 @@ from TTS.tts.layers.xtts.tokenizer import VoiceBpeTokenizer
 from TTS.tts.models.xtts import Xtts
 
 CHANNELS = 64
-MOST_CODES = 45
+MAX_CODES = 45
 SPEAKERS = ("Claribel Dervla", "Damien Black")
 
 
@@ -26,7 +26,7 @@ def write_tiny_xtts(folder: Path, *, legacy: bool = False) -> Path:
             gpt_layers=2,
             gpt_n_model_channels=CHANNELS,
             gpt_n_heads=4,
-            gpt_max_audio_tokens=MOST_CODES + 3,
+            gpt_max_audio_tokens=MAX_CODES + 3,
             gpt_max_text_tokens=402,
             gpt_num_audio_tokens=130,
             gpt_start_audio_token=128,

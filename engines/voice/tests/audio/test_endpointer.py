@@ -150,7 +150,7 @@ def test_endless_speech_is_cut_where_it_is_quietest() -> None:
     # Pauses too short to end an utterance.
     pauses = [0.12] * 14
     samples = np.concatenate([part for pair in zip(parts, map(quiet, pauses), strict=True) for part in pair])
-    found = events(samples, longest_s=5, end_silence_ms=500)
+    found = events(samples, max_utterance_s=5, end_silence_ms=500)
     cuts = [end for end in ends(found) if end.cut]
     assert len(cuts) >= 2
     assert all(len(end.samples) <= 5 * RATE for end in ends(found))
@@ -189,7 +189,7 @@ def test_events_make_sense_whatever_is_heard(parts: list[tuple[int, int]], seed:
     random = np.random.default_rng(seed)
     pieces = [np.clip(random.normal(0, level, size), -32768, 32767).astype(np.int16) for level, size in parts]
     samples = np.concatenate([*pieces, burst(1, RATE, seed=seed)])
-    found = events(samples, longest_s=2)
+    found = events(samples, max_utterance_s=2)
     assert [type(event) for event in found] == [SpeechStarted, SpeechEnded] * (len(found) // 2)
     last = 0
     for start, end in zip(starts(found), ends(found), strict=True):
@@ -219,4 +219,4 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="a pause of 50 ms is too short"):
         Endpointer(sample_rate=RATE, end_silence_ms=50)
     with pytest.raises(ValueError, match=r"at most 0\.5 s are too short"):
-        Endpointer(sample_rate=RATE, longest_s=0.5)
+        Endpointer(sample_rate=RATE, max_utterance_s=0.5)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from enginehouse.engines.voice.audio import Resampler
-from enginehouse.engines.voice.backends.base import Listening, Samples, Stretch
+from enginehouse.engines.voice.backends.base import RecognitionOptions, Samples, Segment
 from engines.voice.tests.backends.speaking import said, speaking
 
 RATE = 16_000
 COUNT = "one two three four"
 DOOR = "open the door"
-WORDS = Listening(language="en-US", word_times=True)
+WORDS = RecognitionOptions(language="en-US", word_times=True)
 
 
 async def spoken(text: str) -> Samples:
@@ -34,20 +34,22 @@ async def pieces(samples: Samples, size: int = RATE // 5) -> AsyncIterator[Sampl
         yield samples[start : start + size]
 
 
-async def heard(recogniser: Any, samples: Samples, how: Listening = WORDS, *, size: int = RATE // 5) -> list[Stretch]:
-    return [stretch async for stretch in recogniser.listen(pieces(samples, size), how)]
+async def heard(
+    recogniser: Any, samples: Samples, options: RecognitionOptions = WORDS, *, size: int = RATE // 5
+) -> list[Segment]:
+    return [segment async for segment in recogniser.transcribe(pieces(samples, size), options)]
 
 
-async def heard_live(recogniser: Any, samples: Samples, *, size: int = RATE // 5) -> Stretch | None:
+async def heard_live(recogniser: Any, samples: Samples, *, size: int = RATE // 5) -> Segment | None:
     async with recogniser.live(WORDS) as utterance:
         async for piece in pieces(samples, size):
             assert await utterance.feed(piece, interim=False) is None
-        result: Stretch | None = await utterance.finish()
+        result: Segment | None = await utterance.finish()
     return result
 
 
-def text(stretches: Sequence[Stretch]) -> str:
-    return " ".join(stretch.text for stretch in stretches)
+def text(segments: Sequence[Segment]) -> str:
+    return " ".join(segment.text for segment in segments)
 
 
 def right(text: str, reference: str) -> int:

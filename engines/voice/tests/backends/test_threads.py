@@ -6,13 +6,13 @@ from contextlib import aclosing
 
 import pytest
 
-from enginehouse.engines.voice.backends._threads import Threads
+from enginehouse.engines.voice.backends._threads import ModelThreads
 from enginehouse.kit.errors import Reason, ServiceError
 
 
 @pytest.fixture
 async def threads():
-    made = Threads(name="m", slots=1, waiting=3)
+    made = ModelThreads(name="m", slots=1, waiting=3)
     yield made
     await made.close()
 
@@ -22,9 +22,9 @@ async def all_of(batches):
 
 
 async def test_everything_comes_in_order(threads):
-    def work(outlet):
+    def work(sink):
         for number in range(1000):
-            outlet.put(number)
+            sink.put(number)
 
     assert await all_of(threads.run(work)) == list(range(1000))
 
@@ -32,10 +32,10 @@ async def test_everything_comes_in_order(threads):
 async def test_a_slow_reader_holds_the_work_up(threads):
     made = []
 
-    def work(outlet):
+    def work(sink):
         for number in range(100):
             made.append(number)
-            outlet.put(number)
+            sink.put(number)
 
     taken = 0
     async for batch in threads.run(work):
@@ -50,10 +50,10 @@ async def test_a_slow_reader_holds_the_work_up(threads):
 async def test_a_reader_that_leaves_ends_the_work(threads):
     ended = threading.Event()
 
-    def endless(outlet):
+    def endless(sink):
         try:
             while True:
-                outlet.put(1)
+                sink.put(1)
         finally:
             ended.set()
 
@@ -66,11 +66,11 @@ async def test_a_reader_that_is_cancelled_ends_the_work(threads):
     ended, began = threading.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def endless(outlet):
+    def endless(sink):
         loop.call_soon_threadsafe(began.set)
         try:
             while True:
-                outlet.check()
+                sink.check()
         finally:
             ended.set()
 
@@ -86,11 +86,11 @@ async def test_work_that_nobody_waits_for_any_more_is_not_begun(threads):
     go = threading.Event()
     begun = []
 
-    def first(outlet):
+    def first(sink):
         assert go.wait(30)
-        outlet.put(1)
+        sink.put(1)
 
-    def second(outlet):
+    def second(sink):
         begun.append(1)
 
     reading = asyncio.ensure_future(all_of(threads.run(first)))
@@ -101,16 +101,16 @@ async def test_work_that_nobody_waits_for_any_more_is_not_begun(threads):
         await left
     go.set()
     assert await reading == [1]
-    assert await all_of(threads.run(lambda outlet: outlet.put(2))) == [2]
+    assert await all_of(threads.run(lambda sink: sink.put(2))) == [2]
     assert not begun
 
 
 async def test_errors_come_after_what_was_made(threads):
-    def fails(outlet):
-        outlet.put(1)
+    def fails(sink):
+        sink.put(1)
         raise ValueError("out of numbers")
 
-    def refuses(outlet):
+    def refuses(sink):
         raise ServiceError(Reason.INVALID_REQUEST, "not this")
 
     got = []
@@ -125,14 +125,14 @@ async def test_errors_come_after_what_was_made(threads):
 
 
 async def test_closing_ends_what_runs_and_what_waits():
-    threads = Threads(name="m", slots=1, waiting=3)
+    threads = ModelThreads(name="m", slots=1, waiting=3)
     began = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def endless(outlet):
+    def endless(sink):
         loop.call_soon_threadsafe(began.set)
         while True:
-            outlet.check()
+            sink.check()
 
     readings = [asyncio.ensure_future(all_of(threads.run(endless))) for _ in range(2)]
     await began.wait()

@@ -17,8 +17,8 @@ def fed(pieces: list[str], controls: Controls) -> list[Chunk]:
 
 
 @given(TEXTS, st.integers(16, 80), st.data())
-def test_pieces_are_said_as_the_whole_is(text: str, longest: int, data: st.DataObject) -> None:
-    controls = Controls(longest=longest)
+def test_pieces_are_said_as_the_whole_is(text: str, max_length: int, data: st.DataObject) -> None:
+    controls = Controls(max_length=max_length)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=30)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     whole = plan_text(text, controls=controls)
@@ -64,7 +64,7 @@ def test_what_may_go_on_waits() -> None:
 
 
 def test_a_text_without_marks_comes_when_it_is_too_long() -> None:
-    stream = IncrementalText(controls=Controls(longest=20))
+    stream = IncrementalText(controls=Controls(max_length=20))
     assert stream.feed("one two three, four") == []
     assert texts(stream.feed(" five six seven")) == ["one two three,"]
     assert texts(stream.flush()) == ["four five six seven"]

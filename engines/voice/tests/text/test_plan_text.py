@@ -21,8 +21,8 @@ TEXTS = st.lists(st.one_of(WORDS, st.text(max_size=5)), max_size=60).map(" ".joi
 
 
 @given(TEXTS, st.integers(16, 80))
-def test_chunks_cover_the_text_and_nothing_is_too_long(text: str, longest: int) -> None:
-    plan = plan_text(text, controls=Controls(longest=longest))
+def test_chunks_cover_the_text_and_nothing_is_too_long(text: str, max_length: int) -> None:
+    plan = plan_text(text, controls=Controls(max_length=max_length))
     assert plan.characters == len(text)
     at = 0
     for chunk in plan.chunks:
@@ -31,7 +31,7 @@ def test_chunks_cover_the_text_and_nothing_is_too_long(text: str, longest: int) 
         at += chunk.characters
     assert at == len(text)
     for say in says(plan.chunks):
-        assert 0 < len(say.utterance.text) <= longest
+        assert 0 < len(say.utterance.text) <= max_length
         assert say.utterance.text == say.utterance.text.strip()
     assert not plan.chunks or len(plan.chunks) == 1 or all(chunk.items for chunk in plan.chunks)
     last = plan.chunks[-1].items if plan.chunks else ()
@@ -52,7 +52,7 @@ def test_only_what_says_nothing_is_refused(text: str) -> None:
 
 def test_the_first_two_sentences_are_chunks_of_their_own_and_later_ones_are_gathered() -> None:
     text = " ".join(f"This is sentence {number}." for number in range(40))
-    plan = plan_text(text, controls=Controls(longest=100, verbatim=True))
+    plan = plan_text(text, controls=Controls(max_length=100, verbatim=True))
     parts = [text[chunk.first_character : chunk.first_character + chunk.characters] for chunk in plan.chunks]
     assert parts[0] == "This is sentence 0. "
     assert parts[1] == "This is sentence 1. "
@@ -70,12 +70,12 @@ def test_pauses_belong_to_the_chunk_before() -> None:
 
 
 def test_no_pause_where_a_sentence_was_only_too_long() -> None:
-    plan = plan_text("one two three four five six seven", controls=Controls(longest=20))
+    plan = plan_text("one two three four five six seven", controls=Controls(max_length=20))
     assert script(plan.chunks) == ["one two three four", "five six seven"]
 
 
 def test_what_a_number_becomes_is_cut_as_well() -> None:
-    pieces = said("9" * 300, Controls(longest=100))
+    pieces = said("9" * 300, Controls(max_length=100))
     assert all(len(piece) <= 100 for piece in pieces)
     assert " ".join(pieces).split() == ["nine"] * 300
 
@@ -118,7 +118,9 @@ def test_controls_reach_every_utterance() -> None:
         assert not say.utterance.spell
 
 
-@pytest.mark.parametrize("longest", [15, 10_001])
-def test_utterances_have_bounds(longest: int) -> None:
-    with pytest.raises(ValueError, match=f"longest is {longest}: an utterance has room for 16 to 10,000 characters"):
-        Controls(longest=longest)
+@pytest.mark.parametrize("max_length", [15, 10_001])
+def test_utterances_have_bounds(max_length: int) -> None:
+    with pytest.raises(
+        ValueError, match=f"max_length is {max_length}: an utterance has room for 16 to 10,000 characters"
+    ):
+        Controls(max_length=max_length)

@@ -88,7 +88,7 @@ def test_the_length_of_a_line_counts_from_its_beginning() -> None:
 
 
 def test_what_has_no_end_is_cut_at_clauses_then_at_spaces_then_between_letters() -> None:
-    controls = Controls(longest=20)
+    controls = Controls(max_length=20)
     assert said("one two three, four five six seven", controls) == ["one two three,", "four five six seven"]
     assert said("one two three four five six seven", controls) == ["one two three four", "five six seven"]
     assert said("a" * 50, controls) == ["a" * 20, "a" * 20, "a" * 10]
@@ -96,7 +96,7 @@ def test_what_has_no_end_is_cut_at_clauses_then_at_spaces_then_between_letters()
 
 def test_a_cut_leaves_a_letter_its_signs() -> None:
     syllable = "క్షి"
-    controls = Controls(longest=21)
+    controls = Controls(max_length=21)
     pieces = said(syllable * 20, controls)
     assert "".join(pieces) == syllable * 20
     assert all(len(piece) % len(syllable) == 0 for piece in pieces)
@@ -105,7 +105,7 @@ def test_a_cut_leaves_a_letter_its_signs() -> None:
 
 
 def test_no_number_is_cut_at_its_separators() -> None:
-    assert said("aaaa bbbb cccc 1,234,567 dddd", Controls(longest=20, verbatim=True)) == [
+    assert said("aaaa bbbb cccc 1,234,567 dddd", Controls(max_length=20, verbatim=True)) == [
         "aaaa bbbb cccc",
         "1,234,567 dddd",
     ]

@@ -96,7 +96,7 @@ async def test_reserved_kinds_are_refused_on_both_sides(make_pool: MakePool) -> 
 
 
 async def test_frames_are_bounded_both_ways(make_pool: MakePool) -> None:
-    pool = make_pool(longest_frame=60_000)
+    pool = make_pool(max_frame_bytes=60_000)
     async with pool.worker() as worker:
         with pytest.raises(ValueError, match="at most 60000 bytes, not 60001"):
             await worker.send(child.ECHO, bytes(60_001))

@@ -232,16 +232,16 @@ def test_streams_that_are_announced_late_do_no_harm() -> None:
 
 def test_limits_of_length() -> None:
     data = wav(pcm_bytes(tone(440, 2, 16_000)))
-    assert len(heard(data, limits=MediaLimits(most_seconds=2))) == 32_000
+    assert len(heard(data, limits=MediaLimits(max_seconds=2))) == 32_000
     got = 0
     with pytest.raises(MediaError, match=r"longer than 1\.5 seconds"):
-        for samples in decode(data, rate=16_000, limits=MediaLimits(most_seconds=1.5)):
+        for samples in decode(data, rate=16_000, limits=MediaLimits(max_seconds=1.5)):
             got += len(samples)
     assert got <= 1.5 * 16_000
     with pytest.raises(MediaError, match=r"64,044 bytes; at most 64,000"):
-        heard(data, limits=MediaLimits(most_bytes=64_000))
-    with pytest.raises(ValueError, match="most_seconds is 0; must be positive"):
-        MediaLimits(most_seconds=0)
+        heard(data, limits=MediaLimits(max_bytes=64_000))
+    with pytest.raises(ValueError, match="max_seconds is 0; must be positive"):
+        MediaLimits(max_seconds=0)
 
 
 def test_ogg_streams_one_after_the_other_are_one_recording() -> None:
@@ -268,7 +268,7 @@ SEEDS = [
 
 
 def reads_or_refuses(data: bytes) -> None:
-    limits = MediaLimits(most_seconds=20)
+    limits = MediaLimits(max_seconds=20)
     try:
         total = sum(len(samples) for samples in decode(data, rate=8_000, limits=limits))
     except MediaError as error:

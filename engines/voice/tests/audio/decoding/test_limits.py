@@ -45,7 +45,7 @@ async def test_a_small_file_of_many_hours_is_stopped_at_the_limit(pool: DecoderP
     data = silence_for(1_200)
     total = 0
     with pytest.raises(MediaError, match="longer than 600 seconds"):
-        async for samples in pool.decode(data, rate=8_000, limits=MediaLimits(most_seconds=600)):
+        async for samples in pool.decode(data, rate=8_000, limits=MediaLimits(max_seconds=600)):
             assert len(samples) <= 4_000
             total += len(samples)
     assert total == pytest.approx(600 * 8_000, abs=8_000)
@@ -55,7 +55,7 @@ async def test_a_small_file_of_many_hours_is_stopped_at_the_limit(pool: DecoderP
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address spaces are bounded on Linux")
 @pytest.mark.parametrize(
-    ("most_memory", "data", "message"),
+    ("max_memory", "data", "message"),
     [
         # What is too large even to be taken in, and what is too large to be worked on.
         (1 << 20, wav(bytes(12_000_000)), r"made the decoder crash \(status 1\)"),
@@ -63,8 +63,8 @@ async def test_a_small_file_of_many_hours_is_stopped_at_the_limit(pool: DecoderP
     ],
     ids=["file", "decoding"],
 )
-async def test_memory_is_bounded_by_the_kernel(most_memory: int, data: bytes, message: str) -> None:
-    pool = DecoderPool(size=1, most_memory=most_memory)
+async def test_memory_is_bounded_by_the_kernel(max_memory: int, data: bytes, message: str) -> None:
+    pool = DecoderPool(size=1, max_memory=max_memory)
     try:
         seen = set()
         for _ in range(2):
@@ -98,4 +98,4 @@ async def test_largest_files_pass(pool: DecoderPool) -> None:
     with pytest.raises(MediaError, match="26,214,401 bytes; at most 26,214,400"):
         await decoded(pool, data + b"x")
     with pytest.raises(MediaError, match="at most 26,214,400"):
-        await decoded(pool, data + b"x", limits=MediaLimits(most_bytes=1 << 30))
+        await decoded(pool, data + b"x", limits=MediaLimits(max_bytes=1 << 30))

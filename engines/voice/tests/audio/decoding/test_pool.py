@@ -35,12 +35,12 @@ async def test_a_process_is_reused_even_after_a_refusal(pool: DecoderPool) -> No
         with pytest.raises(MediaError, match="look like a ZIP archive"):
             await decoded(pool, b"PK\x03\x04" + bytes(100))
         with pytest.raises(MediaError, match=r"longer than 0\.25 seconds"):
-            await decoded(pool, SHORT, limits=MediaLimits(most_seconds=0.25))
+            await decoded(pool, SHORT, limits=MediaLimits(max_seconds=0.25))
     assert (await pool.probe(SHORT, limits=LIMITS)).claimed_seconds == 1
     with pytest.raises(MediaError, match="the file is empty"):
         await pool.probe(b"", limits=LIMITS)
     with pytest.raises(MediaError, match="at most 100 are taken"):
-        await decoded(pool, SHORT, limits=MediaLimits(most_bytes=100))
+        await decoded(pool, SHORT, limits=MediaLimits(max_bytes=100))
     assert children() == [first]
 
 
@@ -48,7 +48,7 @@ async def test_what_was_decoded_before_the_limit_arrives(pool: DecoderPool) -> N
     got = 0
     with pytest.raises(MediaError, match="longer than 2 seconds"):
         async for samples in pool.decode(
-            wav(pcm_bytes(tone(440, 5, 16_000))), rate=16_000, limits=MediaLimits(most_seconds=2)
+            wav(pcm_bytes(tone(440, 5, 16_000))), rate=16_000, limits=MediaLimits(max_seconds=2)
         ):
             got += len(samples)
     assert got == pytest.approx(2 * 16_000, abs=2_000)

@@ -16,20 +16,20 @@ from engines.voice.tests.audio.sounds import media, tone, wav
 async def test_processor_time_is_bounded(pool: DecoderPool) -> None:
     part = media("ogg", "libopus", seconds=10)
     with pytest.raises(MediaError, match="takes more than 1 seconds of processor time"):
-        await decoded(pool, part * 140, limits=MediaLimits(most_cpu_s=1))
+        await decoded(pool, part * 140, limits=MediaLimits(max_cpu_s=1))
     # It counts from each file's beginning.
     await pool.start()
     (child,) = children()
     while child.cpu_times().user < 1.1:
-        assert len(await decoded(pool, part, limits=MediaLimits(most_cpu_s=1))) > 0
-    assert len(await decoded(pool, SHORT, limits=MediaLimits(most_cpu_s=1))) == 16_000
+        assert len(await decoded(pool, part, limits=MediaLimits(max_cpu_s=1))) > 0
+    assert len(await decoded(pool, SHORT, limits=MediaLimits(max_cpu_s=1))) == 16_000
     assert children() == [child]
     assert child.rlimit(psutil.RLIMIT_CPU)[0] >= 3
 
 
 async def test_waits_add_up(pool: DecoderPool) -> None:
     # At this rate a piece is more than the pipe holds: each is waited for.
-    answers = pool.decode(wav(pcm_bytes(tone(440, 30, 16_000))), rate=768_000, limits=MediaLimits(most_wait_s=1))
+    answers = pool.decode(wav(pcm_bytes(tone(440, 30, 16_000))), rate=768_000, limits=MediaLimits(max_wait_s=1))
     await anext(answers)
     (child,) = children()
     with pytest.raises(MediaError, match="takes more than 1 seconds"):
@@ -45,12 +45,12 @@ async def test_waiting_is_bounded_and_reading_slowly_is_not(pool: DecoderPool) -
     child.suspend()
     started = time.monotonic()
     with pytest.raises(MediaError, match=r"takes more than 0\.3 seconds"):
-        await decoded(pool, SHORT, limits=MediaLimits(most_wait_s=0.3))
+        await decoded(pool, SHORT, limits=MediaLimits(max_wait_s=0.3))
     assert time.monotonic() - started < 5
     await pool.start()
     got = 0
     async for samples in pool.decode(
-        wav(pcm_bytes(tone(440, 3, 16_000))), rate=16_000, limits=MediaLimits(most_wait_s=1)
+        wav(pcm_bytes(tone(440, 3, 16_000))), rate=16_000, limits=MediaLimits(max_wait_s=1)
     ):
         got += len(samples)
         await asyncio.sleep(0.2)

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enginehouse.engines.voice.backends.base import Samples
-from enginehouse.engines.voice.backends.pocketsphinx._level import Level
+from enginehouse.engines.voice.backends.pocketsphinx._level import LevelNormalizer
 from engines.voice.tests.backends.speaking import loudness
 
 LISTEN = 4_000
 
 
-def levelled(samples: Samples, cuts: list[int] | None = None, *, target: float = 500, most: float = 20) -> Samples:
-    level = Level(listen=LISTEN, target=target, most=most)
+def levelled(samples: Samples, cuts: list[int] | None = None, *, target: float = 500, max_gain: float = 20) -> Samples:
+    level = LevelNormalizer(settle_samples=LISTEN, target=target, max_gain=max_gain)
     pieces = [level.feed(piece) for piece in np.split(samples, sorted(cuts or []))]
     return np.concatenate([*pieces, level.finish()])
 
@@ -38,7 +38,7 @@ def test_near_silence_is_not_blown_up() -> None:
 
 
 def test_nothing_comes_before_the_level_is_known() -> None:
-    level = Level(listen=LISTEN, target=500, most=20)
+    level = LevelNormalizer(settle_samples=LISTEN, target=500, max_gain=20)
     assert len(level.feed(noise(100, LISTEN - 1))) == 0
     assert len(level.feed(noise(100, 10))) == LISTEN + 9
     assert len(level.feed(noise(100, 5))) == 5

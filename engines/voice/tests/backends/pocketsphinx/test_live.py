@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from enginehouse.engines.voice.backends.base import Samples, Stretch
+from enginehouse.engines.voice.backends.base import Samples, Segment
 from engines.voice.tests.backends.listening import COUNT, RATE, WORDS, heard_live, pieces, right
 from engines.voice.tests.backends.processes import children_of
 
@@ -19,12 +19,12 @@ CHILD = "pocketsphinx._child"
 
 
 async def test_it_is_understood_while_it_goes_on(recogniser: Any, count: Samples) -> None:
-    interim: list[Stretch] = []
+    interim: list[Segment] = []
     async with recogniser.live(WORDS) as utterance:
         async for piece in pieces(count, RATE // 8):
-            stretch = await utterance.feed(piece, interim=True)
-            if stretch is not None:
-                interim.append(stretch)
+            segment = await utterance.feed(piece, interim=True)
+            if segment is not None:
+                interim.append(segment)
         final = await utterance.finish()
     assert final is not None
     assert right(final.text, COUNT) >= 3
@@ -37,11 +37,11 @@ async def test_it_is_understood_while_it_goes_on(recogniser: Any, count: Samples
 
 
 async def test_its_words_have_times_from_its_first_sample(recogniser: Any, count: Samples) -> None:
-    stretch = await heard_live(recogniser, count)
-    assert stretch is not None
-    assert stretch.text == " ".join(word.word for word in stretch.words)
+    segment = await heard_live(recogniser, count)
+    assert segment is not None
+    assert segment.text == " ".join(word.word for word in segment.words)
     at = 200
-    for word in stretch.words:
+    for word in segment.words:
         assert at <= word.start_ms < word.end_ms <= len(count) * 1000 // RATE
         assert 0 <= word.confidence <= 1
         at = word.end_ms
@@ -49,9 +49,9 @@ async def test_its_words_have_times_from_its_first_sample(recogniser: Any, count
 
 @pytest.mark.parametrize("gain", [0.05, 1.2])
 async def test_loudness_does_not_matter(recogniser: Any, count: Samples, gain: float) -> None:
-    stretch = await heard_live(recogniser, np.clip(count * gain, -32768, 32767).astype(np.int16))
-    assert stretch is not None
-    assert right(stretch.text, COUNT) >= 3
+    segment = await heard_live(recogniser, np.clip(count * gain, -32768, 32767).astype(np.int16))
+    assert segment is not None
+    assert right(segment.text, COUNT) >= 3
 
 
 async def test_nothing_was_said(recogniser: Any) -> None:

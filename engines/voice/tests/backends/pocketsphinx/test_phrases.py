@@ -8,22 +8,22 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.engines.voice.backends.pocketsphinx._phrases import FRAME_MS, Phrase, Phrases
+from enginehouse.engines.voice.backends.pocketsphinx._phrases import FRAME_MS, Phrase, PhraseSplitter
 
 FRAME = 4
 SPEECH, SILENCE = b"\xff", b"\x00"
 
 
 def phrases(pcm: bytes, cuts: Sequence[int] = ()) -> list[Phrase]:
-    cutting = Phrases(is_speech=lambda frame: frame[0] > 127, frame_bytes=FRAME)
+    cutting = PhraseSplitter(is_speech=lambda frame: frame[0] > 127, frame_bytes=FRAME)
     edges = [0, *sorted(min(cut, len(pcm)) for cut in cuts), len(pcm)]
     found = [phrase for start, end in pairwise(edges) for phrase in cutting.feed(pcm[start:end])]
     return found + list(cutting.finish())
 
 
-def sound(*stretches: tuple[bytes, int]) -> bytes:
+def sound(*segments: tuple[bytes, int]) -> bytes:
     """Speech and silence of so many milliseconds each."""
-    return b"".join(kind * FRAME * (length // FRAME_MS) for kind, length in stretches)
+    return b"".join(kind * FRAME * (length // FRAME_MS) for kind, length in segments)
 
 
 def end_ms(phrase: Phrase) -> int:

@@ -46,7 +46,7 @@ async def test_what_the_recording_raises_is_passed_on(recogniser: Any, door: Sam
     await heard(recogniser, door)
     known = children_of(os.getpid(), CHILD)
     with pytest.raises(ServiceError, match="no more"):
-        async for _ in recogniser.listen(broken(), WORDS):
+        async for _ in recogniser.transcribe(broken(), WORDS):
             pass
     assert await heard(recogniser, door)
     assert set(known) <= set(children_of(os.getpid(), CHILD)), "no process was lost"
@@ -60,11 +60,11 @@ async def test_a_caller_is_cancelled(recogniser: Any, door: Samples) -> None:
         reached.set()
         await asyncio.Event().wait()
 
-    async def listen() -> None:
-        async for _ in recogniser.listen(endless(), WORDS):
+    async def transcribe() -> None:
+        async for _ in recogniser.transcribe(endless(), WORDS):
             pass
 
-    callers = [asyncio.create_task(listen()) for _ in range(2)]
+    callers = [asyncio.create_task(transcribe()) for _ in range(2)]
     await reached.wait()
     for caller in callers:
         caller.cancel()
@@ -89,7 +89,7 @@ async def test_a_process_that_dies_fails_its_caller_and_is_replaced(door: Sample
     try:
         recogniser: Any = loaded.recogniser
         with pytest.raises(ServiceError, match="SIGKILL") as raised:
-            async for _ in recogniser.listen(deadly(), WORDS):
+            async for _ in recogniser.transcribe(deadly(), WORDS):
                 pass
         assert raised.value.reason is Reason.BACKEND_FAILED
         with pytest.raises(ServiceError, match="SIGKILL") as raised:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from enginehouse.engines.voice.backends.base import Listening, Samples
+from enginehouse.engines.voice.backends.base import RecognitionOptions, Samples
 from enginehouse.kit.errors import Reason, ServiceError
 from engines.voice.tests.backends.listening import COUNT, DOOR, RATE, WORDS, heard, pieces, right, silence, text
 
@@ -22,24 +22,24 @@ async def test_it_understands_english(recogniser: Any, count: Samples, door: Sam
 
 
 async def test_words_have_their_times(recogniser: Any, count: Samples) -> None:
-    [stretch] = await heard(recogniser, count)
-    assert stretch.text == " ".join(word.word for word in stretch.words)
-    assert (stretch.start_ms, stretch.end_ms) == (stretch.words[0].start_ms, stretch.words[-1].end_ms)
-    assert 200 < stretch.start_ms < 600
+    [segment] = await heard(recogniser, count)
+    assert segment.text == " ".join(word.word for word in segment.words)
+    assert (segment.start_ms, segment.end_ms) == (segment.words[0].start_ms, segment.words[-1].end_ms)
+    assert 200 < segment.start_ms < 600
     at = 0
-    for word in stretch.words:
+    for word in segment.words:
         assert at <= word.start_ms < word.end_ms <= len(count) * 1000 // RATE
         assert 0 <= word.confidence <= 1
         at = word.end_ms
-    sure = [word.confidence for word in stretch.words]
-    assert min(sure) <= stretch.confidence <= max(sure)
-    assert stretch.language == "en"
+    sure = [word.confidence for word in segment.words]
+    assert min(sure) <= segment.confidence <= max(sure)
+    assert segment.language == "en"
 
 
 async def test_words_come_only_if_asked_for(recogniser: Any, door: Samples) -> None:
-    [stretch] = await heard(recogniser, door, Listening())
-    assert list(stretch.words) == []
-    assert stretch.text
+    [segment] = await heard(recogniser, door, RecognitionOptions())
+    assert list(segment.words) == []
+    assert segment.text
 
 
 async def test_phrases_come_one_by_one_at_their_times(recogniser: Any, count: Samples, door: Samples) -> None:
@@ -71,8 +71,8 @@ async def test_it_stops_where_the_reader_does(recogniser: Any, door: Samples) ->
             taken += len(piece)
             yield piece
 
-    async with aclosing(recogniser.listen(recording(), WORDS)) as stretches:
-        assert right((await anext(stretches)).text, DOOR) >= 2
+    async with aclosing(recogniser.transcribe(recording(), WORDS)) as segments:
+        assert right((await anext(segments)).text, DOOR) >= 2
     assert taken < len(door) + 5 * RATE
     assert await heard(recogniser, door)
 
@@ -91,20 +91,20 @@ async def test_noise_and_clipping_break_nothing(recogniser: Any, door: Samples) 
     noise = np.random.default_rng(2).integers(-32768, 32768, RATE).astype(np.int16)
     square = np.where(np.arange(RATE) // 50 % 2, 32767, -32768).astype(np.int16)
     for samples in (noise, square):
-        for stretch in await heard(recogniser, samples):
-            assert 0 <= stretch.start_ms < stretch.end_ms <= 1000
+        for segment in await heard(recogniser, samples):
+            assert 0 <= segment.start_ms < segment.end_ms <= 1000
     assert await heard(recogniser, door) == before
 
 
 @pytest.mark.parametrize("language", ["", "EN", "en-GB", "en_US"])
 async def test_english_by_any_name(recogniser: Any, language: str) -> None:
-    assert await heard(recogniser, silence(0.1), Listening(language=language)) == []
+    assert await heard(recogniser, silence(0.1), RecognitionOptions(language=language)) == []
 
 
 @pytest.mark.parametrize("language", ["te", "de-DE", "eng"])
 async def test_other_languages_are_refused(recogniser: Any, language: str) -> None:
-    how = Listening(language=language)
-    for attempt in (heard(recogniser, silence(1), how), recogniser.live(how).__aenter__()):
+    options = RecognitionOptions(language=language)
+    for attempt in (heard(recogniser, silence(1), options), recogniser.live(options).__aenter__()):
         with pytest.raises(ServiceError, match="Whisper") as raised:
             await attempt
         assert raised.value.reason is Reason.INVALID_REQUEST
@@ -116,4 +116,4 @@ async def test_other_languages_are_refused(recogniser: Any, language: str) -> No
 async def test_it_does_not_translate(recogniser: Any) -> None:
     assert not recogniser.translates
     with pytest.raises(ServiceError, match=r"options\.translate"):
-        await heard(recogniser, silence(1), Listening(translate=True))
+        await heard(recogniser, silence(1), RecognitionOptions(translate=True))

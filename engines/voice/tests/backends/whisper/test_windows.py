@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enginehouse.engines.voice.backends.whisper._languages import CODES, code_of, tag_of
-from enginehouse.engines.voice.backends.whisper._windows import LONGEST, RATE, Windows
+from enginehouse.engines.voice.backends.whisper._windows import MAX_WINDOW_SAMPLES, RATE, Windows
 
 
 def voiced(seconds, pitch=120):
@@ -41,7 +41,7 @@ def test_windows_are_the_recording(recording, step):
     assert np.array_equal(np.concatenate([np.empty(0, np.int16), *(w.samples for w in windows)]), recording)
     starts = np.cumsum([0, *(len(window.samples) for window in windows)])[:-1]
     assert [window.start for window in windows] == list(starts)
-    assert all(0 < len(window.samples) <= LONGEST for window in windows)
+    assert all(0 < len(window.samples) <= MAX_WINDOW_SAMPLES for window in windows)
 
 
 @given(recording=turns, step=st.integers(100, 70_000))
@@ -51,7 +51,7 @@ def test_silence_alone_is_skipped(recording, step):
     kept = np.zeros(len(recording), bool)
     for window in cut(pieces, skip_silence=True):
         end = window.start + len(window.samples)
-        assert 0 < len(window.samples) <= LONGEST
+        assert 0 < len(window.samples) <= MAX_WINDOW_SAMPLES
         assert np.array_equal(window.samples, recording[window.start : end])
         assert not kept[window.start : end].any()
         kept[window.start : end] = True

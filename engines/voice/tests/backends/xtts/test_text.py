@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.engines.voice.backends.xtts._text import LIMITS, LONGEST, breaths, speakable, spelled, unread
+from enginehouse.engines.voice.backends.xtts._text import LIMITS, MAX_TEXT_LENGTH, breaths, speakable, spelled, unread
 
 
 @given(text=st.text(max_size=900), language=st.sampled_from(["en", "zh", "ja", "hi", "xx"]))
 def test_nothing_is_lost_and_nothing_is_too_long(text, language):
     parts = breaths(text, language)
     assert "".join("".join(parts).split()) == "".join(text.split())
-    assert all(part.strip() == part and 0 < len(part) <= LIMITS.get(language, LONGEST) for part in parts)
+    assert all(part.strip() == part and 0 < len(part) <= LIMITS.get(language, MAX_TEXT_LENGTH) for part in parts)
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_spelling(kind: str) -> None:
 
 def test_many_elements_in_one_sentence() -> None:
     parts = '<sub alias="b">a</sub> ' * 3_000
-    assert texts(plan_ssml(f"<speak>{parts}</speak>", controls=Controls(longest=10_000)).chunks) == [
+    assert texts(plan_ssml(f"<speak>{parts}</speak>", controls=Controls(max_length=10_000)).chunks) == [
         ("b " * 3_000).strip()
     ]
 
@@ -232,7 +232,7 @@ def test_what_is_one_whole_is_not_split() -> None:
         "It was the twenty-eighth of November twenty twenty-six then."
     ]
     plan = plan_ssml(
-        f'<speak>It is <sub alias="short">{"long text. " * 20}</sub> now.</speak>', controls=Controls(longest=40)
+        f'<speak>It is <sub alias="short">{"long text. " * 20}</sub> now.</speak>', controls=Controls(max_length=40)
     )
     assert texts(plan.chunks) == ["It is", "short", "now."]
     assert sum(chunk.characters for chunk in plan.chunks) == plan.characters == len("It is  now.") + 11 * 20
@@ -277,15 +277,15 @@ PARTS = st.sampled_from(
 
 
 @given(st.lists(PARTS, max_size=25), st.integers(16, 60))
-def test_chunks_cover_the_text_and_nothing_is_too_long(parts: list[str], longest: int) -> None:
-    plan = plan_ssml(f"<speak>{''.join(parts)}.z</speak>", controls=Controls(longest=longest))
+def test_chunks_cover_the_text_and_nothing_is_too_long(parts: list[str], max_length: int) -> None:
+    plan = plan_ssml(f"<speak>{''.join(parts)}.z</speak>", controls=Controls(max_length=max_length))
     at = 0
     for chunk in plan.chunks:
         assert chunk.first_character == at
         assert chunk.characters > 0
         at += chunk.characters
     assert at == plan.characters
-    assert all(0 < len(text) <= longest for text in texts(plan.chunks))
-    told = ssml(f"{''.join(parts)}.z", Controls(longest=longest))
+    assert all(0 < len(text) <= max_length for text in texts(plan.chunks))
+    told = ssml(f"{''.join(parts)}.z", Controls(max_length=max_length))
     assert told.count("#m") == parts.count('<mark name="m"/>')
     assert " ".join(str(part) for part in told).count("slow") == sum("slow." in part for part in parts)

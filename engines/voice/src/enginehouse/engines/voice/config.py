@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import typing
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pydantic
 
@@ -15,6 +18,8 @@ CLUSTER = "voice"
 class VoiceConfig(EngineSection):
     """One voice engine."""
 
+    renamed: typing.ClassVar[Mapping[str, str]] = MappingProxyType({"most_audio_s": "max_audio_s"})
+
     listen: str = "127.0.0.1:18030"
     """Where it serves gRPC."""
     http_listen: str = "127.0.0.1:18031"
@@ -25,8 +30,8 @@ class VoiceConfig(EngineSection):
     """The largest request taken; over the gateway's `max_media_bytes`."""
     decoders: int = pydantic.Field(default=2, ge=1, le=64)
     """How many recordings are decoded at once, each in a process of its own."""
-    most_audio_s: int = pydantic.Field(default=4 * 3600, ge=1, le=24 * 3600)
-    """The longest recording that is listened to, in seconds."""
+    max_audio_s: int = pydantic.Field(default=4 * 3600, ge=1, le=24 * 3600)
+    """The longest recording that is transcribed, in seconds."""
     stall_s: float = pydantic.Field(default=30.0, ge=1, le=3600)
     """Seconds that a caller who streams may send nothing before the call is ended."""
     idle_s: float = pydantic.Field(default=240.0, ge=1, le=3600)

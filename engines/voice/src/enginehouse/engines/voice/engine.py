@@ -10,11 +10,11 @@ from contextlib import aclosing
 
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.backends.base import LoadedVoiceModel
-from enginehouse.engines.voice.granted import ServedModel
-from enginehouse.engines.voice.recognition.transcriber import Listeners
-from enginehouse.engines.voice.synthesis.conversation import Conversations
-from enginehouse.engines.voice.synthesis.synthesizer import Speeches
-from enginehouse.engines.voice.voices.book import VoiceBook
+from enginehouse.engines.voice.capabilities import ServedModel
+from enginehouse.engines.voice.recognition.transcriber import Transcriber
+from enginehouse.engines.voice.synthesis.conversation import ConversationSynthesizer
+from enginehouse.engines.voice.synthesis.synthesizer import Synthesizer
+from enginehouse.engines.voice.voices.library import VoiceLibrary
 from enginehouse.kit.granted_call import GrantedCall
 from enginehouse.kit.loading import LoadedModels
 
@@ -25,25 +25,25 @@ class VoiceEngine:
     Args:
         models: the models that are loaded.
         voices: lists, makes and deletes voices.
-        speeches: speak texts.
+        synthesizer: speak texts.
         conversations: speak texts while they are written.
-        listeners: write down speech.
+        transcriber: write down speech.
     """
 
     def __init__(
         self,
         *,
         models: LoadedModels[LoadedVoiceModel],
-        voices: VoiceBook,
-        speeches: Speeches,
-        conversations: Conversations,
-        listeners: Listeners,
+        voices: VoiceLibrary,
+        synthesizer: Synthesizer,
+        conversations: ConversationSynthesizer,
+        transcriber: Transcriber,
     ) -> None:
         self.models = models
         """The models that are loaded."""
-        self._speeches = speeches
+        self._synthesizer = synthesizer
         self._conversations = conversations
-        self._listeners = listeners
+        self._transcriber = transcriber
         self.voices = voices
         """Lists, makes and deletes voices."""
 
@@ -55,7 +55,7 @@ class VoiceEngine:
         Where the model fails before it has made anything, the next one that the grant names takes over, if it is here.
         Closing the generator ends the work at once.
         """
-        return self.models.stream(call, lambda: self._speeches.synthesize(request, call, self._granted(call)))
+        return self.models.stream(call, lambda: self._synthesizer.synthesize(request, call, self._granted(call)))
 
     async def converse(
         self, requests: AsyncIterator[voice_pb2.ConverseRequest], call: GrantedCall
@@ -71,13 +71,13 @@ class VoiceEngine:
         """Yields segments as they are understood; the last message has everything but the segments. Raises
         ServiceError. Where the model fails before it has understood anything, the grant's next one takes over.
         """
-        return self.models.stream(call, lambda: self._listeners.recognize(request, call, self._granted(call)))
+        return self.models.stream(call, lambda: self._transcriber.recognize(request, call, self._granted(call)))
 
     async def recognize_stream(
         self, requests: AsyncIterator[voice_pb2.StreamingRecognizeRequest], call: GrantedCall
     ) -> AsyncGenerator[voice_pb2.StreamingRecognizeResponse, None]:
         """Yields the messages of one recognition; the last has a summary. Raises ServiceError."""
-        async with aclosing(self._listeners.recognize_stream(requests, call, self._granted(call))) as responses:
+        async with aclosing(self._transcriber.recognize_stream(requests, call, self._granted(call))) as responses:
             async for response in responses:
                 yield response
 

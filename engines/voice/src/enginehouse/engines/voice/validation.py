@@ -8,15 +8,15 @@ from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.text import check_text
 from enginehouse.kit.validation import Checks
 
-MOST_CHARACTERS = 500_000
+MAX_CHARACTERS = 500_000
 """The longest text of one request."""
 
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 _TAG = 'a BCP 47 tag, such as "te" or "en-IN"'
 _VOICE = re.compile(r"\S{1,128}")
-_MOST_PRONUNCIATIONS = 1000
+_MAX_PRONUNCIATIONS = 1000
 _LIVE_ENCODINGS = (voice_pb2.AUDIO_ENCODING_PCM, voice_pb2.AUDIO_ENCODING_OPUS)
-MOST_SAMPLE_BYTES = 10 * 2**20
+MAX_SAMPLE_BYTES = 10 * 2**20
 
 
 def check_synthesize(request: voice_pb2.SynthesizeRequest) -> None:
@@ -28,12 +28,12 @@ def check_synthesize(request: voice_pb2.SynthesizeRequest) -> None:
         checks.violate("text", "is missing; give a text, or an SSML document in ssml")
     else:
         said = request.text if kind == "text" else request.ssml
-        if checks.size(kind, said, 1, MOST_CHARACTERS, of="characters") and kind == "text":
+        if checks.size(kind, said, 1, MAX_CHARACTERS, of="characters") and kind == "text":
             wrong = check_text(said)
             checks.require(wrong is None, kind, wrong or "")
     _controls(checks, request.controls)
     _form(checks, request.audio)
-    checks.in_range("first_chunk", request.first_chunk, 0, MOST_CHARACTERS)
+    checks.in_range("first_chunk", request.first_chunk, 0, MAX_CHARACTERS)
     checks.done()
 
 
@@ -75,7 +75,7 @@ def check_create_voice(request: voice_pb2.CreateVoiceRequest) -> None:
     checks = Checks()
     checks.size("name", request.name.strip(), 1, 100, of="characters")
     checks.require(request.name.isprintable(), "name", "must be printable characters")
-    checks.size("sample", request.sample, 1, MOST_SAMPLE_BYTES, of="bytes")
+    checks.size("sample", request.sample, 1, MAX_SAMPLE_BYTES, of="bytes")
     consent = request.consent
     checks.require(
         consent.confirmed, "consent.confirmed", "must be true: make no voice of a speaker who has not agreed to it"
@@ -109,8 +109,8 @@ def _controls(checks: Checks, controls: voice_pb2.SpeechControls) -> None:
     checks.in_range(f"{at}pitch", controls.pitch, -12, 12)
     checks.in_range(f"{at}volume_db", controls.volume_db, -40, 12)
     checks.require(controls.emotion in voice_pb2.Emotion.values(), f"{at}emotion", f"{controls.emotion} is no emotion")
-    checks.size(f"{at}lexicon", controls.lexicon, 0, _MOST_PRONUNCIATIONS)
-    for number, entry in enumerate(controls.lexicon[:_MOST_PRONUNCIATIONS]):
+    checks.size(f"{at}lexicon", controls.lexicon, 0, _MAX_PRONUNCIATIONS)
+    for number, entry in enumerate(controls.lexicon[:_MAX_PRONUNCIATIONS]):
         checks.size(f"{at}lexicon[{number}].word", entry.word.strip(), 1, 100, of="characters")
         checks.size(f"{at}lexicon[{number}].say", entry.say.strip(), 1, 200, of="characters")
         wrong = check_text(entry.say) if entry.say.strip() else None

@@ -7,20 +7,20 @@ from collections.abc import AsyncGenerator
 from enginehouse.api.openai.v1 import audio_pb2_grpc
 from enginehouse.api.voice.v1 import voice_pb2_grpc
 from enginehouse.engines.voice.audio import DecoderPool, MediaLimits
-from enginehouse.engines.voice.backends.base import Backend, LoadedVoiceModel, Samples
+from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Samples, VoiceBackend
 from enginehouse.engines.voice.backends.espeak import EspeakBackend
 from enginehouse.engines.voice.backends.pocketsphinx import PocketsphinxBackend
 from enginehouse.engines.voice.backends.whisper import FasterWhisperBackend, OpenaiWhisperBackend
 from enginehouse.engines.voice.backends.xtts import XttsBackend
 from enginehouse.engines.voice.config import VoiceConfig
 from enginehouse.engines.voice.engine import VoiceEngine
-from enginehouse.engines.voice.recognition.recordings import Recordings
-from enginehouse.engines.voice.recognition.transcriber import Listeners
+from enginehouse.engines.voice.recognition.recordings import RecordingReader
+from enginehouse.engines.voice.recognition.transcriber import Transcriber
 from enginehouse.engines.voice.servicer import VoiceServicer
-from enginehouse.engines.voice.synthesis.conversation import Conversations
-from enginehouse.engines.voice.synthesis.synthesizer import Speeches
-from enginehouse.engines.voice.voices.book import VoiceBook
+from enginehouse.engines.voice.synthesis.conversation import ConversationSynthesizer
+from enginehouse.engines.voice.synthesis.synthesizer import Synthesizer
 from enginehouse.engines.voice.voices.clones import SAMPLE_RATE, CloneStore
+from enginehouse.engines.voice.voices.library import VoiceLibrary
 from enginehouse.kit.engine.context import BuiltEngine, EngineContext
 from enginehouse.kit.openai import AudioServicer
 
@@ -32,7 +32,7 @@ async def build(context: EngineContext[VoiceConfig]) -> BuiltEngine[LoadedVoiceM
         LoadError: a model cannot be loaded, or there is none.
     """
     config = context.config
-    backends: list[Backend] = [
+    backends: list[VoiceBackend] = [
         EspeakBackend(),
         PocketsphinxBackend(),
         XttsBackend(models_dir=config.models_dir),
@@ -43,12 +43,12 @@ async def build(context: EngineContext[VoiceConfig]) -> BuiltEngine[LoadedVoiceM
     decoders = DecoderPool(size=config.decoders)
     context.stack.push_async_callback(decoders.close)
     await decoders.start()
-    recordings = Recordings(decoders=decoders, limits=MediaLimits(most_seconds=config.most_audio_s))
+    recordings = RecordingReader(decoders=decoders, limits=MediaLimits(max_seconds=config.max_audio_s))
 
     def decode(data: bytes) -> AsyncGenerator[Samples, None]:
         return recordings.read(data, rate=SAMPLE_RATE, field="sample")
 
-    voices = VoiceBook(
+    voices = VoiceLibrary(
         speakers={
             name: served.loaded.speaker for name, served in models.served.items() if served.loaded.speaker is not None
         },
@@ -58,9 +58,9 @@ async def build(context: EngineContext[VoiceConfig]) -> BuiltEngine[LoadedVoiceM
     engine = VoiceEngine(
         models=models,
         voices=voices,
-        speeches=Speeches(voices=voices),
-        conversations=Conversations(voices=voices, ahead_s=config.pace_ahead_s, idle_s=config.idle_s),
-        listeners=Listeners(recordings=recordings, stall_s=config.stall_s),
+        synthesizer=Synthesizer(voices=voices),
+        conversations=ConversationSynthesizer(voices=voices, ahead_s=config.pace_ahead_s, idle_s=config.idle_s),
+        transcriber=Transcriber(recordings=recordings, stall_s=config.stall_s),
     )
     voice = VoiceServicer(engine=engine, calls=context.calls)
     openai = AudioServicer(

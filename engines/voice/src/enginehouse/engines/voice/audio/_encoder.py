@@ -33,7 +33,7 @@ _MP3_KBPS = {
 }
 _OPUS_BPS = {8_000: 16_000, 12_000: 20_000, 16_000: 24_000, 24_000: 32_000, 48_000: 48_000}
 _AAC_BITS_A_SAMPLE = 3
-_AAC_MOST_BPS = 96_000
+_AAC_MAX_BPS = 96_000
 
 
 class StreamEncoder:
@@ -185,7 +185,7 @@ class _Mp3Writer:
 class _AacWriter:
     def __init__(self, rate: int) -> None:
         self._rate = rate
-        bit_rate = min(rate * _AAC_BITS_A_SAMPLE, _AAC_MOST_BPS)
+        bit_rate = min(rate * _AAC_BITS_A_SAMPLE, _AAC_MAX_BPS)
         self._codec = _Codec(_CodecSettings(name="aac", sample_format="fltp", bit_rate=bit_rate), rate)
 
     def header(self) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection
 
-LOWEST_RATE = 8_000
+MIN_RATE = 8_000
 """The fewest samples a second that are written."""
-HIGHEST_RATE = 48_000
+MAX_RATE = 48_000
 """The most."""
 
 
@@ -35,7 +35,7 @@ class Encoding(enum.Enum):
     @property
     def rates(self) -> Collection[int]:
         """The samples a second that it knows, or a range of them."""
-        return _RATES.get(self, range(LOWEST_RATE, HIGHEST_RATE + 1))
+        return _RATES.get(self, range(MIN_RATE, MAX_RATE + 1))
 
 
 def pick_rate(encoding: Encoding, *, asked: int, own: int) -> int:

@@ -53,18 +53,18 @@ class Endpointer:
     Args:
         sample_rate: 8,000, 16,000, 32,000 or 48,000 samples a second.
         end_silence_ms: how long a pause ends an utterance, 100 or more.
-        longest_s: how long an utterance may be; a longer one is cut at the quietest place of its last third.
+        max_utterance_s: how long an utterance may be; a longer one is cut at the quietest place of its last third.
     """
 
-    def __init__(self, *, sample_rate: int, end_silence_ms: int = 700, longest_s: float = 30) -> None:
+    def __init__(self, *, sample_rate: int, end_silence_ms: int = 700, max_utterance_s: float = 30) -> None:
         self._vad = Vad(sample_rate=sample_rate)
         if end_silence_ms < 100:
             raise ValueError(f"a pause of {end_silence_ms} ms is too short to end an utterance; use 100 or more")
-        if longest_s < 1:
-            raise ValueError(f"utterances of at most {longest_s:g} s are too short; use 1 or more")
+        if max_utterance_s < 1:
+            raise ValueError(f"utterances of at most {max_utterance_s:g} s are too short; use 1 or more")
         self._end_frames = -(-end_silence_ms // FRAME_MS)
         self._tail_frames = min(_LEAD_IN_MS // FRAME_MS, self._end_frames // 2)
-        self._longest_frames = int(longest_s * 1000) // FRAME_MS
+        self._max_utterance_frames = int(max_utterance_s * 1000) // FRAME_MS
         self._rest: Samples = np.empty(0, dtype=np.int16)
         # Frames seen so far.
         self._seen = 0
@@ -132,7 +132,7 @@ class Endpointer:
             self._speech_end = self._seen
         if self._seen - self._speech_end >= self._end_frames:
             events.append(self._end())
-        elif len(self._frames) >= self._longest_frames:
+        elif len(self._frames) >= self._max_utterance_frames:
             events += self._cut()
 
     def _begin(self) -> SpeechStarted:

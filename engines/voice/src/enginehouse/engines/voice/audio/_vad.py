@@ -17,12 +17,12 @@ RATES = (8_000, 16_000, 32_000, 48_000)
 
 _MODE = 2
 # Below this nobody speaks, whatever the detector says (-70 dB of full scale).
-_LEAST_LEVEL = 10.0
+_MIN_LEVEL = 10.0
 # How much louder than the background speech is: 3 dB. The detector takes loud steady noise for speech.
 _ABOVE_BACKGROUND = 1.41
 # The detector was made for voices of about this level, and misses the beginnings of softer ones.
 _USUAL_LEVEL = 3_000.0
-_MOST_GAIN = 16.0
+_MAX_GAIN = 16.0
 # How the loudest level so far is forgotten, a frame: by half in seven seconds.
 _FADE = 0.998
 # The background is the quietest of some seconds, in which even a fast speaker closes the mouth now and then.
@@ -59,14 +59,14 @@ class Vad:
         # Until there has been half a second nobody knows the background: neither is it made louder, nor speech missed.
         background = min(self._quietest, default=0.0)
         self._loudest = max(self._loudest * _FADE, level)
-        gain = min(_MOST_GAIN, max(1.0, _USUAL_LEVEL / max(self._loudest, 1.0))) if self._quietest else 1.0
+        gain = min(_MAX_GAIN, max(1.0, _USUAL_LEVEL / max(self._loudest, 1.0))) if self._quietest else 1.0
         louder = np.clip(samples * gain, -32768, 32767).astype("<i2")
         heard = bool(self._detector.is_speech(louder.tobytes(), self._sample_rate))
         self._block.append(level)
         if len(self._block) == _BLOCK_FRAMES:
             self._quietest.append(min(self._block))
             self._block.clear()
-        return heard and level >= max(_LEAST_LEVEL, background * _ABOVE_BACKGROUND), level
+        return heard and level >= max(_MIN_LEVEL, background * _ABOVE_BACKGROUND), level
 
 
 def quietest_place(levels: list[float], first: int) -> int:

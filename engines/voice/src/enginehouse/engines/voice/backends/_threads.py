@@ -15,36 +15,36 @@ from typing import Generic, TypeVar, cast
 from enginehouse.kit.errors import Reason, ServiceError, clip
 from enginehouse.kit.stream import CoalescingWriter
 
-Made = TypeVar("Made")
+Output = TypeVar("Output")
 
 # How long a full queue is waited for before the work looks whether it is still wanted.
 _LOOK_S = 0.2
 
 
-class Unwanted(Exception):
+class WorkCancelled(Exception):
     """Nobody waits for the work any more: let it out of the function that does the work."""
 
 
-class Outlet(Generic[Made]):
-    """Where work in a thread puts what it makes. Made by `Threads`."""
+class OutputSink(Generic[Output]):
+    """Where work in a thread puts what it makes. Made by `ModelThreads`."""
 
-    def __init__(self, writer: CoalescingWriter[Made, Sequence[Made]], closed: Callable[[], bool]) -> None:
+    def __init__(self, writer: CoalescingWriter[Output, Sequence[Output]], closed: Callable[[], bool]) -> None:
         self._writer = writer
         self._closed = closed
 
     def check(self) -> None:
         """Raises Unwanted where the reader has left or the model is being closed. Call it at every step."""
         if self._writer.abandoned or self._closed():
-            raise Unwanted
+            raise WorkCancelled
 
-    def put(self, made: Made) -> None:
+    def put(self, made: Output) -> None:
         """Hands something over, after waiting for room. Raises Unwanted."""
         self.check()
         while not self._writer.put_blocking(made, timeout_s=_LOOK_S):
             self.check()
 
 
-class Threads:
+class ModelThreads:
     """The threads of one model.
 
     Args:
@@ -59,19 +59,19 @@ class Threads:
         self._closed = False
         self._executor = ThreadPoolExecutor(max_workers=slots, thread_name_prefix=f"voice-{name}")
 
-    async def run(self, work: Callable[[Outlet[Made]], None]) -> AsyncGenerator[Sequence[Made], None]:
+    async def run(self, work: Callable[[OutputSink[Output]], None]) -> AsyncGenerator[Sequence[Output], None]:
         """Yields what `work` puts into its outlet, all that is there at a time, oldest first.
 
         Closing the generator returns at once; the work ends at its next step. Raises what `work` raises, as
         BACKEND_FAILED where it is no ServiceError; ENGINE_DRAINING where the model is closed.
         """
         self._check_open()
-        writer: CoalescingWriter[Made, Sequence[Made]] = CoalescingWriter(merge=list, max_pending=self._waiting)
-        outlet = Outlet(writer, lambda: self._closed)
-        job = self._executor.submit(self._do, work, outlet, writer)
+        writer: CoalescingWriter[Output, Sequence[Output]] = CoalescingWriter(merge=list, max_pending=self._waiting)
+        sink = OutputSink(writer, lambda: self._closed)
+        job = self._executor.submit(self._do, work, sink, writer)
         job.add_done_callback(lambda done: self._end_unstarted(done, writer))
         # The writer's iterator is a generator, though its type says less.
-        async with aclosing(cast("AsyncGenerator[Sequence[Made], None]", _iterator(writer))) as batches:
+        async with aclosing(cast("AsyncGenerator[Sequence[Output], None]", _iterator(writer))) as batches:
             try:
                 async for batch in batches:
                     yield batch
@@ -84,12 +84,15 @@ class Threads:
         await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
 
     def _do(
-        self, work: Callable[[Outlet[Made]], None], outlet: Outlet[Made], writer: CoalescingWriter[Made, Sequence[Made]]
+        self,
+        work: Callable[[OutputSink[Output]], None],
+        sink: OutputSink[Output],
+        writer: CoalescingWriter[Output, Sequence[Output]],
     ) -> None:
         try:
-            outlet.check()
-            work(outlet)
-        except Unwanted:
+            sink.check()
+            work(sink)
+        except WorkCancelled:
             writer.close(self._draining() if self._closed else None)
         except ServiceError as error:
             writer.close(error)
@@ -103,7 +106,7 @@ class Threads:
         else:
             writer.close()
 
-    def _end_unstarted(self, job: Future[None], writer: CoalescingWriter[Made, Sequence[Made]]) -> None:
+    def _end_unstarted(self, job: Future[None], writer: CoalescingWriter[Output, Sequence[Output]]) -> None:
         if job.cancelled():
             writer.close(self._draining())
 
@@ -115,5 +118,5 @@ class Threads:
         return ServiceError(Reason.ENGINE_DRAINING, f"the model {self._name!r} is being closed; ask another engine")
 
 
-def _iterator(writer: CoalescingWriter[Made, Sequence[Made]]) -> AsyncIterator[Sequence[Made]]:
+def _iterator(writer: CoalescingWriter[Output, Sequence[Output]]) -> AsyncIterator[Sequence[Output]]:
     return aiter(writer)

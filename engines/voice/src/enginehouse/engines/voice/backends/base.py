@@ -1,8 +1,8 @@
 """What a runtime is to the voice engine.
 
-A `Backend` loads models; a loaded model speaks (`Speaker`), listens (`Recogniser`) or both. None of them knows of gRPC
-calls, grants, prices, queues, SSML or file formats: the service has planned the text, decoded the audio, and accounts
-for what comes back. All of them raise `enginehouse.kit.errors.ServiceError` and nothing else.
+A `VoiceBackend` loads models; a loaded model synthesizes (`Speaker`), recognises (`Recogniser`) or both. None of them
+knows of gRPC calls, grants, prices, queues, SSML or file formats: the service has planned the text, decoded the audio,
+and accounts for the output. All of them raise `enginehouse.kit.errors.ServiceError` and nothing else.
 
 Samples are one-dimensional arrays of 16-bit integers, one channel.
 """
@@ -120,7 +120,7 @@ class Speaker(Protocol):
         """The primary subtags of the languages that it speaks, such as "en" and "te"."""
 
     @property
-    def longest_text(self) -> int:
+    def max_text_length(self) -> int:
         """The most characters of an utterance; longer texts are split before they come here."""
 
     @property
@@ -146,7 +146,7 @@ class Speaker(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class RecognizedWord:
     """A word that was heard."""
 
     word: str
@@ -160,7 +160,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class Segment:
     """A stretch of speech, a sentence or less."""
 
     text: str
@@ -171,14 +171,14 @@ class Stretch:
     """When it ends."""
     confidence: float
     """0 to 1."""
-    words: Sequence[Heard] = ()
+    words: Sequence[RecognizedWord] = ()
     """Its words, where they were asked for."""
     language: str = ""
     """The language, as a BCP 47 tag, where the model detected it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listening:
+class RecognitionOptions:
     """How to listen."""
 
     language: str = ""
@@ -194,10 +194,10 @@ class Listening:
 class LiveUtterance(Protocol):
     """An utterance that is listened to while it is spoken; its times count from its first sample."""
 
-    async def feed(self, samples: Samples, *, interim: bool) -> Stretch | None:
+    async def feed(self, samples: Samples, *, interim: bool) -> Segment | None:
         """Takes the next samples. With `interim`, what is understood so far, where that has changed; else None."""
 
-    async def finish(self) -> Stretch | None:
+    async def finish(self) -> Segment | None:
         """What was said, once all of it was fed; None for nothing."""
 
 
@@ -220,15 +220,15 @@ class Recogniser(Protocol):
     def translates(self) -> bool:
         """Whether it can write down in English what was said in another language."""
 
-    def listen(self, audio: AsyncIterator[Samples], how: Listening) -> AsyncGenerator[Stretch, None]:
+    def transcribe(self, audio: AsyncIterator[Samples], options: RecognitionOptions) -> AsyncGenerator[Segment, None]:
         """Yields what was said, stretch by stretch, each once and in order, while it takes the audio in.
 
         It reads no further ahead than it works. Closing the generator ends the work at once. Raises INVALID_REQUEST
         (naming `options.language`), BACKEND_FAILED.
         """
 
-    def live(self, how: Listening) -> AbstractAsyncContextManager[LiveUtterance]:
-        """One utterance that is still going on. Leaving the block without `finish` drops it. Raises as `listen`."""
+    def live(self, options: RecognitionOptions) -> AbstractAsyncContextManager[LiveUtterance]:
+        """One utterance that is still going on. Leaving the block without `finish` drops it. Raises as `transcribe`."""
 
     async def close(self) -> None:
         """Ends what runs and frees the model."""
@@ -256,7 +256,7 @@ class LoadedVoiceModel:
                 await part.close()
 
 
-class Backend(Protocol):
+class VoiceBackend(Protocol):
     """A runtime: loads the models whose catalog entry names it. Constructed by `__main__` with what it needs."""
 
     @property

@@ -12,7 +12,7 @@ from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.validation import invalid
 
 
-class Recordings:
+class RecordingReader:
     """Reads recordings.
 
     Args:

@@ -9,22 +9,22 @@ from contextlib import AsyncExitStack, aclosing
 from enginehouse.api.common.v1.usage_pb2 import UNIT_AUDIO_MILLISECONDS
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.audio import Endpointer, PcmReader, Resampler, SpeechEnded, SpeechStarted
-from enginehouse.engines.voice.backends.base import Listening, LiveUtterance, Recogniser, Samples, Stretch
-from enginehouse.engines.voice.granted import ServedModel, recogniser_of, unsupported
-from enginehouse.engines.voice.recognition.recordings import Recordings
+from enginehouse.engines.voice.backends.base import LiveUtterance, Recogniser, RecognitionOptions, Samples, Segment
+from enginehouse.engines.voice.capabilities import ServedModel, recogniser_of, unsupported
+from enginehouse.engines.voice.recognition.recordings import RecordingReader
 from enginehouse.engines.voice.validation import check_recognize, check_streaming
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.granted_call import GrantedCall
 from enginehouse.kit.meter import Meter
 from enginehouse.kit.validation import invalid, shorten
 
-_MOST_AUDIO_BYTES = 1 << 20
+_MAX_AUDIO_BYTES = 1 << 20
 _END_SILENCE_MS = 700
 # What is understood so far is worth a message so often.
 _INTERIM_MS = 200
 
 
-class Listeners:
+class Transcriber:
     """Writes down what is said.
 
     Args:
@@ -32,7 +32,7 @@ class Listeners:
         stall_s: how long a caller who streams may send nothing, in seconds.
     """
 
-    def __init__(self, *, recordings: Recordings, stall_s: float) -> None:
+    def __init__(self, *, recordings: RecordingReader, stall_s: float) -> None:
         self._recordings = recordings
         self._stall_s = stall_s
 
@@ -44,29 +44,29 @@ class Listeners:
         """
         check_recognize(request)
         recogniser = recogniser_of(served)
-        how = _how(request.options, recogniser, served)
-        heard = _Counted(call.meter, sample_rate=recogniser.sample_rate)
+        options = _options(request.options, recogniser, served)
+        metered = _MeteredAudio(call.meter, sample_rate=recogniser.sample_rate)
         texts: list[str] = []
         language = ""
         async with served.slots.hold():
             pieces = self._recordings.read(request.audio, rate=recogniser.sample_rate, field="audio")
             async with (
-                aclosing(heard.paid(pieces)) as audio,
-                aclosing(recogniser.listen(audio, how)) as stretches,
+                aclosing(metered.paid(pieces)) as audio,
+                aclosing(recogniser.transcribe(audio, options)) as segments,
             ):
-                async for stretch in stretches:
+                async for segment in segments:
                     call.mark_first_output()
-                    texts.append(stretch.text)
-                    language = language or stretch.language
-                    yield voice_pb2.RecognizeResponse(segments=[segment_of(stretch)])
+                    texts.append(segment.text)
+                    language = language or segment.language
+                    yield voice_pb2.RecognizeResponse(segments=[segment_message(segment)])
         yield voice_pb2.RecognizeResponse(
             request_id=call.request_id,
             model=served.catalog.name,
             text=" ".join(texts),
-            language=_language(language, how, recogniser),
-            duration_ms=heard.milliseconds,
+            language=_language(language, options, recogniser),
+            duration_ms=metered.milliseconds,
             usage=call.meter.usage(),
-            stopped_by_budget=heard.capped,
+            stopped_by_budget=metered.capped,
         )
 
     async def recognize_stream(
@@ -79,13 +79,13 @@ class Listeners:
         recogniser = recogniser_of(served)
         config = await self._config(requests)
         check_streaming(config)
-        how = _how(config.options, recogniser, served)
+        options = _options(config.options, recogniser, served)
         # At once, though nothing is understood yet: the edge gives a request that has no answer a minute.
         yield voice_pb2.StreamingRecognizeResponse(request_id=call.request_id, model=served.catalog.name)
-        heard = _Counted(call.meter, sample_rate=recogniser.sample_rate)
+        metered = _MeteredAudio(call.meter, sample_rate=recogniser.sample_rate)
         async with served.slots.hold():
-            session = _Session(config, recogniser, how)
-            async with aclosing(session), aclosing(heard.paid(self._samples(requests, config, recogniser))) as audio:
+            session = _StreamSession(config, recogniser, options)
+            async with aclosing(session), aclosing(metered.paid(self._samples(requests, config, recogniser))) as audio:
                 async for samples in audio:
                     for response in await session.feed(samples):
                         call.mark_first_output()
@@ -97,9 +97,9 @@ class Listeners:
         yield voice_pb2.StreamingRecognizeResponse(
             summary=voice_pb2.RecognitionSummary(
                 usage=call.meter.usage(),
-                audio_ms=heard.milliseconds,
+                audio_ms=metered.milliseconds,
                 total_ms=call.elapsed_ms(),
-                stopped_by_budget=heard.capped,
+                stopped_by_budget=metered.capped,
             )
         )
 
@@ -122,8 +122,8 @@ class Listeners:
         while (request := await self._next(requests)) is not None:
             if request.WhichOneof("message") != "audio":
                 raise invalid("message", "after the first message, send audio")
-            if len(request.audio) > _MOST_AUDIO_BYTES:
-                raise invalid("audio", f"has {len(request.audio)} bytes; send at most {_MOST_AUDIO_BYTES} at once")
+            if len(request.audio) > _MAX_AUDIO_BYTES:
+                raise invalid("audio", f"has {len(request.audio)} bytes; send at most {_MAX_AUDIO_BYTES} at once")
             yield resampler.feed(reader.feed(request.audio))
         if reader.pending:
             raise invalid("audio", "ends within a sample: 16-bit samples have two bytes each")
@@ -144,13 +144,15 @@ class Listeners:
             ) from None
 
 
-class _Session:
+class _StreamSession:
     """One stream of audio: finds its utterances, and has each listened to while it goes on."""
 
-    def __init__(self, config: voice_pb2.StreamingRecognizeConfig, recogniser: Recogniser, how: Listening) -> None:
+    def __init__(
+        self, config: voice_pb2.StreamingRecognizeConfig, recogniser: Recogniser, options: RecognitionOptions
+    ) -> None:
         self._config = config
         self._recogniser = recogniser
-        self._how = how
+        self._options = options
         self._endpointer = Endpointer(
             sample_rate=recogniser.sample_rate, end_silence_ms=config.end_silence_ms or _END_SILENCE_MS
         )
@@ -163,23 +165,23 @@ class _Session:
 
     async def feed(self, samples: Samples) -> Sequence[voice_pb2.StreamingRecognizeResponse]:
         """What is to be said of these samples."""
-        responses = await self._happened(self._endpointer.feed(samples))
+        responses = await self._handle_events(self._endpointer.feed(samples))
         if self._live is not None and not self.over:
             utterance = self._endpointer.utterance
             news = utterance[self._fed :]
             self._fed = len(utterance)
             self._since_interim += len(news)
             interim = self._config.interim_results and self._since_interim >= self._per_interim
-            stretch = await self._live.feed(news, interim=interim) if len(news) else None
+            segment = await self._live.feed(news, interim=interim) if len(news) else None
             if interim:
                 self._since_interim = 0
-            if stretch is not None and stretch.text:
-                responses.append(self._result(stretch, self._endpointer.utterance_first_ms, is_final=False))
+            if segment is not None and segment.text:
+                responses.append(self._result(segment, self._endpointer.utterance_first_ms, is_final=False))
         return responses
 
     async def finish(self) -> Sequence[voice_pb2.StreamingRecognizeResponse]:
         """What is to be said at the audio's end."""
-        return [] if self.over else await self._happened(self._endpointer.finish())
+        return [] if self.over else await self._handle_events(self._endpointer.finish())
 
     async def aclose(self) -> None:
         """Drops what goes on."""
@@ -190,7 +192,7 @@ class _Session:
     def _per_interim(self) -> int:
         return self._recogniser.sample_rate * _INTERIM_MS // 1000
 
-    async def _happened(
+    async def _handle_events(
         self, events: Sequence[SpeechStarted | SpeechEnded]
     ) -> list[voice_pb2.StreamingRecognizeResponse]:
         responses = []
@@ -198,44 +200,44 @@ class _Session:
             if self.over:
                 break
             if isinstance(event, SpeechStarted):
-                self._live = await self._held.enter_async_context(self._recogniser.live(self._how))
+                self._live = await self._held.enter_async_context(self._recogniser.live(self._options))
                 self._fed = self._since_interim = 0
                 kind = voice_pb2.SPEECH_EVENT_STARTED
                 responses.append(voice_pb2.StreamingRecognizeResponse(event=kind, event_ms=event.at_ms))
                 continue
-            stretch = await self._final(event)
-            if stretch is not None and stretch.text:
-                responses.append(self._result(stretch, event.first_ms, is_final=True))
+            segment = await self._final(event)
+            if segment is not None and segment.text:
+                responses.append(self._result(segment, event.first_ms, is_final=True))
             kind = voice_pb2.SPEECH_EVENT_ENDED
             responses.append(voice_pb2.StreamingRecognizeResponse(event=kind, event_ms=event.at_ms))
             self.over = self._config.single_utterance
         return responses
 
-    async def _final(self, event: SpeechEnded) -> Stretch | None:
+    async def _final(self, event: SpeechEnded) -> Segment | None:
         live = self._live
         if live is None or (self._fed > len(event.samples) and event.cut):
             # It was cut at a place that had been passed: what comes after belongs to the next utterance.
             await self._held.aclose()
-            live = await self._held.enter_async_context(self._recogniser.live(self._how))
+            live = await self._held.enter_async_context(self._recogniser.live(self._options))
             self._fed = 0
         if self._fed < len(event.samples):
             await live.feed(event.samples[self._fed :], interim=False)
-        stretch = await live.finish()
+        segment = await live.finish()
         self._live = None
         await self._held.aclose()
-        return stretch
+        return segment
 
-    def _result(self, stretch: Stretch, first_ms: int, *, is_final: bool) -> voice_pb2.StreamingRecognizeResponse:
-        segment = segment_of(stretch, later_ms=first_ms)
-        if not self._how.word_times:
-            del segment.words[:]
-        language = _language(stretch.language, self._how, self._recogniser)
+    def _result(self, segment: Segment, first_ms: int, *, is_final: bool) -> voice_pb2.StreamingRecognizeResponse:
+        message = segment_message(segment, later_ms=first_ms)
+        if not self._options.word_times:
+            del message.words[:]
+        language = _language(segment.language, self._options, self._recogniser)
         return voice_pb2.StreamingRecognizeResponse(
-            result=voice_pb2.StreamingResult(segment=segment, is_final=is_final, language=language)
+            result=voice_pb2.StreamingResult(segment=message, is_final=is_final, language=language)
         )
 
 
-class _Counted:
+class _MeteredAudio:
     """Counts audio on the meter before it is listened to, and ends it where the grant's cap does."""
 
     def __init__(self, meter: Meter, *, sample_rate: int) -> None:
@@ -265,13 +267,13 @@ class _Counted:
                 yield samples
 
 
-def segment_of(stretch: Stretch, *, later_ms: int = 0) -> voice_pb2.Segment:
+def segment_message(segment: Segment, *, later_ms: int = 0) -> voice_pb2.Segment:
     """A stretch in the contract's form, its times moved by so much."""
     return voice_pb2.Segment(
-        text=stretch.text,
-        start_ms=stretch.start_ms + later_ms,
-        end_ms=stretch.end_ms + later_ms,
-        confidence=stretch.confidence,
+        text=segment.text,
+        start_ms=segment.start_ms + later_ms,
+        end_ms=segment.end_ms + later_ms,
+        confidence=segment.confidence,
         words=[
             voice_pb2.Word(
                 word=word.word,
@@ -279,12 +281,12 @@ def segment_of(stretch: Stretch, *, later_ms: int = 0) -> voice_pb2.Segment:
                 end_ms=word.end_ms + later_ms,
                 confidence=word.confidence,
             )
-            for word in stretch.words
+            for word in segment.words
         ],
     )
 
 
-def _how(options: voice_pb2.RecognitionOptions, recogniser: Recogniser, served: ServedModel) -> Listening:
+def _options(options: voice_pb2.RecognitionOptions, recogniser: Recogniser, served: ServedModel) -> RecognitionOptions:
     primary = options.language.partition("-")[0].lower()
     if primary and primary not in recogniser.languages:
         known = ", ".join(sorted(recogniser.languages))
@@ -293,7 +295,7 @@ def _how(options: voice_pb2.RecognitionOptions, recogniser: Recogniser, served: 
         )
     if options.translate and not recogniser.translates:
         raise unsupported(served, "translation")
-    return Listening(
+    return RecognitionOptions(
         language=options.language,
         word_times=options.word_times,
         translate=options.translate,
@@ -301,7 +303,7 @@ def _how(options: voice_pb2.RecognitionOptions, recogniser: Recogniser, served: 
     )
 
 
-def _language(heard: str, how: Listening, recogniser: Recogniser) -> str:
-    if how.translate:
+def _language(metered: str, options: RecognitionOptions, recogniser: Recogniser) -> str:
+    if options.translate:
         return "en"
-    return heard or how.language or (recogniser.languages[0] if len(recogniser.languages) == 1 else "")
+    return metered or options.language or (recogniser.languages[0] if len(recogniser.languages) == 1 else "")

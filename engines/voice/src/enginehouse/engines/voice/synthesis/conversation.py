@@ -10,18 +10,18 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.engines.voice.granted import ServedModel, speaker_of
-from enginehouse.engines.voice.synthesis.session import Voicing, refuse_what_it_cannot
-from enginehouse.engines.voice.synthesis.synthesizer import planned_controls, summary
+from enginehouse.engines.voice.capabilities import ServedModel, speaker_of
+from enginehouse.engines.voice.synthesis.session import SynthesisSession, check_supported_controls
+from enginehouse.engines.voice.synthesis.synthesizer import summary, text_controls
 from enginehouse.engines.voice.text import Chunk, IncrementalText
-from enginehouse.engines.voice.validation import MOST_CHARACTERS, check_converse
-from enginehouse.engines.voice.voices.book import VoiceBook, is_clone
+from enginehouse.engines.voice.validation import MAX_CHARACTERS, check_converse
+from enginehouse.engines.voice.voices.library import VoiceLibrary, is_clone
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.granted_call import GrantedCall
 from enginehouse.kit.validation import invalid
 
 
-class Conversations:
+class ConversationSynthesizer:
     """Speaks what callers write, as they write it.
 
     Args:
@@ -30,7 +30,7 @@ class Conversations:
         idle_s: how long a caller may write nothing, in seconds.
     """
 
-    def __init__(self, *, voices: VoiceBook, ahead_s: float, idle_s: float) -> None:
+    def __init__(self, *, voices: VoiceLibrary, ahead_s: float, idle_s: float) -> None:
         self._voices = voices
         self._ahead_s = ahead_s
         self._idle_s = idle_s
@@ -42,9 +42,9 @@ class Conversations:
         speaker, model = speaker_of(served), served.catalog.name
         config = await self._first(requests)
         check_converse(config)
-        refuse_what_it_cannot(speaker, config.controls, model=model)
-        controls = planned_controls(config.controls, speaker, voices=self._voices, model=model)
-        voicing = Voicing(
+        check_supported_controls(speaker, config.controls, model=model)
+        controls = text_controls(config.controls, speaker, voices=self._voices, model=model)
+        session = SynthesisSession(
             speaker=speaker,
             form=config.audio,
             live=True,
@@ -54,24 +54,24 @@ class Conversations:
         if is_clone(controls.voice):
             self._voices.clone(controls.voice, model=model, tenant_id=call.tenant_id)
         # At once, though there is no audio yet: the edge gives a request that has no answer a minute.
-        yield voice_pb2.ConverseResponse(request_id=call.request_id, model=model, info=voicing.info)
+        yield voice_pb2.ConverseResponse(request_id=call.request_id, model=model, info=session.info)
         inbox = _Inbox(IncrementalText(controls=controls))
         reading = asyncio.create_task(self._read(requests, inbox), name="converse-read")
         try:
-            async with served.slots.hold(), aclosing(self._speak(inbox, voicing, call)) as responses:
+            async with served.slots.hold(), aclosing(self._speak(inbox, session, call)) as responses:
                 async for response in responses:
                     yield response
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-        yield voice_pb2.ConverseResponse(audio=voicing.finish(), summary=summary(call, voicing))
+        yield voice_pb2.ConverseResponse(audio=session.finish(), summary=summary(call, session))
 
     async def _speak(
-        self, inbox: _Inbox, voicing: Voicing, call: GrantedCall
+        self, inbox: _Inbox, session: SynthesisSession, call: GrantedCall
     ) -> AsyncGenerator[voice_pb2.ConverseResponse, None]:
         pace = _Pace(ahead_s=self._ahead_s)
         number = 0
-        while not voicing.capped:
+        while not session.capped:
             if inbox.take_interrupt():
                 pace.drop()
                 yield voice_pb2.ConverseResponse(interrupted=True)
@@ -81,16 +81,16 @@ class Conversations:
                 if inbox.interrupted:
                     continue
                 return
-            async with aclosing(voicing.speak(number, chunk)) as pieces:
-                async for piece in pieces:
-                    await pace.wait(voicing.audio_ms, inbox)
+            async with aclosing(session.speak(number, chunk)) as outputs:
+                async for output in outputs:
+                    await pace.wait(session.audio_ms, inbox)
                     if inbox.interrupted:
-                        voicing.drop()
+                        session.drop()
                         break
-                    done = [] if piece.done is None else [piece.done]
-                    if piece.audio or done:
+                    done = [] if output.done is None else [output.done]
+                    if output.audio or done:
                         call.mark_first_output()
-                        yield voice_pb2.ConverseResponse(audio=piece.audio, done=done)
+                        yield voice_pb2.ConverseResponse(audio=output.audio, done=done)
             number += 1
 
     async def _read(self, requests: AsyncIterator[voice_pb2.ConverseRequest], inbox: _Inbox) -> None:
@@ -156,8 +156,8 @@ class _Inbox:
 
     def _take_text(self, text: str) -> None:
         self._written += len(text)
-        if self._written > MOST_CHARACTERS:
-            raise invalid("text", f"one conversation takes at most {MOST_CHARACTERS} characters; begin another call")
+        if self._written > MAX_CHARACTERS:
+            raise invalid("text", f"one conversation takes at most {MAX_CHARACTERS} characters; begin another call")
         for place, character in enumerate(text):
             if character < " " and character not in "\n\r\t":
                 raise invalid("text", f"has the control character U+{ord(character):04X} at {place}; leave it out")

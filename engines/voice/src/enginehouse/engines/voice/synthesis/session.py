@@ -12,7 +12,7 @@ from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.audio import Encoding, Joiner, StreamEncoder, pick_rate
 from enginehouse.engines.voice.backends.base import ClonedVoice, Prosody, Samples, Speaker, Utterance
 from enginehouse.engines.voice.text import Chunk, Pause, Say
-from enginehouse.engines.voice.voices.book import is_clone
+from enginehouse.engines.voice.voices.library import is_clone
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.meter import Meter
 from enginehouse.kit.validation import invalid
@@ -31,14 +31,14 @@ _NEUTRAL = Prosody()
 
 
 @dataclass(frozen=True, slots=True)
-class Voiced:
+class SynthesisOutput:
     """What a step of speaking gave: bytes of the file, and in a chunk's last step, that it is done."""
 
     audio: bytes = b""
     done: voice_pb2.ChunkDone | None = None
 
 
-class Voicing:
+class SynthesisSession:
     """Speaks chunks into a file.
 
     Args:
@@ -83,7 +83,7 @@ class Voicing:
         """How long the audio is so far, in milliseconds."""
         return self._counted_ms
 
-    async def speak(self, number: int, chunk: Chunk) -> AsyncGenerator[Voiced, None]:
+    async def speak(self, number: int, chunk: Chunk) -> AsyncGenerator[SynthesisOutput, None]:
         """Yields the audio of a chunk as it is made, and that it is done. Ends early, `capped`, at the grant's cap.
 
         Raises ServiceError; BUDGET_EXHAUSTED where not even the call's first chunk is paid for.
@@ -99,7 +99,7 @@ class Voicing:
             if isinstance(item, Pause):
                 audio = self._encoded(self._joiner.pause(item.milliseconds))
                 if audio:
-                    yield Voiced(audio)
+                    yield SynthesisOutput(audio)
             elif isinstance(item, Say):
                 async with aclosing(self._say(item)) as pieces:
                     async for samples in pieces:
@@ -108,12 +108,12 @@ class Voicing:
                             self._meter.take(UNIT_CHARACTERS, chunk.characters)
                         audio = self._encoded(samples)
                         if audio:
-                            yield Voiced(audio)
+                            yield SynthesisOutput(audio)
                         if self.capped:
                             return
             if self.capped:
                 return
-        yield Voiced(
+        yield SynthesisOutput(
             done=voice_pb2.ChunkDone(
                 chunk=number,
                 first_character=chunk.first_character,
@@ -189,7 +189,7 @@ async def _read_ahead(pieces: AsyncGenerator[Samples, None]) -> AsyncGenerator[S
         await asyncio.gather(taking, return_exceptions=True)
 
 
-def refuse_what_it_cannot(speaker: Speaker, controls: voice_pb2.SpeechControls, *, model: str) -> None:
+def check_supported_controls(speaker: Speaker, controls: voice_pb2.SpeechControls, *, model: str) -> None:
     """Refuses controls that the model does not follow, where they were asked for by name."""
     for name, asked in (("speed", controls.speed not in (0, 1)), ("pitch", controls.pitch != 0)):
         if asked and name not in speaker.prosody:

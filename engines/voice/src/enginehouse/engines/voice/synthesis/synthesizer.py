@@ -8,11 +8,11 @@ from contextlib import aclosing
 
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.backends.base import Prosody, Speaker
-from enginehouse.engines.voice.granted import ServedModel, speaker_of
-from enginehouse.engines.voice.synthesis.session import Voicing, refuse_what_it_cannot
-from enginehouse.engines.voice.text import Controls, Emotion, Plan, SsmlError, plan_ssml, plan_text, wrong_script
+from enginehouse.engines.voice.capabilities import ServedModel, speaker_of
+from enginehouse.engines.voice.synthesis.session import SynthesisSession, check_supported_controls
+from enginehouse.engines.voice.text import Controls, Emotion, SpeechPlan, SsmlError, plan_ssml, plan_text, wrong_script
 from enginehouse.engines.voice.validation import check_synthesize
-from enginehouse.engines.voice.voices.book import VoiceBook, is_clone
+from enginehouse.engines.voice.voices.library import VoiceLibrary, is_clone
 from enginehouse.kit.granted_call import GrantedCall
 from enginehouse.kit.validation import invalid, shorten
 
@@ -29,14 +29,14 @@ _EMOTIONS = {
 }
 
 
-class Speeches:
+class Synthesizer:
     """Speaks texts.
 
     Args:
         voices: knows the voices.
     """
 
-    def __init__(self, *, voices: VoiceBook) -> None:
+    def __init__(self, *, voices: VoiceLibrary) -> None:
         self._voices = voices
 
     async def synthesize(
@@ -45,11 +45,11 @@ class Speeches:
         """Yields the messages of one synthesis; the last has a summary. Raises ServiceError."""
         check_synthesize(request)
         speaker, model = speaker_of(served), served.catalog.name
-        refuse_what_it_cannot(speaker, request.controls, model=model)
+        check_supported_controls(speaker, request.controls, model=model)
         plan = await self._plan(request, speaker, model)
         if request.first_chunk and request.first_chunk >= len(plan.chunks):
             raise invalid("first_chunk", f"{request.first_chunk} is past the text, which has {len(plan.chunks)} chunks")
-        voicing = Voicing(
+        session = SynthesisSession(
             speaker=speaker,
             form=request.audio,
             live=False,
@@ -58,27 +58,27 @@ class Speeches:
         )
         if is_clone(request.controls.voice):
             self._voices.clone(request.controls.voice, model=model, tenant_id=call.tenant_id)
-        voicing.info.chunks = len(plan.chunks)
-        response = voice_pb2.SynthesizeResponse(request_id=call.request_id, model=model, info=voicing.info)
+        session.info.chunks = len(plan.chunks)
+        response = voice_pb2.SynthesizeResponse(request_id=call.request_id, model=model, info=session.info)
         async with served.slots.hold():
             for number in range(request.first_chunk, len(plan.chunks)):
-                async with aclosing(voicing.speak(number, plan.chunks[number])) as pieces:
-                    async for piece in pieces:
-                        response.audio += piece.audio
-                        if piece.done is not None:
-                            response.done.append(piece.done)
+                async with aclosing(session.speak(number, plan.chunks[number])) as outputs:
+                    async for output in outputs:
+                        response.audio += output.audio
+                        if output.done is not None:
+                            response.done.append(output.done)
                         if response.audio:
                             call.mark_first_output()
                             yield response
                             response = voice_pb2.SynthesizeResponse()
-                if voicing.capped:
+                if session.capped:
                     break
-        response.audio += voicing.finish()
-        response.summary.CopyFrom(summary(call, voicing))
+        response.audio += session.finish()
+        response.summary.CopyFrom(summary(call, session))
         yield response
 
-    async def _plan(self, request: voice_pb2.SynthesizeRequest, speaker: Speaker, model: str) -> Plan:
-        controls = planned_controls(request.controls, speaker, voices=self._voices, model=model)
+    async def _plan(self, request: voice_pb2.SynthesizeRequest, speaker: Speaker, model: str) -> SpeechPlan:
+        controls = text_controls(request.controls, speaker, voices=self._voices, model=model)
         field = request.WhichOneof("input") or "text"
         said = request.text if field == "text" else request.ssml
         plan = plan_text if field == "text" else plan_ssml
@@ -96,8 +96,8 @@ class Speeches:
         return made
 
 
-def planned_controls(
-    controls: voice_pb2.SpeechControls, speaker: Speaker, *, voices: VoiceBook, model: str
+def text_controls(
+    controls: voice_pb2.SpeechControls, speaker: Speaker, *, voices: VoiceLibrary, model: str
 ) -> Controls:
     """The planner's form of the controls. Raises INVALID_REQUEST for a language or a voice that the model has not."""
     language = controls.language
@@ -116,7 +116,7 @@ def planned_controls(
         emotion=_EMOTIONS.get(controls.emotion, Emotion.NEUTRAL),
         lexicon=[(entry.word, entry.say) for entry in controls.lexicon],
         verbatim=controls.verbatim,
-        longest=min(300, speaker.longest_text),
+        max_length=min(300, speaker.max_text_length),
     )
 
 
@@ -129,12 +129,12 @@ def _check_script(text: str, controls: Controls) -> None:
         raise invalid("text", wrong)
 
 
-def summary(call: GrantedCall, voicing: Voicing) -> voice_pb2.SpeechSummary:
+def summary(call: GrantedCall, session: SynthesisSession) -> voice_pb2.SpeechSummary:
     """The end of a call that spoke."""
     return voice_pb2.SpeechSummary(
         usage=call.meter.usage(),
         time_to_first_audio_ms=call.first_output_ms,
         total_ms=call.elapsed_ms(),
-        audio_ms=voicing.audio_ms,
-        stopped_by_budget=voicing.capped,
+        audio_ms=session.audio_ms,
+        stopped_by_budget=session.capped,
     )

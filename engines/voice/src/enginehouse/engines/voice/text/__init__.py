@@ -14,8 +14,8 @@ from enginehouse.engines.voice.text._plan import (
     Item,
     Mark,
     Pause,
-    Plan,
     Say,
+    SpeechPlan,
 )
 from enginehouse.engines.voice.text._scripts import detect_language, scripts_of, written_in, wrong_script
 from enginehouse.engines.voice.text.ssml import SsmlError, plan_ssml
@@ -29,8 +29,8 @@ __all__ = [
     "Item",
     "Mark",
     "Pause",
-    "Plan",
     "Say",
+    "SpeechPlan",
     "SsmlError",
     "check_text",
     "detect_language",

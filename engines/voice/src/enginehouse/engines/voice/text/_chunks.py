@@ -12,7 +12,7 @@ _ALONE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class PlannedSentence:
     """A sentence with what is said for it."""
 
     first: int
@@ -25,14 +25,14 @@ class Part:
     """The silence that belongs before it."""
 
 
-def gather(parts: Iterable[Part], *, characters: int, longest: int) -> list[Chunk]:
+def gather_chunks(parts: Iterable[PlannedSentence], *, characters: int, max_length: int) -> list[Chunk]:
     """The chunks of a text. They cover it from its first character to its last; the pause before a chunk is the last
     item of the one before, so that whoever begins with a later chunk begins with speech.
 
     Args:
         parts: the text's sentences, in order.
         characters: how many the text has.
-        longest: the most characters of a chunk of more than one sentence.
+        max_length: the most characters of a chunk of more than one sentence.
     """
     chunks: list[Chunk] = []
     items: list[Item] = []
@@ -44,7 +44,7 @@ def gather(parts: Iterable[Part], *, characters: int, longest: int) -> list[Chun
         if items:
             if pause_ms:
                 items.append(Pause(pause_ms))
-            if len(chunks) < _ALONE or part.end - begin > longest:
+            if len(chunks) < _ALONE or part.end - begin > max_length:
                 chunks.append(Chunk(first_character=begin, characters=part.first - begin, items=tuple(items)))
                 begin, items = part.first, []
         items += part.items

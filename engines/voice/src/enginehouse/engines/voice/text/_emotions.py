@@ -14,7 +14,7 @@ from enginehouse.engines.voice.text._plan import Emotion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Colour:
+class EmotionProsody:
     """What an emotion does to the prosody that is asked for."""
 
     speed: float = 1.0
@@ -27,13 +27,13 @@ class Colour:
     """Decibels louder or softer."""
 
 
-COLOURS = {
-    Emotion.NEUTRAL: Colour(),
-    Emotion.HAPPY: Colour(speed=1.1, pitch=2.0, pitch_range=1.4, volume_db=1.5),
-    Emotion.SAD: Colour(speed=0.85, pitch=-2.0, pitch_range=0.6, volume_db=-3.0),
-    Emotion.ANGRY: Colour(speed=1.12, pitch=0.5, pitch_range=1.5, volume_db=4.0),
-    Emotion.EXCITED: Colour(speed=1.2, pitch=3.0, pitch_range=1.6, volume_db=3.0),
-    Emotion.TENDER: Colour(speed=0.9, pitch=-1.0, pitch_range=0.85, volume_db=-4.0),
-    Emotion.FEARFUL: Colour(speed=1.2, pitch=4.0, pitch_range=0.8, volume_db=-1.0),
+EMOTION_PROSODY = {
+    Emotion.NEUTRAL: EmotionProsody(),
+    Emotion.HAPPY: EmotionProsody(speed=1.1, pitch=2.0, pitch_range=1.4, volume_db=1.5),
+    Emotion.SAD: EmotionProsody(speed=0.85, pitch=-2.0, pitch_range=0.6, volume_db=-3.0),
+    Emotion.ANGRY: EmotionProsody(speed=1.12, pitch=0.5, pitch_range=1.5, volume_db=4.0),
+    Emotion.EXCITED: EmotionProsody(speed=1.2, pitch=3.0, pitch_range=1.6, volume_db=3.0),
+    Emotion.TENDER: EmotionProsody(speed=0.9, pitch=-1.0, pitch_range=0.85, volume_db=-4.0),
+    Emotion.FEARFUL: EmotionProsody(speed=1.2, pitch=4.0, pitch_range=0.8, volume_db=-1.0),
 }
 """By emotion."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enginehouse.engines.voice.text._chunks import Part, gather
-from enginehouse.engines.voice.text._plan import Chunk, Controls, Item, Pause, Plan
+from enginehouse.engines.voice.text._chunks import PlannedSentence, gather_chunks
+from enginehouse.engines.voice.text._plan import Chunk, Controls, Item, Pause, SpeechPlan
 from enginehouse.engines.voice.text._style import Style
-from enginehouse.engines.voice.text._wording import Fragment, Wording
+from enginehouse.engines.voice.text._verbalizer import Fragment, Verbalizer
 from enginehouse.engines.voice.text.segmentation.stream import Sentence, SentenceStream
 
 
-def plan_text(text: str, *, controls: Controls) -> Plan:
+def plan_text(text: str, *, controls: Controls) -> SpeechPlan:
     """What a plain text becomes. Takes linear time, and no text makes it fail: `check_text` finds those that say
     nothing.
 
@@ -18,12 +18,16 @@ def plan_text(text: str, *, controls: Controls) -> Plan:
         controls: what it is said with.
     """
     speech = _Speech(controls=controls)
-    stream = SentenceStream(longest=controls.longest, lines=True)
+    stream = SentenceStream(max_length=controls.max_length, lines=True)
     parts = [
-        Part(first=sentence.first, end=sentence.end, items=speech.items(sentence), pause_ms=sentence.pause_ms)
+        PlannedSentence(
+            first=sentence.first, end=sentence.end, items=speech.items(sentence), pause_ms=sentence.pause_ms
+        )
         for sentence in (*stream.feed(text), *stream.flush())
     ]
-    return Plan(chunks=tuple(gather(parts, characters=len(text), longest=controls.longest)), characters=len(text))
+    return SpeechPlan(
+        chunks=tuple(gather_chunks(parts, characters=len(text), max_length=controls.max_length)), characters=len(text)
+    )
 
 
 class IncrementalText:
@@ -40,7 +44,7 @@ class IncrementalText:
 
     def __init__(self, *, controls: Controls) -> None:
         self._speech = _Speech(controls=controls)
-        self._stream = SentenceStream(longest=controls.longest, lines=True)
+        self._stream = SentenceStream(max_length=controls.max_length, lines=True)
         self._begin = 0
         self._pause_ms = 0
         self._spoken = False
@@ -83,7 +87,7 @@ class _Speech:
     """What is said for sentences of plain text."""
 
     def __init__(self, *, controls: Controls) -> None:
-        self._wording = Wording(controls=controls)
+        self._wording = Verbalizer(controls=controls)
         self._style = Style.of(controls)
 
     def items(self, sentence: Sentence) -> list[Item]:

@@ -11,9 +11,9 @@ from enginehouse.engines.voice.backends.base import Prosody, Utterance
 
 SILENT_DB = -100.0
 """The volume of what is not to be heard: every 16-bit sample becomes 0."""
-SOFTEST_DB = -40.0
+MIN_VOLUME_DB = -40.0
 """The softest that can be heard."""
-LOUDEST_DB = 12.0
+MAX_VOLUME_DB = 12.0
 """The loudest."""
 
 
@@ -50,13 +50,13 @@ class Controls:
     """Words as they are written, and what is said instead. Of two entries for one word the first counts."""
     verbatim: bool = False
     """Leave numbers, dates, symbols and abbreviations to the voice."""
-    longest: int = 300
+    max_length: int = 300
     """The most characters of an utterance; 16 to 10,000."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError where `longest` is out of its range."""
-        if not 16 <= self.longest <= 10_000:
-            raise ValueError(f"longest is {self.longest}: an utterance has room for 16 to 10,000 characters")
+        """Raises ValueError where `max_length` is out of its range."""
+        if not 16 <= self.max_length <= 10_000:
+            raise ValueError(f"max_length is {self.max_length}: an utterance has room for 16 to 10,000 characters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class SpeechPlan:
     """What a whole text becomes. Equal texts with equal controls have equal plans."""
 
     chunks: Sequence[Chunk]

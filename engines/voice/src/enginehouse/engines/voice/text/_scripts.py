@@ -114,7 +114,7 @@ _RUN = re.compile(
 )
 
 
-class Run(NamedTuple):
+class ScriptRun(NamedTuple):
     """A stretch of letters of one script."""
 
     script: str
@@ -125,11 +125,11 @@ class Run(NamedTuple):
     """Where it ends."""
 
 
-def runs(text: str) -> Iterator[Run]:
+def runs(text: str) -> Iterator[ScriptRun]:
     """The stretches of letters, in order; digits, marks and spaces between them belong to none."""
     for match in _RUN.finditer(text):
         assert match.lastgroup is not None
-        yield Run(match.lastgroup, match.start(), match.end())
+        yield ScriptRun(match.lastgroup, match.start(), match.end())
 
 
 def scripts_of(text: str) -> dict[str, int]:

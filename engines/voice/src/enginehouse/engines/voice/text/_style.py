@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from enginehouse.engines.voice.backends.base import Prosody
-from enginehouse.engines.voice.text._emotions import COLOURS
-from enginehouse.engines.voice.text._plan import LOUDEST_DB, SILENT_DB, SOFTEST_DB, Controls
+from enginehouse.engines.voice.text._emotions import EMOTION_PROSODY
+from enginehouse.engines.voice.text._plan import MAX_VOLUME_DB, MIN_VOLUME_DB, SILENT_DB, Controls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +31,15 @@ class Style:
     @classmethod
     def of(cls, controls: Controls) -> Style:
         """What a request asks for, its emotion included."""
-        colour = COLOURS[controls.emotion]
+        emotion = EMOTION_PROSODY[controls.emotion]
         return cls(
             voice=controls.voice,
             language=controls.language,
-            speed=controls.prosody.speed * colour.speed,
-            pitch=controls.prosody.pitch + colour.pitch,
-            pitch_range=controls.prosody.pitch_range * colour.pitch_range,
+            speed=controls.prosody.speed * emotion.speed,
+            pitch=controls.prosody.pitch + emotion.pitch,
+            pitch_range=controls.prosody.pitch_range * emotion.pitch_range,
             emphasis=controls.prosody.emphasis,
-            volume_db=controls.volume_db + colour.volume_db,
+            volume_db=controls.volume_db + emotion.volume_db,
         )
 
     @property
@@ -57,7 +57,7 @@ class Style:
         """The nearest volume that can be asked for, in decibels."""
         if self.volume_db == float("-inf"):
             return SILENT_DB
-        return _within(self.volume_db, SOFTEST_DB, LOUDEST_DB)
+        return _within(self.volume_db, MIN_VOLUME_DB, MAX_VOLUME_DB)
 
 
 def _within(value: float, least: float, most: float) -> float:

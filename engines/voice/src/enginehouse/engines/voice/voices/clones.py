@@ -25,7 +25,7 @@ SAMPLE_RATE = 24_000
 """Samples a second of the recordings that are kept."""
 
 _ID = re.compile(r"voc_[a-z2-7]{16}")
-_MOST_PER_TENANT = 1000
+_MAX_PER_TENANT = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class CloneStore:
             raise ServiceError(
                 Reason.ALREADY_EXISTS, f"name: a voice called {clone.name!r} exists; choose another, or delete it"
             )
-        if len(there) >= _MOST_PER_TENANT:
+        if len(there) >= _MAX_PER_TENANT:
             raise ServiceError(
                 Reason.FAILED_PRECONDITION, f"there are {len(there)} voices already, all that are kept; delete some"
             )

@@ -16,7 +16,7 @@ await pool.close()
 from __future__ import annotations
 
 from enginehouse.engines.voice.workers._errors import WorkerDied, WorkerError
-from enginehouse.engines.voice.workers._frames import DONE, FIRST_RESERVED, LONGEST_FRAME
+from enginehouse.engines.voice.workers._frames import DONE, FIRST_RESERVED, MAX_FRAME_BYTES
 from enginehouse.engines.voice.workers._pool import WorkerPool
 from enginehouse.engines.voice.workers._serve import serve
 from enginehouse.engines.voice.workers._worker import Worker
@@ -24,7 +24,7 @@ from enginehouse.engines.voice.workers._worker import Worker
 __all__ = [
     "DONE",
     "FIRST_RESERVED",
-    "LONGEST_FRAME",
+    "MAX_FRAME_BYTES",
     "Worker",
     "WorkerDied",
     "WorkerError",

@@ -12,5 +12,5 @@ FIRST_RESERVED = 250
 """Kinds from here on are the pool's own."""
 READY = 255
 """The child is up. `serve` sends it; it has no payload."""
-LONGEST_FRAME = 32 << 20
+MAX_FRAME_BYTES = 32 << 20
 """The most bytes of a payload unless the pool says otherwise: a file that may be uploaded, and some."""

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 
 from enginehouse.engines.voice.workers._errors import WorkerDied, WorkerError
-from enginehouse.engines.voice.workers._frames import LONGEST_FRAME
+from enginehouse.engines.voice.workers._frames import MAX_FRAME_BYTES
 from enginehouse.engines.voice.workers._worker import Worker
 
 # How long `close` waits for callers to notice that their child is gone.
@@ -26,7 +26,7 @@ class WorkerPool:
         settle_s: how long a child that was left in the middle of its work may take to finish it, while its frames are
             dropped and nobody waits but the next caller; later than that it is killed. 0 kills it at once.
         nice: how much lower than the engine's the children's priority is.
-        longest_frame: the most bytes of a frame, either way.
+        max_frame_bytes: the most bytes of a frame, either way.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class WorkerPool:
         ready_timeout_s: float = 20,
         settle_s: float = 0,
         nice: int = 0,
-        longest_frame: int = LONGEST_FRAME,
+        max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         if size < 1:
             raise ValueError(f"a pool has at least one child, not {size}")
@@ -50,7 +50,7 @@ class WorkerPool:
         self._ready_timeout_s = ready_timeout_s
         self._settle_s = settle_s
         self._nice = nice
-        self._longest_frame = longest_frame
+        self._max_frame_bytes = max_frame_bytes
         # Wakes its waiters in the order of their coming.
         self._places = asyncio.Semaphore(size)
         self._idle: list[Worker] = []
@@ -128,7 +128,7 @@ class WorkerPool:
             name=self._name,
             module=self._module,
             arguments=self._arguments,
-            longest_frame=self._longest_frame,
+            max_frame_bytes=self._max_frame_bytes,
             nice=self._nice,
             ready_timeout_s=self._ready_timeout_s,
         )

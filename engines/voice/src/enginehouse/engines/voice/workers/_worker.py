@@ -22,7 +22,7 @@ _EXIT_S = 2.0
 class Worker:
     """A child, for one caller at a time. Made by `WorkerPool`."""
 
-    def __init__(self, *, name: str, process: asyncio.subprocess.Process, longest_frame: int) -> None:
+    def __init__(self, *, name: str, process: asyncio.subprocess.Process, max_frame_bytes: int) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -31,7 +31,7 @@ class Worker:
         self._killed = False
         self._stdin = process.stdin
         self._stdout = process.stdout
-        self._longest_frame = longest_frame
+        self._max_frame_bytes = max_frame_bytes
         self._unanswered = 0
         self._sending = False
         self._head: tuple[int, int] | None = None
@@ -40,7 +40,14 @@ class Worker:
 
     @classmethod
     async def start(
-        cls, *, name: str, module: str, arguments: Sequence[str], longest_frame: int, nice: int, ready_timeout_s: float
+        cls,
+        *,
+        name: str,
+        module: str,
+        arguments: Sequence[str],
+        max_frame_bytes: int,
+        nice: int,
+        ready_timeout_s: float,
     ) -> Worker:
         """Starts `python -m MODULE ARGUMENTS` and waits until it serves; raises WorkerError where it does not."""
         try:
@@ -61,7 +68,7 @@ class Worker:
             )
         except OSError as error:
             raise WorkerError(f"the {name} process could not be started: {error}") from error
-        worker = cls(name=name, process=process, longest_frame=longest_frame)
+        worker = cls(name=name, process=process, max_frame_bytes=max_frame_bytes)
         try:
             if nice:
                 with contextlib.suppress(ProcessLookupError):
@@ -115,8 +122,8 @@ class Worker:
         """
         if not DONE < kind < FIRST_RESERVED:
             raise ValueError(f"frames are of kind 1 to {FIRST_RESERVED - 1}, not {kind}")
-        if len(payload) > self._longest_frame:
-            raise ValueError(f"a frame has at most {self._longest_frame} bytes, not {len(payload)}")
+        if len(payload) > self._max_frame_bytes:
+            raise ValueError(f"a frame has at most {self._max_frame_bytes} bytes, not {len(payload)}")
         # Stays set where this is cancelled: the child then waits for the rest of a frame.
         self._sending = True
         try:
@@ -178,12 +185,12 @@ class Worker:
         try:
             if self._head is None:
                 length, kind = HEAD.unpack(await self._stdout.readexactly(HEAD.size))
-                if length > self._longest_frame:
+                if length > self._max_frame_bytes:
                     self.kill()
                     raise WorkerDied(
                         self._name,
                         -signal.SIGKILL,
-                        f"a frame of {length} bytes, of which {self._longest_frame} are allowed",
+                        f"a frame of {length} bytes, of which {self._max_frame_bytes} are allowed",
                     )
                 self._head = length, kind
             length, kind = self._head

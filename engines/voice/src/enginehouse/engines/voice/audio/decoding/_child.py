@@ -39,10 +39,10 @@ class Decoder:
     def handle(self, kind: int, payload: bytes) -> Iterator[tuple[int, bytes]]:
         """Answers one frame; see `_protocol`."""
         if kind == _protocol.SETTINGS:
-            self._rate, most_bytes, most_seconds, most_cpu_s = _protocol.JOB.unpack(payload)
-            self._limits = MediaLimits(most_bytes=most_bytes, most_seconds=most_seconds, most_cpu_s=most_cpu_s)
+            self._rate, max_bytes, max_seconds, max_cpu_s = _protocol.JOB.unpack(payload)
+            self._limits = MediaLimits(max_bytes=max_bytes, max_seconds=max_seconds, max_cpu_s=max_cpu_s)
             return
-        _allow_cpu(self._limits.most_cpu_s)
+        _allow_cpu(self._limits.max_cpu_s)
         try:
             if kind == _protocol.PROBE:
                 info = probe(payload, limits=self._limits)
@@ -97,12 +97,12 @@ def _address_space() -> int:
         return int(sizes.read().split()[0]) * resource.getpagesize()
 
 
-def _confine(most_memory: int) -> None:
+def _confine(max_memory: int) -> None:
     """Takes from this process what decoding does not need."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if sys.platform == "linux":
-        space = _address_space() + most_memory
+        space = _address_space() + max_memory
         resource.setrlimit(resource.RLIMIT_AS, (space, space))
     # The lowest descriptor that is free: with it, all that could still be opened are forbidden.
     free = os.dup(2)
@@ -112,9 +112,9 @@ def _confine(most_memory: int) -> None:
 
 def main() -> None:
     """Serves the engine until it closes the pipe."""
-    most_memory = int(sys.argv[1])
+    max_memory = int(sys.argv[1])
     _warm_up()
-    serve(Decoder().handle, confine=lambda: _confine(most_memory))
+    serve(Decoder().handle, confine=lambda: _confine(max_memory))
 
 
 if __name__ == "__main__":

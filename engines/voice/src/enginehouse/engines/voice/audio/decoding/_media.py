@@ -18,9 +18,9 @@ from enginehouse.engines.voice.audio.decoding._mono import MonoConverter, parts
 if TYPE_CHECKING:
     from enginehouse.engines.voice.backends.base import Samples
 
-LEAST_RATE = 1_000
-MOST_RATE = 768_000
-MOST_CHANNELS = 32
+MIN_RATE = 1_000
+MAX_RATE = 768_000
+MAX_CHANNELS = 32
 # What adding up the lengths of a million frames may be wrong by.
 _ROUNDING_S = 1e-4
 
@@ -75,8 +75,8 @@ def decode(data: bytes, *, rate: int, limits: MediaLimits) -> Iterator[Samples]:
     stream, nothing of it can be decoded, its rate or channels are absurd, or (when that much has been yielded) it is
     longer than the limits allow.
     """
-    if not 0 < rate <= MOST_RATE:
-        raise ValueError(f"{rate} samples a second: must be 1 to {MOST_RATE:,}")
+    if not 0 < rate <= MAX_RATE:
+        raise ValueError(f"{rate} samples a second: must be 1 to {MAX_RATE:,}")
     limits.check_size(data)
     with _open(data) as container:
         stream = _audio_stream(container)
@@ -88,7 +88,7 @@ def decode(data: bytes, *, rate: int, limits: MediaLimits) -> Iterator[Samples]:
             # A frame may be hours long: what is beyond the limit is not even converted.
             for part in parts(frame):
                 seconds += part.samples / part.sample_rate
-                if seconds > limits.most_seconds + _ROUNDING_S:
+                if seconds > limits.max_seconds + _ROUNDING_S:
                     raise too_long(limits)
                 for samples in converter.feed(part):
                     any_samples = True
@@ -126,10 +126,10 @@ def _audio_stream(container: InputContainer) -> AudioStream:
 
 
 def _check_form(rate: int, channels: int) -> None:
-    if not LEAST_RATE <= rate <= MOST_RATE:
-        raise MediaError(f"the audio has {rate:,} samples a second; {LEAST_RATE:,} to {MOST_RATE:,} are taken")
-    if not 1 <= channels <= MOST_CHANNELS:
-        raise MediaError(f"the audio has {channels:,} channels; 1 to {MOST_CHANNELS} are taken")
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise MediaError(f"the audio has {rate:,} samples a second; {MIN_RATE:,} to {MAX_RATE:,} are taken")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise MediaError(f"the audio has {channels:,} channels; 1 to {MAX_CHANNELS} are taken")
 
 
 def _decoder(stream: AudioStream) -> av.AudioCodecContext:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from enginehouse.engines.voice.audio._pcm import pcm_samples
 from enginehouse.engines.voice.audio.decoding import _protocol
 from enginehouse.engines.voice.audio.decoding._limits import MediaError, MediaLimits
-from enginehouse.engines.voice.audio.decoding._media import MOST_RATE, MediaInfo
+from enginehouse.engines.voice.audio.decoding._media import MAX_RATE, MediaInfo
 from enginehouse.engines.voice.workers import DONE, WorkerDied, WorkerPool
 
 if TYPE_CHECKING:
@@ -25,21 +25,21 @@ class DecoderPool:
 
     Args:
         size: the most files at once; further callers wait, in order.
-        most_memory: bytes of address space that decoding may take in each.
+        max_memory: bytes of address space that decoding may take in each.
         largest_file: the most bytes of a file, whatever a call's limits say.
         nice: how much lower than the engine's their priority is.
     """
 
-    def __init__(self, *, size: int, most_memory: int = 512 << 20, largest_file: int = 25 << 20, nice: int = 0) -> None:
+    def __init__(self, *, size: int, max_memory: int = 512 << 20, largest_file: int = 25 << 20, nice: int = 0) -> None:
         self._largest_file = largest_file
         self._closed = False
         self._workers = WorkerPool(
             module=_MODULE,
             size=size,
             name="decoder",
-            arguments=[str(most_memory)],
+            arguments=[str(max_memory)],
             nice=nice,
-            longest_frame=max(largest_file, 1 << 20),
+            max_frame_bytes=max(largest_file, 1 << 20),
         )
 
     async def start(self) -> None:
@@ -76,11 +76,11 @@ class DecoderPool:
         limits.check_size(data)
         if len(data) > self._largest_file:
             raise MediaError(f"the file has {len(data):,} bytes; at most {self._largest_file:,} are taken")
-        if not 0 < rate <= MOST_RATE:
-            raise ValueError(f"{rate} samples a second: must be 1 to {MOST_RATE:,}")
-        job = _protocol.JOB.pack(rate, limits.most_bytes, limits.most_seconds, limits.most_cpu_s)
+        if not 0 < rate <= MAX_RATE:
+            raise ValueError(f"{rate} samples a second: must be 1 to {MAX_RATE:,}")
+        job = _protocol.JOB.pack(rate, limits.max_bytes, limits.max_seconds, limits.max_cpu_s)
         refused = ""
-        clock = _Clock(limits.most_wait_s)
+        clock = _Clock(limits.max_wait_s)
         try:
             async with self._workers.worker() as worker:
                 async with clock.running():
@@ -100,7 +100,7 @@ class DecoderPool:
                     else:
                         yield answer, payload
         except TimeoutError as error:
-            raise MediaError(f"decoding the file takes more than {limits.most_wait_s:g} seconds") from error
+            raise MediaError(f"decoding the file takes more than {limits.max_wait_s:g} seconds") from error
         except WorkerDied as error:
             if self._closed:
                 raise
@@ -127,6 +127,6 @@ class _Clock:
 
 def _crash(error: WorkerDied, limits: MediaLimits) -> MediaError:
     if error.signal_name == "SIGXCPU":
-        return MediaError(f"decoding the file takes more than {limits.most_cpu_s} seconds of processor time")
+        return MediaError(f"decoding the file takes more than {limits.max_cpu_s} seconds of processor time")
     how = error.signal_name or f"status {error.returncode}"
     return MediaError(f"the file made the decoder crash ({how}); convert it to WAV or FLAC and send that")

@@ -29,11 +29,11 @@ _CHILD = "enginehouse.engines.voice.backends.espeak._child"
 # To finish an utterance nearly always takes less than to start another process.
 _SETTLE_S = 0.2
 # Takes 0.2 s to speak, so that a dropped utterance is done with before its process would be ended.
-_LONGEST_TEXT = 1000
+_MAX_TEXT_LENGTH = 1000
 
 
 class EspeakBackend:
-    """Loads models whose backend is espeak-ng; implements `Backend`."""
+    """Loads models whose backend is espeak-ng; implements `VoiceBackend`."""
 
     name = "espeak-ng"
 
@@ -63,7 +63,7 @@ class EspeakSpeaker:
     """
 
     clones = False
-    longest_text = _LONGEST_TEXT
+    max_text_length = _MAX_TEXT_LENGTH
     prosody = frozenset({"speed", "pitch", "pitch_range", "emphasis"})
 
     def __init__(self, *, pool: WorkerPool, sample_rate: int, voices: EspeakVoices) -> None:

@@ -19,9 +19,9 @@ import math
 from enginehouse.engines.voice.backends.base import Prosody
 
 _WORDS_A_MINUTE = 175
-_SLOWEST, _FASTEST = 80, 400
+_MIN_RATE, _MAX_RATE = 80, 400
 _MIDDLE = 50
-_HIGHEST = 99
+_MAX_PITCH = 99
 # How much of a voice's mean tone is melody, relative to its lowest: 0.21 for the plain voice, 0.34 for "+f3".
 _MELODY = 0.25
 
@@ -48,16 +48,16 @@ def parameters(prosody: Prosody) -> Parameters:
     """The parameters of a prosody; what is out of range is taken as the nearest that is in it."""
     emphasis = _within(prosody.emphasis, -1, 2)
     speed = _within(prosody.speed, 0.25, 4) * 0.94**emphasis
-    rate = round(_within(_WORDS_A_MINUTE * speed, _SLOWEST, _FASTEST))
+    rate = round(_within(_WORDS_A_MINUTE * speed, _MIN_RATE, _MAX_RATE))
     height = 2 ** (_within(_within(prosody.pitch, -12, 12) + emphasis / 2, -12, 12) / 12)
     # The parameter is a logarithm: 0 halves the lowest tone, 100 would double it.
-    lowest = _within(height * (1 + _MELODY) - _MELODY, 0.5, 2 ** ((_HIGHEST - _MIDDLE) / _MIDDLE))
+    lowest = _within(height * (1 + _MELODY) - _MELODY, 0.5, 2 ** ((_MAX_PITCH - _MIDDLE) / _MIDDLE))
     reached = (lowest + _MELODY) / (1 + _MELODY)
     shift = _or_one(height / reached)
     return Parameters(
         rate=rate,
         pitch=round(_MIDDLE + _MIDDLE * math.log2(lowest)),
-        pitch_range=round(_within(_MIDDLE * prosody.pitch_range * reached * 1.15**emphasis, 0, _HIGHEST)),
+        pitch_range=round(_within(_MIDDLE * prosody.pitch_range * reached * 1.15**emphasis, 0, _MAX_PITCH)),
         volume=round(100 * 1.15**emphasis),
         tempo=_or_one(_WORDS_A_MINUTE * speed / rate / shift),
         shift=shift,

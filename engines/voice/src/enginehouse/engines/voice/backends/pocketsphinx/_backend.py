@@ -8,17 +8,24 @@ from contextlib import aclosing, asynccontextmanager
 
 import pydantic
 
-from enginehouse.engines.voice.backends.base import Heard, Listening, LiveUtterance, LoadedVoiceModel, Samples, Stretch
+from enginehouse.engines.voice.backends.base import (
+    LiveUtterance,
+    LoadedVoiceModel,
+    RecognitionOptions,
+    RecognizedWord,
+    Samples,
+    Segment,
+)
 from enginehouse.engines.voice.backends.pocketsphinx._frames import (
-    FEED,
-    FEED_AND_TELL,
-    FINISH,
-    HEAR,
-    HEARD,
+    HYPOTHESIS,
     RECORDING,
-    SAID,
+    RECORDING_AUDIO,
+    RECORDING_END,
     UTTERANCE,
-    Said,
+    UTTERANCE_AUDIO,
+    UTTERANCE_AUDIO_INTERIM,
+    UTTERANCE_END,
+    Hypothesis,
 )
 from enginehouse.engines.voice.workers import Worker, WorkerError, WorkerPool
 from enginehouse.kit.backends.options import read_options, require_package
@@ -52,7 +59,7 @@ class PocketsphinxOptions(pydantic.BaseModel):
 
 
 class PocketsphinxBackend:
-    """Loads models whose backend is PocketSphinx; implements `Backend`."""
+    """Loads models whose backend is PocketSphinx; implements `VoiceBackend`."""
 
     name = "pocketsphinx"
 
@@ -75,8 +82,8 @@ class PocketsphinxBackend:
 class PocketsphinxRecogniser:
     """PocketSphinx with its American English model, loaded; implements `Recogniser`.
 
-    It takes no hints (`Listening.prompt`). What is told of an utterance before its end has a confidence of 0: the
-    probabilities come with the end.
+    It takes no hints (`RecognitionOptions.prompt`). Interim results have a confidence of 0: the probabilities come with
+    the utterance's end.
     """
 
     sample_rate = _SAMPLE_RATE
@@ -91,13 +98,15 @@ class PocketsphinxRecogniser:
         """How many recordings, and utterances that are still going on, it listens to at once."""
         return self._pool.size
 
-    async def listen(self, audio: AsyncIterator[Samples], how: Listening) -> AsyncGenerator[Stretch, None]:
+    async def transcribe(
+        self, audio: AsyncIterator[Samples], options: RecognitionOptions
+    ) -> AsyncGenerator[Segment, None]:
         """Yields what was said, phrase by phrase.
 
         Raises INVALID_REQUEST (naming `options.language` or `options.translate`), BACKEND_FAILED, and what `audio`
         raises.
         """
-        _check(how)
+        _check(options)
         failure: Exception | None = None
         try:
             async with self._pool.worker() as worker:
@@ -112,31 +121,33 @@ class PocketsphinxRecogniser:
                         failure = error
                         break
                     for start in range(0, len(samples), _SLICE):
-                        async with aclosing(worker.ask(HEAR, _pcm(samples[start : start + _SLICE]))) as answers:
+                        async with aclosing(
+                            worker.ask(RECORDING_AUDIO, _pcm(samples[start : start + _SLICE]))
+                        ) as answers:
                             async for _, payload in answers:
-                                yield _stretch(Said.decode(payload), how)
+                                yield _segment(Hypothesis.decode(payload), options)
                 if failure is None:
-                    async with aclosing(worker.ask(HEARD)) as answers:
+                    async with aclosing(worker.ask(RECORDING_END)) as answers:
                         async for _, payload in answers:
-                            yield _stretch(Said.decode(payload), how)
+                            yield _segment(Hypothesis.decode(payload), options)
         except WorkerError as error:
             raise _failed(error) from error
         if failure is not None:
             raise failure
 
     @asynccontextmanager
-    async def live(self, how: Listening) -> AsyncGenerator[LiveUtterance, None]:
+    async def live(self, options: RecognitionOptions) -> AsyncGenerator[LiveUtterance, None]:
         """One utterance that is still going on; it keeps a process to itself until the block is left.
 
-        Raises as `listen`.
+        Raises as `settle_samples`.
         """
-        _check(how)
+        _check(options)
         failure: Exception | None = None
         try:
             async with self._pool.worker() as worker:
                 await _tell(worker, UTTERANCE)
                 try:
-                    yield _Live(worker, how)
+                    yield _Live(worker, options)
                 except Exception as error:
                     # Not the process's fault, which lives on; a dead one is noticed.
                     failure = error
@@ -153,43 +164,43 @@ class PocketsphinxRecogniser:
 class _Live:
     """Implements `LiveUtterance`."""
 
-    def __init__(self, worker: Worker, how: Listening) -> None:
+    def __init__(self, worker: Worker, options: RecognitionOptions) -> None:
         self._worker = worker
-        self._how = how
+        self._options = options
 
-    async def feed(self, samples: Samples, *, interim: bool) -> Stretch | None:
+    async def feed(self, samples: Samples, *, interim: bool) -> Segment | None:
         """Takes the next samples."""
-        return await self._ask(FEED_AND_TELL if interim else FEED, _pcm(samples))
+        return await self._ask(UTTERANCE_AUDIO_INTERIM if interim else UTTERANCE_AUDIO, _pcm(samples))
 
-    async def finish(self) -> Stretch | None:
+    async def finish(self) -> Segment | None:
         """What was said."""
-        return await self._ask(FINISH)
+        return await self._ask(UTTERANCE_END)
 
-    async def _ask(self, kind: int, pcm: bytes = b"") -> Stretch | None:
+    async def _ask(self, kind: int, pcm: bytes = b"") -> Segment | None:
         try:
-            said = await _tell(self._worker, kind, pcm)
+            hypothesis = await _tell(self._worker, kind, pcm)
         except WorkerError as error:
             raise _failed(error) from error
-        return None if said is None else _stretch(said, self._how)
+        return None if hypothesis is None else _segment(hypothesis, self._options)
 
 
-async def _tell(worker: Worker, kind: int, payload: bytes = b"") -> Said | None:
+async def _tell(worker: Worker, kind: int, payload: bytes = b"") -> Hypothesis | None:
     """Sends a frame, and takes the one answer that it has, or none."""
-    said = None
+    hypothesis = None
     async with aclosing(worker.ask(kind, payload)) as answers:
         async for answer, content in answers:
-            if answer == SAID:
-                said = Said.decode(content)
-    return said
+            if answer == HYPOTHESIS:
+                hypothesis = Hypothesis.decode(content)
+    return hypothesis
 
 
-def _check(how: Listening) -> None:
-    if how.language and how.language.lower().replace("_", "-").split("-")[0] != _LANGUAGE:
+def _check(options: RecognitionOptions) -> None:
+    if options.language and options.language.lower().replace("_", "-").split("-")[0] != _LANGUAGE:
         raise invalid(
             "options.language",
-            f"PocketSphinx understands English only, not {shorten(how.language)}; take a Whisper model for it",
+            f"PocketSphinx understands English only, not {shorten(options.language)}; take a Whisper model for it",
         )
-    if how.translate:
+    if options.translate:
         raise invalid("options.translate", "PocketSphinx cannot translate; take a Whisper model for it")
 
 
@@ -197,20 +208,20 @@ def _pcm(samples: Samples) -> bytes:
     return samples.astype("<i2", copy=False).tobytes()
 
 
-def _stretch(said: Said, how: Listening) -> Stretch:
-    words = said.words
+def _segment(hypothesis: Hypothesis, options: RecognitionOptions) -> Segment:
+    words = hypothesis.words
     lengths = [word.end_ms - word.start_ms for word in words]
     sure = sum(word.confidence * length for word, length in zip(words, lengths, strict=True)) / sum(lengths)
-    return Stretch(
+    return Segment(
         text=" ".join(word.word for word in words),
         start_ms=words[0].start_ms,
         end_ms=words[-1].end_ms,
         confidence=min(sure, 1.0),
         words=[
-            Heard(word=word.word, start_ms=word.start_ms, end_ms=word.end_ms, confidence=word.confidence)
+            RecognizedWord(word=word.word, start_ms=word.start_ms, end_ms=word.end_ms, confidence=word.confidence)
             for word in words
         ]
-        if how.word_times
+        if options.word_times
         else (),
         language=_LANGUAGE,
     )

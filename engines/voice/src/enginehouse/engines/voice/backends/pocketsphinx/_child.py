@@ -16,31 +16,31 @@ from pocketsphinx import Decoder, Vad
 
 from enginehouse.engines.voice.backends.base import Samples
 from enginehouse.engines.voice.backends.pocketsphinx._frames import (
-    FEED,
-    FEED_AND_TELL,
-    FINISH,
-    HEAR,
-    HEARD,
+    HYPOTHESIS,
     RECORDING,
-    SAID,
+    RECORDING_AUDIO,
+    RECORDING_END,
     UTTERANCE,
-    Said,
-    SaidWord,
+    UTTERANCE_AUDIO,
+    UTTERANCE_AUDIO_INTERIM,
+    UTTERANCE_END,
+    Hypothesis,
+    HypothesisWord,
 )
-from enginehouse.engines.voice.backends.pocketsphinx._level import Level
-from enginehouse.engines.voice.backends.pocketsphinx._phrases import FRAME_MS, Phrase, Phrases
+from enginehouse.engines.voice.backends.pocketsphinx._level import LevelNormalizer
+from enginehouse.engines.voice.backends.pocketsphinx._phrases import FRAME_MS, Phrase, PhraseSplitter
 from enginehouse.engines.voice.workers import serve
 
 _SAMPLE_RATE = 16_000
 _FRAME_OF_DECODER_MS = 10
 # The decoder adapts to the channel between the pieces that it is given.
 _PIECE = _SAMPLE_RATE // 10
-_LEVEL, _MOST_GAIN = 500, 20
+_LEVEL, _MAX_GAIN = 500, 20
 # What an utterance's level is judged by.
 _LEVEL_SAMPLES = _SAMPLE_RATE * 4 // 5
 _VAD_MODE = Vad.MEDIUM_LOOSE
 # "the(2)" is a second way to say "the".
-_ANOTHER_WAY = re.compile(r"\(\d+\)$")
+_PRONUNCIATION_VARIANT = re.compile(r"\(\d+\)$")
 # Silence and noises: "<sil>", "[NOISE]", "++COUGH++".
 _NO_WORDS = ("<", "[", "+")
 
@@ -52,7 +52,7 @@ class _Child:
         # The second pass over a phrase was no better on recordings that were tried, and makes a live utterance's end
         # wait for as long as a tenth of the utterance.
         self._decoder = Decoder(samprate=float(_SAMPLE_RATE), fwdflat=False, loglevel="ERROR")
-        self._phrases = _new_phrases()
+        self._splitter = _new_splitter()
         self._level = _new_level(_LEVEL_SAMPLES)
         self._rest: Samples = np.empty(0, np.int16)
         self._open = False
@@ -64,17 +64,17 @@ class _Child:
 
     def handle(self, kind: int, payload: bytes) -> Iterable[tuple[int, bytes]]:
         if kind == RECORDING:
-            self._phrases = _new_phrases()
-        elif kind == HEAR:
-            return self._say(self._phrases.feed(payload))
-        elif kind == HEARD:
-            return self._say(self._phrases.finish())
+            self._splitter = _new_splitter()
+        elif kind == RECORDING_AUDIO:
+            return self._say(self._splitter.feed(payload))
+        elif kind == RECORDING_END:
+            return self._say(self._splitter.finish())
         elif kind == UTTERANCE:
             self._begin(_LEVEL_SAMPLES)
-        elif kind in (FEED, FEED_AND_TELL):
+        elif kind in (UTTERANCE_AUDIO, UTTERANCE_AUDIO_INTERIM):
             self._hear(self._level.feed(_samples(payload)))
-            return self._tell() if kind == FEED_AND_TELL else ()
-        elif kind == FINISH:
+            return self._tell() if kind == UTTERANCE_AUDIO_INTERIM else ()
+        elif kind == UTTERANCE_END:
             return self._finish(0)
         else:
             raise ValueError(f"no such kind of frame: {kind}")
@@ -89,12 +89,12 @@ class _Child:
 
     def _tell(self) -> Iterator[tuple[int, bytes]]:
         # Probabilities come with the end of an utterance.
-        words = [SaidWord(word.word, word.start_ms, word.end_ms, 0.0) for word in self._words(0)]
+        words = [HypothesisWord(word.word, word.start_ms, word.end_ms, 0.0) for word in self._words(0)]
         text = [word.word for word in words]
         if text != self._told:
             self._told = text
             if words:
-                yield SAID, Said(words).encode()
+                yield HYPOTHESIS, Hypothesis(words).encode()
 
     def _begin(self, level_samples: int) -> None:
         if self._open:
@@ -124,30 +124,30 @@ class _Child:
         self._hear(self._level.finish())
         self._end()
         if words := list(self._words(start_ms)):
-            yield SAID, Said(words).encode()
+            yield HYPOTHESIS, Hypothesis(words).encode()
 
-    def _words(self, start_ms: int) -> Iterator[SaidWord]:
+    def _words(self, start_ms: int) -> Iterator[HypothesisWord]:
         if self._decoder.hyp() is None:
             return
         for segment in self._decoder.seg():
             if segment.word.startswith(_NO_WORDS):
                 continue
-            yield SaidWord(
-                _ANOTHER_WAY.sub("", segment.word),
+            yield HypothesisWord(
+                _PRONUNCIATION_VARIANT.sub("", segment.word),
                 start_ms + segment.start_frame * _FRAME_OF_DECODER_MS,
                 start_ms + (segment.end_frame + 1) * _FRAME_OF_DECODER_MS,
                 min(max(segment.prob, 0.0), 1.0),
             )
 
 
-def _new_phrases() -> Phrases:
+def _new_splitter() -> PhraseSplitter:
     # It learns what silence sounds like, so every recording has its own.
     vad = Vad(mode=_VAD_MODE, sample_rate=_SAMPLE_RATE, frame_length=FRAME_MS / 1000)
-    return Phrases(is_speech=vad.is_speech, frame_bytes=vad.frame_bytes)
+    return PhraseSplitter(is_speech=vad.is_speech, frame_bytes=vad.frame_bytes)
 
 
-def _new_level(listen: int) -> Level:
-    return Level(listen=listen, target=_LEVEL, most=_MOST_GAIN)
+def _new_level(settle_samples: int) -> LevelNormalizer:
+    return LevelNormalizer(settle_samples=settle_samples, target=_LEVEL, max_gain=_MAX_GAIN)
 
 
 def _samples(pcm: bytes) -> Samples:

@@ -8,24 +8,24 @@ from collections.abc import Sequence
 
 RECORDING = 1
 """To the child: a recording begins."""
-HEAR = 2
+RECORDING_AUDIO = 2
 """To the child: the recording's next samples, 16 bits, little-endian. Answered by SAID for each phrase that ended."""
-HEARD = 3
+RECORDING_END = 3
 """To the child: the recording is over. Answered by SAID for the phrase that was still going on, if any."""
 UTTERANCE = 4
 """To the child: an utterance begins."""
-FEED = 5
+UTTERANCE_AUDIO = 5
 """To the child: the utterance's next samples."""
-FEED_AND_TELL = 6
+UTTERANCE_AUDIO_INTERIM = 6
 """As FEED. Answered by SAID where something is understood that was not said before; it has no confidences."""
-FINISH = 7
+UTTERANCE_END = 7
 """To the child: the utterance is over. Answered by SAID where something was understood."""
-SAID = 8
-"""From the child: `Said`."""
+HYPOTHESIS = 8
+"""From the child: `Hypothesis`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class SaidWord:
+class HypothesisWord:
     """A word."""
 
     word: str
@@ -39,10 +39,10 @@ class SaidWord:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Said:
+class Hypothesis:
     """What was understood: at least one word."""
 
-    words: Sequence[SaidWord]
+    words: Sequence[HypothesisWord]
     """In order."""
 
     def encode(self) -> bytes:
@@ -50,6 +50,6 @@ class Said:
         return json.dumps([dataclasses.astuple(word) for word in self.words]).encode()
 
     @classmethod
-    def decode(cls, payload: bytes) -> Said:
+    def decode(cls, payload: bytes) -> Hypothesis:
         """Reads what `encode` wrote."""
-        return cls([SaidWord(*word) for word in json.loads(payload)])
+        return cls([HypothesisWord(*word) for word in json.loads(payload)])

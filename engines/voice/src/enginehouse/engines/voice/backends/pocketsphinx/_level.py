@@ -10,19 +10,19 @@ _FRAME = 400
 _LOUD_SHARE = 80
 
 
-class Level:
+class LevelNormalizer:
     """One factor for a whole utterance, settled by its first samples, so that loudness does not change within it.
 
     Args:
-        listen: after how many samples the factor is settled. Until then nothing comes out.
+        settle_samples: after how many samples the factor is settled. Until then nothing comes out.
         target: what the loudest fifth of the frames, 400 samples each, is brought to: the root of their mean square.
-        most: the largest factor; noise is not to become speech.
+        max_gain: the largest factor; noise is not to become speech.
     """
 
-    def __init__(self, *, listen: int, target: float, most: float) -> None:
-        self._listen = listen
+    def __init__(self, *, settle_samples: int, target: float, max_gain: float) -> None:
+        self._settle_samples = settle_samples
         self._target = target
-        self._most = most
+        self._max_gain = max_gain
         self._held: list[Samples] = []
         self._count = 0
         self._factor: float | None = None
@@ -32,7 +32,7 @@ class Level:
         if self._factor is None:
             self._held.append(samples)
             self._count += len(samples)
-            if self._count < self._listen:
+            if self._count < self._settle_samples:
                 return np.empty(0, np.int16)
             return self.finish()
         return _scale(samples, self._factor)
@@ -42,7 +42,7 @@ class Level:
         held = np.concatenate([np.empty(0, np.int16), *self._held])
         self._held = []
         if self._factor is None:
-            self._factor = min(self._target / max(_loudness(held[: self._listen]), 1.0), self._most)
+            self._factor = min(self._target / max(_loudness(held[: self._settle_samples]), 1.0), self._max_gain)
         return _scale(held, self._factor)
 
 

@@ -15,7 +15,7 @@ _LEAD_FRAMES = 12
 _BEGIN_FRAMES = 5
 # How long a pause ends a phrase that is so long already: the longer the phrase, the shorter the pause. A phrase of the
 # last length ends at once.
-_PATIENCE = ((8_000, 510), (16_000, 210), (30_000, 60))
+_PAUSES_BY_LENGTH = ((8_000, 510), (16_000, 210), (30_000, 60))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Phrase:
     """Its samples."""
 
 
-class Phrases:
+class PhraseSplitter:
     """The phrases of one recording.
 
     Args:
@@ -77,11 +77,11 @@ class Phrases:
             return False
         self._phrase.append(frame)
         self._silent = 0 if speech else self._silent + 1
-        return self._silent * FRAME_MS >= self._patience()
+        return self._silent * FRAME_MS >= self._required_pause_ms()
 
-    def _patience(self) -> int:
+    def _required_pause_ms(self) -> int:
         length = len(self._phrase) * FRAME_MS
-        return next((pause for longest, pause in _PATIENCE if length < longest), 0)
+        return next((pause for max_length, pause in _PAUSES_BY_LENGTH if length < max_length), 0)
 
     def _end(self) -> Phrase:
         phrase = Phrase(self._start_ms, b"".join(self._phrase))

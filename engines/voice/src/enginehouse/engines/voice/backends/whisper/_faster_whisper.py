@@ -20,7 +20,7 @@ from enginehouse.engines.voice.backends._torch_runtime import choose_device, req
 from enginehouse.engines.voice.backends.base import LoadedVoiceModel
 from enginehouse.engines.voice.backends.whisper._options import FasterWhisperOptions
 from enginehouse.engines.voice.backends.whisper._recogniser import WhisperRecogniser
-from enginehouse.engines.voice.backends.whisper._transcriber import Ask, Piece, Sound
+from enginehouse.engines.voice.backends.whisper._runtime import DecodingOptions, FloatSamples, WhisperSegment
 from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.backends.weights import weights_folder
 from enginehouse.kit.catalog import CatalogModel
@@ -61,10 +61,10 @@ class FasterWhisperBackend:
                 f"the weights of {model.name!r} are not whole: {folder} lacks {' or '.join(_VOCABULARIES)}, which is "
                 "converted along with the weights",
             )
-        transcriber = await asyncio.to_thread(_load, model, options, folder)
+        runtime = await asyncio.to_thread(_load, model, options, folder)
         return LoadedVoiceModel(
             recogniser=WhisperRecogniser(
-                name=model.name, transcriber=transcriber, slots=options.slots, skip_silence=options.vad
+                name=model.name, runtime=runtime, slots=options.slots, skip_silence=options.vad
             )
         )
 
@@ -82,7 +82,7 @@ class _Interruptible:
 
 
 class _FasterWhisper:
-    """A `Transcriber`; any number of threads may call it."""
+    """A `WhisperRuntime`; any number of threads may call it."""
 
     def __init__(self, *, whisper: Any, options: FasterWhisperOptions) -> None:
         self._whisper = whisper
@@ -99,22 +99,24 @@ class _FasterWhisper:
     def translates(self) -> bool:
         return bool(self._whisper.model.is_multilingual)
 
-    def transcribe(self, sound: Sound, ask: Ask, check: Callable[[], None]) -> Iterator[Piece]:
+    def transcribe(
+        self, audio: FloatSamples, decoding: DecodingOptions, check: Callable[[], None]
+    ) -> Iterator[WhisperSegment]:
         whisper = copy.copy(self._whisper)
         whisper.model = _Interruptible(self._whisper.model, check)
         segments, info = whisper.transcribe(
-            sound,
-            language=ask.language or None,
-            task="translate" if ask.translate else "transcribe",
-            beam_size=1 if ask.quick else self._options.beam_size,
-            temperature=_SURE if ask.quick else _UNSURE,
-            initial_prompt=ask.prompt or None,
-            word_timestamps=ask.word_times,
+            audio,
+            language=decoding.language or None,
+            task="translate" if decoding.translate else "transcribe",
+            beam_size=1 if decoding.quick else self._options.beam_size,
+            temperature=_SURE if decoding.quick else _UNSURE,
+            initial_prompt=decoding.prompt or None,
+            word_timestamps=decoding.word_times,
             vad_filter=self._options.vad,
         )
         for segment in segments:
             check()
-            yield Piece(
+            yield WhisperSegment(
                 text=segment.text,
                 start_s=segment.start,
                 end_s=segment.end,

@@ -18,7 +18,7 @@ from enginehouse.engines.voice.backends.base import LoadedVoiceModel
 from enginehouse.engines.voice.backends.whisper._languages import CODES
 from enginehouse.engines.voice.backends.whisper._options import OpenaiWhisperOptions
 from enginehouse.engines.voice.backends.whisper._recogniser import WhisperRecogniser
-from enginehouse.engines.voice.backends.whisper._transcriber import Ask, Piece, Sound
+from enginehouse.engines.voice.backends.whisper._runtime import DecodingOptions, FloatSamples, WhisperSegment
 from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.backends.weights import weights_file
 from enginehouse.kit.catalog import CatalogModel
@@ -48,14 +48,14 @@ class OpenaiWhisperBackend:
         options = read_options(OpenaiWhisperOptions, model)
         require_runtime(model, package=_PACKAGE, module="whisper", extra=_EXTRA)
         path = weights_file(model, models_dir=self._models_dir, like=_LIKE)
-        transcriber = await asyncio.to_thread(_load, model, options, path)
+        runtime = await asyncio.to_thread(_load, model, options, path)
         return LoadedVoiceModel(
-            recogniser=WhisperRecogniser(name=model.name, transcriber=transcriber, slots=1, skip_silence=options.vad)
+            recogniser=WhisperRecogniser(name=model.name, runtime=runtime, slots=1, skip_silence=options.vad)
         )
 
 
 class _OpenaiWhisper:
-    """A `Transcriber`, for one thread at a time: the runtime keeps what it computes with the model."""
+    """A `WhisperRuntime`, for one thread at a time: the runtime keeps what it computes with the model."""
 
     def __init__(self, *, whisper: Any, options: OpenaiWhisperOptions) -> None:
         self._whisper = whisper
@@ -72,25 +72,27 @@ class _OpenaiWhisper:
     def translates(self) -> bool:
         return bool(self._whisper.is_multilingual)
 
-    def transcribe(self, sound: Sound, ask: Ask, check: Callable[[], None]) -> Iterator[Piece]:
-        beams = 1 if ask.quick else self._options.beam_size
+    def transcribe(
+        self, audio: FloatSamples, decoding: DecodingOptions, check: Callable[[], None]
+    ) -> Iterator[WhisperSegment]:
+        beams = 1 if decoding.quick else self._options.beam_size
         self._check = check
         try:
             heard = self._whisper.transcribe(
-                sound,
-                language=ask.language or None,
-                task="translate" if ask.translate else "transcribe",
+                audio,
+                language=decoding.language or None,
+                task="translate" if decoding.translate else "transcribe",
                 beam_size=beams if beams > 1 else None,
                 best_of=5,
-                temperature=_SURE if ask.quick else _UNSURE,
-                initial_prompt=ask.prompt or None,
-                word_timestamps=ask.word_times,
+                temperature=_SURE if decoding.quick else _UNSURE,
+                initial_prompt=decoding.prompt or None,
+                word_timestamps=decoding.word_times,
                 fp16=self._half,
             )
         finally:
             self._check = _always
         for segment in heard["segments"]:
-            yield Piece(
+            yield WhisperSegment(
                 text=segment["text"],
                 start_s=segment["start"],
                 end_s=segment["end"],

@@ -10,11 +10,11 @@ from contextlib import aclosing, asynccontextmanager
 
 import numpy as np
 
-from enginehouse.engines.voice.backends._threads import Outlet, Threads
-from enginehouse.engines.voice.backends.base import Listening, LiveUtterance, Samples, Stretch
+from enginehouse.engines.voice.backends._threads import ModelThreads, OutputSink
+from enginehouse.engines.voice.backends.base import LiveUtterance, RecognitionOptions, Samples, Segment
 from enginehouse.engines.voice.backends.whisper._languages import code_of, tag_of
-from enginehouse.engines.voice.backends.whisper._segments import joined, stretch_of
-from enginehouse.engines.voice.backends.whisper._transcriber import Ask, Piece, Transcriber
+from enginehouse.engines.voice.backends.whisper._runtime import DecodingOptions, WhisperRuntime, WhisperSegment
+from enginehouse.engines.voice.backends.whisper._segments import joined, segment_of
 from enginehouse.engines.voice.backends.whisper._windows import RATE, Window, Windows
 from enginehouse.kit.validation import invalid, shorten
 
@@ -29,20 +29,20 @@ class WhisperRecogniser:
 
     Args:
         name: the model's, for errors.
-        transcriber: the Whisper.
+        runtime: the Whisper.
         slots: how many windows it hears at once.
         skip_silence: whether what is no speech is left out.
     """
 
-    def __init__(self, *, name: str, transcriber: Transcriber, slots: int, skip_silence: bool) -> None:
+    def __init__(self, *, name: str, runtime: WhisperRuntime, slots: int, skip_silence: bool) -> None:
         self._name = name
-        self._transcriber = transcriber
+        self._runtime = runtime
         self._slots = slots
         self._skip_silence = skip_silence
-        self._threads = Threads(name=name, slots=slots, waiting=_WAITING)
-        self._codes = frozenset(transcriber.languages)
-        self._languages = [tag_of(code) for code in transcriber.languages]
-        self._translates = transcriber.translates
+        self._threads = ModelThreads(name=name, slots=slots, waiting=_WAITING)
+        self._codes = frozenset(runtime.languages)
+        self._languages = [tag_of(code) for code in runtime.languages]
+        self._translates = runtime.translates
 
     @property
     def sample_rate(self) -> int:
@@ -64,106 +64,116 @@ class WhisperRecogniser:
         """Yes, unless it is for English alone."""
         return self._translates
 
-    async def listen(self, audio: AsyncIterator[Samples], how: Listening) -> AsyncGenerator[Stretch, None]:
+    async def transcribe(
+        self, audio: AsyncIterator[Samples], options: RecognitionOptions
+    ) -> AsyncGenerator[Segment, None]:
         """Hears a window of up to 30 s at a time, cut where somebody pauses. A language is detected in the first."""
-        hearing = _Hearing(self._ask(how), detects=not how.language)
+        state = _RecordingState(self._decoding_options(options), detects=not options.language)
         windows = Windows(skip_silence=self._skip_silence)
         async for samples in audio:
             # Looking for speech in hours of sound at once would hold up everybody else.
             for begin in range(0, len(samples), RATE):
                 for window in windows.push(samples[begin : begin + RATE]):
-                    async with aclosing(self._hear(window, hearing)) as parts:
-                        async for _, stretch in parts:
-                            yield stretch
+                    async with aclosing(self._transcribe_window(window, state)) as parts:
+                        async for _, segment in parts:
+                            yield segment
         for window in windows.finish():
-            async with aclosing(self._hear(window, hearing)) as parts:
-                async for _, stretch in parts:
-                    yield stretch
+            async with aclosing(self._transcribe_window(window, state)) as parts:
+                async for _, segment in parts:
+                    yield segment
 
     @asynccontextmanager
-    async def live(self, how: Listening) -> AsyncGenerator[LiveUtterance, None]:
+    async def live(self, options: RecognitionOptions) -> AsyncGenerator[LiveUtterance, None]:
         """Hears what is held of an utterance, 30 s at most, again each time that a second more of it was said."""
-        yield _Live(self, _Hearing(self._ask(how), detects=not how.language), Windows(skip_silence=self._skip_silence))
+        yield _Live(
+            self,
+            _RecordingState(self._decoding_options(options), detects=not options.language),
+            Windows(skip_silence=self._skip_silence),
+        )
 
     async def close(self) -> None:
         """Ends what is heard, and frees the model's memory."""
         await self._threads.close()
-        del self._transcriber
+        del self._runtime
         gc.collect()
 
-    def _ask(self, how: Listening) -> Ask:
-        code = code_of(how.language) if how.language else ""
-        if how.language and code not in self._codes:
+    def _decoding_options(self, options: RecognitionOptions) -> DecodingOptions:
+        code = code_of(options.language) if options.language else ""
+        if options.language and code not in self._codes:
             raise invalid(
                 "options.language",
-                f"{shorten(how.language)} is not understood by {self._name!r}; it understands "
+                f"{shorten(options.language)} is not understood by {self._name!r}; it understands "
                 f"{', '.join(self._languages)}",
             )
-        if how.translate and not self._translates:
+        if options.translate and not self._translates:
             raise invalid("options.translate", f"{self._name!r} understands English alone, and translates nothing")
-        return Ask(language=code, translate=how.translate, word_times=how.word_times, prompt=how.prompt)
+        return DecodingOptions(
+            language=code, translate=options.translate, word_times=options.word_times, prompt=options.prompt
+        )
 
-    async def _hear(self, window: Window, hearing: _Hearing) -> AsyncGenerator[tuple[Piece, Stretch], None]:
-        ask = hearing.ask
+    async def _transcribe_window(
+        self, window: Window, state: _RecordingState
+    ) -> AsyncGenerator[tuple[WhisperSegment, Segment], None]:
+        decoding = state.decoding
 
-        def work(outlet: Outlet[Piece]) -> None:
-            sound = np.divide(window.samples, 32768, dtype=np.float32)
-            for piece in self._transcriber.transcribe(sound, ask, outlet.check):
-                if piece.text.strip():
-                    outlet.put(piece)
+        def work(sink: OutputSink[WhisperSegment]) -> None:
+            audio = np.divide(window.samples, 32768, dtype=np.float32)
+            for decoded in self._runtime.transcribe(audio, decoding, sink.check):
+                if decoded.text.strip():
+                    sink.put(decoded)
 
         async with aclosing(self._threads.run(work)) as batches:
             async for batch in batches:
-                for piece in batch:
-                    yield piece, hearing.place(piece, window)
+                for decoded in batch:
+                    yield decoded, state.place(decoded, window)
 
 
-class _Hearing:
+class _RecordingState:
     """What is known of a recording from its windows before."""
 
-    def __init__(self, ask: Ask, *, detects: bool) -> None:
-        self.ask = ask
+    def __init__(self, decoding: DecodingOptions, *, detects: bool) -> None:
+        self.decoding = decoding
         self._detects = detects
-        self._heard_ms = 0
+        self._transcribed_ms = 0
 
-    def copy(self, *, quick: bool) -> _Hearing:
+    def copy(self, *, quick: bool) -> _RecordingState:
         """What is known so far, for a try that is to change nothing."""
-        copied = _Hearing(dataclasses.replace(self.ask, quick=quick), detects=self._detects)
-        copied._heard_ms = self._heard_ms
+        copied = _RecordingState(dataclasses.replace(self.decoding, quick=quick), detects=self._detects)
+        copied._transcribed_ms = self._transcribed_ms
         return copied
 
-    def place(self, piece: Piece, window: Window) -> Stretch:
+    def place(self, decoded: WhisperSegment, window: Window) -> Segment:
         """The piece in the recording's time. A language that was detected is the rest of the recording's."""
-        stretch = stretch_of(piece, window, after_ms=self._heard_ms, detected=self._detects)
-        self._heard_ms = stretch.end_ms
-        if not self.ask.language:
-            self.ask = dataclasses.replace(self.ask, language=piece.language)
-        return stretch
+        segment = segment_of(decoded, window, after_ms=self._transcribed_ms, detected=self._detects)
+        self._transcribed_ms = segment.end_ms
+        if not self.decoding.language:
+            self.decoding = dataclasses.replace(self.decoding, language=decoded.language)
+        return segment
 
 
 class _Live:
     """One utterance. Its full windows are heard once; what came after them, again and again until it is whole."""
 
-    def __init__(self, recogniser: WhisperRecogniser, hearing: _Hearing, windows: Windows) -> None:
+    def __init__(self, recogniser: WhisperRecogniser, state: _RecordingState, windows: Windows) -> None:
         self._recogniser = recogniser
-        self._hearing = hearing
+        self._state = state
         self._windows = windows
-        self._settled: list[tuple[Piece, Stretch]] = []
-        self._unheard = 0
+        self._settled: list[tuple[WhisperSegment, Segment]] = []
+        self._samples_since_interim = 0
         self._patience = _AGAIN
         self._told = ""
 
-    async def feed(self, samples: Samples, *, interim: bool) -> Stretch | None:
+    async def feed(self, samples: Samples, *, interim: bool) -> Segment | None:
         """Takes the next samples; with `interim`, hears what there is where a second of it is new."""
-        self._unheard += len(samples)
+        self._samples_since_interim += len(samples)
         for window in self._windows.push(samples):
-            self._settled += await self._parts(window, self._hearing)
-        if not interim or self._unheard < self._patience:
+            self._settled += await self._parts(window, self._state)
+        if not interim or self._samples_since_interim < self._patience:
             return None
-        self._unheard = 0
+        self._samples_since_interim = 0
         window_so_far = self._windows.so_far()
         began = time.monotonic()
-        parts = await self._parts(window_so_far, self._hearing.copy(quick=True)) if window_so_far else []
+        parts = await self._parts(window_so_far, self._state.copy(quick=True)) if window_so_far else []
         # Hearing takes half of the time at most: a model slower than that would fall ever further behind the speaker.
         self._patience = max(_AGAIN, round(2 * RATE * (time.monotonic() - began)))
         found = joined([*self._settled, *parts])
@@ -172,12 +182,12 @@ class _Live:
         self._told = found.text
         return found
 
-    async def finish(self) -> Stretch | None:
+    async def finish(self) -> Segment | None:
         """Hears the rest of it properly."""
         for window in self._windows.finish():
-            self._settled += await self._parts(window, self._hearing)
+            self._settled += await self._parts(window, self._state)
         return joined(self._settled)
 
-    async def _parts(self, window: Window, hearing: _Hearing) -> list[tuple[Piece, Stretch]]:
-        async with aclosing(self._recogniser._hear(window, hearing)) as parts:
+    async def _parts(self, window: Window, state: _RecordingState) -> list[tuple[WhisperSegment, Segment]]:
+        async with aclosing(self._recogniser._transcribe_window(window, state)) as parts:
             return [part async for part in parts]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from enginehouse.engines.voice.backends.base import Heard, Stretch
+from enginehouse.engines.voice.backends.base import RecognizedWord, Segment
 from enginehouse.engines.voice.backends.whisper._languages import tag_of
-from enginehouse.engines.voice.backends.whisper._transcriber import Piece
+from enginehouse.engines.voice.backends.whisper._runtime import WhisperSegment
 from enginehouse.engines.voice.backends.whisper._windows import RATE, Window
 
 
-def stretch_of(piece: Piece, window: Window, *, after_ms: int, detected: bool) -> Stretch:
+def segment_of(decoded: WhisperSegment, window: Window, *, after_ms: int, detected: bool) -> Segment:
     """A piece of a window as a stretch of the recording.
 
     Whisper hears windows padded to 30 s, and may place things in the padding or before what it said last: times are
@@ -23,38 +23,40 @@ def stretch_of(piece: Piece, window: Window, *, after_ms: int, detected: bool) -
     def when(seconds: float, low_ms: int, high_ms: int) -> int:
         return min(max(first_ms + round(seconds * 1000), low_ms), high_ms)
 
-    start_ms = when(piece.start_s, after_ms, last_ms)
-    end_ms = when(piece.end_s, start_ms, last_ms)
-    words: list[Heard] = []
-    for word, start_s, end_s, probability in piece.words:
+    start_ms = when(decoded.start_s, after_ms, last_ms)
+    end_ms = when(decoded.end_s, start_ms, last_ms)
+    words: list[RecognizedWord] = []
+    for word, start_s, end_s, probability in decoded.words:
         begin_ms = when(start_s, words[-1].end_ms if words else start_ms, end_ms)
         until_ms = when(end_s, begin_ms, end_ms)
-        words.append(Heard(word=word.strip(), start_ms=begin_ms, end_ms=until_ms, confidence=_bounded(probability)))
-    return Stretch(
-        text=piece.text.strip(),
+        words.append(
+            RecognizedWord(word=word.strip(), start_ms=begin_ms, end_ms=until_ms, confidence=_bounded(probability))
+        )
+    return Segment(
+        text=decoded.text.strip(),
         start_ms=start_ms,
         end_ms=end_ms,
-        confidence=_bounded(math.exp(min(piece.logprob, 0.0))),
+        confidence=_bounded(math.exp(min(decoded.logprob, 0.0))),
         words=words,
-        language=tag_of(piece.language) if detected else "",
+        language=tag_of(decoded.language) if detected else "",
     )
 
 
-def joined(parts: Sequence[tuple[Piece, Stretch]]) -> Stretch | None:
+def joined(parts: Sequence[tuple[WhisperSegment, Segment]]) -> Segment | None:
     """All that was said as one stretch; None for nothing."""
     if not parts:
         return None
-    stretches = [stretch for _, stretch in parts]
-    weights = [len(stretch.text) for stretch in stretches]
-    sure = sum(stretch.confidence * weight for stretch, weight in zip(stretches, weights, strict=True))
-    return Stretch(
+    segments = [segment for _, segment in parts]
+    weights = [len(segment.text) for segment in segments]
+    sure = sum(segment.confidence * weight for segment, weight in zip(segments, weights, strict=True))
+    return Segment(
         # As the model spaces it: some languages have no spaces.
-        text="".join(piece.text for piece, _ in parts).strip(),
-        start_ms=stretches[0].start_ms,
-        end_ms=stretches[-1].end_ms,
+        text="".join(decoded.text for decoded, _ in parts).strip(),
+        start_ms=segments[0].start_ms,
+        end_ms=segments[-1].end_ms,
         confidence=_bounded(sure / sum(weights)),
-        words=[word for stretch in stretches for word in stretch.words],
-        language=stretches[0].language,
+        words=[word for segment in segments for word in segment.words],
+        language=segments[0].language,
     )
 
 

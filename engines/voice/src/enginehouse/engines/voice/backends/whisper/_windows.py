@@ -13,11 +13,11 @@ from enginehouse.engines.voice.backends.base import Samples
 
 RATE = 16_000
 """Samples a second."""
-LONGEST = 30 * RATE
+MAX_WINDOW_SAMPLES = 30 * RATE
 """The most samples of a window."""
 
 _FRAME = RATE * 30 // 1000
-_FRAMES = LONGEST // _FRAME
+_FRAMES = MAX_WINDOW_SAMPLES // _FRAME
 # What is kept before and after speech, so that no consonant is lost.
 _MARGIN = 10
 # A pause of this many frames is as good as a longer one: the later it is, the more the model hears at once.
@@ -50,7 +50,7 @@ class Windows:
     def __init__(self, *, skip_silence: bool) -> None:
         self._skip_silence = skip_silence
         self._vad = webrtcvad.Vad(_STRICTNESS)
-        self._buffer: Samples = np.empty(LONGEST + _FRAME, np.int16)
+        self._buffer: Samples = np.empty(MAX_WINDOW_SAMPLES + _FRAME, np.int16)
         self._length = 0
         # The recording's number of the first sample held; whether each whole frame held is speech.
         self._start = 0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from enginehouse.engines.voice.backends._threads import Outlet, Threads
+from enginehouse.engines.voice.backends._threads import ModelThreads, OutputSink
 from enginehouse.engines.voice.backends._torch_runtime import require_runtime, runtime_absent, torch_device
 from enginehouse.engines.voice.backends.base import (
     LoadedVoiceModel,
@@ -26,7 +26,7 @@ from enginehouse.engines.voice.backends.base import (
     VoiceInfo,
 )
 from enginehouse.engines.voice.backends.xtts._options import FILES, XttsOptions
-from enginehouse.engines.voice.backends.xtts._text import LONGEST, speakable, spelled, unread
+from enginehouse.engines.voice.backends.xtts._text import MAX_TEXT_LENGTH, speakable, spelled, unread
 from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.backends.weights import weights_folder
 from enginehouse.kit.catalog import CatalogModel
@@ -85,7 +85,7 @@ class XttsSpeaker:
         self._name = name
         self._model = model
         self._sample_rate = model.sample_rate
-        self._threads = Threads(name=name, slots=1, waiting=_WAITING)
+        self._threads = ModelThreads(name=name, slots=1, waiting=_WAITING)
         self._all_languages = model.languages
         self._languages = speakable(model.languages)
         self._speakers = _by_id(model.speakers)
@@ -120,9 +120,9 @@ class XttsSpeaker:
         return self._languages
 
     @property
-    def longest_text(self) -> int:
+    def max_text_length(self) -> int:
         """Characters. Languages that it says fewer of in one go are cut further, here."""
-        return LONGEST
+        return MAX_TEXT_LENGTH
 
     @property
     def prosody(self) -> frozenset[str]:
@@ -139,12 +139,12 @@ class XttsSpeaker:
         voice = utterance.clone or self._speaker(utterance.voice)
         text = spelled(utterance.text) if utterance.spell else utterance.text
 
-        def say(outlet: Outlet[Samples]) -> None:
+        def say(sink: OutputSink[Samples]) -> None:
             speed = utterance.prosody.speed
-            sounds = self._model.say(text, language=language, voice=voice, speed=speed, check=outlet.check)
+            sounds = self._model.say(text, language=language, voice=voice, speed=speed, check=sink.check)
             with closing(sounds):
                 for sound in sounds:
-                    outlet.put(sound)
+                    sink.put(sound)
 
         async with aclosing(self._threads.run(say)) as batches:
             async for batch in batches:

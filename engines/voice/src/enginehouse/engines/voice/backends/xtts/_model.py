@@ -23,10 +23,10 @@ from enginehouse.kit.validation import invalid
 
 # How many codes (46 ms each) are said together: the first few at once, later ones in larger windows, whose frames to
 # both sides then cost less.
-_FIRST_CODES, _MOST_CODES = 10, 40
+_FIRST_CODES, _MAX_CODES = 10, 40
 # What the library computes a voice's latents from.
 _CLONING_RATE = 22_050
-_LEAST_SECONDS = 0.33
+_MIN_SECONDS = 0.33
 # The latents of a cloned voice are 130 KB.
 _KEPT_CLONES = 128
 
@@ -110,7 +110,7 @@ class XttsModel:
                 if len(sound := vocoder.push(torch.stack(held))):
                     yield sound
                 held.clear()
-                size = min(2 * size, _MOST_CODES)
+                size = min(2 * size, _MAX_CODES)
             held.append(latent)
         if len(sound := vocoder.push(torch.stack(held), last=True)):
             yield sound
@@ -129,17 +129,17 @@ class XttsModel:
     def _clone(self, voice: ClonedVoice) -> tuple[Any, Any]:
         key = (voice.voice_id, voice.sample)
         if key not in self._clones:
-            self._clones[key] = self._hear(voice)
+            self._clones[key] = self._condition(voice)
             if len(self._clones) > _KEPT_CLONES:
                 self._clones.popitem(last=False)
         self._clones.move_to_end(key)
         return self._clones[key]
 
-    def _hear(self, voice: ClonedVoice) -> tuple[Any, Any]:
+    def _condition(self, voice: ClonedVoice) -> tuple[Any, Any]:
         """A recording's conditioning latents and embedding, as the library computes them."""
         samples, rate = _read_wave(voice)
-        if len(samples) < rate * _LEAST_SECONDS:
-            raise _bad_sample(voice, f"has {len(samples) / rate:.2f} s; at least {_LEAST_SECONDS} s are needed")
+        if len(samples) < rate * _MIN_SECONDS:
+            raise _bad_sample(voice, f"has {len(samples) / rate:.2f} s; at least {_MIN_SECONDS} s are needed")
         config = self._model.config
         sound = torch.from_numpy(samples.astype(np.float32) / 32768)[None]
         sound = torchaudio.functional.resample(sound, rate, _CLONING_RATE)

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-LONGEST = 250
+MAX_TEXT_LENGTH = 250
 """The most characters that a language's utterance has, where the language is not in `LIMITS`."""
 LIMITS: Mapping[str, int] = MappingProxyType(
     {
@@ -44,7 +44,7 @@ def unread(language: str) -> str:
 
 def breaths(text: str, language: str) -> Sequence[str]:
     """The text in parts that XTTS can say in one go each, cut after sentences, else clauses, else words."""
-    return list(_cut(text.strip(), LIMITS.get(language, LONGEST)))
+    return list(_cut(text.strip(), LIMITS.get(language, MAX_TEXT_LENGTH)))
 
 
 def spelled(text: str) -> str:

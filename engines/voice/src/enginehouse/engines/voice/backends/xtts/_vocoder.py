@@ -22,7 +22,7 @@ from enginehouse.engines.voice.backends.base import Samples
 REACH = 13
 
 
-class Stretcher:
+class TimeStretcher:
     """Linear interpolation along time of columns that come in pieces.
 
     All its output is, to the rounding of numbers, what `torch.nn.functional.interpolate(mode="linear")` makes of all
@@ -80,7 +80,7 @@ class Vocoder:
         self._speaker = speaker
         scales = [1 / speed, decoder.ar_mel_length_compression / decoder.output_hop_length]
         scales.append(decoder.output_sample_rate / decoder.input_sample_rate)
-        self._stretchers = [Stretcher(scale) for scale in scales if scale != 1]
+        self._stretchers = [TimeStretcher(scale) for scale in scales if scale != 1]
         self._frames: Any = None
         # Numbers of frames from the beginning: of the first one held, of the next one to be said.
         self._first = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from enginehouse.engines.voice.text.en.numbers import cardinal, ordinal
-from enginehouse.engines.voice.text.normalization.rules import Rule, apart, stopped
+from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, apart, stopped
 from enginehouse.engines.voice.text.normalization.tables import any_of, table
 from enginehouse.engines.voice.text.segmentation.abbreviations import BEGINNINGS
 
@@ -111,32 +111,34 @@ def _compared(match: re.Match[str]) -> str:
 
 
 RULES = [
-    Rule("a", rf"(?<!\w)(?P<title>{any_of(_TITLES)})\.", _title),
-    Rule("a", rf"(?<!\w)(?P<title>{any_of(_BRITISH)})(?=\s[A-Z])", _title),
-    Rule("a", r"(?<!\w)St\.", _saint),
-    Rule(
+    NormalizationRule("a", rf"(?<!\w)(?P<title>{any_of(_TITLES)})\.", _title),
+    NormalizationRule("a", rf"(?<!\w)(?P<title>{any_of(_BRITISH)})(?=\s[A-Z])", _title),
+    NormalizationRule("a", r"(?<!\w)St\.", _saint),
+    NormalizationRule(
         "a.",
         rf"(?<!\w)(?P<word>{any_of(_NUMBERED)})\s?(?=[0-9])",
         lambda match: f"{_NUMBERED[match['word']]} ",
     ),
-    Rule(
+    NormalizationRule(
         "a",
         rf"(?<![\w.])(?P<word>{any_of(_SHORT)})(?!\w)",
         lambda match: stopped(match, _SHORT[match["word"]]),
     ),
-    Rule("a", rf"(?<!\w)(?P<before>(?:{_RULERS})\s[A-Z][a-z]{{1,20}}\s)(?P<numeral>[IVXLC]{{1,9}})(?!\w)", _ruler),
-    Rule("a", rf"(?<!\w)(?P<before>(?:{_PARTS})\s)(?P<numeral>[IVXLCDM]{{1,15}})(?!\w)", _part),
+    NormalizationRule(
+        "a", rf"(?<!\w)(?P<before>(?:{_RULERS})\s[A-Z][a-z]{{1,20}}\s)(?P<numeral>[IVXLC]{{1,9}})(?!\w)", _ruler
+    ),
+    NormalizationRule("a", rf"(?<!\w)(?P<before>(?:{_PARTS})\s)(?P<numeral>[IVXLCDM]{{1,15}})(?!\w)", _part),
 ]
 """What is written short."""
 SYMBOLS = [
-    Rule(".", r"#(?=[0-9])", lambda match: apart(match, "number ")),
-    Rule(".", r"#(?=\w)", lambda match: apart(match, "hashtag ")),
-    Rule(".", r"~(?=\s?[0-9$€£₹])", lambda match: apart(match, "about ")),
-    Rule("a. ", r"(?<=[0-9])\s?[x×]\s?(?=[0-9])", lambda match: " by "),
-    Rule(". ", r"(?<=[0-9])\s?\*\s?(?=[0-9])", lambda match: " times "),
-    Rule("a", r"(?<=[0-9])x(?=[\s.,;!?)]|\Z)", lambda match: " times"),
-    Rule(".", r"(?<![^\s0-9])[<>](?=\s|[0-9])", _compared),
-    Rule("a.", rf"[{re.escape(''.join(_SYMBOLS))}]", lambda match: f" {_SYMBOLS[match.group()]} "),
-    Rule(".", r"[*_^|\\`~•‣·{}\[\]<>#←↑→↓↔⇒/]", lambda match: " "),
+    NormalizationRule(".", r"#(?=[0-9])", lambda match: apart(match, "number ")),
+    NormalizationRule(".", r"#(?=\w)", lambda match: apart(match, "hashtag ")),
+    NormalizationRule(".", r"~(?=\s?[0-9$€£₹])", lambda match: apart(match, "about ")),
+    NormalizationRule("a. ", r"(?<=[0-9])\s?[x×]\s?(?=[0-9])", lambda match: " by "),
+    NormalizationRule(". ", r"(?<=[0-9])\s?\*\s?(?=[0-9])", lambda match: " times "),
+    NormalizationRule("a", r"(?<=[0-9])x(?=[\s.,;!?)]|\Z)", lambda match: " times"),
+    NormalizationRule(".", r"(?<![^\s0-9])[<>](?=\s|[0-9])", _compared),
+    NormalizationRule("a.", rf"[{re.escape(''.join(_SYMBOLS))}]", lambda match: f" {_SYMBOLS[match.group()]} "),
+    NormalizationRule(".", r"[*_^|\\`~•‣·{}\[\]<>#←↑→↓↔⇒/]", lambda match: " "),
 ]
 """What is written as a sign, once amounts are read."""

@@ -6,7 +6,7 @@ import re
 
 from enginehouse.engines.voice.text.en.numbers import count, decimal
 from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, Figures
-from enginehouse.engines.voice.text.normalization.rules import Rule, apart, stopped
+from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, apart, stopped
 from enginehouse.engines.voice.text.normalization.tables import any_of, counted, table
 
 _RUPEE = ("rupee", "rupees", "paisa", "paise")
@@ -103,12 +103,12 @@ def _measure(match: re.Match[str]) -> str:
 
 
 RULES = [
-    Rule(
+    NormalizationRule(
         "a.",
         rf"(?P<minus>{SIGN})(?<![A-Za-z])(?P<currency>{CURRENCY})\s?(?P<number>{NUMBER})(?:[\s-]?(?P<scale>{SCALE}))?(?:/-)?",
         _money,
     ),
-    Rule(
+    NormalizationRule(
         "0.",
         rf"(?P<minus>{SIGN})(?<![\w.,])(?P<number>{NUMBER})(?:\s?(?:(?P<unit>{UNIT})(?![\w/²³])"
         rf"|(?:(?P<scale>{SCALE})\s?)?(?P<currency>{CURRENCY})(?!\w|\s?[0-9])))",

@@ -9,7 +9,7 @@ from enginehouse.engines.voice.text.en import abbreviated, amounts, when
 from enginehouse.engines.voice.text.en.numbers import cardinal, count, decimal, digits, fraction, ordinal, year
 from enginehouse.engines.voice.text.normalization.dates import MONTHS
 from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, TELEPHONES, WHOLE, Figures
-from enginehouse.engines.voice.text.normalization.rules import Rule, Rules, apart, tidy
+from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, NormalizationRules, apart, tidy
 from enginehouse.engines.voice.text.normalization.web import ADDRESS, ENGLISH, MAILBOX, read_address
 
 _NUMBER_BEFORE = re.compile(r"([0-9,]{1,20})(?:\.[0-9]{1,9})?[%°]?\Z")
@@ -118,32 +118,36 @@ def _number(match: re.Match[str]) -> str:
 
 
 _FIGURES = [
-    *(Rule("0.", pattern, _telephone) for pattern in TELEPHONES),
-    Rule("0", r"(?<![\w.])[0-9]{1,5}(?:\.[0-9]{1,5}){2,5}(?![\w])", _version),
-    Rule("0", rf"(?<![\w.,])(?P<number>{WHOLE})(?:st|nd|rd|th|ST|ND|RD|TH)(?!\w)", _ordinal),
-    Rule(
+    *(NormalizationRule("0.", pattern, _telephone) for pattern in TELEPHONES),
+    NormalizationRule("0", r"(?<![\w.])[0-9]{1,5}(?:\.[0-9]{1,5}){2,5}(?![\w])", _version),
+    NormalizationRule("0", rf"(?<![\w.,])(?P<number>{WHOLE})(?:st|nd|rd|th|ST|ND|RD|TH)(?!\w)", _ordinal),
+    NormalizationRule(
         "0",
         r"(?<![\w/.,])(?:(?P<whole>[0-9]{1,15})\s)?(?P<above>[0-9]{1,3})/(?P<below>[0-9]{1,4})(?![\w/]|[.,][0-9])",
         _fraction,
     ),
-    Rule("0.", rf"(?P<whole>(?<![\w.,])[0-9]{{1,15}}\s?)?(?P<part>[{_VULGAR}])", _vulgar),
-    Rule("0", r"(?P<feet>[1-9][0-9]?)['’′](?P<inches>1[01]|[0-9])[\"”″]?(?!\w)", _height),
-    Rule("0", r"(?<![\w.,])(?P<whole>[0-9]{1,9})\.(?P<decimals>[0-9]{1,9})\s?s(?!\w)", _seconds),
-    Rule(". ", r"(?<=[0-9%])(?:\s[-–—−]\s|[-–—−])(?=[$€£₹]?[0-9])", _between),
-    Rule(".", r"(?:(?<=[ap]m)|(?<=[AP]M)|(?<=[ap]\.m\.))[-–—](?=[0-9])", lambda match: " to "),
-    Rule(".", r"(?<=[0-9])[:∶](?=[0-9])", lambda match: " to "),
-    Rule(".", r"(?<=[0-9]),(?=[0-9])", lambda match: ", "),
-    Rule("0.", rf"(?P<minus>{SIGN})(?P<number>(?:(?<![0-9])\.[0-9]+|{NUMBER}))", _number),
+    NormalizationRule("0.", rf"(?P<whole>(?<![\w.,])[0-9]{{1,15}}\s?)?(?P<part>[{_VULGAR}])", _vulgar),
+    NormalizationRule("0", r"(?P<feet>[1-9][0-9]?)['’′](?P<inches>1[01]|[0-9])[\"”″]?(?!\w)", _height),
+    NormalizationRule("0", r"(?<![\w.,])(?P<whole>[0-9]{1,9})\.(?P<decimals>[0-9]{1,9})\s?s(?!\w)", _seconds),
+    NormalizationRule(". ", r"(?<=[0-9%])(?:\s[-–—−]\s|[-–—−])(?=[$€£₹]?[0-9])", _between),
+    NormalizationRule(".", r"(?:(?<=[ap]m)|(?<=[AP]M)|(?<=[ap]\.m\.))[-–—](?=[0-9])", lambda match: " to "),
+    NormalizationRule(".", r"(?<=[0-9])[:∶](?=[0-9])", lambda match: " to "),
+    NormalizationRule(".", r"(?<=[0-9]),(?=[0-9])", lambda match: ", "),
+    NormalizationRule("0.", rf"(?P<minus>{SIGN})(?P<number>(?:(?<![0-9])\.[0-9]+|{NUMBER}))", _number),
 ]
-_RULES = Rules(
+_RULES = NormalizationRules(
     [
         # Lines of signs, and marks of emphasis and headings.
-        Rule(".", r"[-=_*#~+<>.^|/\\$€£₹&@%°×]{4,}|[-=_*#~<>^|]{2,3}(?![\w])|(?<![\w])[-=_*#~<>^|]{2,3}", _nothing),
-        Rule(".", r"(?<![^\s])#{1,6}(?=\s)", _nothing),
+        NormalizationRule(
+            ".", r"[-=_*#~+<>.^|/\\$€£₹&@%°×]{4,}|[-=_*#~<>^|]{2,3}(?![\w])|(?<![\w])[-=_*#~<>^|]{2,3}", _nothing
+        ),
+        NormalizationRule(".", r"(?<![^\s])#{1,6}(?=\s)", _nothing),
         # First because it is quick, and most numbers are so.
-        Rule("0", r"(?P<small>[1-9][0-9]{0,2})(?:(?=[;!?)]|[,.](?![0-9])|\Z)|,(?=[0-9](?![0-9])))", _small),
-        Rule("0a.", MAILBOX, _address),
-        Rule("0a", ADDRESS, _address),
+        NormalizationRule(
+            "0", r"(?P<small>[1-9][0-9]{0,2})(?:(?=[;!?)]|[,.](?![0-9])|\Z)|,(?=[0-9](?![0-9])))", _small
+        ),
+        NormalizationRule("0a.", MAILBOX, _address),
+        NormalizationRule("0a", ADDRESS, _address),
         *when.RULES,
         *amounts.RULES,
         *_FIGURES,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MOST = 10**15
+MAX_NUMBER = 10**15
 """The largest number that has words; larger ones are read digit by digit."""
 
 _SMALL = (
@@ -34,12 +34,12 @@ def cardinal(number: int, *, indian: bool = False) -> str:
     """A number in words: 123 is "one hundred twenty-three", -5 "minus five".
 
     Args:
-        number: any; beyond `MOST` either way it is read digit by digit.
+        number: any; beyond `MAX_NUMBER` either way it is read digit by digit.
         indian: count in lakhs and crores.
     """
     if number < 0:
         return f"minus {cardinal(-number, indian=indian)}"
-    if number > MOST:
+    if number > MAX_NUMBER:
         return digits(str(number))
     return _words(number, _INDIAN if indian else _WESTERN)
 
@@ -59,9 +59,9 @@ def _words(number: int, scales: tuple[tuple[int, str], ...]) -> str:
 
 
 def ordinal(number: int, *, indian: bool = False) -> str:
-    """A place in a row, from 0 on: 1 is "first", 21 "twenty-first"; beyond `MOST` digit by digit."""
+    """A place in a row, from 0 on: 1 is "first", 21 "twenty-first"; beyond `MAX_NUMBER` digit by digit."""
     words = cardinal(number, indian=indian)
-    if number > MOST:
+    if number > MAX_NUMBER:
         return words
     space, hyphen = words.rfind(" "), words.rfind("-")
     head, last = words[: max(space, hyphen) + 1], words[max(space, hyphen) + 1 :]

@@ -6,7 +6,7 @@ import re
 
 from enginehouse.engines.voice.text.en.numbers import cardinal, ordinal, plural_tens, year
 from enginehouse.engines.voice.text.normalization.dates import MONTH, MONTHS, Date, date, month_number, read_numeric
-from enginehouse.engines.voice.text.normalization.rules import Rule, apart, stopped
+from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, apart, stopped
 
 HALF = r"(?:\s?(?P<half>[ap]m\b|[AP]M\b|[ap]\.m\.?|[AP]\.M\.?))"
 """A regular expression for the half of the day."""
@@ -94,39 +94,39 @@ def _decade(match: re.Match[str]) -> str:
 
 
 RULES = [
-    Rule(
+    NormalizationRule(
         "0",
         r"(?<![\w/.-])(?P<first>[0-9]{4})-(?P<second>[0-9]{1,2})-(?P<third>[0-9]{1,2})(?:(?P<at>T)(?=[0-9])|(?![\w-]))",
         _numeric,
     ),
-    Rule(
+    NormalizationRule(
         "0",
         r"(?<![\w/.-])(?P<first>[0-9]{1,2})/(?P<second>[0-9]{1,2})/(?P<third>[0-9]{4}|[0-9]{2})(?P<at>)(?![\w/])",
         _numeric,
     ),
-    Rule(
+    NormalizationRule(
         "0",
         r"(?<![\w/.-])(?P<first>[0-9]{1,2})[.-](?P<second>[0-9]{1,2})[.-](?P<third>[0-9]{4})(?P<at>)(?![\w-])",
         _numeric,
     ),
-    Rule(
+    NormalizationRule(
         "0",
         rf"(?<![\w.,:/-])(?P<day>[0-3]?[0-9])(?:st|nd|rd|th)?[\s-](?:of\s)?(?P<month>{MONTH})"
         r"(?:(?:,?\s|-)(?P<year>[0-9]{4})(?!\w|[.,:/-][0-9]))?(?!\w)",
         _day_first,
     ),
-    Rule(
+    NormalizationRule(
         "a",
         rf"(?<!\w)(?P<month>{MONTH})\s(?P<day>[0-3]?[0-9])(?:st|nd|rd|th)?{_YEAR}(?!\w|[.,:/][0-9])",
         _month_first,
     ),
-    Rule(
+    NormalizationRule(
         "0",
         r"(?:(?<![\w:.])|(?<=[0-9]T))(?P<hour>[01]?[0-9]|2[0-4]):(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?"
         rf"(?:{HALF}|Z)?(?![\w:])",
         _clock,
     ),
-    Rule("0", rf"(?<![\w:.])(?P<hour>1[0-2]|0?[1-9]){HALF}(?!\w)", _hour),
-    Rule("0.", r"(?<!\w)['’]?(?P<decade>[1-9][0-9]{2}0|[1-9]0)['’]?s(?!\w)", _decade),
+    NormalizationRule("0", rf"(?<![\w:.])(?P<hour>1[0-2]|0?[1-9]){HALF}(?!\w)", _hour),
+    NormalizationRule("0.", r"(?<!\w)['’]?(?P<decade>[1-9][0-9]{2}0|[1-9]0)['’]?s(?!\w)", _decade),
 ]
 """What is written as a date or a time."""

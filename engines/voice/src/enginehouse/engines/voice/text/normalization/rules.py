@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
-Say: TypeAlias = Callable[[re.Match[str]], str | None]
+Verbalize: TypeAlias = Callable[[re.Match[str]], str | None]
 """What is said for what an expression matched; None where it turns out to be something else."""
 
 _NAMES = re.compile(r"\(\?P<\w+>")
@@ -14,7 +14,7 @@ _SPACES = re.compile(r"[^\S ]\s*| \s+")
 _LOOSE_MARKS = re.compile(r" +(?=[,.;:!?।])")
 
 
-class Rule(NamedTuple):
+class NormalizationRule(NamedTuple):
     """One thing that is said otherwise than it is written."""
 
     starts: str
@@ -23,11 +23,11 @@ class Rule(NamedTuple):
     pattern: str
     """A regular expression that matches at least one character, names all its groups and has no back references. It is
     bounded, or starts where a word does, so that a text takes linear time."""
-    say: Say
+    say: Verbalize
     """What is said."""
 
 
-class Rules:
+class NormalizationRules:
     """Rewrites text: at each place the first rule that matches counts.
 
     Args:
@@ -35,23 +35,23 @@ class Rules:
         places: a regular expression for the places where a rule may match; others are passed over fast.
     """
 
-    def __init__(self, rules: Sequence[Rule], *, places: str) -> None:
+    def __init__(self, rules: Sequence[NormalizationRule], *, places: str) -> None:
         self._places = re.compile(places)
-        self._kinds = {kind: _Kind([rule for rule in rules if kind in rule.starts]) for kind in "0a. "}
+        self._kinds = {kind: _RuleSet([rule for rule in rules if kind in rule.starts]) for kind in "0a. "}
 
     def apply(self, text: str) -> str:
         """The text as it is said."""
         out, at = [], 0
         while (place := self._places.search(text, at)) is not None:
             start = place.start()
-            found = self._kinds[_kind(text[start])].apply(text, start)
+            found = self._kinds[_character_class(text[start])].apply(text, start)
             end, words = found or (start + 1, text[start])
             out += [text[at:start], words]
             at = end
         return "".join([*out, text[at:]])
 
 
-def _kind(character: str) -> str:
+def _character_class(character: str) -> str:
     if character in "0123456789":
         return "0"
     if character.isspace():
@@ -59,10 +59,10 @@ def _kind(character: str) -> str:
     return "a" if character.isalpha() else "."
 
 
-class _Kind:
+class _RuleSet:
     """The rules for one kind of place."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[NormalizationRule]) -> None:
         self._rules = [(re.compile(rule.pattern), rule.say) for rule in rules]
         self._any = re.compile("|".join(f"({_NAMES.sub('(?:', rule.pattern)})" for rule in rules) or r"(?!)")
 

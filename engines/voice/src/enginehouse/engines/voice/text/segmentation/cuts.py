@@ -8,16 +8,19 @@ from collections.abc import Iterator
 
 _CLAUSES = re.compile(r"[,;:،؛–—)\]](?=\s)|[，、；：]")
 _SPACE = re.compile(r"\s")
-_LONGEST_CLUSTER = 16
+_MAX_CLUSTER_LENGTH = 16
 _JOINERS = "\u200c\u200d"
 
 
-def cut_at(text: str, start: int, longest: int) -> int:
-    """Where to cut text that is longer than `longest` from `start` on: behind a clause in the second half of what fits,
-    else at the last space, else between two letters, but not between a letter and its signs."""
-    limit = start + longest
+def cut_at(text: str, start: int, max_length: int) -> int:
+    """Return where to cut text longer than `max_length` from `start` on.
+
+    That is behind a clause in the second half of what fits, else at the last space, else between two letters, but not
+    between a letter and its combining marks.
+    """
+    limit = start + max_length
     best = 0
-    for clause in _CLAUSES.finditer(text, start + longest // 2, limit):
+    for clause in _CLAUSES.finditer(text, start + max_length // 2, limit):
         best = clause.end()
     if best:
         return best
@@ -27,7 +30,7 @@ def cut_at(text: str, start: int, longest: int) -> int:
 
 
 def _between_letters(text: str, start: int, limit: int) -> int:
-    for at in range(limit, max(start, limit - _LONGEST_CLUSTER), -1):
+    for at in range(limit, max(start, limit - _MAX_CLUSTER_LENGTH), -1):
         before, after = text[at - 1], text[at]
         joined = before in _JOINERS or after in _JOINERS or unicodedata.combining(before) == _VIRAMA
         if not joined and unicodedata.category(after)[0] != "M":
@@ -39,13 +42,13 @@ _VIRAMA = 9
 """The combining class of the sign that joins two consonants."""
 
 
-def pieces(text: str, longest: int) -> Iterator[str]:
-    """The text in pieces that are at most `longest` characters, none empty or with white space around it."""
+def pieces(text: str, max_length: int) -> Iterator[str]:
+    """The text in pieces that are at most `max_length` characters, none empty or with white space around it."""
     start = 0
     while start < len(text):
         if text[start].isspace():
             start += 1
             continue
-        end = cut_at(text, start, longest) if len(text) - start > longest else len(text)
+        end = cut_at(text, start, max_length) if len(text) - start > max_length else len(text)
         yield text[start:end].rstrip()
         start = end

@@ -71,12 +71,12 @@ class Splitter:
     """Finds where sentences end.
 
     Args:
-        longest: the most characters of a sentence.
+        max_length: the most characters of a sentence.
         lines: whether the ends of lines mean something; they do not in XML.
     """
 
-    def __init__(self, *, longest: int, lines: bool) -> None:
-        self._longest = longest
+    def __init__(self, *, max_length: int, lines: bool) -> None:
+        self._max_length = max_length
         self._lines = lines
 
     def ending(self, text: str, start: int, *, seen: int, column: int, final: bool) -> Ending | Unfinished:
@@ -89,7 +89,7 @@ class Splitter:
             column: how many characters its first line has before it.
             final: whether the text ends here; if so, there is always an ending.
         """
-        limit = start + self._longest
+        limit = start + self._max_length
         for mark in _MARKS.finditer(text, seen, min(limit, len(text))):
             line = mark.group() in "\r\n"
             if mark.end() == len(text) and not line and not final:
@@ -105,7 +105,7 @@ class Splitter:
             if ends:
                 return Ending(mark.start() if line else mark.end(), End.SENTENCE)
         if len(text) > limit:
-            return Ending(cut_at(text, start, self._longest), End.CUT)
+            return Ending(cut_at(text, start, self._max_length), End.CUT)
         if not final:
             return Unfinished(len(text))
         whole = text.rstrip().rstrip(_CLOSERS).endswith(_ENDS)

@@ -36,13 +36,13 @@ class SentenceStream:
     """Text in, sentences out. Linear in the text, however small its pieces are.
 
     Args:
-        longest: the most characters of a sentence.
+        max_length: the most characters of a sentence.
         lines: whether the ends of lines mean something.
         first: the index of the first character in all the text.
     """
 
-    def __init__(self, *, longest: int, lines: bool, first: int = 0) -> None:
-        self._splitter = Splitter(longest=longest, lines=lines)
+    def __init__(self, *, max_length: int, lines: bool, first: int = 0) -> None:
+        self._splitter = Splitter(max_length=max_length, lines=lines)
         self._by_lines = lines
         self._held = ""
         self._position = first

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from enginehouse.engines.voice.text._style import Style
-from enginehouse.engines.voice.text._wording import Spoken
+from enginehouse.engines.voice.text._verbalizer import SpeechOverride
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class StyledSpan:
     """A stretch of text that is said in one way."""
 
     start: int
@@ -19,12 +19,12 @@ class Span:
     """The index behind its last one."""
     style: Style
     """How it is said."""
-    spoken: Spoken | None
+    override: SpeechOverride | None
     """Set where an element says what is said for it; such a span is one whole."""
 
 
 @dataclass(frozen=True, slots=True)
-class Break:
+class BreakElement:
     """A silence that the document asks for, in place of the usual one."""
 
     at: int
@@ -34,7 +34,7 @@ class Break:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class MarkElement:
     """A place that the document names."""
 
     at: int
@@ -44,7 +44,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class SentenceBoundary:
     """Where a paragraph or a sentence begins or ends."""
 
     at: int
@@ -53,18 +53,18 @@ class Edge:
     """The silence there."""
 
 
-Event: TypeAlias = Break | Named
+Event: TypeAlias = BreakElement | MarkElement
 
 
 @dataclass(slots=True)
-class Document:
+class SpeechDocument:
     """What a document says."""
 
     text: str = ""
     """All text without the tags."""
-    spans: list[Span] = field(default_factory=list)
+    spans: list[StyledSpan] = field(default_factory=list)
     """Its stretches, in order; they cover it."""
     events: list[Event] = field(default_factory=list)
     """What happens between characters, in order."""
-    edges: list[Edge] = field(default_factory=list)
+    boundaries: list[SentenceBoundary] = field(default_factory=list)
     """Where sentences end whatever the text says, in order."""

@@ -6,18 +6,18 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from enginehouse.engines.voice.text._chunks import Part, gather
-from enginehouse.engines.voice.text._plan import Controls, Item, Mark, Pause, Plan, Say
+from enginehouse.engines.voice.text._chunks import PlannedSentence, gather_chunks
+from enginehouse.engines.voice.text._plan import Controls, Item, Mark, Pause, Say, SpeechPlan
 from enginehouse.engines.voice.text._style import Style
-from enginehouse.engines.voice.text._wording import Fragment, Wording
+from enginehouse.engines.voice.text._verbalizer import Fragment, Verbalizer
 from enginehouse.engines.voice.text.segmentation.stream import Sentence, SentenceStream
-from enginehouse.engines.voice.text.ssml._document import Break, Document, Event, Named, Span
+from enginehouse.engines.voice.text.ssml._document import BreakElement, Event, MarkElement, SpeechDocument, StyledSpan
 from enginehouse.engines.voice.text.ssml._reader import SsmlError, read_ssml
 
 _ENDS = re.compile(r"[\s.!?…؟۔。！？｡।॥]")
 
 
-def plan_ssml(document: str, *, controls: Controls) -> Plan:
+def plan_ssml(document: str, *, controls: Controls) -> SpeechPlan:
     """What an SSML document becomes. Takes linear time.
 
     The plan counts the characters of the text without its tags. A break takes the place of the pause that would be
@@ -34,38 +34,40 @@ def plan_ssml(document: str, *, controls: Controls) -> Plan:
     if not any(isinstance(item, Say) for part in parts for item in part.items):
         raise SsmlError("it says nothing: give at least one word", line=1, column=1)
     size = len(read.text)
-    return Plan(chunks=tuple(gather(parts, characters=size, longest=controls.longest)), characters=size)
+    return SpeechPlan(
+        chunks=tuple(gather_chunks(parts, characters=size, max_length=controls.max_length)), characters=size
+    )
 
 
 class _Planner:
     """Goes once through a document's sentences, and along with them through its spans, events and edges."""
 
-    def __init__(self, document: Document, *, controls: Controls) -> None:
+    def __init__(self, document: SpeechDocument, *, controls: Controls) -> None:
         self._document = document
-        self._longest = controls.longest
-        self._wording = Wording(controls=controls)
+        self._max_length = controls.max_length
+        self._wording = Verbalizer(controls=controls)
         self._events = deque(document.events)
-        self._edges = deque(document.edges)
+        self._edges = deque(document.boundaries)
         self._span = 0
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[PlannedSentence]:
         """The sentences, each with what is said, marked and paused in it and around it."""
-        parts: list[Part] = []
+        parts: list[PlannedSentence] = []
         items: list[Item] = []
         for sentence in self._sentences():
             pause_ms = max(sentence.pause_ms, self._edge_pause_ms(sentence.first))
             between = self._events_until(sentence.first + 1)
-            breaks = [event.milliseconds for event in between if isinstance(event, Break)]
+            breaks = [event.milliseconds for event in between if isinstance(event, BreakElement)]
             if not parts:
                 items = _items(between)
             else:
                 # Marks before the break belong to what was said before.
-                at = next((at for at, event in enumerate(between) if isinstance(event, Break)), 0)
+                at = next((at for at, event in enumerate(between) if isinstance(event, BreakElement)), 0)
                 items += _items(between[:at])
-                items = [Mark(event.name) for event in between[at:] if isinstance(event, Named)]
+                items = [Mark(event.name) for event in between[at:] if isinstance(event, MarkElement)]
             items += self._spoken(sentence)
             parts.append(
-                Part(
+                PlannedSentence(
                     first=sentence.first,
                     end=sentence.end,
                     items=items,
@@ -77,11 +79,11 @@ class _Planner:
 
     def _sentences(self) -> Iterator[Sentence]:
         text = self._masked()
-        ends = sorted({*(edge.at for edge in self._document.edges), len(text)})
+        ends = sorted({*(edge.at for edge in self._document.boundaries), len(text)})
         begin = 0
         for end in ends:
             # The ends of lines mean nothing in XML.
-            stream = SentenceStream(longest=self._longest, lines=False, first=begin)
+            stream = SentenceStream(max_length=self._max_length, lines=False, first=begin)
             yield from stream.feed(text[begin:end])
             yield from stream.flush()
             begin = end
@@ -90,7 +92,7 @@ class _Planner:
         """The text, in which no sentence ends inside what is one whole."""
         text = self._document.text
         return "".join(
-            text[span.start : span.end] if span.spoken is None else _ENDS.sub("_", text[span.start : span.end])
+            text[span.start : span.end] if span.override is None else _ENDS.sub("_", text[span.start : span.end])
             for span in self._document.spans
         )
 
@@ -116,12 +118,12 @@ class _Planner:
         for event in [*self._events_until(sentence.end), None]:
             end = sentence.end if event is None else event.at
             for span in self._spans(at, end):
-                fragment = Fragment(self._document.text[max(at, span.start) : min(end, span.end)], span.spoken)
-                if span.spoken is not None:
+                fragment = Fragment(self._document.text[max(at, span.start) : min(end, span.end)], span.override)
+                if span.override is not None:
                     if span.start < at:
                         # The sentence before was cut in the middle of it, and has said it.
                         continue
-                    fragment = Fragment(self._document.text[span.start : span.end], span.spoken)
+                    fragment = Fragment(self._document.text[span.start : span.end], span.override)
                 if alike and (span.style != style or fragment.spelled or alike[-1].spelled):
                     assert style is not None
                     items += self._wording.say(alike, style, script=script)
@@ -137,7 +139,7 @@ class _Planner:
             at = end
         return items
 
-    def _spans(self, start: int, end: int) -> Iterator[Span]:
+    def _spans(self, start: int, end: int) -> Iterator[StyledSpan]:
         """The spans between two characters."""
         spans = self._document.spans
         while self._span < len(spans) and spans[self._span].end <= start:
@@ -151,7 +153,7 @@ class _Planner:
 def _items(events: Iterable[Event]) -> list[Item]:
     items: list[Item] = []
     for event in events:
-        if isinstance(event, Named):
+        if isinstance(event, MarkElement):
             items.append(Mark(event.name))
         elif event.milliseconds:
             items.append(Pause(event.milliseconds))

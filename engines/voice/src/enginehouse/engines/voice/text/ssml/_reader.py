@@ -14,16 +14,22 @@ from enginehouse.engines.voice.text._plan import Controls
 from enginehouse.engines.voice.text._say_as import KINDS, wrong
 from enginehouse.engines.voice.text._scripts import primary
 from enginehouse.engines.voice.text._style import Style
-from enginehouse.engines.voice.text._wording import Spoken
+from enginehouse.engines.voice.text._verbalizer import SpeechOverride
 from enginehouse.engines.voice.text.normalization.dates import FORMATS
 from enginehouse.engines.voice.text.segmentation.stream import BETWEEN_PARAGRAPHS_MS, BETWEEN_SENTENCES_MS
 from enginehouse.engines.voice.text.ssml import _values as values
-from enginehouse.engines.voice.text.ssml._document import Break, Document, Edge, Named, Span
+from enginehouse.engines.voice.text.ssml._document import (
+    BreakElement,
+    MarkElement,
+    SentenceBoundary,
+    SpeechDocument,
+    StyledSpan,
+)
 
 _DEEPEST = 32
-_MOST_ELEMENTS = 100_000
-_LONGEST_ALIAS = 200
-_MOST_SILENCE_MS = 600_000
+_MAX_ELEMENTS = 100_000
+_MAX_ALIAS_LENGTH = 200
+_MAX_SILENCE_MS = 600_000
 _ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "speak": ("version", "xml:lang", "xmlns", "xmlns:xsi", "xsi:schemaLocation"),
     "p": ("xml:lang",),
@@ -62,7 +68,7 @@ class SsmlError(ValueError):
         self.column = column
 
 
-def read_ssml(document: str, *, controls: Controls) -> Document:
+def read_ssml(document: str, *, controls: Controls) -> SpeechDocument:
     """What an SSML document says.
 
     Args:
@@ -87,7 +93,7 @@ class _Open:
     style: Style
     line: int
     column: int
-    spoken: Spoken | None = None
+    override: SpeechOverride | None = None
     text: list[str] = field(default_factory=list)
 
 
@@ -100,7 +106,7 @@ class _Reader:
         self._silence_ms = 0
         self._text: list[str] = []
         self._size = 0
-        self._document = Document()
+        self._document = SpeechDocument()
         self._starts: Mapping[str, Callable[[_Open, dict[str, str]], None]] = {
             "speak": self._language,
             "p": self._language,
@@ -121,7 +127,7 @@ class _Reader:
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._characters
 
-    def read(self, document: str) -> Document:
+    def read(self, document: str) -> SpeechDocument:
         try:
             self._parser.Parse(document, True)
         except expat.ExpatError as error:
@@ -148,8 +154,8 @@ class _Reader:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._elements += 1
-        if self._elements > _MOST_ELEMENTS:
-            raise self._error(f"it has more than {_MOST_ELEMENTS:,} elements: split it")
+        if self._elements > _MAX_ELEMENTS:
+            raise self._error(f"it has more than {_MAX_ELEMENTS:,} elements: split it")
         if name in _REFUSED:
             raise self._error(f"<{name}> is not spoken: {_REFUSED[name]}")
         if name not in _ATTRIBUTES:
@@ -176,14 +182,14 @@ class _Reader:
 
     def _end(self, name: str) -> None:
         element = self._open.pop()
-        if element.spoken is not None:
-            self._check(element, element.spoken)
+        if element.override is not None:
+            self._check(element, element.override)
         self._edge(name)
 
     def _edge(self, name: str) -> None:
         if name in {"p", "s"}:
             pause_ms = BETWEEN_PARAGRAPHS_MS if name == "p" else BETWEEN_SENTENCES_MS
-            self._document.edges.append(Edge(self._size, pause_ms))
+            self._document.boundaries.append(SentenceBoundary(self._size, pause_ms))
 
     def _characters(self, text: str) -> None:
         element = self._open[-1]
@@ -192,23 +198,23 @@ class _Reader:
         spans = self._document.spans
         start, self._size = self._size, self._size + len(text)
         self._text.append(text)
-        if element.spoken is not None:
+        if element.override is not None:
             element.text.append(text)
-        if spans and spans[-1].style == element.style and spans[-1].spoken is element.spoken:
+        if spans and spans[-1].style == element.style and spans[-1].override is element.override:
             spans[-1] = replace(spans[-1], end=self._size)
         else:
-            spans.append(Span(start, self._size, element.style, element.spoken))
+            spans.append(StyledSpan(start, self._size, element.style, element.override))
 
-    def _check(self, element: _Open, spoken: Spoken) -> None:
+    def _check(self, element: _Open, override: SpeechOverride) -> None:
         """Refuses a text that isn't what its element says."""
         text = "".join(element.text).strip()
         problem = None
         if not text:
             problem = "it holds no text"
-        elif spoken.kind != "sub":
-            problem = wrong(spoken.kind, text, spoken.order)
+        elif override.kind != "sub":
+            problem = wrong(override.kind, text, override.order)
         if problem is not None:
-            what = f"<{element.name}>" if spoken.kind == "sub" else f"<say-as interpret-as={spoken.kind!r}>"
+            what = f"<{element.name}>" if override.kind == "sub" else f"<say-as interpret-as={override.kind!r}>"
             raise SsmlError(f"{what}: {problem}", line=element.line, column=element.column)
 
     def _required(self, element: _Open, attributes: dict[str, str], name: str) -> str:
@@ -248,7 +254,7 @@ class _Reader:
         self._language(element, attributes)
 
     def _mark(self, element: _Open, attributes: dict[str, str]) -> None:
-        self._document.events.append(Named(self._size, self._required(element, attributes, "name")))
+        self._document.events.append(MarkElement(self._size, self._required(element, attributes, "name")))
 
     def _break(self, element: _Open, attributes: dict[str, str]) -> None:
         strength, time = attributes.get("strength", "medium"), attributes.get("time")
@@ -258,12 +264,12 @@ class _Reader:
         if time is not None:
             length = values.milliseconds(time.strip())
         if length is None:
-            longest = f"at most {values.LONGEST_BREAK_MS // 1000}s"
-            raise self._invalid(element, "time", time or "", f'a time such as "500ms" or "1.5s", {longest}')
+            max_length = f"at most {values.MAX_BREAK_MS // 1000}s"
+            raise self._invalid(element, "time", time or "", f'a time such as "500ms" or "1.5s", {max_length}')
         self._silence_ms += length
-        if self._silence_ms > _MOST_SILENCE_MS:
-            raise self._error(f"its breaks add up to more than {_MOST_SILENCE_MS // 1000} seconds: split it")
-        self._document.events.append(Break(self._size, length))
+        if self._silence_ms > _MAX_SILENCE_MS:
+            raise self._error(f"its breaks add up to more than {_MAX_SILENCE_MS // 1000} seconds: split it")
+        self._document.events.append(BreakElement(self._size, length))
 
     def _prosody(self, element: _Open, attributes: dict[str, str]) -> None:
         if not attributes:
@@ -306,10 +312,10 @@ class _Reader:
         order = attributes.get("format", "")
         if order and (kind != "date" or order not in FORMATS):
             raise self._invalid(element, "format", order, f"for dates alone, one of {', '.join(FORMATS)}")
-        element.spoken = Spoken(kind, order=order)
+        element.override = SpeechOverride(kind, order=order)
 
     def _sub(self, element: _Open, attributes: dict[str, str]) -> None:
         alias = self._required(element, attributes, "alias")
-        if len(alias) > _LONGEST_ALIAS:
-            raise self._invalid(element, "alias", alias, f"at most {_LONGEST_ALIAS} characters")
-        element.spoken = Spoken("sub", alias=alias)
+        if len(alias) > _MAX_ALIAS_LENGTH:
+            raise self._invalid(element, "alias", alias, f"at most {_MAX_ALIAS_LENGTH} characters")
+        element.override = SpeechOverride("sub", alias=alias)

@@ -29,7 +29,7 @@ VOLUME = f'{", ".join(VOLUMES)}, default, or a change such as "+6dB" or "-6dB"'
 """What a volume may be."""
 STRENGTHS = {"none": 0, "x-weak": 100, "weak": 200, "medium": 400, "strong": 700, "x-strong": 1200}
 """Milliseconds of a break."""
-LONGEST_BREAK_MS = 10_000
+MAX_BREAK_MS = 10_000
 """The longest that one break may be."""
 EMPHASES = {"strong": 2.0, "moderate": 1.0, "none": 0.0, "reduced": -1.0}
 """How much weight."""
@@ -74,7 +74,7 @@ def milliseconds(text: str) -> int | None:
     if time is None:
         return None
     length = round(float(time[1]) * (1 if time[2] == "ms" else 1000))
-    return length if length <= LONGEST_BREAK_MS else None
+    return length if length <= MAX_BREAK_MS else None
 
 
 def language(text: str) -> str | None:

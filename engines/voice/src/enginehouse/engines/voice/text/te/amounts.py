@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, Figures
-from enginehouse.engines.voice.text.normalization.rules import Rule
+from enginehouse.engines.voice.text.normalization.rules import NormalizationRule
 from enginehouse.engines.voice.text.normalization.tables import any_of, counted
 from enginehouse.engines.voice.text.te.endings import LETTER, joined
-from enginehouse.engines.voice.text.te.numbers import Form, count, decimal
+from enginehouse.engines.voice.text.te.numbers import NumberForm, count, decimal
 
 _RUPEE = ("రూపాయి", "రూపాయలు", "పైసా", "పైసలు")
 _DOLLAR = ("డాలర్", "డాలర్లు", "సెంటు", "సెంట్లు")
@@ -55,7 +55,7 @@ UNIT = any_of(_UNITS)
 """A regular expression for a unit's sign."""
 
 
-def say_number(figures: Figures, form: Form = Form.ALONE) -> str:
+def say_number(figures: Figures, form: NumberForm = NumberForm.ALONE) -> str:
     """A number that counts something."""
     return decimal(figures.whole, figures.decimals) if figures.decimals else count(figures.whole, form)
 
@@ -63,7 +63,7 @@ def say_number(figures: Figures, form: Form = Form.ALONE) -> str:
 def _money(match: re.Match[str]) -> str:
     one, many, hundredth, hundredths = CURRENCIES[match["currency"].rstrip(".")]
     figures = Figures.of(match["number"])
-    number = say_number(figures, Form.NOUN)
+    number = say_number(figures, NumberForm.NOUN)
     if match["scale"]:
         single, several = _SCALES[match["scale"]]
         words = f"{number} {single if figures.one else several} {many}"
@@ -74,16 +74,16 @@ def _money(match: re.Match[str]) -> str:
         spoken = []
         if figures.whole.strip("0") or not parts:
             single_one = figures.whole.lstrip("0") == "1"
-            spoken.append(f"{count(figures.whole, Form.NOUN)} {one if single_one else many}")
+            spoken.append(f"{count(figures.whole, NumberForm.NOUN)} {one if single_one else many}")
         if parts:
-            spoken.append(f"{count(str(parts), Form.NOUN)} {hundredth if parts == 1 else hundredths}")
+            spoken.append(f"{count(str(parts), NumberForm.NOUN)} {hundredth if parts == 1 else hundredths}")
         words = " ".join(spoken)
     return joined(match, f"మైనస్ {words}" if match["minus"] else words)
 
 
 def _measure(match: re.Match[str]) -> str:
     figures = Figures.of(match["number"])
-    number = say_number(figures, Form.NOUN)
+    number = say_number(figures, NumberForm.NOUN)
     if match["minus"]:
         number = f"మైనస్ {number}"
     if match["an_hour"]:
@@ -96,19 +96,19 @@ def _measure(match: re.Match[str]) -> str:
 
 
 RULES = [
-    Rule(
+    NormalizationRule(
         "a.",
         rf"(?P<minus>{SIGN})(?<![A-Za-z\u0c00-\u0c7f])(?P<currency>{CURRENCY})\s?(?P<number>{NUMBER})"
         rf"(?:\s?(?P<scale>{_SCALE})(?![A-Za-z]))?(?:/-)?(?:\s?రూపాయ(?:లు|ల|ి))?",
         _money,
     ),
-    Rule(
+    NormalizationRule(
         "0.",
         rf"(?P<minus>{SIGN})(?<![\w.,])(?P<number>{NUMBER})\s?(?:(?P<unit>{UNIT})(?![A-Za-z0-9/²³])"
         rf"|(?P<an_hour>{_AN_HOUR})(?![A-Za-z0-9]))",
         _measure,
     ),
-    Rule(
+    NormalizationRule(
         "0.",
         rf"(?P<minus>{SIGN})(?<![\w.,])(?P<number>{NUMBER})(?P<scale>)\s?(?P<currency>{CURRENCY})"
         rf"(?!\s?[0-9A-Za-z]|{LETTER}{LETTER}{LETTER})",

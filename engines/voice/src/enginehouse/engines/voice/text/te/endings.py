@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from enginehouse.engines.voice.text.normalization.tables import any_of
-from enginehouse.engines.voice.text.te.numbers import Form, of
+from enginehouse.engines.voice.text.te.numbers import NumberForm, of
 
 LETTER = r"[\u0c00-\u0c7f\u200c\u200d]"
 """A regular expression for a Telugu letter or sign."""
@@ -35,16 +35,16 @@ _FOLLOWING = re.compile(
 _RANGE = re.compile(r"\s?[-–—]\s?[0-9]")
 
 
-def form_after(text: str, end: int) -> Form:
+def form_after(text: str, end: int) -> NumberForm:
     """The form that a number takes before what follows at `end`."""
     if _JOINED.match(text, end) is not None or _RANGE.match(text, end) is not None:
-        return Form.ENDING
+        return NumberForm.ENDING
     if _TELUGU.match(text, end) is not None:
-        return Form.NOUN
+        return NumberForm.NOUN
     following = _FOLLOWING.match(text, end)
     if following is None or following["other"]:
-        return Form.ALONE
-    return Form.ENDING if following["ending"] else Form.NOUN
+        return NumberForm.ALONE
+    return NumberForm.ENDING if following["ending"] else NumberForm.NOUN
 
 
 def joined(match: re.Match[str], words: str) -> str:

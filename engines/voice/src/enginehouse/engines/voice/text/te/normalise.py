@@ -6,12 +6,12 @@ import re
 import unicodedata
 
 from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, TELEPHONES, WHOLE, Figures
-from enginehouse.engines.voice.text.normalization.rules import Rule, Rules, tidy
+from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, NormalizationRules, tidy
 from enginehouse.engines.voice.text.normalization.tables import any_of, table
 from enginehouse.engines.voice.text.normalization.web import ADDRESS, MAILBOX, TELUGU, read_address
 from enginehouse.engines.voice.text.te import amounts, when
 from enginehouse.engines.voice.text.te.endings import LETTER, form_after, joined
-from enginehouse.engines.voice.text.te.numbers import Form, count, digits, fraction, ordinal
+from enginehouse.engines.voice.text.te.numbers import NumberForm, count, digits, fraction, ordinal
 
 _OWN_DIGITS = str.maketrans("౦౧౨౩౪౫౬౭౮౯", "0123456789")
 _VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
@@ -86,9 +86,9 @@ def _number(match: re.Match[str]) -> str:
     if figures.digit_by_digit:
         return joined(match, minus + digits(figures.whole))
     form = form_after(match.string, match.end())
-    if form is Form.NOUN and len(figures.whole) == 4 and not figures.separated and figures.whole < "2100":
+    if form is NumberForm.NOUN and len(figures.whole) == 4 and not figures.separated and figures.whole < "2100":
         # Most likely a year, which counts nothing.
-        form = Form.ENDING
+        form = NumberForm.ENDING
     return joined(match, minus + amounts.say_number(figures, form))
 
 
@@ -96,38 +96,42 @@ def _space(match: re.Match[str]) -> str:
     return " "
 
 
-_RULES = Rules(
+_RULES = NormalizationRules(
     [
         # Lines of signs, and marks of emphasis and headings.
-        Rule(".", r"[-=_*#~+<>.^|/\\$€£₹&@%°×]{4,}|[-=_*#~<>^|]{2,3}(?![\w])|(?<![\w])[-=_*#~<>^|]{2,3}", _space),
-        Rule(".", r"(?<![^\s])#{1,6}(?=\s)", _space),
-        Rule("0a.", MAILBOX, _address),
-        Rule("0a", ADDRESS, _address),
+        NormalizationRule(
+            ".", r"[-=_*#~+<>.^|/\\$€£₹&@%°×]{4,}|[-=_*#~<>^|]{2,3}(?![\w])|(?<![\w])[-=_*#~<>^|]{2,3}", _space
+        ),
+        NormalizationRule(".", r"(?<![^\s])#{1,6}(?=\s)", _space),
+        NormalizationRule("0a.", MAILBOX, _address),
+        NormalizationRule("0a", ADDRESS, _address),
         *when.RULES,
         *amounts.RULES,
-        *(Rule("0.", pattern, _telephone) for pattern in TELEPHONES),
-        Rule("0", r"(?<![\w.])[0-9]{1,5}(?:\.[0-9]{1,5}){2,5}(?![0-9A-Za-z])", _version),
-        Rule("0", rf"(?<![\w.,])(?P<number>{WHOLE})\s?-?వ(?=ది|దే|దా)", _ordinal_of),
-        Rule("0", rf"(?<![\w.,])(?P<number>{WHOLE})(?:\s?-?వ(?!{LETTER})|(?:st|nd|rd|th)(?![A-Za-z0-9]))", _ordinal),
-        Rule(
+        *(NormalizationRule("0.", pattern, _telephone) for pattern in TELEPHONES),
+        NormalizationRule("0", r"(?<![\w.])[0-9]{1,5}(?:\.[0-9]{1,5}){2,5}(?![0-9A-Za-z])", _version),
+        NormalizationRule("0", rf"(?<![\w.,])(?P<number>{WHOLE})\s?-?వ(?=ది|దే|దా)", _ordinal_of),
+        NormalizationRule(
+            "0", rf"(?<![\w.,])(?P<number>{WHOLE})(?:\s?-?వ(?!{LETTER})|(?:st|nd|rd|th)(?![A-Za-z0-9]))", _ordinal
+        ),
+        NormalizationRule(
             "0",
             r"(?<![\w/.,])(?:(?P<whole>[0-9]{1,15})\s)?(?P<above>[0-9]{1,3})/(?P<below>[0-9]{1,4})"
             r"(?![0-9A-Za-z/]|[.,][0-9])",
             _fraction,
         ),
-        Rule("0.", rf"(?P<whole>(?<![\w.,])[0-9]{{1,15}}\s?)?(?P<part>[{_VULGAR}])", _vulgar),
-        Rule(". ", r"(?<=[0-9%])(?:\s[-–—]\s|[-–—])(?=[$€£₹]?[0-9])", lambda match: " నుండి "),
-        Rule(".", r"(?<=[0-9]),(?=[0-9])", lambda match: ", "),
-        Rule("0.", rf"(?P<minus>{SIGN})(?P<number>(?:(?<![0-9])\.[0-9]+|{NUMBER}))", _number),
-        Rule(
+        NormalizationRule("0.", rf"(?P<whole>(?<![\w.,])[0-9]{{1,15}}\s?)?(?P<part>[{_VULGAR}])", _vulgar),
+        NormalizationRule(". ", r"(?<=[0-9%])(?:\s[-–—]\s|[-–—])(?=[$€£₹]?[0-9])", lambda match: " నుండి "),
+        NormalizationRule(".", r"(?<=[0-9]),(?=[0-9])", lambda match: ", "),
+        NormalizationRule("0.", rf"(?P<minus>{SIGN})(?P<number>(?:(?<![0-9])\.[0-9]+|{NUMBER}))", _number),
+        NormalizationRule(
             "a",
             rf"(?<![\w\u0c00-\u0c7f.])(?P<word>{any_of(_SHORT)})",
             lambda match: joined(match, _SHORT[match["word"]]),
         ),
-        Rule(".", r"#(?=\s?[0-9])", lambda match: " నంబర్ "),
-        Rule(".", r"#(?=\w)", lambda match: " హ్యాష్‌ట్యాగ్ "),
-        Rule(".", rf"[{re.escape(''.join(_SYMBOLS))}]", lambda match: f" {_SYMBOLS[match.group()]} "),
-        Rule(".", r"[*_^|\\`~•‣·{}\[\]<>#←↑→↓↔⇒/]", _space),
+        NormalizationRule(".", r"#(?=\s?[0-9])", lambda match: " నంబర్ "),
+        NormalizationRule(".", r"#(?=\w)", lambda match: " హ్యాష్‌ట్యాగ్ "),
+        NormalizationRule(".", rf"[{re.escape(''.join(_SYMBOLS))}]", lambda match: f" {_SYMBOLS[match.group()]} "),
+        NormalizationRule(".", r"[*_^|\\`~•‣·{}\[\]<>#←↑→↓↔⇒/]", _space),
     ],
     # Where words begin, at marks that do more than part sentences, and at spaces around dashes.
     places=(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-MOST = 10**15
+MAX_NUMBER = 10**15
 """The largest number that has words; larger ones are read digit by digit."""
 
 _SMALL = (
@@ -25,7 +25,7 @@ _SCALES = (
 )
 
 
-class Form(enum.Enum):
+class NumberForm(enum.Enum):
     """What a number word stands before."""
 
     ALONE = "alone"
@@ -36,38 +36,38 @@ class Form(enum.Enum):
     """An ending that is joined to it, or a word such as నుండి or కంటే."""
 
 
-def cardinal(number: int, form: Form = Form.ALONE) -> str:
-    """A number in words: 123 is నూట ఇరవై మూడు, -5 మైనస్ ఐదు; beyond `MOST` either way digit by digit."""
+def cardinal(number: int, form: NumberForm = NumberForm.ALONE) -> str:
+    """A number in words: 123 is నూట ఇరవై మూడు, -5 మైనస్ ఐదు; beyond `MAX_NUMBER` either way digit by digit."""
     if number < 0:
         return f"మైనస్ {cardinal(-number, form)}"
-    if number > MOST:
+    if number > MAX_NUMBER:
         return digits(str(number))
-    if number == 1 and form is Form.NOUN:
+    if number == 1 and form is NumberForm.NOUN:
         return "ఒక"
     return _words(number, form)
 
 
-def _words(number: int, form: Form) -> str:
+def _words(number: int, form: NumberForm) -> str:
     if number < 100:
         tens, ones = divmod(number, 10)
         words = _SMALL[number] if number < 20 else f"{_TENS[tens]} {_SMALL[ones]}".removesuffix(" సున్నా")
         # Before a noun "one" at a number's end is shortened.
-        return f"{words[: -len('ఒకటి')]}ఒక్క" if form is Form.NOUN and words.endswith("ఒకటి") else words
+        return f"{words[: -len('ఒకటి')]}ఒక్క" if form is NumberForm.NOUN and words.endswith("ఒకటి") else words
     for scale, one, one_and, many, many_of in _SCALES:
         if number >= scale:
             times, rest = divmod(number, scale)
             if times == 1:
                 words = one_and if rest else one
             else:
-                words = f"{_words(times, Form.NOUN)} {many_of if rest or form is not Form.ALONE else many}"
+                words = f"{_words(times, NumberForm.NOUN)} {many_of if rest or form is not NumberForm.ALONE else many}"
             return f"{words} {_words(rest, form)}" if rest else words
     raise AssertionError(number)
 
 
 def ordinal(number: int) -> str:
-    """A place in a row, from 1 on: రెండవ, ఇరవై ఒకటవ, వందవ; beyond `MOST` digit by digit."""
+    """A place in a row, from 1 on: రెండవ, ఇరవై ఒకటవ, వందవ; beyond `MAX_NUMBER` digit by digit."""
     words = cardinal(number)
-    if number > MOST:
+    if number > MAX_NUMBER:
         return words
     if words.endswith("ై"):
         return f"{words[:-1]}య్యవ"
@@ -79,7 +79,7 @@ def digits(text: str) -> str:
     return " ".join(_SMALL[int(digit)] for digit in text if digit in "0123456789")
 
 
-def count(text: str, form: Form = Form.ALONE) -> str:
+def count(text: str, form: NumberForm = NumberForm.ALONE) -> str:
     """Digits as a number, however many there are."""
     # Python refuses to convert what is very long; it would be read digit by digit anyway.
     return cardinal(int(text), form) if len(text) <= 16 else digits(text)

@@ -6,9 +6,9 @@ import re
 
 from enginehouse.engines.voice.text.en.when import HALF
 from enginehouse.engines.voice.text.normalization.dates import MONTH, Date, date, month_number, read_numeric
-from enginehouse.engines.voice.text.normalization.rules import Rule
+from enginehouse.engines.voice.text.normalization.rules import NormalizationRule
 from enginehouse.engines.voice.text.te.endings import joined
-from enginehouse.engines.voice.text.te.numbers import Form, cardinal, of, ordinal
+from enginehouse.engines.voice.text.te.numbers import NumberForm, cardinal, of, ordinal
 
 MONTHS = (
     *("జనవరి", "ఫిబ్రవరి", "మార్చి", "ఏప్రిల్", "మే", "జూన్", "జూలై", "ఆగస్టు", "సెప్టెంబర్", "అక్టోబర్", "నవంబర్"),
@@ -40,7 +40,7 @@ def say_time(hour: int, minute: int, second: int | None, half: str) -> str:
 
 
 def _counted(number: int, one: str, many: str) -> str:
-    return f"{cardinal(number, Form.NOUN)} {one if number == 1 else many}"
+    return f"{cardinal(number, NumberForm.NOUN)} {one if number == 1 else many}"
 
 
 def _part_of_day(hour: int, half: str) -> str:
@@ -84,41 +84,41 @@ def _day(match: re.Match[str]) -> str:
 
 
 RULES = [
-    Rule(
+    NormalizationRule(
         "0",
         r"(?<![\w/.-])(?P<first>[0-9]{4})-(?P<second>[0-9]{1,2})-(?P<third>[0-9]{1,2})"
         r"(?:(?P<at>T)(?=[0-9])|(?![0-9A-Za-z-]))",
         _numeric,
     ),
-    Rule(
+    NormalizationRule(
         "0",
         r"(?<![\w/.-])(?P<first>[0-9]{1,2})/(?P<second>[0-9]{1,2})/(?P<third>[0-9]{4}|[0-9]{2})(?P<at>)(?![0-9A-Za-z/])",
         _numeric,
     ),
-    Rule(
+    NormalizationRule(
         "0",
         r"(?<![\w/.-])(?P<first>[0-9]{1,2})[.-](?P<second>[0-9]{1,2})[.-](?P<third>[0-9]{4})(?P<at>)(?![0-9A-Za-z-])",
         _numeric,
     ),
-    Rule(
+    NormalizationRule(
         "0",
         rf"(?<![\w.,:/-])(?P<day>[0-3]?[0-9])(?:st|nd|rd|th)?[\s-](?P<month>{MONTH})"
         r"(?:(?:,?\s|-)(?P<year>[0-9]{4})(?![0-9A-Za-z]|[.,:/-][0-9]))?(?![0-9A-Za-z])",
         _named,
     ),
-    Rule(
+    NormalizationRule(
         "a",
         rf"(?<!\w)(?P<month>{MONTH})\s(?P<day>[0-3]?[0-9])(?:st|nd|rd|th)?"
         r"(?:,?\s(?P<year>[0-9]{4})(?![0-9A-Za-z]|[.,:/-][0-9]))?(?![0-9A-Za-z]|[.,:/][0-9])",
         _named,
     ),
-    Rule(
+    NormalizationRule(
         "0",
         r"(?:(?<![\w:.])|(?<=[0-9]T))(?P<hour>[01]?[0-9]|2[0-4])(?::|\.(?=[0-9]{2}\s?గం))(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?"
         rf"(?:{HALF}|Z)?(?![0-9A-Za-z:])(?:\s?(?P<hours>గంటలు|గంటల|గం\.))?",
         _clock,
     ),
-    Rule("0", rf"(?<![\w:.])(?P<hour>1[0-2]|0?[1-9]){HALF}(?![0-9A-Za-z])", _hour),
-    Rule("0", r"(?<![\w:.,/])(?P<day>[0-3]?[0-9])\s?(?:వ\s)?(?P<what>తేదీ|తరగతి)", _day),
+    NormalizationRule("0", rf"(?<![\w:.])(?P<hour>1[0-2]|0?[1-9]){HALF}(?![0-9A-Za-z])", _hour),
+    NormalizationRule("0", r"(?<![\w:.,/])(?P<day>[0-3]?[0-9])\s?(?:వ\s)?(?P<what>తేదీ|తరగతి)", _day),
 ]
 """What is written as a date or a time."""

@@ -20,7 +20,7 @@ from enginehouse.engines.voice.text._normalise import normalise
 from enginehouse.engines.voice.text._plan import Controls, Say
 from enginehouse.engines.voice.text._say_as import SPELLED, say_as
 from enginehouse.engines.voice.text._scripts import (
-    Run,
+    ScriptRun,
     dominant,
     language_of,
     readable,
@@ -35,12 +35,12 @@ _WORDS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _MARKS_AFTER = re.compile(r"[.,;:!?…।'\"”’)\]]*")
 _FOREIGN_WORDS = 4
 """How many Latin words in a row are said in their own language."""
-_FIRST_STAND_IN = 0xF0000
-_STAND_INS = re.compile(r"[\U000f0000-\U000ffffd]")
+_FIRST_PLACEHOLDER = 0xF0000
+_PLACEHOLDERS = re.compile(r"[\U000f0000-\U000ffffd]")
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class SpeechOverride:
     """What an SSML element says of its text."""
 
     kind: str
@@ -57,17 +57,17 @@ class Fragment:
 
     text: str
     """As it is written."""
-    spoken: Spoken | None = None
+    override: SpeechOverride | None = None
     """Set where an element says how it is said."""
 
     @property
     def spelled(self) -> bool:
         """Whether it is said letter by letter."""
-        return self.spoken is not None and self.spoken.kind in SPELLED
+        return self.override is not None and self.override.kind in SPELLED
 
 
 @dataclass(frozen=True, slots=True)
-class _Tongue:
+class _VoiceChoice:
     """With what something is said."""
 
     language: str
@@ -76,7 +76,7 @@ class _Tongue:
     """The language whose rules write figures out."""
 
 
-class Wording:
+class Verbalizer:
     """Puts the sentences of one text into words, in order: what has no letters takes after what went before.
 
     Args:
@@ -88,7 +88,7 @@ class Wording:
         self._cleaner = Cleaner()
         clean = self._cleaner.clean
         self._lexicon = Lexicon([(clean(word), clean(say).strip()) for word, say in controls.lexicon])
-        self._hows: dict[Style, tuple[Prosody, float]] = {}
+        self._prosodies: dict[Style, tuple[Prosody, float]] = {}
         self._script = ""
         self._japanese = False
 
@@ -108,100 +108,100 @@ class Wording:
         """
         if len(fragments) == 1 and fragments[0].spelled:
             text = self._cleaner.clean(fragments[0].text).strip()
-            return self._utterances(text, self._tongue(script, style), style, spell=True)
+            return self._utterances(text, self._choose_voice(script, style), style, spell=True)
         text = ""
-        spoken: list[Fragment] = []
+        override: list[Fragment] = []
         for fragment in fragments:
-            if fragment.spoken is None:
+            if fragment.override is None:
                 text += self._lexicon.apply(self._cleaner.clean(fragment.text))
             else:
-                text += chr(_FIRST_STAND_IN + len(spoken))
-                spoken.append(fragment)
+                text += chr(_FIRST_PLACEHOLDER + len(override))
+                override.append(fragment)
         says = []
-        for stretch, tongue in self._stretches(text, style, script):
-            written = tidy(stretch) if self._controls.verbatim else normalise(stretch, tongue.written)
-            if spoken:
-                written = self._filled(written, spoken, tongue)
-            says += self._utterances(written, tongue, style)
+        for part, choice in self._language_parts(text, style, script):
+            written = tidy(part) if self._controls.verbatim else normalise(part, choice.written)
+            if override:
+                written = self._filled(written, override, choice)
+            says += self._utterances(written, choice, style)
         return says
 
-    def _utterances(self, text: str, tongue: _Tongue, style: Style, *, spell: bool = False) -> list[Say]:
-        prosody, volume_db = self._how(style)
+    def _utterances(self, text: str, choice: _VoiceChoice, style: Style, *, spell: bool = False) -> list[Say]:
+        prosody, volume_db = self._prosody(style)
         return [
             Say(
-                Utterance(text=piece, language=tongue.language, voice=tongue.voice, prosody=prosody, spell=spell),
+                Utterance(text=piece, language=choice.language, voice=choice.voice, prosody=prosody, spell=spell),
                 volume_db,
             )
-            for piece in (pieces(text, self._controls.longest) if len(text) > self._controls.longest else (text,))
+            for piece in (pieces(text, self._controls.max_length) if len(text) > self._controls.max_length else (text,))
             if spell or sayable(piece)
         ]
 
-    def _how(self, style: Style) -> tuple[Prosody, float]:
+    def _prosody(self, style: Style) -> tuple[Prosody, float]:
         """The prosody and the volume of a style."""
-        if style not in self._hows:
-            self._hows[style] = style.prosody, style.heard_db
-        return self._hows[style]
+        if style not in self._prosodies:
+            self._prosodies[style] = style.prosody, style.heard_db
+        return self._prosodies[style]
 
-    def _filled(self, text: str, spoken: Sequence[Fragment], tongue: _Tongue) -> str:
+    def _filled(self, text: str, override: Sequence[Fragment], choice: _VoiceChoice) -> str:
         """The text with what elements say in the places that were kept for it."""
         return tidy(
-            _STAND_INS.sub(lambda match: self._said(spoken[ord(match.group()) - _FIRST_STAND_IN], tongue), text)
+            _PLACEHOLDERS.sub(lambda match: self._said(override[ord(match.group()) - _FIRST_PLACEHOLDER], choice), text)
         )
 
-    def _said(self, fragment: Fragment, tongue: _Tongue) -> str:
-        assert fragment.spoken is not None
-        if fragment.spoken.kind != "sub":
+    def _said(self, fragment: Fragment, choice: _VoiceChoice) -> str:
+        assert fragment.override is not None
+        if fragment.override.kind != "sub":
             text = self._cleaner.clean(fragment.text).strip()
-            return say_as(fragment.spoken.kind, text, fragment.spoken.order, tongue.written)
-        alias = self._cleaner.clean(fragment.spoken.alias)
-        return tidy(alias) if self._controls.verbatim else normalise(alias, tongue.written)
+            return say_as(fragment.override.kind, text, fragment.override.order, choice.written)
+        alias = self._cleaner.clean(fragment.override.alias)
+        return tidy(alias) if self._controls.verbatim else normalise(alias, choice.written)
 
-    def _stretches(self, text: str, style: Style, script: str) -> Iterator[tuple[str, _Tongue]]:
+    def _language_parts(self, text: str, style: Style, script: str) -> Iterator[tuple[str, _VoiceChoice]]:
         """The text, part by part, each with what it is said with."""
-        main = self._tongue(script, style)
+        main = self._choose_voice(script, style)
         at = 0
         if not text.isascii() or script != "Latin":
             for run in self._foreign(text, main):
-                tongue = self._tongue(run.script, style)
+                choice = self._choose_voice(run.script, style)
                 few = run.script == "Latin" and len(_WORDS.findall(text[run.start : run.end])) < _FOREIGN_WORDS
-                if tongue == main or few:
+                if choice == main or few:
                     continue
                 marks = _MARKS_AFTER.match(text, run.end)
                 end = marks.end() if marks is not None else run.end
                 yield text[at : run.start], main
-                yield text[run.start : end], tongue
+                yield text[run.start : end], choice
                 at = end
         yield text[at:], main
 
-    def _foreign(self, text: str, main: _Tongue) -> list[Run]:
+    def _foreign(self, text: str, main: _VoiceChoice) -> list[ScriptRun]:
         """The stretches in letters that the sentence's language is not written in, each with all that is between its
         words but other letters."""
         own = written_in(main.language)
-        found: list[Run] = []
+        found: list[ScriptRun] = []
         ended = True
         for run in runs(text) if own else ():
             if run.script in own:
                 ended = True
             elif found and not ended and found[-1].script == run.script:
-                found[-1] = Run(run.script, found[-1].start, run.end)
+                found[-1] = ScriptRun(run.script, found[-1].start, run.end)
             else:
                 found.append(run)
                 ended = False
         return found
 
-    def _tongue(self, script: str, style: Style) -> _Tongue:
+    def _choose_voice(self, script: str, style: Style) -> _VoiceChoice:
         """What letters of a script are said with."""
         own = self._controls.voices.get(style.voice, ())
         if style.language and (not script or readable(script, style.language)):
-            return _Tongue(style.language, style.voice, style.language)
+            return _VoiceChoice(style.language, style.voice, style.language)
         if not script:
             language = own[0] if own else "en"
-            return _Tongue(language, style.voice, language)
+            return _VoiceChoice(language, style.voice, language)
         suiting = next((language for language in own if script in written_in(language)), "")
         if suiting:
-            return _Tongue(suiting, style.voice, suiting)
+            return _VoiceChoice(suiting, style.voice, suiting)
         if own and not style.language and script == "Latin":
-            return _Tongue(own[0], style.voice, "en")
+            return _VoiceChoice(own[0], style.voice, "en")
         language = "ja" if script == "Han" and self._japanese else language_of(script, default="en")
         # A voice that is known not to speak the language would fail or mumble: the model's own for it does better.
-        return _Tongue(language, "" if own else style.voice, language)
+        return _VoiceChoice(language, "" if own else style.voice, language)

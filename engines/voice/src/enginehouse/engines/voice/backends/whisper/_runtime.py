@@ -9,12 +9,12 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Sound: TypeAlias = npt.NDArray[np.float32]
+FloatSamples: TypeAlias = npt.NDArray[np.float32]
 """16,000 samples a second, from -1 to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class DecodingOptions:
     """How a window is to be heard."""
 
     language: str = ""
@@ -30,7 +30,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class WhisperSegment:
     """What a runtime heard, with times in seconds from the window's beginning."""
 
     text: str
@@ -47,7 +47,7 @@ class Piece:
     """Word, beginning, end, probability."""
 
 
-class Transcriber(Protocol):
+class WhisperRuntime(Protocol):
     """A Whisper in memory. Computes in the thread that calls it."""
 
     @property
@@ -58,7 +58,9 @@ class Transcriber(Protocol):
     def translates(self) -> bool:
         """Whether it can write down in English what was said in another language."""
 
-    def transcribe(self, sound: Sound, ask: Ask, check: Callable[[], None]) -> Iterator[Piece]:
+    def transcribe(
+        self, audio: FloatSamples, decoding: DecodingOptions, check: Callable[[], None]
+    ) -> Iterator[WhisperSegment]:
         """Hears a window of at most 30 s and yields what was said.
 
         `check` is called between its steps; what that raises ends the work.

@@ -27,7 +27,7 @@ from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.validation import invalid, shorten
 
 _DEFAULT_PAGE = 100
-_LEAST_S, _MOST_S = 3.0, 30.0
+_MIN_S, _MAX_S = 3.0, 30.0
 _GENDERS = {
     Gender.UNKNOWN: voice_pb2.GENDER_UNSPECIFIED,
     Gender.FEMALE: voice_pb2.GENDER_FEMALE,
@@ -48,7 +48,7 @@ class Owner(Protocol):
         """The permission."""
 
 
-class VoiceBook:
+class VoiceLibrary:
     """Lists, makes and deletes voices.
 
     Args:
@@ -209,10 +209,10 @@ class VoiceBook:
             async for piece in decoded:
                 pieces.append(piece)
                 length += len(piece)
-                if length > _MOST_S * SAMPLE_RATE:
-                    raise invalid("sample", f"lasts over {_MOST_S:g} s; send {_LEAST_S:g} to {_MOST_S:g} s of speech")
-        if length < _LEAST_S * SAMPLE_RATE:
-            raise invalid("sample", f"lasts {length / SAMPLE_RATE:.1f} s; send {_LEAST_S:g} to {_MOST_S:g} s of speech")
+                if length > _MAX_S * SAMPLE_RATE:
+                    raise invalid("sample", f"lasts over {_MAX_S:g} s; send {_MIN_S:g} to {_MAX_S:g} s of speech")
+        if length < _MIN_S * SAMPLE_RATE:
+            raise invalid("sample", f"lasts {length / SAMPLE_RATE:.1f} s; send {_MIN_S:g} to {_MAX_S:g} s of speech")
         samples: Samples = np.concatenate(pieces)
         if is_silent(samples):
             raise invalid("sample", "nobody can be heard in it; send a recording of one speaker")
