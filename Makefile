@@ -24,7 +24,7 @@ VLLM_STAMP := $(VLLM_VENV)/.stamp
 TORCH_VENV := .venv-torch
 TORCH_STAMP := $(TORCH_VENV)/.stamp
 
-.PHONY: help install demo test test-vllm test-torch coverage check bench proto docs openapi fmt requirements upgrade baseline clean
+.PHONY: help install demo test test-vllm test-torch coverage check bench proto docs openapi client fmt requirements upgrade baseline clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ proto: $(INSTALL_STAMP) $(PROTO_STAMP) ## Regenerate the stubs and the documents
 	$(BIN)/python -m proto.document --image $(PROTO_VENV)/image.binpb
 
 openapi docs: proto
+
+client: $(INSTALL_STAMP) ## Regenerate the synchronous Python client from the asyncio one
+	$(BIN)/python clients/python/unasync.py
 
 baseline: proto ## Accept the contracts as released: later ones are compared with them
 	cp proto/python/src/enginehouse/api/descriptors.binpb proto/baseline.binpb

@@ -6,7 +6,7 @@ import pathlib
 import sys
 import time
 
-from checks import contracts, layers, length, namespace, places, promises, python, requirements, shell
+from checks import contracts, layers, length, namespace, places, promises, python, requirements, shell, unasync
 
 CHECKS = {
     "namespace": namespace.complaints,
@@ -16,6 +16,7 @@ CHECKS = {
     "promises": promises.complaints,
     "shell": shell.complaints,
     "requirements": requirements.complaints,
+    "unasync": unasync.complaints,
     "contracts": contracts.complaints,
     "lint": python.lint,
     "types": python.types,

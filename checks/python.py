@@ -29,7 +29,7 @@ def types(root: pathlib.Path) -> list[str]:
     """mypy's strict rules over each distribution's package and over the tooling."""
     named = [f"enginehouse.{package}" for package in PACKAGES]
     chosen = [argument for package in (*named, *TOOLING) for argument in ("-p", package)]
-    scripts = ["requirements/compile.py"]
+    scripts = ["requirements/compile.py", "clients/python/unasync.py"]
     return [*_lines(root, "mypy", *chosen), *_lines(root, "mypy", *scripts)]
 
 

@@ -45,7 +45,7 @@ def test_voices_are_listed_and_sifted(cli: Any, service: Any) -> None:
     }
     service.answers["ListVoices"] = voice_pb2.ListVoicesResponse()
     assert cli("voices").stdout == "no such voices\n"
-    assert "'old' must be one of female" in cli("voices", "--gender", "old").stderr
+    assert "unknown gender 'old': expected one of female" in cli("voices", "--gender", "old").stderr
 
 
 def test_an_id_is_never_broken(cli: Any, service: Any) -> None:

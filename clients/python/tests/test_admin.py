@@ -46,9 +46,17 @@ async def test_words_become_enumerations(server: Any, connect: Any, behaviours: 
 @pytest.mark.parametrize(
     ("method", "arguments", "problem"),
     [
-        ("set_budget", {"scope": "planet", "scope_id": "x", "limit_nanos": 1}, "scope 'planet' must be one of"),
-        ("set_budget", {"scope": "key", "scope_id": "x", "limit_nanos": 1, "window": "age"}, "window 'age' must be"),
-        ("spend", {"group_by": "mood"}, "group_by 'mood' must be one of"),
+        (
+            "set_budget",
+            {"scope": "planet", "scope_id": "x", "limit_nanos": 1},
+            "unknown scope 'planet': expected one of",
+        ),
+        (
+            "set_budget",
+            {"scope": "key", "scope_id": "x", "limit_nanos": 1, "window": "age"},
+            "unknown window 'age': expected",
+        ),
+        ("spend", {"group_by": "mood"}, "unknown group_by 'mood': expected one of"),
     ],
 )
 async def test_unknown_words_are_refused_before_anything_is_sent(

@@ -45,8 +45,8 @@ async def test_prices_and_discounts_are_sent_as_the_contract_has_them(
     assert (free.unit, free.from_ms) == (6, 7)
     assert (cut.subject, cut.subject_id, cut.basis_points) == (prices_pb2.DISCOUNT_SUBJECT_TIER, "pro", 5)
     for method, arguments, problem in (
-        ("set_price", ("tiny", "apples", 1), "unit 'apples' must be one of"),
-        ("set_discount", ("planet", "x", 1), "subject 'planet' must be one of"),
+        ("set_price", ("tiny", "apples", 1), "unknown unit 'apples': expected one of"),
+        ("set_discount", ("planet", "x", 1), "unknown subject 'planet': expected one of"),
     ):
         with pytest.raises(ValueError, match=problem):
             await call(mesh, method, *arguments)

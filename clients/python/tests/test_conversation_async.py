@@ -126,6 +126,6 @@ async def test_closing_ends_the_iteration_of_another_task(server: Any, mesh: Any
         await first.wait()
         # It waits for the next piece by now, or will.
         await talk.close()
-        with pytest.raises(Cancelled, match="on this side"):
+        with pytest.raises(Cancelled, match="by this client"):
             await hearing
     assert await asyncio.to_thread(server.gone.wait, 5)

@@ -68,7 +68,7 @@ async def test_a_stream_is_never_sent_again_after_its_first_message(server: Any,
         behaviours.refuse(context, UNAVAILABLE, "ENGINE_DRAINING")
 
     server.behaviours = [cut, behaviours.answering(*behaviours.story())]
-    with pytest.raises(IncompleteError, match="broke off") as failed:
+    with pytest.raises(IncompleteError, match="was cut and cannot be continued") as failed:
         await connect(server.url).generate("x")
     assert (failed.value.code, failed.value.reason) == (UNAVAILABLE, "ENGINE_DRAINING")
     assert failed.value.received.text == "A clever "
@@ -158,7 +158,7 @@ async def test_where_nobody_listens_the_error_says_so(connect: Any, free_port: i
 
 
 def test_policies_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match="max_attempts is 0"):
+    with pytest.raises(ValueError, match="invalid max_attempts 0"):
         RetryPolicy(max_attempts=0)
-    with pytest.raises(ValueError, match="delays must satisfy"):
+    with pytest.raises(ValueError, match="invalid backoff"):
         RetryPolicy(initial_backoff_s=2, max_backoff_s=1)

@@ -139,11 +139,11 @@ async def test_embeddings_tokens_and_models(server: Any, connect: Any, behaviour
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        ({}, "either messages"),
-        ({"messages": "x", "prompt": "y"}, "either messages"),
-        ({"prompt": "y", "system": "z"}, "system belongs"),
+        ({}, "exactly one of messages"),
+        ({"messages": "x", "prompt": "y"}, "exactly one of messages"),
+        ({"prompt": "y", "system": "z"}, "system cannot be combined with prompt"),
         ({"messages": "x", "json_object": True, "grammar": "root ::= 'a'"}, "at most one"),
-        ({"messages": [Message("robot", "x")]}, "'robot' must be one of"),  # type: ignore[arg-type]
+        ({"messages": [Message("robot", "x")]}, "unknown role 'robot': expected one of"),  # type: ignore[arg-type]
     ],
 )
 async def test_contradictions_are_found_before_anything_is_sent(

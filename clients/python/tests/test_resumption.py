@@ -148,7 +148,7 @@ async def test_a_refusal_to_go_on_ends_it_with_what_came(
 
 async def test_what_cannot_be_continued_ends_with_what_came(server: Any, connect: Any) -> None:
     server.behaviours = [engine(until=3, cut=reset, resumable=False)]
-    with pytest.raises(IncompleteError, match="none that can be continued") as failed:
+    with pytest.raises(IncompleteError, match="does not support it") as failed:
         await connect(server.url, retries=PATIENT).generate("x")
     assert failed.value.received.text == "".join(WORDS[:3])
     assert len(server.requests) == 1
@@ -184,5 +184,5 @@ async def test_leaving_a_stream_continues_nothing(server: Any, connect: Any) -> 
 
 
 def test_a_policy_cannot_resume_less_than_never() -> None:
-    with pytest.raises(ValueError, match="max_resumes is -1"):
+    with pytest.raises(ValueError, match="invalid max_resumes -1"):
         RetryPolicy(max_resumes=-1)

@@ -95,8 +95,8 @@ def test_every_word_of_the_manner_is_used() -> None:
     [
         ({}, "exactly one of text and ssml"),
         ({"text": "x", "ssml": "<speak/>"}, "exactly one of text and ssml"),
-        ({"text": "x", "emotion": "bored"}, "emotion 'bored' must be one of neutral, happy"),
-        ({"text": "x", "encoding": "midi"}, "encoding 'midi' must be one of wav, mp3"),
+        ({"text": "x", "emotion": "bored"}, "unknown emotion 'bored': expected one of neutral, happy"),
+        ({"text": "x", "encoding": "midi"}, "unknown encoding 'midi': expected one of wav, mp3"),
     ],
 )
 async def test_what_cannot_be_asked_is_found_before_anything_is_sent(
@@ -319,6 +319,6 @@ async def test_what_was_closed_is_not_begun(server: Any) -> None:
     with Enginehouse(server.url, "eh_test_key") as mesh:
         stream = mesh.speak("x")
         stream.close()
-        with pytest.raises(ValueError, match="closed before it was begun"):
+        with pytest.raises(ValueError, match="closed before it was started"):
             stream.read()
     assert server.metadata == []

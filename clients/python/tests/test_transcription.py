@@ -191,7 +191,7 @@ async def test_a_call_that_was_begun_is_not_sent_again(server: Any, connect: Any
 
 async def test_a_model_that_is_none_is_refused(server: Any, connect: Any, behaviours: Any) -> None:
     mesh = connect(server.url)
-    with pytest.raises(ValueError, match="'no one' must be a model's name"):
+    with pytest.raises(ValueError, match="invalid model 'no one'"):
         await mesh.listen([b"ab"], sample_rate=16_000, model="no one")
     server.behaviours = [behaviours.refusing(grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL")]
     with pytest.raises(NotFound):

@@ -6,21 +6,29 @@
         answer = mesh.generate("Tell me a story about a clever crow")
         print(answer.text, answer.cost_nanos)
 
-`AsyncEnginehouse` is the same with `await`. Every failure is an `EnginehouseError`.
+`AsyncEnginehouse` is the same client with `await`. Every failed call raises an `EnginehouseError`.
 """
 
-from enginehouse.client._aio import AsyncEnginehouse, AsyncGenerationStream
-from enginehouse.client._aio_admin import AsyncAdmin
-from enginehouse.client._aio_billing import AsyncBilling
-from enginehouse.client._aio_cache import AsyncCache
-from enginehouse.client._aio_identity import AsyncIdentity
-from enginehouse.client._aio_streams import AsyncConversationStream, AsyncSpeechStream, AsyncTranscriptionStream
-from enginehouse.client._sync import Enginehouse, GenerationStream
-from enginehouse.client._sync_admin import Admin
-from enginehouse.client._sync_billing import Billing
-from enginehouse.client._sync_cache import Cache
-from enginehouse.client._sync_identity import Identity
-from enginehouse.client._sync_streams import ConversationStream, SpeechStream, TranscriptionStream
+from enginehouse.client._async.admin import AsyncAdmin
+from enginehouse.client._async.billing import AsyncBilling
+from enginehouse.client._async.cache import AsyncCache
+from enginehouse.client._async.client import AsyncEnginehouse
+from enginehouse.client._async.conversation import AsyncConversationStream
+from enginehouse.client._async.experiments import AsyncExperiments
+from enginehouse.client._async.generation_stream import AsyncGenerationStream
+from enginehouse.client._async.identity import AsyncIdentity
+from enginehouse.client._async.policies import AsyncPolicies
+from enginehouse.client._async.streams import AsyncSpeechStream, AsyncTranscriptionStream
+from enginehouse.client._sync.admin import Admin
+from enginehouse.client._sync.billing import Billing
+from enginehouse.client._sync.cache import Cache
+from enginehouse.client._sync.client import Enginehouse
+from enginehouse.client._sync.conversation import ConversationStream
+from enginehouse.client._sync.experiments import Experiments
+from enginehouse.client._sync.generation_stream import GenerationStream
+from enginehouse.client._sync.identity import Identity
+from enginehouse.client._sync.policies import Policies
+from enginehouse.client._sync.streams import SpeechStream, TranscriptionStream
 from enginehouse.client.errors import (
     BudgetExhausted,
     Cancelled,
@@ -38,8 +46,9 @@ from enginehouse.client.errors import (
     Unauthenticated,
     Unavailable,
 )
-from enginehouse.client.generation import Embeddings, Generation, ToolCall
-from enginehouse.client.requests.generation import Message, Tool
+from enginehouse.client.generation import Choice, Embeddings, Generation
+from enginehouse.client.requests.generation import GenerationOptions, Message, Tool, ToolCall
+from enginehouse.client.requests.voice import SpeechOptions
 from enginehouse.client.retries import RetryPolicy
 from enginehouse.client.speech import ConversationEvent, SpeechSummary
 from enginehouse.client.transcription import Transcript, TranscriptionEvent, TranscriptionSummary
@@ -51,14 +60,17 @@ __all__ = [
     "AsyncCache",
     "AsyncConversationStream",
     "AsyncEnginehouse",
+    "AsyncExperiments",
     "AsyncGenerationStream",
     "AsyncIdentity",
+    "AsyncPolicies",
     "AsyncSpeechStream",
     "AsyncTranscriptionStream",
     "Billing",
     "BudgetExhausted",
     "Cache",
     "Cancelled",
+    "Choice",
     "Conflict",
     "ConversationEvent",
     "ConversationStream",
@@ -66,8 +78,10 @@ __all__ = [
     "Embeddings",
     "Enginehouse",
     "EnginehouseError",
+    "Experiments",
     "FieldViolation",
     "Generation",
+    "GenerationOptions",
     "GenerationStream",
     "Identity",
     "IncompleteError",
@@ -76,9 +90,11 @@ __all__ = [
     "Message",
     "NotFound",
     "PermissionDenied",
+    "Policies",
     "RateLimited",
     "RetryPolicy",
     "ServerFault",
+    "SpeechOptions",
     "SpeechStream",
     "SpeechSummary",
     "Tool",

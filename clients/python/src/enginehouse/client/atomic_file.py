@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are whole."""
+"""Files that appear under their name only when they are complete."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from enginehouse.client.wav import HEADER_BYTES, length_patches
 
 
 class AtomicFile:
-    """A file that is written beside its place and put there when it is whole; else nothing is left of it.
+    """A file that is written under a temporary name beside its path, and renamed when it is complete.
 
-    What is no file in a folder, such as a pipe or /dev/stdout, is written to as it is. A WAV file whose header says an
-    unknown length gets the true one.
+    A failure leaves nothing behind. A path that is not a regular file, such as a pipe or /dev/stdout, is written to
+    directly. A WAV header of unknown length gets the true one.
 
     Args:
-        path: where it is to be; what is there is replaced.
+        path: where the file is to be; an existing file is replaced.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        # A link stays one, and what it leads to is replaced.
+        # A symbolic link stays one; the file that it points to is replaced.
         self._path = Path(os.path.realpath(path))
         self._part: Path | None = None
         self._file: BinaryIO | None = None
@@ -35,7 +35,7 @@ class AtomicFile:
         """Bytes written so far."""
 
     def open(self) -> None:
-        """Begins. Raises OSError where no file can be made there, or the one that is there may not be replaced."""
+        """Create the temporary file. Raise OSError if that is impossible or an existing file may not be replaced."""
         try:
             existing = self._path.stat()
         except FileNotFoundError:
@@ -48,27 +48,27 @@ class AtomicFile:
         if existing is not None and not os.access(self._path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self._path))
         part = self._path.with_name(f".{secrets.token_hex(8)}.part")
-        with self._named():
+        with self._errors_naming_path():
             self._file = part.open("xb")
         self._part = part
         if existing is not None:
             part.chmod(stat.S_IMODE(existing.st_mode))
 
     def write(self, data: bytes) -> None:
-        """Appends. Raises OSError."""
-        with self._named():
+        """Append bytes. Raise OSError if they cannot be written."""
+        with self._errors_naming_path():
             self._opened().write(data)
         if len(self._head) < HEADER_BYTES:
             self._head += data[: HEADER_BYTES - len(self._head)]
         self.size += len(data)
 
     def commit(self) -> None:
-        """Puts the file in its place. Raises OSError."""
+        """Move the file to its path. Raise OSError if that is impossible."""
         file = self._opened()
-        with self._named():
+        with self._errors_naming_path():
             if self._part is not None:
-                for place, value in length_patches(self._head, self.size):
-                    file.seek(place)
+                for offset, value in length_patches(self._head, self.size):
+                    file.seek(offset)
                     file.write(value)
             file.close()
             if self._part is not None:
@@ -76,9 +76,9 @@ class AtomicFile:
                 self._part = None
 
     def discard(self) -> None:
-        """Leaves nothing, if the file is not in its place yet."""
+        """Delete the temporary file, unless it was committed."""
         if self._file is not None:
-            # What could not be written is of no interest any more.
+            # Bytes that could not be flushed are of no interest any more.
             with contextlib.suppress(OSError):
                 self._file.close()
         if self._part is not None:
@@ -99,8 +99,8 @@ class AtomicFile:
             self.discard()
 
     @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
-        """Errors name the file that the caller knows."""
+    def _errors_naming_path(self) -> Iterator[None]:
+        """Raise errors with the path that the caller knows, not the temporary one."""
         try:
             yield
         except OSError as error:
@@ -108,5 +108,5 @@ class AtomicFile:
 
     def _opened(self) -> BinaryIO:
         if self._file is None:
-            raise ValueError(f"{self._path} is not open")
+            raise ValueError(f"{self._path} is not open: call open() first")
         return self._file

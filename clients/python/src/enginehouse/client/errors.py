@@ -1,7 +1,7 @@
-"""What can go wrong, as exceptions that a program can tell apart.
+"""Failures, as exceptions that a program can tell apart.
 
-A service answers with a `google.rpc.Status` that holds one `ErrorInfo` of the domain `enginehouse`; its reason settles
-the class here. An answer without one (a proxy's, a broken connection) is classed by its gRPC code alone.
+A service answers with a `google.rpc.Status` that holds one `ErrorInfo` of the domain `enginehouse`; its reason decides
+the class here. An error without one (a proxy's, a broken connection's) is classified by its gRPC code alone.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _DETAILS_KEY = "grpc-status-details-bin"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """What is wrong with one field of a request.
+    """A fault in one field of a request.
 
     Attributes:
         field: the field's path, such as `sampling.temperature`.
-        description: the bad value and what would be right.
+        description: the invalid value and the valid ones.
     """
 
     field: str
@@ -36,14 +36,14 @@ class FieldViolation:
 
 
 class EnginehouseError(Exception):
-    """A call failed. Catch this for every failure, or one of the classes below for one kind.
+    """A failed call. Catch this class for every failure, or one of its subclasses for one kind.
 
     Attributes:
-        message: for a developer; names the bad value and the fix.
+        message: the fault and the fix, for a developer.
         code: the gRPC status code.
-        reason: the name of an `ErrorReason`, such as `BUDGET_EXHAUSTED`; empty where the answer carried none.
+        reason: the name of an `ErrorReason`, such as `BUDGET_EXHAUSTED`; empty if the service gave none.
         request_id: the id of the request that failed.
-        retry_after_s: seconds after which a retry may succeed; None where the service did not say.
+        retry_after_s: seconds after which a retry may succeed; None if the service did not say.
         violations: the fields at fault, for an invalid request.
         metadata: further facts for programs, such as the budget's scope.
     """
@@ -73,7 +73,7 @@ class EnginehouseError(Exception):
 
 
 class InvalidRequest(EnginehouseError):
-    """The request itself is wrong; `violations` names the fields. Sending it again cannot help."""
+    """The request is invalid; `violations` names the fields. A retry cannot help."""
 
 
 class Unauthenticated(EnginehouseError):
@@ -89,45 +89,45 @@ class NotFound(EnginehouseError):
 
 
 class Conflict(EnginehouseError):
-    """The state of things does not allow the call: the name is taken, the weights are not there."""
+    """The present state does not allow the call: the name is taken, or the weights are missing."""
 
 
 class RateLimited(EnginehouseError):
-    """Too many requests or tokens for now; `retry_after_s` says when to come back."""
+    """Too many requests or tokens at present; retry after `retry_after_s`."""
 
 
 class BudgetExhausted(EnginehouseError):
-    """A budget in scope cannot pay for the request. Waiting does not help before its window ends or it is raised."""
+    """A budget in scope cannot pay for the request. Waiting helps only when its window ends or it is raised."""
 
 
 class Unavailable(EnginehouseError):
-    """Nobody could take the request now; the client has already tried again as its policy allows."""
+    """No engine or service could take the request; the client has already retried as its policy allows."""
 
 
 class DeadlineExceeded(EnginehouseError):
-    """The call's timeout passed first. What had been produced until then is billed."""
+    """The call's timeout passed first. Output produced until then is billed."""
 
 
 class Cancelled(EnginehouseError):
-    """The call was cancelled on this side."""
+    """The call was cancelled by this client."""
 
 
 class IncompleteError(EnginehouseError):
     """A stream was cut after its beginning and could not be continued exactly.
 
-    `code`, `reason` and the rest are of the failure that ended it, which is also its `__cause__`.
+    `code`, `reason` and the rest are those of the failure that ended it, which is also its `__cause__`.
 
     Attributes:
-        received: the answer as far as it came.
+        received: the answer as far as it has come.
     """
 
     received: Generation
 
     @classmethod
-    def of(cls, error: EnginehouseError, *, received: Generation, why: str) -> IncompleteError:
-        """After the error, for want of a way to go on."""
+    def of(cls, error: EnginehouseError, *, received: Generation, obstacle: str) -> IncompleteError:
+        """Return the error for an answer that the given one cut, with the reason why it cannot be continued."""
         made = cls(
-            f"the answer broke off and cannot be continued, because {why}: {error.message}",
+            f"the answer was cut and cannot be continued, because {obstacle}: {error.message}",
             code=error.code,
             reason=error.reason,
             request_id=error.request_id,
@@ -142,12 +142,12 @@ class IncompleteError(EnginehouseError):
 class IncompleteSpeechError(EnginehouseError):
     """Speech was cut after its beginning.
 
-    `code`, `reason` and the rest are of the failure that ended it, which is also its `__cause__`. The same request with
-    `first_chunk=error.next_chunk` and `model=error.model` speaks the rest. The audio that came may hold a beginning of
-    that chunk, after the end of the last of the stream's `done`.
+    `code`, `reason` and the rest are those of the failure that ended it, which is also its `__cause__`. The same
+    request with `first_chunk=error.next_chunk` and `model=error.model` speaks the rest. The audio received may contain
+    the beginning of that chunk, after the end of the last chunk in the stream's `done`.
 
     Attributes:
-        next_chunk: the first chunk whose audio did not come whole.
+        next_chunk: the first chunk whose audio is not complete.
         model: the model that spoke; another one may divide the text into other chunks.
     """
 
@@ -156,10 +156,10 @@ class IncompleteSpeechError(EnginehouseError):
 
     @classmethod
     def after(cls, error: EnginehouseError, *, next_chunk: int, model: str) -> IncompleteSpeechError:
-        """After the error that cut it."""
+        """Return the error for speech that the given one cut."""
         made = cls(
-            f"the speech broke off before chunk {next_chunk} was whole; the same request with first_chunk {next_chunk} "
-            f"and the model {model!r} speaks the rest: {error.message}",
+            f"the speech was cut before chunk {next_chunk} was complete: {error.message}; "
+            f"the same request with first_chunk {next_chunk} and the model {model!r} speaks the rest",
             code=error.code,
             reason=error.reason,
             request_id=error.request_id,
@@ -173,7 +173,7 @@ class IncompleteSpeechError(EnginehouseError):
 
 
 class ServerFault(EnginehouseError):
-    """A defect or failure on the other side, or a stream cut by one."""
+    """A defect or a failure of the service, or a stream cut by one."""
 
 
 _BY_REASON: Mapping[str, type[EnginehouseError]] = MappingProxyType(
@@ -207,13 +207,13 @@ _BY_CODE: Mapping[grpc.StatusCode, type[EnginehouseError]] = MappingProxyType(
 
 
 def from_rpc_error(error: grpc.RpcError, *, request_id: str = "") -> EnginehouseError:
-    """The exception that a failed call stands for.
+    """Return the exception for a failed call.
 
     Args:
-        error: a finished call's error, of the synchronous or the asyncio API.
+        error: a finished call's error, from the synchronous or the asyncio API.
         request_id: the id that the request was sent under.
     """
-    # Both APIs' errors carry these, but their common base class declares none of them.
+    # Both APIs' errors carry these, but their common base class does not declare them.
     call: Any = error
     code: grpc.StatusCode = call.code()
     message: str = call.details() or code.name
@@ -229,7 +229,7 @@ def from_rpc_error(error: grpc.RpcError, *, request_id: str = "") -> Enginehouse
                 reason, metadata = info.reason, dict(info.metadata)
         elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             bad = error_details_pb2.BadRequest.FromString(detail.value)
-            violations = [FieldViolation(each.field, each.description) for each in bad.field_violations]
+            violations = [FieldViolation(violation.field, violation.description) for violation in bad.field_violations]
         elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
             retry_after_s = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay.ToMilliseconds() / 1000
     kind = _BY_REASON.get(reason) or _BY_CODE.get(code, ServerFault)
@@ -250,6 +250,6 @@ def _status(trailers: Any) -> status_pb2.Status | None:
             try:
                 return status_pb2.Status.FromString(value)
             except DecodeError:
-                # A proxy's details, or damage on the way: the code and the text still say what happened.
+                # Details of a proxy, or damaged ones: the code and the text still tell the failure.
                 return None
     return None

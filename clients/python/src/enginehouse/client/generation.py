@@ -1,4 +1,4 @@
-"""What comes back: a generation as it grows and when it is whole, and embeddings."""
+"""Results of a generation, as it grows and when it is complete, and of embeddings."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.client.requests.generation import ToolCall
 from enginehouse.client.usage import usage_by_unit
 
-__all__ = ["Choice", "Embeddings", "Generation", "GenerationBuilder", "ToolCall"]
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """One of the answers to a request.
 
     Attributes:
-        text: what the model wrote.
-        reasoning: what it thought, where the model tells it apart.
-        tool_calls: the tools that it wants called.
-        finish_reason: `stop`, `length` or `tool_calls`; empty while it is not ended.
-        stopped_by: with `length`: `max_output_tokens`, `context` or `budget`; else empty.
-        logprobs: of its tokens, when asked for.
+        text: the text of the answer.
+        reasoning: the model's reasoning, if the model separates it from the answer.
+        tool_calls: the tool calls that the model asks for.
+        finish_reason: `stop`, `length` or `tool_calls`; empty until the choice has ended.
+        stopped_by: `max_output_tokens`, `context` or `budget` when the finish reason is `length`; else empty.
+        logprobs: the log probabilities of its tokens, if asked for.
     """
 
     text: str
@@ -35,7 +33,7 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """A whole answer, or as much of one as has come.
+    """An answer, complete or as far as it has come.
 
     Attributes:
         request_id: the request's id, for `spend` and for the logs.
@@ -69,12 +67,12 @@ class Generation:
 
     @property
     def finish_reason(self) -> str:
-        """Why the first choice ended."""
+        """The reason why the first choice ended."""
         return self.choices[0].finish_reason if self.choices else ""
 
     @property
     def stopped_by(self) -> str:
-        """Which bound ended the first choice."""
+        """The bound that ended the first choice."""
         return self.choices[0].stopped_by if self.choices else ""
 
 
@@ -98,28 +96,54 @@ class Embeddings:
 
     @classmethod
     def of(cls, response: generation_pb2.EmbedResponse) -> Embeddings:
-        """From the contract's answer."""
+        """Return the embeddings that a response holds."""
         return cls(
             request_id=response.request_id,
             model=response.model,
-            vectors=tuple(tuple(each.values) for each in response.embeddings),
+            vectors=tuple(tuple(embedding.values) for embedding in response.embeddings),
             usage=usage_by_unit(response.usage),
             cost_nanos=response.usage.cost_nanos,
         )
 
 
-class _ToolCallBuilder:
-    def __init__(self) -> None:
-        self.id = ""
-        self.name = ""
-        self.arguments: list[str] = []
+class GenerationBuilder:
+    """A builder of a generation from the messages of its stream."""
+
+    def __init__(self, *, request_id: str) -> None:
+        self._request_id = request_id
+        self._model = ""
+        self._choices: dict[int, _ChoiceBuilder] = {}
+        self._summary: generation_pb2.GenerationSummary | None = None
+
+    def add(self, message: generation_pb2.GenerateResponse) -> None:
+        """Add the next message."""
+        self._request_id = message.request_id or self._request_id
+        self._model = message.model or self._model
+        for delta in message.deltas:
+            self._choices.setdefault(delta.index, _ChoiceBuilder()).add(delta)
+        if message.HasField("summary"):
+            self._summary = message.summary
+
+    def build(self) -> Generation:
+        """Return the generation as far as it has come."""
+        summary = self._summary or generation_pb2.GenerationSummary()
+        return Generation(
+            request_id=self._request_id,
+            model=self._model,
+            choices=tuple(choice.build() for _, choice in sorted(self._choices.items())),
+            usage=usage_by_unit(summary.usage),
+            cost_nanos=summary.usage.cost_nanos,
+            time_to_first_token_ms=summary.time_to_first_token_ms,
+            total_ms=summary.total_ms,
+            complete=self._summary is not None,
+        )
 
 
 class _ChoiceBuilder:
     def __init__(self) -> None:
         self.text: list[str] = []
         self.reasoning: list[str] = []
-        self.calls: dict[int, _ToolCallBuilder] = {}
+        self.tool_calls: dict[int, _ToolCallBuilder] = {}
         self.logprobs: list[generation_pb2.TokenLogprob] = []
         self.finish_reason = ""
         self.stopped_by = ""
@@ -128,23 +152,23 @@ class _ChoiceBuilder:
         self.text.append(delta.text)
         self.reasoning.append(delta.reasoning)
         self.logprobs.extend(delta.logprobs)
-        for piece in delta.tool_calls:
-            call = self.calls.setdefault(piece.index, _ToolCallBuilder())
-            call.id = call.id or piece.id
-            call.name = call.name or piece.name
-            call.arguments.append(piece.arguments)
+        for call_delta in delta.tool_calls:
+            call = self.tool_calls.setdefault(call_delta.index, _ToolCallBuilder())
+            call.id = call.id or call_delta.id
+            call.name = call.name or call_delta.name
+            call.arguments.append(call_delta.arguments)
         if delta.finish_reason:
             self.finish_reason = _word(generation_pb2.FinishReason.Name(delta.finish_reason), "FINISH_REASON_")
         if delta.stopped_by:
             self.stopped_by = _word(generation_pb2.StoppedBy.Name(delta.stopped_by), "STOPPED_BY_")
 
-    def choice(self) -> Choice:
+    def build(self) -> Choice:
         return Choice(
             text="".join(self.text),
             reasoning="".join(self.reasoning),
             tool_calls=tuple(
                 ToolCall(id=call.id, name=call.name, arguments="".join(call.arguments))
-                for _, call in sorted(self.calls.items())
+                for _, call in sorted(self.tool_calls.items())
             ),
             finish_reason=self.finish_reason,
             stopped_by=self.stopped_by,
@@ -152,41 +176,11 @@ class _ChoiceBuilder:
         )
 
 
-class GenerationBuilder:
-    """Puts a stream's messages together."""
-
-    def __init__(self, *, request_id: str) -> None:
-        self._request_id = request_id
-        self._model = ""
-        self._choices: dict[int, _ChoiceBuilder] = {}
-        self._summary: generation_pb2.GenerationSummary | None = None
-
-    def add(self, message: generation_pb2.GenerateResponse) -> str:
-        """Takes the next message; returns what it adds to the first choice's text."""
-        self._request_id = message.request_id or self._request_id
-        self._model = message.model or self._model
-        text = ""
-        for delta in message.deltas:
-            self._choices.setdefault(delta.index, _ChoiceBuilder()).add(delta)
-            if delta.index == 0:
-                text = delta.text
-        if message.HasField("summary"):
-            self._summary = message.summary
-        return text
-
-    def generation(self) -> Generation:
-        """What has come so far."""
-        summary = self._summary or generation_pb2.GenerationSummary()
-        return Generation(
-            request_id=self._request_id,
-            model=self._model,
-            choices=tuple(growing.choice() for _, growing in sorted(self._choices.items())),
-            usage=usage_by_unit(summary.usage),
-            cost_nanos=summary.usage.cost_nanos,
-            time_to_first_token_ms=summary.time_to_first_token_ms,
-            total_ms=summary.total_ms,
-            complete=self._summary is not None,
-        )
+class _ToolCallBuilder:
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.arguments: list[str] = []
 
 
 def _word(name: str, prefix: str) -> str:

@@ -1,8 +1,8 @@
-"""One answer over any number of attempts: what has come of it, and how to go on when its stream is cut.
+"""One answer over several attempts: its state, and how it is continued when its stream is cut.
 
 A cut stream is continued under the same request id, with the next number in the attempt header, from the token ids
-that have come. Whoever serves it then goes on exactly as the first engine would have; so what the caller reads is one
-answer, with nothing twice and nothing left out.
+that have come. The next engine continues exactly as the first one would have done. So the caller reads one answer, with
+no token twice and none missing.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ from enginehouse.client.errors import EnginehouseError, IncompleteError, RateLim
 from enginehouse.client.generation import Generation, GenerationBuilder
 from enginehouse.client.retries import Attempts
 
-# Broken on the way, or by a process that died: what a proxy or gRPC itself says then carries no reason of ours.
+# The codes of a proxy or of gRPC itself for a connection that broke or a process that died; no reason of ours comes
+# with them.
 _CUT_CODES = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED})
 
 
 class GenerationCall:
-    """Follows one answer through its attempts.
+    """The state of one answer over all its attempts.
 
     Args:
-        request: what is asked for.
-        attempts: how often it may be sent, and until when.
+        request: the request.
+        attempts: the retries that are left, and the deadline.
     """
 
     def __init__(self, request: generation_pb2.GenerateRequest, *, attempts: Attempts) -> None:
         self.request = request
-        """What to send in the next attempt."""
+        """The request to send in the next attempt."""
         self.attempt = 1
-        """The number of the attempt that runs, or is about to."""
+        """The number of the attempt that runs or comes next."""
         self._attempts = attempts
-        self._collector = GenerationBuilder(request_id=request.request_id)
+        self._builder = GenerationBuilder(request_id=request.request_id)
         self._token_ids: list[int] = []
         self._receipt = b""
         self._resumable = False
@@ -45,12 +46,12 @@ class GenerationCall:
 
     @property
     def generation(self) -> Generation:
-        """What has come so far."""
-        return self._collector.generation()
+        """The answer as far as it has come."""
+        return self._builder.build()
 
     @property
     def complete(self) -> bool:
-        """Whether the summary has come: what breaks after it has cut nothing off."""
+        """True once the summary has come. A connection that breaks after it has cut nothing off."""
         return self._complete
 
     @property
@@ -58,8 +59,8 @@ class GenerationCall:
         """Seconds left for the next attempt; None for no bound."""
         return self._attempts.remaining_s
 
-    def take(self, message: generation_pb2.GenerateResponse) -> generation_pb2.GenerateResponse:
-        """Takes an attempt's next message; returns it as a part of the one answer."""
+    def add(self, message: generation_pb2.GenerateResponse) -> generation_pb2.GenerateResponse:
+        """Add the next message of an attempt, and return it as a part of the one answer."""
         if message.model:
             self._resumable = message.resumable
             if self._begun:
@@ -67,7 +68,7 @@ class GenerationCall:
                 message.ClearField("model")
                 message.ClearField("resumable")
             else:
-                # Whatever "auto" became goes on.
+                # The model that "auto" was resolved to continues the answer.
                 self.request.model = message.model
         self._begun = True
         for delta in message.deltas:
@@ -80,19 +81,19 @@ class GenerationCall:
         if message.HasField("summary"):
             self._complete = True
             message.summary.usage.CopyFrom(_sum(self._earlier, message.summary.usage))
-        self._collector.add(message)
+        self._builder.add(message)
         return message
 
     def delay_after(self, error: EnginehouseError, *, closed: bool) -> float:
-        """Seconds to wait before the next attempt, after one that failed.
+        """Return the seconds to wait before the next attempt, after one that failed.
 
         Args:
-            error: how it failed.
-            closed: whether the caller has ended the stream.
+            error: the failure.
+            closed: whether the caller has closed the stream.
 
         Raises:
             IncompleteError: the answer had begun and cannot be continued.
-            EnginehouseError: the error itself, where the answer had not begun or its request is at fault.
+            EnginehouseError: the error itself, if the answer had not begun or its request is at fault.
         """
         if closed:
             raise error
@@ -105,13 +106,13 @@ class GenerationCall:
         resuming = self.request.HasField("resume")
         if not resuming and not was_cut(error):
             raise error
-        why = self._obstacle(error)
-        if why:
-            raise IncompleteError.of(error, received=self.generation, why=why) from error
+        obstacle = self._obstacle(error)
+        if obstacle:
+            raise IncompleteError.of(error, received=self.generation, obstacle=obstacle) from error
         delay = self._attempts.delay_before_resuming(error, progressed=self._progressed)
         if delay is None:
-            why = "its attempts or its time are used up"
-            raise IncompleteError.of(error, received=self.generation, why=why) from error
+            obstacle = "its attempts or its time are used up"
+            raise IncompleteError.of(error, received=self.generation, obstacle=obstacle) from error
         self._progressed = False
         self._earlier = _sum(self._earlier, self._current)
         self._current = usage_pb2.Usage()
@@ -121,31 +122,31 @@ class GenerationCall:
         return delay
 
     def _obstacle(self, error: EnginehouseError) -> str:
-        """Why the answer cannot be continued after this error; empty where it can."""
+        """Return the reason why the answer cannot be continued after this error; empty if it can."""
         if not self.request.resumable:
             return "resuming is switched off"
         if not self._resumable:
-            return "its form or its model is none that can be continued exactly"
+            return "its model or its output format does not support it"
         if not self._token_ids or not self._receipt:
-            return "nothing to continue from had come"
+            return "it was cut before anything had come to continue from"
         if was_cut(error) or (isinstance(error, RateLimited) and error.retry_after_s is not None):
             return ""
         return "the attempt to continue it was refused"
 
 
 def was_cut(error: EnginehouseError) -> bool:
-    """Whether a call was broken off on the way or by its server's end, rather than refused."""
+    """Return whether a call was broken off, by the network or by the end of its server, rather than refused."""
     if isinstance(error, Unavailable) or error.reason == "BACKEND_FAILED":
         return True
     return not error.reason and error.code in _CUT_CODES
 
 
-def _sum(one: usage_pb2.Usage, other: usage_pb2.Usage) -> usage_pb2.Usage:
+def _sum(first: usage_pb2.Usage, second: usage_pb2.Usage) -> usage_pb2.Usage:
     amounts: dict[usage_pb2.Unit.ValueType, int] = {}
-    for usage in (one, other):
-        for each in usage.units:
-            amounts[each.unit] = amounts.get(each.unit, 0) + each.amount
-    total = usage_pb2.Usage(cost_nanos=one.cost_nanos + other.cost_nanos)
+    for usage in (first, second):
+        for entry in usage.units:
+            amounts[entry.unit] = amounts.get(entry.unit, 0) + entry.amount
+    total = usage_pb2.Usage(cost_nanos=first.cost_nanos + second.cost_nanos)
     for unit, amount in sorted(amounts.items()):
         total.units.add(unit=unit, amount=amount)
     return total

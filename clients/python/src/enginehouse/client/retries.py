@@ -1,7 +1,7 @@
-"""When a failed call is sent again: AIP-194, which allows it for UNAVAILABLE alone.
+"""Retries of failed calls, by AIP-194, which allows them for UNAVAILABLE alone.
 
 A stream is never sent again once its first message has arrived: the caller has seen part of an answer, and has paid
-for it. What is sent then asks for the rest (`enginehouse.client.resumption`).
+for it. The next attempt asks for the rest instead (`enginehouse.client.resumption`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from enginehouse.client.errors import EnginehouseError, Unavailable
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and how patiently.
+    """The number of retries and the waits between them.
 
     Attributes:
-        max_attempts: how many times a call is sent at most, the first included; 1 never repeats.
+        max_attempts: the most times that a call is sent, the first included; 1 never retries.
         initial_backoff_s: the longest wait before the second attempt.
         max_backoff_s: the longest wait before any attempt, unless the service asks for a longer one.
-        backoff_multiplier: what the longest wait is multiplied by after each attempt.
-        max_resumes: how many times a stream that was cut may be continued, over all its attempts; 0 never continues
-            one, and then streams are not asked to be resumable, which costs them a little.
+        backoff_multiplier: the factor by which the longest wait grows after each attempt.
+        max_resumes: the most times that a cut stream is continued, over all its attempts. 0 never continues one; then
+            streams are not asked to be resumable either, which costs them a little.
     """
 
     max_attempts: int = 5
@@ -34,25 +34,28 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
-            raise ValueError(f"max_attempts is {self.max_attempts}; at least 1 is needed to send a call at all")
+            raise ValueError(f"invalid max_attempts {self.max_attempts}: expected 1 or more")
         if self.max_resumes < 0:
-            raise ValueError(f"max_resumes is {self.max_resumes}; 0 never continues a cut stream")
+            raise ValueError(f"invalid max_resumes {self.max_resumes}: expected 0 (never resume) or more")
         if self.initial_backoff_s < 0 or self.max_backoff_s < self.initial_backoff_s or self.backoff_multiplier < 1:
-            raise ValueError("delays must satisfy 0 <= initial_backoff_s <= max_backoff_s, and backoff_multiplier >= 1")
+            raise ValueError(
+                f"invalid backoff: expected 0 <= initial_backoff_s ({self.initial_backoff_s}) <= max_backoff_s "
+                f"({self.max_backoff_s}) and backoff_multiplier ({self.backoff_multiplier}) >= 1"
+            )
 
 
 class Attempts:
     """The attempts at one call, against its deadline.
 
     Args:
-        policy: how often and how patiently.
+        policy: the number of retries and the waits between them.
         timeout_s: seconds for all attempts and waits together; None for no bound.
     """
 
     def __init__(self, policy: RetryPolicy, *, timeout_s: float | None) -> None:
         self._policy = policy
         self._made = 1
-        self._resumed = 0
+        self._resumes = 0
         self._backoff_s = policy.initial_backoff_s
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
 
@@ -62,27 +65,27 @@ class Attempts:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def delay_before_next(self, error: EnginehouseError) -> float | None:
-        """Seconds to wait before sending the call again, or None when it must not be.
+        """Return the seconds to wait before the next attempt, or None if there must be none.
 
         The wait is drawn between half and all of an exponentially growing bound, so that callers who failed together
-        do not return together; a RetryInfo from the service is a lower bound on it.
+        do not return together. A RetryInfo from the service is a lower bound on it.
         """
         if not isinstance(error, Unavailable) or self._made >= self._policy.max_attempts:
             return None
         return self._delay(error)
 
     def delay_before_resuming(self, error: EnginehouseError, *, progressed: bool) -> float | None:
-        """Seconds to wait before asking for the rest of a stream that was cut, or None when that must not be.
+        """Return the seconds to wait before asking for the rest of a cut stream, or None if that must not be done.
 
         Args:
-            error: how the last attempt ended.
-            progressed: whether it brought something; then patience begins anew.
+            error: the failure of the last attempt.
+            progressed: whether the last attempt brought anything; then attempts and waits are counted anew.
         """
         if progressed:
             self._made = 1
             self._backoff_s = self._policy.initial_backoff_s
-        self._resumed += 1
-        if self._resumed > self._policy.max_resumes or self._made >= self._policy.max_attempts:
+        self._resumes += 1
+        if self._resumes > self._policy.max_resumes or self._made >= self._policy.max_attempts:
             return None
         return self._delay(error)
 

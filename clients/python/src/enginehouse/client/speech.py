@@ -1,4 +1,4 @@
-"""What comes of a call that speaks: the audio's form, the chunks that are whole, and the summary."""
+"""Results and state of a call that synthesizes speech: the audio's format, the finished chunks, and the summary."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from enginehouse.client.usage import usage_by_unit
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechSummary:
-    """The end of a call that spoke.
+    """The end of a call that synthesized speech.
 
     Attributes:
         usage: amounts by unit, such as `{"characters": 40, "audio_milliseconds": 2150}`.
         cost_nanos: the charge in nano-dollars.
         time_to_first_audio_ms: as the engine measured it.
         total_ms: as the engine measured it.
-        audio_ms: how long the audio is.
-        stopped_by_budget: whether the money ended it before the text did.
+        audio_ms: the length of the audio.
+        stopped_by_budget: whether the budget ended it before the text did.
     """
 
     usage: Mapping[str, int]
@@ -34,7 +34,7 @@ class SpeechSummary:
 
     @classmethod
     def of(cls, summary: voice_pb2.SpeechSummary) -> SpeechSummary:
-        """From the contract's message."""
+        """Return the summary that a message holds."""
         return cls(
             usage=usage_by_unit(summary.usage),
             cost_nanos=summary.usage.cost_nanos,
@@ -47,13 +47,13 @@ class SpeechSummary:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationEvent:
-    """What came next in a conversation.
+    """The next event of a conversation.
 
     Attributes:
         audio: the next bytes; may be empty.
-        done: the chunks of the text whose audio is whole with this piece.
-        interrupted: whether everything before it that was not sent is dropped, as an `interrupt` asked for: a player
-            drops what it has not played.
+        done: the chunks of the text whose audio is complete with this event.
+        interrupted: whether all earlier audio that was not sent is dropped, as an `interrupt` asked for. A player then
+            drops the audio that it has not played.
     """
 
     audio: bytes
@@ -62,12 +62,12 @@ class ConversationEvent:
 
 
 class SpeechCall:
-    """Follows one call that speaks.
+    """The state of one call that synthesizes speech, over all its attempts.
 
     Args:
-        request_id: what the call was sent under.
-        attempts: how often it may be sent, and until when.
-        first_chunk: where it begins; None for a conversation, which cannot be begun in its middle.
+        request_id: the id that the call is sent under.
+        attempts: the retries that are left, and the deadline.
+        first_chunk: the first chunk that is asked for; None for a conversation, which cannot be started in its middle.
     """
 
     def __init__(self, *, request_id: str, attempts: Attempts, first_chunk: int | None) -> None:
@@ -75,20 +75,20 @@ class SpeechCall:
         self.model = ""
         """The model that speaks; empty until the first message."""
         self.info: voice_pb2.AudioInfo | None = None
-        """The audio's form; None until the first message."""
+        """The audio's format; None until the first message."""
         self.done: list[voice_pb2.ChunkDone] = []
-        """The chunks whose audio is whole, in order."""
+        """The chunks whose audio is complete, in order."""
         self.summary: SpeechSummary | None = None
         """The end; None until it has come."""
         self.attempt = 1
-        """The number of the attempt that runs, or is about to."""
+        """The number of the attempt that runs or comes next."""
         self._first_chunk = first_chunk
         self._attempts = attempts
         self._begun = False
 
     @property
     def next_chunk(self) -> int:
-        """The first chunk whose audio is not whole yet."""
+        """The first chunk whose audio is not complete yet."""
         return self.done[-1].chunk + 1 if self.done else self._first_chunk or 0
 
     @property
@@ -96,8 +96,8 @@ class SpeechCall:
         """Seconds left for the next attempt; None for no bound."""
         return self._attempts.remaining_s
 
-    def take(self, message: voice_pb2.SynthesizeResponse | voice_pb2.ConverseResponse) -> None:
-        """Takes the next message."""
+    def add(self, message: voice_pb2.SynthesizeResponse | voice_pb2.ConverseResponse) -> None:
+        """Add the next message."""
         self._begun = True
         self.request_id = message.request_id or self.request_id
         self.model = message.model or self.model
@@ -108,14 +108,14 @@ class SpeechCall:
             self.summary = SpeechSummary.of(message.summary)
 
     def delay_after(self, error: EnginehouseError, *, closed: bool) -> float:
-        """Seconds to wait before the call is sent again, after an attempt that failed.
+        """Return the seconds to wait before the next attempt, after one that failed.
 
         Args:
-            error: how it failed.
-            closed: whether the caller has ended the call.
+            error: the failure.
+            closed: whether the caller has closed the call.
 
         Raises:
-            IncompleteSpeechError: the audio had begun, and can be begun where it was cut.
+            IncompleteSpeechError: the audio had begun, and a new request can start where it was cut.
             EnginehouseError: the error itself, in all other cases.
         """
         if self._begun and self._first_chunk is not None and not closed and was_cut(error):

@@ -1,4 +1,4 @@
-"""What comes of a call that listens: what was said, and what happened while it was."""
+"""Results and state of a call that transcribes speech."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ TranscriptionEventKind = Literal["started", "interim", "final", "ended"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """A recording, written down.
+    """The transcript of a recording.
 
     Attributes:
         request_id: the request's id.
-        model: the model that listened.
-        text: all of it; empty where nobody spoke.
-        language: as a BCP 47 tag.
-        duration_ms: how long the recording is.
-        segments: its stretches in order, with their times, and their words where those were asked for.
+        model: the model that transcribed it.
+        text: the whole text; empty if nobody spoke.
+        language: the spoken language as a BCP 47 tag.
+        duration_ms: the length of the recording.
+        segments: its segments in order, with their times, and their words if those were asked for.
         usage: amounts by unit, such as `{"audio_milliseconds": 2150}`.
         cost_nanos: the charge in nano-dollars.
-        stopped_by_budget: whether the money ended it before the recording did.
+        stopped_by_budget: whether the budget ended it before the recording did.
     """
 
     request_id: str
@@ -42,7 +42,7 @@ class Transcript:
 
     @classmethod
     def of(cls, response: voice_pb2.RecognizeResponse) -> Transcript:
-        """From the contract's answer."""
+        """Return the transcript that a response holds."""
         return cls(
             request_id=response.request_id,
             model=response.model,
@@ -58,14 +58,14 @@ class Transcript:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptionEvent:
-    """What was heard next.
+    """The next event of a live transcription.
 
     Attributes:
-        kind: `started` and `ended` say that somebody began and ceased to speak; `interim` is an utterance as far as it
-            is understood, `final` the whole of it.
-        at_ms: when it happened, in milliseconds from the audio's first sample; of an utterance, when it ends.
+        kind: `started` when somebody starts to speak and `ended` when they stop; `interim` for an utterance as far as
+            it is understood, `final` for the whole of it.
+        at_ms: the time of the event in milliseconds from the audio's first sample; of an utterance, its end.
         segment: the utterance; None for `started` and `ended`.
-        language: the utterance's, as a BCP 47 tag.
+        language: the utterance's language as a BCP 47 tag.
     """
 
     kind: TranscriptionEventKind
@@ -81,14 +81,14 @@ class TranscriptionEvent:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptionSummary:
-    """The end of a call that listened.
+    """The end of a live transcription.
 
     Attributes:
         usage: amounts by unit.
         cost_nanos: the charge in nano-dollars.
-        audio_ms: how much audio was listened to.
+        audio_ms: the length of the audio that was transcribed.
         total_ms: as the engine measured it.
-        stopped_by_budget: whether the money ended it before the audio did.
+        stopped_by_budget: whether the budget ended it before the audio did.
     """
 
     usage: Mapping[str, int]
@@ -99,7 +99,7 @@ class TranscriptionSummary:
 
     @classmethod
     def of(cls, summary: voice_pb2.RecognitionSummary) -> TranscriptionSummary:
-        """From the contract's message."""
+        """Return the summary that a message holds."""
         return cls(
             usage=usage_by_unit(summary.usage),
             cost_nanos=summary.usage.cost_nanos,
@@ -110,21 +110,21 @@ class TranscriptionSummary:
 
 
 class TranscriptionCall:
-    """Follows one call that listens.
+    """The state of one live transcription, over all its attempts.
 
     Args:
-        request_id: what the call was sent under.
-        attempts: how often it may be sent, and until when.
+        request_id: the id that the call is sent under.
+        attempts: the retries that are left, and the deadline.
     """
 
     def __init__(self, *, request_id: str, attempts: Attempts) -> None:
         self.request_id = request_id
         self.model = ""
-        """The model that listens; empty until the first message."""
+        """The model that transcribes; empty until the first message."""
         self.summary: TranscriptionSummary | None = None
         """The end; None until it has come."""
         self.attempt = 1
-        """The number of the attempt that runs, or is about to."""
+        """The number of the attempt that runs or comes next."""
         self._attempts = attempts
         self._begun = False
 
@@ -133,19 +133,19 @@ class TranscriptionCall:
         """Seconds left for the next attempt; None for no bound."""
         return self._attempts.remaining_s
 
-    def take(self, message: voice_pb2.StreamingRecognizeResponse) -> tuple[TranscriptionEvent, ...]:
-        """Takes the next message; returns what was heard by it."""
+    def add(self, message: voice_pb2.StreamingRecognizeResponse) -> tuple[TranscriptionEvent, ...]:
+        """Add the next message, and return its events."""
         self._begun = True
         self.request_id = message.request_id or self.request_id
         self.model = message.model or self.model
-        heard = []
+        events = []
         if message.HasField("summary"):
             self.summary = TranscriptionSummary.of(message.summary)
         if message.event == voice_pb2.SPEECH_EVENT_STARTED:
-            heard.append(TranscriptionEvent(kind="started", at_ms=message.event_ms))
+            events.append(TranscriptionEvent(kind="started", at_ms=message.event_ms))
         if message.HasField("result"):
             result = message.result
-            heard.append(
+            events.append(
                 TranscriptionEvent(
                     kind="final" if result.is_final else "interim",
                     at_ms=result.segment.end_ms,
@@ -154,15 +154,15 @@ class TranscriptionCall:
                 )
             )
         if message.event == voice_pb2.SPEECH_EVENT_ENDED:
-            heard.append(TranscriptionEvent(kind="ended", at_ms=message.event_ms))
-        return tuple(heard)
+            events.append(TranscriptionEvent(kind="ended", at_ms=message.event_ms))
+        return tuple(events)
 
     def delay_after(self, error: EnginehouseError, *, closed: bool) -> float:
-        """Seconds to wait before the call is sent again, after an attempt that failed.
+        """Return the seconds to wait before the next attempt, after one that failed.
 
         Args:
-            error: how it failed; raised where the call must not be sent again.
-            closed: whether the caller has ended the call.
+            error: the failure; raised if the call must not be sent again.
+            closed: whether the caller has closed the call.
         """
         delay = None if closed or self._begun else self._attempts.delay_before_next(error)
         if delay is None:

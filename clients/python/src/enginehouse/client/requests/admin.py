@@ -1,4 +1,4 @@
-"""Administrative requests whose words must become the contract's enumerations."""
+"""Administrative requests, whose words become the contract's enumerations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ BUDGET_SCOPES: Mapping[str, admin_pb2.BudgetScope.ValueType] = {
     "user": admin_pb2.BUDGET_SCOPE_USER,
     "run": admin_pb2.BUDGET_SCOPE_RUN,
 }
-"""What a budget may bound."""
+"""The scopes of a budget."""
 
 BUDGET_WINDOWS: Mapping[str, admin_pb2.BudgetWindow.ValueType] = {
     "lifetime": admin_pb2.BUDGET_WINDOW_LIFETIME,
     "day": admin_pb2.BUDGET_WINDOW_DAY,
     "month": admin_pb2.BUDGET_WINDOW_MONTH,
 }
-"""The time that a budget may cover."""
+"""The time windows of a budget."""
 
 SPEND_GROUPS: Mapping[str, admin_pb2.SpendGroup.ValueType] = {
     "": admin_pb2.SPEND_GROUP_UNSPECIFIED,
@@ -32,17 +32,17 @@ SPEND_GROUPS: Mapping[str, admin_pb2.SpendGroup.ValueType] = {
     "user": admin_pb2.SPEND_GROUP_USER,
     "run": admin_pb2.SPEND_GROUP_RUN,
 }
-"""How spend may be grouped."""
+"""The dimensions by which spend can be grouped."""
 
 
 def set_budget(
     *, scope: str, scope_id: str, limit_nanos: int, window: str, alert_percents: Sequence[int]
 ) -> admin_pb2.SetBudgetRequest:
-    """The request to make or change a budget; raises ValueError for an unknown scope or window."""
+    """Return the request to create or change a budget. Raise ValueError for an unknown scope or window."""
     if scope not in BUDGET_SCOPES:
-        raise ValueError(f"scope {scope!r} must be one of {', '.join(BUDGET_SCOPES)}")
+        raise ValueError(f"unknown scope {scope!r}: expected one of {', '.join(BUDGET_SCOPES)}")
     if window not in BUDGET_WINDOWS:
-        raise ValueError(f"window {window!r} must be one of {', '.join(BUDGET_WINDOWS)}")
+        raise ValueError(f"unknown window {window!r}: expected one of {', '.join(BUDGET_WINDOWS)}")
     return admin_pb2.SetBudgetRequest(
         scope=BUDGET_SCOPES[scope],
         scope_id=scope_id,
@@ -64,9 +64,10 @@ def query_spend(
     until_ms: int,
     group_by: str,
 ) -> admin_pb2.QuerySpendRequest:
-    """The question what was spent; raises ValueError for an unknown grouping."""
+    """Return the request for a page of the spend. Raise ValueError for an unknown group."""
     if group_by not in SPEND_GROUPS:
-        raise ValueError(f"group_by {group_by!r} must be one of {', '.join(filter(None, SPEND_GROUPS))}, or empty")
+        known = ", ".join(filter(None, SPEND_GROUPS))
+        raise ValueError(f"unknown group_by {group_by!r}: expected one of {known}, or empty")
     return admin_pb2.QuerySpendRequest(
         tenant_id=tenant_id,
         key_id=key_id,
@@ -77,4 +78,5 @@ def query_spend(
         from_ms=from_ms,
         until_ms=until_ms,
         group_by=SPEND_GROUPS[group_by],
+        page_size=10_000,
     )

@@ -1,4 +1,4 @@
-"""Requests about prices, discounts, alerts and exported spend, whose words must become the contract's enumerations."""
+"""Requests about prices, discounts, alerts and exported spend, whose words become the contract's enumerations."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from enginehouse.api.router.v1 import admin_pb2, prices_pb2
 UNITS: Mapping[str, usage_pb2.Unit.ValueType] = {
     name.removeprefix("UNIT_").lower(): value for name, value in usage_pb2.Unit.items() if value
 }
-"""The units that are priced, such as `input_tokens`."""
+"""The units that have prices, such as `input_tokens`."""
 
 DISCOUNT_SUBJECTS: Mapping[str, prices_pb2.DiscountSubject.ValueType] = {
     "key": prices_pb2.DISCOUNT_SUBJECT_KEY,
     "tenant": prices_pb2.DISCOUNT_SUBJECT_TENANT,
     "tier": prices_pb2.DISCOUNT_SUBJECT_TIER,
 }
-"""Whom a discount may be for."""
+"""The kinds of subject that a discount can be for."""
 
 
 def set_price(*, model: str, unit: str, nanos_per_million: int | None, from_ms: int) -> prices_pb2.SetPriceRequest:
-    """The request to set a price; raises ValueError for an unknown unit."""
+    """Return the request to set a price. Raise ValueError for an unknown unit."""
     if unit not in UNITS:
-        raise ValueError(f"unit {unit!r} must be one of {', '.join(UNITS)}")
+        raise ValueError(f"unknown unit {unit!r}: expected one of {', '.join(UNITS)}")
     return prices_pb2.SetPriceRequest(
         model=model, unit=UNITS[unit], nanos_per_million=nanos_per_million, from_ms=from_ms
     )
@@ -32,9 +32,9 @@ def set_price(*, model: str, unit: str, nanos_per_million: int | None, from_ms: 
 def set_discount(
     *, subject: str, subject_id: str, model: str, basis_points: int | None, from_ms: int
 ) -> prices_pb2.SetDiscountRequest:
-    """The request to set a discount; raises ValueError for an unknown subject."""
+    """Return the request to set a discount. Raise ValueError for an unknown kind of subject."""
     if subject not in DISCOUNT_SUBJECTS:
-        raise ValueError(f"subject {subject!r} must be one of {', '.join(DISCOUNT_SUBJECTS)}")
+        raise ValueError(f"unknown subject {subject!r}: expected one of {', '.join(DISCOUNT_SUBJECTS)}")
     return prices_pb2.SetDiscountRequest(
         subject=DISCOUNT_SUBJECTS[subject],
         subject_id=subject_id,
@@ -55,7 +55,7 @@ def export_spend(
     from_ms: int,
     until_ms: int,
 ) -> admin_pb2.ExportSpendRequest:
-    """The request for usage as CSV."""
+    """Return the request for usage records as CSV."""
     return admin_pb2.ExportSpendRequest(
         tenant_id=tenant_id,
         key_id=key_id,

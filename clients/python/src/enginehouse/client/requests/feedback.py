@@ -1,4 +1,4 @@
-"""Ratings of answers as the contract takes them."""
+"""Ratings of answers, as the contract's messages."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from enginehouse.api.router.v1 import feedback_pb2
 def record(
     request_id: str, *, good: bool | None = None, score: float | None = None, judge: str = ""
 ) -> feedback_pb2.RecordFeedbackRequest:
-    """The request to record one rating.
+    """Return the request to record one rating.
 
     Args:
-        request_id: of the answer that is rated.
+        request_id: the id of the rated answer's request.
         good: a person's verdict, thumb up or down.
-        score: how good the answer is, 0 to 1.
-        judge: who found the score, if a program or a model did.
+        score: the quality of the answer, 0 to 1.
+        judge: the program or model that gave the score, if one did.
 
     Raises:
         ValueError: not exactly one of `good` and `score` is given, or a judge without a score.
@@ -23,7 +23,7 @@ def record(
         raise ValueError("give exactly one of good and score")
     if good is not None:
         if judge:
-            raise ValueError("a judge gives a score, not a thumb")
+            raise ValueError("judge cannot be combined with good: a judge gives a score")
         thumb = feedback_pb2.THUMB_UP if good else feedback_pb2.THUMB_DOWN
         return feedback_pb2.RecordFeedbackRequest(request_id=request_id, thumb=thumb)
     if judge:

@@ -1,4 +1,4 @@
-"""What a caller says, and the request that it makes."""
+"""The messages and options of a generation, and the request made of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.client._connection import Metadata
 
 RoleName = Literal["system", "user", "assistant", "tool"]
 
@@ -26,12 +27,12 @@ _MODES: Mapping[str, generation_pb2.ToolChoice.Mode.ValueType] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool that the model asks for.
+    """A tool call that the model asks for.
 
     Attributes:
-        id: to be given back with the result, in `Message.tool_call_id`.
+        id: the call's id; the tool's result is sent with it, as `Message.tool_call_id`.
         name: the tool's name.
-        arguments: the text of a JSON object, as the model wrote it.
+        arguments: a JSON object as text, as the model wrote it.
     """
 
     id: str
@@ -44,11 +45,11 @@ class Message:
     """One message of a conversation.
 
     Attributes:
-        role: who wrote it.
+        role: the role of the author.
         content: the text.
-        tool_calls: what an assistant message called.
-        tool_call_id: the call that a tool message answers.
-        name: the author, where several share a role.
+        tool_calls: the tool calls of an assistant message.
+        tool_call_id: the id of the call that a tool message answers.
+        name: the author's name, if several authors share a role.
     """
 
     role: RoleName
@@ -64,8 +65,8 @@ class Tool:
 
     Attributes:
         name: 1-64 characters of [a-zA-Z0-9_-].
-        description: what it does, for the model.
-        parameters: the JSON schema of its arguments; None for no arguments.
+        description: the tool's purpose, for the model.
+        parameters: the JSON schema of the arguments; None for no arguments.
     """
 
     name: str
@@ -77,19 +78,20 @@ class GenerationOptions(TypedDict, total=False):
     """The keyword arguments of `generate` and `stream`, all optional.
 
     prompt: a text to continue without a chat template, instead of messages.
-    system: instructions put before the conversation.
+    system: instructions, put before the conversation.
     model: a name, or "auto" (the default) for the cheapest that is good enough.
-    max_output_tokens: for each choice; the model's own default otherwise.
-    temperature, top_p, top_k, min_p, frequency_penalty, presence_penalty, repeat_penalty, seed: how tokens are drawn;
-        the model's own defaults otherwise.
+    max_output_tokens: the limit for each choice; the default is the model's own.
+    temperature, top_p, top_k, min_p, frequency_penalty, presence_penalty, repeat_penalty, seed: the sampling of tokens;
+        the defaults are the model's own.
     stop: texts that end the output, at most 16.
-    json_schema, json_object, grammar: the form of the output; at most one of them.
-    tools: what the model may call; tool_choice: "auto", "none", "required" or a tool's name.
+    json_schema, json_object, grammar: the format of the output; at most one of them.
+    tools: the tools that the model may call.
+    tool_choice: "auto" (the default), "none", "required" or a tool's name.
     parallel_tool_calls: False allows one call at most.
-    choices: how many independent answers, 1 to 8.
-    logprobs, top_logprobs: send each token's log probability, and so many alternatives.
-    task: "generate" (the default), "enhance" or "analyse": what the request is for, by which a policy may route it.
-    subject: what it is about, in the policy's words.
+    choices: the number of independent answers, 1 to 8.
+    logprobs, top_logprobs: send the log probability of each token, and so many alternatives.
+    task: "generate" (the default), "enhance" or "analyse"; a policy may route by it.
+    subject: the subject of the request, in the policy's words; a policy may route by it.
     """
 
     prompt: str
@@ -120,7 +122,7 @@ class GenerationOptions(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """Everything that one generation is asked for: a conversation, or `GenerationOptions.prompt`, and the options."""
+    """One generation as the caller asks for it: a conversation, or `GenerationOptions.prompt`, and the options."""
 
     messages: str | Sequence[Message] | None = None
     prompt: str | None = None
@@ -148,21 +150,21 @@ class GenerationRequest:
     task: str = ""
     subject: str = ""
 
-    def routing_metadata(self) -> tuple[tuple[str, str], ...]:
-        """The headers that say what the request is for and about."""
-        given = (("x-enginehouse-task", self.task), ("x-enginehouse-subject", self.subject))
-        return tuple((name, value) for name, value in given if value)
+    def routing_metadata(self) -> Metadata:
+        """Return the headers for the task and the subject."""
+        headers = (("x-enginehouse-task", self.task), ("x-enginehouse-subject", self.subject))
+        return tuple((name, value) for name, value in headers if value)
 
     def message(self, request_id: str) -> generation_pb2.GenerateRequest:
-        """The contract's request.
+        """Return the contract's message.
 
         Raises:
-            ValueError: it is not said what to generate from, or said twice, or a value does not fit its field.
+            ValueError: there is neither a conversation nor a prompt, or both; or a value does not fit its field.
         """
         if (self.messages is None) == (self.prompt is None):
-            raise ValueError("give either messages (a conversation) or prompt (a text to continue)")
+            raise ValueError("give exactly one of messages (a conversation) and prompt (a text to continue)")
         if self.prompt is not None and self.system is not None:
-            raise ValueError("system belongs to a conversation; with prompt, write it into the prompt")
+            raise ValueError("system cannot be combined with prompt: write the instructions into the prompt")
         if sum((self.json_schema is not None, self.json_object, self.grammar is not None)) > 1:
             raise ValueError("give at most one of json_schema, json_object and grammar")
         request = generation_pb2.GenerateRequest(
@@ -225,7 +227,7 @@ def _conversation(messages: str | Sequence[Message] | None) -> Sequence[Message]
 def _message(message: Message) -> generation_pb2.Message:
     role = _ROLES.get(message.role)
     if role is None:
-        raise ValueError(f"role {message.role!r} must be one of {', '.join(_ROLES)}")
+        raise ValueError(f"unknown role {message.role!r}: expected one of {', '.join(_ROLES)}")
     return generation_pb2.Message(
         role=role,
         content=message.content,

@@ -1,4 +1,4 @@
-"""Words of identity requests that must become the contract's enumerations."""
+"""Words of identity requests, which become the contract's enumerations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROLES: Mapping[str, identity_pb2.Role.ValueType] = {
     "admin": identity_pb2.ROLE_ADMIN,
     "owner": identity_pb2.ROLE_OWNER,
 }
-"""What a user may be in its tenant."""
+"""The roles of a user in its tenant."""
 
 OUTCOMES: Mapping[str, identity_pb2.AuditOutcome.ValueType] = {
     "": identity_pb2.AUDIT_OUTCOME_UNSPECIFIED,
@@ -20,18 +20,18 @@ OUTCOMES: Mapping[str, identity_pb2.AuditOutcome.ValueType] = {
     "denied": identity_pb2.AUDIT_OUTCOME_DENIED,
     "failed": identity_pb2.AUDIT_OUTCOME_FAILED,
 }
-"""What came of what the audit log records."""
+"""The outcomes of an action in the audit log."""
 
 
 def role(word: str) -> identity_pb2.Role.ValueType:
-    """The role of that name. Raises ValueError for another word."""
+    """Return the role of that name. Raise ValueError for an unknown one."""
     if word not in ROLES:
-        raise ValueError(f"role {word!r} must be one of {', '.join(ROLES)}")
+        raise ValueError(f"unknown role {word!r}: expected one of {', '.join(ROLES)}")
     return ROLES[word]
 
 
 def outcome(word: str) -> identity_pb2.AuditOutcome.ValueType:
-    """The outcome of that name. Raises ValueError for another word."""
+    """Return the outcome of that name. Raise ValueError for an unknown one."""
     if word not in OUTCOMES:
-        raise ValueError(f"outcome {word!r} must be one of {', '.join(filter(None, OUTCOMES))}, or empty")
+        raise ValueError(f"unknown outcome {word!r}: expected one of {', '.join(filter(None, OUTCOMES))}, or empty")
     return OUTCOMES[word]

@@ -1,4 +1,4 @@
-"""Requests for speech and voices, whose words must become the contract's enumerations. Both clients build them here."""
+"""Requests for speech and voices, whose words become the contract's enumerations."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TypeAlias, TypedDict, TypeVar, Unpack
 
 from enginehouse.api.voice.v1 import voice_pb2
+from enginehouse.client._connection import Metadata
 
 Recording: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str]
 """A recording's bytes, or the path of its file."""
@@ -20,43 +21,43 @@ CHARACTERS_HEADER = "x-enginehouse-max-characters"
 SECONDS_HEADER = "x-enginehouse-max-audio-seconds"
 
 MAX_RECORDING_BYTES = 25 * 2**20
-"""The largest recording that is written down."""
+"""The largest recording that can be transcribed."""
 MAX_SAMPLE_BYTES = 10 * 2**20
-"""The largest recording that a voice is made from."""
+"""The largest recording that a voice can be created from."""
 
-# The contract takes 1 MiB at once; smaller pieces are heard sooner.
-_AUDIO_PIECE_BYTES = 64 * 1024
+# The contract allows 1 MiB a message; smaller ones are transcribed sooner.
+_MAX_AUDIO_MESSAGE_BYTES = 64 * 1024
 
 ENCODINGS: Mapping[str, voice_pb2.AudioEncoding.ValueType] = MappingProxyType(
     {name.removeprefix("AUDIO_ENCODING_").lower(): value for name, value in voice_pb2.AudioEncoding.items() if value}
 )
-"""How audio may be encoded: wav, mp3, opus, aac, flac, pcm."""
+"""The encodings of audio: wav, mp3, opus, aac, flac, pcm."""
 
 EMOTIONS: Mapping[str, voice_pb2.Emotion.ValueType] = MappingProxyType(
     {name.removeprefix("EMOTION_").lower(): value for name, value in voice_pb2.Emotion.items() if value}
 )
-"""How a voice may feel."""
+"""The emotions of a voice."""
 
 GENDERS: Mapping[str, voice_pb2.Gender.ValueType] = MappingProxyType(
     {name.removeprefix("GENDER_").lower(): value for name, value in voice_pb2.Gender.items() if value}
 )
-"""How a voice may sound."""
+"""The genders of a voice."""
 
 
 class SpeechOptions(TypedDict, total=False):
     """The keyword arguments that `speak` and `converse` share, all optional.
 
     model: a speech model's name, or "auto" (the default).
-    voice: a voice's id, as `voices` gives it; the model's own for the language otherwise.
-    language: the text's as a BCP 47 tag; detected by its script otherwise.
+    voice: a voice's id, as `voices` lists it; the default is the model's own voice for the language.
+    language: the text's language as a BCP 47 tag; the default is detected by its script.
     speed: 0.25 to 4, where 1 is the voice's own pace.
     pitch: semitones up or down, -12 to 12.
     volume_db: decibels louder or softer, -40 to 12.
     emotion: "neutral", "happy", "sad", "angry", "excited", "tender" or "fearful".
-    lexicon: what is said instead of a word, such as {"NASA": "nassa"}.
-    verbatim: speak numbers, dates and currencies as the voice reads them, without writing them out first.
+    lexicon: pronunciations of words, such as {"NASA": "nassa"}.
+    verbatim: leave numbers, dates and currencies to the voice, without writing them out as words first.
     encoding: "wav" (the default of `speak`), "mp3", "opus", "aac", "flac" or "pcm" (the default of `converse`).
-    sample_rate: samples a second; the nearest to the model's own otherwise.
+    sample_rate: samples a second; the default is the rate nearest to the model's own.
     """
 
     model: str
@@ -75,14 +76,18 @@ class SpeechOptions(TypedDict, total=False):
 def synthesize(
     text: str | None, *, ssml: str | None, first_chunk: int, request_id: str, **options: Unpack[SpeechOptions]
 ) -> voice_pb2.SynthesizeRequest:
-    """The request to speak; raises ValueError for unknown words, and unless exactly one of text and ssml is given."""
+    """Return the request to speak.
+
+    Raises:
+        ValueError: not exactly one of text and ssml is given, or an option has an unknown value.
+    """
     if (text is None) == (ssml is None):
         raise ValueError("give exactly one of text and ssml")
     request = voice_pb2.SynthesizeRequest(
         request_id=request_id,
         model=options.get("model", "auto"),
         controls=_controls(options),
-        audio=_form(options),
+        audio=_audio_format(options),
         first_chunk=first_chunk,
     )
     if text is not None:
@@ -93,8 +98,8 @@ def synthesize(
 
 
 def conversation(*, request_id: str, **options: Unpack[SpeechOptions]) -> voice_pb2.ConverseRequest:
-    """A conversation's first message; raises ValueError for unknown words."""
-    config = voice_pb2.ConverseConfig(request_id=request_id, controls=_controls(options), audio=_form(options))
+    """Return a conversation's first message. Raise ValueError for an option with an unknown value."""
+    config = voice_pb2.ConverseConfig(request_id=request_id, controls=_controls(options), audio=_audio_format(options))
     return voice_pb2.ConverseRequest(config=config)
 
 
@@ -105,17 +110,17 @@ def recognize(
     model: str,
     options: voice_pb2.RecognitionOptions,
 ) -> voice_pb2.RecognizeRequest:
-    """The request to write a recording down.
+    """Return the request to transcribe a recording.
 
     Raises:
-        OSError: its file cannot be read.
-        ValueError: it is too large.
+        OSError: the recording's file cannot be read.
+        ValueError: the recording is too large.
     """
     audio = read_recording(recording, max_bytes=MAX_RECORDING_BYTES)
     return voice_pb2.RecognizeRequest(request_id=request_id, model=model, options=options, audio=audio)
 
 
-def listening(
+def streaming_recognize(
     *,
     request_id: str,
     options: voice_pb2.RecognitionOptions,
@@ -124,7 +129,7 @@ def listening(
     end_silence_ms: int,
     single_utterance: bool,
 ) -> voice_pb2.StreamingRecognizeRequest:
-    """The first message to somebody who listens."""
+    """Return the first message of a live transcription."""
     return voice_pb2.StreamingRecognizeRequest(
         config=voice_pb2.StreamingRecognizeConfig(
             request_id=request_id,
@@ -138,13 +143,13 @@ def listening(
 
 
 def audio_messages(audio: bytes) -> Iterator[voice_pb2.StreamingRecognizeRequest]:
-    """Audio in messages of a size that is taken."""
-    for start in range(0, len(audio), _AUDIO_PIECE_BYTES):
-        yield voice_pb2.StreamingRecognizeRequest(audio=bytes(audio[start : start + _AUDIO_PIECE_BYTES]))
+    """Yield the audio in messages of a size that the contract allows."""
+    for start in range(0, len(audio), _MAX_AUDIO_MESSAGE_BYTES):
+        yield voice_pb2.StreamingRecognizeRequest(audio=bytes(audio[start : start + _MAX_AUDIO_MESSAGE_BYTES]))
 
 
 def list_voices(*, language: str, gender: str, style: str, model: str, cloned: bool) -> voice_pb2.ListVoicesRequest:
-    """The request for a page of voices; raises ValueError for an unknown gender."""
+    """Return the request for a page of voices. Raise ValueError for an unknown gender."""
     return voice_pb2.ListVoicesRequest(
         language=language,
         gender=_value("gender", gender, GENDERS) if gender else voice_pb2.GENDER_UNSPECIFIED,
@@ -167,7 +172,7 @@ def create_voice(
     gender: str,
     description: str,
 ) -> voice_pb2.CreateVoiceRequest:
-    """The request to make a voice.
+    """Return the request to create a voice.
 
     Raises:
         OSError: the recording's file cannot be read.
@@ -184,38 +189,42 @@ def create_voice(
     )
 
 
-def bounds(
+def routing_metadata(
     *, model: str = "", max_characters: int | None = None, max_audio_seconds: int | None = None
-) -> tuple[tuple[str, str], ...]:
-    """The headers by which a call is decided before its messages are read; raises ValueError for what fits in none."""
-    found = []
+) -> Metadata:
+    """Return the headers by which the router decides about a call before it has any message.
+
+    Raises:
+        ValueError: the model's name does not fit into a header.
+    """
+    headers = []
     if model:
         if not model.isascii() or not model.isprintable() or " " in model:
-            raise ValueError(f"model {model[:64]!r} must be a model's name: printable ASCII without spaces")
-        found.append((MODEL_HEADER, model))
+            raise ValueError(f"invalid model {model[:64]!r}: expected a model's name in printable ASCII without spaces")
+        headers.append((MODEL_HEADER, model))
     for header, bound in ((CHARACTERS_HEADER, max_characters), (SECONDS_HEADER, max_audio_seconds)):
         if bound is not None:
-            found.append((header, str(bound)))
-    return tuple(found)
+            headers.append((header, str(bound)))
+    return tuple(headers)
 
 
 def read_recording(recording: Recording, *, max_bytes: int) -> bytes:
-    """A recording's bytes.
+    """Return a recording's bytes.
 
     Raises:
-        OSError: its file cannot be read.
-        ValueError: it has more than `max_bytes` bytes.
+        OSError: the recording's file cannot be read.
+        ValueError: the recording is larger than `max_bytes`.
     """
     if isinstance(recording, bytes | bytearray | memoryview):
-        found, name = bytes(recording), "the recording"
+        audio, name = bytes(recording), "the recording"
     else:
         path = Path(recording)
         with path.open("rb") as file:
-            # One more than is taken: what is larger need not be read whole to be refused.
-            found, name = file.read(max_bytes + 1), str(path)
-    if len(found) > max_bytes:
+            # One byte more than allowed: a larger file is refused without reading all of it.
+            audio, name = file.read(max_bytes + 1), str(path)
+    if len(audio) > max_bytes:
         raise ValueError(f"{name} has more than {max_bytes // 2**20} MiB; send a shorter or a compressed one")
-    return found
+    return audio
 
 
 def _controls(options: SpeechOptions) -> voice_pb2.SpeechControls:
@@ -232,7 +241,7 @@ def _controls(options: SpeechOptions) -> voice_pb2.SpeechControls:
     )
 
 
-def _form(options: SpeechOptions) -> voice_pb2.AudioForm:
+def _audio_format(options: SpeechOptions) -> voice_pb2.AudioForm:
     encoding = options.get("encoding", "")
     return voice_pb2.AudioForm(
         encoding=_value("encoding", encoding, ENCODINGS) if encoding else voice_pb2.AUDIO_ENCODING_UNSPECIFIED,
@@ -242,5 +251,5 @@ def _form(options: SpeechOptions) -> voice_pb2.AudioForm:
 
 def _value(name: str, word: str, known: Mapping[str, Word]) -> Word:
     if word not in known:
-        raise ValueError(f"{name} {word!r} must be one of {', '.join(known)}")
+        raise ValueError(f"unknown {name} {word!r}: expected one of {', '.join(known)}")
     return known[word]

@@ -1,85 +1,86 @@
-"""Prices, discounts, alerts and exported spend, synchronously. Answers are the contract's own messages."""
+# Generated from _async/billing.py by clients/python/unasync.py (`make client`). Do not edit.
+"""Prices, discounts, alerts and exported spend. Responses are the contract's own messages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import grpc
 
 from enginehouse.api.router.v1 import admin_pb2_grpc, alerts_pb2, prices_pb2
-from enginehouse.client import _connection
+from enginehouse.client._connection import new_request_id
+from enginehouse.client._sync.transport import Transport
 from enginehouse.client.errors import from_rpc_error
 from enginehouse.client.requests import billing as billing_requests
 
 
 class Billing:
-    """What things cost and what budgets say; setting needs the scope `admin`, reading `spend`.
+    """Prices, discounts, budget alerts and exported spend; setting needs the scope `admin`, reading `spend`.
 
     Lists are fetched page by page as they are iterated. Every method raises EnginehouseError.
     """
 
-    def __init__(self, channel: grpc.Channel, unary: Callable[..., Any], *, api_key: str) -> None:
-        self._stub = admin_pb2_grpc.AdminServiceStub(channel)
-        self._unary = unary
-        self._api_key = api_key
+    def __init__(self, *, transport: Transport) -> None:
+        self._transport = transport
+        self._stub = admin_pb2_grpc.AdminServiceStub(transport.channel)
 
     def set_price(self, model: str, unit: str, nanos_per_million: int | None, *, from_ms: int = 0) -> prices_pb2.Price:
-        """Sets what a million of a unit costs from a time on (0: now); None lets the catalog's price hold again.
+        """Set the price of a million of a unit from a time on (0: now). None restores the catalog's price.
 
         Raises:
-            ValueError: there is no such unit.
+            ValueError: the unit is unknown.
         """
         request = billing_requests.set_price(
             model=model, unit=unit, nanos_per_million=nanos_per_million, from_ms=from_ms
         )
-        answer: prices_pb2.SetPriceResponse = self._unary(self._stub.SetPrice, request)
-        return answer.price
+        response = self._transport.unary(self._stub.SetPrice, request)
+        return response.price
 
     def list_prices(self, *, model: str = "", holding_only: bool = False) -> Iterator[prices_pb2.Price]:
-        """List prices by model, unit and start: the catalog's, and those set over them, past, present and to come."""
+        """List prices by model, unit and start: the catalog's and those set over them, past, present and future.
+
+        `holding_only` leaves only those in force now.
+        """
         request = prices_pb2.ListPricesRequest(model=model, holding_only=holding_only, page_size=1000)
-        for page in self._pages(self._stub.ListPrices, request):
+        for page in self._transport.pages(self._stub.ListPrices, request):
             yield from page.prices
 
     def delete_price(self, price_id: str) -> prices_pb2.Price:
-        """Takes back a price that has not begun."""
-        answer: prices_pb2.DeletePriceResponse = self._unary(
-            self._stub.DeletePrice, prices_pb2.DeletePriceRequest(price_id=price_id)
-        )
-        return answer.price
+        """Delete a price that is not in force yet."""
+        request = prices_pb2.DeletePriceRequest(price_id=price_id)
+        response = self._transport.unary(self._stub.DeletePrice, request)
+        return response.price
 
     def set_discount(
         self, subject: str, subject_id: str, basis_points: int | None, *, model: str = "", from_ms: int = 0
     ) -> prices_pb2.Discount:
-        """Takes hundredths of a percent off for a key, tenant or tier, from a time on (0: now); None ends it.
+        """Set a discount in hundredths of a percent for a key, tenant or tier from a time on (0: now). None ends it.
 
         Raises:
-            ValueError: subject is none of these words.
+            ValueError: the subject is not `key`, `tenant` or `tier`.
         """
         request = billing_requests.set_discount(
             subject=subject, subject_id=subject_id, model=model, basis_points=basis_points, from_ms=from_ms
         )
-        answer: prices_pb2.SetDiscountResponse = self._unary(self._stub.SetDiscount, request)
-        return answer.discount
+        response = self._transport.unary(self._stub.SetDiscount, request)
+        return response.discount
 
     def list_discounts(self, *, subject_id: str = "", holding_only: bool = False) -> Iterator[prices_pb2.Discount]:
-        """Discounts in the order in which they were set."""
+        """List discounts in the order in which they were set. `holding_only` leaves only those in force now."""
         request = prices_pb2.ListDiscountsRequest(subject_id=subject_id, holding_only=holding_only, page_size=1000)
-        for page in self._pages(self._stub.ListDiscounts, request):
+        for page in self._transport.pages(self._stub.ListDiscounts, request):
             yield from page.discounts
 
     def delete_discount(self, discount_id: str) -> prices_pb2.Discount:
-        """Takes back a discount that has not begun."""
-        answer: prices_pb2.DeleteDiscountResponse = self._unary(
-            self._stub.DeleteDiscount, prices_pb2.DeleteDiscountRequest(discount_id=discount_id)
-        )
-        return answer.discount
+        """Delete a discount that is not in force yet."""
+        request = prices_pb2.DeleteDiscountRequest(discount_id=discount_id)
+        response = self._transport.unary(self._stub.DeleteDiscount, request)
+        return response.discount
 
     def list_alerts(self, *, budget_id: str = "", scope_id: str = "") -> Iterator[alerts_pb2.Alert]:
-        """The alerts that budgets raised, newest first."""
+        """List the alerts that budgets raised, newest first."""
         request = alerts_pb2.ListAlertsRequest(budget_id=budget_id, scope_id=scope_id, page_size=1000)
-        for page in self._pages(self._stub.ListAlerts, request):
+        for page in self._transport.pages(self._stub.ListAlerts, request):
             yield from page.alerts
 
     def export_spend(
@@ -95,7 +96,7 @@ class Billing:
         until_ms: int = 0,
         timeout_s: float | None = None,
     ) -> Iterator[bytes]:
-        """Usage records as CSV, piece by piece; the pieces together are the file. An error may come after some."""
+        """Yield usage records as CSV, piece by piece. An error may come after some pieces."""
         request = billing_requests.export_spend(
             tenant_id=tenant_id,
             key_id=key_id,
@@ -106,18 +107,10 @@ class Billing:
             from_ms=from_ms,
             until_ms=until_ms,
         )
-        request_id = _connection.new_request_id()
-        metadata = _connection.call_metadata(self._api_key, request_id)
+        request_id = new_request_id()
+        metadata = self._transport.metadata(request_id)
         try:
             for part in self._stub.ExportSpend(request, metadata=metadata, timeout=timeout_s):
                 yield part.data
         except grpc.RpcError as raised:
             raise from_rpc_error(raised, request_id=request_id) from raised
-
-    def _pages(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
-        while True:
-            page = self._unary(method, request)
-            yield page
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
