@@ -41,5 +41,5 @@ def test_standard_input_is_a_prompt(cli: Any, service: Any, answer: Any) -> None
 def test_nothing_to_ask_is_an_error(cli: Any, service: Any) -> None:
     done = cli("chat", stdin="  \n")
     assert done.exit_code == 1
-    assert done.stderr == "enginehouse: nothing was asked: give a prompt, or text on standard input\n"
+    assert done.stderr == "enginehouse: no prompt: give one as argument or on standard input\n"
     assert service.requests == []

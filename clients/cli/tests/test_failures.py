@@ -39,7 +39,7 @@ def test_without_a_mesh_the_way_to_one_is_told(cli: Any) -> None:
     cli.environment["ENGINEHOUSE_API_KEY"] = None
     done = cli("spend")
     assert done.exit_code == 1
-    assert "`enginehouse up` starts one" in done.stderr
+    assert "start one with `enginehouse up`" in done.stderr
 
 
 def test_the_data_directorys_key_goes_to_its_own_mesh_alone(cli: Any, service: Any, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_command_that_cannot_be_understood_exits_with_2(cli: Any) -> None:
 def test_status_and_down_without_a_mesh(cli: Any) -> None:
     done = cli("status")
     assert done.exit_code == 1
-    assert "no mesh was ever started" in done.stderr
+    assert "no mesh was started" in done.stderr
     assert cli.json("down")["was_running"] is False
     assert cli("logs", "router").exit_code == 1
 

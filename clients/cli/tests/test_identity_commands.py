@@ -27,7 +27,7 @@ def test_users_are_made_listed_and_changed(cli: Any, service: Any) -> None:
     assert cli.json("users", "role", "user_1", "--role", "viewer")["revoked_key_ids"] == ["key_9"]
     assert "key_9" in cli("users", "role", "user_1", "--role", "viewer").stdout
     assert cli.json("users", "disable", "user_1")["disabled_at_ms"] == 5
-    assert "good" in cli("users", "enable", "user_1").stdout
+    assert "active" in cli("users", "enable", "user_1").stdout
     refused = cli("users", "create", "x", "--role", "king")
     assert refused.exit_code == 1
     assert "viewer, developer" in refused.stderr

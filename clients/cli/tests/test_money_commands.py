@@ -65,7 +65,7 @@ def test_discounts_are_for_exactly_one(cli: Any, service: Any) -> None:
     assert not service.requests[1].HasField("basis_points")
     assert cli.json("discounts", "list")["discounts"][0]["basis_points"] == 1_250
     assert "every model" in cli("discounts", "list").stdout
-    assert "will not begin" in cli("discounts", "cancel", "dis_1").stdout
+    assert "cancelled" in cli("discounts", "cancel", "dis_1").stdout
     assert cli("discounts", "set", "5").exit_code == 2
     assert cli("discounts", "set", "5", "--key", "k", "--tier", "pro").exit_code == 2
     assert cli("discounts", "set", "10001", "--key", "k").exit_code == 2

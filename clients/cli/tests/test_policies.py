@@ -27,7 +27,7 @@ def test_a_document_is_set_from_a_file_and_comes_back_as_one(cli: Any, service: 
     file = tmp_path / "policy.yaml"
     file.write_text(YAML)
     service.answers["SetPolicy"] = policy_pb2.SetPolicyResponse(policy=policy(version=4))
-    assert cli("policies", "set", str(file), "--expected-version", "3").stdout == "default: version 4 is in force\n"
+    assert cli("policies", "set", str(file), "--expected-version", "3").stdout == "default: version 4 applied\n"
     request = service.requests[0]
     assert request.expected_version == 3
     assert request.policy.tiers[0].rules.quality_floor == 0.3

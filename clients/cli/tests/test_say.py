@@ -98,8 +98,8 @@ def test_the_files_ending_tells_the_form(
     ("arguments", "problem"),
     [
         ((), "--out FILE, or --play"),
-        (("--out", "a.mid"), "the ending '.mid' is none of .wav, .mp3"),
-        (("--out", "a.wav", "--format", "midi"), "'midi' is none of wav, mp3"),
+        (("--out", "a.mid"), "unknown suffix '.mid'; known: .wav, .mp3"),
+        (("--out", "a.wav", "--format", "midi"), "unknown format 'midi'; known: wav, mp3"),
         (("--out", "-", "--json"), "both write to standard output"),
         (("--out", "a.wav", "--speed", "9"), "Invalid value for '--speed'"),
     ],
@@ -117,7 +117,7 @@ def test_what_cannot_be_done_is_told_in_a_line(cli: Any, service: Any, tmp_path:
     for arguments, problem in (
         (("hi", "--out", str(tmp_path / "none" / "a.wav")), f"{tmp_path}/none/a.wav: No such file or directory"),
         (("hi", "--out", str(tmp_path), "--format", "wav"), f"{tmp_path}: Is a directory"),
-        ((" \n", "--out", str(tmp_path / "a.wav")), "there is nothing to say"),
+        ((" \n", "--out", str(tmp_path / "a.wav")), "no text"),
         (("hi", "--out", str(tmp_path / "a.wav"), "--emotion", "bored"), "'bored': expected one of neutral"),
     ):
         done = cli("say", *arguments)
@@ -147,8 +147,8 @@ def test_speech_that_is_cut_leaves_no_file_and_says_how_to_go_on(
     done = cli("say", "hi", "--out", str(tmp_path / "a.wav"))
     assert done.exit_code == 1
     assert done.stderr == (
-        "enginehouse: the speech broke off before chunk 1 was whole (--first-chunk 1 --model espeak speaks the rest): "
-        "the engine is leaving\n"
+        "enginehouse: speech interrupted before the end of chunk 1: the engine is leaving; continue with "
+        "--first-chunk 1 --model espeak\n"
     )
     error = json.loads(cli("say", "hi", "--out", str(tmp_path / "a.wav"), "--json").stderr)["error"]
     assert (error["reason"], error["request_id"]) == ("ENGINE_DRAINING", "r1")
@@ -239,7 +239,7 @@ def test_without_a_player_all_that_would_do_are_named(
     assert "install one of ffplay, aplay, paplay, pw-play" in done.stderr
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     done = cli("say", "hi", "--play", "--format", "mp3")
-    assert "nothing for mp3 to play with is on PATH: install one of ffplay, or leave out --format" in done.stderr
+    assert "no player for mp3 on PATH: install one of ffplay, or leave out --format" in done.stderr
     assert service.requests == []
 
 

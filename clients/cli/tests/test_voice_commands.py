@@ -44,7 +44,7 @@ def test_voices_are_listed_and_sifted(cli: Any, service: Any) -> None:
         ]
     }
     service.answers["ListVoices"] = voice_pb2.ListVoicesResponse()
-    assert cli("voices").stdout == "no such voices\n"
+    assert cli("voices").stdout == "no voices\n"
     assert "unknown gender 'old': expected one of female" in cli("voices", "--gender", "old").stderr
 
 
@@ -67,7 +67,7 @@ def test_a_voice_is_made_of_somebody_who_agreed(cli: Any, service: Any, tmp_path
     assert "give --i-confirm-consent" in refused.stderr
     assert service.requests == []
     done = cli(*arguments, "--i-confirm-consent")
-    assert done.stdout == "voc_1 Sita: speak with it by `enginehouse say --voice voc_1`\n"
+    assert done.stdout == "voc_1 Sita: use it with `enginehouse say --voice voc_1`\n"
     sent = service.requests[0]
     assert (sent.name, sent.sample, sent.language, sent.model) == ("Sita", b"RIFF...", "te", "xtts")
     assert (sent.gender, sent.description) == (voice_pb2.GENDER_FEMALE, "warm")
@@ -77,6 +77,6 @@ def test_a_voice_is_made_of_somebody_who_agreed(cli: Any, service: Any, tmp_path
 
 def test_a_voice_is_deleted(cli: Any, service: Any) -> None:
     service.answers["DeleteVoice"] = voice_pb2.DeleteVoiceResponse()
-    assert cli("voices", "delete", "voc_1").stdout == "voc_1 is deleted\n"
+    assert cli("voices", "delete", "voc_1").stdout == "voc_1 deleted\n"
     assert service.requests[0].voice_id == "voc_1"
     assert cli.json("voices", "delete", "voc_1") == {"deleted": "voc_1"}

@@ -1,1 +1,1 @@
-"""The command enginehouse."""
+"""The command `enginehouse`."""

@@ -6,7 +6,7 @@ from enginehouse.cli.app import make_app
 
 
 def main() -> None:
-    """Runs the command line; exits with 0, 1 for a failure, 2 for a command that cannot be understood."""
+    """Run the command line. Exit with 0, with 1 for a failure, or with 2 for a malformed command."""
     make_app()()
 
 

@@ -1,4 +1,4 @@
-"""The command line: which commands there are."""
+"""The command line with all its commands."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def version(json_: JsonFlag = False) -> None:
 
 
 def make_app() -> typer.Typer:
-    """The whole command line."""
+    """Return the command line with all its commands."""
     app = typer.Typer(
         name="enginehouse",
-        help="A mesh of generative-AI engines behind one door.",
+        help="Run and use a gRPC mesh of generative-AI engines.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

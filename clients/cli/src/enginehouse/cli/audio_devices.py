@@ -1,4 +1,4 @@
-"""This machine's loudspeaker and microphone, by the programs that people have for them."""
+"""Loudspeaker and microphone of this machine, used by way of installed programs."""
 
 from __future__ import annotations
 
@@ -16,38 +16,39 @@ from typing import IO, Self
 from enginehouse.local.errors import LocalError
 
 MICROPHONE_SAMPLE_RATE = 16_000
-"""Samples a second of what a recorder gives: 16-bit little-endian PCM of one channel."""
+"""Sample rate of recordings, in Hz. They are 16-bit little-endian PCM with one channel."""
 
-_UNKNOWN = 0xFFFFFFFF
-# A tenth of a second, so that words are heard soon.
+# The length in the header of a WAV file that is still being written.
+_UNKNOWN_LENGTH = 0xFFFFFFFF
+# A tenth of a second of audio, so that recognition starts early.
 _CHUNK_BYTES = MICROPHONE_SAMPLE_RATE * 2 // 10
 _STOP_TIMEOUT_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Program:
-    """A program for sound.
+    """A program that plays or records audio.
 
     Attributes:
-        name: as it is found on PATH.
-        arguments: by the samples a second; "-" and the like included.
-        samples: whether a player takes bare samples, rather than a file of any form.
+        name: its name on PATH.
+        arguments: returns its arguments for a path and a sample rate in Hz.
+        raw: True for a player of raw samples, False for one of files in any format.
     """
 
     name: str
     arguments: Callable[[str, int], Sequence[str]]
-    samples: bool = True
+    raw: bool = True
 
 
 def _pipewire(path: str, rate: int) -> Sequence[str]:
-    # From 1.4 on "-" is a file of some form unless this is said; before, it is bare samples and this is unknown.
-    told = subprocess.run([path, "--help"], capture_output=True, text=True, check=False)
-    raw = ["--raw"] if "--raw" in told.stdout + told.stderr else []
+    # From 1.4 on, "-" is a file unless --raw is given. Older versions read raw samples and do not know the flag.
+    usage = subprocess.run([path, "--help"], capture_output=True, text=True, check=False)
+    raw = ["--raw"] if "--raw" in usage.stdout + usage.stderr else []
     return [*raw, "--rate", str(rate), "--channels", "1", "--format", "s16", "-"]
 
 
 _PLAYERS = (
-    _Program("ffplay", lambda _, rate: ["-nodisp", "-autoexit", "-loglevel", "error", "-i", "-"], samples=False),
+    _Program("ffplay", lambda _, rate: ["-nodisp", "-autoexit", "-loglevel", "error", "-i", "-"], raw=False),
     _Program("aplay", lambda _, rate: ["-q", "-t", "raw", "-f", "S16_LE", "-c", "1", "-r", str(rate), "-"]),
     _Program("paplay", lambda _, rate: ["--raw", "--format=s16le", "--channels=1", f"--rate={rate}"]),
     _Program("pw-play", _pipewire),
@@ -60,33 +61,33 @@ _RECORDERS = (
 
 
 class AudioPlayer:
-    """Plays audio as it comes. In a `with` block, whose end stops what still plays.
+    """Player of audio that arrives in pieces. Use it in a `with` block; leaving the block stops playback.
 
     Args:
-        encoding: the audio's.
+        encoding: the encoding of the audio, such as "wav".
 
     Raises:
-        LocalError: no program is found that can play it.
+        LocalError: no installed program can play this encoding.
     """
 
     def __init__(self, encoding: str) -> None:
-        self._bare = encoding == "pcm"
-        able = _PLAYERS if encoding in ("wav", "pcm") else tuple(each for each in _PLAYERS if not each.samples)
-        found = _find(able)
+        self._is_pcm = encoding == "pcm"
+        suitable = _PLAYERS if encoding in ("wav", "pcm") else tuple(player for player in _PLAYERS if not player.raw)
+        found = _find(suitable)
         if found is None:
-            others = "" if able == _PLAYERS else f" for {encoding}"
+            purpose = "" if suitable == _PLAYERS else f" for {encoding}"
             raise LocalError(
-                f"nothing{others} to play with is on PATH: install one of {_names(able)}"
-                + ("" if able == _PLAYERS else ", or leave out --format")
+                f"no player{purpose} on PATH: install one of {_names(suitable)}"
+                + ("" if suitable == _PLAYERS else ", or leave out --format")
                 + ", or write a file with --out"
             )
         self._program, self._path = found
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
-        self._header: bytes | None = b"" if self._program.samples and not self._bare else None
+        self._header: bytes | None = b"" if self._program.raw and not self._is_pcm else None
 
     def play(self, audio: bytes, *, rate: int) -> None:
-        """Plays these bytes after those before. Raises LocalError where the program has failed."""
+        """Play the next piece of audio. Raise LocalError if the player failed."""
         if self._process is None:
             self._begin(rate)
         audio = self._samples(audio)
@@ -97,7 +98,7 @@ class AudioPlayer:
             raise self._failure() from None
 
     def finish(self) -> None:
-        """Waits until everything has been heard. Raises LocalError where the program has failed."""
+        """Wait until everything has been played. Raise LocalError if the player failed."""
         if self._process is None:
             return
         with contextlib.suppress(BrokenPipeError):
@@ -122,11 +123,11 @@ class AudioPlayer:
     def _begin(self, rate: int) -> None:
         command = [self._path, *self._program.arguments(self._path, rate)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._stderr)
-        if self._bare and not self._program.samples:
+        if self._is_pcm and not self._program.raw:
             self._pipe().write(_wav_header(rate))
 
     def _samples(self, audio: bytes) -> bytes:
-        """The audio in the form that the program takes."""
+        """Return the audio without its WAV header if the program takes raw samples."""
         if self._header is None:
             return audio
         self._header += audio
@@ -138,7 +139,7 @@ class AudioPlayer:
 
     def _pipe(self) -> IO[bytes]:
         if self._process is None or self._process.stdin is None:
-            raise ValueError("nothing is played yet")
+            raise ValueError("playback has not started: call play first")
         return self._process.stdin
 
     def _failure(self) -> LocalError:
@@ -147,17 +148,17 @@ class AudioPlayer:
 
 
 class Microphone:
-    """Records from the microphone until it is stopped. In a `with` block, whose end stops it.
+    """Recording from the microphone. Use it in a `with` block; leaving the block stops it.
 
     Raises:
-        LocalError: no program is found that records.
+        LocalError: no recording program is installed.
     """
 
     def __init__(self) -> None:
         found = _find(_RECORDERS)
         if found is None:
             raise LocalError(
-                f"nothing to record with is on PATH: install one of {_names(_RECORDERS)}, or give a file, not --mic"
+                f"no recorder on PATH: install one of {_names(_RECORDERS)}, or give a file instead of --mic"
             )
         self._program, path = found
         self._command = [path, *self._program.arguments(path, MICROPHONE_SAMPLE_RATE)]
@@ -166,9 +167,9 @@ class Microphone:
         self._stopped = False
 
     def chunks(self) -> Iterator[bytes]:
-        """The samples as they are recorded; ends after `stop`. Raises LocalError where the program has failed."""
+        """Return the samples while they are recorded, until `stop`. Raise LocalError if the recorder failed."""
         if self._process is None or self._process.stdout is None:
-            raise ValueError("nothing is recorded outside the `with` block")
+            raise ValueError("recording has not started: use the microphone in a `with` block")
         descriptor = self._process.stdout.fileno()
         half = b""
         while chunk := os.read(descriptor, _CHUNK_BYTES):
@@ -181,14 +182,14 @@ class Microphone:
             raise _program_error(self._program.name, "record", status, self._stderr)
 
     def stop(self) -> None:
-        """Ends the recording; what was recorded is still given."""
+        """Stop recording. Samples recorded so far are still returned by `chunks`."""
         self._stopped = True
         if self._process is not None:
             self._process.terminate()
 
     def __enter__(self) -> Self:
         self._stderr = tempfile.TemporaryFile()
-        # Ctrl-C in a terminal goes to all of a session: the recorder is to end when it is told to.
+        # A session of its own: Ctrl-C goes to the whole session, and the recorder must end by `stop` only.
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
@@ -234,13 +235,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _program_error(name: str, what: str, status: int, stderr: IO[bytes] | None) -> LocalError:
-    said = ""
+    message = ""
     if stderr is not None:
         stderr.seek(0)
-        said = " ".join(stderr.read().decode(errors="replace").split())[:500]
-    return LocalError(f"{name} could not {what}: {said or f'it ended with status {status}'}")
+        message = " ".join(stderr.read().decode(errors="replace").split())[:500]
+    return LocalError(f"{name} could not {what}: {message or f'exit status {status}'}")
 
 
 def _wav_header(rate: int) -> bytes:
     form = struct.pack("<HHIIHH", 1, 1, rate, rate * 2, 2, 16)
-    return struct.pack("<4sI4s4sI16s4sI", b"RIFF", _UNKNOWN, b"WAVE", b"fmt ", 16, form, b"data", _UNKNOWN)
+    return struct.pack(
+        "<4sI4s4sI16s4sI", b"RIFF", _UNKNOWN_LENGTH, b"WAVE", b"fmt ", 16, form, b"data", _UNKNOWN_LENGTH
+    )

@@ -1,4 +1,4 @@
-"""`audit`: who changed what."""
+"""The command `audit`: the audit log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text
 from enginehouse.cli.timestamps import day_and_time, milliseconds
 from enginehouse.local.datadir import DEFAULT
 
-app = typer.Typer(no_args_is_help=True, help="Read the audit log, and see whether it is whole.")
+app = typer.Typer(no_args_is_help=True, help="List and verify the audit log.")
 
 
 def _refuse_most(given: int | None) -> None:
@@ -26,14 +26,14 @@ def _refuse_most(given: int | None) -> None:
 @app.command("list")
 @reported
 def list_(
-    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant's.")] = "",
-    actor: Annotated[str, typer.Option("--actor", help="Only what this key or user did.")] = "",
-    action: Annotated[str, typer.Option("--action", help='Only this method, as "AdminService/CreateKey".')] = "",
-    target: Annotated[str, typer.Option("--target", help="Only what happened to this key, user, budget...")] = "",
-    outcome: Annotated[str, typer.Option("--outcome", help="done, denied or failed.")] = "",
-    since: Annotated[datetime | None, typer.Option("--since", help="From this time on, UTC.")] = None,
-    until: Annotated[datetime | None, typer.Option("--until", help="Before this time, UTC.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many entries to show at most.")] = 100,
+    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant.")] = "",
+    actor: Annotated[str, typer.Option("--actor", help="Only actions of this key or user.")] = "",
+    action: Annotated[str, typer.Option("--action", help='Only this method, such as "AdminService/CreateKey".')] = "",
+    target: Annotated[str, typer.Option("--target", help="Only changes of this key, user, budget...")] = "",
+    outcome: Annotated[str, typer.Option("--outcome", help="Only this outcome: done, denied or failed.")] = "",
+    since: Annotated[datetime | None, typer.Option("--since", help="From this time on (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option("--until", help="Before this time (UTC).")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="The maximum number of entries.")] = 100,
     most: Annotated[int | None, typer.Option("--most", hidden=True, callback=_refuse_most)] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
@@ -66,24 +66,24 @@ def list_(
         ]
         for entry in entries
     ]
-    print_table(["entry", "when", "who", "what", "to", "outcome"], rows, empty="no entries")
+    print_table(["entry", "time", "actor", "action", "target", "outcome"], rows, empty="no entries")
 
 
 @app.command()
 @reported
 def verify(
     expect: Annotated[
-        str, typer.Option("--expect", help="An entry noted earlier, SEQUENCE:SEAL; it must still be there.")
+        str, typer.Option("--expect", help="An earlier entry, SEQUENCE:SEAL, that must still exist.")
     ] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Say whether the audit log is as it was written; exit code 1 if it is not."""
+    """Verify that the audit log is unchanged. Exit with 1 if it is not."""
     sequence, _, seal = expect.partition(":")
     if expect and not sequence.isdecimal():
-        raise ValueError(f"--expect {expect!r} must be SEQUENCE:SEAL, as verify prints it")
+        raise ValueError(f"--expect {expect!r}: must be SEQUENCE:SEAL, as printed by verify")
     with connect(url=url, api_key=api_key, data=data) as mesh:
         verdict = mesh.identity.verify_audit(expected_sequence=int(sequence or 0), expected_seal=seal)
     if json_:
@@ -96,9 +96,9 @@ def verify(
             }
         )
     elif verdict.whole:
-        print_text(f"whole: {verdict.entries} entries; note {verdict.head_sequence}:{verdict.head_seal}")
+        print_text(f"intact: {verdict.entries} entries; head {verdict.head_sequence}:{verdict.head_seal}")
     else:
-        print_text(f"not whole: {verdict.problem}")
+        print_text(f"damaged: {verdict.problem}")
     if not verdict.whole:
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""`budgets`: bounds on spend."""
+"""The command `budgets`: limits on spend."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _WINDOW_WORDS = {value: word for word, value in BUDGET_WINDOWS.items()}
 @app.command("set")
 @reported
 def set_(
-    limit_nanos: Annotated[int, typer.Option("--limit-nanos", min=0, help="The bound in nano-dollars (10^-9 USD).")],
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Bound what this tenant spends.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="Bound what this key (its id) spends.")] = None,
-    user: Annotated[str | None, typer.Option("--user", help="Bound what this user spends.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Bound what this run spends.")] = None,
+    limit_nanos: Annotated[int, typer.Option("--limit-nanos", min=0, help="The limit in nano-dollars (10^-9 USD).")],
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Limit this tenant.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Limit this key (its id).")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Limit this user.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Limit this run.")] = None,
     window: Annotated[str, typer.Option("--window", help="lifetime, day or month (UTC).")] = "lifetime",
     alert: Annotated[
         list[int] | None,
-        typer.Option("--alert", min=1, max=100, help="A percentage that raises an alert; may be given again."),
+        typer.Option("--alert", min=1, max=100, help="A percentage that raises an alert; repeatable."),
     ] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Make a budget, or change the limit of the one that is there."""
+    """Create a budget, or change the limit of an existing one."""
     given = [(scope, id_) for scope, id_ in (("tenant", tenant), ("key", key), ("user", user), ("run", run)) if id_]
     if len(given) != 1:
         raise typer.BadParameter("give exactly one of --tenant, --key, --user and --run")
@@ -55,13 +55,13 @@ def set_(
 @app.command("list")
 @reported
 def list_(
-    of: Annotated[str, typer.Option("--of", help="Only those of this tenant, key, user or run (its id).")] = "",
+    of: Annotated[str, typer.Option("--of", help="Only this tenant, key, user or run (its id).")] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """List budgets with what is spent and held of them now."""
+    """List budgets with their settled and leased amounts."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         budgets = list(mesh.admin.list_budgets(scope_id=of))
     if json_:
@@ -79,7 +79,7 @@ def list_(
         ]
         for budget in budgets
     ]
-    print_table(["id", "scope", "of", "window", "limit", "spent", "held"], rows, empty="no budgets")
+    print_table(["id", "scope", "of", "window", "limit", "settled", "leased"], rows, empty="no budgets")
 
 
 @app.command()
@@ -91,46 +91,46 @@ def delete(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Remove a budget; what was spent stays on record."""
+    """Delete a budget. Usage records are kept."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         mesh.admin.delete_budget(budget_id)
     if json_:
         print_json({"id": budget_id, "deleted": True})
     else:
-        print_text(f"{budget_id} is gone")
+        print_text(f"{budget_id} deleted")
 
 
 @app.command()
 @reported
 def alerts(
-    of: Annotated[str, typer.Option("--of", help="Only those of this tenant, key, user or run (its id).")] = "",
-    budget: Annotated[str, typer.Option("--budget", help="Only this budget's (its id).")] = "",
+    of: Annotated[str, typer.Option("--of", help="Only this tenant, key, user or run (its id).")] = "",
+    budget: Annotated[str, typer.Option("--budget", help="Only this budget (its id).")] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """List the alerts that budgets raised, newest first."""
+    """List budget alerts, newest first."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = list(mesh.billing.list_alerts(budget_id=budget, scope_id=of))
     if json_:
-        print_json({"alerts": [_describe_alert(each) for each in found]})
+        print_json({"alerts": [_describe_alert(alert) for alert in found]})
         return
     rows = [
         [
-            day_and_time(each.raised_at_ms),
-            f"{each.percent} %",
-            each.scope,
-            each.scope_id,
-            each.window,
-            dollars(each.settled_nanos),
-            dollars(each.limit_nanos),
-            _word(alerts_pb2.AlertCause.Name(each.cause), "ALERT_CAUSE_"),
-            _word(alerts_pb2.AlertDelivery.Name(each.delivery), "ALERT_DELIVERY_"),
+            day_and_time(alert.raised_at_ms),
+            f"{alert.percent} %",
+            alert.scope,
+            alert.scope_id,
+            alert.window,
+            dollars(alert.settled_nanos),
+            dollars(alert.limit_nanos),
+            _word(alerts_pb2.AlertCause.Name(alert.cause), "ALERT_CAUSE_"),
+            _word(alerts_pb2.AlertDelivery.Name(alert.delivery), "ALERT_DELIVERY_"),
         ]
-        for each in found
+        for alert in found
     ]
-    columns = ["when", "reached", "scope", "of", "window", "spent", "limit", "by", "webhook"]
+    columns = ["raised", "percent", "scope", "of", "window", "settled", "limit", "cause", "webhook"]
     print_table(columns, rows, empty="no alerts")
 
 

@@ -1,4 +1,4 @@
-"""`cache`: answers that are kept and given again."""
+"""The command `cache`: the response cache and the semantic cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text
 from enginehouse.client import Enginehouse
 from enginehouse.local.datadir import DEFAULT
 
-app = typer.Typer(no_args_is_help=True, help="Warm, inspect and invalidate kept answers.")
+app = typer.Typer(no_args_is_help=True, help="Warm, inspect and invalidate cached answers.")
 
 _CLASSES = {
     "factual": cache_pb2.CACHE_CLASS_FACTUAL,
@@ -32,10 +32,10 @@ _MODES = {
     "deterministic": cache_pb2.CACHE_MODE_DETERMINISTIC,
     "always": cache_pb2.CACHE_MODE_ALWAYS,
 }
-_AT_ONCE = 100
+_BATCH_SIZE = 100
 
 ClassOption = Annotated[
-    str | None, typer.Option("--class", help=f"The answers' class: {', '.join(_CLASSES)}; else the key's own.")
+    str | None, typer.Option("--class", help=f"The answers' class: {', '.join(_CLASSES)}; default: the key's.")
 ]
 
 
@@ -48,33 +48,33 @@ def warm(
             exists=True,
             dir_okay=False,
             help='Lines of JSON: {"request": a chat completion\'s body, "answer": its text}. Without "answer" the '
-            "request is sent, billed, and what comes is kept.",
+            "request is sent and billed, and its answer is cached.",
         ),
     ],
     key_id: Annotated[
-        str, typer.Option("--key", help="The id of the key whose requests are to find answers that the file gives.")
+        str, typer.Option("--key", help="The id of the key whose requests find the answers of the file.")
     ] = "",
     class_: ClassOption = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="What invalidates them; repeatable.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag that invalidates them; repeatable.")] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Keep answers from a file."""
+    """Cache answers from a file."""
     kind = _choice("--class", class_, _CLASSES) if class_ else cache_pb2.CACHE_CLASS_UNSPECIFIED
     lines = list(_lines(file))
     given = [line for line in lines if "answer" in line]
     if given and not key_id:
-        raise typer.BadParameter("the file gives answers: say with --key whose requests are to find them")
+        raise typer.BadParameter("--key is missing: the file has answers; give the key whose requests find them")
     headers = [("x-enginehouse-cache-class", class_)] if class_ else []
     if tag:
         headers.append(("x-enginehouse-cache-tags", ",".join(tag)))
     sent: Counter[str] = Counter()
     kept = 0
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        for start in range(0, len(given), _AT_ONCE):
-            entries = [_entry(line) for line in given[start : start + _AT_ONCE]]
+        for start in range(0, len(given), _BATCH_SIZE):
+            entries = [_entry(line) for line in given[start : start + _BATCH_SIZE]]
             kept += mesh.cache.warm(key_id, entries, cache_class=kind, tags=tag or ())
         for line in lines:
             if "answer" not in line:
@@ -82,7 +82,7 @@ def warm(
     if json_:
         print_json({"kept": kept, "sent": dict(sent)})
         return
-    print_text(f"{kept} answers kept")
+    print_text(f"{kept} answers cached")
     for result, count in sorted(sent.items()):
         print_text(f"{count} requests sent: {result or 'the cache is off for this key'}")
 
@@ -92,7 +92,7 @@ def warm(
 def stats(
     url: UrlOption = None, api_key: ApiKeyOption = None, data: DataOption = DEFAULT, json_: JsonFlag = False
 ) -> None:
-    """Show what a router holds and how often it was asked."""
+    """Show a router's cache and its lookups."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = mesh.cache.stats()
     if json_:
@@ -100,10 +100,10 @@ def stats(
         return
     total = sum(lookup.count for lookup in found.lookups)
     rows = [[lookup.result, str(lookup.count), f"{100 * lookup.count / total:.1f} %"] for lookup in found.lookups]
-    print_table(["lookups", "", ""], rows, empty="no lookups yet")
+    print_table(["result", "lookups", "share"], rows, empty="no lookups yet")
     print_text(
         f"{found.router_id}: {found.entries} answers in {found.bytes / 2**20:.1f} of {found.max_bytes / 2**20:.0f} "
-        f"MiB; {found.stored} kept, {found.evicted} gave way, {found.refused} not kept; "
+        f"MiB; {found.stored} stored, {found.evicted} evicted, {found.refused} rejected; "
         f"{'shared over Redis' if found.shared else 'not shared with other routers'}"
     )
 
@@ -111,58 +111,63 @@ def stats(
 @app.command()
 @reported
 def invalidate(
-    tag: Annotated[str, typer.Argument(help="Such as collection:physics (every version) or collection:physics@7.")],
-    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant's answers.")] = "",
+    tag: Annotated[
+        str, typer.Argument(help="A tag such as collection:physics (every version) or collection:physics@7.")
+    ],
+    tenant: Annotated[str, typer.Option("--tenant", help="Only answers of this tenant.")] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Make what is kept under a tag unusable, on every router."""
+    """Invalidate all answers with a tag, on all routers."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         generation = mesh.cache.invalidate(tag, tenant_id=tenant)
     if json_:
         print_json({"tag": tag, "generation": generation})
     else:
-        print_text(f"nothing kept under {tag} is given any more")
+        print_text(f"answers with the tag {tag} invalidated")
 
 
 @app.command()
 @reported
 def clear(
-    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant's answers.")] = "",
+    tenant: Annotated[str, typer.Option("--tenant", help="Only answers of this tenant.")] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Make every answer unusable, on every router."""
+    """Invalidate all answers, on all routers."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         mesh.cache.clear(tenant_id=tenant)
     if json_:
         print_json({"cleared": tenant or "all"})
     else:
-        print_text(f"nothing kept {f'for {tenant} ' if tenant else ''}is given any more")
+        print_text(f"all answers{f' of {tenant}' if tenant else ''} invalidated")
 
 
 @app.command()
 @reported
 def policy(
-    key_id: Annotated[str | None, typer.Argument(help="The key's id; without one, lists every policy.")] = None,
+    key_id: Annotated[str | None, typer.Argument(help="The key's id; default: list all policies.")] = None,
     mode: Annotated[str, typer.Option("--mode", help=f"When the cache is used: {', '.join(_MODES)}.")] = "default",
     class_: ClassOption = None,
     semantic: Annotated[
-        bool, typer.Option("--semantic/--exact", help="Whether questions of one meaning share answers.")
+        bool,
+        typer.Option(
+            "--semantic/--exact", help="Share answers between requests of the same meaning, or of the same text only."
+        ),
     ] = False,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0, max=1, help="From which cosine they do; 0 for the default.")
+        float, typer.Option("--threshold", min=0, max=1, help="The minimum cosine similarity; 0 for the default.")
     ] = 0,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Set how a key's requests use the cache, or list what is set."""
+    """Set a key's cache policy, or list cache policies."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         if key_id is None:
             found = list(mesh.cache.list_policies())
@@ -176,18 +181,18 @@ def policy(
             )
             found = [mesh.cache.set_policy(wanted)]
     if json_:
-        print_json({"policies": [describe(set_policy) for set_policy in found]})
+        print_json({"policies": [describe(policy_) for policy_ in found]})
         return
     rows = [
         [
-            set_policy.key_id,
-            word(cache_pb2.CacheMode, set_policy.mode) if set_policy.mode else "default",
-            word(cache_pb2.CacheClass, set_policy.default_class) if set_policy.default_class else "default",
-            f"from {set_policy.semantic_threshold or 'the default'}" if set_policy.semantic else "no",
+            policy_.key_id,
+            word(cache_pb2.CacheMode, policy_.mode) if policy_.mode else "default",
+            word(cache_pb2.CacheClass, policy_.default_class) if policy_.default_class else "default",
+            f"from {policy_.semantic_threshold or 'the default'}" if policy_.semantic else "no",
         ]
-        for set_policy in found
+        for policy_ in found
     ]
-    print_table(["key", "mode", "class", "shares by meaning"], rows, empty="no policies")
+    print_table(["key", "mode", "class", "semantic"], rows, empty="no policies")
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
@@ -199,7 +204,9 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
         except ValueError as error:
             raise typer.BadParameter(f"{file}: line {number} is not JSON: {error}") from None
         if not isinstance(line, dict) or not isinstance(line.get("request"), dict):
-            raise typer.BadParameter(f'{file}: line {number} has no "request", the body of a chat completion')
+            raise typer.BadParameter(
+                f'{file}: line {number}: no "request", which must be the body of a chat completion'
+            )
         if not isinstance(line.get("answer", ""), str):
             raise typer.BadParameter(f'{file}: line {number}: "answer" must be the text of the answer')
         yield line
@@ -222,5 +229,5 @@ def _sent(mesh: Enginehouse, line: dict[str, Any], headers: list[tuple[str, str]
 
 def _choice(option: str, given: str, known: dict[str, Any]) -> Any:
     if given not in known:
-        raise typer.BadParameter(f"{option}: {given!r} is none of {', '.join(known)}")
+        raise typer.BadParameter(f"{option}: unknown value {given!r}; known: {', '.join(known)}")
     return known[given]

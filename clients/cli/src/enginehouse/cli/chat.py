@@ -1,4 +1,4 @@
-"""`chat`: one answer, or a conversation."""
+"""The command `chat`: one answer, or a conversation."""
 
 from __future__ import annotations
 
@@ -17,20 +17,26 @@ from enginehouse.local.datadir import DEFAULT
 @reported
 def chat(
     prompt: Annotated[
-        str | None, typer.Argument(help="What to say. Without it: standard input, or a conversation in a terminal.")
+        str | None, typer.Argument(help="The prompt. Default: standard input, or a conversation in a terminal.")
     ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or auto.")] = "auto",
-    system: Annotated[str | None, typer.Option("--system", "-s", help="Instructions before the conversation.")] = None,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="The most tokens of an answer.")] = None,
-    temperature: Annotated[float | None, typer.Option("--temperature", "-t", min=0, max=2, help="0 is greedy.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="For the same answer again.")] = None,
+    system: Annotated[str | None, typer.Option("--system", "-s", help="The system prompt.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="The maximum length of an answer.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", "-t", min=0, max=2, help="Sampling temperature; 0 is greedy.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed for reproducible sampling.")
+    ] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     timeout: TimeoutOption = 300.0,
     json_: JsonFlag = False,
 ) -> None:
-    """Ask a model; the answer is shown as it is written."""
+    """Ask a model, and show the answer while it is generated."""
     options: GenerationOptions = {"model": model}
     if system is not None:
         options["system"] = system
@@ -44,17 +50,17 @@ def chat(
         if prompt is None and not json_ and sys.stdin.isatty():
             _converse(mesh, options)
             return
-        said = prompt if prompt is not None else sys.stdin.read()
-        if not said.strip():
-            raise ValueError("nothing was asked: give a prompt, or text on standard input")
+        text = prompt if prompt is not None else sys.stdin.read()
+        if not text.strip():
+            raise ValueError("no prompt: give one as argument or on standard input")
         if json_:
-            print_json(describe(mesh.generate(said, **options)))
+            print_json(describe(mesh.generate(text, **options)))
         else:
-            _answer(mesh, [Message("user", said)], options)
+            _answer(mesh, [Message("user", text)], options)
 
 
 def describe(answer: Generation) -> dict[str, Any]:
-    """The answer as `chat --json` prints it."""
+    """Return the answer as `chat --json` prints it."""
     return {
         "text": answer.text,
         "model": answer.model,
@@ -85,8 +91,8 @@ def _answer(mesh: Enginehouse, messages: list[Message], options: GenerationOptio
 
 
 def _converse(mesh: Enginehouse, options: GenerationOptions) -> None:
-    print_text("Type a message; /clear begins anew, /quit or Ctrl-D ends.")
-    said: list[Message] = []
+    print_text("Type a message; /clear starts over, /quit or Ctrl-D ends.")
+    history: list[Message] = []
     while True:
         try:
             line = input("> ").strip()
@@ -96,19 +102,19 @@ def _converse(mesh: Enginehouse, options: GenerationOptions) -> None:
         if line == "/quit":
             return
         if line == "/clear":
-            said = []
+            history = []
             continue
         if not line:
             continue
-        asked = [*said, Message("user", line)]
+        messages = [*history, Message("user", line)]
         try:
-            answer = _answer(mesh, asked, options)
+            answer = _answer(mesh, messages, options)
         except EnginehouseError as error:
-            hint = "; /clear begins anew" if error.reason == "CONTEXT_LENGTH_EXCEEDED" and said else ""
+            hint = "; /clear starts over" if error.reason == "CONTEXT_LENGTH_EXCEEDED" and history else ""
             sys.stderr.write(f"{error.message}{hint}\n")
             continue
         except KeyboardInterrupt:
-            # Leaving the stream has cancelled the answer; the conversation goes on without it.
+            # Leaving the stream has cancelled the answer. The conversation goes on without it.
             print_text("")
             continue
-        said = [*asked, Message("assistant", answer.text)]
+        history = [*messages, Message("assistant", answer.text)]

@@ -1,4 +1,4 @@
-"""Which mesh a command speaks to, and with which key."""
+"""The mesh that a command calls, and the key that it calls with."""
 
 from __future__ import annotations
 
@@ -16,40 +16,43 @@ DataOption = Annotated[
     Path, typer.Option("--data", envvar="ENGINEHOUSE_DATA", help="The data directory.", show_default=str(DEFAULT))
 ]
 UrlOption = Annotated[
-    str | None, typer.Option("--url", envvar="ENGINEHOUSE_URL", help="The mesh; else that of the data directory.")
+    str | None,
+    typer.Option("--url", envvar="ENGINEHOUSE_URL", help="The mesh to call; default: that of the data directory."),
 ]
 ApiKeyOption = Annotated[
     str | None,
     typer.Option(
         "--api-key",
         envvar="ENGINEHOUSE_API_KEY",
-        help="The key to call with; else that of the data directory.",
+        help="The key to call with; default: that of the data directory.",
         show_envvar=True,
     ),
 ]
-TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds that the call may take.")]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", min=0.001, help="The longest that the call may take, in seconds.")
+]
 
 
 def data_directory(path: Path) -> DataDirectory:
-    """The data directory of that path."""
+    """Return the data directory at a path."""
     return DataDirectory(path, catalog=default_catalog())
 
 
 def connect(*, url: str | None, api_key: str | None, data: Path, timeout_s: float = 60.0) -> Enginehouse:
-    """A client for the mesh named on the command line or in the environment, or else for the one on this machine.
+    """Return a client for the mesh given on the command line or in the environment, by default for the local one.
 
     Raises:
-        LocalError: it is not known where the mesh is, or with which key to call it.
+        LocalError: no mesh or no key was given or found.
     """
-    # A key is sent only where it belongs: the data directory's own, to the data directory's own mesh.
+    # The data directory's key is sent to the data directory's mesh only.
     local = read_environment(data_directory(data).environment_file)
     if url is None or url == local.get("ENGINEHOUSE_URL"):
         api_key = api_key or local.get("ENGINEHOUSE_API_KEY")
     url = url or local.get("ENGINEHOUSE_URL")
     if not url:
         raise LocalError(
-            f"no mesh is known: {data / 'dev.env'} is not there; `enginehouse up` starts one, --url or ENGINEHOUSE_URL "
-            "names another"
+            f"no mesh found: {data / 'dev.env'} does not exist; start one with `enginehouse up`, or give --url or "
+            "ENGINEHOUSE_URL"
         )
     if not api_key:
         raise LocalError(f"no key for {url}: give --api-key or ENGINEHOUSE_API_KEY")

@@ -1,4 +1,4 @@
-"""`experiments`: which arm does better."""
+"""The command `experiments`: compare models on live traffic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from enginehouse.cli.messages import FileArgument, describe, read_message, word
 from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
 from enginehouse.local.datadir import DEFAULT
 
-app = typer.Typer(no_args_is_help=True, help="Start, look at and stop experiments.")
+app = typer.Typer(no_args_is_help=True, help="Start, show, list and stop experiments.")
 
 
 @app.command("start")
@@ -44,7 +44,7 @@ def show_experiment(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Show an experiment and what came of each arm."""
+    """Show an experiment with the results of each arm."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = mesh.experiments.get_experiment(experiment_id)
     if json_:
@@ -69,8 +69,8 @@ def show_experiment(
         for result in found.results
     ]
     metric = word(experiments_pb2.ExperimentMetric, experiment.metric)
-    heads = ["arm", "requests", "units", "cost nanos", "ms", "quality", "refusals", "errors", f"{metric} difference"]
-    print_table(heads, rows, empty="no arms")
+    columns = ["arm", "requests", "units", "cost nanos", "ms", "quality", "refusals", "errors", f"{metric} difference"]
+    print_table(columns, rows, empty="no arms")
 
 
 @app.command("list")
@@ -102,23 +102,25 @@ def list_experiments(
 @reported
 def stop_experiment(
     experiment_id: Annotated[str, typer.Argument(help="The experiment's id, exp_...")],
-    winner: Annotated[str, typer.Option("--winner", help="The arm that everybody gets; none for what is asked.")] = "",
+    winner: Annotated[
+        str, typer.Option("--winner", help="The arm that everybody gets; default: the requested model.")
+    ] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """End an experiment."""
+    """Stop an experiment."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         ended = mesh.experiments.stop_experiment(experiment_id, winner=winner)
     if json_:
         print_json(describe(ended))
     else:
-        print_text(f"{experiment_id} has ended; everybody gets {winner or 'what they ask for'}")
+        print_text(f"{experiment_id} stopped; everybody gets {winner or 'the requested model'}")
 
 
 def _estimate(estimate: Any, form: str) -> str:
-    """The mean, and how far it may be off; `--json` has the interval's ends."""
+    """Return the mean and half the width of its interval; `--json` has the interval's bounds."""
     if not estimate.units:
         return "-"
     text = form.format(estimate.mean)

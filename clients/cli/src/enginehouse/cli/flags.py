@@ -1,4 +1,4 @@
-"""`flags`: switches for applications."""
+"""The command `flags`: feature flags for applications."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ app = typer.Typer(no_args_is_help=True, help="Set, list and delete feature flags
 @reported
 def set_flag(
     name: Annotated[str, typer.Argument(help="1-64 characters of [a-z0-9.-].")],
-    on: Annotated[bool, typer.Option("--on/--off", help="Whether it is on for anybody.")] = True,
-    share: Annotated[float, typer.Option("--share", min=0, max=100, help="Percent of users that it is on for.")] = 100,
+    on: Annotated[bool, typer.Option("--on/--off", help="Turn the flag on or off for everybody.")] = True,
+    share: Annotated[
+        float, typer.Option("--share", min=0, max=100, help="The percentage of users that it is on for.")
+    ] = 100,
     tenant: Annotated[list[str] | None, typer.Option("--tenant", help="On for this tenant; repeatable.")] = None,
     user: Annotated[list[str] | None, typer.Option("--user", help="On for this user; repeatable.")] = None,
-    description: Annotated[str, typer.Option("--description", help="What it is for.")] = "",
+    description: Annotated[str, typer.Option("--description", help="A description.")] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Make a flag or replace it."""
+    """Create or replace a flag."""
     flag = flags_pb2.Flag(
         name=name,
         description=description,
@@ -67,7 +69,7 @@ def list_flags(
         ]
         for flag in found
     ]
-    print_table(["name", "", "share", "and for", "description"], rows, empty="no flags")
+    print_table(["name", "state", "share", "also for", "description"], rows, empty="no flags")
 
 
 @app.command("delete")
@@ -79,10 +81,10 @@ def delete_flag(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Remove a flag: it is off for everybody."""
+    """Delete a flag, which turns it off for everybody."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         mesh.experiments.delete_flag(name)
     if json_:
         print_json({"name": name, "deleted": True})
     else:
-        print_text(f"{name} is gone")
+        print_text(f"{name} deleted")

@@ -1,4 +1,4 @@
-"""`keys`: API keys."""
+"""The command `keys`: API keys."""
 
 from __future__ import annotations
 
@@ -12,56 +12,54 @@ from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, conn
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
 from enginehouse.local.datadir import DEFAULT
 
-app = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke API keys.")
+app = typer.Typer(no_args_is_help=True, help="Create, list, rotate and revoke API keys.")
 
 
 @app.command()
 @reported
 def create(
-    name: Annotated[str, typer.Option("--name", help="For people, 1-64 characters.")],
+    name: Annotated[str, typer.Option("--name", help="The key's name, 1-64 characters.")],
     budget_nanos: Annotated[
         int | None, typer.Option("--budget-nanos", min=0, help="A lifetime budget in nano-dollars (10^-9 USD).")
     ] = None,
-    tenant: Annotated[str, typer.Option("--tenant", help="Who pays; the caller's own tenant if left out.")] = "",
+    tenant: Annotated[str, typer.Option("--tenant", help="The tenant that pays; default: the caller's.")] = "",
     role: Annotated[
-        str, typer.Option("--role", help="Instead of scopes, those of a role: viewer, developer, admin or owner.")
+        str, typer.Option("--role", help="The role whose scopes the key gets: viewer, developer, admin or owner.")
     ] = "",
     scope: Annotated[
         list[str] | None,
-        typer.Option("--scope", help="inference, spend, keys, manage, owner or admin; may be given again."),
+        typer.Option("--scope", help="A scope: inference, spend, keys, manage, owner or admin; repeatable."),
     ] = None,
-    user: Annotated[str, typer.Option("--user", help="The name of the user that the key acts for.")] = "",
-    model: Annotated[
-        list[str] | None, typer.Option("--model", help="A model that it may use; may be given again.")
-    ] = None,
+    user: Annotated[str, typer.Option("--user", help="The user (by name) that the key acts for.")] = "",
+    model: Annotated[list[str] | None, typer.Option("--model", help="An allowed model; repeatable.")] = None,
     max_request_nanos: Annotated[
-        int, typer.Option("--max-request-nanos", min=0, help="The most that one request may cost; 0 for no cap.")
+        int, typer.Option("--max-request-nanos", min=0, help="The cost cap of a request; 0 for none.")
     ] = 0,
     run_cap_nanos: Annotated[
-        int, typer.Option("--run-cap-nanos", min=0, help="The budget that each of its runs gets; 0 for none.")
+        int, typer.Option("--run-cap-nanos", min=0, help="The budget of each run; 0 for none.")
     ] = 0,
-    requests_per_minute: Annotated[int, typer.Option("--requests-per-minute", min=0, help="0 for no bound.")] = 0,
-    tokens_per_minute: Annotated[int, typer.Option("--tokens-per-minute", min=0, help="0 for no bound.")] = 0,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=0, help="Requests at once; 0 for no bound.")] = 0,
+    requests_per_minute: Annotated[int, typer.Option("--requests-per-minute", min=0, help="0 for no limit.")] = 0,
+    tokens_per_minute: Annotated[int, typer.Option("--tokens-per-minute", min=0, help="0 for no limit.")] = 0,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=0, help="Concurrent requests; 0 for no limit.")] = 0,
     route_limit: Annotated[
         list[str] | None,
         typer.Option(
             "--route-limit",
-            help="A route's bounds, SERVICE/METHOD=REQUESTS[,TOKENS[,CONCURRENCY]], a minute; METHOD may be *; may be "
-            "given again.",
+            help="Limits of a route per minute, SERVICE/METHOD=REQUESTS[,TOKENS[,CONCURRENCY]]; METHOD may be *; "
+            "repeatable.",
         ),
     ] = None,
     user_limit: Annotated[
         str,
-        typer.Option("--user-limit", help="Bounds of each user that requests name: REQUESTS[,TOKENS[,CONCURRENCY]]."),
+        typer.Option("--user-limit", help="Limits of each end user: REQUESTS[,TOKENS[,CONCURRENCY]]."),
     ] = "",
-    expires_in_days: Annotated[float | None, typer.Option("--expires-in-days", min=0.0, help="Else never.")] = None,
+    expires_in_days: Annotated[float | None, typer.Option("--expires-in-days", min=0.0, help="Default: never.")] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Make a key; it is shown this once."""
+    """Create a key. It is shown only once."""
     expires = 0 if expires_in_days is None else int((time.time() + expires_in_days * 86400) * 1000)
     limits = admin_pb2.Limits(
         requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute, concurrency=concurrency
@@ -80,26 +78,26 @@ def create(
             role=role,
             user_id=user,
             user_limits=_limits(user_limit) if user_limit else None,
-            route_limits=[_route_limits(each) for each in route_limit or ()],
+            route_limits=[_route_limits(limit) for limit in route_limit or ()],
         )
     if json_:
         print_json({"id": made.key.key_id, "key": made.secret, **_describe(made.key), "budget_nanos": budget_nanos})
         return
     print_text(made.secret)
     budget = f", budget {dollars(budget_nanos)}" if budget_nanos is not None else ""
-    print_text(f"{made.key.key_id} ({made.key.name}{budget}): keep the key now, it is not shown again")
+    print_text(f"{made.key.key_id} ({made.key.name}{budget}): store the key now, it is not shown again")
 
 
 @app.command("list")
 @reported
 def list_(
-    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant's.")] = "",
+    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant.")] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """List keys, without the keys themselves."""
+    """List keys, without their secrets."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         keys = list(mesh.admin.list_keys(tenant_id=tenant))
     if json_:
@@ -109,7 +107,7 @@ def list_(
         [key.key_id, key.hint, key.name, key.tenant_id, ", ".join(key.scopes), _day(key.created_at_ms), _state(key)]
         for key in keys
     ]
-    print_table(["id", "key", "name", "tenant", "scopes", "made", "state"], rows, empty="no keys")
+    print_table(["id", "key", "name", "tenant", "scopes", "created", "state"], rows, empty="no keys")
 
 
 @app.command()
@@ -127,7 +125,7 @@ def revoke(
     if json_:
         print_json(_describe(key))
     else:
-        print_text(f"{key.key_id} ({key.name}) is revoked")
+        print_text(f"{key.key_id} ({key.name}) revoked")
 
 
 @app.command()
@@ -136,14 +134,16 @@ def rotate(
     key_id: Annotated[str, typer.Argument(help="The key's id, key_...")],
     overlap_hours: Annotated[
         float | None,
-        typer.Option("--overlap-hours", min=0.0, max=720.0, help="How long the old one works; else a day."),
+        typer.Option(
+            "--overlap-hours", min=0.0, max=720.0, help="How long the old secret stays valid; default: a day."
+        ),
     ] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Give a key a new secret; it is shown this once. The old one goes on working for a while."""
+    """Give a key a new secret. It is shown only once; the old one stays valid for a while."""
     overlap = None if overlap_hours is None else int(overlap_hours * 3600)
     with connect(url=url, api_key=api_key, data=data) as mesh:
         made = mesh.identity.rotate_key(key_id, overlap_s=overlap)
@@ -152,27 +152,25 @@ def rotate(
         return
     print_text(made.secret)
     until = made.key.previous_until_ms
-    old = f"the old one works until {_day(until)}" if until else "the old one works no more"
-    print_text(f"{made.key.key_id} ({made.key.name}): keep the key now, it is not shown again; {old}")
+    old = f"the old one is valid until {_day(until)}" if until else "the old one is no longer valid"
+    print_text(f"{made.key.key_id} ({made.key.name}): store the key now, it is not shown again; {old}")
 
 
 @app.command("run")
 @reported
 def for_run(
-    run_id: Annotated[str, typer.Argument(help="The run.")],
-    minutes: Annotated[float, typer.Option("--minutes", min=0.1, max=10080.0, help="How long it works.")] = 60.0,
+    run_id: Annotated[str, typer.Argument(help="The run's id.")],
+    minutes: Annotated[float, typer.Option("--minutes", min=0.1, max=10080.0, help="How long it is valid.")] = 60.0,
     budget_nanos: Annotated[
-        int | None, typer.Option("--budget-nanos", min=0, help="The most that it may spend, in nano-dollars.")
+        int | None, typer.Option("--budget-nanos", min=0, help="Its budget in nano-dollars.")
     ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option("--model", help="A model that it may use; may be given again.")
-    ] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", help="An allowed model; repeatable.")] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Make a short-lived key for one run, within what the caller's key may do; it is shown this once."""
+    """Create a short-lived key for a run, with at most the rights of the caller's key. It is shown only once."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         made = mesh.identity.create_run_key(
             run_id, lifetime_s=int(minutes * 60), budget_nanos=budget_nanos, allowed_models=model or ()
@@ -181,14 +179,14 @@ def for_run(
         print_json({"id": made.key.key_id, "key": made.secret, **_describe(made.key), "budget_nanos": budget_nanos})
         return
     print_text(made.secret)
-    print_text(f"{made.key.key_id} is of the run {run_id} and works until {_day(made.key.expires_at_ms)}")
+    print_text(f"{made.key.key_id} for the run {run_id}, valid until {_day(made.key.expires_at_ms)}")
 
 
 def _limits(text: str) -> admin_pb2.Limits:
-    """Raises ValueError for what is no REQUESTS[,TOKENS[,CONCURRENCY]]."""
+    """Parse REQUESTS[,TOKENS[,CONCURRENCY]]. Raise ValueError for anything else."""
     parts = text.split(",")
     if not 1 <= len(parts) <= 3 or not all(part.isdecimal() and len(part) <= 10 for part in parts):
-        raise ValueError(f"limits {text!r} must be REQUESTS[,TOKENS[,CONCURRENCY]], whole numbers, 0 for no bound")
+        raise ValueError(f"limits {text!r}: must be REQUESTS[,TOKENS[,CONCURRENCY]], whole numbers, 0 for no limit")
     requests, tokens, concurrency = (*map(int, parts), 0, 0)[:3]
     return admin_pb2.Limits(requests_per_minute=requests, tokens_per_minute=tokens, concurrency=concurrency)
 
@@ -196,7 +194,7 @@ def _limits(text: str) -> admin_pb2.Limits:
 def _route_limits(text: str) -> admin_pb2.RouteLimits:
     route, equals, limits = text.partition("=")
     if not equals:
-        raise ValueError(f"route limit {text!r} must be SERVICE/METHOD=REQUESTS[,TOKENS[,CONCURRENCY]]")
+        raise ValueError(f"route limit {text!r}: must be SERVICE/METHOD=REQUESTS[,TOKENS[,CONCURRENCY]]")
     return admin_pb2.RouteLimits(route=route, limits=_limits(limits))
 
 
@@ -227,9 +225,9 @@ def _state(key: admin_pb2.Key) -> str:
     if key.revoked_at_ms:
         return f"revoked {_day(key.revoked_at_ms)}"
     if key.expires_at_ms:
-        word = "expired" if key.expires_at_ms <= time.time() * 1000 else "expires"
-        return f"{word} {_day(key.expires_at_ms)}"
-    return "good"
+        state = "expired" if key.expires_at_ms <= time.time() * 1000 else "expires"
+        return f"{state} {_day(key.expires_at_ms)}"
+    return "active"
 
 
 def _day(ms: int) -> str:

@@ -1,4 +1,4 @@
-"""`up`, `down`, `status`, `logs`: the mesh on this machine."""
+"""The commands `up`, `down`, `status` and `logs`: the mesh on this machine."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ from enginehouse.local.supervisor import Supervisor, log_paths
 @reported
 def up(
     config: Annotated[
-        Path | None, typer.Option("--config", exists=True, dir_okay=False, help="Settings over the generated ones.")
+        Path | None,
+        typer.Option(
+            "--config", exists=True, dir_okay=False, help="A configuration file, which overrides generated values."
+        ),
     ] = None,
     data: DataOption = DEFAULT,
     port: Annotated[
         int | None, typer.Option("--port", min=1, max=65535, help="The public port.  [default: 8080]")
     ] = None,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Return when everything is ready, and leave it running.")
+        bool, typer.Option("--detach", help="Return once the mesh is ready, and leave it running.")
     ] = False,
     json_: JsonFlag = False,
 ) -> None:
@@ -67,7 +70,7 @@ def up(
 
 @reported
 def down(data: DataOption = DEFAULT, json_: JsonFlag = False) -> None:
-    """Stop the mesh of a data directory in order; streams that run are finished first."""
+    """Stop the mesh of a data directory. Running streams are finished first."""
     stopped = control.stop(data_directory(data))
     if json_:
         print_json({"was_running": stopped.was_running, "seconds": round(stopped.seconds, 2)})
@@ -79,11 +82,11 @@ def down(data: DataOption = DEFAULT, json_: JsonFlag = False) -> None:
 
 @reported
 def status(data: DataOption = DEFAULT, json_: JsonFlag = False) -> None:
-    """Show the processes, engines and memory of the mesh; exit code 1 when it does not run."""
+    """Show the processes, engines and memory of the mesh. Exit with 1 if it does not run."""
     directory = data_directory(data)
     measured = mesh_status.measure(directory)
     if measured is None:
-        raise LocalError(f"no mesh was ever started on {directory.root}; `enginehouse up` starts one")
+        raise LocalError(f"no mesh was started on {directory.root}; start one with `enginehouse up`")
     if json_:
         print_json(dataclasses.asdict(measured))
     else:
@@ -94,17 +97,19 @@ def status(data: DataOption = DEFAULT, json_: JsonFlag = False) -> None:
 
 @reported
 def logs(
-    name: Annotated[str | None, typer.Argument(help="A process, such as router; all of them if left out.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines of each.")] = 20,
+    name: Annotated[str | None, typer.Argument(help="A process, such as router; default: all.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines.")] = False,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="How many of the last lines of each log to print.")
+    ] = 20,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Show what the processes wrote."""
+    """Show the logs of the processes."""
     directory = data_directory(data)
     paths = log_paths(directory)
     if name is not None and name not in paths:
-        known = f"; there are {', '.join(paths)}" if paths else "; nothing was started there yet"
+        known = f"; known: {', '.join(paths)}" if paths else "; no mesh was started there"
         raise LocalError(f"no log of {name!r} in {directory.logs}{known}")
     chosen = paths if name is None else {name: paths[name]}
 
@@ -129,7 +134,9 @@ def _started(state: MeshState) -> dict[str, Any]:
         "environment_file": f"{state.data}/dev.env",
         "pid": state.pid,
         "ready_after_s": round(state.ready_after_s, 2),
-        "processes": [{"name": each.name, "pid": each.pid, "state": each.condition} for each in state.processes],
+        "processes": [
+            {"name": process.name, "pid": process.pid, "state": process.condition} for process in state.processes
+        ],
         "notices": state.notices,
     }
 
@@ -138,28 +145,28 @@ def _print_status(measured: mesh_status.MeshStatus) -> None:
     print_text(f"{measured.phase}  {measured.url}  {measured.data}")
     rows = [
         [
-            each.name,
-            each.state,
-            str(each.pid or "-"),
-            str(each.restarts),
-            f"{each.up_s:.0f} s" if each.pid else "-",
-            mebibytes(each.memory_bytes) if each.pid else "-",
-            f"{each.cpu_percent:.1f} %" if each.pid else "-",
-            each.note,
+            process.name,
+            process.state,
+            str(process.pid or "-"),
+            str(process.restarts),
+            f"{process.up_s:.0f} s" if process.pid else "-",
+            mebibytes(process.memory_bytes) if process.pid else "-",
+            f"{process.cpu_percent:.1f} %" if process.pid else "-",
+            process.note,
         ]
-        for each in measured.processes
+        for process in measured.processes
     ]
     print_table(["process", "state", "pid", "restarts", "up", "memory", "cpu", "note"], rows, empty="no processes")
     engines = [
         [
-            each.engine_id,
-            each.cluster,
-            each.address,
-            f"{each.active}/{each.capacity}",
-            str(each.queued),
-            ", ".join(each.models),
+            engine.engine_id,
+            engine.cluster,
+            engine.address,
+            f"{engine.active}/{engine.capacity}",
+            str(engine.queued),
+            ", ".join(engine.models),
         ]
-        for each in measured.engines
+        for engine in measured.engines
     ]
     if measured.phase != Phase.STOPPED:
         print_table(["engine", "cluster", "address", "active", "queued", "models"], engines, empty="no live engines")

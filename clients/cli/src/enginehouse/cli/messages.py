@@ -1,4 +1,4 @@
-"""The contract's messages as a person writes and reads them."""
+"""Protobuf messages as people write and read them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FileArgument = Annotated[
 
 
 def read_message(file: Path, message: Any) -> Any:
-    """A message from a file that a person wrote."""
+    """Read a message from a YAML or JSON file."""
     try:
         fields = yaml.safe_load(file.read_text())
         return json_format.ParseDict(fields if isinstance(fields, dict) else {}, message)
@@ -24,12 +24,12 @@ def read_message(file: Path, message: Any) -> Any:
 
 
 def describe(message: Any) -> Any:
-    """A message as JSON prints it."""
+    """Return a message as a JSON document."""
     return json_format.MessageToDict(message, preserving_proto_field_name=True)
 
 
 def word(enum: Any, value: int) -> str:
-    """An enumeration's value without the prefix that it shares with the others."""
+    """Return the name of an enum value in lower case, without the enum's prefix."""
     name: str = enum.Name(value)
     prefix = "".join(f"_{letter}" if letter.isupper() else letter for letter in enum.DESCRIPTOR.name)[1:].upper() + "_"
     return name.removeprefix(prefix).lower().replace("_", " ")

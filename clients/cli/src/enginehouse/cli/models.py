@@ -190,10 +190,10 @@ def _catalog(file: Path | None, directory: DataDirectory) -> Catalog:
 
 def _pairs(option: str, given: Sequence[str]) -> list[tuple[str, str]]:
     pairs = []
-    for each in given:
-        key, separator, value = each.partition("=")
+    for text in given:
+        key, separator, value = text.partition("=")
         if not separator or not key:
-            raise LocalError(f"{option} {each!r} must be KEY=VALUE")
+            raise LocalError(f"{option} {text!r} must be KEY=VALUE")
         pairs.append((key, value))
     return pairs
 

@@ -1,4 +1,4 @@
-"""What commands print: text for people, JSON for programs; failures as one line on stderr and exit code 1."""
+"""Output of the commands: text for people, JSON for programs, and failures as one line on stderr with exit code 1."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ R = TypeVar("R")
 
 
 def print_json(document: Any) -> None:
-    """Prints one JSON document on a line."""
+    """Print one JSON document on one line."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
 def print_text(text: str) -> None:
-    """Prints a line."""
+    """Print one line."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str, whole: str = "") -> None:
-    """Prints rows under headings; what `empty` says when there are none. The column `whole` is never broken."""
+    """Print rows under headings, or the text `empty` without rows. The column `whole` is never wrapped."""
     if not rows:
         print_text(empty)
         return
@@ -48,24 +48,24 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
 
 
 def dollars(nanos: int) -> str:
-    """Nano-dollars as dollars, exactly."""
+    """Return nano-dollars as an exact amount of dollars."""
     sign, nanos = ("-", -nanos) if nanos < 0 else ("", nanos)
     whole, rest = divmod(nanos, 10**9)
     return f"{sign}${whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else f"{sign}${whole}"
 
 
 def seconds(milliseconds: int) -> str:
-    """A length of audio."""
+    """Return a duration as text."""
     return f"{milliseconds / 1000:.1f} s"
 
 
 def mebibytes(count: int) -> str:
-    """Bytes as MiB."""
+    """Return a number of bytes as MiB."""
     return f"{count / 2**20:.0f} MiB"
 
 
 def reported(command: Callable[P, R]) -> Callable[P, R]:
-    """Turns a command's failures into one line on stderr (a JSON object with `--json`) and exit code 1."""
+    """Turn a command's failures into one line on stderr (a JSON object with `--json`) and exit code 1."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -77,17 +77,17 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
                 details["retry_after_s"] = error.retry_after_s
             if error.violations:
                 details["violations"] = [
-                    {"field": each.field, "description": each.description} for each in error.violations
+                    {"field": violation.field, "description": violation.description} for violation in error.violations
                 ]
             raise _failure(error.message, details, as_json=bool(kwargs.get("json_"))) from None
         except (LocalError, ConfigError, ValueError) as error:
             raise _failure(str(error), {}, as_json=bool(kwargs.get("json_"))) from None
         except BrokenPipeError:
-            # Who read the output wants no more of it; the command line ends by that quietly.
+            # The reader of the output is gone; Click ends the command quietly.
             raise
         except OSError as error:
-            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            raise _failure(what, {}, as_json=bool(kwargs.get("json_"))) from None
+            message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise _failure(message, {}, as_json=bool(kwargs.get("json_"))) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 

@@ -1,4 +1,4 @@
-"""`policies`: which models requests may go to; `feedback`: what was thought of their answers."""
+"""The commands `policies` (routing policies) and `feedback` (ratings of answers)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text
 from enginehouse.local.datadir import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Get, set, list, check and delete policy documents.")
-feedback_app = typer.Typer(no_args_is_help=True, help="Rate answers, and see how models are rated.")
+feedback_app = typer.Typer(no_args_is_help=True, help="Rate answers, and show the ratings of models.")
 
 NameArgument = Annotated[str, typer.Argument(help="The document's name.")]
 
@@ -24,13 +24,13 @@ NameArgument = Annotated[str, typer.Argument(help="The document's name.")]
 @reported
 def get_policy(
     name: NameArgument = "default",
-    version: Annotated[int, typer.Option("--version", min=0, help="As it was in this version; 0 for now.")] = 0,
+    version: Annotated[int, typer.Option("--version", min=0, help="The version; 0 for the current one.")] = 0,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Print a document as YAML, which `set` takes back."""
+    """Print a document as YAML, as `set` reads it."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = mesh.policies.get(name, version=version)
     if json_:
@@ -44,21 +44,22 @@ def get_policy(
 def set_policy(
     file: FileArgument,
     expected_version: Annotated[
-        int | None, typer.Option("--expected-version", min=0, help="Only if this version is in force still; 0: none.")
+        int | None,
+        typer.Option("--expected-version", min=0, help="Fail unless this is the current version; 0 for none."),
     ] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Put a document in force on every router within a second; one that is not valid changes nothing."""
+    """Apply a document on all routers within a second. An invalid document changes nothing."""
     wanted = read_message(file, policy_pb2.Policy())
     with connect(url=url, api_key=api_key, data=data) as mesh:
         made = mesh.policies.set(wanted, expected_version=expected_version)
     if json_:
         print_json(describe(made))
     else:
-        print_text(f"{made.name}: version {made.version} is in force")
+        print_text(f"{made.name}: version {made.version} applied")
 
 
 @app.command("list")
@@ -66,7 +67,7 @@ def set_policy(
 def list_policies(
     url: UrlOption = None, api_key: ApiKeyOption = None, data: DataOption = DEFAULT, json_: JsonFlag = False
 ) -> None:
-    """List the documents in force."""
+    """List the current documents."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = list(mesh.policies.list())
     if json_:
@@ -94,13 +95,13 @@ def delete_policy(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Take a document out of force; its versions stay on record."""
+    """Delete a document. Its versions are kept."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         mesh.policies.delete(name)
     if json_:
         print_json({"name": name, "deleted": True})
     else:
-        print_text(f"{name} is gone")
+        print_text(f"{name} deleted")
 
 
 @app.command("check")
@@ -112,7 +113,7 @@ def check_policy(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Say what is wrong with a document; exit code 1 if anything is."""
+    """Check a document. Exit with 1 if it has problems."""
     wanted = read_message(file, policy_pb2.Policy())
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = mesh.policies.check(wanted)
@@ -122,7 +123,7 @@ def check_policy(
         for problem in found.problems:
             print_text(f"{problem.field}: {problem.description}")
     else:
-        print_text("nothing is wrong with it")
+        print_text("no problems")
     if found.problems:
         raise typer.Exit(1)
 
@@ -131,34 +132,34 @@ def check_policy(
 @reported
 def rate_answer(
     request_id: Annotated[str, typer.Argument(help="The answer's x-enginehouse-request-id.")],
-    good: Annotated[bool | None, typer.Option("--good/--bad", help="A thumb up or down.")] = None,
-    score: Annotated[float | None, typer.Option("--score", min=0, max=1, help="How good it is, 0 to 1.")] = None,
-    judge: Annotated[str, typer.Option("--judge", help="Who found the score, such as a model.")] = "",
+    good: Annotated[bool | None, typer.Option("--good/--bad", help="Rate the answer good or bad.")] = None,
+    score: Annotated[float | None, typer.Option("--score", min=0, max=1, help="A score from 0 to 1.")] = None,
+    judge: Annotated[str, typer.Option("--judge", help="The source of the score, such as a model.")] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Rate an answer; a second rating from the same source replaces the first."""
+    """Rate an answer. A second rating from the same source replaces the first."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        told = mesh.policies.rate(request_id, good=good, score=score, judge=judge)
+        rating = mesh.policies.rate(request_id, good=good, score=score, judge=judge)
     if json_:
-        print_json({"model": told.model, "prompt_class": told.prompt_class, "replaced": told.replaced})
+        print_json({"model": rating.model, "prompt_class": rating.prompt_class, "replaced": rating.replaced})
     else:
-        print_text(f"{'replaced' if told.replaced else 'recorded'} for {told.model}, {told.prompt_class}")
+        print_text(f"{'replaced' if rating.replaced else 'recorded'} for {rating.model}, {rating.prompt_class}")
 
 
 @feedback_app.command("show")
 @reported
 def show_feedback(
-    model: Annotated[str, typer.Option("--model", help="Only this model's.")] = "",
-    days: Annotated[int, typer.Option("--days", min=0, help="Of the last so many days; 0 for 90.")] = 0,
+    model: Annotated[str, typer.Option("--model", help="Only this model.")] = "",
+    days: Annotated[int, typer.Option("--days", min=0, help="Ratings of this many days; 0 for 90.")] = 0,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Show how models are rated, by class of prompt."""
+    """Show the ratings of models by class of prompt."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = mesh.policies.feedback(model=model, days=days).summaries
     if json_:

@@ -1,4 +1,4 @@
-"""`prices` and `discounts`: what units cost, whom, and from when on."""
+"""The commands `prices` and `discounts`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from enginehouse.cli.timestamps import day_and_time, milliseconds
 from enginehouse.client.requests.billing import DISCOUNT_SUBJECTS, UNITS
 from enginehouse.local.datadir import DEFAULT
 
-app = typer.Typer(no_args_is_help=True, help="Set, list and take back prices.")
-discounts_app = typer.Typer(no_args_is_help=True, help="Set, list and take back discounts.")
+app = typer.Typer(no_args_is_help=True, help="Set, list and cancel prices.")
+discounts_app = typer.Typer(no_args_is_help=True, help="Set, list and cancel discounts.")
 
 _UNIT_WORDS = {value: word for word, value in UNITS.items()}
 _SUBJECT_WORDS = {value: word for word, value in DISCOUNT_SUBJECTS.items()}
-_FromOption = Annotated[
-    datetime.datetime | None, typer.Option("--from", help="From this time on, UTC; now if left out.")
-]
-_AllFlag = Annotated[bool, typer.Option("--all", help="What has passed and what is to come, too.")]
+_FromOption = Annotated[datetime.datetime | None, typer.Option("--from", help="From this time on (UTC); default: now.")]
+_AllFlag = Annotated[bool, typer.Option("--all", help="Include past and future ones.")]
 
 
 @app.command("set")
@@ -31,7 +29,7 @@ def set_price(
     model: Annotated[str, typer.Argument(help="The model's name.")],
     unit: Annotated[str, typer.Argument(help=f"One of {', '.join(UNITS)}.")],
     nanos: Annotated[
-        int | None, typer.Argument(min=0, help="Nano-dollars (10^-9 USD) for a million; the catalog's if left out.")
+        int | None, typer.Argument(min=0, help="Nano-dollars (10^-9 USD) per million; default: the catalog's price.")
     ] = None,
     from_: _FromOption = None,
     url: UrlOption = None,
@@ -39,7 +37,7 @@ def set_price(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Set what a unit of a model costs from a time on; what was paid until then stays."""
+    """Set the price of a unit of a model from a time on. Earlier costs stay."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         price = mesh.billing.set_price(model, unit, nanos, from_ms=milliseconds(from_))
     if json_:
@@ -51,31 +49,31 @@ def set_price(
 @app.command("list")
 @reported
 def list_prices(
-    model: Annotated[str, typer.Option("--model", help="Only this model's.")] = "",
+    model: Annotated[str, typer.Option("--model", help="Only this model.")] = "",
     all_: _AllFlag = False,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """List the prices that hold, before discounts."""
+    """List current prices, before discounts."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         prices = list(mesh.billing.list_prices(model=model, holding_only=not all_))
     if json_:
-        print_json({"prices": [_price(each) for each in prices]})
+        print_json({"prices": [_price(price) for price in prices]})
         return
     rows = [
         [
-            each.model,
-            _UNIT_WORDS.get(each.unit, str(each.unit)),
-            _amount(each),
-            day_and_time(each.from_ms) if each.price_id else "catalog",
-            "holds" if each.holds else "",
-            each.price_id,
+            price.model,
+            _UNIT_WORDS.get(price.unit, str(price.unit)),
+            _amount(price),
+            day_and_time(price.from_ms) if price.price_id else "catalog",
+            "current" if price.holds else "",
+            price.price_id,
         ]
-        for each in prices
+        for price in prices
     ]
-    print_table(["model", "unit", "a million", "from", "", "id"], rows, empty="no prices")
+    print_table(["model", "unit", "per million", "from", "state", "id"], rows, empty="no prices")
 
 
 @app.command()
@@ -87,32 +85,33 @@ def cancel(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Take back a price that has not begun."""
+    """Cancel a future price."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         price = mesh.billing.delete_price(price_id)
     if json_:
         print_json(_price(price))
     else:
-        print_text(f"{price_id} will not begin")
+        print_text(f"{price_id} cancelled")
 
 
 @discounts_app.command("set")
 @reported
 def set_discount(
     basis_points: Annotated[
-        int | None, typer.Argument(min=0, max=10_000, help="Hundredths of a percent off; none ends the discount.")
+        int | None,
+        typer.Argument(min=0, max=10_000, help="The discount in hundredths of a percent; leave out to end it."),
     ] = None,
     key: Annotated[str, typer.Option("--key", help="For this key (its id).")] = "",
     tenant: Annotated[str, typer.Option("--tenant", help="For all keys of this tenant.")] = "",
     tier: Annotated[str, typer.Option("--tier", help="For all tenants of this tier.")] = "",
-    model: Annotated[str, typer.Option("--model", help="On this model alone.")] = "",
+    model: Annotated[str, typer.Option("--model", help="For this model only.")] = "",
     from_: _FromOption = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Take something off list prices from a time on; the most specific discount counts alone."""
+    """Set a discount on list prices from a time on. Only the most specific discount applies."""
     given = [(subject, id_) for subject, id_ in (("key", key), ("tenant", tenant), ("tier", tier)) if id_]
     if len(given) != 1:
         raise typer.BadParameter("give exactly one of --key, --tenant and --tier")
@@ -122,39 +121,39 @@ def set_discount(
     if json_:
         print_json(_discount(made))
     else:
-        what = _percent(made)
-        print_text(f"{made.discount_id}: {what} for the {subject} {subject_id} from {day_and_time(made.from_ms)} on")
+        share = _percent(made)
+        print_text(f"{made.discount_id}: {share} for the {subject} {subject_id} from {day_and_time(made.from_ms)} on")
 
 
 @discounts_app.command("list")
 @reported
 def list_discounts(
-    of: Annotated[str, typer.Option("--of", help="Only those of this key, tenant or tier.")] = "",
+    of: Annotated[str, typer.Option("--of", help="Only this key, tenant or tier.")] = "",
     all_: _AllFlag = False,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """List the discounts that hold."""
+    """List current discounts."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         discounts = list(mesh.billing.list_discounts(subject_id=of, holding_only=not all_))
     if json_:
-        print_json({"discounts": [_discount(each) for each in discounts]})
+        print_json({"discounts": [_discount(discount) for discount in discounts]})
         return
     rows = [
         [
-            _SUBJECT_WORDS.get(each.subject, "?"),
-            each.subject_id,
-            each.model or "every model",
-            _percent(each),
-            day_and_time(each.from_ms),
-            "holds" if each.holds else "",
-            each.discount_id,
+            _SUBJECT_WORDS.get(discount.subject, "?"),
+            discount.subject_id,
+            discount.model or "every model",
+            _percent(discount),
+            day_and_time(discount.from_ms),
+            "current" if discount.holds else "",
+            discount.discount_id,
         ]
-        for each in discounts
+        for discount in discounts
     ]
-    print_table(["for", "of", "on", "off", "from", "", "id"], rows, empty="no discounts")
+    print_table(["for", "of", "model", "discount", "from", "state", "id"], rows, empty="no discounts")
 
 
 @discounts_app.command("cancel")
@@ -166,13 +165,13 @@ def cancel_discount(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Take back a discount that has not begun."""
+    """Cancel a future discount."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         discount = mesh.billing.delete_discount(discount_id)
     if json_:
         print_json(_discount(discount))
     else:
-        print_text(f"{discount_id} will not begin")
+        print_text(f"{discount_id} cancelled")
 
 
 def _amount(price: prices_pb2.Price) -> str:
@@ -181,7 +180,7 @@ def _amount(price: prices_pb2.Price) -> str:
 
 def _percent(discount: prices_pb2.Discount) -> str:
     if not discount.HasField("basis_points"):
-        return "nothing any more"
+        return "no discount"
     return f"{discount.basis_points / 100:g} %"
 
 

@@ -1,4 +1,4 @@
-"""`rollouts`: moving a name's requests from one model to another."""
+"""The command `rollouts`: shift a model name's requests from one model to another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from enginehouse.cli.messages import FileArgument, describe, read_message, word
 from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
 from enginehouse.local.datadir import DEFAULT
 
-app = typer.Typer(no_args_is_help=True, help="Move a name's requests from one model to another in steps.")
+app = typer.Typer(no_args_is_help=True, help="Shift a model name's requests from one model to another in steps.")
 
 _ACTIONS = {
     "pause": rollouts_pb2.ROLLOUT_ACTION_PAUSE,
@@ -50,7 +50,7 @@ def show_rollout(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Show a rollout and how both models do."""
+    """Show a rollout with the results of both models."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = mesh.experiments.get_rollout(rollout_id)
     if json_:
@@ -95,7 +95,7 @@ def list_rollouts(
         ]
         for rollout in found
     ]
-    print_table(["id", "name", "from", "to", "moved", "state", "why"], rows, empty="no rollouts")
+    print_table(["id", "name", "from", "to", "share", "state", "reason"], rows, empty="no rollouts")
 
 
 @app.command("change")
@@ -108,9 +108,9 @@ def change_rollout(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Pause, resume, advance or roll back."""
+    """Pause, resume, advance or roll back a rollout."""
     if action not in _ACTIONS:
-        raise typer.BadParameter(f"{action!r} must be one of {', '.join(_ACTIONS)}")
+        raise typer.BadParameter(f"unknown action {action!r}; known: {', '.join(_ACTIONS)}")
     with connect(url=url, api_key=api_key, data=data) as mesh:
         changed = mesh.experiments.change_rollout(rollout_id, _ACTIONS[action])
     if json_:

@@ -1,4 +1,4 @@
-"""`say`: a text as audio, in a file or out loud."""
+"""The command `say`: text to speech, into a file or to the loudspeaker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from enginehouse.client.requests.voice import EMOTIONS, ENCODINGS, SpeechOptions
 from enginehouse.local.datadir import DEFAULT
 from enginehouse.local.errors import LocalError
 
-_ENDINGS: Mapping[str, str] = MappingProxyType(
+_ENCODING_BY_SUFFIX: Mapping[str, str] = MappingProxyType(
     {
         **{f".{name}": name for name in ENCODINGS},
         ".ogg": "opus",
@@ -34,43 +34,48 @@ _ENDINGS: Mapping[str, str] = MappingProxyType(
         "": "wav",
     }
 )
-# Shorter texts are spoken before a bar is seen.
-_LONG_TEXT = 1000
+# Shorter texts are done before a progress bar would be visible.
+_LONG_TEXT_CHARACTERS = 1000
 
 
 @reported
 def say(
-    text: Annotated[str, typer.Argument(help="What to say, or - for standard input.")],
+    text: Annotated[str, typer.Argument(help="The text to speak, or - for standard input.")],
     voice: Annotated[str, typer.Option("--voice", "-v", help="A voice's id; `enginehouse voices` lists them.")] = "",
-    language: Annotated[str, typer.Option("--language", "-l", help="The text's, such as te or en-IN.")] = "",
+    language: Annotated[str, typer.Option("--language", "-l", help="The text's language, such as te or en-IN.")] = "",
     model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or auto.")] = "auto",
-    speed: Annotated[float, typer.Option("--speed", min=0.25, max=4, help="1 is the voice's own pace.")] = 1,
-    pitch: Annotated[float, typer.Option("--pitch", min=-12, max=12, help="Semitones up or down.")] = 0,
-    volume: Annotated[float, typer.Option("--volume", min=-40, max=12, help="Decibels louder or softer.")] = 0,
-    emotion: Annotated[str, typer.Option("--emotion", help=f"How it feels: {', '.join(EMOTIONS)}.")] = "",
+    speed: Annotated[float, typer.Option("--speed", min=0.25, max=4, help="Speed; 1 is the voice's own.")] = 1,
+    pitch: Annotated[float, typer.Option("--pitch", min=-12, max=12, help="Pitch change in semitones.")] = 0,
+    volume: Annotated[float, typer.Option("--volume", min=-40, max=12, help="Volume change in decibels.")] = 0,
+    emotion: Annotated[str, typer.Option("--emotion", help=f"One of {', '.join(EMOTIONS)}.")] = "",
     ssml: Annotated[bool, typer.Option("--ssml", help="The text is an SSML document.")] = False,
     format_: Annotated[
-        str, typer.Option("--format", "-f", help=f"{', '.join(ENCODINGS)}; else by the ending of --out, else wav.")
+        str,
+        typer.Option(
+            "--format", "-f", help=f"One of {', '.join(ENCODINGS)}; default: by the suffix of --out, else wav."
+        ),
     ] = "",
     rate: Annotated[
-        int | None, typer.Option("--rate", min=8000, max=48_000, help="Samples a second; else the model's own.")
+        int | None, typer.Option("--rate", min=8000, max=48_000, help="Sample rate in Hz; default: the model's own.")
     ] = None,
     out: Annotated[str, typer.Option("--out", "-o", help="The file to write, or - for standard output.")] = "",
-    play: Annotated[bool, typer.Option("--play", "-p", help="Play it while it is made.")] = False,
-    first_chunk: Annotated[int, typer.Option("--first-chunk", min=0, help="Begin where speech was cut.")] = 0,
+    play: Annotated[bool, typer.Option("--play", "-p", help="Play the speech while it is made.")] = False,
+    first_chunk: Annotated[
+        int, typer.Option("--first-chunk", min=0, help="The chunk to start with, to continue interrupted speech.")
+    ] = 0,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     timeout: TimeoutOption = 3600.0,
     json_: JsonFlag = False,
 ) -> None:
-    """Speak a text or an SSML document, into a file or out loud."""
+    """Turn a text or an SSML document into speech, into a file or to the loudspeaker."""
     encoding = _encoding(format_, out)
     _check_outputs(out, play=play, as_json=json_)
     text_to_speak = sys.stdin.read() if text == "-" else text
     if not text_to_speak.strip():
-        raise ValueError("there is nothing to say: give a text, or - and text on standard input")
-    manner: SpeechOptions = {
+        raise ValueError("no text: give one as argument, or - and text on standard input")
+    options: SpeechOptions = {
         "model": model,
         "voice": voice,
         "language": language,
@@ -84,14 +89,14 @@ def say(
     with ExitStack() as held:
         mesh = held.enter_context(connect(url=url, api_key=api_key, data=data, timeout_s=timeout))
         document, plain = (text_to_speak, None) if ssml else (None, text_to_speak)
-        stream = held.enter_context(mesh.speak(plain, ssml=document, first_chunk=first_chunk, **manner))
+        stream = held.enter_context(mesh.speak(plain, ssml=document, first_chunk=first_chunk, **options))
         player = held.enter_context(AudioPlayer(encoding)) if play else None
         with ExitStack() as written:
             file = written.enter_context(AtomicFile(out)) if out not in ("", "-") else None
-            long = len(text_to_speak) >= _LONG_TEXT and not json_ and sys.stderr.isatty()
+            long = len(text_to_speak) >= _LONG_TEXT_CHARACTERS and not json_ and sys.stderr.isatty()
             bar = written.enter_context(_SpeechProgressBar(len(text_to_speak), by_chunks=ssml)) if long else None
             size = _deliver(stream, file=file, to_stdout=out == "-", player=player, bar=bar)
-        # The file is whole by now, whatever becomes of the rest of the playing.
+        # The file is complete by now, even if playback fails.
         if player is not None:
             player.finish()
     described = describe(stream, size=size, path=out if file is not None else None)
@@ -108,11 +113,11 @@ def say(
 
 
 def describe(stream: SpeechStream, *, size: int, path: str | None) -> dict[str, Any]:
-    """What was spoken, as `say --json` prints it."""
+    """Return the finished speech as `say --json` prints it."""
     summary = stream.summary
     info = stream.info or voice_pb2.AudioInfo()
     if summary is None:
-        raise LocalError(f"the speech ended without its summary (request {stream.request_id}); try again")
+        raise LocalError(f"the speech ended without a summary (request {stream.request_id}); try again")
     return {
         "request_id": stream.request_id,
         "model": stream.model,
@@ -154,8 +159,8 @@ def _deliver(
                 bar.update(stream)
     except IncompleteSpeechError as error:
         error.message = (
-            f"the speech broke off before chunk {error.next_chunk} was whole (--first-chunk {error.next_chunk} --model "
-            f"{error.model} speaks the rest): {error.__cause__}"
+            f"speech interrupted before the end of chunk {error.next_chunk}: {error.__cause__}; continue with "
+            f"--first-chunk {error.next_chunk} --model {error.model}"
         )
         raise
     return size
@@ -164,29 +169,29 @@ def _deliver(
 def _encoding(given: str, out: str) -> str:
     if given:
         if given not in ENCODINGS:
-            raise typer.BadParameter(f"--format: {given!r} is none of {', '.join(ENCODINGS)}")
+            raise typer.BadParameter(f"--format: unknown format {given!r}; known: {', '.join(ENCODINGS)}")
         return given
-    ending = "" if out == "-" else Path(out).suffix.lower()
-    if ending not in _ENDINGS:
-        known = ", ".join(name for name in _ENDINGS if name)
-        raise typer.BadParameter(f"--out: the ending {ending!r} is none of {known}; give --format too")
-    return _ENDINGS[ending]
+    suffix = "" if out == "-" else Path(out).suffix.lower()
+    if suffix not in _ENCODING_BY_SUFFIX:
+        known = ", ".join(name for name in _ENCODING_BY_SUFFIX if name)
+        raise typer.BadParameter(f"--out: unknown suffix {suffix!r}; known: {known}; or give --format too")
+    return _ENCODING_BY_SUFFIX[suffix]
 
 
 def _check_outputs(out: str, *, play: bool, as_json: bool) -> None:
     if not out and not play:
-        raise typer.BadParameter("say where the speech is to go: --out FILE, or --play to hear it")
+        raise typer.BadParameter("no output: give --out FILE, or --play to hear the speech")
     if out == "-" and as_json:
         raise typer.BadParameter("--json and --out - both write to standard output: give --out a file")
     if out == "-" and sys.stdout.isatty():
-        raise typer.BadParameter("--out - would write audio to the terminal: give a file, a pipe, or --play")
+        raise typer.BadParameter("--out - would write audio to the terminal: give a file or --play, or use a pipe")
 
 
 class _SpeechProgressBar:
-    """How much of a long text has been spoken, on stderr."""
+    """Progress of a long text, on stderr."""
 
     def __init__(self, characters: int, *, by_chunks: bool) -> None:
-        # Of a document only the text is counted, and how much of it there is nobody says; but its chunks are.
+        # The length of an SSML document's text is unknown here, the number of its chunks is not.
         self._by_chunks = by_chunks
         unit = "chunks" if by_chunks else "characters"
         self._bar = ProgressBar(
@@ -207,7 +212,7 @@ class _SpeechProgressBar:
         self._bar.stop()
 
     def update(self, stream: SpeechStream) -> None:
-        """Shows how far it has come."""
+        """Show the progress of the stream."""
         if self._by_chunks:
             total = stream.info.chunks if stream.info is not None else 0
             self._bar.update(self._task, completed=stream.next_chunk, total=total)

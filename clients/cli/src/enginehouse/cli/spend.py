@@ -1,4 +1,4 @@
-"""`spend`: what was paid."""
+"""The command `spend`: settled costs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from enginehouse.cli.timestamps import milliseconds
 from enginehouse.client.usage import usage_by_unit
 from enginehouse.local.datadir import DEFAULT
 
-app = typer.Typer(invoke_without_command=True, help="Sum what was settled, or give it out as a file.")
+app = typer.Typer(invoke_without_command=True, help="Sum settled costs, or export them.")
 
-_KeyOption = Annotated[str, typer.Option("--key", help="Only this key's (its id).")]
-_TenantOption = Annotated[str, typer.Option("--tenant", help="Only this tenant's.")]
-_UserOption = Annotated[str, typer.Option("--user", help="Only this user's.")]
-_RunOption = Annotated[str, typer.Option("--run", help="Only this run's.")]
-_ModelOption = Annotated[str, typer.Option("--model", help="Only this model's.")]
-_ServiceOption = Annotated[str, typer.Option("--service", help="Only this cluster's, such as inference.")]
-_SinceOption = Annotated[datetime.datetime | None, typer.Option("--since", help="From this time on, UTC.")]
-_UntilOption = Annotated[datetime.datetime | None, typer.Option("--until", help="Before this time, UTC.")]
+_KeyOption = Annotated[str, typer.Option("--key", help="Only this key (its id).")]
+_TenantOption = Annotated[str, typer.Option("--tenant", help="Only this tenant.")]
+_UserOption = Annotated[str, typer.Option("--user", help="Only this user.")]
+_RunOption = Annotated[str, typer.Option("--run", help="Only this run.")]
+_ModelOption = Annotated[str, typer.Option("--model", help="Only this model.")]
+_ServiceOption = Annotated[str, typer.Option("--service", help="Only this kind of engine.")]
+_SinceOption = Annotated[datetime.datetime | None, typer.Option("--since", help="From this time on (UTC).")]
+_UntilOption = Annotated[datetime.datetime | None, typer.Option("--until", help="Before this time (UTC).")]
 
 
 @app.callback()
@@ -49,7 +49,7 @@ def spend(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Sum what was settled, exact to the nano-dollar."""
+    """Sum settled costs, exact to the nano-dollar."""
     if context.invoked_subcommand is not None:
         return
     with connect(url=url, api_key=api_key, data=data) as mesh:
@@ -92,7 +92,7 @@ def spend(
 @app.command()
 @reported
 def export(
-    csv: Annotated[Path, typer.Option("--csv", help="The file to write; - for standard output.", dir_okay=False)],
+    csv: Annotated[Path, typer.Option("--csv", help="The file to write, or - for standard output.", dir_okay=False)],
     key: _KeyOption = "",
     tenant: _TenantOption = "",
     user: _UserOption = "",
@@ -106,9 +106,9 @@ def export(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Write every usage record to a CSV file: whole, or not at all."""
+    """Write all usage records to a CSV file. The file is complete or not written at all."""
     size = 0
-    with connect(url=url, api_key=api_key, data=data) as mesh, _whole(csv) as file:
+    with connect(url=url, api_key=api_key, data=data) as mesh, _atomic_file(csv) as file:
         for part in mesh.billing.export_spend(
             key_id=key,
             tenant_id=tenant,
@@ -129,8 +129,8 @@ def export(
 
 
 @contextlib.contextmanager
-def _whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when the block has ended well."""
+def _atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name when the block ends without an error."""
     if str(path) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

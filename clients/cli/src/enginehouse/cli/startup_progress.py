@@ -1,4 +1,4 @@
-"""A mesh's start as it happens: a table that lives in a terminal, plain lines anywhere else."""
+"""Progress of a mesh's start: a live table in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _COLOURS = {
 
 
 class StartupProgress:
-    """Shows states as they come.
+    """Display of a starting mesh.
 
     Args:
-        quiet: show nothing, for `--json`.
+        quiet: show nothing; set with `--json`.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -36,7 +36,7 @@ class StartupProgress:
         self._phase: Phase | None = None
         self._notices = 0
         if not quiet and sys.stdout.isatty():
-            # Drawn when something changes and not by a clock of its own: the supervisor has no thread to spare.
+            # Redrawn on changes only: automatic refresh needs a thread, and the supervisor forks.
             self._live = Live(console=Console(), auto_refresh=False)
 
     def __enter__(self) -> Self:
@@ -51,7 +51,7 @@ class StartupProgress:
             self._live.stop()
 
     def show(self, state: MeshState) -> None:
-        """Shows a state."""
+        """Show a state."""
         if self._quiet:
             return
         if self._live is not None:

@@ -1,4 +1,4 @@
-"""What was heard, as subtitles: SubRip and WebVTT."""
+"""Transcripts as subtitles: SubRip and WebVTT."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enginehouse.api.voice.v1 import voice_pb2
 
 
 def srt(segments: Iterable[voice_pb2.Segment]) -> str:
-    """A SubRip file; empty for no segments."""
+    """Return a SubRip file; empty without segments."""
     return "\n".join(
         f"{number}\n{_time(segment.start_ms, ',')} --> {_time(segment.end_ms, ',')}\n{_line(segment.text)}\n"
         for number, segment in enumerate(segments, start=1)
@@ -17,7 +17,7 @@ def srt(segments: Iterable[voice_pb2.Segment]) -> str:
 
 
 def vtt(segments: Iterable[voice_pb2.Segment]) -> str:
-    """A WebVTT file."""
+    """Return a WebVTT file."""
     cues = (
         f"{_time(segment.start_ms, '.')} --> {_time(segment.end_ms, '.')}\n"
         f"{html.escape(_line(segment.text), quote=False)}\n"

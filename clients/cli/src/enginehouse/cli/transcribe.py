@@ -1,4 +1,4 @@
-"""`transcribe`: a recording, or the microphone, as text."""
+"""The command `transcribe`: a recording, or the microphone, to text."""
 
 from __future__ import annotations
 
@@ -25,17 +25,19 @@ _FORMATS = ("text", "json", "srt", "vtt")
 
 @reported
 def transcribe(
-    file: Annotated[str | None, typer.Argument(help="A recording of any common form, or - for standard input.")] = None,
+    file: Annotated[
+        str | None, typer.Argument(help="A recording in any common format, or - for standard input.")
+    ] = None,
     language: Annotated[str, typer.Option("--language", "-l", help="The spoken language, such as en.")] = "",
     model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or auto.")] = "auto",
-    words: Annotated[bool, typer.Option("--words", help="Say when each word was spoken, in JSON.")] = False,
-    translate: Annotated[bool, typer.Option("--translate", help="Write it down in English.")] = False,
-    prompt: Annotated[str, typer.Option("--prompt", help="Words that are likely, for models that take a hint.")] = "",
-    format_: Annotated[str, typer.Option("--format", "-f", help=f"What is printed: {', '.join(_FORMATS)}.")] = "text",
-    mic: Annotated[bool, typer.Option("--mic", help="Listen to the microphone until Ctrl-C.")] = False,
+    words: Annotated[bool, typer.Option("--words", help="Include the times of words, in JSON.")] = False,
+    translate: Annotated[bool, typer.Option("--translate", help="Translate the text to English.")] = False,
+    prompt: Annotated[str, typer.Option("--prompt", help="Likely words, for models that take a hint.")] = "",
+    format_: Annotated[str, typer.Option("--format", "-f", help=f"Output format: {', '.join(_FORMATS)}.")] = "text",
+    mic: Annotated[bool, typer.Option("--mic", help="Transcribe the microphone until Ctrl-C.")] = False,
     max_seconds: Annotated[
         int | None,
-        typer.Option("--max-seconds", min=1, help="Reserve money for so much audio, and listen to no more."),
+        typer.Option("--max-seconds", min=1, help="Reserve money for this much audio, and stop there."),
     ] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
@@ -43,9 +45,9 @@ def transcribe(
     timeout: TimeoutOption = 3600.0,
     json_: JsonFlag = False,
 ) -> None:
-    """Write down a recording, or what is said into the microphone."""
+    """Transcribe a recording or the microphone."""
     if format_ not in _FORMATS:
-        raise typer.BadParameter(f"--format: {format_!r} is none of {', '.join(_FORMATS)}")
+        raise typer.BadParameter(f"--format: unknown format {format_!r}; known: {', '.join(_FORMATS)}")
     if (file is None) != mic:
         raise typer.BadParameter("give a recording, or --mic for the microphone" + (", not both" if mic else ""))
     if json_:
@@ -60,7 +62,7 @@ def transcribe(
     }
     with connect(url=url, api_key=api_key, data=data, timeout_s=timeout) as mesh:
         if mic:
-            _transcribe_microphone(mesh, options, form=format_)
+            _transcribe_microphone(mesh, options, format_=format_)
             return
         recording = sys.stdin.buffer.read(MAX_RECORDING_BYTES + 1) if file == "-" else str(file)
         found = mesh.transcribe(recording, **options)
@@ -78,13 +80,13 @@ def transcribe(
     if format_ == "text":
         print_text(found.text)
     else:
-        _print_result(described, found.segments, form=format_)
+        _print_result(described, found.segments, format_=format_)
     if format_ != "json":
         _print_summary(described)
 
 
 def describe(segment: voice_pb2.Segment, *, words: bool) -> dict[str, Any]:
-    """A segment as JSON prints it."""
+    """Return a segment as a JSON document."""
     described: dict[str, Any] = {
         "text": segment.text,
         "start_ms": segment.start_ms,
@@ -94,17 +96,17 @@ def describe(segment: voice_pb2.Segment, *, words: bool) -> dict[str, Any]:
     if words:
         described["words"] = [
             {
-                "word": each.word,
-                "start_ms": each.start_ms,
-                "end_ms": each.end_ms,
-                "confidence": round(each.confidence, 6),
+                "word": word.word,
+                "start_ms": word.start_ms,
+                "end_ms": word.end_ms,
+                "confidence": round(word.confidence, 6),
             }
-            for each in segment.words
+            for word in segment.words
         ]
     return described
 
 
-def _transcribe_microphone(mesh: Enginehouse, options: dict[str, Any], *, form: str) -> None:
+def _transcribe_microphone(mesh: Enginehouse, options: dict[str, Any], *, format_: str) -> None:
     segments: list[voice_pb2.Segment] = []
     language = ""
     line = _StatusLine()
@@ -113,7 +115,7 @@ def _transcribe_microphone(mesh: Enginehouse, options: dict[str, Any], *, form: 
         mesh.listen(microphone.chunks(), sample_rate=MICROPHONE_SAMPLE_RATE, interim=line.shown, **options) as stream,
         _stop_on_interrupt(microphone.stop),
     ):
-        line.show("listening; Ctrl-C ends")
+        line.show("listening; Ctrl-C stops")
         for heard in stream:
             if heard.kind == "interim":
                 line.show(heard.text)
@@ -121,7 +123,7 @@ def _transcribe_microphone(mesh: Enginehouse, options: dict[str, Any], *, form: 
                 line.clear()
                 segments.append(heard.segment)
                 language = language or heard.language
-                if form == "text":
+                if format_ == "text":
                     print_text(heard.text)
         line.clear()
     summary = stream.summary
@@ -136,17 +138,17 @@ def _transcribe_microphone(mesh: Enginehouse, options: dict[str, Any], *, form: 
         "cost_nanos": summary.cost_nanos if summary else 0,
         "stopped_by_budget": bool(summary and summary.stopped_by_budget),
     }
-    if form != "text":
-        _print_result(described, segments, form=form)
-    if form != "json":
+    if format_ != "text":
+        _print_result(described, segments, format_=format_)
+    if format_ != "json":
         _print_summary(described)
 
 
-def _print_result(described: dict[str, Any], segments: Sequence[voice_pb2.Segment], *, form: str) -> None:
-    if form == "json":
+def _print_result(described: dict[str, Any], segments: Sequence[voice_pb2.Segment], *, format_: str) -> None:
+    if format_ == "json":
         print_json(described)
     else:
-        sys.stdout.write(subtitles.srt(segments) if form == "srt" else subtitles.vtt(segments))
+        sys.stdout.write(subtitles.srt(segments) if format_ == "srt" else subtitles.vtt(segments))
         sys.stdout.flush()
 
 
@@ -163,7 +165,7 @@ def _print_summary(described: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _stop_on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
-    """Lets the first Ctrl-C stop politely; a second one ends everything, as ever."""
+    """Stop the recording at the first Ctrl-C; a second one interrupts the command as usual."""
     before = signal.getsignal(signal.SIGINT)
 
     def stopping(number: int, frame: object) -> None:
@@ -178,21 +180,21 @@ def _stop_on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
 
 
 class _StatusLine:
-    """A line of a terminal that is written again and again; nothing elsewhere."""
+    """A line of the terminal that is overwritten; nothing elsewhere."""
 
     def __init__(self) -> None:
         self.shown = sys.stderr.isatty()
-        """Whether there is a terminal to show it in."""
+        """True if stderr is a terminal."""
 
     def show(self, text: str) -> None:
-        """Shows this instead of what was there; of a long text the end."""
+        """Replace the line's text. Only the end of a long text is shown."""
         if self.shown:
             columns = shutil.get_terminal_size().columns
             sys.stderr.write(f"\r\x1b[K{text[-(columns - 1) :]}")
             sys.stderr.flush()
 
     def clear(self) -> None:
-        """Shows nothing."""
+        """Clear the line."""
         if self.shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""`users`: people and their roles."""
+"""The command `users`: users and their roles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text
 from enginehouse.cli.timestamps import day_and_time
 from enginehouse.local.datadir import DEFAULT
 
-app = typer.Typer(no_args_is_help=True, help="Make and list users, give them roles, shut them out.")
+app = typer.Typer(no_args_is_help=True, help="Create, list, disable and enable users, and set their roles.")
 
 UserArgument = Annotated[str, typer.Argument(help="The user's id, user_...")]
 RoleOption = Annotated[str, typer.Option("--role", help="viewer, developer, admin or owner.")]
@@ -21,15 +21,17 @@ RoleOption = Annotated[str, typer.Option("--role", help="viewer, developer, admi
 @app.command()
 @reported
 def create(
-    name: Annotated[str, typer.Argument(help="As the identity provider names the user: an address, a subject.")],
+    name: Annotated[
+        str, typer.Argument(help="The name that the identity provider gives the user: an address or a subject.")
+    ],
     role: RoleOption,
-    tenant: Annotated[str, typer.Option("--tenant", help="The tenant; the caller's own if left out.")] = "",
+    tenant: Annotated[str, typer.Option("--tenant", help="The tenant; default: the caller's.")] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Make a user."""
+    """Create a user."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         user = mesh.identity.create_user(name, role=role, tenant_id=tenant)
     _show(user, json_=json_)
@@ -38,7 +40,7 @@ def create(
 @app.command("list")
 @reported
 def list_(
-    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant's.")] = "",
+    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant.")] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -54,7 +56,7 @@ def list_(
         [user.user_id, user.name, user.tenant_id, _role(user), day_and_time(user.created_at_ms), _state(user)]
         for user in users
     ]
-    print_table(["id", "name", "tenant", "role", "made", "state"], rows, empty="no users")
+    print_table(["id", "name", "tenant", "role", "created", "state"], rows, empty="no users")
 
 
 @app.command()
@@ -67,7 +69,7 @@ def role(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Give a user another role; keys of the user that go beyond it are revoked."""
+    """Set a user's role. The user's keys that exceed it are revoked."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         changed = mesh.identity.set_role(user_id, role)
     _show(changed.user, json_=json_, revoked=list(changed.revoked_key_ids))
@@ -82,7 +84,7 @@ def disable(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Shut a user out: tokens are refused and keys revoked, everywhere within a second."""
+    """Disable a user: tokens are refused and keys revoked, everywhere within a second."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         changed = mesh.identity.disable_user(user_id)
     _show(changed.user, json_=json_, revoked=list(changed.revoked_key_ids))
@@ -97,7 +99,7 @@ def enable(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Let a user in again. Revoked keys stay revoked."""
+    """Enable a user again. Revoked keys stay revoked."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         user = mesh.identity.enable_user(user_id)
     _show(user, json_=json_)
@@ -107,8 +109,8 @@ def _show(user: identity_pb2.User, *, json_: bool, revoked: list[str] | None = N
     if json_:
         print_json(_describe(user) | ({} if revoked is None else {"revoked_key_ids": revoked}))
         return
-    gone = f"; revoked {', '.join(revoked)}" if revoked else ""
-    print_text(f"{user.user_id} ({user.name}) is {_role(user)}, {_state(user)}{gone}")
+    suffix = f"; revoked {', '.join(revoked)}" if revoked else ""
+    print_text(f"{user.user_id} ({user.name}) is {_role(user)}, {_state(user)}{suffix}")
 
 
 def _describe(user: identity_pb2.User) -> dict[str, Any]:
@@ -127,4 +129,4 @@ def _role(user: identity_pb2.User) -> str:
 
 
 def _state(user: identity_pb2.User) -> str:
-    return f"shut out {day_and_time(user.disabled_at_ms)}" if user.disabled_at_ms else "good"
+    return f"disabled {day_and_time(user.disabled_at_ms)}" if user.disabled_at_ms else "active"

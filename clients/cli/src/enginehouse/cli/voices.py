@@ -1,4 +1,4 @@
-"""`voices`: which there are, and those that a tenant makes."""
+"""The command `voices`: list voices, and create and delete voices of the tenant."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text
 from enginehouse.client.requests.voice import GENDERS
 from enginehouse.local.datadir import DEFAULT
 
-app = typer.Typer(invoke_without_command=True, help="List the voices, make one from a recording, delete one.")
+app = typer.Typer(invoke_without_command=True, help="List voices, create one from a recording, delete one.")
 
 
 @app.callback()
 @reported
 def voices(
     context: typer.Context,
-    language: Annotated[str, typer.Option("--language", "-l", help="Only those that speak it, such as te.")] = "",
-    gender: Annotated[str, typer.Option("--gender", help=f"Only those that sound so: {', '.join(GENDERS)}.")] = "",
-    style: Annotated[str, typer.Option("--style", help="Only those of this style, such as whisper.")] = "",
-    model: Annotated[str, typer.Option("--model", "-m", help="Only those that this model speaks with.")] = "",
-    mine: Annotated[bool, typer.Option("--mine", help="Only those that were made here.")] = False,
+    language: Annotated[str, typer.Option("--language", "-l", help="Only voices of this language, such as te.")] = "",
+    gender: Annotated[str, typer.Option("--gender", help=f"Only voices of this gender: {', '.join(GENDERS)}.")] = "",
+    style: Annotated[str, typer.Option("--style", help="Only voices of this style, such as whisper.")] = "",
+    model: Annotated[str, typer.Option("--model", "-m", help="Only voices of this model.")] = "",
+    mine: Annotated[bool, typer.Option("--mine", help="Only voices that the tenant created.")] = False,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """List the voices that you may use."""
+    """List the available voices."""
     if context.invoked_subcommand is not None:
         return
     with connect(url=url, api_key=api_key, data=data) as mesh:
@@ -50,32 +50,34 @@ def voices(
         for voice in found
     ]
     columns = ["voice", "name", "languages", "gender", "style", "models"]
-    print_table(columns, rows, empty="no such voices", whole="voice")
+    print_table(columns, rows, empty="no voices", whole="voice")
 
 
 @app.command()
 @reported
 def create(
-    name: Annotated[str, typer.Argument(help="What people call it.")],
-    file: Annotated[str, typer.Argument(help="A recording of one speaker, 3 to 30 seconds, of any common form.")],
-    language: Annotated[str, typer.Option("--language", "-l", help="The language spoken in it, such as te.")],
-    speaker: Annotated[str, typer.Option("--consent-speaker", help="Who speaks in it.")],
-    statement: Annotated[str, typer.Option("--consent-statement", help="What the speaker agreed to, in words.")],
+    name: Annotated[str, typer.Argument(help="The voice's name.")],
+    file: Annotated[str, typer.Argument(help="A recording of one speaker, 3 to 30 seconds, in any common format.")],
+    language: Annotated[str, typer.Option("--language", "-l", help="The language of the recording, such as te.")],
+    speaker: Annotated[str, typer.Option("--consent-speaker", help="The speaker's name.")],
+    statement: Annotated[str, typer.Option("--consent-statement", help="The text that the speaker agreed to.")],
     confirmed: Annotated[
         bool, typer.Option("--i-confirm-consent", help="Confirm that the speaker has agreed; required.")
     ] = False,
-    model: Annotated[str, typer.Option("--model", "-m", help="A model that can clone voices; else the only one.")] = "",
-    gender: Annotated[str, typer.Option("--gender", help=f"How it sounds: {', '.join(GENDERS)}.")] = "",
-    description: Annotated[str, typer.Option("--description", help="What there is to say of it.")] = "",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A model that can clone voices; default: the only one.")
+    ] = "",
+    gender: Annotated[str, typer.Option("--gender", help=f"The voice's gender: {', '.join(GENDERS)}.")] = "",
+    description: Annotated[str, typer.Option("--description", help="A description.")] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
     timeout: TimeoutOption = 120.0,
     json_: JsonFlag = False,
 ) -> None:
-    """Make a voice from a recording of somebody who has agreed to it."""
+    """Create a voice from a recording of a speaker who has consented."""
     if not confirmed:
-        raise ValueError("no voice is made of a speaker who has not agreed: give --i-confirm-consent once that is so")
+        raise ValueError("consent not confirmed: give --i-confirm-consent once the speaker has agreed")
     with connect(url=url, api_key=api_key, data=data, timeout_s=timeout) as mesh:
         voice = mesh.create_voice(
             name,
@@ -91,7 +93,7 @@ def create(
     if json_:
         print_json(describe(voice))
     else:
-        print_text(f"{voice.voice_id} {voice.name}: speak with it by `enginehouse say --voice {voice.voice_id}`")
+        print_text(f"{voice.voice_id} {voice.name}: use it with `enginehouse say --voice {voice.voice_id}`")
 
 
 @app.command()
@@ -103,17 +105,17 @@ def delete(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Delete a voice that was made here, its recording included."""
+    """Delete a voice that the tenant created, with its recording."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         mesh.delete_voice(voice_id)
     if json_:
         print_json({"deleted": voice_id})
     else:
-        print_text(f"{voice_id} is deleted")
+        print_text(f"{voice_id} deleted")
 
 
 def describe(voice: voice_pb2.Voice) -> dict[str, Any]:
-    """A voice as JSON prints it."""
+    """Return a voice as a JSON document."""
     return {
         "voice_id": voice.voice_id,
         "name": voice.name,
