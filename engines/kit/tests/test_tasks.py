@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from enginehouse.kit.tasks import BackgroundTask
+from enginehouse.kit.tasks import BackgroundTask, TaskSet
 
 
 async def forever() -> None:
@@ -98,3 +98,30 @@ async def test_a_cancelled_closer_is_cancelled() -> None:
     release.set()
     await task.close()
     assert not task.running
+
+
+async def test_a_closed_set_has_cancelled_what_still_ran() -> None:
+    tasks = TaskSet()
+    tasks.spawn(forever(), name="one")
+    tasks.spawn(forever(), name="two")
+    await asyncio.sleep(0)
+    assert len(tasks) == 2
+    await tasks.close()
+    assert len(tasks) == 0
+    await tasks.close()
+
+
+async def test_a_failure_in_a_set_is_logged_and_not_raised_by_close(caplog: pytest.LogCaptureFixture) -> None:
+    tasks = TaskSet()
+    tasks.spawn(fail(), name="reader")
+    tasks.spawn(forever(), name="other")
+    with caplog.at_level(logging.ERROR):
+        await tasks.close()
+        await asyncio.sleep(0)
+    assert len(tasks) == 0
+    # The failing one was either cancelled before it ran or logged; give another the time to fail.
+    tasks.spawn(fail(), name="reader")
+    with caplog.at_level(logging.ERROR):
+        await asyncio.sleep(0.01)
+    assert "background task reader failed" in caplog.text
+    await tasks.close()

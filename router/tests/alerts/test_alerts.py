@@ -147,7 +147,7 @@ async def test_a_request_that_is_too_dear_for_a_fresh_budget_raises_nothing(worl
     with pytest.raises(BudgetExhausted):
         await world.grant(ledger, 5_000)
     watch.refused(budget.budget_id, 0)
-    await asyncio.gather(*watch._tasks)
+    await watch._tasks.wait()
     assert [one[1] for one in await alerts(world, budget)] == [50]
 
 

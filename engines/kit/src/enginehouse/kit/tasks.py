@@ -68,3 +68,41 @@ class BackgroundTask:
         self.failure = task.exception()
         if self.failure is not None:
             _log.error("background task %s failed", self._name, exc_info=self.failure)
+
+
+class TaskSet:
+    """Short coroutines that run beside their owner, as many as it spawns, until they end or it is closed.
+
+    As with `BackgroundTask`, a failure is logged with its traceback under the task's name, and `close()` does not raise
+    it.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def spawn(self, work: Coroutine[Any, Any, object], *, name: str) -> None:
+        """Run the coroutine in the running loop; the name is for logs and `asyncio.all_tasks()`."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def wait(self) -> None:
+        """Wait until the coroutines that run now have ended, however they end."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    async def close(self) -> None:
+        """Cancel the coroutines that still run and wait until they have ended."""
+        # A coroutine that is being cancelled may spawn another.
+        while tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("background task %s failed", task.get_name(), exc_info=task.exception())

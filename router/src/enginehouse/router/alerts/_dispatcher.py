@@ -17,6 +17,7 @@ from collections.abc import Callable
 import httpx
 import orjson
 
+from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.alerts._settings import AlertSettings
 from enginehouse.router.alerts._store import Alert, AlertStore
 from enginehouse.router.clock import Clock
@@ -47,11 +48,11 @@ class WebhookDispatcher:
         self._clock = clock
         self._count = count
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._run, name="webhook-dispatcher")
 
     def start(self) -> None:
         """Begins to deliver."""
-        self._task = asyncio.create_task(self._run(), name="alert-courier")
+        self._task.start()
 
     def wake(self, _payload: str = "") -> None:
         """Handles the news that there are alerts."""
@@ -59,10 +60,7 @@ class WebhookDispatcher:
 
     async def close(self) -> None:
         """Stops; what is not delivered is another's, or the next start's."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._task.close()
 
     async def _run(self) -> None:
         # A proxy that the environment names is not ours to post to.

@@ -4,8 +4,6 @@ than a request's bound, are left of it for ever.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from enginehouse.kit.tasks import TaskSet
 from enginehouse.router.alerts._raise import ALERTS_CHANNEL
 from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
@@ -47,7 +46,7 @@ class ExhaustionRecorder:
         self._clock = clock
         self._monotonic = monotonic
         self._asked: dict[tuple[str, int], float] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
 
     def refused(self, budget_id: str, window_start_ms: int) -> None:
         """Notes that a budget could not pay. Returns at once."""
@@ -58,16 +57,11 @@ class ExhaustionRecorder:
         if len(self._asked) >= _MOST_REMEMBERED:
             self._asked.clear()
         self._asked[window] = now
-        task = asyncio.create_task(self._consider(budget_id, window_start_ms), name="alert-refusal")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(self._consider(budget_id, window_start_ms), name="budget-exhausted")
 
     async def close(self) -> None:
         """Lets what is under way go."""
-        for task in list(self._tasks):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await self._tasks.close()
 
     async def _consider(self, budget_id: str, window_start_ms: int) -> None:
         values = {

@@ -12,6 +12,7 @@ import uvicorn
 
 from enginehouse.kit.addresses import Address, parse_listen
 from enginehouse.kit.config import ConfigError
+from enginehouse.kit.tasks import BackgroundTask
 
 
 class _Quiet(uvicorn.Server):
@@ -49,7 +50,7 @@ class CheckServer:
                 backlog=4096,
             )
         )
-        self._task: asyncio.Task[None] | None = None
+        self._task: BackgroundTask | None = None
 
     async def start(self) -> Address:
         """Listens, and returns the address with the port taken. Raises ConfigError if it can't be listened on."""
@@ -65,11 +66,11 @@ class CheckServer:
                 "another"
             ) from error
         port = listener.getsockname()[1]
-        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="check-server")
+        self._task = task = BackgroundTask(lambda: self._server.serve(sockets=[listener]), name="check-server")
+        task.start()
         while not self._server.started:
-            if self._task.done():
-                await self._task
-                raise ConfigError(f"http_listen {self._listen} cannot be served")
+            if not task.running:
+                raise ConfigError(f"http_listen {self._listen} cannot be served") from task.failure
             await asyncio.sleep(0.005)
         return Address(self._listen.host, port)
 
@@ -77,4 +78,4 @@ class CheckServer:
         """Answers what has arrived and stops."""
         self._server.should_exit = True
         if self._task is not None:
-            await self._task
+            await self._task.wait()

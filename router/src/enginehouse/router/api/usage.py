@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
@@ -12,6 +11,7 @@ import grpc
 
 from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.tasks import TaskSet
 from enginehouse.router.clock import Clock
 from enginehouse.router.ledger import MAX_TIME_MS, Ledger, LedgerUnavailable, Unsettleable, UsageReportParser, Verdict
 from enginehouse.router.metrics import RouterMetrics
@@ -70,9 +70,9 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
             # The tables may not be there yet.
             raise ServiceError(Reason.LEDGER_UNAVAILABLE, "the router is starting; report again", retry_after_s=0.2)
         answers: asyncio.Queue[usage_pb2.ReportResponse | BaseException | None] = asyncio.Queue()
-        reader = asyncio.create_task(self._read(request_iterator, answers), name="usage-read")
-        closing = asyncio.create_task(self._closing.wait(), name="usage-close")
-        closing.add_done_callback(lambda _: answers.put_nowait(None))
+        tasks = TaskSet()
+        tasks.spawn(self._read(request_iterator, answers), name="usage-read")
+        tasks.spawn(self._end(answers), name="usage-close")
         try:
             while True:
                 answer = await answers.get()
@@ -85,10 +85,11 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
                 else:
                     raise answer
         finally:
-            for task in (reader, closing):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await task
+            await tasks.close()
+
+    async def _end(self, answers: asyncio.Queue[usage_pb2.ReportResponse | BaseException | None]) -> None:
+        await self._closing.wait()
+        answers.put_nowait(None)
 
     async def _read(
         self,

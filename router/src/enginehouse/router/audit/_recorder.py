@@ -8,7 +8,6 @@ make the router write faster by being refused more often.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import dataclasses
 import functools
@@ -24,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.server import AddServicer
+from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.audit._log import Actor, AuditEntry, AuditLog, Outcome
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 
@@ -75,18 +75,15 @@ class Recorder:
         self._current: contextvars.ContextVar[Change | None] = contextvars.ContextVar("change", default=None)
         self._denials: dict[AuditEntry, int] = {}
         self._waiting: list[AuditEntry] = []
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._run, name="audit-denials")
 
     def start(self) -> None:
         """Begins to write denials."""
-        self._task = asyncio.create_task(self._run(), name="audit-denials")
+        self._task.start()
 
     async def close(self) -> None:
         """Writes what waits."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._task.close()
         await self.flush()
 
     def recorded(self, add: AddServicer) -> AddServicer:

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.router.v1 import cache_pb2, grant_pb2
 from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.tasks import TaskSet
 from enginehouse.router.cache._canonical import Canonical, answer_key, canonical, frame_key, model_identity
 from enginehouse.router.cache._coalescer import Flight, RequestCoalescer
 from enginehouse.router.cache._embedder import Embedder
@@ -124,7 +125,7 @@ class ResponseCache:
         self._identities: dict[str, tuple[CatalogModel, bytes]] = {}
         self._pending: OrderedDict[bytes, Question] = OrderedDict()
         self._pinned: OrderedDict[str, Pinned] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
         self.address = ""
         """Where the replay endpoint listens, as Envoy and engines reach it; set once it does."""
 
@@ -266,9 +267,7 @@ class ResponseCache:
 
     async def close(self) -> None:
         """Stops looking for answers that other routers wait for."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
 
     async def _elsewhere(self, shared: SharedAnswers, key: bytes, engine_id: str) -> Flight | None:
         """The flight to wait for where another router's request is being served; else the answer is ours to make."""
@@ -303,9 +302,7 @@ class ResponseCache:
             self._flights.abandon(flight.key, "")
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name="cache-shared")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(work, name="cache-shared")
 
     def _usable(self, terms: Terms) -> bool:
         return bool(self.address) and self._rules.loaded and (not terms.tags or self._hears_changes())

@@ -6,7 +6,6 @@ Written in batches from memory: a crash forgets the last moment's hits, and no m
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.api.router.v1 import grant_pb2
+from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.database.tables import usage
@@ -46,22 +46,19 @@ class HitRecorder:
         self._service_of = service_of
         self._clock = clock
         self._waiting: deque[dict[str, Any]] = deque(maxlen=_MOST_WAITING)
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._run, name="cache-hits")
         self._blank = {
             column.name: _nothing(column) for column in usage.columns if column.name != "ordinal" and _plain(column)
         }
 
     def start(self) -> None:
         """Begins to write."""
-        self._task = asyncio.create_task(self._write_for_ever(), name="cache-hits")
+        self._task.start()
 
     async def close(self) -> None:
         """Writes what waits, and stops."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            await self._write()
+        await self._task.close()
+        await self._write()
 
     def note(
         self, grant: grant_pb2.Grant, *, model: str, started_at_ms: int, first_output_ms: int, outcome: str
@@ -90,7 +87,7 @@ class HitRecorder:
             }
         )
 
-    async def _write_for_ever(self) -> None:
+    async def _run(self) -> None:
         while True:
             await asyncio.sleep(_WRITE_S)
             await self._write()

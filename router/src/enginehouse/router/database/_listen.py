@@ -11,6 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from enginehouse.kit.tasks import BackgroundTask
+
 _log = logging.getLogger(__name__)
 
 _PROBE_S = 2.0
@@ -34,20 +36,17 @@ class Listener:
         self._database = database
         self._handlers = handlers
         self._on_connect = on_connect
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._run, name="database-listener")
         self.connected = False
         """Whether every change is heard of as it commits."""
 
     def start(self) -> None:
         """Begins to listen, for as long as it takes PostgreSQL to come."""
-        self._task = asyncio.create_task(self._run(), name="listener")
+        self._task.start()
 
     async def close(self) -> None:
         """Stops listening."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._task.close()
 
     async def _run(self) -> None:
         backoff = 0.1

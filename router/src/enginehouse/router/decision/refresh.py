@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from enginehouse.kit.tasks import BackgroundTask, TaskSet
 from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.decision.decision import State
@@ -41,19 +41,17 @@ class StateRefresher:
         self._clock = clock
         self._settings = settings
         self._reading = asyncio.Lock()
-        self._changes: set[asyncio.Task[None]] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._changes = TaskSet()
+        self._task = BackgroundTask(self._repeat, name="state-refresh")
 
     def start(self) -> None:
         """Begins to read from time to time."""
-        self._task = asyncio.create_task(self._repeat(), name="state-feed")
+        self._task.start()
 
     async def close(self) -> None:
         """Stops."""
-        for task in [*self._changes, *([self._task] if self._task is not None else [])]:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await self._changes.close()
+        await self._task.close()
 
     async def read_policies(self) -> None:
         """Puts the documents that PostgreSQL holds in force."""
@@ -79,9 +77,7 @@ class StateRefresher:
             except DatabaseUnavailable as error:
                 _log.warning("could not read a changed policy", extra={"policy": name, "error": str(error)})
 
-        task = asyncio.create_task(read(), name="policy-refresh")
-        self._changes.add(task)
-        task.add_done_callback(self._changes.discard)
+        self._changes.spawn(read(), name="policy-refresh")
 
     async def _read_ratings(self) -> None:
         today = self._clock() // _MS_A_DAY

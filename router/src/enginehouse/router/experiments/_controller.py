@@ -9,6 +9,7 @@ import logging
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.experiments._arms import Experiment, ExperimentState, Rollout
@@ -53,7 +54,10 @@ class SteeringController:
         self._every_s = every_s
         self._changed = asyncio.Event()
         self._reading = asyncio.Lock()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = (
+            BackgroundTask(self._follow, name="assignment-follow"),
+            BackgroundTask(self._look, name="assignment-judge"),
+        )
 
     def changed(self, _payload: str) -> None:
         """Something changed somewhere: read it all again. It is small."""
@@ -61,17 +65,13 @@ class SteeringController:
 
     def start(self) -> None:
         """Begins to follow changes and to look at results."""
-        self._tasks = [
-            asyncio.create_task(self._follow(), name="steering-follow"),
-            asyncio.create_task(self._look(), name="steering-look"),
-        ]
+        for task in self._tasks:
+            task.start()
 
     async def close(self) -> None:
         """Stops."""
         for task in self._tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await task.close()
 
     async def reload(self) -> None:
         """Reads everything again."""

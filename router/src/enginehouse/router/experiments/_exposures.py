@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.database.tables import exposures
@@ -31,7 +32,7 @@ class ExposureLog:
         self._database = database
         self._clock = clock
         self._waiting: deque[dict[str, Any]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._run, name="exposures")
         self.dropped = 0
         """Exposures lost because PostgreSQL was away for too long."""
 
@@ -57,15 +58,11 @@ class ExposureLog:
 
     def start(self) -> None:
         """Begins to write."""
-        self._task = asyncio.create_task(self._run(), name="exposures")
+        self._task.start()
 
     async def close(self) -> None:
         """Writes what waits, and stops."""
-        if self._task is None:
-            return
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await self._task.close()
         with contextlib.suppress(DatabaseUnavailable):
             await self.flush()
 

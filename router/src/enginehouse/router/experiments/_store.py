@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.router.database._listen import notify
@@ -178,7 +178,7 @@ class SteeringStore:
         async with self._database.connect() as connection:
             steering = sa.or_(experiments.c.state == ExperimentState.RUNNING, experiments.c.winner != "")
             found = [_experiment(row) for row in await _all(connection, sa.select(experiments).where(steering))]
-            newest = sa.select(rollouts).distinct(rollouts.c.asked_model)
+            newest = sa.select(rollouts).ext(distinct_on(rollouts.c.asked_model))
             moved = await _all(connection, newest.order_by(rollouts.c.asked_model, rollouts.c.ordinal.desc()))
             switched = await _all(connection, sa.select(flags))
         return found, [_rollout(row) for row in moved], [_flag(row) for row in switched]

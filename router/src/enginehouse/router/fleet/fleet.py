@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 from collections import Counter
@@ -13,6 +12,7 @@ import grpc
 
 from enginehouse.api.gateway.v1 import registry_pb2, registry_pb2_grpc
 from enginehouse.kit.addresses import parse_address
+from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.fleet.affinity import preferred, seed_of
 from enginehouse.router.fleet.health import BreakerState, Health
 
@@ -232,7 +232,7 @@ class FleetWatch:
         self._target = str(parse_address(gateway_address))
         self._fleet = fleet
         self._on_change = on_change
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._run, name="fleet-watch")
         self.connected = False
         """Whether the registry is being followed now."""
         self.seen = asyncio.Event()
@@ -240,14 +240,11 @@ class FleetWatch:
 
     def start(self) -> None:
         """Begins to follow."""
-        self._task = asyncio.create_task(self._run(), name="fleet-watch")
+        self._task.start()
 
     async def close(self) -> None:
         """Stops."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._task.close()
 
     async def _run(self) -> None:
         pause = _RETRY_S

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
 
+from enginehouse.kit.tasks import TaskSet
 from enginehouse.router.clock import Clock
 from enginehouse.router.identity._keys import KEY_PREFIX, KeyHasher
 from enginehouse.router.identity._store import Key, KeyStore, Tenant
@@ -68,7 +67,7 @@ class KeyIndex:
         self._entries: dict[bytes, _Entry] = {}
         self._by_id: dict[str, Caller] = {}
         self._stale: dict[str, tuple[bytes, bytes]] = {}
-        self._fetches: set[asyncio.Task[None]] = set()
+        self._fetches = TaskSet()
         self.loaded = False
         """Whether the keys have been read; until then nobody can be told from a stranger."""
         self._changes = 0
@@ -127,9 +126,7 @@ class KeyIndex:
     def changed(self, key_id: str) -> None:
         """Notes that a key was made or revoked, and reads it."""
         self._changes += 1
-        task = asyncio.create_task(self._fetch(key_id), name="key-refresh")
-        self._fetches.add(task)
-        task.add_done_callback(self._fetches.discard)
+        self._fetches.spawn(self._fetch(key_id), name="key-refresh")
 
     def put(self, key: Key, tenant: Tenant) -> None:
         """Takes a key as it is now."""
@@ -146,11 +143,8 @@ class KeyIndex:
         self._forget(key_id)
 
     async def close(self) -> None:
-        """Waits for fetches under way."""
-        for task in list(self._fetches):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        """Cancel the fetches that are under way."""
+        await self._fetches.close()
 
     def _note_stale(self, found: _Entry, digests: list[bytes]) -> None:
         # A secret that was rotated away keeps its hash for the days that it has left.

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import jwt
 
+from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.identity._settings import IssuerSettings, check_provider_url
 
 _log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class ProviderKeys:
         self._keys: dict[str, list[dict[str, Any]]] = {}
         self._made: dict[tuple[str, str], jwt.PyJWK | None] = {}
         self._wanted = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._run, name="identity-provider-keys")
         self.generation = 0
         self.loaded = False
         """Whether the keys were ever read."""
@@ -50,14 +51,11 @@ class ProviderKeys:
 
     def start(self) -> None:
         """Begins to read."""
-        self._task = asyncio.create_task(self._run(), name="provider-keys")
+        self._task.start()
 
     async def close(self) -> None:
         """Stops."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._task.close()
 
     def find(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
         """The key of that id (or the only one there is, for an empty id) if it can check that kind of signature."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
 import logging
 
 from enginehouse.api.router.v1 import grant_pb2
+from enginehouse.kit.tasks import TaskSet
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.identity._index import Caller
 from enginehouse.router.identity._roles import ROLE_SCOPES, Role
@@ -41,7 +40,7 @@ class UserIndex:
         self._tenant_ids: dict[str, str] = {}
         self._users: dict[str, User] = {}
         self._callers: dict[str, tuple[Role, Caller]] = {}
-        self._fetches: set[asyncio.Task[None]] = set()
+        self._fetches = TaskSet()
         self._changes = 0
 
     def tenant(self, tenant_id: str) -> Tenant | None:
@@ -104,9 +103,7 @@ class UserIndex:
     def changed(self, changed_id: str) -> None:
         """Notes that a tenant or user was made or changed, and reads it."""
         self._changes += 1
-        task = asyncio.create_task(self._fetch(changed_id), name="people-refresh")
-        self._fetches.add(task)
-        task.add_done_callback(self._fetches.discard)
+        self._fetches.spawn(self._fetch(changed_id), name="user-refresh")
 
     def put_user(self, user: User) -> None:
         """Takes a user as it is now."""
@@ -122,10 +119,7 @@ class UserIndex:
 
     async def close(self) -> None:
         """Ends fetches under way."""
-        for task in list(self._fetches):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await self._fetches.close()
 
     async def _fetch(self, changed_id: str) -> None:
         user: User | None = None

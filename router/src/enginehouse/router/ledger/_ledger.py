@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.grants import peek
+from enginehouse.kit.tasks import BackgroundTask, TaskSet
 from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.ids import new_id
@@ -124,8 +125,13 @@ class Ledger:
         self._valid_until = 0.0
         self._book = Book()
         self._journal: list[Reservation] = []
-        self._tasks: list[asyncio.Task[None]] = []
-        self._background: set[asyncio.Task[Any]] = set()
+        self._tasks = (
+            BackgroundTask(self._settle_queued, name="ledger-settle"),
+            BackgroundTask(lambda: self._every(terms.journal_s, self.flush_journal), name="ledger-journal"),
+            BackgroundTask(lambda: self._every(terms.renew_s, self._keep), name="ledger-keep"),
+            BackgroundTask(lambda: self._every(terms.renew_s, self.sweep), name="ledger-sweep"),
+        )
+        self._background = TaskSet()
         # A return's outcome and a lease's row must not be taken in at the same time.
         self._returns = asyncio.Lock()
         # A comparison is about to run; budgets of which free money is about to go back.
@@ -621,20 +627,12 @@ class Ledger:
 
     def start(self) -> None:
         """Runs every step by the clock, and registers as soon as PostgreSQL lets it."""
-        self._tasks = [
-            asyncio.create_task(self._settle_queued(), name="ledger-settle"),
-            asyncio.create_task(self._every(self._terms.journal_s, self.flush_journal), name="ledger-journal"),
-            asyncio.create_task(self._every(self._terms.renew_s, self._keep), name="ledger-keep"),
-            asyncio.create_task(self._every(self._terms.renew_s, self.sweep), name="ledger-sweep"),
-        ]
+        for task in self._tasks:
+            task.start()
 
     async def close(self) -> None:
         """Stops the tasks, settles what is queued, writes down what is open, gives back what is free, and retires."""
-        for task in [*self._tasks, *self._background]:
-            task.cancel()
-        for task in [*self._tasks, *self._background]:
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+        await asyncio.gather(*[task.close() for task in self._tasks], self._background.close())
         self._valid_until = 0.0
         waiting = []
         while not self._claims.empty():
@@ -684,6 +682,4 @@ class Ledger:
             except DatabaseUnavailable as error:
                 _log.warning("the ledger's database does not answer", extra={"error": type(error).__name__})
 
-        task = asyncio.create_task(run(), name="ledger-asked")
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._background.spawn(run(), name="ledger-recalled")

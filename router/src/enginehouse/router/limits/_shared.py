@@ -26,6 +26,7 @@ from typing import Any
 from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
+from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.ids import new_id
 from enginehouse.router.limits._bounds import Bounds
 from enginehouse.router.limits._limiter import MINUTE_S, Meter
@@ -153,7 +154,7 @@ class SharedBuckets:
         self._asks: list[_Call] = []
         self._wake = asyncio.Event()
         self._closing = False
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._run, name="shared-limits")
         self._charge_script: AsyncScript | None = None
         self._beat_script: AsyncScript | None = None
         self.asked = 0
@@ -177,16 +178,14 @@ class SharedBuckets:
 
     def start(self) -> None:
         """Begins to share."""
-        self._task = asyncio.create_task(self._run(), name="shared-limits")
+        self._task.start()
 
     async def close(self) -> None:
         """Tells what it owes, and leaves."""
-        if self._task is None:
-            return
         # Not cancelled: the driver loses a cancellation now and then.
         self._closing = True
         self._wake.set()
-        await self._task
+        await self._task.wait()
         self._answer_all()
         with contextlib.suppress(RedisAway):
             if not self.alone:

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from google.protobuf import json_format
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.api.router.v1 import policy_pb2
@@ -50,7 +51,7 @@ class PolicyStore:
             async with self._database.connect() as own:
                 return await self.in_force(own)
         rows = await connection.execute(
-            sa.select(policies).distinct(policies.c.name).order_by(policies.c.name, policies.c.version.desc())
+            sa.select(policies).ext(distinct_on(policies.c.name)).order_by(policies.c.name, policies.c.version.desc())
         )
         return [_policy(row) for row in rows if not row.deleted]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.kit.pricing import UNIT_NAMES, UNITS
+from enginehouse.kit.tasks import BackgroundTask, TaskSet
 from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.database._listen import notify
@@ -149,12 +149,13 @@ class PriceFeed:
         self._book = book
         self._clock = clock
         self._again = False
-        self._reading: asyncio.Task[None] | None = None
-        self._moving: asyncio.Task[None] | None = None
+        self._reading = False
+        self._reads = TaskSet()
+        self._moving = BackgroundTask(self._move, name="prices-advance")
 
     def start(self) -> None:
         """Begins to move the book on."""
-        self._moving = asyncio.create_task(self._move(), name="prices-move")
+        self._moving.start()
 
     async def reload(self) -> None:
         """Reads everything again."""
@@ -164,16 +165,14 @@ class PriceFeed:
     def changed(self, _name: str) -> None:
         """Handles the news of a change; many at once are read together."""
         self._again = True
-        if self._reading is None:
-            self._reading = asyncio.create_task(self._read(), name="prices-refresh")
+        if not self._reading:
+            self._reading = True
+            self._reads.spawn(self._read(), name="prices-refresh")
 
     async def close(self) -> None:
         """Stops reading."""
-        for task in (self._reading, self._moving):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        await self._reads.close()
+        await self._moving.close()
 
     async def _move(self) -> None:
         while True:
@@ -190,4 +189,4 @@ class PriceFeed:
             # The reload after the next connection brings it.
             _log.warning("could not read changed prices", extra={"error": str(error)})
         finally:
-            self._reading = None
+            self._reading = False

@@ -18,6 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, ReadOnlyError, RedisError, ResponseError
 
+from enginehouse.kit.tasks import BackgroundTask
+
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
@@ -63,19 +65,18 @@ class SharedRedis:
         """How often a use found it away."""
         self._lost = asyncio.Event()
         self._closing = False
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._watch, name="redis-watch")
 
     def start(self) -> None:
         """Begins to look for Redis. Until it is found, `ask` raises RedisAway."""
-        self._task = asyncio.create_task(self._watch(), name="redis-watch")
+        self._task.start()
 
     async def close(self) -> None:
         """Lets go of every connection."""
-        if self._task is not None:
-            # Not cancelled: the driver loses a cancellation now and then.
-            self._closing = True
-            self._lost.set()
-            await self._task
+        # Not cancelled: the driver loses a cancellation now and then.
+        self._closing = True
+        self._lost.set()
+        await self._task.wait()
         self.up = False
         with contextlib.suppress(OSError, RedisError):
             await self._client.aclose()

@@ -1,0 +1,76 @@
+"""A router ends in order whatever became of its parts: what it leased of budgets goes back."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from enginehouse.kit.catalog import load_catalog
+from enginehouse.kit.grants import GrantKeys
+from enginehouse.router.app import RouterService
+from enginehouse.router.database import open_database
+from enginehouse.router.fleet.fleet import FleetWatch
+from enginehouse.router.identity import KeyHasher
+from enginehouse.router.settings import RouterSettings
+
+_CATALOG = """
+models:
+  - name: small
+    cluster: inference
+    backend: llama.cpp
+    source: bundled:small.gguf
+    context_tokens: 4096
+    max_output_tokens: 256
+    capabilities: [chat, completion]
+    quality: 0.2
+    prices: {input_tokens: 50000000, output_tokens: 200000000}
+"""
+
+
+async def _states(database: AsyncEngine) -> list[str]:
+    async with database.connect() as connection:
+        rows = await connection.execute(sa.text("SELECT state FROM replicas"))
+        return list(rows.scalars())
+
+
+async def _fail(_: object) -> None:
+    raise RuntimeError("a defect")
+
+
+async def test_a_failed_background_task_does_not_keep_the_ledger_from_giving_back_its_leases(
+    tmp_path: Path, database: AsyncEngine, database_uri: str, monkeypatch: pytest.MonkeyPatch, wait_until: Any
+) -> None:
+    monkeypatch.setattr(FleetWatch, "_run", _fail)
+    GrantKeys.generate(tmp_path / "keys")
+    (tmp_path / "catalog.yaml").write_text(_CATALOG)
+    settings = RouterSettings(
+        http_listen="127.0.0.1:0",
+        grpc_listen="127.0.0.1:0",
+        admin_http_listen="127.0.0.1:0",
+        database_url=database_uri,
+        grant_keys_file=tmp_path / "keys",
+        key_pepper_file=tmp_path / "pepper",
+        catalog_file=tmp_path / "catalog.yaml",
+    )
+    service = RouterService(
+        settings=settings,
+        database=open_database(database_uri),
+        catalog=load_catalog(settings.catalog_file),
+        grant_keys=GrantKeys.load(settings.grant_keys_file),
+        hasher=KeyHasher(pepper=b"p" * 32),
+        tracing=None,
+    )
+    await service.start()
+
+    async def ready() -> bool:
+        return service.ready
+
+    await wait_until(ready, True, within_s=40)
+    assert await _states(database) == ["live"]
+    await asyncio.wait_for(service.close(), 30)
+    assert await _states(database) == ["dead"]
