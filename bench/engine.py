@@ -30,19 +30,18 @@ from enginehouse.engines.inference.receipts import Receipts
 from enginehouse.engines.inference.servicer import GenerationServicer
 from enginehouse.engines.inference.spec import SPEC
 from enginehouse.engines.inference.wiring import describe
-from enginehouse.kit.calls import Calls
+from enginehouse.kit.calls import Calls, GrantedCall
 from enginehouse.kit.catalog import load_catalog
 from enginehouse.kit.engine import run_engine
 from enginehouse.kit.engine.context import BuiltEngine, EngineContext
 from enginehouse.kit.errors import ServiceError
-from enginehouse.kit.granted_call import GrantedCall
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.kit.loading import LoadedModels, load_models
-from enginehouse.kit.meter import Meter
 from enginehouse.kit.openai import TextServicer
 from enginehouse.kit.pricing import MAX_NANOS
 from enginehouse.kit.server import EngineServer, run
 from enginehouse.kit.telemetry import configure_logging
+from enginehouse.kit.usage.meter import Meter
 
 from .source import SyntheticBackend
 

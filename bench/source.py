@@ -12,7 +12,7 @@ from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.engines.inference.backends.base import Counts, Embedded, Event, Finish, Piece, Prepared
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.stream import CoalescingWriter
+from enginehouse.kit.server.stream import CoalescingWriter
 
 BACKEND = "synthetic"
 # Some proxies end a stream whose chunks repeat.

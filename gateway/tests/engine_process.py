@@ -23,7 +23,7 @@ from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.api.openai.v1 import text_pb2_grpc
 from enginehouse.kit.errors import STATUS_DETAILS_KEY, Reason, ServiceError, to_status
 from enginehouse.kit.openai.errors import error_metadata
-from enginehouse.kit.registry import RegistryLease
+from enginehouse.kit.server.registry import RegistryLease
 
 
 def delta(text: str) -> generation_pb2.GenerateResponse:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from enginehouse.api.router.v1.grant_pb2 import GrantCandidate
-from enginehouse.kit.admission import Slots
+from enginehouse.kit.calls.slots import Slots
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.engine import ENTRY_POINT_GROUP, EngineSection, EngineSpec, installed_engines, run_engine
 from enginehouse.kit.engine.context import BuiltEngine, EngineContext

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from enginehouse.api.common.v1.usage_pb2 import UNIT_CHARACTERS, UNIT_INPUT_TOKENS, UNIT_OUTPUT_TOKENS
 from enginehouse.kit.errors import Reason
-from enginehouse.kit.meter import CapExceeded, Meter
 from enginehouse.kit.pricing import MAX_NANOS, UNITS, Unit, affordable, cost_nanos, price_numerator
+from enginehouse.kit.usage.meter import CapExceeded, Meter
 
 units = st.sampled_from(sorted(UNITS.values()))
 prices = st.dictionaries(units, st.integers(0, 10**12), max_size=4)

@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry
 
 from enginehouse.api.common.v1.usage_pb2 import UNIT_OUTPUT_TOKENS
 from enginehouse.api.router.v1 import usage_pb2
-from enginehouse.kit._current import CurrentCall, current_call
 from enginehouse.kit.addresses import Address
 from enginehouse.kit.config import ConfigError
+from enginehouse.kit.current_call import CurrentCall, current_call
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.telemetry import CallMetrics, MetricsServer, Tracing, configure_logging, configure_tracing
 

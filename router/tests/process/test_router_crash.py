@@ -21,8 +21,8 @@ from enginehouse.api.router.v1 import admin_pb2 as pb
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit.errors import from_status
 from enginehouse.kit.grants import peek
-from enginehouse.kit.meter import Meter
 from enginehouse.kit.usage import Spool, UsageReporter
+from enginehouse.kit.usage.meter import Meter
 from enginehouse.router.__main__ import main
 from enginehouse.router.database import migrate, open_database
 

@@ -13,8 +13,8 @@ from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.openai import read_speech, read_transcription
-from enginehouse.kit.openai._speech import speech_piece
-from enginehouse.kit.openai._transcription import TranscriptionAnswer
+from enginehouse.kit.openai.audio._speech import speech_piece
+from enginehouse.kit.openai.audio._transcription import TranscriptionAnswer
 
 
 def speech(**fields: Any) -> Any:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.errors import ServiceError
 from enginehouse.kit.openai import openai_error
-from enginehouse.kit.openai._chat_request import read_chat
+from enginehouse.kit.openai.text._chat_request import read_chat
 
 BASE = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}

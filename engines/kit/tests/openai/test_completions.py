@@ -7,7 +7,7 @@ import pytest
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
-from enginehouse.kit.openai._completion_request import read_completion
+from enginehouse.kit.openai.text._completion_request import read_completion
 
 
 async def test_answer(bench, say, summary):

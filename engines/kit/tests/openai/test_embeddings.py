@@ -9,7 +9,7 @@ import pytest
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.openai._embedding import read_embedding
+from enginehouse.kit.openai.text._embedding import read_embedding
 
 BODY_LIMIT = 1 << 20
 VECTORS = [[0.25, -0.5, 1.0], [1e-8, 3.0, 0.1]]

@@ -27,8 +27,8 @@ from enginehouse.api.router.v1 import (
 from enginehouse.kit.addresses import Address
 from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.grants import GrantKeys
-from enginehouse.kit.registry import RegistryLease
 from enginehouse.kit.server import EngineServer
+from enginehouse.kit.server.registry import RegistryLease
 from enginehouse.kit.telemetry import MetricsServer, RpcMetrics, Tracing
 from enginehouse.router.admission.admission import Admission
 from enginehouse.router.admission.cost_caps import RunCaps

@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
 from enginehouse.api.router.v1.grant_pb2 import GrantCandidate
-from enginehouse.kit.admission import Slots
+from enginehouse.kit.calls import GrantedCall
+from enginehouse.kit.calls.slots import Slots
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.granted_call import GrantedCall
 
 _log = logging.getLogger(__name__)
 

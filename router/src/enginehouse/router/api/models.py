@@ -8,11 +8,11 @@ import orjson
 from google.api import httpbody_pb2
 
 from enginehouse.api.openai.v1 import models_pb2, models_pb2_grpc
+from enginehouse.kit.calls.trailers import add_trailer
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, verify
 from enginehouse.kit.openai import error_metadata
-from enginehouse.kit.trailers import add_trailer
 from enginehouse.router.clock import Clock
 from enginehouse.router.decision.decide import State
 from enginehouse.router.identity import Authenticator, Caller

@@ -12,10 +12,10 @@ from typing import Any
 from enginehouse.api.common.v1 import usage_pb2 as common_pb2
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.api.router.v1 import cache_pb2, grant_pb2
+from enginehouse.kit.calls.running_grant import running_grant
+from enginehouse.kit.calls.trailers import COST_TRAILER, add_trailer
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.granted import running_grant
 from enginehouse.kit.grants import GrantKeys
-from enginehouse.kit.trailers import COST_TRAILER, add_trailer
 from enginehouse.router.cache._cache import ResponseCache
 from enginehouse.router.cache._hits import HitRecorder
 from enginehouse.router.cache._metrics import CacheMetrics

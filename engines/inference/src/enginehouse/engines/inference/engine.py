@@ -20,11 +20,11 @@ from enginehouse.engines.inference.own_prompts import OwnPrompts, Recognised
 from enginehouse.engines.inference.receipts import Receipts, Trail, seeded
 from enginehouse.engines.inference.validation import calls_tools, check_embed, check_generate, check_tokenize
 from enginehouse.kit import loading
+from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
-from enginehouse.kit.granted_call import GrantedCall
 from enginehouse.kit.loading import LoadedModels
-from enginehouse.kit.meter import Meter
+from enginehouse.kit.usage.meter import Meter
 
 ServedModel: TypeAlias = loading.ServedModel[LoadedModel]
 

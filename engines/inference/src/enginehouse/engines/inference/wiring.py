@@ -17,8 +17,8 @@ from enginehouse.engines.inference.config import InferenceConfig
 from enginehouse.engines.inference.engine import ServedModel, TextEngine, capabilities_of
 from enginehouse.engines.inference.receipts import Receipts
 from enginehouse.engines.inference.servicer import GenerationServicer
-from enginehouse.kit.answers import AnswerSender, KeepingEngine
 from enginehouse.kit.calls import Call
+from enginehouse.kit.calls.answers import AnswerSender, KeepingEngine
 from enginehouse.kit.engine.context import BuiltEngine, EngineContext
 from enginehouse.kit.openai import TextServicer
 

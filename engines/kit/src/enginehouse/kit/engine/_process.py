@@ -15,8 +15,8 @@ from enginehouse.kit.engine._section import EngineSection
 from enginehouse.kit.engine._spec import EngineSpec
 from enginehouse.kit.engine.context import EngineContext
 from enginehouse.kit.grants import GrantKeys
-from enginehouse.kit.registry import RegistryLease
 from enginehouse.kit.server import EngineServer
+from enginehouse.kit.server.registry import RegistryLease
 from enginehouse.kit.telemetry import CallMetrics, MetricsServer, ReporterMetrics, RpcMetrics, configure_tracing
 from enginehouse.kit.usage import Spool, UsageReporter
 

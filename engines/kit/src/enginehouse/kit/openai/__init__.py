@@ -1,12 +1,8 @@
 """OpenAI's HTTP API over typed engines: bodies in, bodies out, exact to what OpenAI's clients send and read."""
 
-from enginehouse.kit.openai._audio_servicer import AudioServicer, VoiceEngine
-from enginehouse.kit.openai._chat_request import ChatRequest, read_chat
-from enginehouse.kit.openai._completion_request import CompletionRequest, read_completion
-from enginehouse.kit.openai._embedding import EmbeddingRequest, read_embedding
-from enginehouse.kit.openai._servicer import MAX_BODY_BYTES, TextEngine, TextServicer
-from enginehouse.kit.openai._speech import SpeechRequest, read_speech
-from enginehouse.kit.openai._transcription import TranscriptionRequest, read_transcription
+from enginehouse.kit.openai.audio._servicer import AudioServicer, VoiceEngine
+from enginehouse.kit.openai.audio._speech import SpeechRequest, read_speech
+from enginehouse.kit.openai.audio._transcription import TranscriptionRequest, read_transcription
 from enginehouse.kit.openai.errors import (
     ERROR_METADATA_KEY,
     error_event,
@@ -14,6 +10,10 @@ from enginehouse.kit.openai.errors import (
     openai_error,
     with_edge_names,
 )
+from enginehouse.kit.openai.text._chat_request import ChatRequest, read_chat
+from enginehouse.kit.openai.text._completion_request import CompletionRequest, read_completion
+from enginehouse.kit.openai.text._embedding import EmbeddingRequest, read_embedding
+from enginehouse.kit.openai.text._servicer import MAX_BODY_BYTES, TextEngine, TextServicer
 
 __all__ = [
     "ERROR_METADATA_KEY",

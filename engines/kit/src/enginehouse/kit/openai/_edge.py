@@ -10,9 +10,9 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import grpc
 from google.api import httpbody_pb2
 
+from enginehouse.kit.calls.trailers import add_trailer
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.openai.errors import error_event, error_metadata, with_edge_names
-from enginehouse.kit.trailers import add_trailer
 
 EVENT_STREAM = "text/event-stream"
 

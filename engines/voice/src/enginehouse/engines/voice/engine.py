@@ -15,7 +15,7 @@ from enginehouse.engines.voice.recognition.transcriber import Transcriber
 from enginehouse.engines.voice.synthesis.conversation import ConversationSynthesizer
 from enginehouse.engines.voice.synthesis.synthesizer import Synthesizer
 from enginehouse.engines.voice.voices.library import VoiceLibrary
-from enginehouse.kit.granted_call import GrantedCall
+from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.loading import LoadedModels
 
 

@@ -16,7 +16,7 @@ from enginehouse.engines.inference.backends._llamacpp_plans import Plan
 from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
 from enginehouse.engines.inference.backends.base import Event, Piece
 from enginehouse.engines.inference.stops import StopScanner
-from enginehouse.kit.stream import CoalescingWriter
+from enginehouse.kit.server.stream import CoalescingWriter
 
 # Chunks that wait for a slow reader before llama.cpp's thread is held back.
 _MOST_WAITING = 4096

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from typing import Generic, TypeVar, cast
 
 from enginehouse.kit.errors import Reason, ServiceError, clip
-from enginehouse.kit.stream import CoalescingWriter
+from enginehouse.kit.server.stream import CoalescingWriter
 
 Output = TypeVar("Output")
 

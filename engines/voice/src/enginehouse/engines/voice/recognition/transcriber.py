@@ -13,9 +13,9 @@ from enginehouse.engines.voice.backends.base import LiveUtterance, Recogniser, R
 from enginehouse.engines.voice.capabilities import ServedModel, recogniser_of, unsupported
 from enginehouse.engines.voice.recognition.recordings import RecordingReader
 from enginehouse.engines.voice.validation import check_recognize, check_streaming
+from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.granted_call import GrantedCall
-from enginehouse.kit.meter import Meter
+from enginehouse.kit.usage.meter import Meter
 from enginehouse.kit.validation import invalid, shorten
 
 _MAX_AUDIO_BYTES = 1 << 20

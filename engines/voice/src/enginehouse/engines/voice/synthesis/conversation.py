@@ -16,8 +16,8 @@ from enginehouse.engines.voice.synthesis.synthesizer import summary, text_contro
 from enginehouse.engines.voice.text import Chunk, IncrementalText
 from enginehouse.engines.voice.validation import MAX_CHARACTERS, check_converse
 from enginehouse.engines.voice.voices.library import VoiceLibrary, is_clone
+from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.granted_call import GrantedCall
 from enginehouse.kit.validation import invalid
 
 

@@ -14,7 +14,7 @@ from enginehouse.engines.voice.backends.base import ClonedVoice, Prosody, Sample
 from enginehouse.engines.voice.text import Chunk, Pause, Say
 from enginehouse.engines.voice.voices.library import is_clone
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.meter import Meter
+from enginehouse.kit.usage.meter import Meter
 from enginehouse.kit.validation import invalid
 
 ENCODINGS = {

@@ -13,7 +13,7 @@ from enginehouse.engines.voice.synthesis.session import SynthesisSession, check_
 from enginehouse.engines.voice.text import Controls, Emotion, SpeechPlan, SsmlError, plan_ssml, plan_text, wrong_script
 from enginehouse.engines.voice.validation import check_synthesize
 from enginehouse.engines.voice.voices.library import VoiceLibrary, is_clone
-from enginehouse.kit.granted_call import GrantedCall
+from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.validation import invalid, shorten
 
 # Longer texts are planned beside the loop: this many characters take some milliseconds.

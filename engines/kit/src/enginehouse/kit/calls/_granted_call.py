@@ -1,0 +1,62 @@
+"""A call whose grant was accepted, as engines see it."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Protocol
+
+from enginehouse.api.router.v1.grant_pb2 import Grant, GrantCandidate
+from enginehouse.kit.errors import ServiceError
+from enginehouse.kit.usage.meter import Meter
+
+
+class GrantedCall(Protocol):
+    """What serving a call needs of it; `kit.calls.Call` has it, and so may whatever stands in for one."""
+
+    @property
+    def request_id(self) -> str:
+        """The request's id."""
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant that pays."""
+
+    @property
+    def system_prompt(self) -> str:
+        """The text that the grant puts before the conversation; usually empty."""
+
+    @property
+    def grant(self) -> Grant:
+        """The permission."""
+
+    @property
+    def candidate(self) -> GrantCandidate | None:
+        """The grant's entry for the model that serves: its name, prices and cap; None if no model serves the call."""
+
+    @property
+    def model(self) -> str:
+        """The name of the model that serves; empty if none does."""
+
+    @property
+    def meter(self) -> Meter:
+        """Counts and prices what the call uses."""
+
+    @property
+    def first_output_ms(self) -> int:
+        """Milliseconds from acceptance to the first output; 0 before it."""
+
+    @property
+    def alternatives(self) -> bool:
+        """Whether the grant names a model to fall back to after the one that serves now, here or elsewhere."""
+
+    def time_left_s(self) -> float:
+        """Return the seconds until the caller's deadline or the end of the grant, whichever is first."""
+
+    def fall_back(self, error: ServiceError, *, served: Container[str]) -> bool:
+        """Take the grant's next model instead of the one that failed, where that is possible; return whether it was."""
+
+    def elapsed_ms(self) -> int:
+        """Return the milliseconds since acceptance."""
+
+    def mark_first_output(self) -> None:
+        """Note the time of the first output; later calls change nothing."""

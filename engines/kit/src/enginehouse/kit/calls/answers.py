@@ -1,0 +1,224 @@
+"""Finished answers on their way to the router's cache: handed over after the client has them, never before.
+
+A grant may ask for the answer to be kept (`Grant.keep`). Then the messages are collected as they pass, and once the
+last has been sent, the whole goes to the router that the grant names. Nothing waits for that: it is one attempt, from
+a bounded queue, and whatever goes wrong costs no more than the answer's being made again. An answer that was cut off,
+by its client, its budget or an error, is never handed over as one; the router is told that none will come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Generic, TypeVar
+
+import grpc
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.api.router.v1 import cache_pb2, cache_pb2_grpc
+from enginehouse.kit.calls import GrantedCall
+from enginehouse.kit.current_call import current_call
+from enginehouse.kit.grants import GRANT_HEADER
+from enginehouse.kit.openai import TextEngine
+
+_log = logging.getLogger(__name__)
+
+_CHANNEL_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+# Pieces of an answer are joined up to this many characters: small enough to be given again as a stream.
+_PIECE_CHARACTERS = 256
+_MOST_ROUTERS = 64
+
+
+CallT = TypeVar("CallT", bound=GrantedCall)
+
+
+class AnswerSender:
+    """Hands answers to routers.
+
+    Args:
+        max_pending_bytes: the most that may wait to be sent; an answer that does not fit is dropped.
+        timeout_s: how long a router may take with one.
+        senders: how many are on their way at once.
+    """
+
+    def __init__(self, *, max_pending_bytes: int = 32 << 20, timeout_s: float = 2.0, senders: int = 4) -> None:
+        self._max_pending_bytes = max_pending_bytes
+        self._timeout_s = timeout_s
+        self._senders = senders
+        self._queue: asyncio.Queue[tuple[str, cache_pb2.StoreRequest, int]] = asyncio.Queue()
+        self._pending_bytes = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self.dropped = 0
+        """Answers that did not fit or could not be delivered."""
+
+    def offer(self, address: str, request: cache_pb2.StoreRequest) -> None:
+        """Queues one for the router at that address; returns at once."""
+        size = request.ByteSize()
+        if self._pending_bytes + size > self._max_pending_bytes:
+            self.dropped += 1
+            return
+        self._pending_bytes += size
+        self._queue.put_nowait((address, request, size))
+        if len(self._tasks) < self._senders:
+            self._tasks.append(asyncio.create_task(self._send_for_ever(), name="answer-sender"))
+
+    async def close(self, *, timeout_s: float = 1.0) -> None:
+        """Sends what waits, for so long at most, and lets go of the routers."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._queue.join()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        for channel in self._channels.values():
+            await channel.close(None)
+        self._channels.clear()
+
+    async def _send_for_ever(self) -> None:
+        while True:
+            address, request, size = await self._queue.get()
+            try:
+                stub: cache_pb2_grpc.AnswerServiceAsyncStub = cache_pb2_grpc.AnswerServiceStub(
+                    await self._channel(address)
+                )
+                await stub.Store(request, timeout=self._timeout_s)
+            except grpc.aio.AioRpcError as error:
+                self.dropped += 1
+                _log.debug("an answer could not be handed to the router: %s", error.code().name)
+            except Exception:
+                self.dropped += 1
+                _log.exception("an answer could not be handed to the router")
+            finally:
+                self._pending_bytes -= size
+                self._queue.task_done()
+
+    async def _channel(self, address: str) -> grpc.aio.Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            if len(self._channels) >= _MOST_ROUTERS:
+                oldest = next(iter(self._channels))
+                await self._channels.pop(oldest).close(None)
+            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        return channel
+
+
+class KeepingEngine(Generic[CallT]):
+    """A text engine whose answers are kept where the grant asks for it; otherwise the engine itself.
+
+    Args:
+        engine: does the work.
+        sender: takes the answers.
+    """
+
+    def __init__(self, *, engine: TextEngine[CallT], sender: AnswerSender) -> None:
+        self._engine = engine
+        self._sender = sender
+
+    def generate(
+        self, request: generation_pb2.GenerateRequest, call: CallT
+    ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
+        """As the engine's."""
+        if not call.grant.HasField("keep"):
+            return self._engine.generate(request, call)
+        return self._kept(request, call)
+
+    async def embed(self, request: generation_pb2.EmbedRequest, call: CallT) -> generation_pb2.EmbedResponse:
+        """As the engine's."""
+        if not call.grant.HasField("keep"):
+            return await self._engine.embed(request, call)
+        answer: cache_pb2.Answer | None = None
+        try:
+            response = await self._engine.embed(request, call)
+            answer = cache_pb2.Answer(
+                embedded=cache_pb2.EmbeddedAnswer(
+                    model=response.model, embeddings=response.embeddings, usage=response.usage
+                )
+            )
+            return response
+        finally:
+            self._hand_over(call, answer)
+
+    async def _kept(
+        self, request: generation_pb2.GenerateRequest, call: CallT
+    ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
+        collected = _Collected(call.grant.keep.most_bytes)
+        whole = False
+        try:
+            async with aclosing(self._engine.generate(request, call)) as responses:
+                async for response in responses:
+                    collected.add(response)
+                    yield response
+            # Reached once the last message has been taken over: who hangs up before has not had a whole answer.
+            whole = True
+        finally:
+            self._hand_over(call, collected.answer(call.model, choices=request.choices or 1) if whole else None)
+
+    def _hand_over(self, call: CallT, answer: cache_pb2.Answer | None) -> None:
+        keep = call.grant.keep
+        # The answer of a model that stepped in is not the answer of the one that was chosen.
+        chosen = call.grant.candidates[0].model if call.grant.candidates else ""
+        if answer is not None and (call.model != chosen or answer.ByteSize() > keep.most_bytes):
+            answer = None
+        current = current_call.get()
+        token = current.header(GRANT_HEADER) if current is not None else ""
+        self._sender.offer(keep.address, cache_pb2.StoreRequest(grant=token, answer=answer))
+
+
+class _Collected:
+    """The messages of one generation, as far as they are small enough to be kept."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._size = 0
+        self._deltas: list[generation_pb2.ChoiceDelta] = []
+        self._summary: generation_pb2.GenerationSummary | None = None
+        self._ended: set[int] = set()
+        self._cut = False
+
+    def add(self, response: generation_pb2.GenerateResponse) -> None:
+        for delta in response.deltas:
+            if delta.finish_reason:
+                self._ended.add(delta.index)
+            self._cut = self._cut or delta.stopped_by == generation_pb2.STOPPED_BY_BUDGET
+            if self._size <= self._most_bytes:
+                self._size += delta.ByteSize()
+                self._append(delta)
+        if response.HasField("summary"):
+            self._summary = response.summary
+
+    def answer(self, model: str, *, choices: int) -> cache_pb2.Answer | None:
+        """The whole answer; None if it is too large, or was cut by the budget, or lacks an end."""
+        if self._cut or self._size > self._most_bytes or self._summary is None or len(self._ended) != choices:
+            return None
+        return cache_pb2.Answer(
+            generated=cache_pb2.GeneratedAnswer(model=model, deltas=self._deltas, usage=self._summary.usage)
+        )
+
+    def _append(self, delta: generation_pb2.ChoiceDelta) -> None:
+        last = self._deltas[-1] if self._deltas else None
+        if last is None or last.index != delta.index or last.finish_reason or len(last.text) >= _PIECE_CHARACTERS:
+            self._deltas.append(_plain(delta))
+            return
+        text, reasoning, tokens = last.text + delta.text, last.reasoning + delta.reasoning, last.token_count
+        # Lists are joined by merging, single values are replaced.
+        last.MergeFrom(_plain(delta))
+        last.text, last.reasoning, last.token_count = text, reasoning, tokens + delta.token_count
+
+
+def _plain(delta: generation_pb2.ChoiceDelta) -> generation_pb2.ChoiceDelta:
+    """A copy without what only the engine that made it can continue from."""
+    copy = generation_pb2.ChoiceDelta()
+    copy.CopyFrom(delta)
+    copy.ClearField("token_ids")
+    copy.ClearField("receipt")
+    return copy

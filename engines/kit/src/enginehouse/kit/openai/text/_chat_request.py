@@ -1,0 +1,241 @@
+"""A chat completion's JSON, read into a `GenerateRequest`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.kit.openai._document import Document, parse
+from enginehouse.kit.openai._fields import Fields, shown, unsupported
+from enginehouse.kit.openai.text import _sampling
+
+_ROLES = {
+    "system": generation_pb2.ROLE_SYSTEM,
+    "developer": generation_pb2.ROLE_SYSTEM,
+    "user": generation_pb2.ROLE_USER,
+    "assistant": generation_pb2.ROLE_ASSISTANT,
+    "tool": generation_pb2.ROLE_TOOL,
+}
+_TOOL_MODES = {
+    "auto": generation_pb2.ToolChoice.MODE_UNSPECIFIED,
+    "none": generation_pb2.ToolChoice.MODE_NONE,
+    "required": generation_pb2.ToolChoice.MODE_REQUIRED,
+}
+_READ = _sampling.SHARED | {
+    "messages", "logprobs", "top_logprobs", "max_completion_tokens", "parallel_tool_calls", "response_format",
+    "tool_choice", "tools",
+}  # fmt: skip
+# OpenAI's parameters that tune its own service, whose absence changes no answer's meaning.
+_HARMLESS = frozenset(
+    {"metadata", "prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
+     "reasoning_effort", "safety_identifier", "service_tier", "store", "verbosity"}
+)  # fmt: skip
+_UNSUPPORTED = {
+    "audio": "audio output is not served here; ask for text",
+    "functions": "it is deprecated and not served; use 'tools'",
+    "function_call": "it is deprecated and not served; use 'tool_choice'",
+    "moderation": "no moderation is done here",
+    "web_search_options": "there is no web search here",
+}
+_KNOWN = _READ | _HARMLESS | _UNSUPPORTED.keys() | {"modalities"}
+_MESSAGE_FIELDS = frozenset(
+    {"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "annotations", "audio", "function_call",
+     "reasoning_content"}
+)  # fmt: skip
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_MOST_MESSAGES = 65_536
+_MOST_TOOLS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A chat completion as asked for."""
+
+    generate: generation_pb2.GenerateRequest
+    """What the engine is to do."""
+    stream: bool
+    """Answer in server-sent events."""
+    include_usage: bool
+    """End the stream with an event that carries the usage."""
+
+
+def read_chat(body: bytes) -> ChatRequest:
+    """Reads the body of POST /v1/chat/completions; raises ServiceError naming the parameter at fault."""
+    document = parse(body)
+    fields = Fields(document.value)
+    fields.refuse_unknown(_KNOWN)
+    for name, why in _UNSUPPORTED.items():
+        if fields.raw(name):
+            raise unsupported(name, f"'{name}' is not supported: {why}.")
+    if any(modality != "text" for modality in fields.items("modalities", most=8)):
+        raise unsupported("modalities", "Only the modality 'text' is served here.")
+    request = _sampling.begin(fields)
+    if "max_tokens" in fields and "max_completion_tokens" in fields:
+        raise fields.invalid("max_tokens", "it cannot be given together with 'max_completion_tokens'; keep that one")
+    bound = "max_tokens" if "max_tokens" in fields else "max_completion_tokens"
+    request.max_output_tokens = _sampling.output_bound(fields, bound)
+    request.messages.extend(_messages(fields))
+    request.logprobs = fields.flag("logprobs")
+    top = fields.integer("top_logprobs", 0, 20)
+    if top and not request.logprobs:
+        raise fields.invalid("top_logprobs", "it is only allowed when 'logprobs' is true")
+    request.top_logprobs = top or 0
+    _read_format(fields, document, request)
+    _read_tools(fields, document, request)
+    stream, include_usage = _sampling.wants_stream(fields)
+    return ChatRequest(request, stream, include_usage)
+
+
+def _messages(fields: Fields) -> list[generation_pb2.Message]:
+    if "messages" not in fields:
+        raise fields.missing("messages")
+    messages = [_message(message) for message in fields.objects("messages", most=_MOST_MESSAGES)]
+    if not messages:
+        raise fields.invalid("messages", "it is empty; at least one message is needed")
+    return messages
+
+
+def _message(fields: Fields) -> generation_pb2.Message:
+    fields.refuse_unknown(_MESSAGE_FIELDS)
+    role = fields.required_text("role")
+    if role == "function":
+        raise unsupported(fields.param("role"), "The role 'function' is deprecated and not served; use 'tool'.")
+    if role not in _ROLES:
+        raise fields.invalid("role", f"{shown(role)} is none of {', '.join(map(repr, _ROLES))}")
+    for name in ("audio", "function_call"):
+        if fields.raw(name):
+            raise unsupported(fields.param(name), f"'{fields.param(name)}' is not supported.")
+    message = generation_pb2.Message(role=_ROLES[role], name=fields.text("name") or "", content=_content(fields))
+    if role == "assistant":
+        message.tool_calls.extend(_tool_calls(fields))
+        if not message.content and not message.tool_calls:
+            message.content = fields.text("refusal") or ""
+    elif "tool_calls" in fields:
+        raise fields.invalid("tool_calls", f"only assistant messages call tools, and this one's role is '{role}'")
+    if "content" not in fields and not (role == "assistant" and (message.tool_calls or message.content)):
+        raise fields.missing("content")
+    if role == "tool":
+        message.tool_call_id = fields.required_text("tool_call_id")
+    elif "tool_call_id" in fields:
+        raise fields.invalid("tool_call_id", f"only tool messages answer a call, and this one's role is '{role}'")
+    return message
+
+
+def _content(fields: Fields) -> str:
+    content = fields.raw("content")
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list):
+        raise fields.invalid("content", f"expected a string or an array of parts, but got {shown(content)} instead")
+    texts = []
+    for part in fields.objects("content", most=_MOST_MESSAGES):
+        kind = part.required_text("type")
+        if kind not in ("text", "refusal"):
+            param = part.param("type")
+            raise unsupported(param, f"Content parts of type {shown(kind)} are not supported; only 'text' is.")
+        text = part.text(kind)
+        if text is None:
+            raise part.missing(kind)
+        texts.append(text)
+    # Parts are separate blocks of text: what a line break keeps apart must not run together.
+    return "\n".join(texts)
+
+
+def _tool_calls(fields: Fields) -> list[generation_pb2.ToolCall]:
+    calls = []
+    for call in fields.objects("tool_calls", most=_MOST_TOOLS):
+        call.one_of("type", ("function",))
+        function = call.required_nested("function")
+        arguments = function.text("arguments")
+        if arguments is None:
+            raise function.missing("arguments")
+        name = function.required_text("name")
+        calls.append(generation_pb2.ToolCall(id=call.required_text("id"), name=name, arguments=arguments))
+    return calls
+
+
+def _read_format(fields: Fields, document: Document, request: generation_pb2.GenerateRequest) -> None:
+    form = fields.nested("response_format")
+    if form is None:
+        return
+    form.refuse_unknown({"type", "json_schema"})
+    if "type" not in form:
+        raise form.missing("type")
+    kind = form.one_of("type", ("text", "json_object", "json_schema"))
+    if kind != "text" and request.format.grammar:
+        raise fields.invalid("grammar", f"it cannot be given together with a 'response_format' of '{kind}'")
+    if kind == "json_object":
+        request.format.json_object = True
+    if kind != "json_schema":
+        return
+    schema = form.required_nested("json_schema")
+    schema.refuse_unknown({"name", "description", "schema", "strict"})
+    name = schema.required_text("name")
+    if not _NAME.fullmatch(name):
+        raise schema.invalid("name", f"{shown(name)} must be 1-64 characters of [a-zA-Z0-9_-]")
+    schema.text("description")
+    schema.flag("strict")
+    schema.required_nested("schema")
+    at = document.members(document.start)["response_format"][0]
+    at = document.members(at)["json_schema"][0]
+    start, end = document.members(at)["schema"]
+    request.format.json_schema = document.text[start:end]
+
+
+def _read_tools(fields: Fields, document: Document, request: generation_pb2.GenerateRequest) -> None:
+    tools = list(fields.objects("tools", most=_MOST_TOOLS))
+    if tools:
+        spans = document.elements(document.members(document.start)["tools"][0])
+        request.tools.extend(_tool(tool, document, at) for tool, (at, _) in zip(tools, spans, strict=True))
+    names = [tool.name for tool in request.tools]
+    if len(set(names)) != len(names):
+        raise fields.invalid("tools", "two tools have the same name")
+    _read_tool_choice(fields, request, names)
+    if "parallel_tool_calls" in fields:
+        request.parallel_tool_calls = fields.flag("parallel_tool_calls")
+
+
+def _tool(fields: Fields, document: Document, at: int) -> generation_pb2.Tool:
+    fields.refuse_unknown({"type", "function", "custom"})
+    if "type" not in fields:
+        raise fields.missing("type")
+    if fields.one_of("type", ("function", "custom")) == "custom":
+        raise unsupported(fields.param("type"), "Tools of type 'custom' are not supported; only 'function' is.")
+    function = fields.required_nested("function")
+    function.refuse_unknown({"name", "description", "parameters", "strict"})
+    function.flag("strict")
+    name = function.required_text("name")
+    if not _NAME.fullmatch(name):
+        raise function.invalid("name", f"{shown(name)} must be 1-64 characters of [a-zA-Z0-9_-]")
+    tool = generation_pb2.Tool(name=name, description=function.text("description") or "")
+    if function.nested("parameters") is not None:
+        start, end = document.members(document.members(at)["function"][0])["parameters"]
+        tool.parameters_json_schema = document.text[start:end]
+    return tool
+
+
+def _read_tool_choice(fields: Fields, request: generation_pb2.GenerateRequest, names: list[str]) -> None:
+    choice = fields.raw("tool_choice")
+    if choice is None:
+        return
+    if isinstance(choice, str):
+        if choice not in _TOOL_MODES:
+            expected = ", ".join(map(repr, _TOOL_MODES))
+            raise fields.invalid("tool_choice", f"{shown(choice)} is none of {expected} and no object")
+        if choice == "required" and not names:
+            raise fields.invalid("tool_choice", "'required' is only allowed when 'tools' are specified")
+        request.tool_choice.mode = _TOOL_MODES[choice]
+        return
+    named = fields.required_nested("tool_choice")
+    if "type" not in named:
+        raise named.missing("type")
+    if named.text("type") != "function":
+        kind = shown(named.raw("type"))
+        raise unsupported(named.param("type"), f"A tool choice of type {kind} is not supported; only 'function' is.")
+    function = named.required_nested("function")
+    name = function.required_text("name")
+    if name not in names:
+        raise function.invalid("name", f"{shown(name)} is none of the 'tools'")
+    request.tool_choice.mode = generation_pb2.ToolChoice.MODE_NAMED
+    request.tool_choice.name = name

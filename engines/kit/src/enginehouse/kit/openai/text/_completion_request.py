@@ -1,0 +1,74 @@
+"""A completion's JSON, read into one `GenerateRequest` for each of its prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.kit.openai._document import parse
+from enginehouse.kit.openai._fields import Fields, shown, unsupported
+from enginehouse.kit.openai.text import _sampling
+
+_KNOWN = _sampling.SHARED | {"best_of", "echo", "logprobs", "prompt", "suffix"}
+_MOST_PROMPTS = 128
+_TOKENS = "token arrays are not supported; send the text"
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """A completion as asked for."""
+
+    prompts: tuple[generation_pb2.GenerateRequest, ...]
+    """What the engine is to do, prompt by prompt; equal but for the prompt."""
+    choices: int
+    """How many choices each prompt gets."""
+    stream: bool
+    """Answer in server-sent events."""
+    include_usage: bool
+    """End the stream with an event that carries the usage."""
+
+
+def read_completion(body: bytes) -> CompletionRequest:
+    """Reads the body of POST /v1/completions; raises ServiceError naming the parameter at fault."""
+    fields = Fields(parse(body).value)
+    fields.refuse_unknown(_KNOWN)
+    request = _sampling.begin(fields)
+    request.max_output_tokens = _sampling.output_bound(fields, "max_tokens")
+    request.echo = fields.flag("echo")
+    # Completions count alternatives where chat has a flag: 0 asks for the chosen tokens alone.
+    logprobs = fields.integer("logprobs", 0, 20)
+    request.logprobs = logprobs is not None
+    request.top_logprobs = logprobs or 0
+    choices = request.choices or 1
+    best_of = fields.integer("best_of", 1, 20)
+    if best_of not in (None, choices):
+        raise unsupported("best_of", f"'best_of' {best_of} is not supported; leave it out or make it equal to 'n'.")
+    if fields.text("suffix"):
+        raise unsupported("suffix", "'suffix' (insertion) is not supported; leave it out.")
+    stream, include_usage = _sampling.wants_stream(fields)
+    prompts = []
+    for prompt in _prompts(fields):
+        one = generation_pb2.GenerateRequest()
+        one.CopyFrom(request)
+        one.prompt = prompt
+        prompts.append(one)
+    return CompletionRequest(tuple(prompts), choices, stream, include_usage)
+
+
+def _prompts(fields: Fields) -> list[str]:
+    value = fields.raw("prompt")
+    if value is None:
+        raise fields.missing("prompt")
+    if not isinstance(value, str | list):
+        raise fields.invalid("prompt", f"expected a string or an array of strings, but got {shown(value)} instead")
+    prompts = [value] if isinstance(value, str) else value
+    if not prompts:
+        raise fields.invalid("prompt", "the array is empty")
+    if not isinstance(prompts[0], str):
+        raise fields.invalid("prompt", _TOKENS)
+    if len(prompts) > _MOST_PROMPTS:
+        raise fields.invalid("prompt", f"{len(prompts)} prompts are more than {_MOST_PROMPTS}")
+    for index, prompt in enumerate(prompts):
+        if not isinstance(prompt, str) or not prompt:
+            raise fields.invalid("prompt", f"entry {index} must be a non-empty string")
+    return prompts

@@ -1,0 +1,17 @@
+"""Seeing it: JSON logs, Prometheus metrics and OpenTelemetry traces. What is off costs nothing."""
+
+from __future__ import annotations
+
+from enginehouse.kit.telemetry._logging import configure_logging
+from enginehouse.kit.telemetry._metrics import CallMetrics, MetricsServer, ReporterMetrics, RpcMetrics
+from enginehouse.kit.telemetry._tracing import Tracing, configure_tracing
+
+__all__ = [
+    "CallMetrics",
+    "MetricsServer",
+    "ReporterMetrics",
+    "RpcMetrics",
+    "Tracing",
+    "configure_logging",
+    "configure_tracing",
+]

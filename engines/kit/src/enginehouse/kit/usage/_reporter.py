@@ -1,0 +1,257 @@
+"""Tells a router what was spent, again and again until it has settled it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import grpc
+
+from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
+from enginehouse.kit.addresses import parse_addresses
+from enginehouse.kit.errors import from_rpc_error
+from enginehouse.kit.telemetry import ReporterMetrics
+from enginehouse.kit.usage._spool import Spool
+
+_ReportCall: TypeAlias = "grpc.aio.StreamStreamCall[usage_pb2.ReportRequest, usage_pb2.ReportResponse]"
+
+_log = logging.getLogger(__name__)
+
+_CHANNEL_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+_SILENCE_S = 10.0
+# A message costs as much as ten records in one: after one has gone, further records gather for this long.
+_GATHER_S = 0.02
+# A router that is away is complained about this often.
+_COMPLAINT_S = 10.0
+_BATCH = 256
+
+
+class UsageReporter:
+    """Streams pending records to `UsageService.Report`, at least once each, and a watermark every second.
+
+    A record alone goes out at once, many go out together, some fifty messages a second. A stream that fails is opened
+    again with backoff, at the next address if there are several, and everything unacknowledged is sent again. It also
+    syncs the spool to the disk, off the loop.
+
+    Args:
+        spool: where records come from and acknowledgements go.
+        router_address: `host:port` of a router, or several separated by commas, tried in turn from any of them on, so
+            that engines spread over routers.
+        metrics: counts of records settled, rejected and pending; None for none.
+        watermark_s: seconds between watermarks.
+        sync_s: seconds between syncs of the spool: what a power cut, not a crash, may lose.
+        backoff_s: the longest pause between attempts to connect.
+    """
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        router_address: str,
+        metrics: ReporterMetrics | None = None,
+        watermark_s: float = 1.0,
+        sync_s: float = 0.2,
+        backoff_s: float = 2.0,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._spool = spool
+        self._targets: Sequence[str] = [str(address) for address in parse_addresses(router_address)]
+        self._metrics = metrics
+        self._watermark_s = watermark_s
+        self._sync_s = sync_s
+        self._backoff_s = backoff_s
+        self._now_ms = now_ms
+        self._changed = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._progress = False
+        self.connected = False
+        """Whether a router is answering."""
+
+    def start(self) -> None:
+        """Begins to report; records of an earlier process go first."""
+        self._spool.on_pending(self._changed.set)
+        self._tasks = [
+            asyncio.create_task(self._report_for_ever(), name="usage-report"),
+            asyncio.create_task(self._sync_for_ever(), name="usage-sync"),
+        ]
+
+    async def flush(self, *, timeout_s: float) -> bool:
+        """Waits until everything pending is acknowledged; False if that took longer than `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._spool.pending:
+                    self._emptied.clear()
+                    await self._emptied.wait()
+        except TimeoutError:
+            _log.warning("%d usage records wait in the spool for the next start", len(self._spool.pending))
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Stops reporting. What is unacknowledged stays in the spool."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await asyncio.to_thread(self._spool.sync)
+
+    async def _sync_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._sync_s)
+            try:
+                await asyncio.to_thread(self._spool.sync)
+            except OSError as error:
+                _log.error("the usage spool could not be synced to the disk: %s", error)
+
+    async def _report_for_ever(self) -> None:
+        failures = 0
+        attempt = random.randrange(len(self._targets))
+        next_complaint = 0.0
+        while True:
+            target = self._targets[attempt % len(self._targets)]
+            attempt += 1
+            asked_s = 0.0
+            self._progress = False
+            try:
+                async with grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS) as channel:
+                    await self._exchange(channel)
+                reason = "the router ended the stream"
+            except grpc.aio.AioRpcError as error:
+                reason = f"{error.code().name}: {error.details()}"
+                told = from_rpc_error(error)
+                asked_s = (told.retry_after_s if told is not None else None) or 0.0
+            except TimeoutError:
+                reason = f"no answer for {_SILENCE_S:g} s"
+            except Exception:
+                _log.exception("reporting usage failed; it goes on")
+                reason = "an error of ours"
+            self.connected = False
+            if self._progress:
+                failures = 0
+            if time.monotonic() >= next_complaint:
+                next_complaint = time.monotonic() + _COMPLAINT_S
+                _log.warning(
+                    "usage cannot be reported to %s (%s); %d records wait", target, reason, len(self._spool.pending)
+                )
+            pause = min(self._backoff_s, max(asked_s, 0.05 * 2 ** min(failures, 10)))
+            failures += 1
+            # Jitter spreads engines that lost the same router.
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+
+    async def _exchange(self, channel: grpc.aio.Channel) -> None:
+        """One stream, until the router ends it or falls silent."""
+        stub: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(channel)
+        stream = _Stream()
+        call = stub.Report()
+        sender = asyncio.create_task(self._send(call, stream), name="usage-send")
+        loop = asyncio.get_running_loop()
+        silence = _SILENCE_S + self._watermark_s
+        try:
+            # A router answers the watermark of every second, so silence means that it hangs.
+            async with asyncio.timeout(silence) as watch:
+                async for response in call:
+                    watch.reschedule(loop.time() + silence)
+                    self.connected = True
+                    stream.takes_batches = stream.takes_batches or response.takes_batches
+                    self._acknowledge(response, stream)
+                    for acknowledgement in response.more:
+                        self._acknowledge(acknowledgement, stream)
+        finally:
+            sender.cancel()
+            call.cancel()
+            (ended,) = await asyncio.gather(sender, return_exceptions=True)
+            if isinstance(ended, Exception) and not isinstance(ended, grpc.RpcError | asyncio.InvalidStateError):
+                _log.error("sending usage failed", exc_info=ended)
+
+    async def _send(self, call: _ReportCall, stream: _Stream) -> None:
+        next_watermark = last_sent = 0.0
+        while True:
+            self._changed.clear()
+            unsent = [reference for reference in self._spool.pending if reference not in stream.sent]
+            most = _BATCH if stream.takes_batches else 1
+            for start in range(0, len(unsent), most):
+                request = self._report(unsent[start : start + most], stream)
+                if request is not None:
+                    await call.write(request)
+                    last_sent = time.monotonic()
+            now = time.monotonic()
+            if now >= next_watermark:
+                next_watermark = now + self._watermark_s
+                self._spool.sweep()
+                await call.write(
+                    usage_pb2.ReportRequest(
+                        sequence=stream.number(),
+                        watermark=usage_pb2.Watermark(
+                            engine_id=self._spool.engine_id,
+                            issued_before_ms=self._spool.watermark_ms(),
+                            engine_time_ms=self._now_ms(),
+                        ),
+                    )
+                )
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, next_watermark - time.monotonic())):
+                    await self._changed.wait()
+                    await asyncio.sleep(max(0.0, last_sent + _GATHER_S - time.monotonic()))
+
+    def _report(self, references: Sequence[int], stream: _Stream) -> usage_pb2.ReportRequest | None:
+        pending = self._spool.pending
+        found = [(reference, pending[reference]) for reference in references if reference in pending]
+        if not found:
+            return None
+        first = stream.next_number
+        for reference, _ in found:
+            stream.in_flight[stream.number()] = reference
+            stream.sent.add(reference)
+        records = [usage_pb2.UsageRecord.FromString(record) for _, record in found]
+        if len(records) == 1:
+            return usage_pb2.ReportRequest(sequence=first, record=records[0])
+        return usage_pb2.ReportRequest(sequence=first, batch=usage_pb2.UsageBatch(records=records))
+
+    def _acknowledge(self, response: usage_pb2.ReportResponse, stream: _Stream) -> None:
+        reference = stream.in_flight.pop(response.sequence, None)
+        if reference is None:
+            # A watermark's.
+            return
+        status = response.status
+        if status == usage_pb2.ReportResponse.STATUS_REJECTED:
+            record = usage_pb2.UsageRecord.FromString(self._spool.pending[reference])
+            _log.error(
+                "the router will never settle a usage record, it is dropped: %s (cost %d nano-dollars, started at %d)",
+                response.reason or "no reason given",
+                record.usage.cost_nanos,
+                record.started_at_ms,
+            )
+        elif status not in (usage_pb2.ReportResponse.STATUS_SETTLED, usage_pb2.ReportResponse.STATUS_ALREADY_SETTLED):
+            _log.error("the router answered a usage record with status %d; it is sent again on the next stream", status)
+            return
+        self._spool.settled(reference)
+        self._progress = True
+        stream.sent.discard(reference)
+        if self._metrics is not None:
+            self._metrics.acknowledged(usage_pb2.ReportResponse.Status.Name(status), len(self._spool.pending))
+        if not self._spool.pending:
+            self._emptied.set()
+
+
+class _Stream:
+    """What one stream has sent and not had answered."""
+
+    def __init__(self) -> None:
+        self.in_flight: dict[int, int] = {}
+        self.sent: set[int] = set()
+        self.takes_batches = False
+        self.next_number = 1
+
+    def number(self) -> int:
+        self.next_number += 1
+        return self.next_number - 1

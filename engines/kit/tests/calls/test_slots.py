@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from enginehouse.kit.calls.slots import Slots
+from enginehouse.kit.errors import Reason, ServiceError
+
+
+async def test_beyond_the_queue_it_is_busy_and_says_when_to_come_back() -> None:
+    slots = Slots(capacity=1, queue_limit=1, retry_after_s=lambda: 2.5)
+    release = asyncio.Event()
+
+    async def work() -> None:
+        async with slots.hold():
+            await release.wait()
+
+    running = [asyncio.create_task(work()) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert (slots.active, slots.queued) == (1, 1)
+    with pytest.raises(ServiceError) as caught:
+        async with slots.hold():
+            pass
+    assert caught.value.reason is Reason.ENGINE_BUSY
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caught.value.retry_after_s == 2.5
+    release.set()
+    await asyncio.gather(*running)
+    assert (slots.active, slots.queued) == (0, 0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 3), st.integers(0, 4), st.lists(st.sampled_from(["start", "cancel", "end", "turn"]), max_size=60))
+def test_no_interleaving_loses_a_slot(capacity: int, limit: int, steps: list[str]) -> None:
+    async def interleave() -> None:
+        slots = Slots(capacity=capacity, queue_limit=limit)
+        most = 0
+        running = 0
+        ends: list[asyncio.Event] = []
+        tasks: list[asyncio.Task[None]] = []
+
+        async def work(end: asyncio.Event) -> None:
+            nonlocal running, most
+            async with slots.hold():
+                running += 1
+                most = max(most, running)
+                try:
+                    await end.wait()
+                finally:
+                    running -= 1
+
+        for n, step in enumerate(steps):
+            if step == "start":
+                ends.append(asyncio.Event())
+                tasks.append(asyncio.create_task(work(ends[-1])))
+            elif step == "cancel" and tasks:
+                tasks[n % len(tasks)].cancel()
+            elif step == "end" and ends:
+                ends[n % len(ends)].set()
+            else:
+                await asyncio.sleep(0)
+            assert slots.queued <= limit
+        for end in ends:
+            end.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert most <= capacity
+        assert (slots.active, slots.queued) == (0, 0)
+
+    asyncio.run(interleave())
+
+
+def test_senseless_bounds_are_refused() -> None:
+    with pytest.raises(ValueError, match="capacity 0"):
+        Slots(capacity=0, queue_limit=1)
