@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 PACKAGES = ("kit", "engines.inference", "engines.voice", "router", "gateway", "client", "cli", "local")
-TOOLING = ("checks", "bench", "proto.document", "router.verification")
+TOOLING = ("checks", "bench", "proto.document", "router.verification", "router.tests.harness")
 
 
 def _lines(root: pathlib.Path, *command: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -12,14 +11,15 @@ from enginehouse.router.admission.cost_caps import RunCaps, lowest_cap, request_
 from enginehouse.router.identity import Key
 from enginehouse.router.ids import new_id
 from enginehouse.router.ledger import Budget, BudgetIndex, BudgetStore, Period, Scope
+from router.tests.harness.ledger import LedgerHarness
 
 HEADER = b"x-enginehouse-max-cost-nanos"
 
 
-def key(world: Any, name: str = "key_1", **caps: int) -> Key:
+def key(harness: LedgerHarness, name: str = "key_1", **caps: int) -> Key:
     return Key(
         key_id=name,
-        tenant_id=world.TENANT if world else "ten_1",
+        tenant_id=harness.TENANT if harness else "ten_1",
         name="k",
         digest=b"",
         hint="",
@@ -61,33 +61,33 @@ def test_no_run_can_be_named_so_that_anothers_cap_pays() -> None:
 class Replicas:
     """Run caps of several replicas over one database."""
 
-    def __init__(self, world: Any) -> None:
-        self.world = world
-        self.store = BudgetStore(database=world.database)
+    def __init__(self, harness: LedgerHarness) -> None:
+        self.harness = harness
+        self.store = BudgetStore(database=harness.database)
         self.indexes = [BudgetIndex(store=self.store) for _ in range(3)]
-        self.caps = [RunCaps(store=self.store, index=index, clock=world.clock, idle_s=60) for index in self.indexes]
+        self.caps = [RunCaps(store=self.store, index=index, clock=harness.clock, idle_s=60) for index in self.indexes]
 
     def held(self, which: int, keys: list[Key], run: str = "run-1") -> bool:
-        return self.caps[which].held(keys, run, now_ms=self.world.now_ms)
+        return self.caps[which].held(keys, run, now_ms=self.harness.now_ms)
 
 
-async def test_replicas_that_meet_a_run_at_once_make_one_budget(world: Any) -> None:
-    replicas = Replicas(world)
-    keys = [key(world, run_cap_nanos=500), key(world, "key_0", run_cap_nanos=900)]
+async def test_replicas_that_meet_a_run_at_once_make_one_budget(harness: LedgerHarness) -> None:
+    replicas = Replicas(harness)
+    keys = [key(harness, run_cap_nanos=500), key(harness, "key_0", run_cap_nanos=900)]
     assert not replicas.held(0, keys)
     await asyncio.gather(*[caps.fetch(keys, "run-1") for caps in replicas.caps for _ in range(3)])
     assert all(replicas.held(which, keys) for which in range(3))
-    rows = await world.rows("SELECT scope_id, limit_nanos, automatic FROM budgets ORDER BY limit_nanos")
+    rows = await harness.rows("SELECT scope_id, limit_nanos, automatic FROM budgets ORDER BY limit_nanos")
     assert [tuple(row) for row in rows] == [
-        (f"{world.TENANT}/key_1 run-1", 500, True), (f"{world.TENANT}/key_0 run-1", 900, True)
+        (f"{harness.TENANT}/key_1 run-1", 500, True), (f"{harness.TENANT}/key_0 run-1", 900, True)
     ]  # fmt: skip
-    found = [index.of(Scope.RUN, f"{world.TENANT}/key_1 run-1") for index in replicas.indexes]
+    found = [index.of(Scope.RUN, f"{harness.TENANT}/key_1 run-1") for index in replicas.indexes]
     assert found[0] == found[1] == found[2]
 
 
-async def test_runs_that_are_over_take_no_memory_and_keep_their_cap(world: Any) -> None:
-    replicas = Replicas(world)
-    keys = [key(world, run_cap_nanos=500)]
+async def test_runs_that_are_over_take_no_memory_and_keep_their_cap(harness: LedgerHarness) -> None:
+    replicas = Replicas(harness)
+    keys = [key(harness, run_cap_nanos=500)]
     index, caps = replicas.indexes[0], replicas.caps[0]
     for number in range(5):
         assert not replicas.held(0, keys, f"run-{number}")
@@ -97,36 +97,36 @@ async def test_runs_that_are_over_take_no_memory_and_keep_their_cap(world: Any) 
     # Another replica holds none of them, however often it reads.
     await replicas.indexes[1].reload()
     assert not replicas.held(1, keys)
-    world.now_ms += 50_000
+    harness.now_ms += 50_000
     assert replicas.held(0, keys, "run-4")
-    world.now_ms += 20_000
+    harness.now_ms += 20_000
     caps.forget_idle()
     assert [replicas.held(0, keys, f"run-{number}") for number in range(5)] == [False] * 4 + [True]
     # It comes back as it was, not as a new one.
-    before = await world.rows("SELECT budget_id FROM budgets ORDER BY ordinal")
+    before = await harness.rows("SELECT budget_id FROM budgets ORDER BY ordinal")
     await caps.fetch(keys, "run-0")
     assert replicas.held(0, keys, "run-0")
-    assert await world.rows("SELECT budget_id FROM budgets ORDER BY ordinal") == before
+    assert await harness.rows("SELECT budget_id FROM budgets ORDER BY ordinal") == before
 
 
-async def test_what_an_administrator_sets_for_a_run_is_held_by_all(world: Any) -> None:
-    replicas = Replicas(world)
-    keys = [key(world, run_cap_nanos=500)]
+async def test_what_an_administrator_sets_for_a_run_is_held_by_all(harness: LedgerHarness) -> None:
+    replicas = Replicas(harness)
+    keys = [key(harness, run_cap_nanos=500)]
     await replicas.caps[0].fetch(keys, "run-1")
     wanted = Budget(
         budget_id=new_id("bud"),
-        tenant_id=world.TENANT,
+        tenant_id=harness.TENANT,
         scope=Scope.RUN,
-        scope_id=f"{world.TENANT}/key_1 run-1",
+        scope_id=f"{harness.TENANT}/key_1 run-1",
         period=Period.LIFETIME,
         limit_nanos=7_000,
         created_at_ms=1,
     )
-    budget = await replicas.store.put(wanted, now_ms=world.now_ms)
+    budget = await replicas.store.put(wanted, now_ms=harness.now_ms)
     assert (budget.limit_nanos, budget.automatic) == (7_000, False)
     for which in range(3):
         await replicas.indexes[which].reload()
         assert replicas.held(which, keys)
-    world.now_ms += 10**6
+    harness.now_ms += 10**6
     replicas.caps[0].forget_idle()
     assert replicas.held(0, keys)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,141 +20,143 @@ from enginehouse.router.alerts import Alert, AlertSettings, AlertStore, Exhausti
 from enginehouse.router.api.admin import Administrator, AlertAdmin
 from enginehouse.router.clock import DAY_MS
 from enginehouse.router.ledger import Budget, BudgetExhausted, BudgetStore, Ledger, Period
+from router.tests.harness.ledger import LedgerHarness
+from router.tests.harness.waiting import wait_until
 from router.tests.harness.webhook import Webhook
 
 
-async def spend(world: Any, ledger: Ledger, cost: int, *, cap: int = 0) -> None:
-    token = await world.grant(ledger, cap or cost)
-    await ledger.settle_now([world.report(token, cost)])
+async def spend(harness: LedgerHarness, ledger: Ledger, cost: int, *, cap: int = 0) -> None:
+    token = await harness.grant(ledger, cap or cost)
+    await ledger.settle_now([harness.report(token, cost)])
 
 
-async def alerts(world: Any, budget: Budget) -> list[tuple[int, int, int, int, str]]:
+async def alerts(harness: LedgerHarness, budget: Budget) -> list[tuple[int, int, int, int, str]]:
     """(window, percent, limit, settled, cause), in the order in which they were raised."""
-    rows = await world.rows(
+    rows = await harness.rows(
         "SELECT window_start_ms, percent, limit_nanos, settled_nanos, cause FROM budget_alerts"
         f" WHERE budget_id = '{budget.budget_id}' ORDER BY ordinal"
     )
     return [tuple(row) for row in rows]
 
 
-async def test_each_percentage_is_raised_once_as_spend_reaches_it(world: Any) -> None:
-    budget = await world.budget(1_000)
-    ledger = await world.replica()
-    await spend(world, ledger, 499)
-    assert await alerts(world, budget) == []
-    await spend(world, ledger, 1)
-    assert await alerts(world, budget) == [(0, 50, 1_000, 500, "spend")]
-    await spend(world, ledger, 100)
-    await spend(world, ledger, 400)
-    assert [one[1] for one in await alerts(world, budget)] == [50, 80, 100]
-    assert (await alerts(world, budget))[2] == (0, 100, 1_000, 1_000, "spend")
+async def test_each_percentage_is_raised_once_as_spend_reaches_it(harness: LedgerHarness) -> None:
+    budget = await harness.budget(1_000)
+    ledger = await harness.replica()
+    await spend(harness, ledger, 499)
+    assert await alerts(harness, budget) == []
+    await spend(harness, ledger, 1)
+    assert await alerts(harness, budget) == [(0, 50, 1_000, 500, "spend")]
+    await spend(harness, ledger, 100)
+    await spend(harness, ledger, 400)
+    assert [one[1] for one in await alerts(harness, budget)] == [50, 80, 100]
+    assert (await alerts(harness, budget))[2] == (0, 100, 1_000, 1_000, "spend")
 
 
-async def test_replicas_that_settle_at_once_raise_each_alert_once(world: Any) -> None:
-    budget = await world.budget(2_000)
-    replicas = [await world.replica() for _ in range(4)]
-    tokens = [await world.grant(replicas[number % 4], 50) for number in range(36)]
+async def test_replicas_that_settle_at_once_raise_each_alert_once(harness: LedgerHarness) -> None:
+    budget = await harness.budget(2_000)
+    replicas = [await harness.replica() for _ in range(4)]
+    tokens = [await harness.grant(replicas[number % 4], 50) for number in range(36)]
 
     async def settle(number: int, token: str) -> None:
         # Each report twice, at two replicas.
         for ledger in (replicas[number % 4], replicas[(number + 1) % 4]):
-            await ledger.settle_now([world.report(token, 50)])
+            await ledger.settle_now([harness.report(token, 50)])
 
     await asyncio.gather(*[settle(number, token) for number, token in enumerate(tokens)])
-    assert sorted(one[1] for one in await alerts(world, budget)) == [50, 80]
+    assert sorted(one[1] for one in await alerts(harness, budget)) == [50, 80]
 
 
-async def test_an_assumption_that_is_taken_back_raises_nothing_a_second_time(world: Any) -> None:
-    budget = await world.budget(1_000)
-    ledger = await world.replica()
-    token = await world.grant(ledger, 600)
+async def test_an_assumption_that_is_taken_back_raises_nothing_a_second_time(harness: LedgerHarness) -> None:
+    budget = await harness.budget(1_000)
+    ledger = await harness.replica()
+    token = await harness.grant(ledger, 600)
     await ledger.flush_journal()
-    world.now_ms += 600_000
+    harness.now_ms += 600_000
     # An engine that may have run it has not spoken, so its cap is billed until it does.
-    await world.watermark(ledger, 1)
+    await harness.watermark(ledger, 1)
     await ledger.sweep()
-    assert [one[1:] for one in await alerts(world, budget)] == [(50, 1_000, 600, "spend")]
-    await ledger.settle_now([world.report(token, 10)])
-    assert (await world.window(budget))[1] == 10
-    await spend(world, ledger, 700)
-    assert [one[1] for one in await alerts(world, budget)] == [50]
+    assert [one[1:] for one in await alerts(harness, budget)] == [(50, 1_000, 600, "spend")]
+    await ledger.settle_now([harness.report(token, 10)])
+    assert (await harness.window(budget))[1] == 10
+    await spend(harness, ledger, 700)
+    assert [one[1] for one in await alerts(harness, budget)] == [50]
 
 
-async def test_a_new_window_raises_them_anew(world: Any) -> None:
-    budget = await world.budget(100, period=Period.DAY)
-    ledger = await world.replica()
+async def test_a_new_window_raises_them_anew(harness: LedgerHarness) -> None:
+    budget = await harness.budget(100, period=Period.DAY)
+    ledger = await harness.replica()
     for _ in range(2):
-        await spend(world, ledger, 60)
-        world.now_ms += DAY_MS
-    found = await alerts(world, budget)
+        await spend(harness, ledger, 60)
+        harness.now_ms += DAY_MS
+    found = await alerts(harness, budget)
     assert [one[1] for one in found] == [50, 50]
     assert found[1][0] - found[0][0] == DAY_MS
 
 
-async def test_a_budget_may_have_percentages_of_its_own(world: Any) -> None:
-    made = await world.budget(1_000)
-    store = BudgetStore(database=world.database)
+async def test_a_budget_may_have_percentages_of_its_own(harness: LedgerHarness) -> None:
+    made = await harness.budget(1_000)
+    store = BudgetStore(database=harness.database)
     own = Budget(**{**{name: getattr(made, name) for name in made.__slots__}, "alert_percents": (1, 99)})
-    assert (await store.put(own, now_ms=world.now_ms)).alert_percents == (1, 99)
+    assert (await store.put(own, now_ms=harness.now_ms)).alert_percents == (1, 99)
     # What is not named stays.
     kept = Budget(**{**{name: getattr(made, name) for name in made.__slots__}, "alert_percents": ()})
-    assert (await store.put(kept, now_ms=world.now_ms)).alert_percents == (1, 99)
-    ledger = await world.replica()
-    await spend(world, ledger, 980)
-    await spend(world, ledger, 20)
-    assert [one[1] for one in await alerts(world, made)] == [1, 99]
+    assert (await store.put(kept, now_ms=harness.now_ms)).alert_percents == (1, 99)
+    ledger = await harness.replica()
+    await spend(harness, ledger, 980)
+    await spend(harness, ledger, 20)
+    assert [one[1] for one in await alerts(harness, made)] == [1, 99]
 
 
-async def test_a_lowered_limit_raises_what_is_reached_by_it(world: Any) -> None:
-    budget = await world.budget(1_000)
-    ledger = await world.replica()
-    await spend(world, ledger, 400)
+async def test_a_lowered_limit_raises_what_is_reached_by_it(harness: LedgerHarness) -> None:
+    budget = await harness.budget(1_000)
+    ledger = await harness.replica()
+    await spend(harness, ledger, 400)
     await ledger.return_idle(budget_id=budget.budget_id)
-    assert await alerts(world, budget) == []
-    await world.budget(500)
-    assert await alerts(world, budget) == [(0, 50, 500, 400, "spend"), (0, 80, 500, 400, "spend")]
+    assert await alerts(harness, budget) == []
+    await harness.budget(500)
+    assert await alerts(harness, budget) == [(0, 50, 500, 400, "spend"), (0, 80, 500, 400, "spend")]
 
 
-async def test_a_spent_budget_that_refuses_is_at_a_hundred_percent(world: Any, wait_until: Callable[..., Any]) -> None:
+async def test_a_spent_budget_that_refuses_is_at_a_hundred_percent(harness: LedgerHarness) -> None:
     """Some nano-dollars are left of it for ever, less than any request's bound."""
-    budget = await world.budget(1_000)
-    ledger = await world.replica()
-    watch = ExhaustionRecorder(database=world.database, clock=world.clock)
-    await spend(world, ledger, 950)
+    budget = await harness.budget(1_000)
+    ledger = await harness.replica()
+    watch = ExhaustionRecorder(database=harness.database, clock=harness.clock)
+    await spend(harness, ledger, 950)
     with pytest.raises(BudgetExhausted):
-        await world.grant(ledger, 60)
+        await harness.grant(ledger, 60)
     for _ in range(100):
         watch.refused(budget.budget_id, 0)
 
     async def last() -> tuple[int, str]:
-        found = await alerts(world, budget)
+        found = await alerts(harness, budget)
         return found[-1][1], found[-1][4]
 
     await wait_until(last, (100, "refusal"), within_s=60)
     # Spend that reaches the limit after all is no further news.
     await ledger.return_idle(budget_id=budget.budget_id)
-    await spend(world, ledger, 50)
-    assert [one[1] for one in await alerts(world, budget)] == [50, 80, 100]
+    await spend(harness, ledger, 50)
+    assert [one[1] for one in await alerts(harness, budget)] == [50, 80, 100]
     await watch.close()
 
 
-async def test_a_request_that_is_too_dear_for_a_fresh_budget_raises_nothing(world: Any) -> None:
-    budget = await world.budget(1_000)
-    ledger = await world.replica()
-    watch = ExhaustionRecorder(database=world.database, clock=world.clock)
-    await spend(world, ledger, 700)
+async def test_a_request_that_is_too_dear_for_a_fresh_budget_raises_nothing(harness: LedgerHarness) -> None:
+    budget = await harness.budget(1_000)
+    ledger = await harness.replica()
+    watch = ExhaustionRecorder(database=harness.database, clock=harness.clock)
+    await spend(harness, ledger, 700)
     with pytest.raises(BudgetExhausted):
-        await world.grant(ledger, 5_000)
+        await harness.grant(ledger, 5_000)
     watch.refused(budget.budget_id, 0)
     await watch._tasks.wait()
-    assert [one[1] for one in await alerts(world, budget)] == [50]
+    assert [alert[1] for alert in await alerts(harness, budget)] == [50]
 
 
 class Couriers:
     """Couriers of several replicas over one database."""
 
-    def __init__(self, world: Any) -> None:
-        self.world = world
+    def __init__(self, harness: LedgerHarness) -> None:
+        self.harness = harness
         self.counted: list[Alert] = []
         self.running: list[WebhookDispatcher] = []
 
@@ -164,10 +165,10 @@ class Couriers:
             webhook_url=url, webhook_secret_file=secret_file or (Path("unused") if url else None), **settings
         )
         courier = WebhookDispatcher(
-            store=AlertStore(database=self.world.database),
+            store=AlertStore(database=self.harness.database),
             settings=found,
             secret=Webhook.SECRET,
-            clock=self.world.clock,
+            clock=self.harness.clock,
             count=self.counted.append,
         )
         courier.start()
@@ -175,13 +176,13 @@ class Couriers:
         return courier
 
     async def deliveries(self) -> list[str]:
-        rows = await self.world.rows("SELECT delivery FROM budget_alerts ORDER BY ordinal")
+        rows = await self.harness.rows("SELECT delivery FROM budget_alerts ORDER BY ordinal")
         return [row.delivery for row in rows]
 
 
 @pytest.fixture
-async def couriers(world: Any) -> Any:
-    made = Couriers(world)
+async def couriers(harness: LedgerHarness) -> Any:
+    made = Couriers(harness)
     async with contextlib.AsyncExitStack() as stack:
         yield made
         for one in made.running:
@@ -189,14 +190,14 @@ async def couriers(world: Any) -> Any:
 
 
 async def test_an_alert_is_posted_signed_until_it_is_taken(
-    world: Any, webhook: Webhook, couriers: Couriers, wait_until: Callable[..., Any]
+    harness: LedgerHarness, webhook: Webhook, couriers: Couriers
 ) -> None:
-    budget = await world.budget(1_000)
-    ledger = await world.replica()
+    budget = await harness.budget(1_000)
+    ledger = await harness.replica()
     webhook.refusing = 2
     for _ in range(3):
         couriers.start(webhook.url, retry_s=0.05)
-    await spend(world, ledger, 600)
+    await spend(harness, ledger, 600)
     couriers.running[0].wake()
     await wait_until(couriers.deliveries, ["delivered"], within_s=60)
     assert len({headers["x-enginehouse-alert-id"] for headers, _ in webhook.received}) == 1
@@ -207,20 +208,18 @@ async def test_an_alert_is_posted_signed_until_it_is_taken(
         told = json.loads(body)
         assert told["alert_id"] == headers["x-enginehouse-alert-id"]
         assert (told["budget_id"], told["percent"], told["settled_nanos"]) == (budget.budget_id, 50, 600)
-        assert (told["scope"], told["scope_id"], told["cause"]) == ("key", world.KEY, "spend")
+        assert (told["scope"], told["scope_id"], told["cause"]) == ("key", harness.KEY, "spend")
         assert webhook.signed(headers, body)
 
 
-async def test_without_a_webhook_alerts_are_kept_and_listed(
-    world: Any, couriers: Couriers, wait_until: Callable[..., Any]
-) -> None:
-    budget = await world.budget(100)
-    ledger = await world.replica()
-    await spend(world, ledger, 90)
+async def test_without_a_webhook_alerts_are_kept_and_listed(harness: LedgerHarness, couriers: Couriers) -> None:
+    budget = await harness.budget(100)
+    ledger = await harness.replica()
+    await spend(harness, ledger, 90)
     couriers.start("")
     await wait_until(couriers.deliveries, ["kept", "kept"], within_s=60)
-    admin = AlertAdmin(store=AlertStore(database=world.database))
-    owner = Administrator(tenant_id=world.TENANT, key_id="k", everything=False)
+    admin = AlertAdmin(store=AlertStore(database=harness.database))
+    owner = Administrator(tenant_id=harness.TENANT, key_id="k", everything=False)
     page = await admin.list_alerts(pb.ListAlertsRequest(page_size=1), owner)
     assert [one.percent for one in page.alerts] == [80]
     assert page.alerts[0].delivery == pb.ALERT_DELIVERY_KEPT
@@ -228,7 +227,7 @@ async def test_without_a_webhook_alerts_are_kept_and_listed(
     rest = await admin.list_alerts(pb.ListAlertsRequest(page_size=1, page_token=page.next_page_token), owner)
     assert [one.percent for one in rest.alerts] == [50]
     assert rest.next_page_token == ""
-    by_scope = await admin.list_alerts(pb.ListAlertsRequest(scope_id=world.KEY), owner)
+    by_scope = await admin.list_alerts(pb.ListAlertsRequest(scope_id=harness.KEY), owner)
     by_budget = await admin.list_alerts(pb.ListAlertsRequest(budget_id=budget.budget_id), owner)
     assert len(by_scope.alerts) == len(by_budget.alerts) == 2
     stranger = Administrator(tenant_id="ten_other", key_id="k", everything=False)
@@ -238,25 +237,25 @@ async def test_without_a_webhook_alerts_are_kept_and_listed(
 
 
 async def test_a_webhook_that_never_answers_is_given_up_after_a_day(
-    world: Any, couriers: Couriers, free_port: int, wait_until: Callable[..., Any]
+    harness: LedgerHarness, couriers: Couriers, free_port: int
 ) -> None:
-    await world.budget(100)
-    ledger = await world.replica()
-    await spend(world, ledger, 60)
+    await harness.budget(100)
+    ledger = await harness.replica()
+    await spend(harness, ledger, 60)
     url = f"http://127.0.0.1:{free_port}/"
-    store = AlertStore(database=world.database)
+    store = AlertStore(database=harness.database)
     courier = WebhookDispatcher(
         store=store,
         settings=AlertSettings(webhook_url=url, webhook_secret_file=Path("unused"), retry_s=0.01),
         secret=Webhook.SECRET,
-        clock=world.clock,
+        clock=harness.clock,
         count=couriers.counted.append,
     )
     async with httpx.AsyncClient(trust_env=False) as client:
         assert await courier.deliver(client) == 1
         assert await couriers.deliveries() == ["pending"]
-        world.now_ms += DAY_MS + 1
-        async with world.database.begin() as connection:
+        harness.now_ms += DAY_MS + 1
+        async with harness.database.begin() as connection:
             await connection.execute(sa.text("UPDATE budget_alerts SET due_at = now()"))
         assert await courier.deliver(client) == 1
     assert await couriers.deliveries() == ["failed"]

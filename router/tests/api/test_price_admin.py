@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from enginehouse.router.api.admin import Administrator, PriceAdmin
 from enginehouse.router.database import Listener
 from enginehouse.router.identity import KeyStore, Tenant
 from enginehouse.router.prices import PRICES_CHANNEL, PriceBook, PriceFeed, PriceStore
+from router.tests.harness.waiting import wait_until
 
 ADMIN = Administrator(tenant_id="ten_test", key_id="key_admin", everything=True)
 READ, IMAGES = usage_pb2.UNIT_INPUT_TOKENS, usage_pb2.UNIT_IMAGES
@@ -32,7 +32,7 @@ class Tiers:
     tiers = ("free", "pro")
 
 
-class House:
+class PriceHarness:
     """Administration of prices over a database, with a clock."""
 
     def __init__(self, database: AsyncEngine, catalog: Catalog) -> None:
@@ -92,10 +92,10 @@ models:
 
 
 @pytest.fixture
-async def house(database: AsyncEngine, tmp_path: Path) -> House:
+async def harness(database: AsyncEngine, tmp_path: Path) -> PriceHarness:
     (tmp_path / "catalog.yaml").write_text(CATALOG)
     await KeyStore(database=database).insert_tenant(Tenant(tenant_id="ten_test", name="t", tier="pro", created_at_ms=1))
-    return House(database, load_catalog(tmp_path / "catalog.yaml"))
+    return PriceHarness(database, load_catalog(tmp_path / "catalog.yaml"))
 
 
 async def refused(step: Any) -> ServiceError:
@@ -104,17 +104,17 @@ async def refused(step: Any) -> ServiceError:
     return error.value
 
 
-async def test_a_price_holds_from_its_start_until_the_next_and_the_past_stays(house: House) -> None:
-    await house.set(70)
-    await house.set(90, NOW + 5_000)
-    assert await house.prices() == [(0, 50, False), (NOW, 70, True), (NOW + 5_000, 90, False)]
-    house.now_ms = NOW + 6_000
-    await house.set(None)
-    assert await house.prices() == [
+async def test_a_price_holds_from_its_start_until_the_next_and_the_past_stays(harness: PriceHarness) -> None:
+    await harness.set(70)
+    await harness.set(90, NOW + 5_000)
+    assert await harness.prices() == [(0, 50, False), (NOW, 70, True), (NOW + 5_000, 90, False)]
+    harness.now_ms = NOW + 6_000
+    await harness.set(None)
+    assert await harness.prices() == [
         (0, 50, True), (NOW, 70, False), (NOW + 5_000, 90, False), (NOW + 6_000, None, False)
     ]  # fmt: skip
-    assert await house.prices(holding_only=True) == [(0, 50, True)]
-    assert house.book.listed(house.catalog.models[1])[READ] == 50
+    assert await harness.prices(holding_only=True) == [(0, 50, True)]
+    assert harness.book.listed(harness.catalog.models[1])[READ] == 50
 
 
 BAD_PRICES = [
@@ -131,14 +131,14 @@ BAD_PRICES = [
 ]
 
 
-async def test_a_bad_price_is_refused_by_name_and_nothing_is_written(house: House) -> None:
+async def test_a_bad_price_is_refused_by_name_and_nothing_is_written(harness: PriceHarness) -> None:
     for fields, field, says in BAD_PRICES:
         request = pb.SetPriceRequest(**{"model": "small", "unit": READ, "nanos_per_million": 5, **fields})
-        error = await refused(house.admin.set_price(request, ADMIN))
+        error = await refused(harness.admin.set_price(request, ADMIN))
         assert error.reason is Reason.INVALID_REQUEST, fields
         assert [one.field for one in error.violations] == [field], fields
         assert says in error.violations[0].description
-    assert await house.rows() == 0
+    assert await harness.rows() == 0
 
 
 BAD_DISCOUNTS = [
@@ -154,70 +154,70 @@ BAD_DISCOUNTS = [
 ]
 
 
-async def test_a_bad_discount_is_refused_and_nothing_is_written(house: House) -> None:
+async def test_a_bad_discount_is_refused_and_nothing_is_written(harness: PriceHarness) -> None:
     good = {"subject": pb.DISCOUNT_SUBJECT_TIER, "subject_id": "pro", "basis_points": 5}
     for fields, reason, says in BAD_DISCOUNTS:
-        error = await refused(house.admin.set_discount(pb.SetDiscountRequest(**{**good, **fields}), ADMIN))
+        error = await refused(harness.admin.set_discount(pb.SetDiscountRequest(**{**good, **fields}), ADMIN))
         assert error.reason is reason, fields
         assert says in error.message + str(error.violations)
-    assert await house.rows() == 0
+    assert await harness.rows() == 0
 
 
-async def test_two_prices_cannot_begin_at_one_moment_but_one_can_be_sent_twice(house: House) -> None:
-    first = await house.set(70, NOW + 5_000)
-    assert await house.set(70, NOW + 5_000) == first
-    error = await refused(house.set(71, NOW + 5_000))
+async def test_two_prices_cannot_begin_at_one_moment_but_one_can_be_sent_twice(harness: PriceHarness) -> None:
+    first = await harness.set(70, NOW + 5_000)
+    assert await harness.set(70, NOW + 5_000) == first
+    error = await refused(harness.set(71, NOW + 5_000))
     assert error.reason is Reason.ALREADY_EXISTS
     assert error.metadata["existing"] == first.price_id
     assert "(70) begins at" in error.message
-    cut = await house.cut(10, NOW + 5_000)
-    assert await house.cut(10, NOW + 5_000) == cut
-    assert (await refused(house.cut(11, NOW + 5_000))).reason is Reason.ALREADY_EXISTS
-    assert await house.rows() == 2
+    cut = await harness.cut(10, NOW + 5_000)
+    assert await harness.cut(10, NOW + 5_000) == cut
+    assert (await refused(harness.cut(11, NOW + 5_000))).reason is Reason.ALREADY_EXISTS
+    assert await harness.rows() == 2
 
 
-async def test_setting_what_holds_already_changes_nothing(house: House) -> None:
+async def test_setting_what_holds_already_changes_nothing(harness: PriceHarness) -> None:
     """So a retry after a lost answer leaves one price, though "now" is later then."""
-    first = await house.set(70)
-    house.now_ms += 400
-    assert (await house.set(70)).price_id == first.price_id
-    cut = await house.cut(100)
-    house.now_ms += 400
-    assert (await house.cut(100)).discount_id == cut.discount_id
-    assert await house.rows() == 2
+    first = await harness.set(70)
+    harness.now_ms += 400
+    assert (await harness.set(70)).price_id == first.price_id
+    cut = await harness.cut(100)
+    harness.now_ms += 400
+    assert (await harness.cut(100)).discount_id == cut.discount_id
+    assert await harness.rows() == 2
 
 
-async def test_racing_callers_leave_one_price_for_a_moment(house: House) -> None:
-    steps = [house.set(amount, NOW + 1_000) for amount in (5, 6, 7, 8)]
+async def test_racing_callers_leave_one_price_for_a_moment(harness: PriceHarness) -> None:
+    steps = [harness.set(amount, NOW + 1_000) for amount in (5, 6, 7, 8)]
     done = await asyncio.gather(*steps, return_exceptions=True)
     assert sum(isinstance(one, pb.Price) for one in done) == 1
-    assert await house.rows() == 1
+    assert await harness.rows() == 1
 
 
-async def test_what_has_begun_cannot_be_taken_back(house: House) -> None:
-    begun, coming = await house.set(70), await house.set(90, NOW + 5_000)
-    error = await refused(house.admin.delete_price(pb.DeletePriceRequest(price_id=begun.price_id)))
+async def test_what_has_begun_cannot_be_taken_back(harness: PriceHarness) -> None:
+    begun, coming = await harness.set(70), await harness.set(90, NOW + 5_000)
+    error = await refused(harness.admin.delete_price(pb.DeletePriceRequest(price_id=begun.price_id)))
     assert error.reason is Reason.FAILED_PRECONDITION
-    await house.admin.delete_price(pb.DeletePriceRequest(price_id=coming.price_id))
-    error = await refused(house.admin.delete_price(pb.DeletePriceRequest(price_id=coming.price_id)))
+    await harness.admin.delete_price(pb.DeletePriceRequest(price_id=coming.price_id))
+    error = await refused(harness.admin.delete_price(pb.DeletePriceRequest(price_id=coming.price_id)))
     assert error.reason is Reason.NOT_FOUND
-    cut, later = await house.cut(10), await house.cut(20, NOW + 1)
-    error = await refused(house.admin.delete_discount(pb.DeleteDiscountRequest(discount_id=cut.discount_id)))
+    cut, later = await harness.cut(10), await harness.cut(20, NOW + 1)
+    error = await refused(harness.admin.delete_discount(pb.DeleteDiscountRequest(discount_id=cut.discount_id)))
     assert error.reason is Reason.FAILED_PRECONDITION
-    await house.admin.delete_discount(pb.DeleteDiscountRequest(discount_id=later.discount_id))
-    assert await house.rows() == 2
-    house.now_ms = NOW + 10_000
-    assert await house.prices(holding_only=True) == [(NOW, 70, True)]
+    await harness.admin.delete_discount(pb.DeleteDiscountRequest(discount_id=later.discount_id))
+    assert await harness.rows() == 2
+    harness.now_ms = NOW + 10_000
+    assert await harness.prices(holding_only=True) == [(NOW, 70, True)]
 
 
-async def test_lists_come_in_pages_without_a_gap_or_a_repetition(house: House) -> None:
+async def test_lists_come_in_pages_without_a_gap_or_a_repetition(harness: PriceHarness) -> None:
     for number in range(5):
-        await house.set(number, NOW + 1 + number, model="painter", unit=IMAGES)
-        await house.cut(number, NOW + 1 + number)
+        await harness.set(number, NOW + 1 + number, model="painter", unit=IMAGES)
+        await harness.cut(number, NOW + 1 + number)
     seen: list[str] = []
     token = ""
     while True:
-        page = await house.admin.list_prices(pb.ListPricesRequest(page_size=2, page_token=token))
+        page = await harness.admin.list_prices(pb.ListPricesRequest(page_size=2, page_token=token))
         seen += [f"{one.model}/{one.unit}/{one.from_ms}" for one in page.prices]
         token = page.next_page_token
         if not token:
@@ -226,30 +226,30 @@ async def test_lists_come_in_pages_without_a_gap_or_a_repetition(house: House) -
     assert seen == sorted(seen, key=lambda one: (one.split("/")[0], int(one.split("/")[1]), int(one.split("/")[2])))
     found: list[str] = []
     while True:
-        cuts = await house.admin.list_discounts(pb.ListDiscountsRequest(page_size=2, page_token=token))
+        cuts = await harness.admin.list_discounts(pb.ListDiscountsRequest(page_size=2, page_token=token))
         found += [one.discount_id for one in cuts.discounts]
         token = cuts.next_page_token
         if not token:
             break
     assert len(found) == len(set(found)) == 5
     foreign = pb.ListPricesRequest(page_token=page.next_page_token or "x", model="small")
-    assert (await refused(house.admin.list_prices(foreign))).reason is Reason.INVALID_REQUEST
+    assert (await refused(harness.admin.list_prices(foreign))).reason is Reason.INVALID_REQUEST
 
 
-async def test_every_replica_hears_of_a_new_price(house: House, wait_until: Callable[..., Any]) -> None:
-    book, feed = house.replica()
+async def test_every_replica_hears_of_a_new_price(harness: PriceHarness) -> None:
+    book, feed = harness.replica()
     loaded = asyncio.Event()
 
     async def reload() -> None:
         await feed.reload()
         loaded.set()
 
-    listener = Listener(database=house.database, handlers={PRICES_CHANNEL: feed.changed}, on_connect=reload)
+    listener = Listener(database=harness.database, handlers={PRICES_CHANNEL: feed.changed}, on_connect=reload)
     listener.start()
-    small = house.catalog.get("small")
+    small = harness.catalog.get("small")
     assert small is not None
     await asyncio.wait_for(loaded.wait(), 60)
-    await house.set(123)
+    await harness.set(123)
 
     async def heard() -> int:
         return book.listed(small)[UNITS["input_tokens"]]

@@ -20,6 +20,8 @@ from enginehouse.kit.pricing import UNITS
 from enginehouse.router.api.admin import Administrator, SpendAdmin
 from enginehouse.router.database import open_database
 from enginehouse.router.database.tables import usage
+from router.tests.harness.ledger import LedgerHarness
+from router.tests.harness.postgres import PostgresCluster
 
 EVERYTHING = Administrator(tenant_id="ten_test", key_id="key_admin", everything=True)
 HOUR_MS = 3_600_000
@@ -108,9 +110,9 @@ async def exported(spend: SpendAdmin, caller: Administrator = EVERYTHING, **fiel
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-def test_spend_is_the_sum_of_the_records_however_it_is_asked_for(postgres: Any) -> None:
+def test_spend_is_the_sum_of_the_records_however_it_is_asked_for(postgres: PostgresCluster) -> None:
     loop = asyncio.new_event_loop()
-    database = open_database(loop.run_until_complete(postgres.fresh()))
+    database = open_database(loop.run_until_complete(postgres.create_database()))
     spend = SpendAdmin(database=database)
     numbers = iter(range(10**9))
 
@@ -162,22 +164,22 @@ def test_spend_is_the_sum_of_the_records_however_it_is_asked_for(postgres: Any) 
         loop.close()
 
 
-async def test_what_was_assumed_and_corrected_adds_up(world: Any) -> None:
+async def test_what_was_assumed_and_corrected_adds_up(harness: LedgerHarness) -> None:
     """Reports, an assumption, its correction: the sum over all is what the budget's window has settled."""
-    budget = await world.budget(10_000)
-    ledger = await world.replica()
-    spend = SpendAdmin(database=world.database)
-    first, second = await world.grant(ledger, 900), await world.grant(ledger, 800)
+    budget = await harness.budget(10_000)
+    ledger = await harness.replica()
+    spend = SpendAdmin(database=harness.database)
+    first, second = await harness.grant(ledger, 900), await harness.grant(ledger, 800)
     await ledger.flush_journal()
-    await ledger.settle_now([world.report(first, 333)])
-    world.now_ms += 600_000
-    await world.watermark(ledger, 1)
+    await ledger.settle_now([harness.report(first, 333)])
+    harness.now_ms += 600_000
+    await harness.watermark(ledger, 1)
     await ledger.sweep()
     for late in (None, 77):
         if late is not None:
-            await ledger.settle_now([world.report(second, late)])
+            await ledger.settle_now([harness.report(second, late)])
         _, total = await pages(spend, group_by=pb.SPEND_GROUP_MODEL)
-        assert total == (await world.window(budget))[1] == 333 + (800 if late is None else late)
+        assert total == (await harness.window(budget))[1] == 333 + (800 if late is None else late)
         lines = await exported(spend)
         assert sum(int(line["cost_nanos"]) for line in lines) == total
     assert [(line["kind"], line["cost_nanos"]) for line in await exported(spend)] == [
@@ -185,15 +187,15 @@ async def test_what_was_assumed_and_corrected_adds_up(world: Any) -> None:
     ]  # fmt: skip
 
 
-async def test_the_file_is_exact_safe_in_a_spreadsheet_and_one_tenants_alone(world: Any) -> None:
-    spend = SpendAdmin(database=world.database)
+async def test_the_file_is_exact_safe_in_a_spreadsheet_and_one_tenants_alone(harness: LedgerHarness) -> None:
+    spend = SpendAdmin(database=harness.database)
     names = ["=HYPERLINK()", "+1", "-1", "@x", 'say "hi"', "a,b", "plain"]
     drawn = {"grant": 1, "key_id": "k", "run_id": "", "model": "m", "service": "inference", "kind": "report"}
     rows = [
         record(number, f"ten_{number % 2}", {**drawn, "user_id": name, "settled_at_ms": START_MS + 7, "cost_nanos": 5})
         for number, name in enumerate(names)
     ]
-    async with world.database.begin() as connection:
+    async with harness.database.begin() as connection:
         await connection.execute(usage.insert(), rows)
     lines = await exported(spend)
     assert [line["user_id"] for line in lines] == ["'=HYPERLINK()", "'+1", "'-1", "'@x", *names[4:]]
@@ -206,14 +208,14 @@ async def test_the_file_is_exact_safe_in_a_spreadsheet_and_one_tenants_alone(wor
     assert len(await exported(spend, from_ms=START_MS + 8)) == 0
 
 
-async def test_many_records_come_piece_by_piece_and_few_readers_at_once(world: Any) -> None:
-    spend = SpendAdmin(database=world.database)
+async def test_many_records_come_piece_by_piece_and_few_readers_at_once(harness: LedgerHarness) -> None:
+    spend = SpendAdmin(database=harness.database)
     columns = [column.name for column in usage.columns if column.name != "ordinal"]
     values = dict.fromkeys(columns, "'x'") | {
         name: "1" for name in columns if isinstance(usage.c[name].type, sa.Integer | sa.BigInteger)
     }
     values |= {"grant_id": "'g' || n", "kind": "'report'", "cost_nanos": "n"}
-    async with world.database.begin() as connection:
+    async with harness.database.begin() as connection:
         await connection.execute(
             sa.text(
                 f"INSERT INTO usage ({', '.join(values)}) SELECT {', '.join(values.values())}"
@@ -254,8 +256,8 @@ BAD = [
 ]
 
 
-async def test_a_bad_question_is_refused_by_the_fields_name(world: Any) -> None:
-    spend = SpendAdmin(database=world.database)
+async def test_a_bad_question_is_refused_by_the_fields_name(harness: LedgerHarness) -> None:
+    spend = SpendAdmin(database=harness.database)
     for fields, field in BAD:
         with pytest.raises(ServiceError) as refused:
             await spend.query(pb.QuerySpendRequest(**fields), EVERYTHING)

@@ -15,23 +15,29 @@ from enginehouse.router.audit import AuditEntry, AuditLog, Outcome
 from enginehouse.router.database import open_database
 from enginehouse.router.ids import new_id
 from router.tests.harness.admin_calls import Refused, call
+from router.tests.harness.router_process import RouterProcess
+from router.tests.harness.waiting import wait_until
 
 SEALS = (b"s" * 32,)
 
 
-async def listed(house: Any, credential: str = "", **fields: Any) -> list[Any]:
+async def listed(shared_router: RouterProcess, credential: str = "", **fields: Any) -> list[Any]:
     request = identity_pb2.ListAuditRequest(**fields)
-    answer = await call(house, credential or house.key, "IdentityService/ListAudit", request)
+    answer = await call(shared_router, credential or shared_router.key, "IdentityService/ListAudit", request)
     return list(answer.entries)
 
 
-async def test_a_change_is_on_record_with_what_was_before(house: Any) -> None:
+async def test_a_change_is_on_record_with_what_was_before(shared_router: RouterProcess) -> None:
     request = admin_pb2.CreateKeyRequest(name="audited", role="developer", budget_nanos=5)
-    made = await call(house, house.key, "AdminService/CreateKey", request, x_enginehouse_request_id="req-of-mine")
+    made = await call(
+        shared_router, shared_router.key, "AdminService/CreateKey", request, x_enginehouse_request_id="req-of-mine"
+    )
     key_id = made.key.key_id
-    await call(house, house.key, "IdentityService/RotateKey", identity_pb2.RotateKeyRequest(key_id=key_id))
-    await call(house, house.key, "AdminService/RevokeKey", admin_pb2.RevokeKeyRequest(key_id=key_id))
-    revoked, rotated, created = await listed(house, target_id=key_id)
+    await call(
+        shared_router, shared_router.key, "IdentityService/RotateKey", identity_pb2.RotateKeyRequest(key_id=key_id)
+    )
+    await call(shared_router, shared_router.key, "AdminService/RevokeKey", admin_pb2.RevokeKeyRequest(key_id=key_id))
+    revoked, rotated, created = await listed(shared_router, target_id=key_id)
     assert [one.action for one in (created, rotated, revoked)] == [
         "AdminService/CreateKey",
         "IdentityService/RotateKey",
@@ -39,11 +45,11 @@ async def test_a_change_is_on_record_with_what_was_before(house: Any) -> None:
     ]
     assert created.sequence < rotated.sequence < revoked.sequence
     assert (created.actor_id, created.actor_tenant_id, created.request_id) == (
-        house.key_id,
-        house.tenant,
+        shared_router.key_id,
+        shared_router.tenant,
         "req-of-mine",
     )
-    assert created.tenant_id == house.tenant
+    assert created.tenant_id == shared_router.tenant
     assert created.before_json == ""
     after = json.loads(created.after_json)
     assert (after["name"], after["budget_nanos"]) == ("audited", 5)
@@ -54,29 +60,36 @@ async def test_a_change_is_on_record_with_what_was_before(house: Any) -> None:
     assert "digest" not in everything
 
 
-async def test_changes_that_know_nothing_of_the_log_are_on_it(house: Any) -> None:
+async def test_changes_that_know_nothing_of_the_log_are_on_it(shared_router: RouterProcess) -> None:
     price = prices_pb2.SetPriceRequest(model="small", unit=2, nanos_per_million=7, from_ms=4_000_000_000_000)
-    await call(house, house.key, "AdminService/SetPrice", price)
-    entry = (await listed(house, action="AdminService/SetPrice"))[0]
+    await call(shared_router, shared_router.key, "AdminService/SetPrice", price)
+    entry = (await listed(shared_router, action="AdminService/SetPrice"))[0]
     assert entry.outcome == identity_pb2.AUDIT_OUTCOME_DONE
     assert json.loads(entry.after_json)["model"] == "small"
-    await call(house, house.key, "AdminService/ListPrices", prices_pb2.ListPricesRequest())
-    assert await listed(house, action="AdminService/ListPrices") == [], "reads are not"
+    await call(shared_router, shared_router.key, "AdminService/ListPrices", prices_pb2.ListPricesRequest())
+    assert await listed(shared_router, action="AdminService/ListPrices") == [], "reads are not"
 
 
-async def test_denied_and_failed_attempts_are_on_record(house: Any, wait_until: Any) -> None:
+async def test_denied_and_failed_attempts_are_on_record(shared_router: RouterProcess) -> None:
     viewer = await call(
-        house, house.key, "AdminService/CreateKey", admin_pb2.CreateKeyRequest(name="viewer", role="viewer")
+        shared_router,
+        shared_router.key,
+        "AdminService/CreateKey",
+        admin_pb2.CreateKeyRequest(name="viewer", role="viewer"),
     )
     target = new_id("key")
     for _ in range(3):
         with pytest.raises(Refused, match="SCOPE_DENIED"):
-            await call(house, viewer.secret, "AdminService/RevokeKey", admin_pb2.RevokeKeyRequest(key_id=target))
+            await call(
+                shared_router, viewer.secret, "AdminService/RevokeKey", admin_pb2.RevokeKeyRequest(key_id=target)
+            )
     with pytest.raises(Refused, match="NOT_FOUND"):
-        await call(house, house.key, "AdminService/RevokeKey", admin_pb2.RevokeKeyRequest(key_id=target))
+        await call(
+            shared_router, shared_router.key, "AdminService/RevokeKey", admin_pb2.RevokeKeyRequest(key_id=target)
+        )
 
     async def times() -> int:
-        found = await listed(house, actor_id=viewer.key.key_id, outcome=identity_pb2.AUDIT_OUTCOME_DENIED)
+        found = await listed(shared_router, actor_id=viewer.key.key_id, outcome=identity_pb2.AUDIT_OUTCOME_DENIED)
         assert all(
             (one.action, one.target_id, one.reason) == ("AdminService/RevokeKey", target, "SCOPE_DENIED")
             for one in found
@@ -86,30 +99,36 @@ async def test_denied_and_failed_attempts_are_on_record(house: Any, wait_until: 
     await wait_until(times, 3, within_s=60)
 
     async def failures() -> list[str]:
-        return [one.reason for one in await listed(house, target_id=target, outcome=identity_pb2.AUDIT_OUTCOME_FAILED)]
+        return [
+            one.reason
+            for one in await listed(shared_router, target_id=target, outcome=identity_pb2.AUDIT_OUTCOME_FAILED)
+        ]
 
     await wait_until(failures, ["NOT_FOUND"], within_s=60)
 
 
-async def test_a_tenant_sees_its_own(house: Any) -> None:
+async def test_a_tenant_sees_its_own(shared_router: RouterProcess) -> None:
     tenant = await call(
-        house, house.key, "AdminService/CreateTenant", admin_pb2.CreateTenantRequest(name=new_id("t")[:30])
+        shared_router,
+        shared_router.key,
+        "AdminService/CreateTenant",
+        admin_pb2.CreateTenantRequest(name=new_id("t")[:30]),
     )
     tenant_id = tenant.tenant.tenant_id
     admin = await call(
-        house,
-        house.key,
+        shared_router,
+        shared_router.key,
         "AdminService/CreateKey",
         admin_pb2.CreateKeyRequest(name="admin", tenant_id=tenant_id, role="admin"),
     )
-    seen = await listed(house, admin.secret)
+    seen = await listed(shared_router, admin.secret)
     assert {one.action for one in seen} == {"AdminService/CreateTenant", "AdminService/CreateKey"}
     assert {one.tenant_id for one in seen} == {tenant_id}
     pages = []
     token = ""
     while True:
         request = identity_pb2.ListAuditRequest(page_size=1, page_token=token)
-        answer = await call(house, admin.secret, "IdentityService/ListAudit", request)
+        answer = await call(shared_router, admin.secret, "IdentityService/ListAudit", request)
         pages += answer.entries
         token = answer.next_page_token
         if not token:
@@ -117,18 +136,18 @@ async def test_a_tenant_sees_its_own(house: Any) -> None:
     assert pages == seen
 
 
-async def test_it_is_verified_over_the_door(house: Any) -> None:
+async def test_it_is_verified_over_the_door(shared_router: RouterProcess) -> None:
     verify = identity_pb2.VerifyAuditRequest()
-    verdict = await call(house, house.key, "IdentityService/VerifyAudit", verify)
+    verdict = await call(shared_router, shared_router.key, "IdentityService/VerifyAudit", verify)
     assert verdict.whole, verdict.problem
     assert verdict.entries == verdict.head_sequence > 0
     noted = identity_pb2.VerifyAuditRequest(expected_sequence=verdict.head_sequence, expected_seal=verdict.head_seal)
-    assert (await call(house, house.key, "IdentityService/VerifyAudit", noted)).whole
+    assert (await call(shared_router, shared_router.key, "IdentityService/VerifyAudit", noted)).whole
     noted.expected_sequence += 10**6
-    assert not (await call(house, house.key, "IdentityService/VerifyAudit", noted)).whole
+    assert not (await call(shared_router, shared_router.key, "IdentityService/VerifyAudit", noted)).whole
     noted.expected_seal = "zz"
     with pytest.raises(Refused, match="INVALID_REQUEST"):
-        await call(house, house.key, "IdentityService/VerifyAudit", noted)
+        await call(shared_router, shared_router.key, "IdentityService/VerifyAudit", noted)
 
 
 def entry(number: int, **fields: Any) -> AuditEntry:

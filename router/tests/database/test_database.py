@@ -15,6 +15,7 @@ from enginehouse.kit.config import ConfigError
 from enginehouse.router.database import database_url, migrate
 from enginehouse.router.database._migrate import HEAD, alembic_config
 from enginehouse.router.database.tables import metadata
+from router.tests.harness.ledger import LedgerHarness
 
 
 def test_the_newest_revision_is_the_one_that_is_looked_for() -> None:
@@ -36,7 +37,7 @@ async def test_migrating_again_and_at_the_same_time_changes_nothing(database: As
         assert [row.version_num for row in versions] == [HEAD]
 
 
-async def test_the_database_itself_refuses_an_overspent_budget(world: object, database: AsyncEngine) -> None:
+async def test_the_database_itself_refuses_an_overspent_budget(harness: LedgerHarness, database: AsyncEngine) -> None:
     async with database.begin() as connection:
         await connection.execute(
             sa.text(

@@ -2,55 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import grpc
 import pytest
 
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, OutputFormat
 from enginehouse.api.router.v1 import (
     experiments_pb2,
-    experiments_pb2_grpc,
     flags_pb2,
-    flags_pb2_grpc,
     rollouts_pb2,
-    rollouts_pb2_grpc,
     usage_pb2,
 )
-from enginehouse.kit.errors import Reason, from_rpc_error
+from enginehouse.kit.errors import Reason
 from enginehouse.kit.grants import peek
+from router.tests.harness.admin_calls import call, refusal_of
+from router.tests.harness.engine_reports import EngineReports
+from router.tests.harness.registry import RegistryServer
+from router.tests.harness.router_process import RouterFactory, RouterProcess
+from router.tests.harness.waiting import wait_until
 
-_STUBS = {
-    "ExperimentService": experiments_pb2_grpc.ExperimentServiceStub,
-    "RolloutService": rollouts_pb2_grpc.RolloutServiceStub,
-    "FlagService": flags_pb2_grpc.FlagServiceStub,
-}
 GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
 QUICK = "  experiments_every_s: 0.2"
 
 
-async def call(router: Any, service: str, method: str, request: Any, *, key: str = "", **headers: str) -> Any:
-    """Calls a service of the router through a check, as Envoy does."""
-    path = f"/enginehouse.api.router.v1.{service}/{method}"
-    checked = await router.check(path, request, key or router.key, **headers)
-    assert checked.status_code == 200, checked.headers.get("grpc-message")
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{router.grpc}") as channel:
-        stub = _STUBS[service](channel)
-        return await getattr(stub, method)(
-            request, metadata=(("x-enginehouse-grant", checked.headers["x-enginehouse-grant"]),)
-        )
-
-
-async def refused(router: Any, service: str, method: str, request: Any, **options: Any) -> Any:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(router, service, method, request, **options)
-    error = from_rpc_error(caught.value)
-    assert error is not None
-    return error
-
-
-async def started(router: Any, **changes: Any) -> Any:
+async def started(router: RouterProcess, **changes: Any) -> Any:
     fields: dict[str, Any] = {
         "name": "sizes",
         "asked_model": "auto",
@@ -63,29 +38,27 @@ async def started(router: Any, **changes: Any) -> Any:
         ],
     }
     request = experiments_pb2.CreateExperimentRequest(experiment=experiments_pb2.Experiment(**{**fields, **changes}))
-    return (await call(router, "ExperimentService", "CreateExperiment", request)).experiment
+    return (await call(router, router.key, "ExperimentService/CreateExperiment", request)).experiment
 
 
 @pytest.fixture
-async def router(make_router: Callable[..., Any], give_first_key: Any, registry: Any, database_uri: str) -> Any:
+async def router(make_router: RouterFactory, registry: RegistryServer, database_uri: str) -> Any:
     registry.put("engine-1", models=["small", "large"])
     router = make_router(extra=QUICK)
-    await give_first_key(database_uri, router)
+    await router.create_first_key()
     router.start()
     await router.ready()
     return router
 
 
-async def test_an_experiment_is_steered_measured_and_won(
-    router: Any, make_router: Callable[..., Any], engine_reports: Any, wait_until: Any
-) -> None:
+async def test_an_experiment_is_steered_measured_and_won(router: RouterProcess, make_router: RouterFactory) -> None:
     other = make_router(extra=QUICK)
     other.key = router.key
     other.start()
     await other.ready()
     made = await started(router)
 
-    async def models_at(place: Any) -> list[str]:
+    async def models_at(place: RouterProcess) -> list[str]:
         found = []
         for number in range(12):
             response = await place.generate(router.key, model="auto", headers={"x_enginehouse_user_id": f"u{number}"})
@@ -98,7 +71,7 @@ async def test_an_experiment_is_steered_measured_and_won(
     # Once both have heard of it, both put each user into the same arm.
     await wait_until(steered, True)
     assert await models_at(other) == await models_at(router)
-    engine = engine_reports(router)
+    engine = EngineReports(router)
     served: dict[str, int] = {"small": 0, "large": 0}
     for number in range(60):
         at = other if number % 2 else router
@@ -110,10 +83,10 @@ async def test_an_experiment_is_steered_measured_and_won(
     get = experiments_pb2.GetExperimentRequest(experiment_id=made.experiment_id)
 
     async def state() -> int:
-        return (await call(other, "ExperimentService", "GetExperiment", get)).experiment.state
+        return (await call(other, other.key, "ExperimentService/GetExperiment", get)).experiment.state
 
     await wait_until(state, experiments_pb2.EXPERIMENT_STATE_CONCLUDED, within_s=60)
-    found = await call(router, "ExperimentService", "GetExperiment", get)
+    found = await call(router, router.key, "ExperimentService/GetExperiment", get)
     assert (found.experiment.winner, found.experiment.ended_at_ms > 0) == ("cheap", True)
     assert "every other arm is worse in cost" in found.experiment.reason
     cheap, dear = found.results
@@ -132,7 +105,7 @@ async def test_an_experiment_is_steered_measured_and_won(
     await engine.close()
 
 
-async def test_a_prompt_variant_travels_in_the_grant_and_refusals_are_counted(router: Any, wait_until: Any) -> None:
+async def test_a_prompt_variant_travels_in_the_grant_and_refusals_are_counted(router: RouterProcess) -> None:
     made = await started(
         router,
         asked_model="small",
@@ -159,22 +132,24 @@ async def test_a_prompt_variant_travels_in_the_grant_and_refusals_are_counted(ro
     get = experiments_pb2.GetExperimentRequest(experiment_id=made.experiment_id)
 
     async def refusals() -> int:
-        found = await call(router, "ExperimentService", "GetExperiment", get)
+        found = await call(router, router.key, "ExperimentService/GetExperiment", get)
         brief = found.results[1]
         return round(brief.refusals.mean * brief.requests)
 
     await wait_until(refusals, 1)
     stop = experiments_pb2.StopExperimentRequest(experiment_id=made.experiment_id, winner="nobody")
-    error = await refused(router, "ExperimentService", "StopExperiment", stop)
+    error = await refusal_of(router, router.key, "ExperimentService/StopExperiment", stop)
     assert "plain, brief" in error.message
     stop.winner = ""
-    ended = await call(router, "ExperimentService", "StopExperiment", stop)
+    ended = await call(router, router.key, "ExperimentService/StopExperiment", stop)
     assert ended.experiment.state == experiments_pb2.EXPERIMENT_STATE_STOPPED
-    assert (await refused(router, "ExperimentService", "StopExperiment", stop)).reason is Reason.FAILED_PRECONDITION
+    assert (
+        await refusal_of(router, router.key, "ExperimentService/StopExperiment", stop)
+    ).reason is Reason.FAILED_PRECONDITION
     await wait_until(told, "")
 
 
-async def test_a_rollout_moves_by_steps_and_back_on_errors(router: Any, engine_reports: Any, wait_until: Any) -> None:
+async def test_a_rollout_moves_by_steps_and_back_on_errors(router: RouterProcess) -> None:
     create = rollouts_pb2.CreateRolloutRequest(
         rollout=rollouts_pb2.Rollout(
             asked_model="writer",
@@ -185,13 +160,13 @@ async def test_a_rollout_moves_by_steps_and_back_on_errors(router: Any, engine_r
             step_requests=15,
         )
     )
-    made = (await call(router, "RolloutService", "CreateRollout", create)).rollout
+    made = (await call(router, router.key, "RolloutService/CreateRollout", create)).rollout
     assert (made.percent, made.guards.error_rate_bp) == (50, 200)
-    error = await refused(router, "RolloutService", "CreateRollout", create)
+    error = await refusal_of(router, router.key, "RolloutService/CreateRollout", create)
     assert made.rollout_id in error.message
 
     get = rollouts_pb2.GetRolloutRequest(rollout_id=made.rollout_id)
-    engine = engine_reports(router)
+    engine = EngineReports(router)
     numbers = iter(range(10**6))
 
     async def serve(outcome_of_large: int) -> tuple[int, int]:
@@ -205,7 +180,7 @@ async def test_a_rollout_moves_by_steps_and_back_on_errors(router: Any, engine_r
             outcome = outcome_of_large if model == "large" else usage_pb2.OUTCOME_COMPLETED
             record = engine.record(response.headers["x-enginehouse-grant"], output=3, model=model, outcome=outcome)
             await engine.send(record)
-        found = (await call(router, "RolloutService", "GetRollout", get)).rollout
+        found = (await call(router, router.key, "RolloutService/GetRollout", get)).rollout
         return found.state, found.percent
 
     async def well() -> tuple[int, int]:
@@ -216,7 +191,7 @@ async def test_a_rollout_moves_by_steps_and_back_on_errors(router: Any, engine_r
 
     await wait_until(well, (rollouts_pb2.ROLLOUT_STATE_ROLLING, 100), within_s=90)
     await wait_until(badly, (rollouts_pb2.ROLLOUT_STATE_ROLLED_BACK, 0), within_s=90)
-    found = await call(router, "RolloutService", "GetRollout", get)
+    found = await call(router, router.key, "RolloutService/GetRollout", get)
     assert "fails" in found.rollout.reason
     old, new = found.results
     assert (old.model, new.model) == ("small", "large")
@@ -228,20 +203,25 @@ async def test_a_rollout_moves_by_steps_and_back_on_errors(router: Any, engine_r
 
     await wait_until(models, {"small"})
     change = rollouts_pb2.ChangeRolloutRequest(rollout_id=made.rollout_id, action=rollouts_pb2.ROLLOUT_ACTION_ADVANCE)
-    assert "rolled_back" in (await refused(router, "RolloutService", "ChangeRollout", change)).message
+    assert "rolled_back" in (await refusal_of(router, router.key, "RolloutService/ChangeRollout", change)).message
     await engine.close()
 
 
-async def test_a_rollout_by_hand(house: Any) -> None:
+async def test_a_rollout_by_hand(shared_router: RouterProcess) -> None:
     rollout = rollouts_pb2.Rollout(asked_model="by-hand", from_model="small", to_model="large")
     made = (
-        await call(house, "RolloutService", "CreateRollout", rollouts_pb2.CreateRolloutRequest(rollout=rollout))
+        await call(
+            shared_router,
+            shared_router.key,
+            "RolloutService/CreateRollout",
+            rollouts_pb2.CreateRolloutRequest(rollout=rollout),
+        )
     ).rollout
     assert (list(made.steps), made.step_seconds, made.step_requests) == ([10, 25, 50, 75, 100], 600, 100)
 
     async def change(action: int) -> tuple[int, int]:
         request = rollouts_pb2.ChangeRolloutRequest(rollout_id=made.rollout_id, action=action)  # type: ignore[arg-type]
-        found = (await call(house, "RolloutService", "ChangeRollout", request)).rollout
+        found = (await call(shared_router, shared_router.key, "RolloutService/ChangeRollout", request)).rollout
         return found.state, found.percent
 
     assert await change(rollouts_pb2.ROLLOUT_ACTION_PAUSE) == (rollouts_pb2.ROLLOUT_STATE_PAUSED, 10)
@@ -249,39 +229,52 @@ async def test_a_rollout_by_hand(house: Any) -> None:
     assert await change(rollouts_pb2.ROLLOUT_ACTION_ADVANCE) == (rollouts_pb2.ROLLOUT_STATE_ROLLING, 25)
     assert await change(rollouts_pb2.ROLLOUT_ACTION_ROLL_BACK) == (rollouts_pb2.ROLLOUT_STATE_ROLLED_BACK, 0)
     request = rollouts_pb2.ChangeRolloutRequest(rollout_id=made.rollout_id, action=9)  # type: ignore[arg-type]
-    assert "PAUSE" in (await refused(house, "RolloutService", "ChangeRollout", request)).message
-    listed = await call(house, "RolloutService", "ListRollouts", rollouts_pb2.ListRolloutsRequest())
+    assert (
+        "PAUSE" in (await refusal_of(shared_router, shared_router.key, "RolloutService/ChangeRollout", request)).message
+    )
+    listed = await call(
+        shared_router, shared_router.key, "RolloutService/ListRollouts", rollouts_pb2.ListRolloutsRequest()
+    )
     assert [one.rollout_id for one in listed.rollouts] == [made.rollout_id]
 
 
-async def test_flags(house: Any) -> None:
+async def test_flags(shared_router: RouterProcess) -> None:
     flag = flags_pb2.Flag(name="new-editor", description="The editor.", enabled=True, user_ids=["ana"])
-    await call(house, "FlagService", "SetFlag", flags_pb2.SetFlagRequest(flag=flag))
+    await call(shared_router, shared_router.key, "FlagService/SetFlag", flags_pb2.SetFlagRequest(flag=flag))
 
     async def on_for(user: str) -> list[str]:
         request = flags_pb2.EvaluateFlagsRequest()
-        answer = await call(house, "FlagService", "EvaluateFlags", request, x_enginehouse_user_id=user)
+        answer = await call(
+            shared_router, shared_router.key, "FlagService/EvaluateFlags", request, x_enginehouse_user_id=user
+        )
         return list(answer.enabled)
 
     # What was written holds on the router that answered as soon as it has answered.
     assert await on_for("ana") == ["new-editor"]
     assert await on_for("bob") == []
     flag.share_bp = 10_000
-    await call(house, "FlagService", "SetFlag", flags_pb2.SetFlagRequest(flag=flag))
+    await call(shared_router, shared_router.key, "FlagService/SetFlag", flags_pb2.SetFlagRequest(flag=flag))
     assert await on_for("bob") == ["new-editor"]
-    listed = await call(house, "FlagService", "ListFlags", flags_pb2.ListFlagsRequest())
+    listed = await call(shared_router, shared_router.key, "FlagService/ListFlags", flags_pb2.ListFlagsRequest())
     assert [(one.name, one.share_bp) for one in listed.flags] == [("new-editor", 10_000)]
-    await call(house, "FlagService", "DeleteFlag", flags_pb2.DeleteFlagRequest(name="new-editor"))
+    await call(
+        shared_router, shared_router.key, "FlagService/DeleteFlag", flags_pb2.DeleteFlagRequest(name="new-editor")
+    )
     assert await on_for("ana") == []
-    gone = await refused(house, "FlagService", "DeleteFlag", flags_pb2.DeleteFlagRequest(name="new-editor"))
+    gone = await refusal_of(
+        shared_router, shared_router.key, "FlagService/DeleteFlag", flags_pb2.DeleteFlagRequest(name="new-editor")
+    )
     assert gone.reason is Reason.NOT_FOUND
 
 
-async def test_bad_input_is_named_and_nothing_is_written(router: Any) -> None:
+async def test_bad_input_is_named_and_nothing_is_written(router: RouterProcess) -> None:
     arms = [experiments_pb2.Arm(name="a", share_bp=5000), experiments_pb2.Arm(name="a", share_bp=4000, model="nobody")]
     bad = experiments_pb2.Experiment(name="Bad Name", asked_model="small", arms=arms, alpha_bp=9999, min_units=1)
-    error = await refused(
-        router, "ExperimentService", "CreateExperiment", experiments_pb2.CreateExperimentRequest(experiment=bad)
+    error = await refusal_of(
+        router,
+        router.key,
+        "ExperimentService/CreateExperiment",
+        experiments_pb2.CreateExperimentRequest(experiment=bad),
     )
     named = {violation.field for violation in error.violations}
     assert named == {
@@ -293,20 +286,22 @@ async def test_bad_input_is_named_and_nothing_is_written(router: Any) -> None:
         "experiment.min_units",
     }
     rollout = rollouts_pb2.Rollout(asked_model="auto", from_model="small", to_model="small", steps=[50, 20])
-    error = await refused(router, "RolloutService", "CreateRollout", rollouts_pb2.CreateRolloutRequest(rollout=rollout))
+    error = await refusal_of(
+        router, router.key, "RolloutService/CreateRollout", rollouts_pb2.CreateRolloutRequest(rollout=rollout)
+    )
     assert {one.field for one in error.violations} == {"rollout.asked_model", "rollout.to_model", "rollout.steps"}
     flag = flags_pb2.Flag(name="x", share_bp=10_001)
-    error = await refused(router, "FlagService", "SetFlag", flags_pb2.SetFlagRequest(flag=flag))
+    error = await refusal_of(router, router.key, "FlagService/SetFlag", flags_pb2.SetFlagRequest(flag=flag))
     assert [one.field for one in error.violations] == ["flag.share_bp"]
     for service, method, request, field in (
         ("ExperimentService", "ListExperiments", experiments_pb2.ListExperimentsRequest(), "experiments"),
         ("RolloutService", "ListRollouts", rollouts_pb2.ListRolloutsRequest(), "rollouts"),
         ("FlagService", "ListFlags", flags_pb2.ListFlagsRequest(), "flags"),
     ):
-        assert not getattr(await call(router, service, method, request), field)
+        assert not getattr(await call(router, router.key, f"{service}/{method}", request), field)
     # Two at once for one model: the second is told which stands in its way.
     first = await started(router)
     again = experiments_pb2.CreateExperimentRequest(experiment=first)
     again.experiment.name = "another"
-    error = await refused(router, "ExperimentService", "CreateExperiment", again)
+    error = await refusal_of(router, router.key, "ExperimentService/CreateExperiment", again)
     assert (error.reason, error.metadata["experiment_id"]) == (Reason.FAILED_PRECONDITION, first.experiment_id)

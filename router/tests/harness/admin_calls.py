@@ -1,4 +1,4 @@
-"""Administrative calls as Envoy makes them: a check for the grant, then the method with it."""
+"""Administrative calls as Envoy makes them: a check, which returns the grant, then the method with the grant."""
 
 from __future__ import annotations
 
@@ -8,24 +8,32 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
 
 import enginehouse.api.router.v1 as contracts
 from enginehouse.api.router.v1 import grant_pb2
-from enginehouse.kit.errors import from_rpc_error
+from enginehouse.kit.errors import ServiceError, from_rpc_error
 from enginehouse.kit.grants import sign
 from enginehouse.router.clock import wall_clock
 from enginehouse.router.ids import new_id
+from router.tests.harness.responses import error_of
+from router.tests.harness.router_process import RouterProcess
 
 PACKAGE = "enginehouse.api.router.v1"
 
 
 class Refused(Exception):
-    """The call's reason."""
+    """A refused call; its text is the reason."""
+
+    def __init__(self, error: ServiceError) -> None:
+        super().__init__(error.reason.value)
+        self.error = error
 
 
-def methods() -> dict[str, Any]:
+def methods() -> dict[str, MethodDescriptor]:
     """Every administrative method, as "Service/Method", with its descriptor."""
-    found = {}
+    found: dict[str, MethodDescriptor] = {}
     for module in pkgutil.iter_modules(contracts.__path__):
         if module.name.endswith("_pb2"):
             descriptor = importlib.import_module(f"{PACKAGE}.{module.name}").DESCRIPTOR
@@ -36,7 +44,7 @@ def methods() -> dict[str, Any]:
 
 
 def stub_of(channel: grpc.aio.Channel, method: str) -> Any:
-    """The call of a method of any administrative service."""
+    """The stub's call of a method of any administrative service."""
     service, _, name = method.partition("/")
     for module in pkgutil.iter_modules(contracts.__path__):
         if module.name.endswith("_pb2_grpc"):
@@ -46,27 +54,29 @@ def stub_of(channel: grpc.aio.Channel, method: str) -> Any:
     raise AssertionError(method)
 
 
-async def call(router: Any, credential: str, method: str, request: Any, **headers: str) -> Any:
-    """Calls "Service/Method" with a key or token. Raises Refused."""
+async def call(router: RouterProcess, credential: str, method: str, request: Message, **headers: str) -> Any:
+    """Call "Service/Method" with a key or token, as Envoy does. Raises Refused."""
     path = f"/{PACKAGE}.{method}"
     checked = await router.check(path, request, credential, **headers)
     if checked.status_code != 200:
-        raise Refused(checked.json()["details"][0]["reason"])
+        raise Refused(error_of(checked))
     return await granted(router, checked.headers["x-enginehouse-grant"], method, request)
 
 
-async def granted(router: Any, grant: str, method: str, request: Any) -> Any:
-    """Calls a method with a grant. Raises Refused."""
+async def granted(router: RouterProcess, grant: str, method: str, request: Message) -> Any:
+    """Call a method with a grant. Raises Refused."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{router.grpc}") as channel:
         try:
             answer = stub_of(channel, method)(request, metadata=(("x-enginehouse-grant", grant),))
-            return [one async for one in answer] if hasattr(answer, "__aiter__") else await answer
+            return [part async for part in answer] if hasattr(answer, "__aiter__") else await answer
         except grpc.aio.AioRpcError as error:
-            raise Refused(from_rpc_error(error).reason.value) from None
+            found = from_rpc_error(error)
+            assert found is not None, error.details()
+            raise Refused(found) from None
 
 
-def grant_for(router: Any, method: str, *, scopes: Sequence[str]) -> str:
-    """A grant as the router would sign it, had its first key these scopes."""
+def grant_for(router: RouterProcess, method: str, *, scopes: Sequence[str]) -> str:
+    """A grant as the router would sign it if its first key had these scopes."""
     now = wall_clock()
     grant = grant_pb2.Grant(
         grant_id=new_id("grn"),
@@ -79,3 +89,14 @@ def grant_for(router: Any, method: str, *, scopes: Sequence[str]) -> str:
         expires_at_ms=now + 60_000,
     )
     return sign(grant, keys=router.grant_keys)
+
+
+async def refusal_of(
+    router: RouterProcess, credential: str, method: str, request: Message, **headers: str
+) -> ServiceError:
+    """Call "Service/Method", which must be refused, and return the error."""
+    try:
+        await call(router, credential, method, request, **headers)
+    except Refused as refused:
+        return refused.error
+    raise AssertionError(f"{method} was not refused")

@@ -1,4 +1,4 @@
-"""A real HTTP server that stands where an identity provider would: discovery, keys, and tokens by any of them."""
+"""A real HTTP server in place of an identity provider: discovery, keys, and tokens signed with any of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
-import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -32,21 +30,21 @@ class SigningKey:
 
     @property
     def public_pem(self) -> bytes:
-        """As somebody who means to misuse it as a shared secret would take it."""
+        """The public key in the form in which an attacker would misuse it as a shared secret."""
         pem: bytes = self.private.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         return pem
 
     def document(self) -> dict[str, Any]:
-        """As the provider shows it."""
+        """The public key as the provider publishes it (a JWK)."""
         algorithm = jwt.get_algorithm_by_name(self.algorithm)
         document = algorithm.to_jwk(self.private.public_key(), as_dict=True)
         return {**document, "kid": self.key_id, "use": "sig", "alg": self.algorithm}
 
 
-class Provider:
-    """The server. `keys` are shown; `reads` counts how often they were read."""
+class IdentityProviderServer:
+    """The server. It publishes `keys`; `reads` counts how often they were read."""
 
     def __init__(self) -> None:
         self.keys: list[SigningKey] = []
@@ -64,7 +62,7 @@ class Provider:
                     }
                 else:
                     provider.reads += 1
-                    document = {"keys": [one.document() for one in provider.keys]}
+                    document = {"keys": [key.document() for key in provider.keys]}
                 body = b"<html>" if provider.broken else json.dumps(document).encode()
                 self.send_response(200)
                 self.send_header("content-length", str(len(body)))
@@ -72,19 +70,19 @@ class Provider:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.issuer = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def stop(self) -> None:
-        """Ends it."""
+        """End it."""
         self._server.shutdown()
         self._server.server_close()
 
     def claims(self, **changed: Any) -> dict[str, Any]:
-        """What a good token says, with changes; None takes a claim away."""
+        """The claims of a good token, with changes; None removes a claim."""
         now = int(time.time())
         claims = {
             "iss": self.issuer,
@@ -97,7 +95,7 @@ class Provider:
         return {name: value for name, value in claims.items() if value is not None}
 
     def token(self, key: SigningKey | None = None, header: dict[str, Any] | None = None, **changed: Any) -> str:
-        """A token by one of the keys."""
+        """A token signed with one of the keys, the first by default."""
         key = key or self.keys[0]
         return jwt.encode(
             self.claims(**changed), key.private, algorithm=key.algorithm, headers={"kid": key.key_id, **(header or {})}
@@ -105,14 +103,6 @@ class Provider:
 
 
 def unsigned(header: dict[str, Any], claims: Any) -> str:
-    """A token that anybody can make."""
-    parts = [json.dumps(one, separators=(",", ":")).encode() for one in (header, claims)]
-    return ".".join(base64.urlsafe_b64encode(one).rstrip(b"=").decode() for one in parts) + "."
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    made = Provider()
-    made.keys = [SigningKey("first", "RS256")]
-    yield made
-    made.stop()
+    """A token without a signature, which anybody can make."""
+    parts = [json.dumps(part, separators=(",", ":")).encode() for part in (header, claims)]
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts) + "."

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 _BINARY = Path(sys.prefix) / "bin" / "redis-server"
 _START_S = 60
 
 
 class RedisServer:
-    """One server process; `kill` and `start` as often as a test likes. What it held is gone each time."""
+    """One server process, which a test may kill and start as often as it likes. Its data is gone each time."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -25,7 +21,7 @@ class RedisServer:
         self.url = f"unix://{self._socket}"
 
     def start(self) -> None:
-        """Starts it and waits until it answers."""
+        """Start it and wait until it answers."""
         assert self._process is None
         log = self._directory / "log"
         with log.open("ab") as output:
@@ -52,7 +48,7 @@ class RedisServer:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """Kills it at once (SIGKILL)."""
+        """Kill it at once (SIGKILL)."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -60,22 +56,11 @@ class RedisServer:
             self._socket.unlink(missing_ok=True)
 
     def pause(self) -> None:
-        """Lets it hang: connections stay open, nothing is answered."""
+        """Let it hang: connections stay open, nothing is answered."""
         assert self._process is not None
         self._process.send_signal(19)
 
     def resume(self) -> None:
-        """Ends the pause."""
+        """End the pause."""
         assert self._process is not None
         self._process.send_signal(18)
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    """A running server of the test's own."""
-    # Not below pytest's own folder: a socket's path may have 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="eh-redis-") as directory:
-        server = RedisServer(Path(directory))
-        server.start()
-        yield server
-        server.kill()

@@ -1,18 +1,15 @@
-"""A real HTTP server that takes alerts."""
+"""A real HTTP server that receives alerts."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import pytest
 
 
 class Webhook:
-    """A receiver that refuses the first so many deliveries and keeps them all."""
+    """A receiver that refuses the first `refusing` deliveries and keeps them all."""
 
     SECRET = b"0123456789abcdef-secret"
 
@@ -30,7 +27,7 @@ class Webhook:
                 self.end_headers()
 
             def log_message(self, *arguments: object) -> None:
-                """Says nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
@@ -38,18 +35,12 @@ class Webhook:
         self._thread.start()
 
     def signed(self, headers: dict[str, str], body: bytes) -> bool:
-        """Whether the signature is the secret's holder's."""
+        """Return whether the signature was made with the secret."""
         moment, mac = (part.partition("=")[2] for part in headers["x-enginehouse-signature"].split(","))
         return mac == hmac.new(self.SECRET, f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
 
     def close(self) -> None:
+        """End it."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-
-
-@pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    made = Webhook()
-    yield made
-    made.close()

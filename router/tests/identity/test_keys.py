@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.api.router.v1 import admin_pb2, identity_pb2
 from enginehouse.kit.grants import verify
@@ -16,58 +17,59 @@ from enginehouse.router.clock import wall_clock
 from enginehouse.router.identity import Key, KeyHasher, KeyIndex, KeyStore, Tenant, new_secret
 from enginehouse.router.ids import new_id
 from router.tests.harness.admin_calls import Refused, call
+from router.tests.harness.router_process import RouterProcess
 
 GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
 _MINUTE_MS = 60_000
 
 
-async def make(house: Any, credential: str = "", **fields: Any) -> Any:
+async def make(shared_router: RouterProcess, credential: str = "", **fields: Any) -> Any:
     request = admin_pb2.CreateKeyRequest(**{"name": "k", **fields})
-    return await call(house, credential or house.key, "AdminService/CreateKey", request)
+    return await call(shared_router, credential or shared_router.key, "AdminService/CreateKey", request)
 
 
-async def for_run(house: Any, credential: str, **fields: Any) -> Any:
+async def for_run(shared_router: RouterProcess, credential: str, **fields: Any) -> Any:
     request = identity_pb2.CreateRunKeyRequest(**{"run_id": new_id("run"), **fields})
-    return await call(house, credential, "IdentityService/CreateRunKey", request)
+    return await call(shared_router, credential, "IdentityService/CreateRunKey", request)
 
 
-async def rotate(house: Any, key_id: str, **fields: Any) -> Any:
+async def rotate(shared_router: RouterProcess, key_id: str, **fields: Any) -> Any:
     request = identity_pb2.RotateKeyRequest(key_id=key_id, **fields)
-    return await call(house, house.key, "IdentityService/RotateKey", request)
+    return await call(shared_router, shared_router.key, "IdentityService/RotateKey", request)
 
 
-async def revoke(house: Any, key_id: str) -> None:
-    await call(house, house.key, "AdminService/RevokeKey", admin_pb2.RevokeKeyRequest(key_id=key_id))
+async def revoke(shared_router: RouterProcess, key_id: str) -> None:
+    await call(shared_router, shared_router.key, "AdminService/RevokeKey", admin_pb2.RevokeKeyRequest(key_id=key_id))
 
 
-async def outcome(house: Any, secret: str, **fields: Any) -> str:
-    answer = await house.generate(secret, **fields)
+async def outcome(shared_router: RouterProcess, secret: str, **fields: Any) -> str:
+    answer = await shared_router.generate(secret, **fields)
     return "OK" if answer.status_code == 200 else str(answer.json()["details"][0]["reason"])
 
 
-async def test_both_secrets_work_until_the_overlap_ends(house: Any) -> None:
-    made = await make(house, budget_nanos=10**9)
-    rotated = await rotate(house, made.key.key_id, overlap_seconds=3600)
+async def test_both_secrets_work_until_the_overlap_ends(shared_router: RouterProcess) -> None:
+    made = await make(shared_router, budget_nanos=10**9)
+    rotated = await rotate(shared_router, made.key.key_id, overlap_seconds=3600)
     assert rotated.key.key_id == made.key.key_id
     assert rotated.secret != made.secret
     assert rotated.key.hint == rotated.secret[:9]
     assert rotated.key.previous_until_ms - rotated.key.rotated_at_ms == 3600 * 1000
-    assert [await outcome(house, one) for one in (made.secret, rotated.secret)] == ["OK", "OK"]
-    again = await rotate(house, made.key.key_id)
+    assert [await outcome(shared_router, one) for one in (made.secret, rotated.secret)] == ["OK", "OK"]
+    again = await rotate(shared_router, made.key.key_id)
     assert again.key.previous_until_ms - again.key.rotated_at_ms == 86_400 * 1000
-    results = [await outcome(house, one) for one in (made.secret, rotated.secret, again.secret)]
+    results = [await outcome(shared_router, one) for one in (made.secret, rotated.secret, again.secret)]
     assert results == ["KEY_INVALID", "OK", "OK"], "of the secrets before, the last one alone goes on"
-    last = await rotate(house, made.key.key_id, overlap_seconds=0)
-    results = [await outcome(house, one) for one in (again.secret, last.secret)]
+    last = await rotate(shared_router, made.key.key_id, overlap_seconds=0)
+    results = [await outcome(shared_router, one) for one in (again.secret, last.secret)]
     assert results == ["KEY_INVALID", "OK"]
-    await revoke(house, made.key.key_id)
-    assert await outcome(house, last.secret) == "KEY_INVALID"
+    await revoke(shared_router, made.key.key_id)
+    assert await outcome(shared_router, last.secret) == "KEY_INVALID"
     with pytest.raises(Refused, match="FAILED_PRECONDITION"):
-        await rotate(house, made.key.key_id)
+        await rotate(shared_router, made.key.key_id)
     with pytest.raises(Refused, match="NOT_FOUND"):
-        await rotate(house, "key_nobody")
+        await rotate(shared_router, "key_nobody")
     with pytest.raises(Refused, match="INVALID_REQUEST"):
-        await rotate(house, made.key.key_id, overlap_seconds=31 * 86_400)
+        await rotate(shared_router, made.key.key_id, overlap_seconds=31 * 86_400)
 
 
 def test_the_old_secret_ends_to_the_millisecond() -> None:
@@ -80,28 +82,30 @@ def test_the_old_secret_ends_to_the_millisecond() -> None:
     assert index.authenticate(new, now_ms=1_000) is not None
 
 
-async def test_a_runs_key_is_bound_to_it(house: Any) -> None:
-    made = await for_run(house, house.key, run_id="run-1", lifetime_seconds=60)
+async def test_a_runs_key_is_bound_to_it(shared_router: RouterProcess) -> None:
+    made = await for_run(shared_router, shared_router.key, run_id="run-1", lifetime_seconds=60)
     assert list(made.key.scopes) == ["inference"]
     assert made.key.expires_at_ms - made.key.created_at_ms == _MINUTE_MS
-    answer = await house.generate(made.secret)
-    grant = verify(answer.headers["x-enginehouse-grant"], keys=house.grant_keys, method=GENERATE, now_ms=wall_clock())
+    answer = await shared_router.generate(made.secret)
+    grant = verify(
+        answer.headers["x-enginehouse-grant"], keys=shared_router.grant_keys, method=GENERATE, now_ms=wall_clock()
+    )
     assert grant.principal.run_id == "run-1"
-    assert await outcome(house, made.secret, headers={"x_enginehouse_run_id": "run-1"}) == "OK"
-    assert await outcome(house, made.secret, headers={"x_enginehouse_run_id": "run-2"}) == "SCOPE_DENIED"
+    assert await outcome(shared_router, made.secret, headers={"x_enginehouse_run_id": "run-1"}) == "OK"
+    assert await outcome(shared_router, made.secret, headers={"x_enginehouse_run_id": "run-2"}) == "SCOPE_DENIED"
     for method, request in {
         "AdminService/ListKeys": admin_pb2.ListKeysRequest(),
         "AdminService/CreateKey": admin_pb2.CreateKeyRequest(name="k"),
         "IdentityService/CreateRunKey": identity_pb2.CreateRunKeyRequest(run_id="r"),
     }.items():
         with pytest.raises(Refused, match="SCOPE_DENIED"):
-            await call(house, made.secret, method, request)
+            await call(shared_router, made.secret, method, request)
 
 
-async def test_a_runs_key_can_do_no_more_than_its_maker(house: Any) -> None:
+async def test_a_runs_key_can_do_no_more_than_its_maker(shared_router: RouterProcess) -> None:
     ends = wall_clock() + 10 * _MINUTE_MS
     maker = await make(
-        house,
+        shared_router,
         role="developer",
         allowed_models=["small"],
         expires_at_ms=ends,
@@ -109,39 +113,39 @@ async def test_a_runs_key_can_do_no_more_than_its_maker(house: Any) -> None:
         limits=admin_pb2.Limits(requests_per_minute=6),
     )
     with pytest.raises(Refused, match="MODEL_DENIED"):
-        await for_run(house, maker.secret, allowed_models=["large"])
-    made = await for_run(house, maker.secret, lifetime_seconds=86_400)
+        await for_run(shared_router, maker.secret, allowed_models=["large"])
+    made = await for_run(shared_router, maker.secret, lifetime_seconds=86_400)
     assert (list(made.key.allowed_models), made.key.expires_at_ms) == (["small"], ends)
     assert made.key.max_request_nanos == 10**9
     assert made.key.parent_id == maker.key.key_id
-    assert await outcome(house, made.secret, model="large") == "MODEL_DENIED"
+    assert await outcome(shared_router, made.secret, model="large") == "MODEL_DENIED"
     # Making the two keys took two of the maker's six requests, as what it does counts like what its runs do.
-    results = [await outcome(house, made.secret) for _ in range(4)]
+    results = [await outcome(shared_router, made.secret) for _ in range(4)]
     assert results.count("OK") + 2 == 6
-    assert await outcome(house, maker.secret) == "RATE_LIMITED"
-    spender = await make(house, scopes=["spend", "keys"])
+    assert await outcome(shared_router, maker.secret) == "RATE_LIMITED"
+    spender = await make(shared_router, scopes=["spend", "keys"])
     with pytest.raises(Refused, match="SCOPE_DENIED"):
-        await for_run(house, spender.secret)
+        await for_run(shared_router, spender.secret)
 
 
-async def test_a_runs_spend_is_its_makers(house: Any) -> None:
-    maker = await make(house, role="developer", budget_nanos=60_000)
-    made = await for_run(house, maker.secret, budget_nanos=10**9)
+async def test_a_runs_spend_is_its_makers(shared_router: RouterProcess) -> None:
+    maker = await make(shared_router, role="developer", budget_nanos=60_000)
+    made = await for_run(shared_router, maker.secret, budget_nanos=10**9)
     small = {"prompt": "hi", "max_output_tokens": 16}
-    assert await outcome(house, made.secret, **small) == "OK"
-    results = [await outcome(house, made.secret, **small) for _ in range(40)]
+    assert await outcome(shared_router, made.secret, **small) == "OK"
+    results = [await outcome(shared_router, made.secret, **small) for _ in range(40)]
     assert results[-1] == "BUDGET_EXHAUSTED"
-    assert await outcome(house, maker.secret, **small) == "BUDGET_EXHAUSTED"
-    poor = await for_run(house, house.key, budget_nanos=1)
-    assert await outcome(house, poor.secret, **small) == "BUDGET_EXHAUSTED"
+    assert await outcome(shared_router, maker.secret, **small) == "BUDGET_EXHAUSTED"
+    poor = await for_run(shared_router, shared_router.key, budget_nanos=1)
+    assert await outcome(shared_router, poor.secret, **small) == "BUDGET_EXHAUSTED"
 
 
-async def test_a_runs_key_goes_with_its_maker(house: Any) -> None:
-    maker = await make(house, role="developer")
-    made = await for_run(house, maker.secret)
-    assert await outcome(house, made.secret) == "OK"
-    await revoke(house, maker.key.key_id)
-    assert await outcome(house, made.secret) == "KEY_INVALID"
+async def test_a_runs_key_goes_with_its_maker(shared_router: RouterProcess) -> None:
+    maker = await make(shared_router, role="developer")
+    made = await for_run(shared_router, maker.secret)
+    assert await outcome(shared_router, made.secret) == "OK"
+    await revoke(shared_router, maker.key.key_id)
+    assert await outcome(shared_router, made.secret) == "KEY_INVALID"
 
 
 @pytest.mark.parametrize(
@@ -154,14 +158,14 @@ async def test_a_runs_key_goes_with_its_maker(house: Any) -> None:
         {"budget_nanos": -1},
     ],
 )
-async def test_what_no_run_can_have_is_refused(house: Any, fields: dict[str, Any]) -> None:
+async def test_what_no_run_can_have_is_refused(shared_router: RouterProcess, fields: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="INVALID_REQUEST"):
-        await for_run(house, house.key, **fields)
+        await for_run(shared_router, shared_router.key, **fields)
 
 
-async def test_routes_and_users_have_bounds_of_their_own(house: Any) -> None:
+async def test_routes_and_users_have_bounds_of_their_own(shared_router: RouterProcess) -> None:
     made = await make(
-        house,
+        shared_router,
         route_limits=[
             admin_pb2.RouteLimits(route="GenerationService/*", limits=admin_pb2.Limits(requests_per_minute=3))
         ],
@@ -169,15 +173,15 @@ async def test_routes_and_users_have_bounds_of_their_own(house: Any) -> None:
     )
     assert made.key.route_limits[0].limits.requests_per_minute == 3
     anu, ravi = {"x_enginehouse_user_id": "anu"}, {"x_enginehouse_user_id": "ravi"}
-    results = [await outcome(house, made.secret, headers=who) for who in (anu, anu, anu, ravi, ravi)]
+    results = [await outcome(shared_router, made.secret, headers=who) for who in (anu, anu, anu, ravi, ravi)]
     assert results == ["OK", "OK", "RATE_LIMITED", "OK", "RATE_LIMITED"]
-    chat = await house.openai(
+    chat = await shared_router.openai(
         made.secret, "CreateChatCompletion", {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
     )
     assert chat.status_code == 200, "another service is another route"
     for routes in (["Generate"], ["A/*", "A/*"], ["a.b.C/D"]):
         with pytest.raises(Refused, match="INVALID_REQUEST"):
-            await make(house, route_limits=[admin_pb2.RouteLimits(route=one) for one in routes])
+            await make(shared_router, route_limits=[admin_pb2.RouteLimits(route=one) for one in routes])
 
 
 _TENANT = Tenant(tenant_id="ten_1", name="t", tier="pro", created_at_ms=0)
@@ -251,7 +255,7 @@ def test_a_lookup_does_the_same_whatever_the_key_is(old: Sequence[bytes]) -> Non
     assert hashes == [step for step in reference if step[0] == "_hash"], "a good key is not hashed less often"
 
 
-async def test_keys_move_to_a_new_pepper_as_they_are_used(database: Any) -> None:
+async def test_keys_move_to_a_new_pepper_as_they_are_used(database: AsyncEngine) -> None:
     store = KeyStore(database=database)
     await store.insert_tenant(_TENANT)
     before = KeyHasher(pepper=b"o" * 32)

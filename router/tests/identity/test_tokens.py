@@ -32,9 +32,10 @@ from enginehouse.router.identity import (
 )
 from enginehouse.router.settings import RouterSettings
 from router.tests.harness.admin_calls import Refused, call
-from router.tests.harness.identity_provider import Provider, SigningKey, provider, unsigned
+from router.tests.harness.identity_provider import IdentityProviderServer, SigningKey, unsigned
+from router.tests.harness.router_process import RouterFactory
+from router.tests.harness.waiting import wait_until
 
-__all__ = ["provider"]
 TENANT = Tenant(tenant_id="ten_1", name="school", tier="pro", created_at_ms=0)
 OTHER = Tenant(tenant_id="ten_2", name="other", tier="pro", created_at_ms=0)
 
@@ -46,7 +47,7 @@ def now_ms() -> int:
 class Door:
     """A verifier with its people."""
 
-    def __init__(self, provider: Provider, **changed: Any) -> None:
+    def __init__(self, provider: IdentityProviderServer, **changed: Any) -> None:
         values: dict[str, Any] = {
             "issuer": provider.issuer,
             "audiences": ("enginehouse",),
@@ -81,7 +82,7 @@ class Door:
 
 
 @pytest.fixture
-async def open_door(provider: Provider) -> AsyncIterator[Callable[..., Any]]:
+async def open_door(provider: IdentityProviderServer) -> AsyncIterator[Callable[..., Any]]:
     made: list[Door] = []
 
     async def open_(**changed: Any) -> Door:
@@ -99,7 +100,7 @@ async def open_door(provider: Provider) -> AsyncIterator[Callable[..., Any]]:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-async def test_a_good_token_is_its_user(provider: Provider, open_door: Any, algorithm: str) -> None:
+async def test_a_good_token_is_its_user(provider: IdentityProviderServer, open_door: Any, algorithm: str) -> None:
     provider.keys.append(SigningKey("other", algorithm))
     door = await open_door()
     token = provider.token(provider.keys[-1])
@@ -124,7 +125,7 @@ def changed_claims(token: str, **changed: Any) -> str:
     return f"{header}.{base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b'=').decode()}.{signature}"
 
 
-async def test_bad_tokens_are_refused(provider: Provider, open_door: Any) -> None:
+async def test_bad_tokens_are_refused(provider: IdentityProviderServer, open_door: Any) -> None:
     stranger = SigningKey("first", "RS256")
     now = int(time.time())
     bad = {
@@ -161,7 +162,7 @@ async def test_bad_tokens_are_refused(provider: Provider, open_door: Any) -> Non
     assert door.enter(provider.token())
 
 
-async def test_the_algorithm_is_not_the_tokens_to_choose(provider: Provider, open_door: Any) -> None:
+async def test_the_algorithm_is_not_the_tokens_to_choose(provider: IdentityProviderServer, open_door: Any) -> None:
     provider.keys.append(SigningKey("curve", "ES256"))
     door = await open_door()
     claims = provider.claims()
@@ -181,7 +182,7 @@ async def test_the_algorithm_is_not_the_tokens_to_choose(provider: Provider, ope
     narrow.enter(provider.token(provider.keys[1]))
 
 
-async def test_clocks_may_differ_a_little(provider: Provider, open_door: Any) -> None:
+async def test_clocks_may_differ_a_little(provider: IdentityProviderServer, open_door: Any) -> None:
     door = await open_door(skew_s=30)
     now = now_ms() // 1000 * 1000
     token = provider.token(exp=now // 1000, iat=None)
@@ -197,7 +198,7 @@ async def test_clocks_may_differ_a_little(provider: Provider, open_door: Any) ->
         strict.enter(early, at_ms=now)
 
 
-async def test_a_new_key_is_taken_and_a_withdrawn_one_refused(provider: Provider, open_door: Any) -> None:
+async def test_a_new_key_is_taken_and_a_withdrawn_one_refused(provider: IdentityProviderServer, open_door: Any) -> None:
     door = await open_door()
     old = provider.token()
     door.enter(old)
@@ -210,7 +211,9 @@ async def test_a_new_key_is_taken_and_a_withdrawn_one_refused(provider: Provider
     door.refusal(old)
 
 
-async def test_strangers_cannot_make_it_read_the_keys_all_the_time(provider: Provider, open_door: Any) -> None:
+async def test_strangers_cannot_make_it_read_the_keys_all_the_time(
+    provider: IdentityProviderServer, open_door: Any
+) -> None:
     door = await open_door(unknown_key_s=600)
     before = provider.reads
     for number in range(200):
@@ -220,7 +223,7 @@ async def test_strangers_cannot_make_it_read_the_keys_all_the_time(provider: Pro
     assert provider.reads == before
 
 
-async def test_a_provider_that_breaks_leaves_its_keys_in_use(provider: Provider, open_door: Any) -> None:
+async def test_a_provider_that_breaks_leaves_its_keys_in_use(provider: IdentityProviderServer, open_door: Any) -> None:
     door = await open_door(refresh_s=1)
     keys = next(iter(door.verifier._providers.values())).keys
     provider.broken = True
@@ -231,7 +234,7 @@ async def test_a_provider_that_breaks_leaves_its_keys_in_use(provider: Provider,
     door.enter(provider.token())
 
 
-async def test_a_provider_that_is_away_at_first_is_found_later(provider: Provider) -> None:
+async def test_a_provider_that_is_away_at_first_is_found_later(provider: IdentityProviderServer) -> None:
     provider.broken = True
     door = Door(provider)
     door.verifier.start()
@@ -241,7 +244,7 @@ async def test_a_provider_that_is_away_at_first_is_found_later(provider: Provide
     await door.verifier.close()
 
 
-async def test_a_configuration_of_another_issuer_is_not_taken(provider: Provider) -> None:
+async def test_a_configuration_of_another_issuer_is_not_taken(provider: IdentityProviderServer) -> None:
     provider.claimed_issuer = "https://evil.example"
     door = Door(provider)
     door.verifier.start()
@@ -254,7 +257,7 @@ async def test_a_configuration_of_another_issuer_is_not_taken(provider: Provider
     await door.verifier.close()
 
 
-async def test_weak_and_foreign_keys_are_not_taken(provider: Provider, open_door: Any) -> None:
+async def test_weak_and_foreign_keys_are_not_taken(provider: IdentityProviderServer, open_door: Any) -> None:
     from cryptography.hazmat.primitives.asymmetric import rsa
 
     weak = SigningKey("weak", "RS256")
@@ -269,7 +272,7 @@ async def test_weak_and_foreign_keys_are_not_taken(provider: Provider, open_door
     door.refusal(token)
 
 
-async def test_tenant_and_role_come_from_claims(provider: Provider, open_door: Any) -> None:
+async def test_tenant_and_role_come_from_claims(provider: IdentityProviderServer, open_door: Any) -> None:
     door = await open_door(
         tenant="",
         tenant_claim=("org", "name"),
@@ -298,7 +301,7 @@ async def test_tenant_and_role_come_from_claims(provider: Provider, open_door: A
         door.refusal(provider.token(**changed))
 
 
-async def test_the_role_given_here_counts(provider: Provider, open_door: Any) -> None:
+async def test_the_role_given_here_counts(provider: IdentityProviderServer, open_door: Any) -> None:
     door = await open_door(role_claim="role")
     token = provider.token(role="owner")
     assert "owner" in door.enter(token).key.scopes
@@ -321,7 +324,7 @@ def _fields(user: User) -> dict[str, Any]:
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: f"{text}.{text}.{text}".encode())))
-def test_no_bytes_are_a_token(provider: Provider, data: bytes) -> None:
+def test_no_bytes_are_a_token(provider: IdentityProviderServer, data: bytes) -> None:
     door = Door(provider)
     with pytest.raises(ServiceError) as refused:
         door.verifier.authenticate(data, now_ms=now_ms())
@@ -364,7 +367,7 @@ def test_a_provider_that_could_not_be_trusted_is_not_configured(changed: dict[st
 
 
 async def test_a_users_token_calls_models_and_administers(
-    provider: Provider, make_router: Any, give_first_key: Any, wait_until: Any
+    provider: IdentityProviderServer, make_router: RouterFactory
 ) -> None:
     router = make_router(
         extra=f"""
@@ -377,7 +380,7 @@ async def test_a_users_token_calls_models_and_administers(
     )
     router.start()
     await router.ready()
-    await give_first_key(router.database_uri, router)
+    await router.create_first_key()
     await wait_until(lambda: router.metric("enginehouse_router_keys"), 1.0)
     token = provider.token(role="developer")
 

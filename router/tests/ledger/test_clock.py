@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any
 
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +13,8 @@ from enginehouse.kit.grants import peek
 from enginehouse.router.clock import DAY_MS, SteadyClock, day_start_ms, month_start_ms
 from enginehouse.router.database import open_database
 from enginehouse.router.ledger import BudgetExhausted, Ledger, Period, Scope, Verdict
+from router.tests.harness.ledger import LedgerHarness
+from router.tests.harness.postgres import PostgresCluster
 
 S = 10**9
 HOUR_MS = 3_600_000
@@ -91,20 +92,20 @@ def test_windows_hold_the_moments_that_they_are_of(now_ms: int) -> None:
 TABLES = "usage, reservations, leases, budget_alerts, budget_windows, budgets, replicas, engines, tenants"
 
 
-def test_money_stays_right_whatever_a_clock_does(postgres: Any, make_world: Any) -> None:
+def test_money_stays_right_whatever_a_clock_does(postgres: PostgresCluster) -> None:
     """Not a steady clock: a bare one that jumps by hours, over days' ends, while requests run and are settled late."""
     loop = asyncio.new_event_loop()
-    database = open_database(loop.run_until_complete(postgres.fresh()))
+    database = open_database(loop.run_until_complete(postgres.create_database()))
 
     async def play(seed: int) -> None:
         dice = random.Random(seed)
         async with database.begin() as connection:
             await connection.execute(sa.text(f"TRUNCATE {TABLES} CASCADE"))
-        world = make_world(database, None)
-        await world.prepare()
-        await world.budget(3_000)
-        await world.budget(900, scope=Scope.TENANT, scope_id=world.TENANT, period=Period.DAY)
-        replicas: list[Ledger] = [await world.replica() for _ in range(2)]
+        harness = LedgerHarness(database)
+        await harness.prepare()
+        await harness.budget(3_000)
+        await harness.budget(900, scope=Scope.TENANT, scope_id=harness.TENANT, period=Period.DAY)
+        replicas: list[Ledger] = [await harness.replica() for _ in range(2)]
         out: list[tuple[str, int]] = []
         reported: set[str] = set()
         for _ in range(30):
@@ -113,29 +114,29 @@ def test_money_stays_right_whatever_a_clock_does(postgres: Any, make_world: Any)
             if move < 0.4:
                 cap = dice.randint(1, 300)
                 try:
-                    scopes = (("tenant", world.TENANT), ("key", world.KEY))
-                    out.append((await world.grant(ledger, cap, scopes=scopes), dice.randint(0, cap)))
+                    scopes = (("tenant", harness.TENANT), ("key", harness.KEY))
+                    out.append((await harness.grant(ledger, cap, scopes=scopes), dice.randint(0, cap)))
                 except BudgetExhausted:
                     pass
             elif move < 0.65 and out:
                 token, cost = dice.choice(out)
-                (verdict,) = await ledger.settle_now([world.report(token, cost)])
+                (verdict,) = await ledger.settle_now([harness.report(token, cost)])
                 assert (verdict is Verdict.ALREADY) == (token in reported)
                 reported.add(token)
             elif move < 0.8:
-                world.now_ms += dice.choice([-30, -5, -1, 1, 5, 30]) * HOUR_MS + dice.randint(-20_000, 20_000)
+                harness.now_ms += dice.choice([-30, -5, -1, 1, 5, 30]) * HOUR_MS + dice.randint(-20_000, 20_000)
             elif move < 0.9:
-                await world.watermark(ledger, world.now_ms - 30_000)
+                await harness.watermark(ledger, harness.now_ms - 30_000)
                 await ledger.flush_journal()
                 await ledger.sweep()
             else:
                 await ledger.renew()
                 await ledger.compare()
                 await ledger.return_idle()
-            await check(world, replicas)
+            await check(harness, replicas)
 
-    async def check(world: Any, replicas: list[Ledger]) -> None:
-        for row in await world.rows(
+    async def check(harness: LedgerHarness, replicas: list[Ledger]) -> None:
+        for row in await harness.rows(
             "SELECT b.period, w.limit_nanos, w.settled_nanos, w.leased_nanos,"
             " (SELECT coalesce(sum(remaining_nanos), 0) FROM leases l WHERE l.budget_id = w.budget_id"
             "  AND l.window_start_ms = w.window_start_ms) AS held"
@@ -144,13 +145,13 @@ def test_money_stays_right_whatever_a_clock_does(postgres: Any, make_world: Any)
             assert row.settled_nanos + row.leased_nanos <= row.limit_nanos
             assert row.leased_nanos == row.held
         # Every nano-dollar on record was settled in exactly one window of each budget in scope.
-        billed = await world.billed()
-        for row in await world.rows(
+        billed = await harness.billed()
+        for row in await harness.rows(
             "SELECT sum(settled_nanos) AS settled FROM budget_windows JOIN budgets USING (budget_id) GROUP BY period"
         ):
             assert row.settled == billed
         once = "SELECT grant_id FROM usage WHERE kind = 'report' GROUP BY grant_id, engine_id HAVING count(*) > 1"
-        assert await world.rows(once) == []
+        assert await harness.rows(once) == []
         for ledger in replicas:
             for account in ledger.book.accounts():
                 assert min(account.reserved, account.returning, account.remaining) >= 0
@@ -167,22 +168,22 @@ def test_money_stays_right_whatever_a_clock_does(postgres: Any, make_world: Any)
         loop.close()
 
 
-async def test_marks_from_a_clock_that_was_ahead_pass_no_later_grant(world: Any) -> None:
+async def test_marks_from_a_clock_that_was_ahead_pass_no_later_grant(harness: LedgerHarness) -> None:
     """An engine's clock was hours ahead and is put right: what is granted from then on must not lapse while it runs."""
-    budget = await world.budget(1_000)
-    ledger = await world.replica()
-    await world.watermark(ledger, world.now_ms)
-    world.now_ms -= 5 * HOUR_MS
-    await world.watermark(ledger, world.now_ms - 30_000)
-    token = await world.grant(ledger, 100)
+    budget = await harness.budget(1_000)
+    ledger = await harness.replica()
+    await harness.watermark(ledger, harness.now_ms)
+    harness.now_ms -= 5 * HOUR_MS
+    await harness.watermark(ledger, harness.now_ms - 30_000)
+    token = await harness.grant(ledger, 100)
     await ledger.flush_journal()
-    world.now_ms += 20_000
+    harness.now_ms += 20_000
     await ledger.sweep()
     assert ledger.book.get(peek(token).grant_id) is not None
-    await ledger.settle_now([world.report(token, 100)])
-    assert (await world.window(budget))[1] == 100
+    await ledger.settle_now([harness.report(token, 100)])
+    assert (await harness.window(budget))[1] == 100
     assert ledger.unbilled_nanos == 0
     # While its clock runs on, its marks never go back.
-    await world.watermark(ledger, world.now_ms - 40_000)
-    rows = await world.rows("SELECT watermark_ms FROM engines")
-    assert [row.watermark_ms for row in rows] == [max(world.now_ms - 50_000, world.now_ms - 40_000)]
+    await harness.watermark(ledger, harness.now_ms - 40_000)
+    rows = await harness.rows("SELECT watermark_ms FROM engines")
+    assert [row.watermark_ms for row in rows] == [max(harness.now_ms - 50_000, harness.now_ms - 40_000)]

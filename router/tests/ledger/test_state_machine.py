@@ -39,6 +39,8 @@ from enginehouse.router.ledger import (
     Scope,
     Verdict,
 )
+from router.tests.harness.ledger import LedgerHarness
+from router.tests.harness.postgres import PostgresCluster
 
 LIMIT = 2_000
 TABLES = "usage, reservations, leases, budget_windows, budgets, replicas, engines, tenants"
@@ -66,14 +68,14 @@ class Work:
 
 
 @pytest.mark.timeout(400)
-def test_random_interleavings(postgres: Any, make_world: Any) -> None:
+def test_random_interleavings(postgres: PostgresCluster) -> None:
     loop = asyncio.new_event_loop()
-    database = open_database(loop.run_until_complete(postgres.fresh()))
+    database = open_database(loop.run_until_complete(postgres.create_database()))
 
     class Machine(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
-            self.world = make_world(database, TERMS)
+            self.harness = LedgerHarness(database, terms=TERMS)
             self.replicas: list[Ledger] = []
             self.work: list[Work] = []
             self.served = 0
@@ -85,34 +87,36 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
         async def prepare(self) -> None:
             async with database.begin() as connection:
                 await connection.execute(sa.text(f"TRUNCATE {TABLES} CASCADE"))
-            self.world.engines = list(ENGINES)
-            await self.world.prepare()
-            self.key_budget = await self.world.budget(LIMIT)
-            self.tenant_budget = await self.world.budget(LIMIT + 700, scope=Scope.TENANT, scope_id=self.world.TENANT)
-            self.replicas.append(await self.world.replica())
+            self.harness.engines = list(ENGINES)
+            await self.harness.prepare()
+            self.key_budget = await self.harness.budget(LIMIT)
+            self.tenant_budget = await self.harness.budget(
+                LIMIT + 700, scope=Scope.TENANT, scope_id=self.harness.TENANT
+            )
+            self.replicas.append(await self.harness.replica())
 
         @precondition(lambda self: len(self.replicas) < 3)
         @rule()
         def a_replica_starts(self) -> None:
-            self.replicas.append(self.go(self.world.replica()))
+            self.replicas.append(self.go(self.harness.replica()))
 
         @rule(which=st.integers(0, 9))
         def a_replica_dies(self, which: int) -> None:
             """With whatever it had not written down."""
             if self.replicas:
                 dead = self.replicas.pop(which % len(self.replicas))
-                self.go(self.world.kill(dead))
+                self.go(self.harness.kill(dead))
 
         @precondition(lambda self: self.replicas)
         @rule(which=st.integers(0, 9), cap=st.integers(0, 400), both=st.booleans(), journalled=st.booleans())
         def a_request_comes(self, which: int, cap: int, both: bool, journalled: bool) -> None:
-            scopes = [("key", self.world.KEY), *([("tenant", self.world.TENANT)] if both else [])]
+            scopes = [("key", self.harness.KEY), *([("tenant", self.harness.TENANT)] if both else [])]
             ledger = self.replicas[which % len(self.replicas)]
             try:
-                token = self.go(self.world.grant(ledger, cap, scopes=scopes))
+                token = self.go(self.harness.grant(ledger, cap, scopes=scopes))
             except BudgetExhausted:
                 return
-            self.work.append(Work(token, cap, self.world.now_ms))
+            self.work.append(Work(token, cap, self.harness.now_ms))
             if journalled:
                 self.go(ledger.flush_journal())
 
@@ -124,11 +128,11 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
 
             async def one() -> None:
                 try:
-                    token = await self.world.grant(ledger, dice.randint(1, cap))
+                    token = await self.harness.grant(ledger, dice.randint(1, cap))
                 except BudgetExhausted:
                     return
                 found = peek(token).candidates[0].cap_nanos
-                self.work.append(Work(token, found, self.world.now_ms))
+                self.work.append(Work(token, found, self.harness.now_ms))
 
             async def all_of_them() -> None:
                 await asyncio.gather(*(one() for _ in range(count)))
@@ -141,7 +145,7 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
             """Unless it is too old: then nobody ever does."""
             waiting = [one for one in self.work if not one.engine]
             work = waiting[which % len(waiting)]
-            if self.world.now_ms - work.issued_ms > 10_000:
+            if self.harness.now_ms - work.issued_ms > 10_000:
                 self.work.remove(work)
                 return
             if engine in work.refused:
@@ -156,7 +160,7 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
             """The gateway may carry it to the other, or give it up."""
             waiting = [one for one in self.work if not one.engine]
             work = waiting[which % len(waiting)]
-            if self.world.now_ms - work.issued_ms <= 10_000 and engine not in work.refused:
+            if self.harness.now_ms - work.issued_ms <= 10_000 and engine not in work.refused:
                 work.refused.add(engine)
                 work.unsaid.add(engine)
 
@@ -174,7 +178,7 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
                 work.unsaid.discard(engine)
 
         def refusal(self, work: Work, engine: str) -> Claim:
-            claim: Claim = self.world.report(work.token, 0, engine=engine, outcome=Outcome.REFUSED)
+            claim: Claim = self.harness.report(work.token, 0, engine=engine, outcome=Outcome.REFUSED)
             return dataclasses.replace(claim, amounts={})
 
         @precondition(lambda self: self.replicas and any(one.engine for one in self.work))
@@ -185,7 +189,7 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
             dice = random.Random(seed)
             batch = [dice.choice(done) for _ in range(count)]
             ledger = self.replicas[which % len(self.replicas)]
-            claims = [self.world.report(one.token, one.cost, engine=one.engine) for one in batch]
+            claims = [self.harness.report(one.token, one.cost, engine=one.engine) for one in batch]
             verdicts = self.go(ledger.settle_now(claims))
             for work, verdict in zip(batch, verdicts, strict=True):
                 if work.acknowledged:
@@ -203,7 +207,7 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
 
         @rule(seconds=st.sampled_from([1, 3, 15, 40, 120]), which=st.integers(0, 9), swept=st.booleans())
         def time_passes(self, seconds: int, which: int, swept: bool) -> None:
-            self.world.now_ms += seconds * 1000
+            self.harness.now_ms += seconds * 1000
             if swept and self.replicas:
                 self.go(self.replicas[which % len(self.replicas)].sweep())
 
@@ -211,7 +215,7 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
         @rule(which=st.integers(0, 9), engine=st.sampled_from(ENGINES))
         def an_engine_says_how_far_it_is(self, which: int, engine: str) -> None:
             ledger = self.replicas[which % len(self.replicas)]
-            self.go(self.world.watermark(ledger, self.watermark(engine), engine=engine))
+            self.go(self.harness.watermark(ledger, self.watermark(engine), engine=engine))
 
         def watermark(self, engine: str) -> int:
             unreported = [
@@ -219,7 +223,7 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
                 for one in self.work
                 if (one.engine == engine and not one.acknowledged) or engine in one.unsaid
             ]
-            return min([self.world.now_ms - WINDOW_MS, *unreported])
+            return min([self.harness.now_ms - WINDOW_MS, *unreported])
 
         @invariant()
         def the_books_agree(self) -> None:
@@ -228,7 +232,7 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
         async def check(self) -> None:
             # Before any row is read: a draw in the background may add to book and row while they are compared.
             free = [(account, account.free) for ledger in self.replicas for account in ledger.book.accounts()]
-            windows = await self.world.rows(
+            windows = await self.harness.rows(
                 "SELECT w.budget_id, w.limit_nanos, w.settled_nanos, w.leased_nanos,"
                 " (SELECT coalesce(sum(remaining_nanos), 0) FROM leases l WHERE l.budget_id = w.budget_id) AS held"
                 " FROM budget_windows w"
@@ -236,11 +240,11 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
             for row in windows:
                 assert row.settled_nanos + row.leased_nanos <= row.limit_nanos
                 assert row.leased_nanos == row.held
-            billed = await self.world.billed()
+            billed = await self.harness.billed()
             settled = {row.budget_id: row.settled_nanos for row in windows}
             assert settled.get(self.key_budget.budget_id, 0) == billed
             assert all(ledger.unbilled_nanos == 0 for ledger in self.replicas)
-            assert await self.world.rows("SELECT 1 FROM usage WHERE unbilled_nanos > 0") == []
+            assert await self.harness.rows("SELECT 1 FROM usage WHERE unbilled_nanos > 0") == []
             for ledger in self.replicas:
                 for account in ledger.book.accounts():
                     # `free` may be under zero for a while: a bill of another replica's is off the lease before the
@@ -249,17 +253,17 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
                     assert account.reserved >= 0
                     assert account.returning >= 0
             # What nobody has reported yet is still there to pay for it.
-            rows = await self.world.rows("SELECT lease_id, remaining_nanos FROM leases WHERE NOT released")
+            rows = await self.harness.rows("SELECT lease_id, remaining_nanos FROM leases WHERE NOT released")
             remaining = {row.lease_id: row.remaining_nanos for row in rows}
             states = {
-                row.grant_id: row.state for row in await self.world.rows("SELECT grant_id, state FROM reservations")
+                row.grant_id: row.state for row in await self.harness.rows("SELECT grant_id, state FROM reservations")
             }
             needed: dict[str, int] = {}
             for work in self.work:
                 grant = peek(work.token)
                 if states.get(grant.grant_id, "open") != "open":
                     continue
-                if not work.engine and (self.world.now_ms - work.issued_ms > 10_000 or work.refused == set(ENGINES)):
+                if not work.engine and (self.harness.now_ms - work.issued_ms > 10_000 or work.refused == set(ENGINES)):
                     continue
                 for funding in grant.funding:
                     needed[funding.lease_id] = needed.get(funding.lease_id, 0) + work.cap
@@ -278,7 +282,7 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
         async def rest(self) -> None:
             """Everything is reported, and everybody has passed everything: then all is settled, exactly."""
             if not self.replicas:
-                self.replicas.append(await self.world.replica())
+                self.replicas.append(await self.harness.replica())
             ledger = self.replicas[0]
             for other in self.replicas:
                 await other.flush_journal()
@@ -287,12 +291,12 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
                     await ledger.settle_now([self.refusal(work, engine)])
                 work.unsaid.clear()
                 if work.engine:
-                    await ledger.settle_now([self.world.report(work.token, work.cost, engine=work.engine)])
+                    await ledger.settle_now([self.harness.report(work.token, work.cost, engine=work.engine)])
                     work.acknowledged = True
             for _ in range(3):
-                self.world.now_ms += 200_000
+                self.harness.now_ms += 200_000
                 for engine in ENGINES:
-                    await self.world.watermark(ledger, self.watermark(engine), engine=engine)
+                    await self.harness.watermark(ledger, self.watermark(engine), engine=engine)
                 while True:
                     swept = await ledger.sweep()
                     if swept is None or not swept.claims:
@@ -300,10 +304,10 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
             for other in self.replicas:
                 await other.compare()
                 await other.return_idle()
-            assert await self.world.billed() == self.served
-            open_rows = await self.world.rows("SELECT count(*) AS count FROM reservations WHERE state = 'open'")
+            assert await self.harness.billed() == self.served
+            open_rows = await self.harness.rows("SELECT count(*) AS count FROM reservations WHERE state = 'open'")
             assert open_rows[0].count == 0
-            for row in await self.world.rows("SELECT sum(leased_nanos) AS leased FROM budget_windows"):
+            for row in await self.harness.rows("SELECT sum(leased_nanos) AS leased FROM budget_windows"):
                 assert not row.leased, "money is held for nothing"
             for replica in self.replicas:
                 assert len(replica.book) == 0
@@ -326,19 +330,19 @@ def test_random_interleavings(postgres: Any, make_world: Any) -> None:
 
 
 @pytest.mark.parametrize("away", ["draw", "settle"])
-async def test_an_unreachable_database_is_said_to_be_so(world: Any, away: str) -> None:
-    await world.budget(LIMIT)
-    ledger = await world.replica()
-    token = await world.grant(ledger, 10)
-    async with world.database.begin() as connection:
+async def test_an_unreachable_database_is_said_to_be_so(harness: LedgerHarness, away: str) -> None:
+    await harness.budget(LIMIT)
+    ledger = await harness.replica()
+    token = await harness.grant(ledger, 10)
+    async with harness.database.begin() as connection:
         await connection.execute(sa.text("ALTER TABLE leases RENAME TO elsewhere"))
     # A missing table is a defect, not an outage, and must not be taken for one.
-    step = world.grant(ledger, 1_500) if away == "draw" else ledger.settle_now([world.report(token, 5)])
+    step = harness.grant(ledger, 1_500) if away == "draw" else ledger.settle_now([harness.report(token, 5)])
     with pytest.raises(sa.exc.ProgrammingError):
         await step
     broken = open_database("postgresql://nobody@127.0.0.1:1/none")
     ledger._store._database = broken
-    step = world.grant(ledger, 1_500) if away == "draw" else ledger.settle_now([world.report(token, 5)])
+    step = harness.grant(ledger, 1_500) if away == "draw" else ledger.settle_now([harness.report(token, 5)])
     with pytest.raises(LedgerUnavailable):
         await step
     await broken.dispose()

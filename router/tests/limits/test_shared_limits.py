@@ -7,7 +7,6 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +19,8 @@ from enginehouse.router.limits import Bounds, Held, Limiter, SharedBuckets
 from enginehouse.router.redis import SharedRedis
 from router.tests.harness.admin_calls import call
 from router.tests.harness.redis_server import RedisServer
+from router.tests.harness.router_process import RouterFactory
+from router.tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(100)
 
@@ -251,13 +252,11 @@ def test_no_schedule_gets_more_than_the_bound(
     asyncio.run(run())
 
 
-async def test_two_routers_share_a_keys_limit(
-    redis_server: RedisServer, make_router: Any, give_first_key: Any, wait_until: Any
-) -> None:
+async def test_two_routers_share_a_keys_limit(redis_server: RedisServer, make_router: RouterFactory) -> None:
     made = [make_router(extra=f"\n  redis_url: {redis_server.url}") for _ in range(2)]
     for router in made:
         router.start()
-    await give_first_key(made[0].database_uri, made[0])
+    await made[0].create_first_key()
     for router in made:
         await router.ready()
         await wait_until(lambda router=router: router.metric("enginehouse_router_keys"), 1.0, within_s=60)

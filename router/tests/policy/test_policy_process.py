@@ -6,116 +6,93 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import grpc
+import httpx
 import pytest
 from google.protobuf import json_format
 
 from enginehouse.api.router.v1 import (
     admin_pb2,
     feedback_pb2,
-    feedback_pb2_grpc,
     identity_pb2,
-    identity_pb2_grpc,
     policy_pb2,
-    policy_pb2_grpc,
 )
-from enginehouse.kit.errors import Reason, from_rpc_error
+from enginehouse.kit.errors import Reason
 from enginehouse.kit.grants import peek
+from router.tests.harness.admin_calls import call, refusal_of
 from router.tests.harness.decision_inputs import document
+from router.tests.harness.engine_reports import EngineReports
+from router.tests.harness.postgres import PostgresCluster
+from router.tests.harness.registry import RegistryServer
+from router.tests.harness.router_process import RouterProcess
+from router.tests.harness.waiting import wait_until
 
-_STUBS = {
-    "PolicyService": policy_pb2_grpc.PolicyServiceStub,
-    "FeedbackService": feedback_pb2_grpc.FeedbackServiceStub,
-    "IdentityService": identity_pb2_grpc.IdentityServiceStub,
-}
-_OTHERS = {
-    "RecordFeedback": "FeedbackService",
-    "SummarizeFeedback": "FeedbackService",
-    "ListAudit": "IdentityService",
-    "CreateRunKey": "IdentityService",
-}
 QUICK = "  feed: {every_s: 0.2}"
 
 
-async def call(router: Any, method: str, request: Any, *, key: str = "") -> Any:
-    """Calls a service of the router through a check, as Envoy does."""
-    service = _OTHERS.get(method, "PolicyService")
-    path = f"/enginehouse.api.router.v1.{service}/{method}"
-    checked = await router.check(path, request, key or router.key)
-    assert checked.status_code == 200, checked.headers.get("grpc-message")
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{router.grpc}") as channel:
-        stub = _STUBS[service](channel)
-        return await getattr(stub, method)(
-            request, metadata=(("x-enginehouse-grant", checked.headers["x-enginehouse-grant"]),)
-        )
-
-
-async def refused(router: Any, method: str, request: Any, **options: Any) -> Any:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(router, method, request, **options)
-    error = from_rpc_error(caught.value)
-    assert error is not None
-    return error
-
-
-async def set_policy(router: Any, *, expected_version: int | None = None, **fields: Any) -> policy_pb2.Policy:
+async def set_policy(router: RouterProcess, *, expected_version: int | None = None, **fields: Any) -> policy_pb2.Policy:
     # Whatever the predictor thinks of a prompt, the small model is good enough.
     fields["everyone"] = {"quality_ceiling": 0.2, **fields.get("everyone", {})}
     request = policy_pb2.SetPolicyRequest(policy=document(**fields), expected_version=expected_version)
-    answer = await call(router, "SetPolicy", request)
+    answer = await call(router, router.key, "PolicyService/SetPolicy", request)
     return answer.policy
 
 
-async def get_policy(router: Any, name: str = "default", version: int = 0) -> policy_pb2.Policy:
-    answer = await call(router, "GetPolicy", policy_pb2.GetPolicyRequest(name=name, version=version))
+async def get_policy(router: RouterProcess, name: str = "default", version: int = 0) -> policy_pb2.Policy:
+    answer = await call(
+        router, router.key, "PolicyService/GetPolicy", policy_pb2.GetPolicyRequest(name=name, version=version)
+    )
     return answer.policy
 
 
 @pytest.fixture(scope="module")
 def pair(
-    shared_house: Any, postgres: Any, shared_registry: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Any, Any]]:
+    postgres: PostgresCluster,
+    shared_registry: RegistryServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[RouterProcess, RouterProcess]]:
     """Two routers on a database of their own."""
-    uri = asyncio.run(postgres.fresh())
-    made: list[Any] = []
+    uri = asyncio.run(postgres.create_database())
+    made: list[RouterProcess] = []
     for number in (2, 3):
         directory = tmp_path_factory.mktemp("pair")
         if made:
             (directory / "keys").write_bytes((made[0].directory / "keys").read_bytes())
         extra = f"  engine_id: router-{number}\n{QUICK}"
-        made.append(type(shared_house)(directory, database_uri=uri, gateway_port=shared_registry.port, extra=extra))
+        made.append(RouterProcess(directory, database_uri=uri, gateway_port=shared_registry.port, extra=extra))
     yield made[0], made[1]
     for router in made:
         assert router.stop() == 0
 
 
 @pytest.fixture
-async def routers(pair: tuple[Any, Any], give_first_key: Any, registry: Any) -> AsyncIterator[tuple[Any, Any]]:
+async def routers(
+    pair: tuple[RouterProcess, RouterProcess], registry: RegistryServer
+) -> AsyncIterator[tuple[RouterProcess, RouterProcess]]:
     """The two, ready, without policies."""
     first, second = pair
     if first.process is None:
-        await give_first_key(first.database_uri, first)
+        await first.create_first_key()
         second.key = first.key
         for router in pair:
             router.start()
     for router in pair:
         await router.ready()
     yield pair
-    for one in (await call(first, "ListPolicies", policy_pb2.ListPoliciesRequest())).policies:
+    for one in (await call(first, first.key, "PolicyService/ListPolicies", policy_pb2.ListPoliciesRequest())).policies:
         if one.version:
-            await call(first, "DeletePolicy", policy_pb2.DeletePolicyRequest(name=one.name))
+            await call(first, first.key, "PolicyService/DeletePolicy", policy_pb2.DeletePolicyRequest(name=one.name))
     for router in pair:
-        await router.hang_up()
+        await router.disconnect()
 
 
-async def auto(router: Any, **headers: str) -> tuple[str, Any]:
+async def auto(router: RouterProcess, **headers: str) -> tuple[str, httpx.Response]:
     """The model that a router chooses for a request, and its grant."""
     response = await router.generate(router.key, model="auto", headers=headers)
     assert response.status_code == 200, response.headers.get("grpc-message")
     return response.headers["x-enginehouse-model"], response
 
 
-async def test_a_policy_set_in_one_router_is_in_force_in_all(routers: tuple[Any, Any], wait_until: Any) -> None:
+async def test_a_policy_set_in_one_router_is_in_force_in_all(routers: tuple[RouterProcess, RouterProcess]) -> None:
     first, second = routers
     usual = (await auto(first))[0]
     built_in = await get_policy(second)
@@ -149,7 +126,7 @@ async def test_a_policy_set_in_one_router_is_in_force_in_all(routers: tuple[Any,
     bad = await auto_refusal(second, x_enginehouse_task="dream")
     assert "'dream' must be one of" in bad
 
-    await call(second, "DeletePolicy", policy_pb2.DeletePolicyRequest(name="default"))
+    await call(second, second.key, "PolicyService/DeletePolicy", policy_pb2.DeletePolicyRequest(name="default"))
 
     async def plain() -> str:
         return (await auto(first, x_enginehouse_task="enhance"))[0]
@@ -158,7 +135,7 @@ async def test_a_policy_set_in_one_router_is_in_force_in_all(routers: tuple[Any,
 
 
 async def test_a_fallback_is_in_the_grant_and_a_slow_model_is_passed_over(
-    routers: tuple[Any, Any], engine_reports: Any, wait_until: Any
+    routers: tuple[RouterProcess, RouterProcess],
 ) -> None:
     first, second = routers
     await set_policy(first, fallbacks=[{"model": "small", "models": ["large"]}])
@@ -178,7 +155,7 @@ async def test_a_fallback_is_in_the_grant_and_a_slow_model_is_passed_over(
 
     await set_policy(first, everyone={"max_first_token_ms": 1000})
     _, response = await auto(first)
-    engine = engine_reports(first)
+    engine = EngineReports(first)
     token = response.headers["x-enginehouse-grant"]
     await engine.send(engine.record(token, output=1, time_to_first_token_ms=4000))
 
@@ -191,16 +168,16 @@ async def test_a_fallback_is_in_the_grant_and_a_slow_model_is_passed_over(
     await engine.close()
 
 
-async def chosen_by(router: Any) -> str:
+async def chosen_by(router: RouterProcess) -> str:
     return (await auto(router))[0]
 
 
-async def test_a_key_made_with_another_is_bound_by_its_rules(routers: tuple[Any, Any]) -> None:
+async def test_a_key_made_with_another_is_bound_by_its_rules(routers: tuple[RouterProcess, RouterProcess]) -> None:
     first, _ = routers
     made = await first.admin(
         first.key, "CreateKey", admin_pb2.CreateKeyRequest(name="maker", scopes=["inference", "keys"])
     )
-    run = await call(first, "CreateRunKey", identity_pb2.CreateRunKeyRequest(run_id="one"), key=made.secret)
+    run = await call(first, made.secret, "IdentityService/CreateRunKey", identity_pb2.CreateRunKeyRequest(run_id="one"))
     assert (await first.generate(run.secret)).status_code == 200
     await set_policy(first, keys=[{"key_id": made.key.key_id, "rules": {"deny": ["small"]}}])
     for secret in (made.secret, run.secret):
@@ -209,13 +186,13 @@ async def test_a_key_made_with_another_is_bound_by_its_rules(routers: tuple[Any,
     assert (await first.generate(first.key)).status_code == 200
 
 
-async def auto_refusal(router: Any, **headers: str) -> str:
+async def auto_refusal(router: RouterProcess, **headers: str) -> str:
     response = await router.generate(router.key, model="auto", headers=headers)
     assert response.status_code != 200
     return str(response.headers["grpc-message"])
 
 
-async def test_what_is_not_valid_changes_nothing(routers: tuple[Any, Any]) -> None:
+async def test_what_is_not_valid_changes_nothing(routers: tuple[RouterProcess, RouterProcess]) -> None:
     first, second = routers
     version = (await set_policy(first, everyone={"quality_floor": 0.1})).version
     wrong = {
@@ -224,59 +201,69 @@ async def test_what_is_not_valid_changes_nothing(routers: tuple[Any, Any]) -> No
         "keys": [{"key_id": "key_gone"}],
     }
     request = policy_pb2.SetPolicyRequest(policy=document(**wrong))
-    error = await refused(first, "SetPolicy", request)
+    error = await refusal_of(first, first.key, "PolicyService/SetPolicy", request)
     assert error.reason is Reason.INVALID_REQUEST
     fields = {violation.field for violation in error.violations}
     assert fields == {"everyone.quality_floor", "everyone.models", "fallbacks", "keys"}
-    checked = await call(second, "CheckPolicy", policy_pb2.CheckPolicyRequest(policy=request.policy))
+    checked = await call(
+        second, second.key, "PolicyService/CheckPolicy", policy_pb2.CheckPolicyRequest(policy=request.policy)
+    )
     assert {problem.field for problem in checked.problems} == fields
     assert (await get_policy(second)).version == version
     assert (await get_policy(second)).everyone.quality_floor == 0.1
     plain = await first.admin(first.key, "CreateKey", admin_pb2.CreateKeyRequest(name="plain", scopes=["inference"]))
-    denied = await refused(first, "GetPolicy", policy_pb2.GetPolicyRequest(name="default"), key=plain.secret)
+    denied = await refusal_of(
+        first, plain.secret, "PolicyService/GetPolicy", policy_pb2.GetPolicyRequest(name="default")
+    )
     assert denied.reason is Reason.SCOPE_DENIED
 
     # Versions are kept, and nobody's change is lost.
     await set_policy(first, expected_version=version, everyone={"deny": ["asleep"]})
     await set_policy(second, expected_version=version + 1, everyone={"deny": ["asleep", "large"]})
     late = policy_pb2.SetPolicyRequest(policy=document(everyone={"deny": ["small"]}), expected_version=version)
-    error = await refused(first, "SetPolicy", late)
+    error = await refusal_of(first, first.key, "PolicyService/SetPolicy", late)
     assert error.reason is Reason.FAILED_PRECONDITION
     assert f"version {version + 2} by now" in error.message
     assert list((await get_policy(first, version=version + 1)).everyone.deny) == ["asleep"]
     assert list((await get_policy(first)).everyone.deny) == ["asleep", "large"]
-    logged = await call(second, "ListAudit", identity_pb2.ListAuditRequest(target_id="default", page_size=1))
+    logged = await call(
+        second, second.key, "IdentityService/ListAudit", identity_pb2.ListAuditRequest(target_id="default", page_size=1)
+    )
     assert logged.entries[0].action.endswith("PolicyService/SetPolicy")
     assert logged.entries[0].actor_id == first.key_id
     assert '"large"' in logged.entries[0].after_json
     assert '"large"' not in logged.entries[0].before_json
-    await call(first, "DeletePolicy", policy_pb2.DeletePolicyRequest(name="default"))
+    await call(first, first.key, "PolicyService/DeletePolicy", policy_pb2.DeletePolicyRequest(name="default"))
     assert (await get_policy(first)).version == 0
-    gone = await refused(first, "DeletePolicy", policy_pb2.DeletePolicyRequest(name="default"))
+    gone = await refusal_of(
+        first, first.key, "PolicyService/DeletePolicy", policy_pb2.DeletePolicyRequest(name="default")
+    )
     assert gone.reason is Reason.NOT_FOUND
     assert (await set_policy(first, everyone={"deny": ["asleep"]})).version == version + 4
     # One document for a tenant, whoever writes it.
     await set_policy(first, name="ours", tenants=[first.tenant], everyone={"models": ["large"]})
     rival = policy_pb2.SetPolicyRequest(policy=document(name="theirs", tenants=[first.tenant]))
-    error = await refused(second, "SetPolicy", rival)
+    error = await refusal_of(second, second.key, "PolicyService/SetPolicy", rival)
     assert "in the policy 'ours' already" in error.violations[0].description
-    listed = await call(second, "ListPolicies", policy_pb2.ListPoliciesRequest(page_size=1))
+    listed = await call(second, second.key, "PolicyService/ListPolicies", policy_pb2.ListPoliciesRequest(page_size=1))
     assert [one.name for one in listed.policies] == ["default"]
     rest = policy_pb2.ListPoliciesRequest(page_size=1, page_token=listed.next_page_token)
-    assert [one.name for one in (await call(second, "ListPolicies", rest)).policies] == ["ours"]
+    assert [one.name for one in (await call(second, second.key, "PolicyService/ListPolicies", rest)).policies] == [
+        "ours"
+    ]
 
 
 async def test_feedback_is_counted_once_a_source_and_moves_what_is_chosen(
-    routers: tuple[Any, Any], engine_reports: Any, wait_until: Any
+    routers: tuple[RouterProcess, RouterProcess],
 ) -> None:
     first, second = routers
     await set_policy(first)
     _, response = await auto(first)
     request_id = response.headers["x-enginehouse-request-id"]
     thumb = feedback_pb2.RecordFeedbackRequest(request_id=request_id, thumb=feedback_pb2.THUMB_DOWN)
-    unknown = await refused(first, "RecordFeedback", thumb)
+    unknown = await refusal_of(first, first.key, "FeedbackService/RecordFeedback", thumb)
     assert unknown.reason is Reason.NOT_FOUND
-    engine = engine_reports(first)
+    engine = EngineReports(first)
     await engine.report(response.headers["x-enginehouse-grant"], output=3)
 
     other_tenant = (
@@ -285,19 +272,21 @@ async def test_feedback_is_counted_once_a_source_and_moves_what_is_chosen(
     stranger = await first.admin(
         first.key, "CreateKey", admin_pb2.CreateKeyRequest(name="s", tenant_id=other_tenant.tenant_id)
     )
-    foreign = await refused(first, "RecordFeedback", thumb, key=stranger.secret)
+    foreign = await refusal_of(first, stranger.secret, "FeedbackService/RecordFeedback", thumb)
     assert foreign.reason is Reason.NOT_FOUND
 
-    recorded = await call(first, "RecordFeedback", thumb)
+    recorded = await call(first, first.key, "FeedbackService/RecordFeedback", thumb)
     assert (recorded.model, recorded.replaced) == ("small", False)
     assert recorded.prompt_class == peek(response.headers["x-enginehouse-grant"]).prompt_class
-    again = await call(second, "RecordFeedback", thumb)
+    again = await call(second, second.key, "FeedbackService/RecordFeedback", thumb)
     assert again.replaced
     judged = feedback_pb2.RecordFeedbackRequest(
         request_id=request_id, judge=feedback_pb2.JudgeResult(judge="grader-1", score=0.5)
     )
-    assert not (await call(first, "RecordFeedback", judged)).replaced
-    summary = await call(second, "SummarizeFeedback", feedback_pb2.SummarizeFeedbackRequest())
+    assert not (await call(first, first.key, "FeedbackService/RecordFeedback", judged)).replaced
+    summary = await call(
+        second, second.key, "FeedbackService/SummarizeFeedback", feedback_pb2.SummarizeFeedbackRequest()
+    )
     assert [(one.model, one.ratings, one.mean_score) for one in summary.summaries] == [("small", 2, 0.25)]
 
     # Learning is off until a policy turns it on, and stays within the price that it allows.
@@ -308,7 +297,7 @@ async def test_feedback_is_counted_once_a_source_and_moves_what_is_chosen(
         rated = feedback_pb2.RecordFeedbackRequest(
             request_id=answer.headers["x-enginehouse-request-id"], score=0.0 if number else 0.1
         )
-        await call(first, "RecordFeedback", rated)
+        await call(first, first.key, "FeedbackService/RecordFeedback", rated)
     await wait_until(lambda: chosen_by(second), "small", within_s=60)
     await set_policy(first, bandit=bandit)
 
@@ -335,8 +324,8 @@ async def test_feedback_is_counted_once_a_source_and_moves_what_is_chosen(
         ({"request_id": "not an id", "score": 1}, "request_id"),
     ],
 )
-async def test_ratings_that_are_none(house: Any, rating: dict[str, Any], field: str) -> None:
+async def test_ratings_that_are_none(shared_router: RouterProcess, rating: dict[str, Any], field: str) -> None:
     request = json_format.ParseDict({"request_id": "req_1", **rating}, feedback_pb2.RecordFeedbackRequest())
-    error = await refused(house, "RecordFeedback", request)
+    error = await refusal_of(shared_router, shared_router.key, "FeedbackService/RecordFeedback", request)
     assert error.reason is Reason.INVALID_REQUEST
     assert [violation.field for violation in error.violations] == [field]

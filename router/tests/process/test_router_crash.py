@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
-from google.rpc import status_pb2
 
 from enginehouse.api.router.v1 import admin_pb2 as pb
 from enginehouse.api.router.v1 import usage_pb2
-from enginehouse.kit.errors import from_status
 from enginehouse.kit.grants import peek
 from enginehouse.kit.usage import Spool, UsageReporter
 from enginehouse.kit.usage.meter import Meter
 from enginehouse.router.__main__ import main
 from enginehouse.router.database import migrate, open_database
+from router.tests.harness.postgres import PostgresCluster
+from router.tests.harness.responses import reason_of
+from router.tests.harness.router_process import RouterFactory, RouterProcess
+from router.tests.harness.waiting import wait_until
 
 OUTPUT = 2
 # small: 200 nano-dollars an output token.
@@ -36,7 +37,7 @@ QUICK = "  ledger: {accept_window_s: 2, skew_s: 0.5, renew_s: 0.2, replica_ttl_s
 class Engine:
     """An engine without a model: it takes grants, counts tokens, and reports as every engine does."""
 
-    def __init__(self, directory: Path, router: Any) -> None:
+    def __init__(self, directory: Path, router: RouterProcess) -> None:
         directory.mkdir(exist_ok=True)
         self.spool = Spool(directory=directory, engine_id="engine-1", accept_window_s=2)
         self.reporter = UsageReporter(
@@ -65,19 +66,12 @@ class Engine:
         self.spool.close()
 
 
-def reason(response: Any) -> str:
-    encoded = response.headers["grpc-status-details-bin"]
-    error = from_status(status_pb2.Status.FromString(base64.b64decode(encoded + "=" * (-len(encoded) % 4))))
-    assert error is not None
-    return error.reason.value
-
-
 async def test_a_killed_router_loses_no_usage_and_overspends_nothing(
-    make_router: Callable[..., Any], give_first_key: Any, database_uri: str, tmp_path: Path, wait_until: Any
+    make_router: RouterFactory, database_uri: str, tmp_path: Path
 ) -> None:
     limit = 3_000_000
     router = make_router(extra=QUICK)
-    await give_first_key(database_uri, router)
+    await router.create_first_key()
     router.start()
     await router.ready()
     made = await router.admin(router.key, "CreateKey", pb.CreateKeyRequest(name="app", budget_nanos=limit))
@@ -156,26 +150,24 @@ async def test_a_killed_router_loses_no_usage_and_overspends_nothing(
 
 
 @pytest.fixture
-def own_postgres(postgres: Any) -> Iterator[Any]:
+def own_postgres() -> Iterator[PostgresCluster]:
     """A PostgreSQL that a test may stop."""
     with tempfile.TemporaryDirectory(prefix="eh-pg-", ignore_cleanup_errors=True) as directory:
-        cluster = type(postgres)(Path(directory))
+        cluster = PostgresCluster(Path(directory))
         yield cluster
         cluster.close()
 
 
 async def test_without_postgres_a_router_spends_what_it_holds_and_then_refuses(
-    make_router: Callable[..., Any],
-    give_first_key: Any,
-    own_postgres: Any,
+    make_router: RouterFactory,
+    own_postgres: PostgresCluster,
     tmp_path: Path,
-    wait_until: Any,
 ) -> None:
     database = open_database(own_postgres.uri)
     await migrate(database)
     await database.dispose()
-    router = make_router(database=own_postgres.uri)
-    await give_first_key(own_postgres.uri, router)
+    router = make_router(database_uri=own_postgres.uri)
+    await router.create_first_key()
     router.start()
     await router.ready()
     made = await router.admin(router.key, "CreateKey", pb.CreateKeyRequest(name="app", budget_nanos=10_000_000))
@@ -193,19 +185,19 @@ async def test_without_postgres_a_router_spends_what_it_holds_and_then_refuses(
             break
         granted.append(response.headers["x-enginehouse-grant"])
     assert granted, "the lease in hand pays without PostgreSQL"
-    assert reason(response) == "LEDGER_UNAVAILABLE"
+    assert reason_of(response) == "LEDGER_UNAVAILABLE"
     assert response.headers["grpc-status"] == "14"
     for token in granted:
         await engine.serve(token, tokens=20)
     assert not await engine.reporter.flush(timeout_s=1), "nothing is acknowledged before it is committed"
 
     # A router that starts now answers, but lets nobody in.
-    late = make_router(database=own_postgres.uri, like=router)
+    late = make_router(database_uri=own_postgres.uri, like=router)
     late.start()
     await wait_until(lambda: late.status("/healthz"), 200, within_s=30)
     assert await late.status("/readyz") == 503
     refused = await late.generate(made.secret)
-    assert reason(refused) == "LEDGER_UNAVAILABLE"
+    assert reason_of(refused) == "LEDGER_UNAVAILABLE"
 
     own_postgres.start()
     await late.ready()
@@ -221,10 +213,10 @@ async def test_without_postgres_a_router_spends_what_it_holds_and_then_refuses(
 
 
 async def test_a_router_that_is_told_to_stop_gives_back_what_it_holds(
-    make_router: Callable[..., Any], give_first_key: Any, database_uri: str
+    make_router: RouterFactory, database_uri: str
 ) -> None:
     router = make_router()
-    await give_first_key(database_uri, router)
+    await router.create_first_key()
     router.start()
     await router.ready()
     made = await router.admin(router.key, "CreateKey", pb.CreateKeyRequest(name="app", budget_nanos=10_000_000))
@@ -243,7 +235,7 @@ async def test_a_router_that_is_told_to_stop_gives_back_what_it_holds(
 
 
 def test_commands_say_what_is_wrong(
-    make_router: Callable[..., Any], database_uri: str, capsys: pytest.CaptureFixture[str]
+    make_router: RouterFactory, database_uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     router = make_router()
     plain = router.config.read_text()
