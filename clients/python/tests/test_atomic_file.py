@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that appear only when they are complete."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write(path: Path, *pieces: bytes) -> None:
             file.write(piece)
 
 
-def test_what_was_there_stays_until_the_new_is_whole(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_by_a_complete_one(tmp_path: Path) -> None:
     path = tmp_path / "a.mp3"
     path.write_bytes(b"old")
     path.chmod(0o640)
@@ -36,16 +36,16 @@ def test_what_was_there_stays_until_the_new_is_whole(tmp_path: Path) -> None:
         file.write(b"newer")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"new"
-    assert [each.name for each in tmp_path.iterdir()] == ["a.mp3"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.mp3"]
 
 
-def test_a_new_file_is_as_open_as_others(tmp_path: Path) -> None:
+def test_a_new_file_has_the_default_mode(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")
     write(tmp_path / "a.mp3", b"x")
     assert (tmp_path / "a.mp3").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     link = tmp_path / "a.mp3"
     link.symlink_to(tmp_path / "far" / "b.mp3")
@@ -54,7 +54,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "far" / "b.mp3").read_bytes() == b"x"
 
 
-def test_a_pipe_is_written_to_as_it_is(tmp_path: Path) -> None:
+def test_a_pipe_is_written_to_directly(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     read: list[bytes] = []
@@ -69,7 +69,7 @@ def test_a_pipe_is_written_to_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"), [("none/a.mp3", FileNotFoundError), ("folder", IsADirectoryError), ("file/a", NotADirectoryError)]
 )
-def test_where_no_file_can_be_the_error_names_the_place(tmp_path: Path, name: str, kind: type[OSError]) -> None:
+def test_errors_name_the_path(tmp_path: Path, name: str, kind: type[OSError]) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(kind) as failed:
@@ -77,7 +77,7 @@ def test_where_no_file_can_be_the_error_names_the_place(tmp_path: Path, name: st
     assert failed.value.filename == str(tmp_path / name)
 
 
-def test_a_full_disk_is_named() -> None:
+def test_a_full_disk_is_reported_with_the_path() -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no /dev/full")
@@ -86,7 +86,7 @@ def test_a_full_disk_is_named() -> None:
             write(full, b"x" * size)
 
 
-def wav(samples: bytes, rate: int = 8000) -> bytes:
+def wav_file(samples: bytes, rate: int = 8000) -> bytes:
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)
@@ -101,31 +101,31 @@ def wav(samples: bytes, rate: int = 8000) -> bytes:
     extra=st.binary(max_size=40),
     cuts=st.lists(st.integers(0, 500), max_size=4),
 )
-def test_a_wav_of_unknown_length_becomes_the_one_of_known_length(
+def test_a_wav_file_gets_its_true_length(
     tmp_path_factory: pytest.TempPathFactory, samples: bytes, extra: bytes, cuts: list[int]
 ) -> None:
-    known = wav(samples)
-    # A chunk that nobody knows, of any length, before the samples.
+    known = wav_file(samples)
+    # An unknown chunk of any length comes before the samples.
     note = b"note" + len(extra).to_bytes(4, "little") + extra + bytes(len(extra) % 2)
     size = (len(known) + len(note) - 8).to_bytes(4, "little")
     known = known[:4] + size + known[8:36] + note + known[36:]
     unknown = bytearray(known)
-    place = known.index(b"data", 36 + len(note))
-    unknown[4:8] = unknown[place + 4 : place + 8] = b"\xff" * 4
+    offset = known.index(b"data", 36 + len(note))
+    unknown[4:8] = unknown[offset + 4 : offset + 8] = b"\xff" * 4
     assert with_true_length(bytes(unknown)) == known
     path = tmp_path_factory.mktemp("wav") / "a.wav"
-    places = [0, *sorted(cuts), len(unknown)]
-    write(path, *(bytes(unknown[one:two]) for one, two in itertools.pairwise(places)))
+    bounds = [0, *sorted(cuts), len(unknown)]
+    write(path, *(bytes(unknown[start:end]) for start, end in itertools.pairwise(bounds)))
     assert path.read_bytes() == known
     assert with_true_length(known) == known
 
 
 @given(head=st.binary(max_size=80) | st.binary(max_size=80).map(lambda tail: b"RIFF\xff\xff\xff\xffWAVE" + tail))
-def test_other_bytes_are_left_alone(head: bytes) -> None:
-    for place, value in length_patches(head, len(head)):
-        assert head[place : place + 4] == b"\xff" * 4 or place == 4
+def test_only_unknown_lengths_are_patched(head: bytes) -> None:
+    for offset, value in length_patches(head, len(head)):
+        assert head[offset : offset + 4] == b"\xff" * 4 or offset == 4
         assert len(value) == 4
 
 
-def test_a_length_that_a_header_cannot_say_stays_unknown() -> None:
-    assert length_patches(wav(b"")[:40] + b"\xff" * 4, 2**32 + 100) == []
+def test_a_length_beyond_the_header_stays_unknown() -> None:
+    assert length_patches(wav_file(b"")[:40] + b"\xff" * 4, 2**32 + 100) == []

@@ -1,4 +1,4 @@
-"""Answers as clients see them, over a real connection."""
+"""Answers, embeddings and tokens, over a real connection."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from typing import Any, get_type_hints
 import grpc
 import pytest
 
+from clients.python.tests.harness.behaviours import respond
+from clients.python.tests.harness.drivers import Connect
+from clients.python.tests.harness.responses import story
+from clients.python.tests.harness.server import ScriptedServer
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.client import Message, Tool, ToolCall
 from enginehouse.client.requests.generation import GenerationOptions, GenerationRequest
 
 
-async def test_a_collected_answer_is_the_stream_put_together(server: Any, connect: Any, behaviours: Any) -> None:
-    server.behaviours = [behaviours.answering(*behaviours.story()), behaviours.answering(*behaviours.story())]
+async def test_an_answer_is_built_from_its_stream(server: ScriptedServer, connect: Connect) -> None:
+    server.script = [respond(*story()), respond(*story())]
     mesh = connect(server.url)
     answer = await mesh.generate("Tell me of a crow")
     assert answer.text == "A clever crow"
@@ -29,8 +33,8 @@ async def test_a_collected_answer_is_the_stream_put_together(server: Any, connec
     assert await mesh.texts("Tell me of a crow") == ["A clever ", "crow"]
 
 
-async def test_the_key_and_one_request_id_go_with_the_call(server: Any, connect: Any, behaviours: Any) -> None:
-    server.behaviours = [behaviours.answering(*behaviours.story())] * 2
+async def test_the_key_and_one_request_id_are_sent(server: ScriptedServer, connect: Connect) -> None:
+    server.script = [respond(*story())] * 2
     mesh = connect(server.url)
     await mesh.generate("x")
     await mesh.generate("x", request_id="mine-1")
@@ -41,17 +45,20 @@ async def test_the_key_and_one_request_id_go_with_the_call(server: Any, connect:
     assert server.requests[1].request_id == "mine-1"
 
 
-async def test_task_and_subject_go_as_headers(server: Any, connect: Any, behaviours: Any) -> None:
-    server.behaviours = [behaviours.answering(*behaviours.story())] * 2
+async def test_task_and_subject_are_sent_as_headers(server: ScriptedServer, connect: Connect) -> None:
+    server.script = [respond(*story())] * 2
     mesh = connect(server.url)
     await mesh.generate("x", task="enhance", subject="maths")
     await mesh.generate("x")
     names = ("x-enginehouse-task", "x-enginehouse-subject")
-    assert [[one.get(name) for name in names] for one in server.metadata] == [["enhance", "maths"], [None, None]]
+    assert [[metadata.get(name) for name in names] for metadata in server.metadata] == [
+        ["enhance", "maths"],
+        [None, None],
+    ]
 
 
-async def test_every_option_reaches_its_field(server: Any, connect: Any, behaviours: Any) -> None:
-    server.behaviours = [behaviours.answering(*behaviours.story())]
+async def test_every_option_reaches_its_field(server: ScriptedServer, connect: Connect) -> None:
+    server.script = [respond(*story())]
     await connect(server.url).generate(
         [Message("user", "hi"), Message("assistant", tool_calls=(ToolCall("c1", "look", "{}"),))],
         system="be brief",
@@ -75,7 +82,11 @@ async def test_every_option_reaches_its_field(server: Any, connect: Any, behavio
         top_logprobs=4,
     )
     sent = server.requests[0]
-    assert [(m.role, m.content) for m in sent.messages] == [(1, "be brief"), (2, "hi"), (3, "")]
+    assert [(message.role, message.content) for message in sent.messages] == [
+        (generation_pb2.ROLE_SYSTEM, "be brief"),
+        (generation_pb2.ROLE_USER, "hi"),
+        (generation_pb2.ROLE_ASSISTANT, ""),
+    ]
     assert sent.messages[2].tool_calls[0].name == "look"
     assert (sent.model, sent.max_output_tokens, sent.choices, list(sent.stop)) == ("tiny", 7, 2, ["END"])
     sampling = sent.sampling
@@ -91,13 +102,13 @@ async def test_every_option_reaches_its_field(server: Any, connect: Any, behavio
     assert sent.top_logprobs == 4
 
 
-async def test_pieces_of_tool_calls_are_joined(server: Any, connect: Any, behaviours: Any) -> None:
-    def delta(**piece: Any) -> Any:
-        call = generation_pb2.ToolCallDelta(**piece)
+async def test_deltas_of_tool_calls_are_joined(server: ScriptedServer, connect: Connect) -> None:
+    def delta(**fields: Any) -> generation_pb2.GenerateResponse:
+        call = generation_pb2.ToolCallDelta(**fields)
         return generation_pb2.GenerateResponse(deltas=[generation_pb2.ChoiceDelta(tool_calls=[call])])
 
-    server.behaviours = [
-        behaviours.answering(
+    server.script = [
+        respond(
             delta(index=0, id="a", name="look", arguments='{"at":'),
             delta(index=1, id="b", name="listen", arguments="{}"),
             delta(index=0, arguments=' "sky"}'),
@@ -108,36 +119,36 @@ async def test_pieces_of_tool_calls_are_joined(server: Any, connect: Any, behavi
     assert not answer.complete
 
 
-async def test_leaving_a_stream_cancels_the_request(server: Any, connect: Any, behaviours: Any) -> None:
+async def test_leaving_a_stream_cancels_the_request(server: ScriptedServer, connect: Connect) -> None:
     def endless(request: Any, context: grpc.ServicerContext) -> Any:
-        yield behaviours.story()[0]
-        assert server.gone.wait(10)
+        yield story()[0]
+        assert server.ended.wait(10)
 
-    server.behaviours = [endless]
-    assert await connect(server.url).first_text_then_leave("x") == "A clever "
-    assert server.gone.wait(5)
+    server.script = [endless]
+    assert await connect(server.url).first_text("x") == "A clever "
+    await server.wait_until_ended()
 
 
-async def test_embeddings_tokens_and_models(server: Any, connect: Any, behaviours: Any) -> None:
-    embedded = generation_pb2.EmbedResponse(request_id="r", model="m", embeddings=[{"values": [0.5, 0.25]}])
-    embedded.usage.cost_nanos = 4
-    server.behaviours = [
-        behaviours.answering(embedded),
-        behaviours.answering(generation_pb2.TokenizeResponse(token_ids=[3, 1])),
-        behaviours.answering(generation_pb2.ListModelsResponse(models=[{"name": "a"}], next_page_token="more")),
-        behaviours.answering(generation_pb2.ListModelsResponse(models=[{"name": "b"}])),
+async def test_embeddings_tokens_and_models(server: ScriptedServer, connect: Connect) -> None:
+    response = generation_pb2.EmbedResponse(request_id="r", model="m", embeddings=[{"values": [0.5, 0.25]}])
+    response.usage.cost_nanos = 4
+    server.script = [
+        respond(response),
+        respond(generation_pb2.TokenizeResponse(token_ids=[3, 1])),
+        respond(generation_pb2.ListModelsResponse(models=[{"name": "a"}], next_page_token="more")),
+        respond(generation_pb2.ListModelsResponse(models=[{"name": "b"}])),
     ]
     mesh = connect(server.url)
-    vectors = await mesh.embed("one", dimensions=2)
-    assert (vectors.vectors, vectors.cost_nanos, vectors.model) == (((0.5, 0.25),), 4, "m")
+    embeddings = await mesh.call("embed", "one", dimensions=2)
+    assert (embeddings.vectors, embeddings.cost_nanos, embeddings.model) == (((0.5, 0.25),), 4, "m")
     assert list(server.requests[0].inputs) == ["one"]
-    assert await mesh.tokenize("one", model="m") == [3, 1]
-    assert [model.name for model in await mesh.models()] == ["a", "b"]
+    assert await mesh.call("tokenize", "one", model="m") == [3, 1]
+    assert [model.name for model in await mesh.call("models")] == ["a", "b"]
     assert server.requests[3].page_token == "more"
 
 
 @pytest.mark.parametrize(
-    ("said", "problem"),
+    ("arguments", "message"),
     [
         ({}, "exactly one of messages"),
         ({"messages": "x", "prompt": "y"}, "exactly one of messages"),
@@ -146,15 +157,15 @@ async def test_embeddings_tokens_and_models(server: Any, connect: Any, behaviour
         ({"messages": [Message("robot", "x")]}, "unknown role 'robot': expected one of"),  # type: ignore[arg-type]
     ],
 )
-async def test_contradictions_are_found_before_anything_is_sent(
-    server: Any, connect: Any, said: dict[str, Any], problem: str
+async def test_contradicting_arguments_are_refused_before_sending(
+    server: ScriptedServer, connect: Connect, arguments: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=problem):
-        await connect(server.url).generate(**said)
+    with pytest.raises(ValueError, match=message):
+        await connect(server.url).generate(**arguments)
     assert server.requests == []
 
 
-def test_options_are_what_an_ask_takes() -> None:
+def test_every_option_is_a_field_of_the_request() -> None:
     assert set(get_type_hints(GenerationOptions)) == {field.name for field in dataclasses.fields(GenerationRequest)} - {
         "messages"
     }

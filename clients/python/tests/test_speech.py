@@ -1,4 +1,4 @@
-"""Speech as clients hear it, over a real connection."""
+"""Speech and conversations, over a real connection."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from typing import Any, get_type_hints
 import grpc
 import pytest
 
+from clients.python.tests.harness.behaviours import abort, refuse, respond
+from clients.python.tests.harness.drivers import Connect
+from clients.python.tests.harness.responses import speech
+from clients.python.tests.harness.server import ScriptedServer
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.client import Enginehouse, IncompleteSpeechError, InvalidRequest, RateLimited, Unavailable
 from enginehouse.client.requests.voice import SpeechOptions, conversation, synthesize
@@ -18,8 +22,8 @@ from enginehouse.client.requests.voice import SpeechOptions, conversation, synth
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
-async def test_audio_comes_in_pieces_with_its_form_and_its_end(server: Any, connect: Any, behaviours: Any) -> None:
-    server.behaviours = [behaviours.answering(*behaviours.speech())]
+async def test_audio_comes_in_pieces_with_its_format_and_a_summary(server: ScriptedServer, connect: Connect) -> None:
+    server.script = [respond(*speech())]
     pieces, stream = await connect(server.url).speak("A clever crow. It sat.")
     assert pieces == [b"one ", b"two ", b"three"]
     assert (stream.request_id, stream.model) == ("req_server", "espeak")
@@ -32,8 +36,8 @@ async def test_audio_comes_in_pieces_with_its_form_and_its_end(server: Any, conn
     assert not summary.stopped_by_budget
 
 
-async def test_every_argument_reaches_its_field(server: Any, connect: Any, behaviours: Any) -> None:
-    server.behaviours = [behaviours.answering(*behaviours.speech())] * 2
+async def test_every_argument_reaches_its_field(server: ScriptedServer, connect: Connect) -> None:
+    server.script = [respond(*speech())] * 2
     mesh = connect(server.url, user_id="u-1")
     await mesh.speak(
         "hi",
@@ -68,8 +72,8 @@ async def test_every_argument_reaches_its_field(server: Any, connect: Any, behav
     assert (second.WhichOneof("input"), second.ssml, second.model) == ("ssml", "<speak>hi</speak>", "auto")
 
 
-def test_every_word_of_the_manner_is_used() -> None:
-    words = {
+def test_every_speech_option_is_used() -> None:
+    values = {
         "model": "m",
         "voice": "v",
         "language": "te",
@@ -82,16 +86,16 @@ def test_every_word_of_the_manner_is_used() -> None:
         "encoding": "pcm",
         "sample_rate": 8000,
     }
-    assert set(words) == set(get_type_hints(SpeechOptions))
+    assert set(values) == set(get_type_hints(SpeechOptions))
     plain = synthesize("x", ssml=None, first_chunk=0, request_id="")
-    for word, value in words.items():
-        assert synthesize("x", ssml=None, first_chunk=0, request_id="", **{word: value}) != plain
-        # A conversation's model is named by a header.
-        assert word == "model" or conversation(request_id="", **{word: value}) != conversation(request_id="")
+    for name, value in values.items():
+        assert synthesize("x", ssml=None, first_chunk=0, request_id="", **{name: value}) != plain
+        # The model of a conversation is sent as a header.
+        assert name == "model" or conversation(request_id="", **{name: value}) != conversation(request_id="")
 
 
 @pytest.mark.parametrize(
-    ("said", "problem"),
+    ("arguments", "message"),
     [
         ({}, "exactly one of text and ssml"),
         ({"text": "x", "ssml": "<speak/>"}, "exactly one of text and ssml"),
@@ -99,53 +103,53 @@ def test_every_word_of_the_manner_is_used() -> None:
         ({"text": "x", "encoding": "midi"}, "unknown encoding 'midi': expected one of wav, mp3"),
     ],
 )
-async def test_what_cannot_be_asked_is_found_before_anything_is_sent(
-    server: Any, connect: Any, said: dict[str, Any], problem: str
+async def test_invalid_arguments_are_refused_before_sending(
+    server: ScriptedServer, connect: Connect, arguments: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=problem):
-        await connect(server.url).speak(**said)
+    with pytest.raises(ValueError, match=message):
+        await connect(server.url).speak(**arguments)
     assert server.metadata == []
 
 
-async def test_speech_that_nobody_began_is_asked_for_again(server: Any, connect: Any, behaviours: Any) -> None:
-    gone = behaviours.refusing(UNAVAILABLE, "NO_ENDPOINT")
-    server.behaviours = [gone, gone, behaviours.answering(*behaviours.speech())]
+async def test_unavailable_speech_is_retried(server: ScriptedServer, connect: Connect) -> None:
+    unavailable = refuse(UNAVAILABLE, "NO_ENDPOINT")
+    server.script = [unavailable, unavailable, respond(*speech())]
     pieces, stream = await connect(server.url).speak("x")
     assert b"".join(pieces) == b"one two three"
     assert stream.attempts == 3
     assert len({request.request_id for request in server.requests}) == 1
     assert [metadata.get("x-enginehouse-attempt") for metadata in server.metadata] == [None, "2", "3"]
-    server.behaviours = [gone] * 3
+    server.script = [unavailable] * 3
     with pytest.raises(Unavailable):
         await connect(server.url).speak("x")
 
 
-@pytest.mark.parametrize("begins", [0, 4])
-async def test_cut_speech_says_where_to_go_on(server: Any, connect: Any, behaviours: Any, begins: int) -> None:
+@pytest.mark.parametrize("first_chunk", [0, 4])
+async def test_cut_speech_names_the_next_chunk(server: ScriptedServer, connect: Connect, first_chunk: int) -> None:
     def cut(request: Any, context: grpc.ServicerContext) -> Any:
-        first, second, _ = behaviours.speech()
+        first, second, _ = speech()
         yield first
-        if begins == 0:
+        if first_chunk == 0:
             yield second
-        behaviours.refuse(context, UNAVAILABLE, "ENGINE_DRAINING")
+        abort(context, UNAVAILABLE, "ENGINE_DRAINING")
 
-    server.behaviours = [cut]
-    with pytest.raises(IncompleteSpeechError, match=f"first_chunk {begins or 1}") as failed:
-        await connect(server.url).speak("x", first_chunk=begins)
+    server.script = [cut]
+    with pytest.raises(IncompleteSpeechError, match=f"first_chunk {first_chunk or 1}") as failed:
+        await connect(server.url).speak("x", first_chunk=first_chunk)
     error = failed.value
     assert (error.code, error.reason, error.request_id) == (UNAVAILABLE, "ENGINE_DRAINING", "req_server")
-    # Begun in the middle, nothing became whole: that chunk is the next again.
-    assert (error.next_chunk, error.model) == (begins or 1, "espeak")
+    # Of the speech that started in the middle no chunk became complete: its first one is the next again.
+    assert (error.next_chunk, error.model) == (first_chunk or 1, "espeak")
     assert isinstance(error.__cause__, Unavailable)
     assert len(server.requests) == 1
 
 
-async def test_a_refusal_in_between_is_itself(server: Any, connect: Any, behaviours: Any) -> None:
-    def refuse(request: Any, context: grpc.ServicerContext) -> Any:
-        yield behaviours.speech()[0]
-        behaviours.refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+async def test_a_refusal_in_the_middle_is_raised_as_it_is(server: ScriptedServer, connect: Connect) -> None:
+    def limit(request: Any, context: grpc.ServicerContext) -> Any:
+        yield speech()[0]
+        abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
 
-    server.behaviours = [refuse, behaviours.refusing(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")]
+    server.script = [limit, refuse(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")]
     mesh = connect(server.url)
     with pytest.raises(RateLimited):
         await mesh.speak("x")
@@ -153,35 +157,37 @@ async def test_a_refusal_in_between_is_itself(server: Any, connect: Any, behavio
         await mesh.speak("")
 
 
-async def test_a_break_after_the_end_is_none(server: Any, connect: Any, behaviours: Any) -> None:
-    def late(request: Any, context: grpc.ServicerContext) -> Any:
-        yield from behaviours.speech()
-        behaviours.refuse(context, UNAVAILABLE, "ENGINE_DRAINING")
+async def test_an_error_after_the_summary_is_ignored(server: ScriptedServer, connect: Connect) -> None:
+    def cut_late(request: Any, context: grpc.ServicerContext) -> Any:
+        yield from speech()
+        abort(context, UNAVAILABLE, "ENGINE_DRAINING")
 
-    server.behaviours = [late]
+    server.script = [cut_late]
     pieces, stream = await connect(server.url).speak("x")
     assert b"".join(pieces) == b"one two three"
     assert stream.summary is not None
 
 
-async def test_leaving_cancels_the_call(server: Any, connect: Any, behaviours: Any) -> None:
+async def test_leaving_the_stream_cancels_the_call(server: ScriptedServer, connect: Connect) -> None:
     def endless(request: Any, context: grpc.ServicerContext) -> Any:
-        yield behaviours.speech()[0]
-        assert server.gone.wait(10)
+        yield speech()[0]
+        assert server.ended.wait(10)
 
-    server.behaviours = [endless]
-    assert await connect(server.url).first_audio_then_leave("x") == b"one "
-    assert server.gone.wait(5)
+    server.script = [endless]
+    assert await connect(server.url).first_audio("x") == b"one "
+    await server.wait_until_ended()
 
 
-async def test_audio_is_saved_whole_or_not_at_all(server: Any, connect: Any, behaviours: Any, tmp_path: Path) -> None:
+async def test_audio_is_saved_completely_or_not_at_all(
+    server: ScriptedServer, connect: Connect, tmp_path: Path
+) -> None:
     def cut(request: Any, context: grpc.ServicerContext) -> Any:
-        yield behaviours.speech()[0]
-        behaviours.refuse(context, UNAVAILABLE, "ENGINE_DRAINING")
+        yield speech()[0]
+        abort(context, UNAVAILABLE, "ENGINE_DRAINING")
 
     path = tmp_path / "crow.mp3"
     mesh = connect(server.url)
-    server.behaviours = [cut, behaviours.answering(*behaviours.speech())]
+    server.script = [cut, respond(*speech())]
     with pytest.raises(IncompleteSpeechError):
         await mesh.save(path, "x")
     assert os.listdir(tmp_path) == []
@@ -190,7 +196,9 @@ async def test_audio_is_saved_whole_or_not_at_all(server: Any, connect: Any, beh
     assert path.read_bytes() == b"one two three"
 
 
-async def test_where_no_file_can_be_nothing_is_sent(server: Any, connect: Any, tmp_path: Path) -> None:
+async def test_nothing_is_sent_if_the_file_cannot_be_created(
+    server: ScriptedServer, connect: Connect, tmp_path: Path
+) -> None:
     mesh = connect(server.url)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         await mesh.save(tmp_path / "nowhere" / "crow.mp3", "x")
@@ -199,21 +207,21 @@ async def test_where_no_file_can_be_nothing_is_sent(server: Any, connect: Any, t
     assert server.metadata == []
 
 
-async def test_a_wav_file_says_how_long_it_is(server: Any, connect: Any, behaviours: Any, tmp_path: Path) -> None:
+async def test_a_wav_file_has_its_true_length(server: ScriptedServer, connect: Connect, tmp_path: Path) -> None:
     header = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\1\0\1\0\x22\x56\0\0\x44\xac\0\0\2\0\x10\0data\xff\xff\xff\xff"
-    answer = behaviours.answering(
+    audio = respond(
         voice_pb2.SynthesizeResponse(request_id="r", audio=header + bytes(10)),
         voice_pb2.SynthesizeResponse(audio=bytes(90)),
     )
-    server.behaviours = [answer] * 2
+    server.script = [audio] * 2
     mesh = connect(server.url)
     await mesh.save(tmp_path / "a.wav", "x")
-    whole = await mesh.read("x")
-    assert (tmp_path / "a.wav").read_bytes() == whole
-    assert (whole[4:8], whole[40:44], len(whole)) == (b"\x88\0\0\0", b"\x64\0\0\0", 144)
+    file = await mesh.read("x")
+    assert (tmp_path / "a.wav").read_bytes() == file
+    assert (file[4:8], file[40:44], len(file)) == (b"\x88\0\0\0", b"\x64\0\0\0", 144)
 
 
-async def test_a_conversation_speaks_what_is_written(server: Any, connect: Any, behaviours: Any) -> None:
+async def test_a_conversation_speaks_its_text(server: ScriptedServer, connect: Connect) -> None:
     def speaks(requests: Any, context: grpc.ServicerContext) -> Any:
         config = next(requests).config
         info = voice_pb2.AudioInfo(content_type="audio/L16", sample_rate=config.audio.sample_rate)
@@ -222,23 +230,23 @@ async def test_a_conversation_speaks_what_is_written(server: Any, connect: Any, 
             yield voice_pb2.ConverseResponse(audio=request.text.upper().encode())
         yield voice_pb2.ConverseResponse(summary=voice_pb2.SpeechSummary(audio_ms=7))
 
-    server.behaviours = [behaviours.refusing(UNAVAILABLE, "NO_ENDPOINT"), speaks]
+    server.script = [refuse(UNAVAILABLE, "NO_ENDPOINT"), speaks]
     mesh = connect(server.url, timeout_s=5)
     audio, stream = await mesh.converse(
         ["a clever ", "", "crow"], model="espeak", voice="en", sample_rate=16_000, max_characters=99, request_id="c-1"
     )
-    # The call that nobody took was sent again, and no text was lost with it.
+    # The unavailable call was retried, and no text was lost with it.
     assert audio == b"A CLEVER CROW"
     assert (stream.attempts, stream.request_id, stream.model, stream.info.sample_rate) == (2, "c-1", "espeak", 16_000)
     assert stream.summary.audio_ms == 7
     assert server.requests[-3].config.controls.voice == "en"
     assert server.metadata[1]["x-enginehouse-ask-model"] == "espeak"
     assert server.metadata[1]["x-enginehouse-max-characters"] == "99"
-    # A client's timeout is for calls that end by themselves.
+    # The client's timeout does not hold for calls that last as long as their text.
     assert server.time_remaining[1] is None or server.time_remaining[1] > 1000
 
 
-async def test_what_the_text_raises_ends_the_conversation(server: Any, connect: Any, behaviours: Any) -> None:
+async def test_an_error_of_the_text_ends_the_conversation(server: ScriptedServer, connect: Connect) -> None:
     def speaks(requests: Any, context: grpc.ServicerContext) -> Any:
         next(requests)
         yield voice_pb2.ConverseResponse(request_id="c", model="espeak")
@@ -249,51 +257,48 @@ async def test_what_the_text_raises_ends_the_conversation(server: Any, connect: 
         yield "one"
         raise LookupError("the model is gone")
 
-    server.behaviours = [speaks]
+    server.script = [speaks]
     with pytest.raises(LookupError, match="the model is gone"):
         await connect(server.url).converse(broken())
-    assert server.gone.wait(5)
+    await server.wait_until_ended()
 
 
-async def test_a_cut_conversation_is_not_begun_again(server: Any, connect: Any, behaviours: Any) -> None:
+async def test_a_cut_conversation_is_not_retried(server: ScriptedServer, connect: Connect) -> None:
     def cut(requests: Any, context: grpc.ServicerContext) -> Any:
         next(requests)
         yield voice_pb2.ConverseResponse(request_id="c", model="espeak", audio=b"x")
-        behaviours.refuse(context, UNAVAILABLE, "ENGINE_DRAINING")
+        abort(context, UNAVAILABLE, "ENGINE_DRAINING")
 
-    server.behaviours = [cut]
+    server.script = [cut]
     with pytest.raises(Unavailable) as failed:
         await connect(server.url).converse(["one"])
     assert failed.value.reason == "ENGINE_DRAINING"
     assert len(server.metadata) == 1
 
 
-async def test_a_conversation_that_is_refused_takes_none_of_its_text(
-    server: Any, connect: Any, behaviours: Any
-) -> None:
-    asked = threading.Event()
+async def test_a_refused_conversation_takes_no_text(server: ScriptedServer, connect: Connect) -> None:
+    taken = threading.Event()
 
     def refuses(requests: Any, context: grpc.ServicerContext) -> Any:
         next(requests)
-        behaviours.refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", message="no such voice")
+        abort(context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", message="no such voice")
         yield
 
     def texts() -> Any:
-        asked.set()
+        taken.set()
         yield "one"
 
-    server.behaviours = [refuses]
+    server.script = [refuses]
     with pytest.raises(InvalidRequest, match="no such voice"):
         await connect(server.url).converse(texts())
-    # Nobody answered: the text was never begun.
-    assert not asked.is_set()
+    assert not taken.is_set()
 
 
-async def test_leaving_a_conversation_cancels_it(server: Any, behaviours: Any) -> None:
+async def test_leaving_a_conversation_cancels_it(server: ScriptedServer) -> None:
     def endless(requests: Any, context: grpc.ServicerContext) -> Any:
         next(requests)
         yield voice_pb2.ConverseResponse(request_id="c", model="espeak", audio=b"one")
-        assert server.gone.wait(10)
+        assert server.ended.wait(10)
 
     def run() -> tuple[bytes, bool]:
         blocked = threading.Event()
@@ -306,16 +311,16 @@ async def test_leaving_a_conversation_cancels_it(server: Any, behaviours: Any) -
             with Enginehouse(server.url, "eh_test_key") as mesh, mesh.converse(texts()) as stream:
                 first = next(iter(stream))
                 stream.close()
-                # Though the text goes on and blocks its thread.
-                return first, server.gone.wait(10)
+                # The call ends although the text blocks its thread.
+                return first, server.ended.wait(10)
         finally:
             blocked.set()
 
-    server.behaviours = [endless]
+    server.script = [endless]
     assert await asyncio.to_thread(run) == (b"one", True)
 
 
-async def test_what_was_closed_is_not_begun(server: Any) -> None:
+async def test_a_closed_stream_cannot_be_started(server: ScriptedServer) -> None:
     with Enginehouse(server.url, "eh_test_key") as mesh:
         stream = mesh.speak("x")
         stream.close()

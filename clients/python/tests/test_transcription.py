@@ -1,4 +1,4 @@
-"""Speech written down, over a real connection."""
+"""Transcription of recordings and of live speech, over a real connection."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 import grpc
 import pytest
 
+from clients.python.tests.harness.behaviours import abort, refuse, respond
+from clients.python.tests.harness.drivers import Connect
+from clients.python.tests.harness.server import ScriptedServer
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.client import NotFound, Unavailable
+from enginehouse.client import AsyncEnginehouse, NotFound, Unavailable
 
 
-def written() -> voice_pb2.RecognizeResponse:
+def transcript() -> voice_pb2.RecognizeResponse:
     word = voice_pb2.Word(word="crow", start_ms=10, end_ms=90, confidence=0.5)
     response = voice_pb2.RecognizeResponse(
         request_id="r",
@@ -28,12 +31,12 @@ def written() -> voice_pb2.RecognizeResponse:
     return response
 
 
-async def test_a_recording_is_written_down(server: Any, connect: Any, behaviours: Any, tmp_path: Path) -> None:
+async def test_a_recording_is_transcribed(server: ScriptedServer, connect: Connect, tmp_path: Path) -> None:
     file = tmp_path / "crow.wav"
     file.write_bytes(b"RIFF...")
-    server.behaviours = [behaviours.answering(written())] * 3
+    server.script = [respond(transcript())] * 3
     mesh = connect(server.url)
-    found = await mesh.call(
+    result = await mesh.call(
         "transcribe",
         file,
         model="sphinx",
@@ -44,9 +47,9 @@ async def test_a_recording_is_written_down(server: Any, connect: Any, behaviours
         max_audio_seconds=9,
         request_id="mine",
     )
-    assert (found.text, found.language, found.duration_ms, found.model) == ("a crow", "en-US", 1200, "sphinx")
-    assert [(segment.end_ms, segment.words[0].word) for segment in found.segments] == [(1100, "crow")]
-    assert (found.usage, found.cost_nanos, found.stopped_by_budget) == ({"audio_milliseconds": 1200}, 3, False)
+    assert (result.text, result.language, result.duration_ms, result.model) == ("a crow", "en-US", 1200, "sphinx")
+    assert [(segment.end_ms, segment.words[0].word) for segment in result.segments] == [(1100, "crow")]
+    assert (result.usage, result.cost_nanos, result.stopped_by_budget) == ({"audio_milliseconds": 1200}, 3, False)
     sent = server.requests[0]
     assert (sent.audio, sent.model, sent.request_id) == (b"RIFF...", "sphinx", "mine")
     options = sent.options
@@ -58,10 +61,8 @@ async def test_a_recording_is_written_down(server: Any, connect: Any, behaviours
     assert "x-enginehouse-max-audio-seconds" not in server.metadata[1]
 
 
-async def test_the_largest_recording_fits_and_no_larger_one(
-    server: Any, connect: Any, behaviours: Any, tmp_path: Path
-) -> None:
-    server.behaviours = [behaviours.answering(written())]
+async def test_recordings_are_bounded_by_size(server: ScriptedServer, connect: Connect, tmp_path: Path) -> None:
+    server.script = [respond(transcript())]
     mesh = connect(server.url)
     largest = bytes(25 * 2**20)
     await mesh.call("transcribe", largest)
@@ -75,8 +76,8 @@ async def test_the_largest_recording_fits_and_no_larger_one(
     assert len(server.requests) == 1
 
 
-def hears(requests: Any, context: grpc.ServicerContext) -> Any:
-    """Says after each piece of audio what it was."""
+def recognize(requests: Any, context: grpc.ServicerContext) -> Any:
+    """Answer each piece of audio with an interim result that gives the size of all so far."""
     config = next(requests).config
     yield voice_pb2.StreamingRecognizeResponse(request_id=config.request_id, model="sphinx")
     yield voice_pb2.StreamingRecognizeResponse(event=voice_pb2.SPEECH_EVENT_STARTED, event_ms=40)
@@ -94,9 +95,9 @@ def hears(requests: Any, context: grpc.ServicerContext) -> Any:
     yield voice_pb2.StreamingRecognizeResponse(summary=summary)
 
 
-async def test_speech_is_heard_while_it_comes(server: Any, connect: Any, behaviours: Any) -> None:
-    server.behaviours = [behaviours.refusing(grpc.StatusCode.UNAVAILABLE, "NO_ENDPOINT"), hears]
-    heard, stream = await connect(server.url).listen(
+async def test_live_speech_is_transcribed(server: ScriptedServer, connect: Connect) -> None:
+    server.script = [refuse(grpc.StatusCode.UNAVAILABLE, "NO_ENDPOINT"), recognize]
+    events, stream = await connect(server.url).listen(
         [b"ab", b"cde"],
         sample_rate=16_000,
         model="sphinx",
@@ -109,7 +110,7 @@ async def test_speech_is_heard_while_it_comes(server: Any, connect: Any, behavio
         max_audio_seconds=30,
         request_id="l-1",
     )
-    assert [(each.kind, each.at_ms, each.text, each.language) for each in heard] == [
+    assert [(event.kind, event.at_ms, event.text, event.language) for event in events] == [
         ("started", 40, "", ""),
         ("interim", 2, "2", ""),
         ("interim", 5, "5", ""),
@@ -127,8 +128,8 @@ async def test_speech_is_heard_while_it_comes(server: Any, connect: Any, behavio
     assert metadata["x-enginehouse-max-audio-seconds"] == "30"
 
 
-async def test_large_pieces_are_sent_in_parts_that_are_taken(server: Any, connect: Any) -> None:
-    server.behaviours = [hears]
+async def test_large_pieces_of_audio_are_split(server: ScriptedServer, connect: Connect) -> None:
+    server.script = [recognize]
     audio = bytes(range(256)) * 12_000
     await connect(server.url).listen([audio], sample_rate=16_000)
     parts = [request.audio for request in server.requests if request.WhichOneof("message") == "audio"]
@@ -136,31 +137,29 @@ async def test_large_pieces_are_sent_in_parts_that_are_taken(server: Any, connec
     assert max(map(len, parts)) <= 2**20
 
 
-async def test_asynchronous_audio_is_taken_too(server: Any) -> None:
-    from enginehouse.client import AsyncEnginehouse
-
+async def test_audio_may_be_an_asynchronous_iterable(server: ScriptedServer) -> None:
     async def audio() -> Any:
         yield b"ab"
         yield b"c"
 
-    server.behaviours = [hears]
+    server.script = [recognize]
     async with AsyncEnginehouse(server.url, "eh_test_key") as mesh, mesh.listen(audio(), sample_rate=8000) as stream:
-        assert [heard.text async for heard in stream if heard.kind == "interim"] == ["2", "3"]
+        assert [event.text async for event in stream if event.kind == "interim"] == ["2", "3"]
 
 
-async def test_what_the_audio_raises_ends_the_call(server: Any, connect: Any) -> None:
+async def test_an_error_of_the_audio_ends_the_call(server: ScriptedServer, connect: Connect) -> None:
     def broken() -> Any:
         yield b"ab"
         raise OSError("the microphone is gone")
 
-    server.behaviours = [hears]
+    server.script = [recognize]
     with pytest.raises(OSError, match="the microphone is gone"):
         await connect(server.url).listen(broken(), sample_rate=16_000)
-    assert server.gone.wait(5)
+    await server.wait_until_ended()
 
 
-async def test_audio_after_the_end_is_let_go(server: Any, connect: Any) -> None:
-    def first_alone(requests: Any, context: grpc.ServicerContext) -> Any:
+async def test_audio_after_the_end_is_ignored(server: ScriptedServer, connect: Connect) -> None:
+    def recognize_first(requests: Any, context: grpc.ServicerContext) -> Any:
         next(requests)
         yield voice_pb2.StreamingRecognizeResponse(request_id="l", model="sphinx")
         next(requests)
@@ -168,31 +167,31 @@ async def test_audio_after_the_end_is_let_go(server: Any, connect: Any) -> None:
         yield voice_pb2.StreamingRecognizeResponse(result=final, summary=voice_pb2.RecognitionSummary(audio_ms=1))
 
     def endless() -> Any:
-        while not server.gone.is_set():
+        while not server.ended.is_set():
             yield bytes(320)
 
-    server.behaviours = [first_alone]
-    heard, stream = await connect(server.url).listen(endless(), sample_rate=16_000, single_utterance=True)
-    assert [each.text for each in heard] == ["one"]
+    server.script = [recognize_first]
+    events, stream = await connect(server.url).listen(endless(), sample_rate=16_000, single_utterance=True)
+    assert [event.text for event in events] == ["one"]
     assert stream.summary is not None
 
 
-async def test_a_call_that_was_begun_is_not_sent_again(server: Any, connect: Any, behaviours: Any) -> None:
+async def test_a_started_transcription_is_not_retried(server: ScriptedServer, connect: Connect) -> None:
     def cut(requests: Any, context: grpc.ServicerContext) -> Any:
         next(requests)
         yield voice_pb2.StreamingRecognizeResponse(request_id="l", model="sphinx")
-        behaviours.refuse(context, grpc.StatusCode.UNAVAILABLE, "ENGINE_DRAINING")
+        abort(context, grpc.StatusCode.UNAVAILABLE, "ENGINE_DRAINING")
 
-    server.behaviours = [cut]
+    server.script = [cut]
     with pytest.raises(Unavailable):
         await connect(server.url).listen([b"ab"], sample_rate=16_000)
     assert len(server.metadata) == 1
 
 
-async def test_a_model_that_is_none_is_refused(server: Any, connect: Any, behaviours: Any) -> None:
+async def test_an_unknown_model_is_refused(server: ScriptedServer, connect: Connect) -> None:
     mesh = connect(server.url)
     with pytest.raises(ValueError, match="invalid model 'no one'"):
         await mesh.listen([b"ab"], sample_rate=16_000, model="no one")
-    server.behaviours = [behaviours.refusing(grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL")]
+    server.script = [refuse(grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL")]
     with pytest.raises(NotFound):
         await mesh.listen([b"ab"], sample_rate=16_000, model="nobody")
