@@ -23,7 +23,7 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture(params=[SyncDriver, AsyncDriver], ids=["sync", "asyncio"])
 async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
-    """Makes clients, which are closed at the end."""
+    """A factory of clients, which are closed at the end."""
     drivers: list[Driver] = []
 
     def make(url: str, **options: Any) -> Driver:

@@ -13,6 +13,7 @@ from clients.python.tests.harness.behaviours import refuse, respond
 from clients.python.tests.harness.drivers import Connect
 from clients.python.tests.harness.responses import story
 from clients.python.tests.harness.server import ScriptedServer
+from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.router.v1 import admin_pb2, alerts_pb2, prices_pb2
 from enginehouse.client import EnginehouseError, PermissionDenied
 
@@ -34,7 +35,7 @@ async def test_prices_and_discounts_are_sent(server: ScriptedServer, connect: Co
     free, reset, _, discount, _ = server.requests
     # A price of 0 is not the catalog's price.
     assert (free.HasField("nanos_per_million"), reset.HasField("nanos_per_million")) == (True, False)
-    assert (free.unit, free.from_ms) == (6, 7)
+    assert (free.unit, free.from_ms) == (usage_pb2.UNIT_IMAGES, 7)
     assert (discount.subject, discount.subject_id, discount.basis_points) == (
         prices_pb2.DISCOUNT_SUBJECT_TIER,
         "pro",

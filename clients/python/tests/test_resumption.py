@@ -16,12 +16,12 @@ from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.client import BudgetExhausted, IncompleteError, RateLimited, RetryPolicy, ServerFault, Unavailable
 
 WORDS = ["A ", "clever ", "crow ", "sat ", "down."]
-INPUT, OUTPUT, CACHED = 1, 2, 3
+INPUT, OUTPUT, CACHED = usage_pb2.UNIT_INPUT_TOKENS, usage_pb2.UNIT_OUTPUT_TOKENS, usage_pb2.UNIT_CACHED_INPUT_TOKENS
 UNAVAILABLE, INTERNAL = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL
 RETRIES = RetryPolicy(max_attempts=4, initial_backoff_s=0.01, max_backoff_s=0.02)
 
 
-def add_usage(usage: usage_pb2.Usage, units: dict[int, int]) -> None:
+def add_usage(usage: usage_pb2.Usage, units: dict[usage_pb2.Unit.ValueType, int]) -> None:
     for unit, amount in units.items():
         usage.units.add(unit=unit, amount=amount)
     usage.cost_nanos = sum(units.values())

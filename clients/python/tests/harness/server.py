@@ -14,14 +14,24 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from clients.python.tests.harness.behaviours import Behaviour
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.api.router.v1 import admin_pb2
+from enginehouse.api.openai.v1 import text_pb2
+from enginehouse.api.router.v1 import (
+    admin_pb2,
+    cache_pb2,
+    experiments_pb2,
+    feedback_pb2,
+    flags_pb2,
+    identity_pb2,
+    policy_pb2,
+    rollouts_pb2,
+)
 from enginehouse.api.voice.v1 import voice_pb2
 
-SERVICES = (
-    generation_pb2.DESCRIPTOR.services_by_name["GenerationService"],
-    admin_pb2.DESCRIPTOR.services_by_name["AdminService"],
-    voice_pb2.DESCRIPTOR.services_by_name["VoiceService"],
+_FILES = (
+    *(generation_pb2, text_pb2, voice_pb2, admin_pb2, cache_pb2, experiments_pb2, feedback_pb2, flags_pb2),
+    *(identity_pb2, policy_pb2, rollouts_pb2),
 )
+SERVICES = tuple(service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values())
 _OPTIONS = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 64 * 2**20))
 
 
@@ -88,7 +98,7 @@ class ScriptedServer:
         yield from self._play(self._recorded(requests), context)
 
     def _play(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        self.metadata.append({key: value for key, value in context.invocation_metadata()})  # noqa: C416
+        self.metadata.append({key: str(value) for key, value in context.invocation_metadata()})
         self.time_remaining.append(context.time_remaining())
         return self.script.pop(0)(request, context)
 
