@@ -23,6 +23,8 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 500),
 )
 
+_BETWEEN_MESSAGES_S = 0.03
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CallEnd:
@@ -111,7 +113,12 @@ class RunningCall:
     async def send(self, messages: Sequence[bytes]) -> None:
         """Send the messages and the end of the request. What the engine no longer reads is not sent."""
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            for message in messages:
+            for number, message in enumerate(messages):
+                if number:
+                    # A write on a call that has just ended would hide its status behind an internal error of gRPC's.
+                    await asyncio.sleep(_BETWEEN_MESSAGES_S)
+                if self._call.done():
+                    return
                 await self._call.write(message)
             await self._call.done_writing()
 

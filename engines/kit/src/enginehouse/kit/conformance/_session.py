@@ -111,9 +111,10 @@ class Session:
         return next(iter(self.gateway.live.values()), None)
 
     def messages_for(self, method: ServedMethod) -> Sequence[bytes]:
-        """The messages of the method's example; an empty message where it has none."""
+        """The first message of the method's example; an empty message where it has none. For calls that are refused
+        before a message is read."""
         example = by_method(self.examples).get(method.path)
-        return example.messages if example is not None else (method.new_request().SerializeToString(),)
+        return example.messages[:1] if example is not None else (method.new_request().SerializeToString(),)
 
     # Grants --------------------------------------------------------------------------------------------------------
 

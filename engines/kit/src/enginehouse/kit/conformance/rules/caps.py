@@ -131,7 +131,9 @@ async def _bound(session: Session) -> None:
     for example in session.paid:
         _, whole, _ = await session.answer_recorded(example)
         for unit, amount in amounts_of(whole).items():
-            for paid in sorted({0, 1, amount // 2, amount - 1}):
+            # Every kind of cap for the first example, and one between for each other.
+            caps = {0, 1, amount // 2, amount - 1} if example is session.paid[0] else {amount // 2}
+            for paid in sorted(caps):
                 capped = await _capped(session, example, unit=unit, whole=amount, paid=paid)
                 _expect_bounded(example, capped)
 

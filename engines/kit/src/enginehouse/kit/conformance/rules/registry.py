@@ -99,7 +99,7 @@ async def _load(session: Session) -> None:
     await _registered(session)
     streams, began = len(gateway.first_requests), time.monotonic()
     lease_s = gateway.lease_seconds
-    await asyncio.sleep(2 * lease_s)
+    await asyncio.sleep(1.5 * lease_s)
     expect(len(gateway.first_requests) == streams, "the engine opened another stream instead of reporting on the first")
     times = [began, *(when for when, _ in gateway.reports if when > began), time.monotonic()]
     longest = max(later - earlier for earlier, later in itertools.pairwise(times))

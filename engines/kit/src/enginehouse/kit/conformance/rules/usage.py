@@ -23,7 +23,7 @@ _USAGE = "enginehouse.api.common.v1.Usage"
 _WATERMARK_S = 5.0
 _ACCEPT_WINDOW_S = 30.0
 # A grant of this age can still be used, and an engine that forgets it promises too much soon.
-_OLD_S = 27.0
+_OLD_S = 28.0
 
 
 @rule(
