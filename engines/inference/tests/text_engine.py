@@ -239,7 +239,7 @@ def write_config(directory: Path, *, port: int, **changes: Any) -> Path:
     return path
 
 
-def catalog_entry(**changes: Any) -> dict[str, Any]:
-    """The bundled model's entry in the default catalog, changed."""
+def catalog_entry(base: str = "enginehouse-tiny", /, **changes: Any) -> dict[str, Any]:
+    """A model's entry in the default catalog, changed."""
     models: list[dict[str, Any]] = yaml.safe_load(DEFAULT_CATALOG.read_text())["models"]
-    return next(model for model in models if model["name"] == "enginehouse-tiny") | changes
+    return next(model for model in models if model["name"] == base) | changes
