@@ -23,6 +23,7 @@ from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.current_call import current_call
 from enginehouse.kit.grants import GRANT_HEADER
 from enginehouse.kit.openai import TextEngine
+from enginehouse.kit.tasks import BackgroundTask
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class AnswerSender:
         self._senders = senders
         self._queue: asyncio.Queue[tuple[str, cache_pb2.StoreRequest, int]] = asyncio.Queue()
         self._pending_bytes = 0
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[BackgroundTask] = []
         self._channels: dict[str, grpc.aio.Channel] = {}
         self.dropped = 0
         """Answers that did not fit or could not be delivered."""
@@ -69,7 +70,9 @@ class AnswerSender:
         self._pending_bytes += size
         self._queue.put_nowait((address, request, size))
         if len(self._tasks) < self._senders:
-            self._tasks.append(asyncio.create_task(self._send_for_ever(), name="answer-sender"))
+            task = BackgroundTask(self._send_for_ever, name="answer-sender")
+            task.start()
+            self._tasks.append(task)
 
     async def close(self, *, timeout_s: float = 1.0) -> None:
         """Sends what waits, for so long at most, and lets go of the routers."""
@@ -77,8 +80,7 @@ class AnswerSender:
             async with asyncio.timeout(timeout_s):
                 await self._queue.join()
         for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            await task.close()
         self._tasks.clear()
         for channel in self._channels.values():
             await channel.close(None)

@@ -12,6 +12,7 @@ import grpc
 
 from enginehouse.api.gateway.v1 import registry_pb2, registry_pb2_grpc
 from enginehouse.kit.addresses import parse_address
+from enginehouse.kit.tasks import BackgroundTask
 
 _RegisterCall: TypeAlias = "grpc.aio.StreamStreamCall[registry_pb2.RegisterRequest, registry_pb2.RegisterResponse]"
 
@@ -42,25 +43,22 @@ class RegistryLease:
         self._target = str(parse_address(gateway_address))
         self._engine = engine
         self._load = load
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._hold_for_ever, name="registry-lease")
         self._closing = asyncio.Event()
         self.registered = asyncio.Event()
         """Set while the registry has accepted the lease."""
 
     def start(self) -> None:
         """Begins to register."""
-        self._task = asyncio.create_task(self._hold_for_ever(), name="registry-lease")
+        self._task.start()
 
     async def close(self, *, timeout_s: float = 1.0) -> None:
         """Deregisters: ends the stream, and waits for the registry to end it too."""
         self._closing.set()
-        if self._task is None:
-            return
-        done, _ = await asyncio.wait([self._task], timeout=timeout_s)
-        if not done:
-            self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._task = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._task.wait()
+        await self._task.close()
 
     async def _hold_for_ever(self) -> None:
         lost = False

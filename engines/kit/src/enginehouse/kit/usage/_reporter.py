@@ -15,6 +15,7 @@ import grpc
 from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
 from enginehouse.kit.addresses import parse_addresses
 from enginehouse.kit.errors import from_rpc_error
+from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.kit.telemetry import ReporterMetrics
 from enginehouse.kit.usage._spool import Spool
 
@@ -72,7 +73,10 @@ class UsageReporter:
         self._now_ms = now_ms
         self._changed = asyncio.Event()
         self._emptied = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = (
+            BackgroundTask(self._report_for_ever, name="usage-report"),
+            BackgroundTask(self._sync_for_ever, name="usage-sync"),
+        )
         self._progress = False
         self.connected = False
         """Whether a router is answering."""
@@ -80,10 +84,8 @@ class UsageReporter:
     def start(self) -> None:
         """Begins to report; records of an earlier process go first."""
         self._spool.on_pending(self._changed.set)
-        self._tasks = [
-            asyncio.create_task(self._report_for_ever(), name="usage-report"),
-            asyncio.create_task(self._sync_for_ever(), name="usage-sync"),
-        ]
+        for task in self._tasks:
+            task.start()
 
     async def flush(self, *, timeout_s: float) -> bool:
         """Waits until everything pending is acknowledged; False if that took longer than `timeout_s`."""
@@ -100,9 +102,7 @@ class UsageReporter:
     async def close(self) -> None:
         """Stops reporting. What is unacknowledged stays in the spool."""
         for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+            await task.close()
         await asyncio.to_thread(self._spool.sync)
 
     async def _sync_for_ever(self) -> None:

@@ -18,6 +18,7 @@ from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServ
 from enginehouse.engines.inference.backends._llamacpp_steps import run_steps
 from enginehouse.engines.inference.backends.base import Embedded, Event, Piece, Prepared
 from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.tasks import BackgroundTask
 
 # Words of templates whose models write reasoning, which llama.cpp's chat route alone tells apart from the answer.
 _REASONING = ("think", "reason", "channel")
@@ -47,7 +48,7 @@ class LlamaCppModel:
         # What settles an answer beside its request: the arithmetic, and how tokens are drawn where that does not say.
         self._numbers = numbers + sampling.model_dump_json().encode() if numbers else b""
         self._held_tokens = 0
-        self._watch: asyncio.Task[None] | None = None
+        self._watch: BackgroundTask | None = None
 
     @classmethod
     async def start(
@@ -153,7 +154,8 @@ class LlamaCppModel:
 
     def watch(self, *, hang_s: float, on_hang: Callable[[str], None]) -> None:
         """Calls `on_hang` once the model has run for `hang_s` seconds without a sign, for then nothing can stop it."""
-        self._watch = asyncio.create_task(self._watch_for_hang(hang_s, on_hang), name="llama-watch")
+        self._watch = BackgroundTask(lambda: self._watch_for_hang(hang_s, on_hang), name="llama-watch")
+        self._watch.start()
 
     async def _watch_for_hang(self, hang_s: float, on_hang: Callable[[str], None]) -> None:
         silent_s = 0.0
@@ -165,5 +167,5 @@ class LlamaCppModel:
     async def close(self) -> None:
         """Frees the model."""
         if self._watch is not None:
-            self._watch.cancel()
+            await self._watch.close()
         await self._server.close()

@@ -6,12 +6,12 @@ language: some 14,500 voices of 138 languages and 104 variants.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import overload
 
 from enginehouse.engines.voice.backends.base import Gender, VoiceInfo
 from enginehouse.engines.voice.backends.espeak._jobs import Inventory, LanguageVoice, Variant
+from enginehouse.kit.nearest import nearest_names
 from enginehouse.kit.validation import invalid, shorten
 
 # Variants that are more than another person, by how their ids begin.
@@ -128,7 +128,7 @@ class EspeakVoices:
         wanted = tag.lower().replace("_", "-")
         found = self._find(wanted)
         if found is None:
-            near = [canonical(known) for known in difflib.get_close_matches(wanted, list(self._best), n=_NEAR)]
+            near = [canonical(known) for known in nearest_names(wanted, self._best, count=_NEAR)]
             hint = f"; near it are {', '.join(near)}" if near else ""
             raise invalid("controls.language", f"{shorten(tag)} is no language that espeak-ng speaks{hint}")
         return found
@@ -165,9 +165,9 @@ class EspeakVoices:
         key, plus, name = voice.lower().partition("+")
         known = [*self._languages, *self._aliases]
         if key and key not in self._languages:
-            near = [match + plus + name for match in difflib.get_close_matches(key, known, n=_NEAR)]
+            near = [match + plus + name for match in nearest_names(key, known, count=_NEAR)]
         else:
-            near = [key + plus + match for match in difflib.get_close_matches(name, list(self._variants), n=_NEAR)]
+            near = [key + plus + match for match in nearest_names(name, self._variants, count=_NEAR)]
         near = [match for match in near if match in self._aliases or self._parse(match) is not None]
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         return f"espeak-ng has no voice {shorten(voice)}{hint} (`enginehouse voices` lists them)"
