@@ -84,8 +84,8 @@ bench: $(INSTALL_STAMP) ## Measure every path in one run; print the table and sa
 
 ## Verify -------------------------------------------------------------------------------------------------------------
 
-test: $(INSTALL_STAMP) ## Run every test, or some: T="router -k settle -x"
-	$(BIN)/python -m pytest $(T)
+test: $(INSTALL_STAMP) ## Run every test, or some (T="router -k settle -x"), and show the slowest
+	$(BIN)/python -m pytest --durations=20 $(T)
 
 test-vllm: $(VLLM_STAMP) ## Run the tests of the vLLM backend, in an environment of their own
 	$(VLLM_VENV)/bin/python -m pytest engines/inference/tests_vllm -W default -p no:cacheprovider

@@ -124,7 +124,7 @@ def test_spend_is_the_sum_of_the_records_however_it_is_asked_for(postgres: Postg
         st.sampled_from(["", "anna", "=1+1"]),
         st.tuples(st.integers(0, 50), st.integers(0, 50)),
     )
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     def holds(drawn: list[dict[str, Any]], group: int, size: int, key: str, user: str, span: tuple[int, int]) -> None:
         # A tenant of its own for each example: no need to empty the table.
         tenant = f"ten_{next(numbers)}"

@@ -322,7 +322,7 @@ def _fields(user: User) -> dict[str, Any]:
     return {name: getattr(user, name) for name in ("user_id", "tenant_id", "name", "role", "created_at_ms")}
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: f"{text}.{text}.{text}".encode())))
 def test_no_bytes_are_a_token(provider: IdentityProviderServer, data: bytes) -> None:
     door = Door(provider)

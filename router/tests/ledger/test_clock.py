@@ -157,7 +157,7 @@ def test_money_stays_right_whatever_a_clock_does(postgres: PostgresCluster) -> N
                 assert min(account.reserved, account.returning, account.remaining) >= 0
 
     @given(st.integers(0, 2**32))
-    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=12, suppress_health_check=list(HealthCheck))
     def holds(seed: int) -> None:
         loop.run_until_complete(play(seed))
 

@@ -319,9 +319,7 @@ def test_random_interleavings(postgres: PostgresCluster) -> None:
             settings=settings(
                 max_examples=30,
                 stateful_step_count=40,
-                deadline=None,
                 suppress_health_check=list(HealthCheck),
-                print_blob=True,
             ),
         )
     finally:

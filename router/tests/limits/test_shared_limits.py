@@ -224,7 +224,7 @@ async def test_what_was_used_alone_counts_when_redis_is_back(redis_server: Redis
         assert_within(sorted(alone + after, key=lambda pair: pair[1]), 60, over=2 * 0.1 * 60 + 2)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     limit=st.integers(1, 600),
     slack=st.sampled_from([0.0, 0.1, 0.5]),

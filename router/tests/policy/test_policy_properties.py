@@ -100,7 +100,7 @@ def may_use(one: CatalogModel, fields: dict[str, Any], request: dict[str, Any]) 
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cases())
 def test_no_decision_leaves_the_policy(case: tuple[list[CatalogModel], dict[str, Any], dict[str, Any]]) -> None:
     found, fields, request = case
@@ -159,7 +159,7 @@ def test_no_decision_leaves_the_policy(case: tuple[list[CatalogModel], dict[str,
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cases())
 def test_what_is_said_to_be_sound_can_be_decided_by_for_everyone(
     case: tuple[list[CatalogModel], dict[str, Any], dict[str, Any]],

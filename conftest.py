@@ -1,0 +1,16 @@
+"""Settings of every run of the tests."""
+
+from __future__ import annotations
+
+import importlib.util
+
+# The environment of vLLM's tests has no Hypothesis.
+if importlib.util.find_spec("hypothesis"):
+    from hypothesis import HealthCheck, settings
+
+    # A loaded machine is slow, and that is no fault of what is tested. Everything else is as Hypothesis sets it, which
+    # is not the same in CI.
+    settings.register_profile(
+        "enginehouse", settings(), deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("enginehouse")
