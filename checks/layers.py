@@ -15,6 +15,21 @@ ALLOWED = {
     "enginehouse.gateway": ("enginehouse.api", "enginehouse.kit"),
     "enginehouse.router": ("enginehouse.api", "enginehouse.kit"),
 }
+# Inside the router: a domain knows neither what serves it nor what wires it, and what answers Envoy's checks knows no
+# administration. Each rule: the modules it is for, those it leaves out, and what they must not import.
+ROUTER = "enginehouse.router"
+WITHIN = (
+    (
+        (ROUTER,),
+        (f"{ROUTER}.__main__", f"{ROUTER}.api", f"{ROUTER}.app", f"{ROUTER}.wiring"),
+        (f"{ROUTER}.api", f"{ROUTER}.app", f"{ROUTER}.wiring"),
+    ),
+    (
+        (f"{ROUTER}.api.error_response", f"{ROUTER}.api.ext_authz", f"{ROUTER}.api.http_server"),
+        (),
+        (f"{ROUTER}.api.access", f"{ROUTER}.api.admin"),
+    ),
+)
 
 
 def complaints(root: pathlib.Path) -> list[str]:
@@ -25,12 +40,18 @@ def complaints(root: pathlib.Path) -> list[str]:
         if part is None:
             continue
         allowed = (part, *ALLOWED[part])
+        importer = ".".join(path.with_suffix("").parts[path.parts.index("src") + 1 :])
         for line, module in _imports(text_of(root / path) or ""):
-            if module.startswith("enginehouse.") and not any(
-                module == name or module.startswith(f"{name}.") for name in allowed
-            ):
+            for modules, exempt, forbidden in WITHIN:
+                if _in(importer, modules) and not _in(importer, exempt) and _in(module, forbidden):
+                    found.append(f"{path}:{line}: {importer} must not import {module}")
+            if module.startswith("enginehouse.") and not _in(module, allowed):
                 found.append(f"{path}:{line}: imports {module}; {part} may know {', '.join(ALLOWED[part])} alone")
     return found
+
+
+def _in(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 def _part(path: pathlib.Path) -> str | None:

@@ -14,6 +14,7 @@ from enginehouse.router.cache._guard import Traits, conflict, traits
 from enginehouse.router.cache._hits import HitRecorder
 from enginehouse.router.cache._memory import AnswerMemory, Kept
 from enginehouse.router.cache._metrics import CacheMetrics
+from enginehouse.router.cache._module import CacheModule
 from enginehouse.router.cache._semantic import Question, SemanticIndex
 from enginehouse.router.cache._settings import CacheSettings
 from enginehouse.router.cache._shared import SharedAnswers
@@ -25,6 +26,7 @@ __all__ = [
     "AnswerMemory",
     "CacheLookup",
     "CacheMetrics",
+    "CacheModule",
     "CacheRules",
     "CacheSettings",
     "CacheStore",

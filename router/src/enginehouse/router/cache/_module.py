@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from enginehouse.api.inference.v1 import generation_pb2_grpc
-from enginehouse.api.openai.v1 import text_pb2_grpc
-from enginehouse.api.router.v1 import cache_pb2_grpc
 from enginehouse.kit.grants import GrantKeys
-from enginehouse.kit.openai import TextServicer
-from enginehouse.kit.server import AddServicer
-from enginehouse.router.api.admin import Access
-from enginehouse.router.api.answers import AnswerServicer
-from enginehouse.router.api.cache import CacheServicer
-from enginehouse.router.api.replay import ReplayCall, ReplayCalls, ReplayEngine, ReplayServicer
 from enginehouse.router.cache._cache import ResponseCache
 from enginehouse.router.cache._coalescer import RequestCoalescer
 from enginehouse.router.cache._embedder import Embedder
@@ -32,24 +22,21 @@ from enginehouse.router.cache._shared import SharedAnswers
 from enginehouse.router.cache._store import CacheRules, CacheStore
 from enginehouse.router.clock import Clock
 from enginehouse.router.database import Listener
-from enginehouse.router.decision.decide import State
-from enginehouse.router.identity import KeyIndex
+from enginehouse.router.fleet.fleet import Fleet
 from enginehouse.router.ledger import UsageReportParser
 from enginehouse.router.redis import SharedRedis
 
 
 class CacheModule:
-    """One router's cache with its doors.
+    """One router's cache.
 
     Args:
         settings: bounds and times.
         router_id: what this router calls itself.
         database: tags, policies and the record of hits.
         redis: shared with other routers; None without.
-        state: what decisions look at; its fleet is asked for engines.
-        keys: whose requests answers are kept for.
-        reader: knows a model's kind of engine.
-        access: who calls administrative methods.
+        fleet: the live engines, of which some make vectors.
+        reports: knows a model's kind of engine.
         grant_keys: what grants are signed and verified with.
         registry: where counts are read.
         clock: milliseconds since 1970 UTC.
@@ -62,24 +49,21 @@ class CacheModule:
         router_id: str,
         database: AsyncEngine,
         redis: SharedRedis | None,
-        state: State,
-        keys: KeyIndex,
-        reader: UsageReportParser,
-        access: Access,
+        fleet: Fleet,
+        reports: UsageReportParser,
         grant_keys: GrantKeys,
         registry: CollectorRegistry,
         clock: Clock,
     ) -> None:
-        store = CacheStore(database=database)
-        self.rules = CacheRules(store=store)
-        metrics = CacheMetrics(registry=registry)
-        memory = AnswerMemory(max_bytes=settings.max_bytes, clock=clock)
-        shared = None
+        self.store = CacheStore(database=database)
+        self.rules = CacheRules(store=self.store)
+        self.metrics = CacheMetrics(registry=registry)
+        self.memory = AnswerMemory(max_bytes=settings.max_bytes, clock=clock)
+        self.shared: SharedAnswers | None = None
         if redis is not None:
-            shared = SharedAnswers(
+            self.shared = SharedAnswers(
                 redis=redis, timeout_s=settings.shared_timeout_s, max_bytes=settings.max_answer_bytes, clock=clock
             )
-        fleet = state.fleet
         self._flights = RequestCoalescer(
             wait_s=settings.wait_s,
             max_waiting=settings.max_waiting,
@@ -98,45 +82,19 @@ class CacheModule:
         self.answers = ResponseCache(
             settings=settings,
             rules=self.rules,
-            memory=memory,
-            shared=shared,
+            memory=self.memory,
+            shared=self.shared,
             flights=self._flights,
             index=index,
             embedder=self._embedder,
-            metrics=metrics,
+            metrics=self.metrics,
             clock=clock,
             hears_changes=lambda: self._listener is not None and self._listener.connected,
         )
-        registry.register(_Held(memory, self._flights, index))
-        self._hits = HitRecorder(
-            database=database, engine_id=f"cache-{router_id}"[:64], service_of=reader.service_of, clock=clock
+        registry.register(_Held(self.memory, self._flights, index))
+        self.hits = HitRecorder(
+            database=database, engine_id=f"cache-{router_id}"[:64], service_of=reports.service_of, clock=clock
         )
-        calls = ReplayCalls(cache=self.answers, grant_keys=grant_keys, hits=self._hits, metrics=metrics, clock=clock)
-        engine = ReplayEngine()
-        replay = ReplayServicer(engine=engine, calls=calls)
-        openai: TextServicer[ReplayCall] = TextServicer(engine=engine, accept=calls.accept)
-        handed = AnswerServicer(cache=self.answers, grant_keys=grant_keys, clock=clock)
-        admin = CacheServicer(
-            access=access,
-            cache=self.answers,
-            memory=memory,
-            shared=shared,
-            store=store,
-            rules=self.rules,
-            metrics=metrics,
-            settings=settings,
-            state=state,
-            keys=keys,
-            router_id=router_id,
-            clock=clock,
-        )
-        self.services: Sequence[AddServicer] = (
-            lambda server: cache_pb2_grpc.add_AnswerServiceServicer_to_server(handed, server),
-            lambda server: cache_pb2_grpc.add_CacheServiceServicer_to_server(admin, server),
-            lambda server: generation_pb2_grpc.add_GenerationServiceServicer_to_server(replay, server),
-            lambda server: text_pb2_grpc.add_TextServiceServicer_to_server(openai, server),
-        )
-        """What the router's gRPC server serves for it."""
 
     def start(self, *, address: str, listener: Listener) -> None:
         """Begins to give answers.
@@ -147,12 +105,12 @@ class CacheModule:
         """
         self._listener = listener
         self.answers.address = address
-        self._hits.start()
+        self.hits.start()
 
     async def close(self) -> None:
         """Puts the last hits on record and lets go of engines."""
         await self.answers.close()
-        await self._hits.close()
+        await self.hits.close()
         await self._embedder.close()
 
 

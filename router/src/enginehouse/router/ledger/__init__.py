@@ -49,10 +49,10 @@ that repeats an id must not be served for nothing.
 
 from enginehouse.router.ledger._billing import Claim, Kind, Outcome, Verdict
 from enginehouse.router.ledger._book import Account, Book, Payer, Reservation, Shortfall
+from enginehouse.router.ledger._budget_index import BudgetIndex
 from enginehouse.router.ledger._budgets import (
     BUDGETS_CHANNEL,
     Budget,
-    BudgetIndex,
     BudgetState,
     BudgetStore,
     LimitTooLow,

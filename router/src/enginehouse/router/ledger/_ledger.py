@@ -23,7 +23,8 @@ from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.ids import new_id
 from enginehouse.router.ledger._billing import Claim, Verdict
 from enginehouse.router.ledger._book import Account, Book, Payer, Reservation, Shortfall
-from enginehouse.router.ledger._budgets import Budget, BudgetIndex
+from enginehouse.router.ledger._budget_index import BudgetIndex
+from enginehouse.router.ledger._budgets import Budget
 from enginehouse.router.ledger._settlement import Settled, settle_claims
 from enginehouse.router.ledger._sizing import burst_target, rate, refill_target
 from enginehouse.router.ledger._store import DeclaredDead, JournalEntry, LedgerStore, this_process

@@ -1,0 +1,95 @@
+"""The live budgets in memory, by what they bound."""
+
+from __future__ import annotations
+
+import logging
+
+from enginehouse.kit.tasks import TaskSet
+from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
+from enginehouse.router.ledger._budgets import Budget, BudgetStore, Scope
+
+_log = logging.getLogger(__name__)
+
+
+class BudgetIndex:
+    """Every live budget by what it bounds, so that a decision asks nobody; of the automatic ones, those put in."""
+
+    def __init__(self, *, store: BudgetStore) -> None:
+        self._store = store
+        self._by_scope: dict[tuple[str, str], tuple[Budget, ...]] = {}
+        self._by_id: dict[str, Budget] = {}
+        self._changes = 0
+        self._reads = TaskSet()
+        self.version = 0
+        """Rises whenever a budget comes, goes or changes."""
+
+    def of(self, scope: str, scope_id: str) -> tuple[Budget, ...]:
+        """The budgets that bound this tenant, key, user or run."""
+        return self._by_scope.get((scope, scope_id), ())
+
+    def __contains__(self, budget_id: str) -> bool:
+        return budget_id in self._by_id
+
+    async def reload(self) -> None:
+        """Reads every budget again."""
+        while True:
+            before = self._changes
+            held = [one.budget_id for one in self._by_id.values() if one.automatic]
+            found = await self._store.all_live(automatic=held)
+            # One that changed during the read may have been read as it was.
+            if before == self._changes:
+                break
+        self.version += 1
+        self._by_id = {}
+        self._by_scope = {}
+        for budget in found:
+            self._add(budget)
+
+    async def refresh_key(self, key_id: str) -> None:
+        """Reads a key's budgets again, or with an empty id every budget."""
+        if not key_id:
+            await self.reload()
+            return
+        self._changes += 1
+        for budget in await self._store.of(Scope.KEY, key_id):
+            self.put(budget.budget_id, budget)
+
+    def changed(self, budget_id: str) -> None:
+        """Note that a budget was set or deleted, and read it in the background."""
+        self._reads.spawn(self._read_changed(budget_id), name="budget-refresh")
+
+    async def close(self) -> None:
+        """Cancel the reads that are under way."""
+        await self._reads.close()
+
+    async def refresh(self, budget_id: str) -> None:
+        """Reads one budget again."""
+        self._changes += 1
+        self.put(budget_id, await self._store.get(budget_id))
+
+    def put(self, budget_id: str, budget: Budget | None) -> None:
+        """Takes a budget as it is now, or None if it is gone."""
+        self._changes += 1
+        self.version += 1
+        old = self._by_id.pop(budget_id, None)
+        if old is not None:
+            scope = (str(old.scope), old.scope_id)
+            left = tuple(one for one in self._by_scope[scope] if one.budget_id != budget_id)
+            if left:
+                self._by_scope[scope] = left
+            else:
+                del self._by_scope[scope]
+        if budget is not None:
+            self._add(budget)
+
+    async def _read_changed(self, budget_id: str) -> None:
+        try:
+            with translate_db_errors():
+                await self.refresh(budget_id)
+        except DatabaseUnavailable as error:
+            _log.warning("could not read a changed budget", extra={"budget_id": budget_id, "error": str(error)})
+
+    def _add(self, budget: Budget) -> None:
+        scope = (str(budget.scope), budget.scope_id)
+        self._by_id[budget.budget_id] = budget
+        self._by_scope[scope] = (*self._by_scope.get(scope, ()), budget)
