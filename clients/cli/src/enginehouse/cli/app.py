@@ -25,6 +25,7 @@ from enginehouse.cli import (
     voices,
 )
 from enginehouse.cli.chat import chat
+from enginehouse.cli.conformance import conformance
 from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
 from enginehouse.cli.say import say
 from enginehouse.cli.transcribe import transcribe
@@ -79,5 +80,6 @@ def make_app() -> typer.Typer:
     app.add_typer(rollouts.app, name="rollouts")
     app.add_typer(flags.app, name="flags")
     app.add_typer(cache.app, name="cache")
+    app.command()(conformance)
     app.command()(version)
     return app
