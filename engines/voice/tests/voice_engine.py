@@ -141,7 +141,7 @@ class VoiceClient:
         return list(self.recorder.settled.values())
 
     async def rest(self) -> None:
-        """Waits until nothing runs and everything is reported, and forgets it: another test may begin."""
+        """Wait until nothing runs and everything is reported, and forget it: another test may begin."""
         async with asyncio.timeout(20):
             while self._calls.active or self.busy():
                 await asyncio.sleep(0.01)
@@ -185,7 +185,7 @@ async def running_engine(
     ahead_s: float = 3.0,
     max_audio_s: float = 4 * 3600,
 ) -> AsyncIterator[VoiceClient]:
-    """Serves the models until the block ends."""
+    """Serve the models until the block ends."""
     issuer = GrantIssuer()
     recorder = UsageRecorder(keys=issuer.keys)
     router = grpc.aio.server()

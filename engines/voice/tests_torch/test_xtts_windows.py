@@ -72,7 +72,7 @@ def test_samples_depend_on_no_frame_out_of_reach(model):
     middle = REACH + 10
 
     def depends(reach):
-        """Whether the middle frame's sound is touched by what is further away: nothing comes of no number."""
+        """Return whether the middle frame's sound is touched by what is further away: nothing comes of no number."""
         frames = torch.full((1, model._model.args.decoder_input_dim, 2 * middle + 1), torch.nan)
         frames[..., middle - reach : middle + reach + 1] = 0
         return bool(decoder(frames, g=voice)[..., middle * 256 : (middle + 1) * 256].isnan().any())

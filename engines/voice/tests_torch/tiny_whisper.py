@@ -35,7 +35,7 @@ _EVERY = 5
 
 
 def make_tiny_whisper() -> Whisper:
-    """Makes and teaches the model, in this thread alone."""
+    """Make and teaches the model, in this thread alone."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -19,7 +19,7 @@ SPEAKERS = ("Claribel Dervla", "Damien Black")
 
 
 def write_tiny_xtts(folder: Path, *, legacy: bool = False) -> Path:
-    """Writes the four files; `legacy` saves the weights as they were first published, settings and all."""
+    """Write the four files; `legacy` saves the weights as they were first published, settings and all."""
     torch.manual_seed(11)
     config = XttsConfig(
         model_args=XttsArgs(

@@ -35,7 +35,7 @@ def decoded(data: bytes, encoding: Encoding, rate: int) -> Samples:
 
 
 def delay(got: Samples, sent: Samples) -> int:
-    """How many samples later `got` has what `sent` begins with."""
+    """The number of samples later `got` has what `sent` begins with."""
     size = 2 * len(got)
     likeness = np.fft.irfft(np.fft.rfft(got, size) * np.conj(np.fft.rfft(sent, size)), size)
     return int(np.argmax(likeness[: len(got)]))
@@ -168,9 +168,9 @@ def test_a_long_opus_stream_keeps_its_clock() -> None:
 
 
 def test_wrong_use_is_refused() -> None:
-    with pytest.raises(ValueError, match="44100 samples a second: opus knows"):
+    with pytest.raises(ValueError, match="44100 samples a second: opus supports"):
         StreamEncoder(encoding=Encoding.OPUS, source_rate=24_000, rate=44_100)
-    with pytest.raises(ValueError, match="0 samples a second"):
+    with pytest.raises(ValueError, match="invalid sample rate: 0"):
         StreamEncoder(encoding=Encoding.WAV, source_rate=24_000, rate=0)
     encoder = StreamEncoder(encoding=Encoding.WAV, source_rate=24_000, rate=24_000)
     encoder.finish()

@@ -34,16 +34,16 @@ def test_what_is_asked_for_is_picked_or_refused(encoding: Encoding, asked: int, 
     if asked in encoding.rates:
         assert pick_rate(encoding, asked=asked, own=own) == asked
     elif asked:
-        with pytest.raises(ValueError, match=f"{asked} samples a second: {encoding.value} knows "):
+        with pytest.raises(ValueError, match=f"{asked} samples a second: {encoding.value} supports "):
             pick_rate(encoding, asked=asked, own=own)
     else:
         assert pick_rate(encoding, asked=asked, own=own) in encoding.rates
 
 
 def test_errors_name_the_rates_that_there_are() -> None:
-    with pytest.raises(ValueError, match="opus knows 8000, 12000, 16000, 24000, 48000"):
+    with pytest.raises(ValueError, match="opus supports 8000, 12000, 16000, 24000, 48000"):
         pick_rate(Encoding.OPUS, asked=44_100, own=24_000)
-    with pytest.raises(ValueError, match="pcm knows 8000 to 48000"):
+    with pytest.raises(ValueError, match="pcm supports 8000 to 48000"):
         pick_rate(Encoding.PCM, asked=7_999, own=24_000)
 
 

@@ -148,18 +148,18 @@ def test_the_measure_of_clicks() -> None:
 
 def test_wrong_use_is_refused() -> None:
     joiner = Joiner(sample_rate=RATE)
-    with pytest.raises(ValueError, match="no chunk has begun"):
+    with pytest.raises(ValueError, match="no chunk is open"):
         joiner.feed(quiet(1))
-    with pytest.raises(ValueError, match="no chunk has begun"):
+    with pytest.raises(ValueError, match="no chunk is open"):
         joiner.end()
     with pytest.raises(ValueError, match="-1 ms; must be 0 or more"):
         joiner.pause(-1)
-    with pytest.raises(ValueError, match="a volume of nan dB"):
+    with pytest.raises(ValueError, match="invalid volume: nan dB"):
         joiner.begin(volume_db=float("nan"))
     joiner.begin()
-    with pytest.raises(ValueError, match="begun already"):
+    with pytest.raises(ValueError, match="a chunk is open already"):
         joiner.begin()
-    with pytest.raises(ValueError, match="end the chunk first"):
+    with pytest.raises(ValueError, match="pauses come between chunks"):
         joiner.pause(10)
     with pytest.raises(ValueError, match="must be positive"):
         Joiner(sample_rate=0)

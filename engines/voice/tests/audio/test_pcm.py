@@ -27,7 +27,7 @@ def test_samples_do_not_depend_on_the_pieces(data: bytes, sizes: list[int]) -> N
 
 def test_bytes_are_little_endian() -> None:
     assert pcm_samples(b"\x01\x00\xff\xff\x00\x80").tolist() == [1, -1, -32768]
-    with pytest.raises(ValueError, match="3 bytes are no whole number"):
+    with pytest.raises(ValueError, match="odd number of bytes: 3"):
         pcm_samples(b"abc")
 
 

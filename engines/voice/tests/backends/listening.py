@@ -53,7 +53,7 @@ def text(segments: Sequence[Segment]) -> str:
 
 
 def right(text: str, reference: str) -> int:
-    """How many words of the reference are in the text, in order."""
+    """The number of words of the reference are in the text, in order."""
     found, at = 0, 0
     words = text.split()
     for word in reference.split():

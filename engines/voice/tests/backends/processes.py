@@ -19,7 +19,7 @@ def children_of(pid: int, command: str = "") -> list[int]:
 
 
 async def gone(pid: int) -> None:
-    """Waits until a process has ended."""
+    """Wait until a process has ended."""
     while _lives(pid):
         await asyncio.sleep(0.01)
 

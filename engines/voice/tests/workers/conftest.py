@@ -15,7 +15,7 @@ MakePool = Callable[..., WorkerPool]
 
 @pytest.fixture
 async def make_pool(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakePool]:
-    """Makes pools that are closed at the end."""
+    """Make pools that are closed at the end."""
     path = [str(pytestconfig.rootpath), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     pools: list[WorkerPool] = []

@@ -39,7 +39,7 @@ async def test_a_process_is_reused_even_after_a_refusal(pool: DecoderPool) -> No
     assert (await pool.probe(SHORT, limits=LIMITS)).claimed_seconds == 1
     with pytest.raises(MediaError, match="the file is empty"):
         await pool.probe(b"", limits=LIMITS)
-    with pytest.raises(MediaError, match="at most 100 are taken"):
+    with pytest.raises(MediaError, match="at most 100 are accepted"):
         await decoded(pool, SHORT, limits=MediaLimits(max_bytes=100))
     assert children() == [first]
 

@@ -29,7 +29,7 @@ class VoiceConfig(EngineSection):
     max_message_bytes: int = pydantic.Field(default=27 * 2**20, ge=64 * 1024, le=2**30)
     """The largest request taken; over the gateway's `max_media_bytes`."""
     decoders: int = pydantic.Field(default=2, ge=1, le=64)
-    """How many recordings are decoded at once, each in a process of its own."""
+    """The number of recordings are decoded at once, each in a process of its own."""
     max_audio_s: int = pydantic.Field(default=4 * 3600, ge=1, le=24 * 3600)
     """The longest recording that is transcribed, in seconds."""
     stall_s: float = pydantic.Field(default=30.0, ge=1, le=3600)

@@ -50,7 +50,7 @@ class VoiceEngine:
     def synthesize(
         self, request: voice_pb2.SynthesizeRequest, call: GrantedCall
     ) -> AsyncGenerator[voice_pb2.SynthesizeResponse, None]:
-        """Yields the messages of one synthesis; the last has a summary. Raises ServiceError.
+        """Yield the messages of one synthesis; the last has a summary. Raises ServiceError.
 
         Where the model fails before it has made anything, the next one that the grant names takes over, if it is here.
         Closing the generator ends the work at once.
@@ -60,7 +60,7 @@ class VoiceEngine:
     async def converse(
         self, requests: AsyncIterator[voice_pb2.ConverseRequest], call: GrantedCall
     ) -> AsyncGenerator[voice_pb2.ConverseResponse, None]:
-        """Yields the messages of one conversation; the last has a summary. Raises ServiceError."""
+        """Yield the messages of one conversation; the last has a summary. Raises ServiceError."""
         async with aclosing(self._conversations.converse(requests, call, self._granted(call))) as responses:
             async for response in responses:
                 yield response
@@ -68,7 +68,7 @@ class VoiceEngine:
     def recognize(
         self, request: voice_pb2.RecognizeRequest, call: GrantedCall
     ) -> AsyncGenerator[voice_pb2.RecognizeResponse, None]:
-        """Yields segments as they are understood; the last message has everything but the segments. Raises
+        """Yield segments as they are understood; the last message has everything but the segments. Raises
         ServiceError. Where the model fails before it has understood anything, the grant's next one takes over.
         """
         return self.models.stream(call, lambda: self._transcriber.recognize(request, call, self._granted(call)))
@@ -76,7 +76,7 @@ class VoiceEngine:
     async def recognize_stream(
         self, requests: AsyncIterator[voice_pb2.StreamingRecognizeRequest], call: GrantedCall
     ) -> AsyncGenerator[voice_pb2.StreamingRecognizeResponse, None]:
-        """Yields the messages of one recognition; the last has a summary. Raises ServiceError."""
+        """Yield the messages of one recognition; the last has a summary. Raises ServiceError."""
         async with aclosing(self._transcriber.recognize_stream(requests, call, self._granted(call))) as responses:
             async for response in responses:
                 yield response

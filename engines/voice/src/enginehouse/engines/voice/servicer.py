@@ -30,7 +30,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     async def Synthesize(
         self, request: voice_pb2.SynthesizeRequest, context: Context
     ) -> AsyncIterator[voice_pb2.SynthesizeResponse]:
-        """Speaks a text; see the contract."""
+        """Speak a text; see the contract."""
         async with (
             self._calls.accept(context, served_models=self._engine.models.names) as call,
             aclosing(self._engine.synthesize(request, call)) as responses,
@@ -41,7 +41,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     async def Converse(
         self, requests: AsyncIterator[voice_pb2.ConverseRequest], context: Context
     ) -> AsyncIterator[voice_pb2.ConverseResponse]:
-        """Speaks text while it is written; see the contract."""
+        """Speak text while it is written; see the contract."""
         async with (
             self._calls.accept(context, served_models=self._engine.models.names) as call,
             aclosing(self._engine.converse(requests, call)) as responses,
@@ -50,7 +50,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
                 yield response
 
     async def Recognize(self, request: voice_pb2.RecognizeRequest, context: Context) -> voice_pb2.RecognizeResponse:
-        """Writes down a recording; see the contract."""
+        """Write down a recording; see the contract."""
         whole = voice_pb2.RecognizeResponse()
         async with (
             self._calls.accept(context, served_models=self._engine.models.names) as call,
@@ -63,7 +63,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     async def StreamingRecognize(
         self, requests: AsyncIterator[voice_pb2.StreamingRecognizeRequest], context: Context
     ) -> AsyncIterator[voice_pb2.StreamingRecognizeResponse]:
-        """Writes down speech while it is spoken; see the contract."""
+        """Write down speech while it is spoken; see the contract."""
         async with (
             self._calls.accept(context, served_models=self._engine.models.names) as call,
             aclosing(self._engine.recognize_stream(requests, call)) as responses,
@@ -74,19 +74,19 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     async def CreateVoice(
         self, request: voice_pb2.CreateVoiceRequest, context: Context
     ) -> voice_pb2.CreateVoiceResponse:
-        """Makes a voice from a recording; see the contract."""
+        """Make a voice from a recording; see the contract."""
         async with self._calls.accept(context, served_models=None) as call:
             return voice_pb2.CreateVoiceResponse(voice=await self._engine.voices.create(request, call))
 
     async def ListVoices(self, request: voice_pb2.ListVoicesRequest, context: Context) -> voice_pb2.ListVoicesResponse:
-        """Lists voices; see the contract."""
+        """List voices; see the contract."""
         async with self._calls.accept(context, served_models=None) as call:
             return self._engine.list_voices(request, call)
 
     async def DeleteVoice(
         self, request: voice_pb2.DeleteVoiceRequest, context: Context
     ) -> voice_pb2.DeleteVoiceResponse:
-        """Deletes a voice; see the contract."""
+        """Delete a voice; see the contract."""
         async with self._calls.accept(context, served_models=None) as call:
             self._engine.voices.delete(request, call)
             return voice_pb2.DeleteVoiceResponse()

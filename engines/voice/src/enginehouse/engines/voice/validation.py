@@ -20,7 +20,7 @@ MAX_SAMPLE_BYTES = 10 * 2**20
 
 
 def check_synthesize(request: voice_pb2.SynthesizeRequest) -> None:
-    """Raises INVALID_REQUEST for whatever a SynthesizeRequest has wrong."""
+    """Raise INVALID_REQUEST for whatever a SynthesizeRequest has wrong."""
     checks = Checks()
     checks.request_id("request_id", request.request_id)
     kind = request.WhichOneof("input")
@@ -38,7 +38,7 @@ def check_synthesize(request: voice_pb2.SynthesizeRequest) -> None:
 
 
 def check_converse(config: voice_pb2.ConverseConfig) -> None:
-    """Raises INVALID_REQUEST for whatever a conversation's beginning has wrong."""
+    """Raise INVALID_REQUEST for whatever a conversation's beginning has wrong."""
     checks = Checks()
     checks.request_id("config.request_id", config.request_id)
     _controls(checks, config.controls)
@@ -51,7 +51,7 @@ def check_converse(config: voice_pb2.ConverseConfig) -> None:
 
 
 def check_recognize(request: voice_pb2.RecognizeRequest) -> None:
-    """Raises INVALID_REQUEST for whatever a RecognizeRequest has wrong."""
+    """Raise INVALID_REQUEST for whatever a RecognizeRequest has wrong."""
     checks = Checks()
     checks.request_id("request_id", request.request_id)
     checks.require(len(request.audio) > 0, "audio", "is empty; send a file of any common container")
@@ -60,7 +60,7 @@ def check_recognize(request: voice_pb2.RecognizeRequest) -> None:
 
 
 def check_streaming(config: voice_pb2.StreamingRecognizeConfig) -> None:
-    """Raises INVALID_REQUEST for whatever a recognition's beginning has wrong."""
+    """Raise INVALID_REQUEST for whatever a recognition's beginning has wrong."""
     checks = Checks()
     checks.request_id("config.request_id", config.request_id)
     _options(checks, config.options)
@@ -71,7 +71,7 @@ def check_streaming(config: voice_pb2.StreamingRecognizeConfig) -> None:
 
 
 def check_create_voice(request: voice_pb2.CreateVoiceRequest) -> None:
-    """Raises INVALID_REQUEST for whatever a CreateVoiceRequest has wrong."""
+    """Raise INVALID_REQUEST for whatever a CreateVoiceRequest has wrong."""
     checks = Checks()
     checks.size("name", request.name.strip(), 1, 100, of="characters")
     checks.require(request.name.isprintable(), "name", "must be printable characters")
@@ -89,7 +89,7 @@ def check_create_voice(request: voice_pb2.CreateVoiceRequest) -> None:
 
 
 def check_list_voices(request: voice_pb2.ListVoicesRequest) -> None:
-    """Raises INVALID_REQUEST for whatever a ListVoicesRequest has wrong."""
+    """Raise INVALID_REQUEST for whatever a ListVoicesRequest has wrong."""
     checks = Checks()
     if request.language:
         checks.matches("language", request.language, LANGUAGE, _TAG)

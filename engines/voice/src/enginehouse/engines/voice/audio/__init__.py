@@ -1,4 +1,4 @@
-"""Audio in and out: files of any form to samples, samples to files as they are made, and what lies between."""
+"""Audio in and out: decode files to samples, encode samples while they are made, detect and join speech."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes around encoded packets: headers and pages that need no seeking and no known length."""
+"""Headers and pages around encoded packets, which need neither seeking nor a known length."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16
 
 
 def wav_header(rate: int) -> bytes:
-    """The header of a WAV file of 16 bits and one channel whose length nobody knows yet (RIFF, `fmt `, `data`)."""
+    """Return the header of a WAV file of unknown length with 16 bits and one channel (RIFF, `fmt `, `data`)."""
     form = struct.pack("<HHIIHH", 1, 1, rate, rate * 2, 2, 16)
     return b"".join(
         [
@@ -28,12 +28,12 @@ def wav_header(rate: int) -> bytes:
 
 
 def flac_header(stream_info: bytes) -> bytes:
-    """What precedes the frames of a FLAC file (RFC 9639): the mark and a STREAMINFO block, the last of one."""
+    """Return the header of a FLAC file (RFC 9639): the marker and a STREAMINFO block, flagged as the last one."""
     return b"fLaC" + struct.pack(">I", 1 << 31 | len(stream_info)) + stream_info
 
 
 def adts_header(packet_bytes: int, rate: int) -> bytes:
-    """What precedes each packet of AAC-LC in ADTS (ISO/IEC 13818-7, 6.2): 7 bytes, one channel, no checksum."""
+    """Return the header of a packet of AAC-LC in ADTS (ISO/IEC 13818-7, 6.2): 7 bytes, one channel, no checksum."""
     sync, layer, no_checksum, profile, channels, full = 0xFFF, 0, 1, 1, 1, 0x7FF
     bits = sync << 44 | layer << 41 | no_checksum << 40 | profile << 38 | _AAC_RATES.index(rate) << 34
     bits |= channels << 30 | (packet_bytes + 7) << 13 | full << 2
@@ -41,9 +41,9 @@ def adts_header(packet_bytes: int, rate: int) -> bytes:
 
 
 def mp3_info_frame(rate: int, kbps: int, *, encoder_delay: int) -> bytes:
-    """A frame of silence that says, to players that read it, how many samples at the beginning are none of the music's.
+    """Return a silent frame that tells players how many samples at the beginning are the encoder's delay.
 
-    It is the "Info" frame that MP3 encoders put first. How long the file is it leaves out, nobody knows yet.
+    It is the "Info" frame that MP3 encoders write first. It leaves out the file's length, which is not known yet.
     """
     mpeg1 = rate >= 32_000
     version = 3 if mpeg1 else 2 if rate >= 16_000 else 0
@@ -62,7 +62,7 @@ _BITS_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class OggPages:
-    """Writes one logical stream as Ogg pages (RFC 3533), one page a call, so that nothing waits for a page to fill.
+    """Writer of one logical stream as Ogg pages (RFC 3533): one page a call, so that no packet waits for a full page.
 
     Args:
         serial: the stream's number.
@@ -73,7 +73,10 @@ class OggPages:
         self._sequence = 0
 
     def page(self, packets: Sequence[bytes], *, granule: int, last: bool = False) -> bytes:
-        """A page of whole packets, whose last ends at `granule`. Raises ValueError where they do not fit into one."""
+        """Return a page of whole packets, the last of which ends at `granule`.
+
+        Raises ValueError if the packets do not fit into one page.
+        """
         lacing = bytearray()
         for packet in packets:
             lacing += b"\xff" * (len(packet) // 255) + bytes([len(packet) % 255])
@@ -90,15 +93,16 @@ class OggPages:
 
 
 def _ogg_checksum(page: bytes | bytearray) -> int:
-    """CRC-32 with the polynomial 0x04c11db7, not reflected, from 0; the field itself is zero meanwhile.
+    """Compute CRC-32 with the polynomial 0x04c11db7, not reflected, initial value 0; the checksum field must be zero.
 
-    zlib's is the same polynomial reflected and inverted at both ends: turning the bits round makes one of the other.
+    zlib's CRC uses the same polynomial, reflected and inverted at both ends: reversing the bits converts one into the
+    other.
     """
     reflected = zlib.crc32(page.translate(_BITS_TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{reflected:032b}"[::-1], 2)
 
 
 def opus_tags(vendor: str) -> bytes:
-    """The second packet of Opus in Ogg (RFC 7845, 5.2), without comments."""
+    """Return the second packet of Opus in Ogg (RFC 7845, 5.2), without comments."""
     name = vendor.encode()
     return b"OpusTags" + struct.pack("<I", len(name)) + name + struct.pack("<I", 0)

@@ -1,4 +1,4 @@
-"""Writes audio while it is being made."""
+"""Encode audio while it is being made."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from enginehouse.engines.voice.audio._pcm import Resampler, mono_frame, pcm_byte
 if TYPE_CHECKING:
     from enginehouse.engines.voice.backends.base import Samples
 
-# What LAME puts before the first sample, apart from the decoder's own part.
+# Samples that LAME puts before the first one, not counting the decoder's own delay.
 _LAME_DELAY = 576
 _OPUS_RATE = 48_000
-# Speech at these is hard to tell from the original.
+# At these bit rates speech is hard to tell from the original.
 _MP3_KBPS = {
     8_000: 24,
     11_025: 32,
@@ -37,22 +37,22 @@ _AAC_MAX_BPS = 96_000
 
 
 class StreamEncoder:
-    """Encodes one channel as it comes, into a file that is whole when all bytes are put together.
+    """Incremental encoder of one channel. All bytes that it returns, put together, are a complete file.
 
-    What leaves `feed` is all that the encoder has ready: headers at once, then each packet as soon as it is made.
-    Encoders look ahead: Opus needs 20 ms of audio for its first packet, FLAC 20-30 ms, MP3 60 ms at 22,050 samples a
+    `feed` returns all that the encoder has ready: the header at once, then each packet as soon as it is made. Encoders
+    look ahead: Opus needs 20 ms of audio for its first packet, FLAC 20-30 ms, MP3 60 ms at 22,050 samples a
     second and above, AAC two frames of 1,024 samples (85 ms at 24,000). The work is 2-15 ms of a core for a second of
     audio.
 
     Args:
-        encoding: the form.
-        source_rate: samples a second of what is fed.
-        rate: samples a second of the file; raises ValueError for one that the encoding does not know.
+        encoding: the encoding.
+        source_rate: samples a second of the input.
+        rate: samples a second of the file; raises ValueError for a rate that the encoding does not support.
     """
 
     def __init__(self, *, encoding: Encoding, source_rate: int, rate: int) -> None:
         if rate <= 0:
-            raise ValueError(f"{rate} samples a second: take a rate from pick_rate")
+            raise ValueError(f"invalid sample rate: {rate}; take a rate from pick_rate")
         pick_rate(encoding, asked=rate, own=source_rate)
         self._resampler = Resampler(source_rate=source_rate, rate=rate)
         self._writer = _writer(encoding, rate)
@@ -66,14 +66,14 @@ class StreamEncoder:
         return self._samples_in
 
     def feed(self, samples: Samples) -> bytes:
-        """The bytes that are ready with these samples; may be empty."""
+        """Encode samples and return the bytes that are ready; may be empty."""
         if self._finished:
-            raise ValueError("the file is finished; use a new encoder for a new one")
+            raise ValueError("the file is finished; use a new encoder for a new file")
         self._samples_in += len(samples)
         return self._begin() + self._writer.write(self._resampler.feed(samples))
 
     def finish(self) -> bytes:
-        """The rest of the file. Nothing may be fed after it."""
+        """Return the rest of the file. Nothing may be fed afterwards."""
         if self._finished:
             raise ValueError("the file is finished already")
         self._finished = True
@@ -88,13 +88,13 @@ class StreamEncoder:
 
 class _Writer(Protocol):
     def header(self) -> bytes:
-        """What the file begins with."""
+        """Return the beginning of the file."""
 
     def write(self, samples: Samples) -> bytes:
-        """What is ready with these samples."""
+        """Encode samples and return the bytes that are ready."""
 
     def end(self) -> bytes:
-        """The rest."""
+        """Return the rest of the file."""
 
 
 class _PcmWriter:
@@ -120,7 +120,7 @@ class _CodecSettings:
 
 
 class _Codec:
-    """An encoder that gives its packets out one by one."""
+    """An FFmpeg encoder that returns its packets one by one."""
 
     def __init__(self, settings: _CodecSettings, rate: int) -> None:
         context = av.CodecContext.create(settings.name, "w")
@@ -140,11 +140,11 @@ class _Codec:
 
     @property
     def private_data(self) -> bytes:
-        """What the codec wants at the beginning of the file."""
+        """The codec's own header, for the beginning of the file."""
         return self._context.extradata or b""
 
     def encode(self, samples: Samples) -> list[bytes]:
-        """The packets that are ready with these samples."""
+        """Encode samples and return the packets that are ready."""
         if not len(samples):
             return []
         frame = mono_frame(samples, rate=self._rate, first=self.taken, sample_format=self._sample_format)
@@ -152,12 +152,12 @@ class _Codec:
         return self._packets(frame)
 
     def flush(self) -> list[bytes]:
-        """The packets that are left."""
-        # The library fails to flush what never began.
+        """Return the remaining packets."""
+        # FFmpeg fails to flush an encoder that was never fed.
         return self._packets(None) if self.taken else []
 
     def _packets(self, frame: av.AudioFrame | None) -> list[bytes]:
-        # The last packet of FLAC is empty: it only carries what a header written afterwards would say.
+        # The last packet of FLAC is empty: it only carries data for a header written afterwards.
         return [bytes(packet) for packet in self._context.encode(frame) if packet.size]
 
 
@@ -165,7 +165,7 @@ class _Mp3Writer:
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._kbps = _MP3_KBPS[rate]
-        # Frames that borrow no room from each other leave at once, and a player can begin with any.
+        # Without the bit reservoir each frame leaves at once, and a player can begin with any of them.
         options = (("reservoir", "0"),)
         self._codec = _Codec(
             _CodecSettings(name="libmp3lame", sample_format="s16p", bit_rate=self._kbps * 1000, options=options),
@@ -203,7 +203,7 @@ class _AacWriter:
 
 class _FlacWriter:
     def __init__(self, rate: int) -> None:
-        # Level 2 is the highest with blocks of less than 30 ms.
+        # Level 2 is the highest level with blocks of less than 30 ms.
         options = (("compression_level", "2"),)
         self._codec = _Codec(_CodecSettings(name="flac", sample_format="s16", options=options), rate)
 
@@ -218,13 +218,13 @@ class _FlacWriter:
 
 
 class _OpusWriter:
-    """Opus in Ogg (RFC 7845): what is ready leaves as a page, and the last page says where the audio ends.
+    """Opus in Ogg (RFC 7845): ready packets leave as a page, and the last page holds the position of the audio's end.
 
-    One packet is always kept back, because only the last page may end the stream.
+    One packet is always held back, because only the last page may end the stream.
     """
 
     _FRAME_MS = 20
-    # As many as fit into a page even where each is longer than any that the bit rates here make.
+    # Fits into a page even if each packet is longer than any that these bit rates make.
     _PACKETS_A_PAGE = 50
 
     def __init__(self, rate: int) -> None:
@@ -249,7 +249,7 @@ class _OpusWriter:
     def end(self) -> bytes:
         self._ready += self._codec.flush()
         pages = self._paged()
-        # Where the audio ends, in the encoder's time: the decoder drops the rest of the last packet.
+        # The audio's end in the encoder's time: the decoder drops the rest of the last packet.
         end = self._skip + self._codec.taken * _OPUS_RATE // self._rate
         return pages + self._pages.page(self._ready, granule=end, last=True)
 

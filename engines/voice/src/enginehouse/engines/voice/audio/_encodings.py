@@ -1,4 +1,4 @@
-"""How audio is encoded: names, media types, rates."""
+"""Encodings of audio: names, media types, sample rates."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import enum
 from collections.abc import Collection
 
 MIN_RATE = 8_000
-"""The fewest samples a second that are written."""
+"""The lowest sample rate of encoded audio, in samples a second."""
 MAX_RATE = 48_000
-"""The most."""
+"""The highest sample rate of encoded audio, in samples a second."""
 
 
 class Encoding(enum.Enum):
-    """A form in which audio is written as it is made."""
+    """An encoding in which audio is written while it is made."""
 
     WAV = "wav"
     """16-bit little-endian PCM in a WAV file of unknown length."""
@@ -34,26 +34,25 @@ class Encoding(enum.Enum):
 
     @property
     def rates(self) -> Collection[int]:
-        """The samples a second that it knows, or a range of them."""
+        """The supported sample rates, or a range of them."""
         return _RATES.get(self, range(MIN_RATE, MAX_RATE + 1))
 
 
 def pick_rate(encoding: Encoding, *, asked: int, own: int) -> int:
-    """The rate to encode with.
+    """Return the sample rate to encode with.
 
     Args:
-        encoding: how it is encoded.
-        asked: samples a second that the caller wants; 0 leaves it open.
-        own: samples a second of what is there to encode.
+        encoding: the encoding.
+        asked: the rate that the caller wants; 0 picks the lowest rate that loses nothing, else the highest.
+        own: samples a second of the input.
 
-    Raises ValueError, naming the rates that there are, where `asked` is none of them. Left open, it is the lowest rate
-    that loses nothing, or else the highest.
+    Raises ValueError, naming the supported rates, if `asked` is none of them.
     """
     rates = encoding.rates
     if asked:
         if asked in rates:
             return asked
-        raise ValueError(f"{asked} samples a second: {encoding.value} knows {_shown(rates)}, or 0 for the nearest")
+        raise ValueError(f"{asked} samples a second: {encoding.value} supports {_shown(rates)}, or 0 for the nearest")
     return min((rate for rate in rates if rate >= own), default=max(rates))
 
 

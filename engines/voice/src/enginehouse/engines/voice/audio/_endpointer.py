@@ -1,4 +1,4 @@
-"""Finds utterances in live audio."""
+"""Endpointing: find the utterances in live audio."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from enginehouse.engines.voice.backends.base import Samples
 
 _LEAD_IN_MS = 200
-# Speech begins when so many of the latest frames are of speech: a click is shorter.
+# Speech begins when this many of the latest frames are speech: a click is shorter.
 _START_FRAMES = 5
 _START_WINDOW = 10
 # A shorter sound in a pause does not prolong it.
@@ -24,36 +24,36 @@ _RESUME_FRAMES = 2
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
-    """Somebody began to speak."""
+    """The beginning of an utterance."""
 
     at_ms: int
-    """When, in milliseconds from the first sample."""
+    """The time, in milliseconds from the first sample."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpeechEnded:
-    """An utterance is over: the pause was long enough, it was long enough, or the audio ended."""
+    """The end of an utterance: by a pause, by its maximum length, or by the audio's end."""
 
     at_ms: int
-    """When the speech ended, in milliseconds from the first sample."""
+    """The time at which the speech ended, in milliseconds from the first sample."""
     samples: Samples
     """The utterance, with a little of what came before and after it."""
     first_ms: int
-    """When the first of `samples` was, in milliseconds from the first sample of all."""
+    """The time of the first of `samples`, in milliseconds from the first sample of the audio."""
     cut: bool
-    """Whether the speech goes on: the next utterance begins where this one ends."""
+    """True if the speech continues: the next utterance begins where this one ends."""
 
 
 Event: TypeAlias = SpeechStarted | SpeechEnded
 
 
 class Endpointer:
-    """A state machine: samples in, events out. It keeps the utterance that goes on, and nothing older.
+    """A state machine: samples in, events out. It keeps the current utterance, and nothing older.
 
     Args:
         sample_rate: 8,000, 16,000, 32,000 or 48,000 samples a second.
-        end_silence_ms: how long a pause ends an utterance, 100 or more.
-        max_utterance_s: how long an utterance may be; a longer one is cut at the quietest place of its last third.
+        end_silence_ms: the pause that ends an utterance, 100 or more.
+        max_utterance_s: the maximum length; a longer utterance is cut at the quietest place of its last third.
     """
 
     def __init__(self, *, sample_rate: int, end_silence_ms: int = 700, max_utterance_s: float = 30) -> None:
@@ -68,49 +68,49 @@ class Endpointer:
         self._rest: Samples = np.empty(0, dtype=np.int16)
         # Frames seen so far.
         self._seen = 0
-        # What may become the beginning of an utterance: frames, levels, and whether each is of speech.
+        # The possible beginning of an utterance: frames, levels, and whether each is speech.
         self._recent: deque[tuple[Samples, float, bool]] = deque(maxlen=_START_WINDOW + _LEAD_IN_MS // FRAME_MS)
-        # The utterance that goes on; empty between utterances.
+        # The current utterance; empty between utterances.
         self._frames: list[Samples] = []
         self._levels: list[float] = []
         self._first = 0
-        # The frame after the last of speech, and how many of speech there are in a row.
+        # The frame after the last speech frame, and the number of consecutive speech frames.
         self._speech_end = 0
         self._run = 0
 
     @property
     def speaking(self) -> bool:
-        """Whether an utterance goes on."""
+        """True during an utterance."""
         return bool(self._frames)
 
     @property
     def utterance(self) -> Samples:
-        """What there is of the utterance that goes on; empty between utterances."""
+        """The samples of the current utterance so far; empty between utterances."""
         return np.concatenate(self._frames) if self._frames else np.empty(0, dtype=np.int16)
 
     @property
     def utterance_first_ms(self) -> int:
-        """When the first sample of `utterance` was."""
+        """The time of the first sample of `utterance`, in milliseconds."""
         return self._first * FRAME_MS
 
     def feed(self, samples: Samples) -> Sequence[Event]:
-        """What happened with these samples."""
+        """Process samples and return the events in them."""
         events: list[Event] = []
         whole = np.concatenate([self._rest, samples])
         size = self._vad.frame_samples
         end = len(whole) // size * size
-        # A copy, so that what was fed is not kept alive by a part of it.
+        # A copy, so that a part does not keep the whole input alive.
         self._rest = whole[end:].copy()
         for start in range(0, end, size):
             self._frame(whole[start : start + size], events)
         return events
 
     def finish(self) -> Sequence[Event]:
-        """What happens by the audio's end. Nothing may be fed after it."""
+        """Return the events at the audio's end. Nothing may be fed afterwards."""
         if not self.speaking:
             return []
         if self._seen - self._speech_end <= self._tail_frames:
-            # What is no whole frame may be the end of a word.
+            # The incomplete last frame may hold the end of a word.
             self._frames.append(self._rest)
             self._levels.append(0.0)
             self._seen += 1
@@ -149,7 +149,7 @@ class Endpointer:
         return SpeechStarted((self._seen - len(recent) + first_speech) * FRAME_MS)
 
     def _end(self) -> SpeechEnded:
-        """Ends the utterance a little after its last speech; what comes then may lead into the next."""
+        """End the utterance a little after its last speech; later frames may lead into the next utterance."""
         count = min(len(self._frames), self._speech_end - self._first + self._tail_frames)
         samples = np.concatenate(self._frames[:count])
         event = SpeechEnded(self._speech_end * FRAME_MS, samples, self._first * FRAME_MS, cut=False)
@@ -161,7 +161,7 @@ class Endpointer:
     def _cut(self) -> list[Event]:
         place = quietest_place(self._levels, len(self._levels) * 2 // 3)
         if self._first + place >= self._speech_end:
-            # It is over: only the pause is not long enough yet.
+            # The speech is over; only the pause is not long enough yet.
             return [self._end()]
         at_ms = (self._first + place) * FRAME_MS
         samples = np.concatenate(self._frames[:place])

@@ -1,4 +1,4 @@
-"""Joins what is spoken piece by piece into one stream without clicks."""
+"""Join synthesized chunks into one stream without clicks."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from enginehouse.engines.voice.backends.base import Samples
 
 _FADE_MS = 4
-# Silence that is left at a chunk's ends: pauses are the joiner's to make.
+# Silence left at a chunk's ends: the joiner makes the pauses.
 _KEPT_MS = 30
-# The most that a sample of silence differs from zero (-78 dB of full scale).
+# The largest sample of silence (-78 dBFS).
 _SILENT = 4
-# The most that a chunk's end may differ from zero without being heard as a click (-54 dB of full scale).
+# The largest sample at a chunk's end that is not heard as a click (-54 dBFS).
 _NEAR_ZERO = 64
-# Where the limiter begins, and what nothing passes: -3 and -0.1 dB of full scale.
+# The limiter's knee and ceiling: -3 and -0.1 dBFS.
 _KNEE = 10 ** (-3 / 20)
 _CEILING = 10 ** (-0.1 / 20)
 _FULL = 32767.0
 
 
 class Joiner:
-    """Chunks and pauses in, one stream out, as it comes.
+    """A stream made of chunks and pauses while they come.
 
-    A chunk (a sentence, say) is `begin`, any number of `feed`, `end`. Its silent ends are cut to 30 ms, its borders are
-    faded over 4 ms where they are not near zero, and its volume is set. Within a chunk samples pass through unchanged;
-    those that may turn out to be its end (4 ms, and silence) are held back until it is known.
+    A chunk, such as a sentence, is `begin`, any number of `feed`, `end`. Its silent ends are trimmed to 30 ms, its
+    edges are faded over 4 ms unless they are near zero, and its volume is set. Within a chunk samples pass through
+    unchanged; the last 4 ms and any silence are held back until it is known whether they are the chunk's end.
 
     Args:
         sample_rate: samples a second, in and out.
@@ -43,36 +43,36 @@ class Joiner:
         self._kept = sample_rate * _KEPT_MS // 1000
         self._gain = 1.0
         self._open = False
-        # Whether the chunk has made any sound, and what of it is held back.
+        # Whether the chunk has made any sound, and the samples that are held back.
         self._sounded = False
         self._held: list[Samples] = []
-        # Samples of the fade at its beginning that are done.
+        # Samples of the fade-in that are done.
         self._faded = 0
         self._samples_out = 0
 
     @property
     def samples_out(self) -> int:
-        """Samples given out so far."""
+        """The number of samples returned so far."""
         return self._samples_out
 
     def begin(self, *, volume_db: float = 0.0) -> None:
-        """Begins a chunk that is so much louder (or softer) than it is fed; what would clip is limited softly."""
+        """Begin a chunk with a gain of `volume_db`; peaks that would clip are limited softly."""
         if self._open:
-            raise ValueError("a chunk has begun already; end it first")
+            raise ValueError("a chunk is open already; end it first")
         if not math.isfinite(volume_db):
-            raise ValueError(f"a volume of {volume_db} dB; must be a finite number")
+            raise ValueError(f"invalid volume: {volume_db} dB; must be a finite number")
         self._gain = 10 ** (volume_db / 20)
         self._open = True
         self._sounded = False
 
     def feed(self, samples: Samples) -> Samples:
-        """What is ready of the chunk with these samples."""
+        """Add samples to the chunk and return those that are ready."""
         self._check_open()
         loud = np.flatnonzero(_loud(samples))
         if not len(loud):
             self._held.append(samples)
             if not self._sounded:
-                # Only as much as may be kept of it.
+                # Only as much of the silence as may be kept.
                 self._held = [self._whole()[-self._kept :]]
             return _nothing()
         if not self._sounded:
@@ -84,13 +84,13 @@ class Joiner:
         before = sum(map(len, self._held))
         self._held.append(samples)
         whole = self._whole()
-        # What may be the chunk's last sounds waits for what follows.
+        # The possible end of the chunk is held back.
         ready = max(0, before + int(loud[-1]) + 1 - self._fade)
         self._held = [whole[ready:]]
         return self._out(self._fade_in(whole[:ready]))
 
     def end(self) -> Samples:
-        """The rest of the chunk."""
+        """End the chunk and return the rest of it."""
         self._check_open()
         self._open = False
         rest = self._whole()
@@ -101,22 +101,22 @@ class Joiner:
         return self._out(rest)
 
     def pause(self, milliseconds: int) -> Samples:
-        """Silence between chunks."""
+        """Return silence between chunks."""
         if self._open:
-            raise ValueError("a pause is between chunks; end the chunk first")
+            raise ValueError("a chunk is open: pauses come between chunks; end it first")
         if milliseconds < 0:
-            raise ValueError(f"a pause of {milliseconds} ms; must be 0 or more")
+            raise ValueError(f"invalid pause: {milliseconds} ms; must be 0 or more")
         return self._out(np.zeros(self._rate * milliseconds // 1000, dtype=np.int16))
 
     def _check_open(self) -> None:
         if not self._open:
-            raise ValueError("no chunk has begun; begin one first")
+            raise ValueError("no chunk is open; begin one first")
 
     def _whole(self) -> Samples:
         return np.concatenate(self._held) if self._held else _nothing()
 
     def _fade_in(self, samples: Samples) -> Samples:
-        """Fades what belongs to the chunk's first milliseconds, which may come in several pieces."""
+        """Fade in the chunk's first milliseconds, which may come in several parts."""
         length = min(self._fade - self._faded, len(samples))
         if not length:
             return samples
@@ -137,7 +137,7 @@ class Joiner:
 
 
 def amplify(samples: Samples, gain: float) -> Samples:
-    """The samples times a gain. What comes above -3 dB of full scale is bent (tanh), to stay 0.1 dB below it."""
+    """Return the samples times a gain. Peaks above -3 dBFS are compressed (tanh) to stay below -0.1 dBFS."""
     if gain == 1.0 or not len(samples):
         return samples
     loud = samples.astype(np.float64) * (gain / _FULL)
@@ -150,19 +150,19 @@ def amplify(samples: Samples, gain: float) -> Samples:
 
 
 def largest_jump(samples: Samples) -> int:
-    """The largest difference between neighbouring samples, 0 to 65,535: how loud the worst click can be."""
+    """Return the largest difference between neighbouring samples, 0 to 65,535: a bound on the loudest click."""
     if len(samples) < 2:
         return 0
     return int(np.abs(np.diff(samples.astype(np.int32))).max())
 
 
 def _loud(samples: Samples) -> npt.NDArray[np.bool_]:
-    # The absolute value of -32,768 is no 16-bit number.
+    # The absolute value of -32,768 does not fit into 16 bits.
     return (samples > _SILENT) | (samples < -_SILENT)
 
 
 def _ramp(length: int) -> npt.NDArray[np.float64]:
-    """From 0 to nearly 1, without corners."""
+    """A smooth ramp from 0 to nearly 1."""
     return 0.5 - 0.5 * np.cos(np.pi * np.arange(length) / length)
 
 

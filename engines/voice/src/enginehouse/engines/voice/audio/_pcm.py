@@ -1,4 +1,4 @@
-"""Live PCM: bytes to samples, and from one rate to another."""
+"""Live PCM: convert bytes to samples, and resample."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 if TYPE_CHECKING:
-    # A child that only decodes does without what the backends' interfaces import.
+    # The decoder process does not import what the backends' interfaces import.
     from enginehouse.engines.voice.backends.base import Samples
 
 _SLICE = 1 << 16
 
 
 def pcm_samples(data: bytes) -> Samples:
-    """The samples of 16-bit little-endian PCM; raises ValueError for an odd number of bytes."""
+    """Return the samples of 16-bit little-endian PCM. Raises ValueError for an odd number of bytes."""
     if len(data) % 2:
-        raise ValueError(f"{len(data)} bytes are no whole number of 16-bit samples; send an even number")
+        raise ValueError(f"odd number of bytes: {len(data)}; 16-bit samples have two bytes each")
     return np.frombuffer(data, dtype="<i2").astype(np.int16)
 
 
 def pcm_bytes(samples: Samples) -> bytes:
-    """The samples as 16-bit little-endian PCM."""
+    """Return the samples as 16-bit little-endian PCM."""
     return samples.astype("<i2", copy=False).tobytes()
 
 
 class PcmReader:
-    """Reads 16-bit little-endian PCM that comes in pieces of any number of bytes."""
+    """Incremental reader of 16-bit little-endian PCM, in parts of any number of bytes."""
 
     def __init__(self) -> None:
         self._odd = b""
 
     @property
     def pending(self) -> int:
-        """Bytes that are no whole sample yet: 0 or 1."""
+        """Bytes of an incomplete sample: 0 or 1."""
         return len(self._odd)
 
     def feed(self, data: bytes) -> Samples:
-        """The samples that are whole with these bytes."""
+        """Take bytes and return the samples that are complete."""
         whole = self._odd + data
         end = len(whole) // 2 * 2
         self._odd = whole[end:]
@@ -48,27 +48,27 @@ class PcmReader:
 
 
 class Resampler:
-    """Turns samples at one rate into samples at another, as they come. Equal rates pass through.
+    """Incremental converter of samples from one rate to another. Equal rates pass through.
 
     Args:
-        source_rate: samples a second of what comes in.
-        rate: samples a second of what goes out.
+        source_rate: samples a second of the input.
+        rate: samples a second of the output.
     """
 
     def __init__(self, *, source_rate: int, rate: int) -> None:
         for value in (source_rate, rate):
             if value <= 0:
-                raise ValueError(f"{value} samples a second: must be positive")
+                raise ValueError(f"invalid sample rate: {value}; must be positive")
         self._source_rate = source_rate
         self._rate = rate
         self._resampler = AudioResampler(format="s16", layout="mono", rate=rate) if source_rate != rate else None
         self._taken = 0
 
     def feed(self, samples: Samples) -> Samples:
-        """What is ready with these samples; it lags a few milliseconds behind."""
+        """Take samples and return those that are ready; the output lags a few milliseconds behind."""
         if self._resampler is None:
             return samples
-        # A frame's length is a 32-bit number of bytes to the library, and the filter's buffers are as long as a frame.
+        # FFmpeg takes a frame's length as a 32-bit number of bytes, and its filter's buffers are as long as a frame.
         made = [
             out
             for start in range(0, len(samples), _SLICE)
@@ -77,7 +77,7 @@ class Resampler:
         return _joined(made)
 
     def finish(self) -> Samples:
-        """What was still held back. Nothing may be fed after it."""
+        """Return the samples still held back. Nothing may be fed afterwards."""
         if self._resampler is None:
             return np.empty(0, dtype=np.int16)
         return _joined(self._resampler.resample(None))
@@ -89,7 +89,7 @@ class Resampler:
 
 
 def mono_frame(samples: Samples, *, rate: int, first: int, sample_format: str = "s16") -> AudioFrame:
-    """Samples as the library takes them: one channel, with the place of the first in the stream.
+    """Return the samples as an FFmpeg frame of one channel; `first` is the position of its first sample in the stream.
 
     Raises ValueError for a format other than "s16", "s16p" and "fltp".
     """
@@ -100,7 +100,7 @@ def mono_frame(samples: Samples, *, rate: int, first: int, sample_format: str = 
         scaled = (samples.astype(np.float32) / 32768).reshape(1, -1)
         frame = AudioFrame.from_ndarray(scaled, format=sample_format, layout="mono")
     else:
-        raise ValueError(f"{sample_format!r} is none of s16, s16p and fltp")
+        raise ValueError(f"unsupported sample format: {sample_format!r}; use s16, s16p or fltp")
     frame.sample_rate = rate
     frame.pts = first
     frame.time_base = Fraction(1, rate)

@@ -1,4 +1,4 @@
-"""Tells frames of speech from frames of anything else."""
+"""Voice activity detection (VAD): tell speech frames from other frames."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 FRAME_MS = 20
 RATES = (8_000, 16_000, 32_000, 48_000)
-"""Samples a second that the detector knows."""
+"""The sample rates that the detector supports."""
 
 _MODE = 2
-# Below this nobody speaks, whatever the detector says (-70 dB of full scale).
+# Below this level a frame is no speech, whatever the detector returns (-70 dBFS).
 _MIN_LEVEL = 10.0
-# How much louder than the background speech is: 3 dB. The detector takes loud steady noise for speech.
+# Speech is at least this much louder than the background: 3 dB. The detector takes loud steady noise for speech.
 _ABOVE_BACKGROUND = 1.41
-# The detector was made for voices of about this level, and misses the beginnings of softer ones.
+# The detector is made for voices of about this level, and misses the beginnings of softer ones.
 _USUAL_LEVEL = 3_000.0
 _MAX_GAIN = 16.0
-# How the loudest level so far is forgotten, a frame: by half in seven seconds.
+# Decay of the loudest level, a frame: by half in seven seconds.
 _FADE = 0.998
-# The background is the quietest of some seconds, in which even a fast speaker closes the mouth now and then.
+# The background is the quietest frame of some seconds, in which even a fast speaker pauses now and then.
 _BLOCK_FRAMES = 25
 _BLOCKS = 12
 
 
 class Vad:
-    """Decides frame by frame, by the sound (WebRTC's detector) and by the level over the background.
+    """Voice activity detector: decides frame by frame, by WebRTC's detector and by the level over the background.
 
     Args:
         sample_rate: 8,000, 16,000, 32,000 or 48,000 samples a second; raises ValueError for others.
@@ -40,7 +40,7 @@ class Vad:
     def __init__(self, *, sample_rate: int) -> None:
         if sample_rate not in RATES:
             known = ", ".join(map(str, RATES))
-            raise ValueError(f"{sample_rate} samples a second: speech is detected at {known}; use a Resampler")
+            raise ValueError(f"{sample_rate} samples a second: speech is detected at {known} only; use a Resampler")
         self._sample_rate = sample_rate
         self._detector = webrtcvad.Vad(_MODE)
         self._loudest = 0.0
@@ -54,9 +54,9 @@ class Vad:
         return self._sample_rate * FRAME_MS // 1000
 
     def frame(self, samples: Samples) -> tuple[bool, float]:
-        """Whether the next frame is of speech, and its level: the root of its mean square, 0 to 32,768."""
+        """Return whether the next frame is speech, and its level: the root mean square, 0 to 32,768."""
         level = float(samples.std())
-        # Until there has been half a second nobody knows the background: neither is it made louder, nor speech missed.
+        # In the first half second the background is unknown: it is not amplified, and no speech is missed.
         background = min(self._quietest, default=0.0)
         self._loudest = max(self._loudest * _FADE, level)
         gain = min(_MAX_GAIN, max(1.0, _USUAL_LEVEL / max(self._loudest, 1.0))) if self._quietest else 1.0
@@ -70,7 +70,7 @@ class Vad:
 
 
 def quietest_place(levels: list[float], first: int) -> int:
-    """The index, from `first` on, of the frame in the middle of the quietest tenth of a second."""
+    """Return the index, from `first` on, of the frame in the middle of the quietest tenth of a second."""
     window = 5
     values = np.asarray(levels[first:])
     if len(values) < window:

@@ -33,12 +33,12 @@ class OutputSink(Generic[Output]):
         self._closed = closed
 
     def check(self) -> None:
-        """Raises Unwanted where the reader has left or the model is being closed. Call it at every step."""
+        """Raise Unwanted where the reader has left or the model is being closed. Call it at every step."""
         if self._writer.abandoned or self._closed():
             raise WorkCancelled
 
     def put(self, made: Output) -> None:
-        """Hands something over, after waiting for room. Raises Unwanted."""
+        """Hand something over, after waiting for room. Raises Unwanted."""
         self.check()
         while not self._writer.put_blocking(made, timeout_s=_LOOK_S):
             self.check()
@@ -60,7 +60,7 @@ class ModelThreads:
         self._executor = ThreadPoolExecutor(max_workers=slots, thread_name_prefix=f"voice-{name}")
 
     async def run(self, work: Callable[[OutputSink[Output]], None]) -> AsyncGenerator[Sequence[Output], None]:
-        """Yields what `work` puts into its outlet, all that is there at a time, oldest first.
+        """Yield what `work` puts into its outlet, all that is there at a time, oldest first.
 
         Closing the generator returns at once; the work ends at its next step. Raises what `work` raises, as
         BACKEND_FAILED where it is no ServiceError; ENGINE_DRAINING where the model is closed.
@@ -79,7 +79,7 @@ class ModelThreads:
                 job.cancel()
 
     async def close(self) -> None:
-        """Ends what runs, at its next step, and waits until it has ended."""
+        """End what runs, at its next step, and wait until it has ended."""
         self._closed = True
         await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
 

@@ -13,7 +13,7 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 
 
 def require_runtime(model: CatalogModel, *, package: str, module: str, extra: str) -> None:
-    """Refuses a model whose runtime is not installed: WEIGHTS_ABSENT, naming the command that installs it."""
+    """Refuse a model whose runtime is not installed: WEIGHTS_ABSENT, naming the command that installs it."""
     if importlib.util.find_spec(module) is None:
         raise runtime_absent(model, package=package, extra=extra)
 

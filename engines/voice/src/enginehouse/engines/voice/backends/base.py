@@ -89,7 +89,7 @@ class Utterance:
     voice: str
     """The voice's id; empty takes the model's own for the language."""
     clone: ClonedVoice | None = None
-    """Set where the voice was made from a recording."""
+    """Set if the voice was made from a recording."""
     prosody: Prosody = field(default_factory=Prosody)
     """How."""
     spell: bool = False
@@ -105,7 +105,7 @@ class Speaker(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many utterances it speaks at once."""
+        """The number of utterances it speaks at once."""
 
     @property
     def voices(self) -> Sequence[VoiceInfo]:
@@ -113,7 +113,7 @@ class Speaker(Protocol):
 
     @property
     def clones(self) -> bool:
-        """Whether it can speak with a voice made from a recording."""
+        """Return whether it can speak with a voice made from a recording."""
 
     @property
     def languages(self) -> Sequence[str]:
@@ -128,7 +128,7 @@ class Speaker(Protocol):
         """The fields of `Prosody` that it follows; the others are for the engine to make up for or to refuse."""
 
     def check_voice(self, voice: str, language: str) -> None:
-        """Raises INVALID_REQUEST, naming `controls.voice` or `controls.language`, where it has no such voice.
+        """Raise INVALID_REQUEST, naming `controls.voice` or `controls.language`, where it has no such voice.
 
         Args:
             voice: one of its own, or another name for one; never empty.
@@ -136,13 +136,13 @@ class Speaker(Protocol):
         """
 
     def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
-        """Yields the audio of an utterance as it is made. Closing the generator ends the work at once.
+        """Yield the audio of an utterance as it is made. Closing the generator ends the work at once.
 
         Raises INVALID_REQUEST (naming `controls.voice` or `controls.language`), BACKEND_FAILED.
         """
 
     async def close(self) -> None:
-        """Ends what runs and frees the model."""
+        """End what runs and frees the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,9 +184,9 @@ class RecognitionOptions:
     language: str = ""
     """A BCP 47 tag; empty detects it where the model can."""
     word_times: bool = False
-    """Whether the words' times are wanted."""
+    """True if the words' times are wanted."""
     translate: bool = False
-    """Whether it is to be written down in English."""
+    """True if it is to be written down in English."""
     prompt: str = ""
     """Words that are likely, for models that take a hint."""
 
@@ -195,7 +195,7 @@ class LiveUtterance(Protocol):
     """An utterance that is listened to while it is spoken; its times count from its first sample."""
 
     async def feed(self, samples: Samples, *, interim: bool) -> Segment | None:
-        """Takes the next samples. With `interim`, what is understood so far, where that has changed; else None."""
+        """Take the next samples. With `interim`, what is understood so far, where that has changed; else None."""
 
     async def finish(self) -> Segment | None:
         """What was said, once all of it was fed; None for nothing."""
@@ -210,7 +210,7 @@ class Recogniser(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many recordings it listens to at once."""
+        """The number of recordings it listens to at once."""
 
     @property
     def languages(self) -> Sequence[str]:
@@ -218,10 +218,10 @@ class Recogniser(Protocol):
 
     @property
     def translates(self) -> bool:
-        """Whether it can write down in English what was said in another language."""
+        """Return whether it can write down in English what was said in another language."""
 
     def transcribe(self, audio: AsyncIterator[Samples], options: RecognitionOptions) -> AsyncGenerator[Segment, None]:
-        """Yields what was said, stretch by stretch, each once and in order, while it takes the audio in.
+        """Yield what was said, stretch by stretch, each once and in order, while it takes the audio in.
 
         It reads no further ahead than it works. Closing the generator ends the work at once. Raises INVALID_REQUEST
         (naming `options.language`), BACKEND_FAILED.
@@ -231,7 +231,7 @@ class Recogniser(Protocol):
         """One utterance that is still going on. Leaving the block without `finish` drops it. Raises as `transcribe`."""
 
     async def close(self) -> None:
-        """Ends what runs and frees the model."""
+        """End what runs and frees the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,18 +239,18 @@ class LoadedVoiceModel:
     """What a catalog entry became."""
 
     speaker: Speaker | None = None
-    """Set where it speaks."""
+    """Set if it speaks."""
     recogniser: Recogniser | None = None
-    """Set where it listens."""
+    """Set if it listens."""
 
     @property
     def slots(self) -> int:
-        """How many requests it works on at once."""
+        """The number of requests it works on at once."""
         speaking = 0 if self.speaker is None else self.speaker.slots * _REQUESTS_PER_VOICE
         return speaking + (0 if self.recogniser is None else self.recogniser.slots)
 
     async def close(self) -> None:
-        """Ends what runs and frees the model."""
+        """End what runs and frees the model."""
         for part in (self.speaker, self.recogniser):
             if part is not None:
                 await part.close()
@@ -264,7 +264,7 @@ class VoiceBackend(Protocol):
         """The catalog's word for it: "espeak-ng", "pocketsphinx", "xtts", "faster-whisper" or "openai-whisper"."""
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Loads a model by its `source` and `options` (the backend checks those itself).
+        """Load a model by its `source` and `options` (the backend checks those itself).
 
         Raises WEIGHTS_ABSENT, naming the weights and the command that fetches them; INVALID_REQUEST for options it
         does not know; BACKEND_FAILED for weights that it cannot load.

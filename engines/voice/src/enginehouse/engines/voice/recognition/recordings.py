@@ -25,7 +25,7 @@ class RecordingReader:
         self._limits = limits
 
     async def read(self, data: bytes, *, rate: int, field: str) -> AsyncGenerator[Samples, None]:
-        """Yields a recording's samples at a rate, as they are read.
+        """Yield a recording's samples at a rate, as they are read.
 
         Raises:
             ServiceError: INVALID_REQUEST naming the field, for what is no recording or more than is taken.

@@ -39,7 +39,7 @@ class Transcriber:
     async def recognize(
         self, request: voice_pb2.RecognizeRequest, call: GrantedCall, served: ServedModel
     ) -> AsyncGenerator[voice_pb2.RecognizeResponse, None]:
-        """Yields segments as they are understood; the last message has everything but the segments. Raises
+        """Yield segments as they are understood; the last message has everything but the segments. Raises
         ServiceError.
         """
         check_recognize(request)
@@ -75,7 +75,7 @@ class Transcriber:
         call: GrantedCall,
         served: ServedModel,
     ) -> AsyncGenerator[voice_pb2.StreamingRecognizeResponse, None]:
-        """Yields the messages of one recognition; the last has a summary. Raises ServiceError."""
+        """Yield the messages of one recognition; the last has a summary. Raises ServiceError."""
         recogniser = recogniser_of(served)
         config = await self._config(requests)
         check_streaming(config)
@@ -161,7 +161,7 @@ class _StreamSession:
         self._fed = 0
         self._since_interim = 0
         self.over = False
-        """Whether the one utterance that was asked for has ended."""
+        """True if the one utterance that was asked for has ended."""
 
     async def feed(self, samples: Samples) -> Sequence[voice_pb2.StreamingRecognizeResponse]:
         """What is to be said of these samples."""
@@ -184,7 +184,7 @@ class _StreamSession:
         return [] if self.over else await self._handle_events(self._endpointer.finish())
 
     async def aclose(self) -> None:
-        """Drops what goes on."""
+        """Drop what goes on."""
         self._live = None
         await self._held.aclose()
 
@@ -247,7 +247,7 @@ class _MeteredAudio:
         self.milliseconds = 0
         """How much audio was paid for."""
         self.capped = False
-        """Whether the grant's cap ended the audio."""
+        """True if the grant's cap ended the audio."""
 
     async def paid(self, pieces: AsyncGenerator[Samples, None]) -> AsyncGenerator[Samples, None]:
         """The pieces, as far as they are paid for."""

@@ -38,7 +38,7 @@ class ConversationSynthesizer:
     async def converse(
         self, requests: AsyncIterator[voice_pb2.ConverseRequest], call: GrantedCall, served: ServedModel
     ) -> AsyncGenerator[voice_pb2.ConverseResponse, None]:
-        """Yields the messages of one conversation; the last has a summary. Raises ServiceError."""
+        """Yield the messages of one conversation; the last has a summary. Raises ServiceError."""
         speaker, model = speaker_of(served), served.catalog.name
         config = await self._first(requests)
         check_converse(config)
@@ -136,11 +136,11 @@ class _Inbox:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the caller has interrupted and has not been told yet that it took effect."""
+        """Return whether the caller has interrupted and has not been told yet that it took effect."""
         return self._interrupts > 0
 
     def take(self, request: voice_pb2.ConverseRequest) -> None:
-        """Takes a message. Raises INVALID_REQUEST."""
+        """Take a message. Raises INVALID_REQUEST."""
         kind = request.WhichOneof("message")
         if kind == "text":
             self._take_text(request.text)
@@ -175,7 +175,7 @@ class _Inbox:
         self._changed.set()
 
     def take_interrupt(self) -> bool:
-        """Whether there was an interrupt to be answered; each is answered once."""
+        """Return whether there was an interrupt to be answered; each is answered once."""
         if not self._interrupts:
             return False
         self._interrupts -= 1
@@ -196,7 +196,7 @@ class _Inbox:
             await self._changed.wait()
 
     async def wait(self, seconds: float) -> None:
-        """Waits for so long, or until something comes that breaks off what is spoken."""
+        """Wait for so long, or until something comes that breaks off what is spoken."""
         until = time.monotonic() + seconds
         while not self._interrupts and self._error is None and (left := until - time.monotonic()) > 0:
             self._changed.clear()
@@ -215,7 +215,7 @@ class _Pace:
         self._sent_ms = 0
 
     async def wait(self, audio_ms: int, inbox: _Inbox) -> None:
-        """Waits until so much audio may have been sent, or the caller interrupts."""
+        """Wait until so much audio may have been sent, or the caller interrupts."""
         now = time.monotonic()
         # Audio that comes late is played from when it comes.
         self._played_at = max(self._played_at, now) + (audio_ms - self._sent_ms) / 1000

@@ -70,7 +70,7 @@ class SynthesisSession:
         self.info = voice_pb2.AudioInfo(encoding=encoding, content_type=kind.content_type, sample_rate=rate)
         """The form of the audio."""
         self.capped = False
-        """Whether the grant's cap has ended it."""
+        """True if the grant's cap has ended it."""
         self._speaker = speaker
         self._clone_of = clone_of
         self._meter = meter
@@ -84,7 +84,7 @@ class SynthesisSession:
         return self._counted_ms
 
     async def speak(self, number: int, chunk: Chunk) -> AsyncGenerator[SynthesisOutput, None]:
-        """Yields the audio of a chunk as it is made, and that it is done. Ends early, `capped`, at the grant's cap.
+        """Yield the audio of a chunk as it is made, and that it is done. Ends early, `capped`, at the grant's cap.
 
         Raises ServiceError; BUDGET_EXHAUSTED where not even the call's first chunk is paid for.
         """
@@ -124,7 +124,7 @@ class SynthesisSession:
         )
 
     def drop(self) -> None:
-        """Forgets what was spoken and not sent, after an utterance that was broken off."""
+        """Forget what was spoken and not sent, after an utterance that was broken off."""
         self._joiner = Joiner(sample_rate=self._speaker.sample_rate)
 
     def finish(self) -> bytes:
@@ -190,7 +190,7 @@ async def _read_ahead(pieces: AsyncGenerator[Samples, None]) -> AsyncGenerator[S
 
 
 def check_supported_controls(speaker: Speaker, controls: voice_pb2.SpeechControls, *, model: str) -> None:
-    """Refuses controls that the model does not follow, where they were asked for by name."""
+    """Refuse controls that the model does not follow, where they were asked for by name."""
     for name, asked in (("speed", controls.speed not in (0, 1)), ("pitch", controls.pitch != 0)):
         if asked and name not in speaker.prosody:
             raise ServiceError(

@@ -42,7 +42,7 @@ class Synthesizer:
     async def synthesize(
         self, request: voice_pb2.SynthesizeRequest, call: GrantedCall, served: ServedModel
     ) -> AsyncGenerator[voice_pb2.SynthesizeResponse, None]:
-        """Yields the messages of one synthesis; the last has a summary. Raises ServiceError."""
+        """Yield the messages of one synthesis; the last has a summary. Raises ServiceError."""
         check_synthesize(request)
         speaker, model = speaker_of(served), served.catalog.name
         check_supported_controls(speaker, request.controls, model=model)
@@ -121,7 +121,7 @@ def text_controls(
 
 
 def _check_script(text: str, controls: Controls) -> None:
-    """Refuses a text mostly in letters that the named language, or the named voice's own, is not written in."""
+    """Refuse a text mostly in letters that the named language, or the named voice's own, is not written in."""
     own = controls.voices.get(controls.voice, ())
     language = controls.language or (own[0] if own else "")
     wrong = wrong_script(text, language) if language else None

@@ -70,7 +70,7 @@ _SAYABLE = re.compile(r"[^\W_]")
 
 
 def sayable(text: str) -> bool:
-    """Whether there is a letter or a digit in it."""
+    """Return whether there is a letter or a digit in it."""
     return _SAYABLE.search(text) is not None
 
 

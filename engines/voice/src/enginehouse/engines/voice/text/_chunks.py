@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enginehouse.engines.voice.text._plan import Chunk, Item, Pause
 
 _ALONE = 2
-"""How many sentences at the beginning are chunks of their own, for the first audio to come soon."""
+"""The number of sentences at the beginning are chunks of their own, for the first audio to come soon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ _IN_WORD = re.compile(rf"[{WORD}]")
 
 
 def _whole(text: str, start: int, end: int) -> bool:
-    """Whether no word goes on over either end."""
+    """Return whether no word goes on over either end."""
     return not (
         (_in_word(text, start - 1) and _in_word(text, start)) or (_in_word(text, end - 1) and _in_word(text, end))
     )

@@ -62,7 +62,7 @@ class IncrementalText:
         return self._chunks(self._stream.flush())
 
     def drop(self) -> None:
-        """Forgets what was not given. What follows begins anew, without a pause before it; its characters are counted
+        """Forget what was not given. What follows begins anew, without a pause before it; its characters are counted
         on from all that came."""
         self._stream.drop()
         self._begin = self._stream.end

@@ -54,7 +54,7 @@ class Controls:
     """The most characters of an utterance; 16 to 10,000."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError where `max_length` is out of its range."""
+        """Raise ValueError where `max_length` is out of its range."""
         if not 16 <= self.max_length <= 10_000:
             raise ValueError(f"max_length is {self.max_length}: an utterance has room for 16 to 10,000 characters")
 
@@ -95,7 +95,7 @@ class Chunk:
     first_character: int
     """Where it begins in the text without tags, in Unicode code points."""
     characters: int
-    """How many it has."""
+    """The number of it has."""
     items: Sequence[Item]
     """What is said, in order; empty where there is nothing to say, such as for emoji alone."""
 
@@ -107,4 +107,4 @@ class SpeechPlan:
     chunks: Sequence[Chunk]
     """They cover the text without a gap: each begins where the one before ends."""
     characters: int
-    """How many Unicode code points the text has without its tags."""
+    """The number of Unicode code points the text has without its tags."""

@@ -133,7 +133,7 @@ def runs(text: str) -> Iterator[ScriptRun]:
 
 
 def scripts_of(text: str) -> dict[str, int]:
-    """How many letters the text has of each script, by the script's name, the most first."""
+    """The number of letters the text has of each script, by the script's name, the most first."""
     counts: Counter[str] = Counter()
     for match in _RUN.finditer(text):
         assert match.lastgroup is not None
@@ -158,7 +158,7 @@ def written_in(language: str) -> frozenset[str]:
 
 
 def readable(script: str, language: str) -> bool:
-    """Whether a voice of the language can be given letters of the script.
+    """Return whether a voice of the language can be given letters of the script.
 
     Latin letters always can: names, brands and foreign words come in them everywhere, and voices expect that.
     """

@@ -34,7 +34,7 @@ from enginehouse.engines.voice.text.segmentation.cuts import pieces
 _WORDS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _MARKS_AFTER = re.compile(r"[.,;:!?…।'\"”’)\]]*")
 _FOREIGN_WORDS = 4
-"""How many Latin words in a row are said in their own language."""
+"""The number of Latin words in a row are said in their own language."""
 _FIRST_PLACEHOLDER = 0xF0000
 _PLACEHOLDERS = re.compile(r"[\U000f0000-\U000ffffd]")
 
@@ -58,11 +58,11 @@ class Fragment:
     text: str
     """As it is written."""
     override: SpeechOverride | None = None
-    """Set where an element says how it is said."""
+    """Set if an element says how it is said."""
 
     @property
     def spelled(self) -> bool:
-        """Whether it is said letter by letter."""
+        """Return whether it is said letter by letter."""
         return self.override is not None and self.override.kind in SPELLED
 
 

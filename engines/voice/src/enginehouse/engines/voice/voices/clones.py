@@ -58,7 +58,7 @@ class CloneStore:
         self._directory = directory
 
     def add(self, tenant_id: str, clone: Clone, samples: Samples) -> None:
-        """Keeps a voice with its recording of `SAMPLE_RATE`.
+        """Keep a voice with its recording of `SAMPLE_RATE`.
 
         Raises:
             ServiceError: ALREADY_EXISTS for a name that the tenant has; FAILED_PRECONDITION for too many voices.
@@ -115,7 +115,7 @@ class CloneStore:
         return ClonedVoice(voice_id=clone.voice_id, language=clone.language, sample=path)
 
     def delete(self, tenant_id: str, voice_id: str) -> bool:
-        """Deletes a voice with its recording; False where the tenant has none of that id."""
+        """Delete a voice with its recording; False where the tenant has none of that id."""
         if self.get(tenant_id, voice_id) is None:
             return False
         home = self._home(tenant_id)
@@ -140,7 +140,7 @@ def new_voice_id() -> str:
 
 
 def is_silent(samples: Samples) -> bool:
-    """Whether nobody can be heard in a recording: its loudest part is under -50 dB of full scale."""
+    """Return whether nobody can be heard in a recording: its loudest part is under -50 dB of full scale."""
     if not len(samples):
         return True
     window = SAMPLE_RATE // 10

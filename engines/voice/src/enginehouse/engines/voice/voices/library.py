@@ -119,7 +119,7 @@ class VoiceLibrary:
         return response
 
     async def create(self, request: voice_pb2.CreateVoiceRequest, owner: Owner) -> voice_pb2.Voice:
-        """Makes a voice from a recording. Raises ServiceError."""
+        """Make a voice from a recording. Raises ServiceError."""
         check_create_voice(request)
         model = self._cloning_model(request.model)
         language = request.language.partition("-")[0].lower()
@@ -143,7 +143,7 @@ class VoiceLibrary:
         return _of_clone(clone)
 
     def delete(self, request: voice_pb2.DeleteVoiceRequest, owner: Owner) -> None:
-        """Deletes a voice of the tenant's. Raises ServiceError."""
+        """Delete a voice of the tenant's. Raises ServiceError."""
         if request.voice_id in self._models:
             raise ServiceError(
                 Reason.FAILED_PRECONDITION, f"{request.voice_id!r} is a model's own voice and cannot be deleted"
@@ -220,7 +220,7 @@ class VoiceLibrary:
 
 
 def is_clone(voice_id: str) -> bool:
-    """Whether an id is of a voice that somebody made."""
+    """Return whether an id is of a voice that somebody made."""
     return voice_id.startswith(CLONE_PREFIX)
 
 
@@ -238,7 +238,7 @@ def _of_clone(clone: Clone) -> voice_pb2.Voice:
 
 
 def _may_fit(voice: VoiceInfo, models: Sequence[str], request: voice_pb2.ListVoicesRequest) -> bool:
-    """Whether a model's voice is asked for; before a message is made of it, for there are thousands."""
+    """Return whether a model's voice is asked for; before a message is made of it, for there are thousands."""
     if request.model and request.model not in models:
         return False
     if request.gender and _GENDERS[voice.gender] != request.gender:

@@ -1,7 +1,7 @@
-"""Child processes that do what may not happen in the engine's own: C libraries with global state, untrusted files.
+"""Child processes for work that is unsafe in the engine's own process: C libraries with global state, untrusted files.
 
-A pool starts `python -m MODULE` children, which call `serve`, and lends them out one caller at a time. What goes over
-the pipes are frames: a kind, which the caller and the child agree on, and bytes.
+A pool starts `python -m MODULE` children, which call `serve`, and lends each to one caller at a time. Frames go over
+the pipes: a kind, which the caller and the child agree on, and bytes.
 
 ```
 pool = WorkerPool(module="enginehouse.engines.voice.audio.decoding._child", size=2, name="decoder")

@@ -1,4 +1,4 @@
-"""What goes wrong with child processes."""
+"""Errors of child processes."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import signal
 
 
 class WorkerError(RuntimeError):
-    """A child could not be started, or its pool is closed."""
+    """The error of a child that could not be started, or of a closed pool."""
 
 
 class WorkerDied(WorkerError):
-    """A child ended, or was ended, while somebody needed it.
+    """The error of a child that ended, or was killed, while it was in use.
 
     Args:
         name: the pool's name.
-        returncode: as `subprocess` has it: the exit status, or the negative number of a signal.
-        last_words: the last lines that it wrote to stderr; may be empty.
+        returncode: the exit status, or the negative number of a signal, as in `subprocess`.
+        stderr_tail: the last lines that it wrote to stderr; may be empty.
     """
 
-    def __init__(self, name: str, returncode: int, last_words: str) -> None:
+    def __init__(self, name: str, returncode: int, stderr_tail: str) -> None:
         self.returncode = returncode
-        self.last_words = last_words
-        said = f"; its last words: {last_words}" if last_words else ""
-        super().__init__(f"the {name} process {_how(returncode)}{said}")
+        self.stderr_tail = stderr_tail
+        tail = f"; its last output: {stderr_tail}" if stderr_tail else ""
+        super().__init__(f"the {name} process {_ending(returncode)}{tail}")
 
     @property
     def signal_name(self) -> str:
-        """The signal that ended it, such as "SIGSEGV"; empty where none did."""
+        """The signal that ended it, such as "SIGSEGV"; empty if none did."""
         return _signal_name(self.returncode)
 
 
-def _how(returncode: int) -> str:
+def _ending(returncode: int) -> str:
     name = _signal_name(returncode)
     return f"was ended by {name}" if name else f"ended with status {returncode}"
 

@@ -7,10 +7,10 @@ import struct
 HEAD = struct.Struct("<IB")
 
 DONE = 0
-"""The child has done with one frame that it was sent. `serve` sends it; it has no payload."""
+"""From the child: one frame is done. `serve` sends it; it has no payload."""
 FIRST_RESERVED = 250
-"""Kinds from here on are the pool's own."""
+"""Kinds from here on are reserved for the pool."""
 READY = 255
-"""The child is up. `serve` sends it; it has no payload."""
+"""From the child: it is ready. `serve` sends it; it has no payload."""
 MAX_FRAME_BYTES = 32 << 20
-"""The most bytes of a payload unless the pool says otherwise: a file that may be uploaded, and some."""
+"""The default maximum of a payload's bytes: more than the largest file that may be uploaded."""

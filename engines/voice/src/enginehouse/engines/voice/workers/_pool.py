@@ -1,4 +1,4 @@
-"""Lends out children, one caller at a time each."""
+"""Pool of child processes, each lent to one caller at a time."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from enginehouse.engines.voice.workers._errors import WorkerDied, WorkerError
 from enginehouse.engines.voice.workers._frames import MAX_FRAME_BYTES
 from enginehouse.engines.voice.workers._worker import Worker
 
-# How long `close` waits for callers to notice that their child is gone.
+# The time that `close` waits for callers to notice that their child is gone.
 _LEAVE_S = 5.0
 
 
 class WorkerPool:
-    """Children of one kind, on one event loop.
+    """Children of one kind on one event loop.
 
     Args:
         module: what the children run: `python -m MODULE`, whose main calls `serve`.
-        size: the most children at once; further callers wait, in order.
+        size: the maximum number of children; further callers wait, in order.
         arguments: the children's command line.
-        name: what errors call a child, such as "decoder".
-        ready_timeout_s: how long a child may take until it serves.
-        settle_s: how long a child that was left in the middle of its work may take to finish it, while its frames are
-            dropped and nobody waits but the next caller; later than that it is killed. 0 kills it at once.
-        nice: how much lower than the engine's the children's priority is.
-        max_frame_bytes: the most bytes of a frame, either way.
+        name: the children's name in errors, such as "decoder".
+        ready_timeout_s: the time that a child may take until it is ready.
+        settle_s: the time that an abandoned child may take to finish its work, while its frames are dropped and only
+            the next caller waits; after that it is killed. 0 kills it at once.
+        nice: the difference between the engine's priority and the children's.
+        max_frame_bytes: the maximum of a frame's bytes, in either direction.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class WorkerPool:
         max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         if size < 1:
-            raise ValueError(f"a pool has at least one child, not {size}")
+            raise ValueError(f"invalid pool size: {size}; must be 1 or more")
         self._module = module
         self._size = size
         self._name = name
@@ -51,7 +51,7 @@ class WorkerPool:
         self._settle_s = settle_s
         self._nice = nice
         self._max_frame_bytes = max_frame_bytes
-        # Wakes its waiters in the order of their coming.
+        # Wakes its waiters in order of arrival.
         self._places = asyncio.Semaphore(size)
         self._idle: list[Worker] = []
         self._lent: set[Worker] = set()
@@ -62,26 +62,26 @@ class WorkerPool:
 
     @property
     def size(self) -> int:
-        """The most children at once."""
+        """The maximum number of children."""
         return self._size
 
     @property
     def pids(self) -> Sequence[int]:
-        """The children that run."""
+        """The process ids of the running children."""
         return [worker.pid for worker in (*self._idle, *self._lent)]
 
     async def start(self) -> None:
-        """Starts a first child, which proves that it works; raises WorkerError with its last words otherwise."""
+        """Start a first child to check that it works; raise WorkerError with its last output otherwise."""
         async with self.worker():
             pass
 
     @contextlib.asynccontextmanager
     async def worker(self) -> AsyncGenerator[Worker, None]:
-        """Lends a child for the length of the block, after those who asked before. Raises WorkerError.
+        """Lend a child for the length of the block, in the order of the callers. Raises WorkerError.
 
-        A block that ends normally with the child done gives it back. Otherwise (it is not done with what it was sent,
-        or the block ends in an exception) it is killed, and a new one takes its place when somebody needs it. With
-        `settle_s`, a child whose caller was cancelled or left it at work is given that time to finish instead.
+        If the block ends normally and the child is done, it returns to the pool. Otherwise (it is not done with its
+        frames, or the block raises) it is killed, and a new one is started when needed. With `settle_s`, a child whose
+        caller was cancelled or left it at work gets that time to finish instead.
         """
         await self._places.acquire()
         try:
@@ -102,14 +102,14 @@ class WorkerPool:
         self._leave(worker, settle=worker.busy)
 
     async def close(self) -> None:
-        """Ends all children. Those who use one get WorkerDied, those who wait WorkerError."""
+        """Stop all children. Callers that use one get WorkerDied, waiting callers get WorkerError."""
         self._closed = True
         for worker in (*self._idle, *self._lent):
             worker.kill()
         for worker in self._idle:
             self._spawn(worker.end())
         self._idle.clear()
-        # Who holds a child learns of its death, and leaves; one that never asks again is not waited for.
+        # Callers notice their child's death and leave; those that never use it again are not waited for.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LEAVE_S):
                 await self._none_lent.wait()
@@ -119,7 +119,7 @@ class WorkerPool:
     async def _take(self) -> Worker:
         self._check_open()
         while self._idle:
-            # The one that was used last: its memory is warm.
+            # The most recently used one: its memory is warm.
             worker = self._idle.pop()
             if worker.alive:
                 return worker
@@ -133,7 +133,7 @@ class WorkerPool:
             ready_timeout_s=self._ready_timeout_s,
         )
         try:
-            # It may have been closed while the child started.
+            # The pool may have been closed while the child started.
             self._check_open()
         except WorkerError:
             await worker.end()
@@ -153,7 +153,7 @@ class WorkerPool:
             self._give_back(worker)
 
     async def _settle(self, worker: Worker) -> None:
-        """Waits, within bounds, for a child that nobody listens to; its place stays taken meanwhile."""
+        """Wait up to `settle_s` for an abandoned child to finish; its place stays taken meanwhile."""
         try:
             async with asyncio.timeout(self._settle_s):
                 await worker.settle()

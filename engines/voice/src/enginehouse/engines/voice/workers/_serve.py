@@ -1,4 +1,4 @@
-"""The child's side: reads frames, hands them to a function, and writes what it makes."""
+"""The child's side: read frames, pass them to a handler, and write its answers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _F_SETPIPE_SZ = 1031
 def serve(
     handle: Callable[[int, bytes], Iterable[tuple[int, bytes]]], *, confine: Callable[[], None] | None = None
 ) -> None:
-    """Serves the parent until it closes the pipe or ends. Call it once, when everything is loaded.
+    """Serve the parent until it closes the pipe or ends. Call it once, after everything is loaded.
 
     `handle` gets each frame's kind and payload and yields the frames that answer it (kinds 1 to 249), which are sent
-    as they are made; it waits where the parent does not read. What it raises ends the process with a traceback on
+    as they are made; it blocks while the parent does not read. An exception in it ends the process with a traceback on
     stderr, which the parent's `WorkerDied` quotes.
 
-    `confine` is called once, when the pipes are where they stay: to give up rights that are needed no longer.
+    `confine` is called once, after the pipes are set up, to drop rights that are no longer needed.
 
-    Whatever is printed, by Python or by a C library, goes to stderr.
+    All output printed by Python or by a C library goes to stderr.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A supervisor signals the whole group, and the parent may still need its children to finish what they do.
+    # A supervisor signals the whole group, and the parent may still need its children to finish their work.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     source, sink = _take_pipes()
     _die_with_parent()
@@ -43,13 +43,13 @@ def serve(
             return
         for answer_kind, answer in handle(kind, payload):
             if not DONE < answer_kind < FIRST_RESERVED:
-                raise ValueError(f"frames are of kind 1 to {FIRST_RESERVED - 1}, not {answer_kind}")
+                raise ValueError(f"invalid kind of frame: {answer_kind}; must be 1 to {FIRST_RESERVED - 1}")
             _write(sink, answer_kind, answer)
         _write(sink, DONE, b"")
 
 
 def _take_pipes() -> tuple[int, int]:
-    """Moves the pipes to private descriptors, where nothing that a library reads or prints can get between frames."""
+    """Move the pipes to private descriptors, so that no library reads or prints between frames."""
     source, sink = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -62,19 +62,19 @@ def _take_pipes() -> tuple[int, int]:
             try:
                 fcntl.fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
             except OSError:
-                # A socket, or the user's pages for pipes are used up: it works, in smaller steps.
+                # A socket, or the user's limit of pipe pages is reached: it works, in smaller steps.
                 continue
     return source, sink
 
 
 def _die_with_parent() -> None:
-    """Asks the kernel to end this process with its parent, which a closed pipe does not while `handle` works."""
+    """Ask the kernel to kill this process when its parent dies: a closed pipe does not interrupt `handle`."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _read(source: int, size: int) -> bytes | None:
-    """Exactly so many bytes; None where the pipe ends before."""
+    """Read exactly so many bytes; return None if the pipe ends before."""
     whole = bytearray(size)
     view = memoryview(whole)
     while view:
@@ -91,7 +91,7 @@ def _write(sink: int, kind: int, payload: bytes) -> None:
         try:
             written = os.writev(sink, parts)
         except BrokenPipeError:
-            # The parent has no use for it any more.
+            # The parent is gone.
             os._exit(0)
         left = []
         for part in parts:

@@ -13,14 +13,14 @@ from collections.abc import AsyncGenerator, Sequence
 from enginehouse.engines.voice.workers._errors import WorkerDied, WorkerError
 from enginehouse.engines.voice.workers._frames import DONE, FIRST_RESERVED, HEAD, READY
 
-_LAST_LINES = 12
-_LINE_CHARACTERS = 300
+_MAX_STDERR_LINES = 12
+_MAX_LINE_LENGTH = 300
 _SLICE = 256 << 10
 _EXIT_S = 2.0
 
 
 class Worker:
-    """A child, for one caller at a time. Made by `WorkerPool`."""
+    """A child process, for one caller at a time. Made by `WorkerPool`."""
 
     def __init__(self, *, name: str, process: asyncio.subprocess.Process, max_frame_bytes: int) -> None:
         assert process.stdin is not None
@@ -35,8 +35,8 @@ class Worker:
         self._unanswered = 0
         self._sending = False
         self._head: tuple[int, int] | None = None
-        self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
-        self._listening = asyncio.ensure_future(self._listen(process.stderr))
+        self._stderr_lines: deque[str] = deque(maxlen=_MAX_STDERR_LINES)
+        self._stderr_reader = asyncio.ensure_future(self._read_stderr(process.stderr))
 
     @classmethod
     async def start(
@@ -49,11 +49,11 @@ class Worker:
         nice: int,
         ready_timeout_s: float,
     ) -> Worker:
-        """Starts `python -m MODULE ARGUMENTS` and waits until it serves; raises WorkerError where it does not."""
+        """Start `python -m MODULE ARGUMENTS` and wait until it is ready; raise WorkerError if it fails."""
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                # Without the current folder on its path: a file there must not pass for a library.
+                # Without the current folder on its path: a file there must not shadow a library.
                 "-P",
                 "-m",
                 module,
@@ -61,7 +61,7 @@ class Worker:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                # One child is one core's work.
+                # One child uses one core.
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
                 # A terminal's Ctrl-C is for the parent.
                 start_new_session=True,
@@ -76,11 +76,11 @@ class Worker:
             async with asyncio.timeout(ready_timeout_s):
                 kind, _ = await worker._read()
             if kind != READY:
-                raise WorkerError(f"the {name} process began with a frame of kind {kind}; does {module} call serve?")
+                raise WorkerError(f"the {name} process sent a frame of kind {kind} first; does {module} call serve?")
         except TimeoutError as error:
             await worker.end()
-            said = f"; its last words: {worker.last_words}" if worker.last_words else ""
-            raise WorkerError(f"the {name} process was not ready after {ready_timeout_s:g} s{said}") from error
+            tail = f"; its last output: {worker.stderr_tail}" if worker.stderr_tail else ""
+            raise WorkerError(f"the {name} process was not ready after {ready_timeout_s:g} s{tail}") from error
         except WorkerDied as error:
             await worker.end()
             raise WorkerError(f"the {name} process did not start: {error}") from error
@@ -96,35 +96,35 @@ class Worker:
 
     @property
     def busy(self) -> bool:
-        """Whether frames that it was sent are not done with."""
+        """True while frames that it was sent are unanswered."""
         return self._unanswered > 0 or self._sending
 
     @property
     def alive(self) -> bool:
-        """Whether it runs, as far as is known."""
+        """True while it runs, as far as is known."""
         return self._process.returncode is None and not self._stdout.at_eof()
 
     @property
     def whole(self) -> bool:
-        """Whether the child can still be understood: no frame to it was cut short."""
+        """True while the pipe is in step: no frame to the child was cut short."""
         return not self._sending
 
     @property
-    def last_words(self) -> str:
+    def stderr_tail(self) -> str:
         """The last lines that it wrote to stderr, joined by " | "."""
-        return " | ".join(self._last_lines)
+        return " | ".join(self._stderr_lines)
 
     async def send(self, kind: int, payload: bytes = b"") -> None:
-        """Sends a frame of kind 1 to 249. Raises WorkerDied.
+        """Send a frame of kind 1 to 249. Raises WorkerDied.
 
-        Several may be sent before the first is done with; the child takes them in order. More than fits into the pipes
-        goes out only as the child reads it: receive in another task meanwhile, or the two wait for each other.
+        Several frames may be sent before the first is answered; the child takes them in order. More than fits into the
+        pipes is sent only as the child reads it: receive in another task meanwhile, or both sides deadlock.
         """
         if not DONE < kind < FIRST_RESERVED:
-            raise ValueError(f"frames are of kind 1 to {FIRST_RESERVED - 1}, not {kind}")
+            raise ValueError(f"invalid kind of frame: {kind}; must be 1 to {FIRST_RESERVED - 1}")
         if len(payload) > self._max_frame_bytes:
             raise ValueError(f"a frame has at most {self._max_frame_bytes} bytes, not {len(payload)}")
-        # Stays set where this is cancelled: the child then waits for the rest of a frame.
+        # Stays set if this is cancelled: the child then waits for the rest of a frame.
         self._sending = True
         try:
             self._stdin.write(HEAD.pack(len(payload), kind))
@@ -138,9 +138,9 @@ class Worker:
         self._unanswered += 1
 
     async def receive(self) -> tuple[int, bytes]:
-        """The next frame: its kind and payload. `(DONE, b"")` ends the answer to one that was sent.
+        """Return the next frame's kind and payload. `(DONE, b"")` ends the answer to one frame that was sent.
 
-        Raises WorkerDied. May be cancelled and called again.
+        Raises WorkerDied. It may be cancelled and called again.
         """
         kind, payload = await self._read()
         if kind == DONE:
@@ -148,7 +148,7 @@ class Worker:
         return kind, payload
 
     async def ask(self, kind: int, payload: bytes = b"") -> AsyncGenerator[tuple[int, bytes], None]:
-        """Sends a frame and yields the frames that answer it, without the DONE. Raises WorkerDied."""
+        """Send a frame and yield the frames that answer it, without the DONE. Raises WorkerDied."""
         await self.send(kind, payload)
         while True:
             answer = await self.receive()
@@ -157,27 +157,27 @@ class Worker:
             yield answer
 
     async def settle(self) -> None:
-        """Drops frames until the child is done with what it was sent. Raises WorkerDied."""
+        """Drop frames until the child has answered everything. Raises WorkerDied."""
         while self._unanswered:
             await self.receive()
 
     def kill(self) -> None:
-        """Ends it at once; who waits in `receive` gets WorkerDied."""
-        # Once: signalling a process that has ended reaps it, and whoever watches it never learns how it ended.
+        """Kill it at once; a caller waiting in `receive` gets WorkerDied."""
+        # Once: signalling a process that has ended reaps it, and the watcher never learns its exit status.
         if not self._killed:
             self._killed = True
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
     async def end(self) -> None:
-        """Ends it at once and waits until it is gone and its pipes are closed."""
+        """Kill it at once and wait until it is gone and its pipes are closed."""
         self.kill()
         self._stdin.close()
-        # asyncio closes a pipe when it has been read to its end, which an unread frame would hold up.
+        # asyncio closes a pipe when it has been read to its end, which an unread frame would prevent.
         while await self._stdout.read(_SLICE):
             pass
         await self._process.wait()
-        await self._listening
+        await self._stderr_reader
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             await self._stdin.wait_closed()
 
@@ -190,7 +190,7 @@ class Worker:
                     raise WorkerDied(
                         self._name,
                         -signal.SIGKILL,
-                        f"a frame of {length} bytes, of which {self._max_frame_bytes} are allowed",
+                        f"it sent a frame of {length} bytes; at most {self._max_frame_bytes} are allowed",
                     )
                 self._head = length, kind
             length, kind = self._head
@@ -201,22 +201,22 @@ class Worker:
         return kind, payload
 
     async def _death(self) -> WorkerDied:
-        """What the child died of. One that only closed its pipe is ended."""
+        """Return the error that says how the child ended. One that only closed its pipe is killed."""
         try:
             async with asyncio.timeout(_EXIT_S):
                 await self._process.wait()
         except TimeoutError:
             self.kill()
             await self._process.wait()
-        await asyncio.wait([self._listening], timeout=_EXIT_S)
-        return WorkerDied(self._name, self._process.returncode or 0, self.last_words)
+        await asyncio.wait([self._stderr_reader], timeout=_EXIT_S)
+        return WorkerDied(self._name, self._process.returncode or 0, self.stderr_tail)
 
-    async def _listen(self, stderr: asyncio.StreamReader) -> None:
-        """Keeps the last lines of what the child says, and never lets it wait for a reader."""
+    async def _read_stderr(self, stderr: asyncio.StreamReader) -> None:
+        """Keep the last lines of the child's stderr, and never let it wait for a reader."""
         rest = ""
         while data := await stderr.read(_SLICE):
             *lines, rest = (rest + data.decode(errors="replace")).split("\n")
-            self._last_lines.extend(line.strip()[:_LINE_CHARACTERS] for line in lines if line.strip())
-            rest = rest[:_LINE_CHARACTERS]
+            self._stderr_lines.extend(line.strip()[:_MAX_LINE_LENGTH] for line in lines if line.strip())
+            rest = rest[:_MAX_LINE_LENGTH]
         if rest.strip():
-            self._last_lines.append(rest.strip())
+            self._stderr_lines.append(rest.strip())

@@ -1,4 +1,4 @@
-"""Recordings of any form to samples, in processes that may die."""
+"""Decode recordings of any format to samples, in processes of their own."""
 
 from enginehouse.engines.voice.audio.decoding._limits import MediaError, MediaLimits
 from enginehouse.engines.voice.audio.decoding._media import MediaInfo, decode, probe

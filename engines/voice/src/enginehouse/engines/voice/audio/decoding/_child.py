@@ -1,8 +1,8 @@
-"""A process that decodes files which strangers sent: `python -m enginehouse.engines.voice.audio.decoding._child BYTES`.
+"""The decoder process, for untrusted files: `python -m enginehouse.engines.voice.audio.decoding._child BYTES`.
 
-FFmpeg's parsers are written in C, and a file may be made to break them. Here that ends a process which has nothing: no
-open files, no way to open one (nor a socket), bounded memory and processor time. BYTES bounds its address space beyond
-what it has when it begins.
+FFmpeg's parsers are written in C, and a malicious file may exploit them. This process has nothing to take: no open
+files, no way to open a file or a socket, bounded memory and processor time. BYTES limits its address space beyond what
+it has at the start.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from enginehouse.engines.voice.audio.decoding._limits import MediaError, MediaLi
 from enginehouse.engines.voice.audio.decoding._media import decode, probe
 from enginehouse.engines.voice.workers import serve
 
-# Samples of a frame to the engine: long enough to cost little, short enough to begin soon.
+# Length of a frame to the engine: long enough to cost little, short enough to begin soon.
 _PIECE_S = 0.5
 
 
 class Decoder:
-    """Answers the engine's frames, one file at a time."""
+    """Handler of the engine's frames, one file at a time."""
 
     def __init__(self) -> None:
         self._rate = 0
         self._limits = MediaLimits()
 
     def handle(self, kind: int, payload: bytes) -> Iterator[tuple[int, bytes]]:
-        """Answers one frame; see `_protocol`."""
+        """Answer one frame; see `_protocol`."""
         if kind == _protocol.SETTINGS:
             self._rate, max_bytes, max_seconds, max_cpu_s = _protocol.JOB.unpack(payload)
             self._limits = MediaLimits(max_bytes=max_bytes, max_seconds=max_seconds, max_cpu_s=max_cpu_s)
@@ -55,16 +55,16 @@ class Decoder:
             yield _protocol.FATAL, b"decoding the file takes more memory than a recording should"
 
     def _decode(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        most = int(_PIECE_S * self._rate) * 2
+        size = int(_PIECE_S * self._rate) * 2
         piece = bytearray()
         try:
             for samples in decode(data, rate=self._rate, limits=self._limits):
                 piece += pcm_bytes(samples)
-                while len(piece) >= most:
-                    yield _protocol.SAMPLES, bytes(piece[:most])
-                    del piece[:most]
+                while len(piece) >= size:
+                    yield _protocol.SAMPLES, bytes(piece[:size])
+                    del piece[:size]
         except MediaError:
-            # What came before the error counts.
+            # The audio before the error counts.
             if piece:
                 yield _protocol.SAMPLES, bytes(piece)
             raise
@@ -73,7 +73,7 @@ class Decoder:
 
 
 def _allow_cpu(seconds: int) -> None:
-    """Ends this process (SIGXCPU) when it has used so many seconds of processor time from now on."""
+    """Let this process use so many more seconds of processor time; SIGXCPU ends it after that."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
@@ -81,7 +81,7 @@ def _allow_cpu(seconds: int) -> None:
 
 
 def _warm_up() -> None:
-    """Loads all that any file may need, as long as files can be opened: PyAV loads some of itself late."""
+    """Load everything that any file may need while files can still be opened: PyAV loads some modules late."""
     for module in pkgutil.walk_packages(av.__path__, "av."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -92,26 +92,26 @@ def _warm_up() -> None:
 
 
 def _address_space() -> int:
-    """Bytes of address space that this process has now."""
+    """Return the address space of this process now, in bytes."""
     with open("/proc/self/statm") as sizes:
         return int(sizes.read().split()[0]) * resource.getpagesize()
 
 
 def _confine(max_memory: int) -> None:
-    """Takes from this process what decoding does not need."""
+    """Drop the rights that decoding does not need."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if sys.platform == "linux":
         space = _address_space() + max_memory
         resource.setrlimit(resource.RLIMIT_AS, (space, space))
-    # The lowest descriptor that is free: with it, all that could still be opened are forbidden.
+    # The lowest free descriptor: limiting descriptors to it forbids opening any more.
     free = os.dup(2)
     os.close(free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
 
 
 def main() -> None:
-    """Serves the engine until it closes the pipe."""
+    """Serve the engine until it closes the pipe."""
     max_memory = int(sys.argv[1])
     _warm_up()
     serve(Decoder().handle, confine=lambda: _confine(max_memory))

@@ -1,7 +1,7 @@
-"""Which containers and codecs are read, and what other files are called.
+"""The supported containers and codecs, and the names of other kinds of files for errors.
 
-FFmpeg knows some that fetch other files (playlists, `concat`), that run programs of their own, or that nobody sends;
-none of them may be reached by what a stranger uploads.
+FFmpeg also supports formats that fetch other files (playlists, `concat`), that run programs of their own, or that are
+obsolete; an upload must not reach any of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CONTAINERS = (
     "mpegts",
     "wv",
 )
-"""Demuxers, as FFmpeg calls them."""
+"""Demuxers, by FFmpeg's names."""
 
 CODECS = frozenset(
     {
@@ -43,7 +43,7 @@ CODECS = frozenset(
         *("speex", "nellymoser", "ac3", "eac3", "wmav1", "wmav2", "wmapro", "wmavoice"),
     }
 )
-"""Audio decoders, as FFmpeg calls them. Pictures and video are not decoded."""
+"""Audio decoders, by FFmpeg's names. Pictures and video are not decoded."""
 
 ADVICE = "send WAV, MP3, MP4/M4A, AAC, FLAC, Ogg (Opus or Vorbis), WebM, AIFF or AMR"
 
@@ -78,7 +78,7 @@ _OTHER_MARKS = (
 
 
 def unreadable(data: bytes) -> str:
-    """The error for a file that cannot be opened: what it is by its first bytes, and what to send instead."""
+    """Return the error for a file that cannot be opened: its kind by its first bytes, and what to send instead."""
     beginning = f"it begins with {data[:8]!r}"
     for offset, mark, name in _AUDIO_MARKS:
         if data.startswith(mark, offset):

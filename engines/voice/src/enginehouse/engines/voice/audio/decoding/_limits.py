@@ -1,4 +1,4 @@
-"""What a file may cost, and what is said of one that is refused."""
+"""Limits of a file's size, length and decoding time, and the error of a file that is refused."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from dataclasses import dataclass
 
 
 class MediaError(ValueError):
-    """A file that cannot be used; the message says why, in words that its sender understands."""
+    """A file that cannot be used; the message gives the reason, in words that its sender understands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaLimits:
-    """Bounds for one file. What a file's header says of itself is never trusted."""
+    """Limits for one file. A file's header is never trusted."""
 
     max_bytes: int = 25 << 20
-    """Bytes of the file."""
+    """The maximum size of the file, in bytes."""
     max_seconds: float = 4 * 3600
-    """Seconds of audio."""
+    """The maximum length of the audio, in seconds."""
     max_cpu_s: int = 240
-    """Seconds of processor time for decoding all of it, in a pool."""
+    """The maximum processor time for decoding the file in a pool, in seconds."""
     max_wait_s: float = 400
-    """Seconds that anybody waits for the decoder in all, in a pool; time in which nobody reads does not count."""
+    """The maximum time spent waiting for the decoder in a pool, in seconds; time in which nobody reads is not
+    counted."""
 
     def __post_init__(self) -> None:
         for name in ("max_bytes", "max_seconds", "max_cpu_s", "max_wait_s"):
@@ -28,13 +29,13 @@ class MediaLimits:
                 raise ValueError(f"{name} is {getattr(self, name)}; must be positive")
 
     def check_size(self, data: bytes) -> None:
-        """Raises MediaError for a file that is empty or too large."""
+        """Raise MediaError for a file that is empty or too large."""
         if not data:
             raise MediaError("the file is empty: 0 bytes")
         if len(data) > self.max_bytes:
-            raise MediaError(f"the file has {len(data):,} bytes; at most {self.max_bytes:,} are taken")
+            raise MediaError(f"the file has {len(data):,} bytes; at most {self.max_bytes:,} are accepted")
 
 
 def too_long(limits: MediaLimits) -> MediaError:
-    """The error for audio that goes on after the limit."""
+    """Return the error for audio that exceeds the limit."""
     return MediaError(f"the audio is longer than {limits.max_seconds:g} seconds; send it in shorter parts")

@@ -1,4 +1,4 @@
-"""Reads audio files of any common container. Not for strangers' files in the engine's own process: see DecoderPool."""
+"""Decode audio files of any common container. Untrusted files must go through `DecoderPool` instead."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 MIN_RATE = 1_000
 MAX_RATE = 768_000
 MAX_CHANNELS = 32
-# What adding up the lengths of a million frames may be wrong by.
+# The rounding error of adding up the lengths of a million frames.
 _ROUNDING_S = 1e-4
 
 _OPTIONS = {
     "format_whitelist": ",".join(CONTAINERS),
     "codec_whitelist": ",".join(sorted(CODECS)),
-    # There is no such protocol: what is in memory is all that can be read.
+    # There is no such protocol: only the file in memory can be read.
     "protocol_whitelist": "none",
-    # Bytes and microseconds that are looked at to find out what is in a file.
+    # Bytes and microseconds that FFmpeg inspects to find out what is in a file.
     "probesize": str(2 << 20),
     "analyzeduration": "5000000",
 }
@@ -37,7 +37,7 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaInfo:
-    """What a file says of itself."""
+    """A file's own description of its audio."""
 
     container: str
     """FFmpeg's name for the container, such as "wav" or "mov,mp4,m4a,3gp,3g2,mj2"."""
@@ -46,13 +46,13 @@ class MediaInfo:
     sample_rate: int
     """Samples a second."""
     channels: int
-    """How many."""
+    """The number of channels."""
     claimed_seconds: float | None
-    """How long it says that it is, if it does; not to be relied upon."""
+    """The length according to the file, if it gives one; not to be relied upon."""
 
 
 def probe(data: bytes, *, limits: MediaLimits) -> MediaInfo:
-    """What a file says of itself, without decoding it. Raises MediaError."""
+    """Return what a file's header says of it, without decoding. Raises MediaError."""
     limits.check_size(data)
     with _open(data) as container:
         stream = _audio_stream(container)
@@ -66,17 +66,17 @@ def probe(data: bytes, *, limits: MediaLimits) -> MediaInfo:
 
 
 def decode(data: bytes, *, rate: int, limits: MediaLimits) -> Iterator[Samples]:
-    """Yields the audio of a file at `rate` samples a second, in pieces of a few milliseconds to a second.
+    """Yield the audio of a file at `rate` samples a second, in parts of a few milliseconds to a second.
 
-    It holds no more than a piece and the file in memory. Of several audio streams it takes the one that FFmpeg deems
-    best; channels are mixed down. A file that is cut off or damaged yields what can be decoded of it.
+    It holds only one part and the file in memory. Of several audio streams it takes the one that FFmpeg ranks best;
+    channels are mixed down. A truncated or damaged file yields what can be decoded of it.
 
-    Raises ValueError for a `rate` above 768,000, and MediaError: the bytes are no audio file, the file has no audio
-    stream, nothing of it can be decoded, its rate or channels are absurd, or (when that much has been yielded) it is
+    Raises ValueError for a `rate` above 768,000, and MediaError if the bytes are no audio file, the file has no audio
+    stream, nothing in it can be decoded, its rate or channels are absurd, or (after that much audio was yielded) it is
     longer than the limits allow.
     """
     if not 0 < rate <= MAX_RATE:
-        raise ValueError(f"{rate} samples a second: must be 1 to {MAX_RATE:,}")
+        raise ValueError(f"invalid sample rate: {rate}; must be 1 to {MAX_RATE:,}")
     limits.check_size(data)
     with _open(data) as container:
         stream = _audio_stream(container)
@@ -85,7 +85,7 @@ def decode(data: bytes, *, rate: int, limits: MediaLimits) -> Iterator[Samples]:
         any_samples = False
         for frame in _frames(container, stream):
             _check_form(frame.sample_rate, frame.layout.nb_channels)
-            # A frame may be hours long: what is beyond the limit is not even converted.
+            # A frame may be hours long: audio beyond the limit is not even converted.
             for part in parts(frame):
                 seconds += part.samples / part.sample_rate
                 if seconds > limits.max_seconds + _ROUNDING_S:
@@ -114,28 +114,28 @@ def _audio_stream(container: InputContainer) -> AudioStream:
     stream = container.streams.best("audio")
     if not isinstance(stream, AudioStream):
         if container.streams.audio:
-            raise MediaError(f"the file's audio cannot be decoded: what its header says of it makes no sense; {ADVICE}")
+            raise MediaError(f"the file's audio cannot be decoded: its header makes no sense; {ADVICE}")
         others = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
         raise MediaError(f"the file has no audio stream, only: {others} ({container.format.name})")
     if stream.codec_context is None:
-        raise MediaError(f"the file's audio is in a form that is not known here; {ADVICE}")
+        raise MediaError(f"the file's audio is in an unknown format; {ADVICE}")
     if stream.codec_context.name not in CODECS:
-        raise MediaError(f"the file's audio is {stream.codec_context.name}, which is not read here; {ADVICE}")
+        raise MediaError(f"the file's audio is {stream.codec_context.name}, which is not supported; {ADVICE}")
     _check_form(stream.codec_context.sample_rate, stream.codec_context.channels)
     return stream
 
 
 def _check_form(rate: int, channels: int) -> None:
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise MediaError(f"the audio has {rate:,} samples a second; {MIN_RATE:,} to {MAX_RATE:,} are taken")
+        raise MediaError(f"the audio has {rate:,} samples a second; {MIN_RATE:,} to {MAX_RATE:,} are accepted")
     if not 1 <= channels <= MAX_CHANNELS:
-        raise MediaError(f"the audio has {channels:,} channels; 1 to {MAX_CHANNELS} are taken")
+        raise MediaError(f"the audio has {channels:,} channels; 1 to {MAX_CHANNELS} are accepted")
 
 
 def _decoder(stream: AudioStream) -> av.AudioCodecContext:
     decoder = stream.codec_context
     if decoder.name == "opus":
-        # FFmpeg's own decoder (8.1) makes loud noise of some of what libopus writes: of a tone that rises, for one.
+        # FFmpeg's own decoder (8.1) decodes some of libopus's output, such as a rising tone, to loud noise.
         own = av.CodecContext.create("libopus", "r")
         assert isinstance(own, av.AudioCodecContext)
         own.extradata = decoder.extradata
@@ -147,7 +147,7 @@ def _decoder(stream: AudioStream) -> av.AudioCodecContext:
 
 
 def _frames(container: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame]:
-    """What can be decoded. A packet that cannot is left out, and a file that breaks off ends there."""
+    """Yield the frames that can be decoded. Packets that cannot are skipped; a truncated file just ends early."""
     decoder = _decoder(stream)
     for packet in _packets(container, stream):
         yield from _decoded(decoder, packet)
@@ -157,18 +157,18 @@ def _frames(container: InputContainer, stream: AudioStream) -> Iterator[av.Audio
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator[av.Packet[AudioStream]]:
     try:
         for packet in container.demux(stream):
-            # To the decoder an empty one would be the end, and a file may have them anywhere.
+            # An empty packet would mean the end to the decoder, and a file may have them anywhere.
             if packet.size:
                 yield packet
     except MemoryError:
         raise
     except (av.FFmpegError, IndexError):
-        # PyAV looks in vain (IndexError) for streams that a file announced late, when all has been read.
+        # At the end PyAV looks up streams that a file announced late, and fails (IndexError).
         return
 
 
 def _decoded(decoder: av.AudioCodecContext, packet: av.Packet[AudioStream] | None) -> list[av.AudioFrame]:
-    """The frames of a packet; None ends the stream and gives what the decoder held back."""
+    """Return the frames of a packet; None ends the stream and returns the frames that the decoder held back."""
     try:
         return [frame for frame in decoder.decode(packet) if frame.samples]
     except MemoryError:

@@ -1,7 +1,7 @@
-"""Decoded frames of any form to one channel of 16 bits at one rate.
+"""Convert decoded frames of any format to one channel of 16 bits at one rate.
 
-Planes of frames with eight channels or more are never touched: PyAV (18.1) counts one too many there and reads what is
-not the frame's, which ends the process. Such frames are packed by FFmpeg first.
+Planes of frames with eight channels or more are never touched: PyAV (18.1) counts one plane too many there and reads
+memory outside the frame, which crashes the process. FFmpeg packs such frames first.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from enginehouse.engines.voice.audio._pcm import Resampler
 if TYPE_CHECKING:
     from enginehouse.engines.voice.backends.base import Samples
 
-# Samples of a frame that are converted at once: at the lowest rate that is taken this is a minute.
+# Samples of a frame that are converted at once: a minute at the lowest accepted rate.
 _SLICE = 1 << 16
 _SIXTEEN_BITS = 32768.0
 
 
 class MonoConverter:
-    """Mixes down and resamples frames whose form may change in the middle of a file.
+    """Mixes down and resamples frames whose format may change in the middle of a file.
 
     Args:
-        rate: samples a second of what goes out.
+        rate: samples a second of the output.
     """
 
     def __init__(self, *, rate: int) -> None:
@@ -36,7 +36,7 @@ class MonoConverter:
         self._path: _Mixer | _Averager | None = None
 
     def feed(self, frame: av.AudioFrame) -> Iterator[Samples]:
-        """What is ready with this frame; empty pieces are left out."""
+        """Convert a frame and yield the samples that are ready; empty parts are left out."""
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._path is None or form != self._form:
             yield from self.finish()
@@ -46,14 +46,14 @@ class MonoConverter:
         yield from filter(len, self._path.feed(frame))
 
     def finish(self) -> Iterator[Samples]:
-        """What was held back."""
+        """Yield the samples that were held back."""
         if self._path is not None:
             yield from filter(len, self._path.finish())
         self._path = None
 
 
 class _Mixer:
-    """Mixes by what the channels are: a centre counts more than a rear speaker."""
+    """Mixes channels by their roles: a centre counts more than a rear speaker."""
 
     def __init__(self, *, rate: int) -> None:
         self._resampler = AudioResampler(format="s16", layout="mono", rate=rate)
@@ -66,7 +66,7 @@ class _Mixer:
 
 
 class _Averager:
-    """Takes all channels for equals, where FFmpeg does not know how to mix them."""
+    """Averages all channels, for layouts that FFmpeg cannot mix."""
 
     def __init__(self, *, like: av.AudioFrame, rate: int) -> None:
         self._packer = AudioResampler(format="flt", layout=like.layout.name, rate=like.sample_rate)
@@ -83,8 +83,8 @@ class _Averager:
 
 
 def parts(frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
-    """The frame, in parts that are converted within little memory, without its times."""
-    # Times are the file's claim; the order of the samples is all that counts here.
+    """Yield the frame in parts small enough to convert in little memory, without timestamps."""
+    # Timestamps are the file's claim; only the order of the samples counts here.
     frame.pts = None
     if frame.samples <= _SLICE:
         yield frame
@@ -101,7 +101,7 @@ def parts(frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
 
 
 def _mixable(layout: str, channels: int) -> bool:
-    """Whether FFmpeg mixes such channels down; it refuses most layouts that have no name, and some that have."""
+    """Return whether FFmpeg can mix such channels down; it refuses most unnamed layouts, and some named ones."""
     silence = av.AudioFrame.from_ndarray(np.zeros((1, 64 * channels), dtype=np.int16), format="s16", layout=layout)
     silence.sample_rate = 48_000
     try:

@@ -1,4 +1,4 @@
-"""Decodes in other processes, so that a file which breaks a decoder breaks nothing else."""
+"""Decode in other processes, so that a file which crashes a decoder crashes nothing else."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ _MODULE = "enginehouse.engines.voice.audio.decoding._child"
 
 
 class DecoderPool:
-    """Decoder processes, on one event loop. They are kept between files, and replaced when one did not end well.
+    """Decoder processes on one event loop. They are kept between files, and replaced after a failure.
 
     Args:
-        size: the most files at once; further callers wait, in order.
+        size: the maximum number of files at once; further callers wait, in order.
         max_memory: bytes of address space that decoding may take in each.
-        largest_file: the most bytes of a file, whatever a call's limits say.
-        nice: how much lower than the engine's their priority is.
+        max_file_bytes: the maximum size of a file, whatever a call's limits say.
+        nice: the difference between the engine's priority and theirs.
     """
 
-    def __init__(self, *, size: int, max_memory: int = 512 << 20, largest_file: int = 25 << 20, nice: int = 0) -> None:
-        self._largest_file = largest_file
+    def __init__(
+        self, *, size: int, max_memory: int = 512 << 20, max_file_bytes: int = 25 << 20, nice: int = 0
+    ) -> None:
+        self._max_file_bytes = max_file_bytes
         self._closed = False
         self._workers = WorkerPool(
             module=_MODULE,
@@ -39,33 +41,33 @@ class DecoderPool:
             name="decoder",
             arguments=[str(max_memory)],
             nice=nice,
-            max_frame_bytes=max(largest_file, 1 << 20),
+            max_frame_bytes=max(max_file_bytes, 1 << 20),
         )
 
     async def start(self) -> None:
-        """Starts a first process; raises WorkerError where it does not work."""
+        """Start a first process; raise WorkerError if it does not work."""
         await self._workers.start()
 
     async def close(self) -> None:
-        """Ends all processes. Files that are being decoded fail with WorkerError."""
+        """Stop all processes. Files that are being decoded fail with WorkerError."""
         self._closed = True
         await self._workers.close()
 
     async def decode(self, data: bytes, *, rate: int, limits: MediaLimits) -> AsyncGenerator[Samples, None]:
-        """Yields the audio of a file at `rate` samples a second, in pieces of half a second.
+        """Yield the audio of a file at `rate` samples a second, in parts of half a second.
 
-        The decoder runs a second or two ahead of the reader, not more. Closing the generator ends the work and frees
-        its process at once.
+        The decoder runs at most a second or two ahead of the reader. Closing the generator ends the work and frees its
+        process at once.
 
-        Raises MediaError as `decode` does, and where the file makes the decoder crash, run out of memory, or take
-        longer than the limits allow; WorkerError where there is no process to be had.
+        Raises MediaError as `decode` does, and if the file makes the decoder crash, run out of memory, or take longer
+        than the limits allow; WorkerError if no process is available.
         """
         async with contextlib.aclosing(self._answers(_protocol.DECODE, data, rate=rate, limits=limits)) as answers:
             async for _, payload in answers:
                 yield pcm_samples(payload)
 
     async def probe(self, data: bytes, *, limits: MediaLimits) -> MediaInfo:
-        """What a file says of itself. Raises as `decode`."""
+        """Return what a file's header says of it. Raises as `decode`."""
         async with contextlib.aclosing(self._answers(_protocol.PROBE, data, rate=1, limits=limits)) as answers:
             info = [MediaInfo(**json.loads(payload)) async for _, payload in answers]
         return info[0]
@@ -74,10 +76,10 @@ class DecoderPool:
         self, kind: int, data: bytes, *, rate: int, limits: MediaLimits
     ) -> AsyncGenerator[tuple[int, bytes], None]:
         limits.check_size(data)
-        if len(data) > self._largest_file:
-            raise MediaError(f"the file has {len(data):,} bytes; at most {self._largest_file:,} are taken")
+        if len(data) > self._max_file_bytes:
+            raise MediaError(f"the file has {len(data):,} bytes; at most {self._max_file_bytes:,} are accepted")
         if not 0 < rate <= MAX_RATE:
-            raise ValueError(f"{rate} samples a second: must be 1 to {MAX_RATE:,}")
+            raise ValueError(f"invalid sample rate: {rate}; must be 1 to {MAX_RATE:,}")
         job = _protocol.JOB.pack(rate, limits.max_bytes, limits.max_seconds, limits.max_cpu_s)
         refused = ""
         clock = _Clock(limits.max_wait_s)
@@ -95,7 +97,7 @@ class DecoderPool:
                     elif answer == _protocol.ERROR:
                         refused = payload.decode()
                     elif answer == _protocol.FATAL:
-                        # Leaves the block in an exception, which ends the process.
+                        # Leaving the block by an exception ends the process.
                         raise MediaError(payload.decode())
                     else:
                         yield answer, payload
@@ -110,14 +112,14 @@ class DecoderPool:
 
 
 class _Clock:
-    """Counts the time that passes while somebody waits, and ends the wait (TimeoutError) when it is used up."""
+    """A time budget that is spent only while somebody waits; raises TimeoutError when it is used up."""
 
     def __init__(self, seconds: float) -> None:
         self._left_s = seconds
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
-        """Runs for the length of the block."""
+        """Run for the length of the block."""
         clock = asyncio.get_running_loop().time
         started = clock()
         async with asyncio.timeout(self._left_s):
@@ -128,5 +130,5 @@ class _Clock:
 def _crash(error: WorkerDied, limits: MediaLimits) -> MediaError:
     if error.signal_name == "SIGXCPU":
         return MediaError(f"decoding the file takes more than {limits.max_cpu_s} seconds of processor time")
-    how = error.signal_name or f"status {error.returncode}"
-    return MediaError(f"the file made the decoder crash ({how}); convert it to WAV or FLAC and send that")
+    cause = error.signal_name or f"status {error.returncode}"
+    return MediaError(f"the file made the decoder crash ({cause}); convert it to WAV or FLAC and send that")

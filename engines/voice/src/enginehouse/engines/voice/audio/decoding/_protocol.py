@@ -1,4 +1,4 @@
-"""What goes between the engine and a decoder process."""
+"""The frames between the engine and a decoder process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 SETTINGS = 1
 """To the child: `JOB`."""
 DECODE = 2
-"""To the child: the file, decoded by the settings before. Answered with SAMPLES, then ERROR or FATAL if it fails."""
+"""To the child: the file, decoded by the preceding settings. Answered with SAMPLES, then ERROR or FATAL on failure."""
 PROBE = 3
 """To the child: the file. Answered with INFO, ERROR or FATAL."""
 SAMPLES = 4
@@ -15,9 +15,9 @@ SAMPLES = 4
 INFO = 5
 """From the child: a MediaInfo's fields as JSON."""
 ERROR = 6
-"""From the child: why the file is refused, in UTF-8."""
+"""From the child: the reason why the file is refused, in UTF-8."""
 FATAL = 7
 """The same, after which the child should not be used again."""
 
 JOB = struct.Struct("<IQdI")
-"""Samples a second, most bytes, most seconds, most seconds of processor time."""
+"""The sample rate, and the maxima of bytes, seconds of audio and seconds of processor time."""

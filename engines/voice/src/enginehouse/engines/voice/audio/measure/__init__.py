@@ -1,4 +1,4 @@
-"""How audio sounds, in numbers and pictures: loudness, peaks, clicks, spectrograms. For tests, benchmarks and eyes."""
+"""Measurements of audio, for tests and benchmarks: loudness, peaks, clicks, spectrograms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loudness and peaks after Recommendation ITU-R BS.1770-5 (2023), for one channel."""
+"""Loudness and peaks by Recommendation ITU-R BS.1770-5 (2023), for one channel."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from enginehouse.engines.voice.backends.base import Samples
 
-# The recommendation's two filters (annex 1, tables 1 and 2), given for 48,000 samples a second: the head, and the ear.
+# The recommendation's two filters (annex 1, tables 1 and 2) at 48,000 samples a second: head and ear.
 _TABLE_RATE = 48_000
 _SHELF = ((1.53512485958697, -2.69169618940638, 1.19839281085285), (1.0, -1.69065929318241, 0.73248077421585))
 _HIGH_PASS = ((1.0, -2.0, 1.0), (1.0, -1.99004745483398, 0.99007225036621))
-# What makes a sine of 997 Hz at full scale, in one channel, -3.01 LUFS.
+# Makes a full-scale sine of 997 Hz in one channel measure -3.01 LUFS.
 _OFFSET_DB = -0.691
 _BLOCK_S = 0.4
 _STEP_S = 0.1
@@ -26,9 +26,9 @@ _OVERSAMPLING = 4
 
 
 def loudness_lufs(samples: Samples, rate: int) -> float:
-    """Integrated loudness in LUFS: K-weighted, in blocks of 400 ms, gated. Minus infinity for silence.
+    """Return the integrated loudness in LUFS: K-weighted, in blocks of 400 ms, gated. Minus infinity for silence.
 
-    Audio of less than 400 ms is taken as one block. `rate` is in samples a second.
+    Audio of less than 400 ms is one block. `rate` is in samples a second.
     """
     if not len(samples):
         return -np.inf
@@ -44,30 +44,30 @@ def loudness_lufs(samples: Samples, rate: int) -> float:
 
 
 def sample_peak_db(samples: Samples) -> float:
-    """The highest sample in dB of full scale; minus infinity for silence."""
+    """Return the highest sample in dBFS; minus infinity for silence."""
     return _db(np.abs(samples.astype(np.int32)).max(initial=0) / 32768)
 
 
 def true_peak_db(samples: Samples) -> float:
-    """The highest value of the wave that runs through the samples, in dB of full scale, found by oversampling."""
+    """Return the highest value of the wave that runs through the samples, in dBFS, found by oversampling."""
     if not len(samples):
         return -np.inf
-    # Silence around it, or the end would run into the beginning.
+    # Padded with silence, or the end would wrap around into the beginning.
     padded = np.pad(samples / 32768, 64)
     size = len(padded) * _OVERSAMPLING
     return _db(np.abs(np.fft.irfft(np.fft.rfft(padded), size)).max() * _OVERSAMPLING)
 
 
 def clipped(samples: Samples) -> int:
-    """How many samples are at either end of the scale next to another that is: a cut top, not one that just fits."""
+    """Return the number of clipped samples: those at full scale next to another at full scale."""
     at_end = (samples == 32767) | (samples <= -32767)
     return int(np.count_nonzero(at_end[1:] & at_end[:-1]))
 
 
 def _weighted(wave: npt.NDArray[np.float64], rate: int) -> npt.NDArray[np.float64]:
-    """The wave through both filters, by way of their responses, which hold for any rate."""
+    """Return the wave after both filters, applied by their frequency responses, which hold for any rate."""
     size = 1 << (len(wave) + _RING_S * rate - 1).bit_length()
-    # Above half the tables' rate they say nothing, and nobody hears anything.
+    # Above half the tables' rate the filters are undefined, and nothing is audible.
     hertz = np.minimum(np.fft.rfftfreq(size, 1 / rate), _TABLE_RATE / 2)
     delay = np.exp(-2j * np.pi * hertz / _TABLE_RATE)
     spectrum = np.fft.rfft(wave, size)

@@ -1,4 +1,4 @@
-"""A picture of audio: time from left to right, pitch from bottom to top, bright is loud."""
+"""Spectrograms: time from left to right, frequency from bottom to top, bright is loud."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 _WINDOW_S = 0.02
 _STEP_S = 0.005
-# What is so far below full scale is drawn black.
+# Levels this far below full scale are drawn black.
 _FLOOR_DB = -100.0
 
 
 def spectrogram(samples: Samples, rate: int) -> npt.NDArray[np.float64]:
-    """Levels in dB of full scale, -100 to about 0: a row for each pitch from 0 to half the rate, a column each 5 ms.
+    """Return levels in dBFS, -100 to about 0: a row for each frequency from 0 to half the rate, a column each 5 ms.
 
     `rate` is in samples a second. Audio shorter than a window of 20 ms has one column.
     """
@@ -37,15 +37,15 @@ def spectrogram(samples: Samples, rate: int) -> npt.NDArray[np.float64]:
 
 
 def write_png(path: Path, levels: npt.NDArray[np.float64]) -> None:
-    """Draws what `spectrogram` gives into a grey PNG file (ISO/IEC 15948), the lowest pitch at the bottom.
+    """Draw the output of `spectrogram` into a grey PNG file (ISO/IEC 15948), the lowest frequency at the bottom.
 
-    Raises ValueError for an array that is empty or has not two dimensions.
+    Raises ValueError for an array that is empty or does not have two dimensions.
     """
     if levels.ndim != 2 or not levels.size:
-        raise ValueError(f"an array of shape {levels.shape} is no picture; it must have rows and columns")
+        raise ValueError(f"invalid shape: {levels.shape}; must have rows and columns")
     grey = np.clip((levels[::-1] - _FLOOR_DB) / -_FLOOR_DB * 255, 0, 255).astype(np.uint8)
     height, width = grey.shape
-    # Each line begins with the number of its filter: 0 is none.
+    # Each line begins with the number of its filter: 0 is no filter.
     lines = np.concatenate([np.zeros((height, 1), dtype=np.uint8), grey], axis=1)
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes())), (b"IEND", b"")]

@@ -38,7 +38,7 @@ class EspeakBackend:
     name = "espeak-ng"
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Starts the processes; raises WEIGHTS_ABSENT, INVALID_REQUEST (source, options) or BACKEND_FAILED."""
+        """Start the processes; raise WEIGHTS_ABSENT, INVALID_REQUEST (source, options) or BACKEND_FAILED."""
         options = read_options(EspeakOptions, model)
         require_package(model, package="espeakng-loader", module="espeakng_loader")
         pool = WorkerPool(module=_CHILD, size=options.workers, name="espeak-ng", settle_s=_SETTLE_S)
@@ -73,7 +73,7 @@ class EspeakSpeaker:
 
     @property
     def slots(self) -> int:
-        """How many utterances it speaks at once."""
+        """The number of utterances it speaks at once."""
         return self._pool.size
 
     @property
@@ -87,11 +87,11 @@ class EspeakSpeaker:
         return self._voices.languages
 
     def check_voice(self, voice: str, language: str) -> None:
-        """Raises INVALID_REQUEST where there is no such voice, nor another name for one."""
+        """Raise INVALID_REQUEST where there is no such voice, nor another name for one."""
         self._voices.file(voice, language or "en")
 
     async def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
-        """Yields the audio as it is made. Who reads slowly holds up nobody else: a process is kept only while it works.
+        """Yield the audio as it is made. Who reads slowly holds up nobody else: a process is kept only while it works.
 
         Raises INVALID_REQUEST (naming `controls.voice` or `controls.language`), BACKEND_FAILED.
         """
@@ -118,7 +118,7 @@ class EspeakSpeaker:
                 saying.exception()
 
     async def close(self) -> None:
-        """Ends the processes; utterances that are being spoken fail."""
+        """End the processes; utterances that are being spoken fail."""
         await self._pool.close()
 
     def _plan(self, utterance: Utterance) -> tuple[Job, Shift | None]:
@@ -136,7 +136,7 @@ class EspeakSpeaker:
         return job, Shift(way.shift) if way.shift != 1 else None
 
     async def _say(self, job: Job, frames: asyncio.Queue[bytes | None]) -> None:
-        """Puts the job's audio into the queue, and None at the end, whatever the end is."""
+        """Put the job's audio into the queue, and None at the end, whatever the end is."""
         failure = ""
         try:
             async with self._pool.worker() as worker, contextlib.aclosing(worker.ask(SAY, job.encode())) as answers:
@@ -145,7 +145,7 @@ class EspeakSpeaker:
                         frames.put_nowait(payload)
                     elif kind == FAILED:
                         failure = payload.decode()
-                        _log.warning("espeak-ng: %s; its last words: %s", failure, worker.last_words)
+                        _log.warning("espeak-ng: %s; its last output: %s", failure, worker.stderr_tail)
             if failure:
                 raise ServiceError(
                     Reason.BACKEND_FAILED,

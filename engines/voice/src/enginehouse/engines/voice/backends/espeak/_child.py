@@ -112,7 +112,7 @@ class _Batches:
 
 
 def main() -> None:
-    """Serves the parent."""
+    """Serve the parent."""
     try:
         library = EspeakLibrary(
             library=Path(espeakng_loader.get_library_path()), data=Path(espeakng_loader.get_data_path())

@@ -45,7 +45,7 @@ class Job:
 
     @classmethod
     def decode(cls, payload: bytes) -> Job:
-        """Reads what `encode` wrote."""
+        """Read what `encode` wrote."""
         return cls(**json.loads(payload))
 
 
@@ -90,7 +90,7 @@ class Inventory:
 
     @classmethod
     def decode(cls, payload: bytes) -> Inventory:
-        """Reads what `encode` wrote."""
+        """Read what `encode` wrote."""
         read = json.loads(payload)
         return cls(
             sample_rate=read["sample_rate"],

@@ -77,7 +77,7 @@ class EspeakLibrary:
         )
 
     def say(self, job: Job, take: Callable[[bytes], None]) -> None:
-        """Hands the job's audio to `take`, some 60 ms at a time; what `take` raises ends it.
+        """Hand the job's audio to `take`, some 60 ms at a time; what `take` raises ends it.
 
         Raises EspeakError.
         """

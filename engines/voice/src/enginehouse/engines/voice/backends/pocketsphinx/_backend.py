@@ -64,7 +64,7 @@ class PocketsphinxBackend:
     name = "pocketsphinx"
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Starts a first process; raises WEIGHTS_ABSENT, INVALID_REQUEST (source, options) or BACKEND_FAILED."""
+        """Start a first process; raise WEIGHTS_ABSENT, INVALID_REQUEST (source, options) or BACKEND_FAILED."""
         options = read_options(PocketsphinxOptions, model)
         require_package(model, package="pocketsphinx", module="pocketsphinx")
         pool = WorkerPool(module=_CHILD, size=options.workers, name="PocketSphinx", settle_s=_SETTLE_S)
@@ -95,13 +95,13 @@ class PocketsphinxRecogniser:
 
     @property
     def slots(self) -> int:
-        """How many recordings, and utterances that are still going on, it listens to at once."""
+        """The number of recordings, and utterances that are still going on, it listens to at once."""
         return self._pool.size
 
     async def transcribe(
         self, audio: AsyncIterator[Samples], options: RecognitionOptions
     ) -> AsyncGenerator[Segment, None]:
-        """Yields what was said, phrase by phrase.
+        """Yield what was said, phrase by phrase.
 
         Raises INVALID_REQUEST (naming `options.language` or `options.translate`), BACKEND_FAILED, and what `audio`
         raises.
@@ -157,7 +157,7 @@ class PocketsphinxRecogniser:
             raise failure
 
     async def close(self) -> None:
-        """Ends the processes; what is being listened to fails."""
+        """End the processes; what is being listened to fails."""
         await self._pool.close()
 
 
@@ -169,7 +169,7 @@ class _Live:
         self._options = options
 
     async def feed(self, samples: Samples, *, interim: bool) -> Segment | None:
-        """Takes the next samples."""
+        """Take the next samples."""
         return await self._ask(UTTERANCE_AUDIO_INTERIM if interim else UTTERANCE_AUDIO, _pcm(samples))
 
     async def finish(self) -> Segment | None:
@@ -185,7 +185,7 @@ class _Live:
 
 
 async def _tell(worker: Worker, kind: int, payload: bytes = b"") -> Hypothesis | None:
-    """Sends a frame, and takes the one answer that it has, or none."""
+    """Send a frame, and take the one answer that it has, or none."""
     hypothesis = None
     async with aclosing(worker.ask(kind, payload)) as answers:
         async for answer, content in answers:

@@ -155,7 +155,7 @@ def _samples(pcm: bytes) -> Samples:
 
 
 def main() -> None:
-    """Serves the parent."""
+    """Serve the parent."""
     try:
         child = _Child()
     except (RuntimeError, OSError, ValueError) as error:

@@ -51,5 +51,5 @@ class Hypothesis:
 
     @classmethod
     def decode(cls, payload: bytes) -> Hypothesis:
-        """Reads what `encode` wrote."""
+        """Read what `encode` wrote."""
         return cls([HypothesisWord(*word) for word in json.loads(payload)])

@@ -48,7 +48,7 @@ class PhraseSplitter:
         self._silent = 0
 
     def feed(self, pcm: bytes) -> Iterator[Phrase]:
-        """Takes the next samples; yields the phrases that end in them."""
+        """Take the next samples; yield the phrases that end in them."""
         pcm = self._rest + pcm
         whole = len(pcm) - len(pcm) % self._frame_bytes
         self._rest = pcm[whole:]
@@ -57,13 +57,13 @@ class PhraseSplitter:
                 yield self._end()
 
     def finish(self) -> Iterator[Phrase]:
-        """Yields the phrase that goes to the recording's end, if there is one."""
+        """Yield the phrase that goes to the recording's end, if there is one."""
         if self._phrase:
             self._phrase.append(self._rest)
             yield self._end()
 
     def _take(self, frame: bytes) -> bool:
-        """Whether a phrase ends with this frame."""
+        """Return whether a phrase ends with this frame."""
         self._frames += 1
         speech = self._is_speech(frame)
         if not self._phrase:

@@ -48,7 +48,7 @@ class FasterWhisperBackend:
         self._models_dir = models_dir
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Reads the weights."""
+        """Read the weights."""
         options = read_options(FasterWhisperOptions, model)
         require_runtime(model, package=_PACKAGE, module="faster_whisper", extra=_EXTRA)
         # Without a tokenizer of its own, the runtime would ask a hub for one.

@@ -44,7 +44,7 @@ class OpenaiWhisperBackend:
         self._models_dir = models_dir
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Reads the weights."""
+        """Read the weights."""
         options = read_options(OpenaiWhisperOptions, model)
         require_runtime(model, package=_PACKAGE, module="whisper", extra=_EXTRA)
         path = weights_file(model, models_dir=self._models_dir, like=_LIKE)

@@ -17,9 +17,9 @@ class WhisperOptions(pydantic.BaseModel):
     device: Device = "auto"
     """Where it computes."""
     beam_size: int = pydantic.Field(default=5, ge=1, le=20)
-    """How many ways of hearing it are followed at once; 1 is fastest."""
+    """The number of ways of hearing it are followed at once; 1 is fastest."""
     vad: bool = True
-    """Whether what is no speech is left out: Whisper makes words of silence."""
+    """True if what is no speech is left out: Whisper makes words of silence."""
 
 
 class FasterWhisperOptions(WhisperOptions):
@@ -31,7 +31,7 @@ class FasterWhisperOptions(WhisperOptions):
     ] = "default"  # fmt: skip
     """The numbers it computes in; default takes the weights' own, auto the fastest."""
     slots: int = pydantic.Field(default=1, ge=1, le=64)
-    """How many windows it hears at once; each takes memory."""
+    """The number of windows it hears at once; each takes memory."""
     threads: int = pydantic.Field(default=0, ge=0, le=1024)
     """Cores for each of them; 0 shares out all there are."""
 

@@ -51,7 +51,7 @@ class WhisperRecogniser:
 
     @property
     def slots(self) -> int:
-        """How many windows it hears at once."""
+        """The number of windows it hears at once."""
         return self._slots
 
     @property
@@ -67,7 +67,7 @@ class WhisperRecogniser:
     async def transcribe(
         self, audio: AsyncIterator[Samples], options: RecognitionOptions
     ) -> AsyncGenerator[Segment, None]:
-        """Hears a window of up to 30 s at a time, cut where somebody pauses. A language is detected in the first."""
+        """Hear a window of up to 30 s at a time, cut where somebody pauses. A language is detected in the first."""
         state = _RecordingState(self._decoding_options(options), detects=not options.language)
         windows = Windows(skip_silence=self._skip_silence)
         async for samples in audio:
@@ -84,7 +84,7 @@ class WhisperRecogniser:
 
     @asynccontextmanager
     async def live(self, options: RecognitionOptions) -> AsyncGenerator[LiveUtterance, None]:
-        """Hears what is held of an utterance, 30 s at most, again each time that a second more of it was said."""
+        """Hear what is held of an utterance, 30 s at most, again each time that a second more of it was said."""
         yield _Live(
             self,
             _RecordingState(self._decoding_options(options), detects=not options.language),
@@ -92,7 +92,7 @@ class WhisperRecogniser:
         )
 
     async def close(self) -> None:
-        """Ends what is heard, and frees the model's memory."""
+        """End what is heard, and free the model's memory."""
         await self._threads.close()
         del self._runtime
         gc.collect()
@@ -164,7 +164,7 @@ class _Live:
         self._told = ""
 
     async def feed(self, samples: Samples, *, interim: bool) -> Segment | None:
-        """Takes the next samples; with `interim`, hears what there is where a second of it is new."""
+        """Take the next samples; with `interim`, hears what there is where a second of it is new."""
         self._samples_since_interim += len(samples)
         for window in self._windows.push(samples):
             self._settled += await self._parts(window, self._state)
@@ -183,7 +183,7 @@ class _Live:
         return found
 
     async def finish(self) -> Segment | None:
-        """Hears the rest of it properly."""
+        """Hear the rest of it properly."""
         for window in self._windows.finish():
             self._settled += await self._parts(window, self._state)
         return joined(self._settled)

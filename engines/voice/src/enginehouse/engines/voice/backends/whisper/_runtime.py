@@ -20,13 +20,13 @@ class DecodingOptions:
     language: str = ""
     """Whisper's code; empty detects it."""
     translate: bool = False
-    """Whether it is to be written down in English."""
+    """True if it is to be written down in English."""
     word_times: bool = False
-    """Whether the words' times are wanted."""
+    """True if the words' times are wanted."""
     prompt: str = ""
     """Words that are likely."""
     quick: bool = False
-    """Whether a rough answer soon is better than a good one later."""
+    """True if a rough answer soon is better than a good one later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +56,12 @@ class WhisperRuntime(Protocol):
 
     @property
     def translates(self) -> bool:
-        """Whether it can write down in English what was said in another language."""
+        """Return whether it can write down in English what was said in another language."""
 
     def transcribe(
         self, audio: FloatSamples, decoding: DecodingOptions, check: Callable[[], None]
     ) -> Iterator[WhisperSegment]:
-        """Hears a window of at most 30 s and yields what was said.
+        """Hear a window of at most 30 s and yields what was said.
 
         `check` is called between its steps; what that raises ends the work.
         """

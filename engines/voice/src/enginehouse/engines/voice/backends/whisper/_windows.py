@@ -57,7 +57,7 @@ class Windows:
         self._speech: list[bool] = []
 
     def push(self, samples: Samples) -> Iterator[Window]:
-        """Takes the next samples, and yields the windows that are full with them. Iterate to the end."""
+        """Take the next samples, and yield the windows that are full with them. Iterate to the end."""
         for begin in range(0, len(samples), _FRAME):
             yield from self._add(samples[begin : begin + _FRAME])
 
@@ -66,7 +66,7 @@ class Windows:
         return self._window(len(self._speech) + 1)
 
     def finish(self) -> Iterator[Window]:
-        """Yields what is left at the recording's end."""
+        """Yield what is left at the recording's end."""
         yield from self._take(len(self._speech) + 1)
 
     @property
@@ -74,7 +74,7 @@ class Windows:
         return self._buffer[: self._length]
 
     def _add(self, samples: Samples) -> Iterator[Window]:
-        """Takes at most a frame of samples; with them, one frame more may be whole."""
+        """Take at most a frame of samples; with them, one frame more may be whole."""
         self._buffer[self._length : self._length + len(samples)] = samples
         self._length += len(samples)
         begin = len(self._speech) * _FRAME
@@ -102,7 +102,7 @@ class Windows:
         return _FRAMES - _LAST + int(np.square(frames).mean(axis=1).argmin())
 
     def _take(self, frames: int) -> Iterator[Window]:
-        """Takes so many frames away (or all, where there are fewer), and yields what of them is to be heard."""
+        """Take so many frames away (or all, where there are fewer), and yield what of them is to be heard."""
         if window := self._window(frames):
             yield window
         self._drop(frames)

@@ -56,7 +56,7 @@ class XttsBackend:
         self._models_dir = models_dir
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Reads the weights (1.9 GB; ten seconds and more). Their licence must have been accepted."""
+        """Read the weights (1.9 GB; ten seconds and more). Their licence must have been accepted."""
         options = read_options(XttsOptions, model)
         if not options.accept_licence:
             description = (
@@ -130,11 +130,11 @@ class XttsSpeaker:
         return frozenset({"speed"})
 
     def check_voice(self, voice: str, language: str) -> None:
-        """Raises INVALID_REQUEST where there is no such voice; each speaks every language."""
+        """Raise INVALID_REQUEST where there is no such voice; each speaks every language."""
         self._speaker(voice)
 
     async def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
-        """Yields the audio while the model writes. The same utterance sounds the same each time."""
+        """Yield the audio while the model writes. The same utterance sounds the same each time."""
         language = self._language(utterance)
         voice = utterance.clone or self._speaker(utterance.voice)
         text = spelled(utterance.text) if utterance.spell else utterance.text
@@ -151,7 +151,7 @@ class XttsSpeaker:
                 yield np.concatenate(batch)
 
     async def close(self) -> None:
-        """Ends what is said, and frees the model's memory."""
+        """End what is said, and free the model's memory."""
         await self._threads.close()
         del self._model
         gc.collect()

@@ -27,7 +27,7 @@ class Sampling:
 def latents(
     gpt: Any, *, voice: Any, text: Any, sampling: Sampling, seed: int, check: Callable[[], None]
 ) -> Iterator[Any]:
-    """Yields the latents (each of the model's channels), up to the stop code's or the most that the model can hold.
+    """Yield the latents (each of the model's channels), up to the stop code's or the most that the model can hold.
 
     Args:
         gpt: the model's GPT, ready for inference.

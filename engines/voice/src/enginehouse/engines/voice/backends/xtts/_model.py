@@ -71,7 +71,7 @@ class XttsModel:
     def say(
         self, text: str, *, language: str, voice: str | ClonedVoice, speed: float, check: Callable[[], None]
     ) -> Generator[Samples, None, None]:
-        """Yields the sound of a text as its codes come.
+        """Yield the sound of a text as its codes come.
 
         Args:
             text: what is said.

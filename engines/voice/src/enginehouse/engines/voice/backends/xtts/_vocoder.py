@@ -41,7 +41,7 @@ class TimeStretcher:
         self._given = 0
 
     def push(self, columns: Any, *, last: bool) -> Any:
-        """Takes columns (a tensor of channels x time), gives those that are settled; with `last`, all the rest."""
+        """Take columns (a tensor of channels x time), gives those that are settled; with `last`, all the rest."""
         self._taken += columns.shape[-1]
         self._held = columns if self._held is None else torch.cat((self._held, columns), dim=-1)
         end = math.floor(self._taken * self._scale)
@@ -87,7 +87,7 @@ class Vocoder:
         self._next = 0
 
     def push(self, latents: Any, *, last: bool = False) -> Samples:
-        """Takes the next latents (count x channels; at least one), gives the sound that is settled; may be empty."""
+        """Take the next latents (count x channels; at least one), gives the sound that is settled; may be empty."""
         columns = latents.transpose(0, 1)
         for stretcher in self._stretchers:
             columns = stretcher.push(columns, last=last)

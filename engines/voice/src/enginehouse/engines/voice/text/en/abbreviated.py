@@ -83,7 +83,7 @@ def _saint(match: re.Match[str]) -> str:
 
 
 def _named_before(match: re.Match[str]) -> bool:
-    """Whether a name comes before, such as that of a street."""
+    """Return whether a name comes before, such as that of a street."""
     before = _NAME_BEFORE.search(match.string[max(0, match.start() - 30) : match.start()])
     return before is not None and before[1][0].isupper() and before[1] not in BEGINNINGS
 

@@ -71,7 +71,7 @@ def _named(match: re.Match[str]) -> Date | None:
 
 
 def _after_the(match: re.Match[str], words: str) -> str:
-    """Does not say "the" twice."""
+    """Do not say "the" twice."""
     before = match.string[max(0, match.start() - 5) : match.start()]
     return words.removeprefix("the ") if _THE.search(before) is not None else apart(match, words)
 

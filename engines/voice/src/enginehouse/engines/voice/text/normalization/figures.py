@@ -36,9 +36,9 @@ class Figures:
     decimals: str
     """Those behind it; empty for a whole number."""
     indian: bool
-    """Whether it was separated in lakhs and crores."""
+    """True if it was separated in lakhs and crores."""
     separated: bool
-    """Whether it had separators."""
+    """True if it had separators."""
 
     @classmethod
     def of(cls, text: str) -> Figures:
@@ -52,12 +52,12 @@ class Figures:
 
     @property
     def one(self) -> bool:
-        """Whether it is 1, and counts one of a thing."""
+        """Return whether it is 1, and counts one of a thing."""
         return self.whole.lstrip("0") == "1" and not self.decimals
 
     @property
     def digit_by_digit(self) -> bool:
-        """Whether it names something rather than counts: a telephone, account or serial number.
+        """Return whether it names something rather than counts: a telephone, account or serial number.
 
         So is what begins with a zero, and ten figures or more without separators that are not whole millions.
         """

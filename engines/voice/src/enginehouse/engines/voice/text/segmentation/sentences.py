@@ -112,7 +112,7 @@ class Splitter:
         return Ending(len(text), End.SENTENCE if whole else End.CUT)
 
     def _mark_ends(self, text: str, start: int, mark: re.Match[str], *, final: bool) -> bool | None:
-        """Whether it ends at marks; None where that takes more text."""
+        """Return whether it ends at marks; None where that takes more text."""
         marks = mark.group().rstrip(_CLOSERS)
         closed = len(marks) < len(mark.group())
         if marks[-1] in _WIDE:
@@ -133,7 +133,7 @@ class Splitter:
 
 
 def _stop_ends(text: str, start: int, at: int, *, final: bool) -> bool | None:
-    """Whether the sentence from `start` on ends at the lone full stop at `at`; None where that takes more text."""
+    """Return whether the sentence from `start` on ends at the lone full stop at `at`; None where that takes more text."""
     before = _WORD_BEFORE.search(text[max(start, at - _LOOK_BACK) : at])
     word = before.group() if before is not None else ""
     small = word.lower()
@@ -159,7 +159,7 @@ def _stop_ends(text: str, start: int, at: int, *, final: bool) -> bool | None:
 
 
 def _line_ends(text: str, start: int, at: int, *, column: int, final: bool) -> bool | None:
-    """Whether the sentence from `start` on ends where its line does, at `at`; None where that takes more text."""
+    """Return whether the sentence from `start` on ends where its line does, at `at`; None where that takes more text."""
     begin = max(text.rfind("\n", start, at), text.rfind("\r", start, at))
     length = at - begin - 1 if begin >= 0 else column + at - start
     line = text[max(start, at - _LOOK_BACK) : at].rstrip()
@@ -178,7 +178,7 @@ def _line_ends(text: str, start: int, at: int, *, column: int, final: bool) -> b
 
 
 def line_ends(text: str) -> int:
-    """How many lines end in a text, by any convention."""
+    """The number of lines end in a text, by any convention."""
     return max(text.count("\n"), text.count("\r"))
 
 

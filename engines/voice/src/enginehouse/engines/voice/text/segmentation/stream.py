@@ -67,7 +67,7 @@ class SentenceStream:
         return self._take(final=True)
 
     def drop(self) -> None:
-        """Forgets what was not given, and what went before."""
+        """Forget what was not given, and what went before."""
         self._position += len(self._held)
         self._held, self._seen, self._column, self._last = "", 0, 0, None
         self._feeds = self._returns = 0
@@ -102,7 +102,7 @@ class SentenceStream:
         return sentences
 
     def _pass(self, text: str) -> None:
-        """Keeps count of how far into its line the text has come."""
+        """Keep count of how far into its line the text has come."""
         line_end = max(text.rfind("\n"), text.rfind("\r"))
         self._column = len(text) - line_end - 1 if line_end >= 0 else self._column + len(text)
 

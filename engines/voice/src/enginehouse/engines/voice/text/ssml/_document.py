@@ -20,7 +20,7 @@ class StyledSpan:
     style: Style
     """How it is said."""
     override: SpeechOverride | None
-    """Set where an element says what is said for it; such a span is one whole."""
+    """Set if an element says what is said for it; such a span is one whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,7 @@ class _Reader:
             spans.append(StyledSpan(start, self._size, element.style, element.override))
 
     def _check(self, element: _Open, override: SpeechOverride) -> None:
-        """Refuses a text that isn't what its element says."""
+        """Refuse a text that isn't what its element says."""
         text = "".join(element.text).strip()
         problem = None
         if not text:
