@@ -214,9 +214,7 @@ def test_the_detector_alone() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match="speech is detected at 8000, 16000, 32000, 48000 only"
-    ):
+    with pytest.raises(ValueError, match="speech is detected at 8000, 16000, 32000, 48000 only"):
         Endpointer(sample_rate=44_100)
     with pytest.raises(ValueError, match="a pause of 50 ms is too short"):
         Endpointer(sample_rate=RATE, end_silence_ms=50)

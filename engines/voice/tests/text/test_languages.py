@@ -8,9 +8,9 @@ from enginehouse.engines.voice.text import (
     Controls,
     detect_language,
     plan_text,
+    script_mismatch,
     scripts_of,
     written_in,
-    wrong_script,
 )
 from engines.voice.tests.text.spoken import says
 
@@ -77,15 +77,15 @@ def test_what_languages_are_written_in() -> None:
 
 
 def test_wrong_scripts() -> None:
-    problem = wrong_script(TELUGU, "en-US")
+    problem = script_mismatch(TELUGU, "en-US")
     assert problem is not None
     assert "'en-US' is written in Latin letters, the text mostly in Telugu ones: take 'te'" in problem
-    assert wrong_script("हिन्दी", "te") is not None
-    assert wrong_script(TELUGU, "te-IN") is None
-    assert wrong_script("Hello", "te") is None
-    assert wrong_script("The word నమస్తే means hello", "en") is None
-    assert wrong_script(TELUGU, "xx") is None
-    assert wrong_script("123", "te") is None
+    assert script_mismatch("हिन्दी", "te") is not None
+    assert script_mismatch(TELUGU, "te-IN") is None
+    assert script_mismatch("Hello", "te") is None
+    assert script_mismatch("The word నమస్తే means hello", "en") is None
+    assert script_mismatch(TELUGU, "xx") is None
+    assert script_mismatch("123", "te") is None
 
 
 def test_each_sentence_has_its_own_language() -> None:

@@ -120,7 +120,5 @@ def test_controls_reach_every_utterance() -> None:
 
 @pytest.mark.parametrize("max_length", [15, 10_001])
 def test_utterances_have_bounds(max_length: int) -> None:
-    with pytest.raises(
-        ValueError, match=f"max_length is {max_length}: an utterance has room for 16 to 10,000 characters"
-    ):
+    with pytest.raises(ValueError, match=f"invalid max_length: {max_length}; must be 16 to 10,000"):
         Controls(max_length=max_length)

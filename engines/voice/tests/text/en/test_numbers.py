@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.engines.voice.text import Controls, Say, normalise, plan_ssml
+from enginehouse.engines.voice.text import Controls, Say, normalize, plan_ssml
 
 SMALL = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
@@ -63,7 +63,7 @@ def test_words_mean_the_number(number: int) -> None:
 
 @given(st.integers(0, 10**13))
 def test_lakhs_and_crores_mean_the_number(number: int) -> None:
-    words = normalise(f"₹{number}", "en-IN")
+    words = normalize(f"₹{number}", "en-IN")
     assert words.removesuffix(" rupees").removesuffix(" rupee") != words
     assert meant(words.removesuffix(" rupees").removesuffix(" rupee")) == number
     assert "illion" not in words
@@ -109,8 +109,8 @@ def test_cardinals(figures: str, words: str) -> None:
     ],
 )
 def test_ordinals(figures: str, words: str) -> None:
-    assert normalise(figures, "en") == words
+    assert normalize(figures, "en") == words
 
 
 def test_digits_without_end_are_read_one_by_one_in_linear_time() -> None:
-    assert normalise("9" * 5000, "en") == " ".join(["nine"] * 5000)
+    assert normalize("9" * 5000, "en") == " ".join(["nine"] * 5000)

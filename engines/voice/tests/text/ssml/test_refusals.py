@@ -18,16 +18,16 @@ def refused(document: str) -> SsmlError:
 @pytest.mark.parametrize(
     ("inside", "parts"),
     [
-        ("<b>x</b>", ["<b> is not known", "speak, p, s, break, prosody"]),
-        ('<audio src="x.wav"/>', ["<audio> is not spoken", "take <audio> out"]),
+        ("<b>x</b>", ["<b> is unknown", "speak, p, s, break, prosody"]),
+        ('<audio src="x.wav"/>', ["<audio> is not supported", "take <audio> out"]),
         ('<phoneme ph="x">y</phoneme>', ["<phoneme>", "<sub alias"]),
-        ("<speak>x</speak>", ["<speak> is the outermost element"]),
+        ("<speak>x</speak>", ["<speak> can only be the outermost element"]),
         ('<break time="11s"/>', ["<break> has time='11s'", "at most 10s"]),
         ('<break time="1"/>', ["time='1'", '"500ms"']),
         ('<break time="-1s"/>', ["time='-1s'"]),
         ('<break strength="huge"/>', ["strength='huge'", "none, x-weak, weak, medium, strong, x-strong"]),
-        ("<break>x</break>", ["<break> holds nothing", "'x'"]),
-        ("<break><s/></break>", ["<break> holds nothing, not <s>"]),
+        ("<break>x</break>", ["<break> must be empty", "'x'"]),
+        ("<break><s/></break>", ["<break> may hold nothing, not <s>"]),
         ('<prosody rate="quick">x</prosody>', ["rate='quick'", "x-slow, slow, medium, fast, x-fast"]),
         ('<prosody pitch="50%">x</prosody>', ["pitch='50%'", '"+2st"']),
         ('<prosody range="wide">x</prosody>', ["range='wide'"]),
@@ -41,9 +41,9 @@ def refused(document: str) -> SsmlError:
             ["interpret-as='vxml'", "characters, spell-out, verbatim, cardinal"],
         ),
         ('<say-as interpret-as="cardinal">ten</say-as>', ["interpret-as='cardinal'", "'ten' is not a number"]),
-        ('<say-as interpret-as="cardinal"/>', ["it holds no text"]),
-        ('<say-as interpret-as="cardinal"><s>5</s></say-as>', ["<say-as> holds text alone, not <s>"]),
-        ('<say-as interpret-as="cardinal" format="x">5</say-as>', ["format='x'", "for dates alone"]),
+        ('<say-as interpret-as="cardinal"/>', ["it has no text"]),
+        ('<say-as interpret-as="cardinal"><s>5</s></say-as>', ["<say-as> may hold only text, not <s>"]),
+        ('<say-as interpret-as="cardinal" format="x">5</say-as>', ["format='x'", "for dates only"]),
         ('<say-as interpret-as="date" format="xyz">5</say-as>', ["format='xyz'", "dmy, mdy, ymd"]),
         ('<say-as interpret-as="date" format="dmy">11/28/2026</say-as>', ["'11/28/2026' is no date", "dmy"]),
         ('<say-as interpret-as="date">31/02/2026</say-as>', ["'31/02/2026' is no date"]),
@@ -53,7 +53,7 @@ def refused(document: str) -> SsmlError:
         ('<say-as interpret-as="unit">5 parsnips</say-as>', ["'5 parsnips' is not a measure"]),
         ('<say-as interpret-as="telephone">call me</say-as>', ["'call me' is not a telephone number"]),
         ("<sub>x</sub>", ["<sub> needs the attribute 'alias'"]),
-        ('<sub alias="x"> </sub>', ["<sub>: it holds no text"]),
+        ('<sub alias="x"> </sub>', ["<sub>: it has no text"]),
         (f'<sub alias="{"x" * 201}">y</sub>', ["at most 200 characters"]),
         ("<voice>x</voice>", ["<voice> needs the attribute 'name'"]),
         ('<voice name="a" gender="robot">x</voice>', ["gender='robot'", "female, male, neutral"]),
@@ -63,10 +63,10 @@ def refused(document: str) -> SsmlError:
         ("<mark/>", ["<mark> needs the attribute 'name'"]),
         ('<p class="x">y</p>', ["<p> has no attribute 'class'"]),
         ("&nbsp;", ["undefined entity", "&amp;"]),
-        ("a < b", ["not XML", "&lt;"]),
+        ("a < b", ["invalid XML", "&lt;"]),
         ("<s>x</p>", ["mismatched tag"]),
-        ("", ["it says nothing"]),
-        ("<break/>...", ["it says nothing"]),
+        ("", ["no text to speak"]),
+        ("<break/>...", ["no text to speak"]),
     ],
 )
 def test_refusals(inside: str, parts: list[str]) -> None:
@@ -79,7 +79,7 @@ def test_refusals(inside: str, parts: list[str]) -> None:
 def test_the_place_is_named() -> None:
     error = refused("<speak>\nతెలుగు 😀 <b>x</b>\n</speak>")
     assert (error.line, error.column) == (2, len("తెలుగు 😀 ") + 1)
-    assert str(error).startswith("line 2, column 10: <b> is not known")
+    assert str(error).startswith("line 2, column 10: <b> is unknown")
     error = refused('<speak>\n\n  <say-as interpret-as="cardinal">\nten\n</say-as></speak>')
     assert (error.line, error.column) == (3, 3)
     error = refused("<speak>\n<p>x</s></speak>")
@@ -91,7 +91,7 @@ def test_the_place_is_named() -> None:
 
 @pytest.mark.parametrize("document", ["hello", "  hello <b>x</b>", "\n", ""])
 def test_text_alone_is_no_document(document: str) -> None:
-    assert "a document begins with <speak>" in refused(document).message
+    assert "a document must begin with <speak>" in refused(document).message
 
 
 def test_a_fragment_is_no_document() -> None:
@@ -108,7 +108,7 @@ def test_a_fragment_is_no_document() -> None:
     ],
 )
 def test_nothing_is_expanded_or_looked_up(document: str) -> None:
-    assert "document types and entities are not read" in refused(document).message
+    assert "document types and entities are not supported" in refused(document).message
 
 
 def test_bounds() -> None:

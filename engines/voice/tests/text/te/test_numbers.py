@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.engines.voice.text import normalise
+from enginehouse.engines.voice.text import normalize
 
 SMALL = (
     *("సున్నా", "ఒకటి", "రెండు", "మూడు", "నాలుగు", "ఐదు", "ఆరు", "ఏడు", "ఎనిమిది", "తొమ్మిది", "పది"),
@@ -47,19 +47,19 @@ def test_zero_to_a_hundred() -> None:
     expected = [*SMALL]
     for ten in TENS:
         expected += [ten, *(f"{ten} {one}" for one in SMALL[1:10])]
-    words = [normalise(str(number), "te") for number in range(101)]
+    words = [normalize(str(number), "te") for number in range(101)]
     assert words == [*expected, "వంద"]
     assert len(set(words)) == 101
 
 
 @given(st.one_of(st.integers(0, 10**5), st.integers(0, 10**14)))
 def test_words_mean_the_number(number: int) -> None:
-    assert meant(normalise(f"{number:,}", "te")) == number
+    assert meant(normalize(f"{number:,}", "te")) == number
 
 
 @given(st.integers(2, 10**9))
 def test_words_before_a_noun_mean_the_number(number: int) -> None:
-    words = normalise(f"₹{number:,}", "te").removesuffix(" రూపాయలు")
+    words = normalize(f"₹{number:,}", "te").removesuffix(" రూపాయలు")
     assert meant(words) == number
     assert not words.endswith("లు")
 
@@ -98,7 +98,7 @@ def test_words_before_a_noun_mean_the_number(number: int) -> None:
     ],
 )
 def test_cardinals(figures: str, words: str) -> None:
-    assert normalise(figures, "te") == words
+    assert normalize(figures, "te") == words
 
 
 @pytest.mark.parametrize(
@@ -118,4 +118,4 @@ def test_cardinals(figures: str, words: str) -> None:
     ],
 )
 def test_ordinals(figures: str, words: str) -> None:
-    assert normalise(figures, "te") == words
+    assert normalize(figures, "te") == words

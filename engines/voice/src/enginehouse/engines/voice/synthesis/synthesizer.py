@@ -10,7 +10,15 @@ from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.backends.base import Prosody, Speaker
 from enginehouse.engines.voice.capabilities import ServedModel, speaker_of
 from enginehouse.engines.voice.synthesis.session import SynthesisSession, check_supported_controls
-from enginehouse.engines.voice.text import Controls, Emotion, SpeechPlan, SsmlError, plan_ssml, plan_text, wrong_script
+from enginehouse.engines.voice.text import (
+    Controls,
+    Emotion,
+    SpeechPlan,
+    SsmlError,
+    plan_ssml,
+    plan_text,
+    script_mismatch,
+)
 from enginehouse.engines.voice.validation import check_synthesize
 from enginehouse.engines.voice.voices.library import VoiceLibrary, is_clone
 from enginehouse.kit.calls import GrantedCall
@@ -124,7 +132,7 @@ def _check_script(text: str, controls: Controls) -> None:
     """Refuse a text mostly in letters that the named language, or the named voice's own, is not written in."""
     own = controls.voices.get(controls.voice, ())
     language = controls.language or (own[0] if own else "")
-    wrong = wrong_script(text, language) if language else None
+    wrong = script_mismatch(text, language) if language else None
     if wrong is not None:
         raise invalid("text", wrong)
 

@@ -1,10 +1,10 @@
-"""The text front end: what a request wants said, as utterances that a voice can say.
+"""The text front end: turn a request's text or SSML into utterances for a voice.
 
-It knows nothing of calls, voices' sounds or audio, and does no input or output.
+It knows nothing of calls, voices or audio, and does no input or output.
 """
 
 from enginehouse.engines.voice.text._characters import check_text
-from enginehouse.engines.voice.text._normalise import normalise
+from enginehouse.engines.voice.text._normalize import normalize
 from enginehouse.engines.voice.text._plain import IncrementalText, plan_text
 from enginehouse.engines.voice.text._plan import (
     SILENT_DB,
@@ -17,7 +17,7 @@ from enginehouse.engines.voice.text._plan import (
     Say,
     SpeechPlan,
 )
-from enginehouse.engines.voice.text._scripts import detect_language, scripts_of, written_in, wrong_script
+from enginehouse.engines.voice.text._scripts import detect_language, script_mismatch, scripts_of, written_in
 from enginehouse.engines.voice.text.ssml import SsmlError, plan_ssml
 
 __all__ = [
@@ -34,10 +34,10 @@ __all__ = [
     "SsmlError",
     "check_text",
     "detect_language",
-    "normalise",
+    "normalize",
     "plan_ssml",
     "plan_text",
+    "script_mismatch",
     "scripts_of",
     "written_in",
-    "wrong_script",
 ]

@@ -1,4 +1,4 @@
-"""Which characters belong to words, which are never said, and whether a text can be said at all."""
+"""Characters: the parts of words, those that are never spoken, and whether a text can be spoken at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _JOINERS = "\u200c\u200d"
 
 
 class _Table(dict[int, str | int]):
-    """What each character becomes, worked out when it is first met."""
+    """Translation table, computed for each character when it is first seen."""
 
     def __missing__(self, code: int) -> str | int:
         self[code] = replacement = _replacement(chr(code))
@@ -35,26 +35,26 @@ def _replacement(character: str) -> str | int:
         return code
     if code in _MATHEMATICAL or (code in _FULL_WIDTH and category[0] in "LN"):
         return unicodedata.normalize("NFKC", character)
-    # Marks of direction, soft hyphens, variation selectors and keycaps are invisible: nothing stands in their place.
+    # Direction marks, soft hyphens, variation selectors and keycaps are invisible: they are removed.
     if category in {"Cf", "Me"} or 0xFE00 <= code <= 0xFE0F:
         return ""
-    # Emoji and other pictures, what is unassigned or private, and halves of surrogate pairs.
+    # Emoji and other pictures, unassigned and private characters, and halves of surrogate pairs.
     if category in {"So", "Sk", "Co", "Cn", "Cs", "Cc"} and character not in "°№℃℉^`":
         return " "
     return code
 
 
 class Cleaner:
-    """Takes out of text what is never said."""
+    """Remover of characters that are never spoken."""
 
     def __init__(self) -> None:
         self._table = _Table()
 
     def clean(self, text: str) -> str:
-        """The text without emoji, pictures, controls and marks of direction, each stretch of white space one space.
+        """Return the text without emoji, pictures, control and direction marks, each run of white space one space.
 
-        Joiners stay inside words; full-width and mathematical letters become plain ones. Private characters never come
-        out, so they may be used to stand for something.
+        Joiners stay inside words; full-width and mathematical letters become plain ones. The result never has private
+        characters, so they may be used as placeholders.
         """
         if text.isascii():
             if text.isprintable():
@@ -69,13 +69,13 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _SAYABLE = re.compile(r"[^\W_]")
 
 
-def sayable(text: str) -> bool:
-    """Return whether there is a letter or a digit in it."""
+def is_sayable(text: str) -> bool:
+    """Return whether the text has a letter or a digit."""
     return _SAYABLE.search(text) is not None
 
 
 def check_text(text: str) -> str | None:
-    """What is wrong with a text as something to be said, in words; None for nothing."""
+    """Return the reason why a text cannot be spoken, in words; None if it can."""
     if not text:
         return "is empty: give at least one word"
     if text.isspace():
@@ -84,6 +84,6 @@ def check_text(text: str) -> str | None:
         code = ord(bad.group())
         kind = "half a surrogate pair" if code >= 0xD800 else "a control character"
         return f"has {kind}, U+{code:04X}, at character {bad.start()}: take it out"
-    if not sayable(text):
+    if not is_sayable(text):
         return "has nothing that can be said, only punctuation, symbols or emoji: give at least one letter or digit"
     return None

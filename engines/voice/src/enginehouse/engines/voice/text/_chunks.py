@@ -1,4 +1,4 @@
-"""Sentences gathered to chunks."""
+"""Gather sentences into chunks."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from dataclasses import dataclass
 
 from enginehouse.engines.voice.text._plan import Chunk, Item, Pause
 
-_ALONE = 2
-"""The number of sentences at the beginning are chunks of their own, for the first audio to come soon."""
+_SINGLE_SENTENCES = 2
+"""The number of sentences at the beginning that are chunks of their own, so that the first audio comes soon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedSentence:
-    """A sentence with what is said for it."""
+    """A sentence with its items."""
 
     first: int
     """The index of its first character in the text."""
     end: int
-    """The index behind its last one."""
+    """The index after its last one."""
     items: Sequence[Item]
-    """What is said; empty for nothing."""
+    """The spoken items; empty if nothing is spoken."""
     pause_ms: int
-    """The silence that belongs before it."""
+    """The silence before it."""
 
 
 def gather_chunks(parts: Iterable[PlannedSentence], *, characters: int, max_length: int) -> list[Chunk]:
-    """The chunks of a text. They cover it from its first character to its last; the pause before a chunk is the last
-    item of the one before, so that whoever begins with a later chunk begins with speech.
+    """Return the chunks of a text. They cover all of it; the pause before a chunk is the last item of the preceding
+    chunk, so that a call that starts with a later chunk starts with speech.
 
     Args:
         parts: the text's sentences, in order.
-        characters: how many the text has.
-        max_length: the most characters of a chunk of more than one sentence.
+        characters: the length of the text.
+        max_length: the maximum length of a chunk of more than one sentence.
     """
     chunks: list[Chunk] = []
     items: list[Item] = []
@@ -44,7 +44,7 @@ def gather_chunks(parts: Iterable[PlannedSentence], *, characters: int, max_leng
         if items:
             if pause_ms:
                 items.append(Pause(pause_ms))
-            if len(chunks) < _ALONE or part.end - begin > max_length:
+            if len(chunks) < _SINGLE_SENTENCES or part.end - begin > max_length:
                 chunks.append(Chunk(first_character=begin, characters=part.first - begin, items=tuple(items)))
                 begin, items = part.first, []
         items += part.items

@@ -1,7 +1,7 @@
-"""Emotions as prosody, for models that have none of their own.
+"""Emotions as prosody, for models without emotions of their own.
 
-The figures follow the acoustic correlates on which studies of emotional speech agree, kept small enough for a
-synthetic voice to stay clear. Joy is higher, wider in pitch, faster and louder than even speech, and excitement more
+The values follow the acoustic correlates on which studies of emotional speech agree, kept small enough for a synthetic
+voice to stay clear. Joy is higher, wider in pitch, faster and louder than neutral speech, and excitement more
 so; sadness is lower, narrower, slower and softer; anger is louder, faster and wider, at about the same pitch; fear is
 much higher and faster, with a narrower melody and less voice; tenderness is lower, narrower, slower and softer.
 """
@@ -15,16 +15,16 @@ from enginehouse.engines.voice.text._plan import Emotion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmotionProsody:
-    """What an emotion does to the prosody that is asked for."""
+    """The change of prosody by an emotion."""
 
     speed: float = 1.0
-    """Times as fast."""
+    """Factor of the speed."""
     pitch: float = 0.0
-    """Semitones up or down."""
+    """Change of pitch in semitones."""
     pitch_range: float = 1.0
-    """Times as lively a melody."""
+    """Factor of the pitch range."""
     volume_db: float = 0.0
-    """Decibels louder or softer."""
+    """Change of volume in decibels."""
 
 
 EMOTION_PROSODY = {
@@ -36,4 +36,4 @@ EMOTION_PROSODY = {
     Emotion.TENDER: EmotionProsody(speed=0.9, pitch=-1.0, pitch_range=0.85, volume_db=-4.0),
     Emotion.FEARFUL: EmotionProsody(speed=1.2, pitch=4.0, pitch_range=0.8, volume_db=-1.0),
 }
-"""By emotion."""
+"""The change of prosody by emotion."""

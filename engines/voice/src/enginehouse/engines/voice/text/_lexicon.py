@@ -1,4 +1,4 @@
-"""Words that are said otherwise than they are written."""
+"""The pronunciation lexicon of a request: words to replace before synthesis."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ _TOKEN = re.compile(rf"[{WORD}]+|[^{WORD}\s]")
 
 
 class Lexicon:
-    """Replaces words, the longest entry first. Linear in the text, however many entries there are.
+    """Replaces words, the longest entry first. Linear in the text, whatever the number of entries.
 
     Args:
-        entries: what is written, and what is said instead. An entry matches whole words, without regard to case; of
-            two entries for the same word the first counts. Those that are blank match nothing.
+        entries: written words and their spoken replacements. An entry matches whole words, ignoring case; of two
+            entries for the same word the first counts. Blank entries match nothing.
     """
 
     def __init__(self, entries: Sequence[tuple[str, str]]) -> None:
-        self._says: dict[str, str] = {}
+        self._replacements: dict[str, str] = {}
         lengths: dict[str, set[int]] = {}
         for word, say in entries:
             key = _fold(" ".join(word.split()))
             first = _TOKEN.match(key)
-            if first is None or key in self._says:
+            if first is None or key in self._replacements:
                 continue
-            self._says[key] = say
+            self._replacements[key] = say
             lengths.setdefault(first.group(), set()).add(len(key))
         self._lengths = {first: sorted(found, reverse=True) for first, found in lengths.items()}
-        """By an entry's first word: how long the entries are."""
+        """The lengths of the entries, by their first word."""
 
     def apply(self, text: str) -> str:
-        """The text with what is said in place of what is written. What was put in is not looked up again."""
-        if not self._says:
+        """Return the text with its replacements. They are not looked up again."""
+        if not self._replacements:
             return text
         folded = _fold(text)
         out, done = [], 0
@@ -43,7 +43,7 @@ class Lexicon:
                 continue
             for length in self._lengths.get(token.group(), ()):
                 end = at + length
-                say = self._says.get(folded[at:end])
+                say = self._replacements.get(folded[at:end])
                 if say is not None and _whole(folded, at, end):
                     out += [text[done:at], say]
                     done = end
@@ -55,7 +55,7 @@ _IN_WORD = re.compile(rf"[{WORD}]")
 
 
 def _whole(text: str, start: int, end: int) -> bool:
-    """Return whether no word goes on over either end."""
+    """Return whether `start` and `end` are word boundaries."""
     return not (
         (_in_word(text, start - 1) and _in_word(text, start)) or (_in_word(text, end - 1) and _in_word(text, end))
     )
@@ -66,7 +66,7 @@ def _in_word(text: str, at: int) -> bool:
 
 
 def _fold(text: str) -> str:
-    """Small letters, each in the place of its own: the few that would become two stay as they are."""
+    """Return the text in lower case with the same length: the few letters that would become two stay as they are."""
     small = text.lower()
     if len(small) == len(text):
         return small

@@ -1,4 +1,4 @@
-"""Plans of plain text."""
+"""Plan the speech of plain text."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from enginehouse.engines.voice.text.segmentation.stream import Sentence, Sentenc
 
 
 def plan_text(text: str, *, controls: Controls) -> SpeechPlan:
-    """What a plain text becomes. Takes linear time, and no text makes it fail: `check_text` finds those that say
-    nothing.
+    """Return the plan of a plain text. Takes linear time and never fails: `check_text` finds texts without speech.
 
     Args:
-        text: any; lone surrogates and control characters are passed over.
-        controls: what it is said with.
+        text: any text; lone surrogates and control characters are skipped.
+        controls: the voice, language and prosody.
     """
-    speech = _Speech(controls=controls)
+    speech = _PlainTextPlanner(controls=controls)
     stream = SentenceStream(max_length=controls.max_length, lines=True)
     parts = [
         PlannedSentence(
@@ -31,39 +30,39 @@ def plan_text(text: str, *, controls: Controls) -> SpeechPlan:
 
 
 class IncrementalText:
-    """Plain text that arrives in pieces, planned a sentence at a time.
+    """Planner of plain text that arrives in pieces, a sentence at a time.
 
-    However the pieces are cut, what is said is what `plan_text` says for the whole. Every chunk is one sentence and
-    says something; white space, emoji and the like belong to the next chunk that does, and those at the very end to
-    none. The pause between two sentences is the first item of the second, as nobody knows beforehand that there will
+    The items do not depend on how the text is cut: they are those of `plan_text` for the whole. Every chunk is one
+    sentence with speech; white space, emoji and the like belong to the next such chunk, and those at the very end to
+    none. The pause between two sentences is the first item of the second, as it is not known earlier that there will
     be one.
 
     Args:
-        controls: what it is said with.
+        controls: the voice, language and prosody.
     """
 
     def __init__(self, *, controls: Controls) -> None:
-        self._speech = _Speech(controls=controls)
+        self._speech = _PlainTextPlanner(controls=controls)
         self._stream = SentenceStream(max_length=controls.max_length, lines=True)
         self._begin = 0
         self._pause_ms = 0
         self._spoken = False
 
     def feed(self, piece: str) -> list[Chunk]:
-        """The sentences that are whole with this piece.
+        """Take a piece and return the sentences that are complete.
 
         Args:
-            piece: the next characters; any number of them, none included.
+            piece: the next characters; may be empty.
         """
         return self._chunks(self._stream.feed(piece))
 
     def flush(self) -> list[Chunk]:
-        """What is left, though its last sentence may not be whole. More text may follow."""
+        """Return the rest, even if its last sentence is incomplete. More text may follow."""
         return self._chunks(self._stream.flush())
 
     def drop(self) -> None:
-        """Forget what was not given. What follows begins anew, without a pause before it; its characters are counted
-        on from all that came."""
+        """Drop the text that was not returned. Later text starts anew, without a pause before it; its characters are
+        counted on from all text so far."""
         self._stream.drop()
         self._begin = self._stream.end
         self._pause_ms = 0
@@ -83,13 +82,13 @@ class IncrementalText:
         return chunks
 
 
-class _Speech:
-    """What is said for sentences of plain text."""
+class _PlainTextPlanner:
+    """Planner of the items of plain sentences."""
 
     def __init__(self, *, controls: Controls) -> None:
-        self._wording = Verbalizer(controls=controls)
+        self._verbalizer = Verbalizer(controls=controls)
         self._style = Style.of(controls)
 
     def items(self, sentence: Sentence) -> list[Item]:
-        script = self._wording.script_of(sentence.text)
-        return list(self._wording.say((Fragment(sentence.text),), self._style, script=script))
+        script = self._verbalizer.script_of(sentence.text)
+        return list(self._verbalizer.say((Fragment(sentence.text),), self._style, script=script))

@@ -1,4 +1,4 @@
-"""What a text is said with, and what becomes of it."""
+"""The controls of a text, and the plan of its speech."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TypeAlias
 from enginehouse.engines.voice.backends.base import Prosody, Utterance
 
 SILENT_DB = -100.0
-"""The volume of what is not to be heard: every 16-bit sample becomes 0."""
+"""The volume of silence: every 16-bit sample becomes 0."""
 MIN_VOLUME_DB = -40.0
-"""The softest that can be heard."""
+"""The lowest audible volume."""
 MAX_VOLUME_DB = 12.0
-"""The loudest."""
+"""The highest volume."""
 
 
 class Emotion(enum.Enum):
-    """How a voice feels."""
+    """The emotion of a voice."""
 
     NEUTRAL = "neutral"
     HAPPY = "happy"
@@ -31,42 +31,42 @@ class Emotion(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controls:
-    """What a text is said with."""
+    """The voice, language and prosody of a text."""
 
     voice: str = ""
-    """A voice's id; empty takes the model's own for each language."""
+    """A voice's id; empty picks the model's own for each language."""
     language: str = ""
     """The text's language as a BCP 47 tag; empty detects it by the script, sentence by sentence."""
     voices: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """The languages of the voices that are known, by voice id, each voice's own first. A voice that is not here is
-    taken to speak whatever it is given."""
+    """The languages of the known voices, by voice id, each voice's own first. Any other voice is assumed to speak every
+    language."""
     prosody: Prosody = field(default_factory=Prosody)
-    """How it is said."""
+    """The prosody."""
     volume_db: float = 0.0
     """Decibels louder or softer; -40 to 12."""
     emotion: Emotion = Emotion.NEUTRAL
-    """How it feels."""
+    """The emotion."""
     lexicon: Sequence[tuple[str, str]] = ()
-    """Words as they are written, and what is said instead. Of two entries for one word the first counts."""
+    """Written words with their spoken replacements. Of two entries for a word the first counts."""
     verbatim: bool = False
-    """Leave numbers, dates, symbols and abbreviations to the voice."""
+    """Skip text normalization: leave numbers, dates, symbols and abbreviations to the voice."""
     max_length: int = 300
-    """The most characters of an utterance; 16 to 10,000."""
+    """The maximum length of an utterance in characters; 16 to 10,000."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError where `max_length` is out of its range."""
+        """Raise ValueError if `max_length` is out of range."""
         if not 16 <= self.max_length <= 10_000:
-            raise ValueError(f"max_length is {self.max_length}: an utterance has room for 16 to 10,000 characters")
+            raise ValueError(f"invalid max_length: {self.max_length}; must be 16 to 10,000")
 
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Something that is said."""
+    """An utterance to speak."""
 
     utterance: Utterance
-    """What, and how. Its `clone` is never set here."""
+    """The utterance. Its `clone` is never set here."""
     volume_db: float = 0.0
-    """Decibels louder or softer, -40 to 12; `SILENT_DB` for what is not to be heard."""
+    """Decibels louder or softer, -40 to 12; `SILENT_DB` for silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class Pause:
     """Silence."""
 
     milliseconds: int
-    """How long; above 0."""
+    """Its length; above 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place in the speech that an SSML document names."""
+    """A named place in the speech, from an SSML document."""
 
     name: str
     """Its name."""
@@ -90,21 +90,21 @@ Item: TypeAlias = Say | Pause | Mark
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """One sentence or more, with what is said for it."""
+    """One or more sentences, with their items."""
 
     first_character: int
-    """Where it begins in the text without tags, in Unicode code points."""
+    """Its beginning in the text without tags, in Unicode code points."""
     characters: int
-    """The number of it has."""
+    """Its length in Unicode code points."""
     items: Sequence[Item]
-    """What is said, in order; empty where there is nothing to say, such as for emoji alone."""
+    """The items, in order; empty if there is nothing to speak, such as for emoji only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechPlan:
-    """What a whole text becomes. Equal texts with equal controls have equal plans."""
+    """The speech of a whole text. Equal texts with equal controls have equal plans."""
 
     chunks: Sequence[Chunk]
-    """They cover the text without a gap: each begins where the one before ends."""
+    """The chunks. They cover the text without a gap: each begins where the preceding one ends."""
     characters: int
-    """The number of Unicode code points the text has without its tags."""
+    """The length of the text without its tags, in Unicode code points."""

@@ -1,29 +1,29 @@
-"""What SSML's say-as makes of a text."""
+"""SSML's say-as: check and verbalize its text."""
 
 from __future__ import annotations
 
 import re
 
-from enginehouse.engines.voice.text._normalise import normalise
+from enginehouse.engines.voice.text._normalize import normalize
 from enginehouse.engines.voice.text._scripts import primary
 from enginehouse.engines.voice.text.en import amounts as amounts_en
-from enginehouse.engines.voice.text.en import normalise as normalise_en
+from enginehouse.engines.voice.text.en import normalize as normalize_en
 from enginehouse.engines.voice.text.en import numbers as numbers_en
 from enginehouse.engines.voice.text.en import when as when_en
 from enginehouse.engines.voice.text.normalization.dates import Date, read_date, read_numeric
-from enginehouse.engines.voice.text.normalization.figures import NUMBER, WHOLE, Figures
+from enginehouse.engines.voice.text.normalization.figures import NUMBER, WHOLE, WrittenNumber
 from enginehouse.engines.voice.text.te import amounts as amounts_te
-from enginehouse.engines.voice.text.te import normalise as normalise_te
+from enginehouse.engines.voice.text.te import normalize as normalize_te
 from enginehouse.engines.voice.text.te import numbers as numbers_te
 from enginehouse.engines.voice.text.te import when as when_te
 
 _HALF = r"(?:[ap]m|[AP]M|[ap]\.m\.?|[AP]\.M\.?)"
 _CURRENCY = f"(?:{amounts_en.CURRENCY}|{amounts_te.CURRENCY})"
 
-SPELLED = ("characters", "spell-out")
-"""Kinds that are said letter by letter."""
+SPELL_OUT_KINDS = ("characters", "spell-out")
+"""Kinds that are spelled out letter by letter."""
 KINDS = {
-    **dict.fromkeys(SPELLED, (r".+", "text")),
+    **dict.fromkeys(SPELL_OUT_KINDS, (r".+", "text")),
     "verbatim": (r".+", "text"),
     "cardinal": (rf"[-−+]?{NUMBER}", 'a number such as "-1,234.5"'),
     "number": (rf"[-−+]?{NUMBER}", 'a number such as "-1,234.5"'),
@@ -42,39 +42,39 @@ KINDS = {
     "fraction": (r"(?:[0-9]{1,15}\s)?[0-9]{1,9}/[0-9]{1,9}", 'a fraction such as "3/4" or "2 1/2"'),
     "unit": (rf"[-−]?{NUMBER}\s?(?:{amounts_en.UNIT}|{amounts_te.UNIT})", 'a measure such as "5 km" or "25 °C"'),
 }
-"""By kind: what such a text looks like, as a regular expression and in words."""
+"""The form of the text by kind, as a regular expression and in words."""
 _OWN_DIGITS = str.maketrans("౦౧౨౩౪౫౬౭౮౯०१२३४५६७८९", "01234567890123456789")
 
 
-def wrong(kind: str, text: str, order: str) -> str | None:
-    """What is wrong with a text as one of a kind of `KINDS`, in words; None for nothing.
+def find_problem(kind: str, text: str, date_format: str) -> str | None:
+    """Return the reason why a text is not of a kind of `KINDS`, in words; None if it is.
 
     Args:
         kind: one of `KINDS`.
         text: without white space around it.
-        order: the order of a date's parts, one of `_dates.FORMATS`; empty to guess.
+        date_format: the order of a date's parts, one of `_dates.FORMATS`; empty to guess.
     """
     pattern, example = KINDS[kind]
     text = text.translate(_OWN_DIGITS)
     if re.fullmatch(pattern, text, re.DOTALL) is None:
         return f"{text[:60]!r} is not {example}"
-    if kind == "date" and _date(text, order) is None:
-        return f"{text!r} is no date that is written {order}" if order else f"{text!r} is no date"
+    if kind == "date" and _date(text, date_format) is None:
+        return f"{text!r} is no date in the format {date_format}" if date_format else f"{text!r} is no date"
     if kind == "fraction" and int(text.rpartition("/")[2]) == 0:
         return f"{text!r} divides by zero"
     return None
 
 
-def say_as(kind: str, text: str, order: str, language: str) -> str:
-    """What is said for a text in which `wrong` finds nothing; other languages than English and Telugu get figures.
+def say_as(kind: str, text: str, date_format: str, language: str) -> str:
+    """Verbalize a text in which `find_problem` finds nothing; only English and Telugu get words instead of figures.
 
     Args:
-        kind: one of `KINDS`; those of `SPELLED` come back as they are.
+        kind: one of `KINDS`; texts of `SPELL_OUT_KINDS` are returned unchanged.
         text: without white space around it.
-        order: the order of a date's parts; empty to guess.
+        date_format: the order of a date's parts; empty to guess.
         language: a BCP 47 tag.
     """
-    if kind in SPELLED or kind == "verbatim":
+    if kind in SPELL_OUT_KINDS or kind == "verbatim":
         return text
     figures = text.translate(_OWN_DIGITS)
     own = primary(language)
@@ -91,19 +91,19 @@ def say_as(kind: str, text: str, order: str, language: str) -> str:
         case "digits":
             return numbers_en.digits(figures) if english else numbers_te.digits(figures)
         case "telephone":
-            return normalise_en.say_telephone(figures) if english else normalise_te.say_telephone(figures)
+            return normalize_en.say_telephone(figures) if english else normalize_te.say_telephone(figures)
         case "date":
-            day = _date(figures, order)
+            day = _date(figures, date_format)
             assert day is not None
-            return when_en.say_date(day, month_first=order.startswith("m")) if english else when_te.say_date(day)
+            return when_en.say_date(day, month_first=date_format.startswith("m")) if english else when_te.say_date(day)
         case "fraction":
             return _fraction(figures, english=english)
         case _:
-            return normalise(figures, language).rstrip(".")
+            return normalize(figures, language).rstrip(".")
 
 
 def _number(text: str, *, english: bool) -> str:
-    figures = Figures.of(text.lstrip("-−+"))
+    figures = WrittenNumber.of(text.lstrip("-−+"))
     words = amounts_en.say_number(figures) if english else amounts_te.say_number(figures)
     if text[0] in "-−":
         return f"minus {words}" if english else f"మైనస్ {words}"
@@ -111,7 +111,7 @@ def _number(text: str, *, english: bool) -> str:
 
 
 def _ordinal(text: str, *, english: bool) -> str:
-    figures = Figures.of(text.rstrip("stndrhవ"))
+    figures = WrittenNumber.of(text.rstrip("stndrhవ"))
     if len(figures.whole) > 15:
         return numbers_en.digits(figures.whole) if english else numbers_te.digits(figures.whole)
     number = int(figures.whole)
@@ -125,12 +125,12 @@ def _fraction(text: str, *, english: bool) -> str:
         words = numbers_en.fraction(above, below)
         return f"{numbers_en.count(whole)} and {words}" if whole else words
     words = numbers_te.fraction(above, below)
-    return normalise_te.mixed(whole, words)
+    return normalize_te.mixed(whole, words)
 
 
-def _date(text: str, order: str) -> Date | None:
-    if order:
-        return read_date(text, order)
+def _date(text: str, date_format: str) -> Date | None:
+    if date_format:
+        return read_date(text, date_format)
     parts = re.findall(r"[0-9]+", text)
     if len(parts) == 1 and len(parts[0]) == 8:
         return read_date(text, "ymd")

@@ -1,4 +1,4 @@
-"""Scripts: which a text is written in, which a language is written in, and which language a script suggests."""
+"""Scripts of texts and of languages, and the language that a script suggests."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _LANGUAGES = {
     "Myanmar": "my",
     "Khmer": "km",
 }
-"""The language with most speakers, for scripts that several share."""
+"""For scripts that several languages share, the one with most speakers."""
 
 _WRITTEN_IN: dict[str, Sequence[str]] = {language: (script,) for script, language in _LANGUAGES.items()} | {
     "ja": ("Kana", "Han"),
@@ -104,7 +104,7 @@ _SUBTAGS: dict[str, Sequence[str]] = {
     "kore": ("Hangul", "Han"),
 }
 _ASCII = re.compile(r"[A-Za-z]")
-# What comes first is found fastest; so is what is none of them, such as a space.
+# The first alternatives are found fastest; characters of no script, such as a space, are skipped fast.
 _RUN = re.compile(
     r"(?=[A-Za-z\x80-\U0010ffff])(?:"
     + "|".join(
@@ -115,25 +115,25 @@ _RUN = re.compile(
 
 
 class ScriptRun(NamedTuple):
-    """A stretch of letters of one script."""
+    """A run of letters of one script."""
 
     script: str
     """The script's name, such as "Telugu"."""
     start: int
-    """Where it begins."""
+    """The index of its first character."""
     end: int
-    """Where it ends."""
+    """The index after its last one."""
 
 
 def runs(text: str) -> Iterator[ScriptRun]:
-    """The stretches of letters, in order; digits, marks and spaces between them belong to none."""
+    """Yield the runs of letters, in order; digits, marks and spaces between them belong to none."""
     for match in _RUN.finditer(text):
         assert match.lastgroup is not None
         yield ScriptRun(match.lastgroup, match.start(), match.end())
 
 
 def scripts_of(text: str) -> dict[str, int]:
-    """The number of letters the text has of each script, by the script's name, the most first."""
+    """Return the number of letters of each script, by the script's name, the most frequent first."""
     counts: Counter[str] = Counter()
     for match in _RUN.finditer(text):
         assert match.lastgroup is not None
@@ -147,9 +147,9 @@ def primary(language: str) -> str:
 
 
 def written_in(language: str) -> frozenset[str]:
-    """The names of the scripts that a language is written in, by its BCP 47 tag; empty where that is not known.
+    """Return the names of the scripts that a language is written in, by its BCP 47 tag; empty if unknown.
 
-    A script subtag decides: "sr-Latn" is written in Latin letters alone.
+    A script subtag decides: "sr-Latn" is written in Latin letters only.
     """
     for subtag in language.lower().split("-")[1:]:
         if subtag in _SUBTAGS:
@@ -158,16 +158,16 @@ def written_in(language: str) -> frozenset[str]:
 
 
 def readable(script: str, language: str) -> bool:
-    """Return whether a voice of the language can be given letters of the script.
+    """Return whether a voice of the language can read letters of the script.
 
-    Latin letters always can: names, brands and foreign words come in them everywhere, and voices expect that.
+    Latin letters are always readable: names, brands and foreign words use them everywhere, and voices expect that.
     """
     scripts = written_in(language)
     return script == "Latin" or not scripts or script in scripts
 
 
 def dominant(text: str) -> str:
-    """The name of the script that most letters are of; empty where there are none. Kana and Han count together."""
+    """Return the script of most letters; empty if there are none. Kana and Han count together."""
     if text.isascii():
         return "Latin" if _ASCII.search(text) is not None else ""
     counts = scripts_of(text)
@@ -178,24 +178,23 @@ def dominant(text: str) -> str:
 
 
 def language_of(script: str, *, default: str) -> str:
-    """The language that a script suggests; `default` for Latin letters and for none."""
+    """Return the language that a script suggests; `default` for Latin letters and for none."""
     return _LANGUAGES.get(script, default)
 
 
 def detect_language(text: str, *, default: str = "en") -> str:
-    """The language of a text, as a BCP 47 tag, by the script that most of its letters are of.
+    """Detect the language of a text, as a BCP 47 tag, by the script of most of its letters.
 
     Of languages that share a script it is the one with most speakers (Hindi for Devanagari, Russian for Cyrillic); Han
-    is Japanese where there is kana and Chinese where there is none. Latin letters, and texts without letters, are of
-    the language `default`.
+    is Japanese in a text with kana and Chinese otherwise. Latin letters, and texts without letters, are `default`.
     """
     return language_of(dominant(text), default=default)
 
 
-def wrong_script(text: str, language: str) -> str | None:
-    """What is wrong where most of a text is in letters that its language is not written in, in words; else None.
+def script_mismatch(text: str, language: str) -> str | None:
+    """Return an error, in words, if most of a text is in letters that its language is not written in; None otherwise.
 
-    Latin letters are never wrong, and a few foreign words in a text are not either: each is said in its own language.
+    Latin letters never count, nor do a few foreign words in a text: each is spoken in its own language.
     """
     scripts = written_in(language)
     wrong = {script: count for script, count in scripts_of(text).items() if not readable(script, language)}
@@ -204,5 +203,5 @@ def wrong_script(text: str, language: str) -> str | None:
     script = max(wrong, key=wrong.__getitem__)
     return (
         f"{language!r} is written in {' and '.join(sorted(scripts))} letters, the text mostly in {script} ones: "
-        f"take {_LANGUAGES.get(script, 'en')!r}, or leave the language empty to have it detected"
+        f"use {_LANGUAGES.get(script, 'en')!r}, or leave the language empty to have it detected"
     )

@@ -1,4 +1,4 @@
-"""How a stretch of text is said: the request's controls, and what SSML elements around it add."""
+"""The style of a span of text: the request's controls, and the changes by surrounding SSML elements."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from enginehouse.engines.voice.text._plan import MAX_VOLUME_DB, MIN_VOLUME_DB, S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """How something is said. Its figures are not bounded: what nests may leave the range and come back."""
+    """The style of speech. Its values are not bounded: nested elements may leave the range and come back."""
 
     voice: str
-    """The voice that is asked for; may be empty."""
+    """The requested voice; may be empty."""
     language: str
-    """The language that is asked for; empty to detect it."""
+    """The requested language; empty to detect it."""
     speed: float
-    """Times as fast."""
+    """Factor of the speed."""
     pitch: float
-    """Semitones."""
+    """Change of pitch in semitones."""
     pitch_range: float
-    """Times as lively a melody."""
+    """Factor of the pitch range."""
     emphasis: float
-    """-1 to 2."""
+    """Level of emphasis, -1 to 2."""
     volume_db: float
     """Decibels; minus infinity for silence."""
 
     @classmethod
     def of(cls, controls: Controls) -> Style:
-        """What a request asks for, its emotion included."""
+        """Return the style of a request, its emotion included."""
         emotion = EMOTION_PROSODY[controls.emotion]
         return cls(
             voice=controls.voice,
@@ -44,7 +44,7 @@ class Style:
 
     @property
     def prosody(self) -> Prosody:
-        """The nearest that a voice can do."""
+        """The nearest supported prosody."""
         return Prosody(
             speed=_within(self.speed, 0.25, 4.0),
             pitch=_within(self.pitch, -12.0, 12.0),
@@ -53,13 +53,13 @@ class Style:
         )
 
     @property
-    def heard_db(self) -> float:
-        """The nearest volume that can be asked for, in decibels."""
+    def bounded_volume_db(self) -> float:
+        """The nearest supported volume, in decibels."""
         if self.volume_db == float("-inf"):
             return SILENT_DB
         return _within(self.volume_db, MIN_VOLUME_DB, MAX_VOLUME_DB)
 
 
-def _within(value: float, least: float, most: float) -> float:
-    # Rounded, for what was multiplied up and down again to be equal to what was left alone.
-    return round(min(max(value, least), most), 6)
+def _within(value: float, low: float, high: float) -> float:
+    # Rounded, so that a value that was multiplied up and down again equals an unchanged one.
+    return round(min(max(value, low), high), 6)

@@ -1,10 +1,11 @@
-"""What is said for a sentence: in which languages, with which voice, in which words.
+"""Verbalize sentences: choose the language and the voice of their parts, and normalize their text.
 
-A sentence has one language, by the script that most of its letters are of. A few Latin words in it, such as a name or a
-brand, are left to the same voice, as voices of every language read those; four or more in a row are said in their own
-language. Letters that the language is not written in (a Telugu word in an English sentence) are always said in theirs.
+A sentence has one language, by the script of most of its letters. A few Latin words in it, such as a name or a brand,
+are left to the same voice, as voices of every language read those; four or more in a row are spoken in their own
+language. Letters that the language is not written in (a Telugu word in an English sentence) are always spoken in their
+own.
 
-Where a language was asked for, all that it can be written in is said in it, Latin letters included.
+If a language was requested, everything that it can be written in is spoken in it, Latin letters included.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from enginehouse.engines.voice.backends.base import Prosody, Utterance
-from enginehouse.engines.voice.text._characters import Cleaner, sayable
+from enginehouse.engines.voice.text._characters import Cleaner, is_sayable
 from enginehouse.engines.voice.text._lexicon import Lexicon
-from enginehouse.engines.voice.text._normalise import normalise
+from enginehouse.engines.voice.text._normalize import normalize
 from enginehouse.engines.voice.text._plan import Controls, Say
-from enginehouse.engines.voice.text._say_as import SPELLED, say_as
+from enginehouse.engines.voice.text._say_as import SPELL_OUT_KINDS, say_as
 from enginehouse.engines.voice.text._scripts import (
     ScriptRun,
     dominant,
@@ -34,21 +35,21 @@ from enginehouse.engines.voice.text.segmentation.cuts import pieces
 _WORDS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _MARKS_AFTER = re.compile(r"[.,;:!?…।'\"”’)\]]*")
 _FOREIGN_WORDS = 4
-"""The number of Latin words in a row are said in their own language."""
+"""The number of consecutive Latin words that are spoken in their own language."""
 _FIRST_PLACEHOLDER = 0xF0000
 _PLACEHOLDERS = re.compile(r"[\U000f0000-\U000ffffd]")
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechOverride:
-    """What an SSML element says of its text."""
+    """An SSML element's instruction for speaking its text."""
 
     kind: str
     """A kind of say-as, or "sub"."""
     alias: str = ""
-    """What is said instead, for "sub"."""
-    order: str = ""
-    """The order of a date's parts; empty to guess."""
+    """The replacement, for "sub"."""
+    date_format: str = ""
+    """The order of a date's parts; empty to guess it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +57,32 @@ class Fragment:
     """A part of a sentence."""
 
     text: str
-    """As it is written."""
+    """The written text."""
     override: SpeechOverride | None = None
-    """Set if an element says how it is said."""
+    """Set if an element overrides how it is spoken."""
 
     @property
     def spelled(self) -> bool:
-        """Return whether it is said letter by letter."""
-        return self.override is not None and self.override.kind in SPELLED
+        """True if it is spelled out letter by letter."""
+        return self.override is not None and self.override.kind in SPELL_OUT_KINDS
 
 
 @dataclass(frozen=True, slots=True)
 class _VoiceChoice:
-    """With what something is said."""
+    """The language and the voice of a part of a sentence."""
 
     language: str
     voice: str
     written: str
-    """The language whose rules write figures out."""
+    """The language whose rules normalize the text."""
 
 
 class Verbalizer:
-    """Puts the sentences of one text into words, in order: what has no letters takes after what went before.
+    """Verbalizer of the sentences of one text, in order: a sentence without letters takes the script of the preceding
+    one.
 
     Args:
-        controls: what the text is said with.
+        controls: the voice, language and prosody.
     """
 
     def __init__(self, *, controls: Controls) -> None:
@@ -93,18 +95,18 @@ class Verbalizer:
         self._japanese = False
 
     def script_of(self, text: str) -> str:
-        """The script of a sentence: of most of its letters, or that of the sentence before where it has none."""
+        """Return the script of a sentence: of most of its letters, or of the preceding sentence if it has none."""
         self._script = dominant(text) or self._script
         self._japanese = self._japanese or self._script == "Kana"
         return self._script
 
     def say(self, fragments: Sequence[Fragment], style: Style, *, script: str) -> list[Say]:
-        """What is said for fragments of a sentence that are said alike; empty where nothing can be said.
+        """Return the utterances of fragments of a sentence with one style; empty if nothing can be spoken.
 
         Args:
-            fragments: the fragments; one that is spelled comes alone.
-            style: how they are said.
-            script: that of the whole sentence, by `script_of`.
+            fragments: the fragments; one that is spelled out comes alone.
+            style: their style.
+            script: the script of the whole sentence, by `script_of`.
         """
         if len(fragments) == 1 and fragments[0].spelled:
             text = self._cleaner.clean(fragments[0].text).strip()
@@ -119,7 +121,7 @@ class Verbalizer:
                 override.append(fragment)
         says = []
         for part, choice in self._language_parts(text, style, script):
-            written = tidy(part) if self._controls.verbatim else normalise(part, choice.written)
+            written = tidy(part) if self._controls.verbatim else normalize(part, choice.written)
             if override:
                 written = self._filled(written, override, choice)
             says += self._utterances(written, choice, style)
@@ -133,17 +135,17 @@ class Verbalizer:
                 volume_db,
             )
             for piece in (pieces(text, self._controls.max_length) if len(text) > self._controls.max_length else (text,))
-            if spell or sayable(piece)
+            if spell or is_sayable(piece)
         ]
 
     def _prosody(self, style: Style) -> tuple[Prosody, float]:
-        """The prosody and the volume of a style."""
+        """Return the prosody and the volume of a style."""
         if style not in self._prosodies:
-            self._prosodies[style] = style.prosody, style.heard_db
+            self._prosodies[style] = style.prosody, style.bounded_volume_db
         return self._prosodies[style]
 
     def _filled(self, text: str, override: Sequence[Fragment], choice: _VoiceChoice) -> str:
-        """The text with what elements say in the places that were kept for it."""
+        """Return the text with the words of overrides in place of their placeholders."""
         return tidy(
             _PLACEHOLDERS.sub(lambda match: self._said(override[ord(match.group()) - _FIRST_PLACEHOLDER], choice), text)
         )
@@ -152,12 +154,12 @@ class Verbalizer:
         assert fragment.override is not None
         if fragment.override.kind != "sub":
             text = self._cleaner.clean(fragment.text).strip()
-            return say_as(fragment.override.kind, text, fragment.override.order, choice.written)
+            return say_as(fragment.override.kind, text, fragment.override.date_format, choice.written)
         alias = self._cleaner.clean(fragment.override.alias)
-        return tidy(alias) if self._controls.verbatim else normalise(alias, choice.written)
+        return tidy(alias) if self._controls.verbatim else normalize(alias, choice.written)
 
     def _language_parts(self, text: str, style: Style, script: str) -> Iterator[tuple[str, _VoiceChoice]]:
-        """The text, part by part, each with what it is said with."""
+        """Yield the text part by part, each with its language and voice."""
         main = self._choose_voice(script, style)
         at = 0
         if not text.isascii() or script != "Latin":
@@ -174,8 +176,8 @@ class Verbalizer:
         yield text[at:], main
 
     def _foreign(self, text: str, main: _VoiceChoice) -> list[ScriptRun]:
-        """The stretches in letters that the sentence's language is not written in, each with all that is between its
-        words but other letters."""
+        """Return the runs of letters that the sentence's language is not written in, each with everything between its
+        words except other letters."""
         own = written_in(main.language)
         found: list[ScriptRun] = []
         ended = True
@@ -190,7 +192,7 @@ class Verbalizer:
         return found
 
     def _choose_voice(self, script: str, style: Style) -> _VoiceChoice:
-        """What letters of a script are said with."""
+        """Return the language and the voice for letters of a script."""
         own = self._controls.voices.get(style.voice, ())
         if style.language and (not script or readable(script, style.language)):
             return _VoiceChoice(style.language, style.voice, style.language)
@@ -203,5 +205,5 @@ class Verbalizer:
         if own and not style.language and script == "Latin":
             return _VoiceChoice(own[0], style.voice, "en")
         language = "ja" if script == "Han" and self._japanese else language_of(script, default="en")
-        # A voice that is known not to speak the language would fail or mumble: the model's own for it does better.
+        # A voice that does not speak the language would fail or mumble: the model's own voice for it does better.
         return _VoiceChoice(language, "" if own else style.voice, language)

@@ -1,1 +1,1 @@
-"""English written out: numbers, dates, amounts, abbreviations."""
+"""English text normalization: numbers, dates, amounts, abbreviations."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from enginehouse.engines.voice.text.en.numbers import cardinal, ordinal
-from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, apart, stopped
+from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, keep_full_stop, set_apart
 from enginehouse.engines.voice.text.normalization.tables import any_of, table
 from enginehouse.engines.voice.text.segmentation.abbreviations import BEGINNINGS
 
@@ -17,7 +17,7 @@ _TITLES = table(
     """
 )
 _BRITISH = ("Mr", "Mrs", "Ms", "Dr")
-"""Titles that are written without a stop too."""
+"""Titles that are also written without a stop."""
 _SHORT = table(
     """
     e.g. = for example | i.e. = that is | etc. = et cetera | vs. = versus | approx. = approximately | Ltd. = Limited
@@ -37,7 +37,7 @@ _NUMBERED = table(
     Sec. = section | sec. = section | Art. = article | Eq. = equation | № = number
     """
 )
-"""What is said before a number alone."""
+"""Abbreviations that are expanded only before a number."""
 _ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _RULERS = "King|Queen|Pope|Prince|Princess|Emperor|Empress|Tsar|Sultan"
 _PARTS = (
@@ -59,7 +59,7 @@ _SYMBOLS = table(
 
 
 def roman(numeral: str) -> int | None:
-    """The number that a Roman numeral stands for, 1 to 3999; None where it isn't one."""
+    """Return the value of a Roman numeral, 1 to 3999; None if it is none."""
     if not numeral or _CANONICAL.fullmatch(numeral) is None:
         return None
     values = [_ROMAN[letter] for letter in numeral]
@@ -70,7 +70,7 @@ def _title(match: re.Match[str]) -> str | None:
     title = match["title"]
     named = _NAME_AFTER.match(match.string, match.end()) is not None
     if title == "Dr" and not named and _named_before(match):
-        return stopped(match, "Drive")
+        return keep_full_stop(match, "Drive")
     if not named and not match.group().endswith("."):
         return None
     return _TITLES[title]
@@ -78,12 +78,12 @@ def _title(match: re.Match[str]) -> str | None:
 
 def _saint(match: re.Match[str]) -> str:
     if _named_before(match) or _NAME_AFTER.match(match.string, match.end()) is None:
-        return stopped(match, "Street")
+        return keep_full_stop(match, "Street")
     return "Saint"
 
 
 def _named_before(match: re.Match[str]) -> bool:
-    """Return whether a name comes before, such as that of a street."""
+    """Return whether a name precedes, such as that of a street."""
     before = _NAME_BEFORE.search(match.string[max(0, match.start() - 30) : match.start()])
     return before is not None and before[1][0].isupper() and before[1] not in BEGINNINGS
 
@@ -97,7 +97,7 @@ def _part(match: re.Match[str]) -> str | None:
     numeral = match["numeral"]
     number = roman(numeral)
     if number is None or numeral in {"C", "D", "L", "M"}:
-        # Classes and sections have letters too.
+        # Classes and sections also have letters.
         return None
     if numeral == "I" and _PRONOUN_AFTER.match(match.string, match.end()) is not None:
         return None
@@ -122,18 +122,18 @@ RULES = [
     NormalizationRule(
         "a",
         rf"(?<![\w.])(?P<word>{any_of(_SHORT)})(?!\w)",
-        lambda match: stopped(match, _SHORT[match["word"]]),
+        lambda match: keep_full_stop(match, _SHORT[match["word"]]),
     ),
     NormalizationRule(
         "a", rf"(?<!\w)(?P<before>(?:{_RULERS})\s[A-Z][a-z]{{1,20}}\s)(?P<numeral>[IVXLC]{{1,9}})(?!\w)", _ruler
     ),
     NormalizationRule("a", rf"(?<!\w)(?P<before>(?:{_PARTS})\s)(?P<numeral>[IVXLCDM]{{1,15}})(?!\w)", _part),
 ]
-"""What is written short."""
+"""The rules for abbreviations."""
 SYMBOLS = [
-    NormalizationRule(".", r"#(?=[0-9])", lambda match: apart(match, "number ")),
-    NormalizationRule(".", r"#(?=\w)", lambda match: apart(match, "hashtag ")),
-    NormalizationRule(".", r"~(?=\s?[0-9$€£₹])", lambda match: apart(match, "about ")),
+    NormalizationRule(".", r"#(?=[0-9])", lambda match: set_apart(match, "number ")),
+    NormalizationRule(".", r"#(?=\w)", lambda match: set_apart(match, "hashtag ")),
+    NormalizationRule(".", r"~(?=\s?[0-9$€£₹])", lambda match: set_apart(match, "about ")),
     NormalizationRule("a. ", r"(?<=[0-9])\s?[x×]\s?(?=[0-9])", lambda match: " by "),
     NormalizationRule(". ", r"(?<=[0-9])\s?\*\s?(?=[0-9])", lambda match: " times "),
     NormalizationRule("a", r"(?<=[0-9])x(?=[\s.,;!?)]|\Z)", lambda match: " times"),
@@ -141,4 +141,4 @@ SYMBOLS = [
     NormalizationRule("a.", rf"[{re.escape(''.join(_SYMBOLS))}]", lambda match: f" {_SYMBOLS[match.group()]} "),
     NormalizationRule(".", r"[*_^|\\`~•‣·{}\[\]<>#←↑→↓↔⇒/]", lambda match: " "),
 ]
-"""What is written as a sign, once amounts are read."""
+"""The rules for symbols, after those for amounts."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from enginehouse.engines.voice.text.en.numbers import count, decimal
-from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, Figures
-from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, apart, stopped
-from enginehouse.engines.voice.text.normalization.tables import any_of, counted, table
+from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, WrittenNumber
+from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, keep_full_stop, set_apart
+from enginehouse.engines.voice.text.normalization.tables import any_of, table, unit_names
 
 _RUPEE = ("rupee", "rupees", "paisa", "paise")
 _DOLLAR = ("dollar", "dollars", "cent", "cents")
@@ -24,7 +24,7 @@ CURRENCIES = {
     **dict.fromkeys(("£", "GBP"), _POUND),
     **dict.fromkeys(("¥", "JPY"), _YEN),
 }
-"""By sign: one, several, a hundredth of it, hundredths."""
+"""By sign: the singular and plural of the currency and of its hundredth."""
 _SCALES = table(
     """
     k = thousand | m = million | mn = million | bn = billion | b = billion | tn = trillion | l = lakh | lac = lakh
@@ -36,7 +36,7 @@ CURRENCY = r"(?:(?:US|AU|CA|[ACS])\$|USD|AUD|CAD|SGD|INR|EUR|GBP|JPY|Rs\b\.?|Re\
 SCALE = r"(?:thousand|million|billion|trillion|lakhs?|lacs?|crores?|cr|[kKmMbBL]|[mbt]n)\b"
 """A regular expression for a scale that may follow an amount."""
 
-_UNITS = counted(
+_UNITS = unit_names(
     """
     km = kilometre, kilometres | m = metre, metres | cm = centimetre, centimetres | mm = millimetre, millimetres
     mi = mile, miles | ft = foot, feet | yd = yard, yards | kg, kgs = kilogram, kilograms | g = gram, grams
@@ -62,8 +62,8 @@ UNIT = any_of(_UNITS)
 """A regular expression for a unit's sign."""
 
 
-def say_number(figures: Figures, *, indian: bool = False) -> str:
-    """A number that counts something."""
+def say_number(figures: WrittenNumber, *, indian: bool = False) -> str:
+    """Verbalize a quantity."""
     indian = indian or figures.indian
     if figures.decimals:
         return decimal(figures.whole, figures.decimals, indian=indian)
@@ -76,7 +76,7 @@ def _amount(match: re.Match[str]) -> str:
 
 def _money(match: re.Match[str]) -> str:
     one, many, hundredth, hundredths = CURRENCIES[match["currency"].rstrip(".")]
-    figures = Figures.of(match["number"])
+    figures = WrittenNumber.of(match["number"])
     indian = figures.indian or one == "rupee"
     scale = match["scale"]
     if scale:
@@ -92,14 +92,14 @@ def _money(match: re.Match[str]) -> str:
         if parts:
             spoken.append(f"{count(str(parts))} {hundredth if parts == 1 else hundredths}")
         words = " ".join(spoken)
-    return stopped(match, apart(match, f"minus {words}" if match["minus"] else words))
+    return keep_full_stop(match, set_apart(match, f"minus {words}" if match["minus"] else words))
 
 
 def _measure(match: re.Match[str]) -> str:
-    figures = Figures.of(match["number"])
+    figures = WrittenNumber.of(match["number"])
     one, many = _UNITS[match["unit"]]
     words = f"{say_number(figures)} {one if figures.one else many}"
-    return apart(match, f"minus {words}" if match["minus"] else words)
+    return set_apart(match, f"minus {words}" if match["minus"] else words)
 
 
 RULES = [
@@ -115,4 +115,4 @@ RULES = [
         _amount,
     ),
 ]
-"""What is written as an amount."""
+"""The rules for amounts."""

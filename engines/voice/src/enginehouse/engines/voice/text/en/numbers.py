@@ -31,11 +31,11 @@ _IRREGULAR = {
 
 
 def cardinal(number: int, *, indian: bool = False) -> str:
-    """A number in words: 123 is "one hundred twenty-three", -5 "minus five".
+    """Return a number in words: 123 is "one hundred twenty-three", -5 "minus five".
 
     Args:
-        number: any; beyond `MAX_NUMBER` either way it is read digit by digit.
-        indian: count in lakhs and crores.
+        number: any number; beyond `MAX_NUMBER` in either direction it is read digit by digit.
+        indian: whether to use lakhs and crores.
     """
     if number < 0:
         return f"minus {cardinal(-number, indian=indian)}"
@@ -59,7 +59,7 @@ def _words(number: int, scales: tuple[tuple[int, str], ...]) -> str:
 
 
 def ordinal(number: int, *, indian: bool = False) -> str:
-    """A place in a row, from 0 on: 1 is "first", 21 "twenty-first"; beyond `MAX_NUMBER` digit by digit."""
+    """Return an ordinal number, from 0: 1 is "first", 21 "twenty-first"; beyond `MAX_NUMBER` digit by digit."""
     words = cardinal(number, indian=indian)
     if number > MAX_NUMBER:
         return words
@@ -69,14 +69,14 @@ def ordinal(number: int, *, indian: bool = False) -> str:
 
 
 def nth(word: str) -> str:
-    """The ordinal of a number word: "one" is "first", "twenty" "twentieth"."""
+    """Return the ordinal of a number word: "one" is "first", "twenty" "twentieth"."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     return f"{word[:-1]}ieth" if word.endswith("y") else f"{word}th"
 
 
 def year(number: int) -> str:
-    """A year of up to four digits: 1999 is "nineteen ninety-nine", 2005 "two thousand five"."""
+    """Return a year of up to four digits in words: 1999 is "nineteen ninety-nine", 2005 "two thousand five"."""
     century, rest = divmod(number, 100)
     if century < 10 or (century % 10 == 0 and rest < 10):
         return cardinal(number)
@@ -86,29 +86,29 @@ def year(number: int) -> str:
 
 
 def digits(text: str) -> str:
-    """Digits one by one; other characters are left out."""
+    """Return the digits one by one; other characters are left out."""
     return " ".join(_SMALL[int(digit)] for digit in text if digit in "0123456789")
 
 
 def decimal(whole: str, fraction: str, *, indian: bool = False) -> str:
-    """A number with decimals: "3", "14" is "three point one four".
+    """Return a number with decimals in words: "3", "14" is "three point one four".
 
     Args:
         whole: the digits before the point; empty for zero.
-        fraction: those behind it.
-        indian: count in lakhs and crores.
+        fraction: the digits after it.
+        indian: whether to use lakhs and crores.
     """
     return f"{count(whole or '0', indian=indian)} point {digits(fraction)}"
 
 
 def count(text: str, *, indian: bool = False) -> str:
-    """Digits as a number, however many there are."""
-    # Python refuses to convert what is very long; it would be read digit by digit anyway.
+    """Return digits as a number in words, whatever their count."""
+    # Python refuses to convert very long numbers, which would be read digit by digit anyway.
     return cardinal(int(text), indian=indian) if len(text) <= 16 else digits(text)
 
 
 def fraction(above: int, below: int) -> str:
-    """A fraction: 1, 2 is "one half", 3, 4 "three quarters", 7, 365 "seven over three hundred sixty-five"."""
+    """Return a fraction: 1, 2 is "one half", 3, 4 "three quarters", 7, 365 "seven over three hundred sixty-five"."""
     if below not in {*range(2, 21), 30, 32, 50, 64, 100, 1000} or above > 99:
         return f"{cardinal(above)} over {cardinal(below)}"
     parts = {2: "half", 4: "quarter"}.get(below) or ordinal(below)
@@ -118,6 +118,6 @@ def fraction(above: int, below: int) -> str:
 
 
 def plural_tens(number: int) -> str:
-    """A decade: 1990 is "nineteen nineties", 90 "nineties"."""
+    """Return a decade: 1990 is "nineteen nineties", 90 "nineties"."""
     words = year(number) if number >= 1000 else cardinal(number)
     return f"{words[:-1]}ies" if words.endswith("y") else f"{words}s"

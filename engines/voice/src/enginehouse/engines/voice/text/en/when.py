@@ -6,16 +6,16 @@ import re
 
 from enginehouse.engines.voice.text.en.numbers import cardinal, ordinal, plural_tens, year
 from enginehouse.engines.voice.text.normalization.dates import MONTH, MONTHS, Date, date, month_number, read_numeric
-from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, apart, stopped
+from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, keep_full_stop, set_apart
 
 HALF = r"(?:\s?(?P<half>[ap]m\b|[AP]M\b|[ap]\.m\.?|[AP]\.M\.?))"
-"""A regular expression for the half of the day."""
+"""A regular expression for "am" or "pm"."""
 _YEAR = r"(?:,?\s(?P<year>[0-9]{4})(?!\w|[.,:/-][0-9]))?"
 _THE = re.compile(r"(?:^|\W)[Tt]he\s\Z")
 
 
 def say_date(day: Date, *, month_first: bool = False) -> str:
-    """A date in words: "the twenty-eighth of November twenty twenty-six", or "November twenty-eighth, ..."."""
+    """Verbalize a date: "the twenty-eighth of November twenty twenty-six", or "November twenty-eighth, ..."."""
     month = MONTHS[day.month - 1] if day.month is not None else ""
     place = ordinal(day.day) if day.day is not None else ""
     if place and month:
@@ -33,7 +33,7 @@ def _short_year(number: int) -> str:
 
 
 def say_time(hour: int, minute: int, second: int | None, half: str) -> str:
-    """A time of day in words; `half` is "am", "pm" or empty."""
+    """Verbalize a time of day; `half` is "am", "pm" or empty."""
     if minute:
         words = f"{cardinal(hour)} {'oh ' if minute < 10 else ''}{cardinal(minute)}"
     elif half:
@@ -54,7 +54,7 @@ def _numeric(match: re.Match[str]) -> str | None:
 
 def _day_first(match: re.Match[str]) -> str | None:
     found = _named(match)
-    return None if found is None else stopped(match, _after_the(match, say_date(found)))
+    return None if found is None else keep_full_stop(match, _after_the(match, say_date(found)))
 
 
 def _month_first(match: re.Match[str]) -> str | None:
@@ -63,7 +63,7 @@ def _month_first(match: re.Match[str]) -> str | None:
 
 
 def _named(match: re.Match[str]) -> Date | None:
-    """The date of a match whose month has a name; None where there is no such day."""
+    """Return the date of a match whose month is a name; None if there is no such day."""
     month = str(month_number(match["month"]))
     if match["year"]:
         return date((match["year"], month, match["day"]), "ymd")
@@ -71,9 +71,9 @@ def _named(match: re.Match[str]) -> Date | None:
 
 
 def _after_the(match: re.Match[str], words: str) -> str:
-    """Do not say "the" twice."""
+    """Return the words, without "the" if the text has one before them."""
     before = match.string[max(0, match.start() - 5) : match.start()]
-    return words.removeprefix("the ") if _THE.search(before) is not None else apart(match, words)
+    return words.removeprefix("the ") if _THE.search(before) is not None else set_apart(match, words)
 
 
 def _clock(match: re.Match[str]) -> str | None:
@@ -82,15 +82,15 @@ def _clock(match: re.Match[str]) -> str | None:
     if half and not 1 <= hour <= 12:
         half = ""
     second = int(match["second"]) if match["second"] else None
-    return stopped(match, say_time(hour, int(match["minute"]), second, half))
+    return keep_full_stop(match, say_time(hour, int(match["minute"]), second, half))
 
 
 def _hour(match: re.Match[str]) -> str:
-    return stopped(match, say_time(int(match["hour"]), 0, None, match["half"].lower().replace(".", "")))
+    return keep_full_stop(match, say_time(int(match["hour"]), 0, None, match["half"].lower().replace(".", "")))
 
 
 def _decade(match: re.Match[str]) -> str:
-    return apart(match, plural_tens(int(match["decade"])))
+    return set_apart(match, plural_tens(int(match["decade"])))
 
 
 RULES = [
@@ -129,4 +129,4 @@ RULES = [
     NormalizationRule("0", rf"(?<![\w:.])(?P<hour>1[0-2]|0?[1-9]){HALF}(?!\w)", _hour),
     NormalizationRule("0.", r"(?<!\w)['’]?(?P<decade>[1-9][0-9]{2}0|[1-9]0)['’]?s(?!\w)", _decade),
 ]
-"""What is written as a date or a time."""
+"""The rules for dates and times."""

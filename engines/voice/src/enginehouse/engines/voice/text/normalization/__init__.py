@@ -1,1 +1,1 @@
-"""What the normalization of every language shares: rules, tables, figures, dates, addresses."""
+"""Shared parts of text normalization: rules, tables, numbers, dates, addresses."""

@@ -1,4 +1,4 @@
-"""Dates as they are written in figures."""
+"""Dates written in figures."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ MONTH = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Date:
-    """A date, or the parts of one that are known."""
+    """A date, or the known parts of one."""
 
     year: int | None = None
-    """0 to 9999; two figures are taken as written."""
+    """0 to 9999; two figures are kept as written."""
     month: int | None = None
     """1 to 12."""
     day: int | None = None
-    """1 to 31, and no more than the month has."""
+    """1 to 31, and at most the month's last day."""
 
 
-def date(figures: Iterable[str], order: str) -> Date | None:
-    """The date whose parts are written in an order of `FORMATS`; None where there is no such day."""
-    parts = dict(zip(order, map(int, figures), strict=True))
+def date(figures: Iterable[str], date_format: str) -> Date | None:
+    """Return the date whose parts are in an order of `FORMATS`; None if there is no such day."""
+    parts = dict(zip(date_format, map(int, figures), strict=True))
     year, month, day = parts.get("y"), parts.get("m"), parts.get("d")
     if month is not None and not 1 <= month <= 12:
         return None
@@ -51,29 +51,29 @@ def date(figures: Iterable[str], order: str) -> Date | None:
     return Date(year=year, month=month, day=day)
 
 
-def read_date(text: str, order: str) -> Date | None:
-    """A date in figures with any marks between them, or with none ("20261128"); None where it isn't one."""
+def read_date(text: str, date_format: str) -> Date | None:
+    """Read a date in figures with any marks between them, or with none ("20261128"); None if it is no date."""
     figures = _FIGURES.findall(text)
-    if len(figures) == 1 and len(order) > 1 and len(figures[0]) == sum(_JOINED[part] for part in order):
+    if len(figures) == 1 and len(date_format) > 1 and len(figures[0]) == sum(_JOINED[part] for part in date_format):
         joined, figures = figures[0], []
-        for part in order:
+        for part in date_format:
             figures.append(joined[: _JOINED[part]])
             joined = joined[_JOINED[part] :]
-    if len(figures) != len(order) or any(
-        len(figure) > _JOINED[part] for figure, part in zip(figures, order, strict=True)
+    if len(figures) != len(date_format) or any(
+        len(figure) > _JOINED[part] for figure, part in zip(figures, date_format, strict=True)
     ):
         return None
-    return date(figures, order)
+    return date(figures, date_format)
 
 
 def read_numeric(first: str, second: str, third: str) -> Date | None:
-    """A date of three numbers as people write them: year first where it has four figures, else day first, or month
-    first where there is no such day; None where it isn't one either way."""
+    """Read a date of three numbers: year first if it has four figures, else day first, or month first if there is no
+    such day; None if it is no date either way."""
     if len(first) == 4:
         return date((first, second, third), "ymd")
     return date((first, second, third), "dmy") or date((first, second, third), "mdy")
 
 
 def month_number(name: str) -> int:
-    """The number of an English month, from 1, by its name or its short form."""
+    """Return the number of an English month, from 1, by its name or its short form."""
     return next(number for number, month in enumerate(MONTHS, 1) if month.startswith(name.rstrip(".")[:3]))

@@ -1,4 +1,4 @@
-"""Numbers as they are written in figures."""
+"""Numbers written in figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WHOLE = rf"(?:{_WESTERN}|{_INDIAN}|[0-9]+)"
 NUMBER = rf"(?:{WHOLE}(?:\.[0-9]+)?|\.[0-9]+)"
 """A regular expression for a number that may have decimals."""
 SIGN = r"(?:(?<![\w\u0900-\u0dff\u200c\u200d)\].,%°-])[-−])?"
-"""A regular expression for a minus, where a number may follow; a hyphen behind a word or a number is none."""
+"""A regular expression for a minus sign before a number; a hyphen after a word or a number does not match."""
 TELEPHONES = (
     r"(?<![\w.])\+(?:[0-9]{7,15}|[0-9]{1,3}(?:[ -]?\(?[0-9]{2,5}(?![0-9])\)?){2,4})(?!\w)",
     r"(?<![\w.,+-])\([0-9]{3}\)\s?[0-9]{3}[ -][0-9]{4}(?![\w-])",
@@ -20,29 +20,29 @@ TELEPHONES = (
     r"|[6-9][0-9]{4}[ -][0-9]{5}|0[0-9]{2,4}(?:-[0-9]{6,8}| [0-9]{3,4} [0-9]{4})"
     r"|1[89]00[ -][0-9]{3}[ -][0-9]{3,4}|[0-9]{1,7}(?:-[0-9]{1,7}){2,6})(?![\w-])",
 )
-"""Regular expressions for the numbers that their separators tell to be telephone numbers and the like: with a country's
-number, with the area in brackets, and others."""
+"""Regular expressions for numbers whose separators mark them as telephone numbers and the like: with a country code,
+with the area code in brackets, and others."""
 
 _SEPARATED_INDIAN = re.compile(_INDIAN)
 _SEPARATED_WESTERN = re.compile(_WESTERN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """A number's figures, without separators."""
+class WrittenNumber:
+    """A number in figures, without separators."""
 
     whole: str
-    """Those before the point; "0" where there are none."""
+    """The figures before the decimal point; "0" if there are none."""
     decimals: str
-    """Those behind it; empty for a whole number."""
+    """The figures after it; empty for a whole number."""
     indian: bool
     """True if it was separated in lakhs and crores."""
     separated: bool
     """True if it had separators."""
 
     @classmethod
-    def of(cls, text: str) -> Figures:
-        """What a text that `NUMBER` matches says."""
+    def of(cls, text: str) -> WrittenNumber:
+        """Read a text that `NUMBER` matches."""
         whole, _, decimals = text.partition(".")
         separated = "," in whole
         indian = (
@@ -52,14 +52,15 @@ class Figures:
 
     @property
     def one(self) -> bool:
-        """Return whether it is 1, and counts one of a thing."""
+        """True if it is 1, for the singular of a noun."""
         return self.whole.lstrip("0") == "1" and not self.decimals
 
     @property
     def digit_by_digit(self) -> bool:
-        """Return whether it names something rather than counts: a telephone, account or serial number.
+        """True if it is an identifier rather than a quantity: a telephone, account or serial number.
 
-        So is what begins with a zero, and ten figures or more without separators that are not whole millions.
+        That is any number that begins with a zero, and any of ten figures or more without separators that is not a
+        multiple of a million.
         """
         if self.separated or self.decimals:
             return False

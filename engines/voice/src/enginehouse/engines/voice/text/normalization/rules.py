@@ -1,4 +1,4 @@
-"""Text rewritten by rules in one pass, so that what one rule wrote no other changes."""
+"""Rewrite text by rules in one pass, so that no rule changes the output of another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 Verbalize: TypeAlias = Callable[[re.Match[str]], str | None]
-"""What is said for what an expression matched; None where it turns out to be something else."""
+"""Returns the words for a match; None if it turns out to be something else."""
 
 _NAMES = re.compile(r"\(\?P<\w+>")
 _SPACES = re.compile(r"[^\S ]\s*| \s+")
@@ -15,24 +15,24 @@ _LOOSE_MARKS = re.compile(r" +(?=[,.;:!?।])")
 
 
 class NormalizationRule(NamedTuple):
-    """One thing that is said otherwise than it is written."""
+    """A form of text with its verbalization."""
 
     starts: str
-    """What it may start with: "0" a digit, "a" a letter, "." another mark, " " white space; more than one of them for
-    more than one. It spares most rules most places."""
+    """The classes of its first character: "0" a digit, "a" a letter, "." another mark, " " white space, or several of
+    them. Most rules are skipped at most places by it."""
     pattern: str
     """A regular expression that matches at least one character, names all its groups and has no back references. It is
-    bounded, or starts where a word does, so that a text takes linear time."""
+    bounded, or starts at the beginning of a word, so that a text takes linear time."""
     say: Verbalize
-    """What is said."""
+    """The verbalization."""
 
 
 class NormalizationRules:
     """Rewrites text: at each place the first rule that matches counts.
 
     Args:
-        rules: in order.
-        places: a regular expression for the places where a rule may match; others are passed over fast.
+        rules: the rules, in order.
+        places: a regular expression for the places where a rule may match; others are skipped fast.
     """
 
     def __init__(self, rules: Sequence[NormalizationRule], *, places: str) -> None:
@@ -40,7 +40,7 @@ class NormalizationRules:
         self._kinds = {kind: _RuleSet([rule for rule in rules if kind in rule.starts]) for kind in "0a. "}
 
     def apply(self, text: str) -> str:
-        """The text as it is said."""
+        """Return the normalized text."""
         out, at = [], 0
         while (place := self._places.search(text, at)) is not None:
             start = place.start()
@@ -60,14 +60,14 @@ def _character_class(character: str) -> str:
 
 
 class _RuleSet:
-    """The rules for one kind of place."""
+    """The rules for one class of first characters."""
 
     def __init__(self, rules: Sequence[NormalizationRule]) -> None:
         self._rules = [(re.compile(rule.pattern), rule.say) for rule in rules]
         self._any = re.compile("|".join(f"({_NAMES.sub('(?:', rule.pattern)})" for rule in rules) or r"(?!)")
 
     def apply(self, text: str, start: int) -> tuple[int, str] | None:
-        """Where what is at `start` ends and what is said for it; None where it is said as it is written."""
+        """Return the end of the match at `start` and its words; None if no rule applies."""
         found = self._any.match(text, start)
         if found is None:
             return None
@@ -80,19 +80,19 @@ class _RuleSet:
         return None
 
 
-def apart(match: re.Match[str], words: str) -> str:
-    """The words, set off by spaces from letters and digits that touch what they stand for."""
+def set_apart(match: re.Match[str], words: str) -> str:
+    """Return the words, set off by spaces from letters and digits that touch the match."""
     text, start, end = match.string, match.start(), match.end()
     before = " " if start and text[start - 1].isalnum() else ""
     after = " " if end < len(text) and text[end].isalnum() else ""
     return f"{before}{words}{after}"
 
 
-def stopped(match: re.Match[str], words: str) -> str:
-    """The words, with the full stop that ends both the abbreviation and the text, where there is one."""
+def keep_full_stop(match: re.Match[str], words: str) -> str:
+    """Return the words, with a full stop if the match's own stop also ends the text."""
     return f"{words}." if match.group().endswith(".") and not match.string[match.end() :].strip() else words
 
 
 def tidy(text: str) -> str:
-    """The text with one space at most between words and none before a mark."""
+    """Return the text with at most one space between words and none before a mark."""
     return _LOOSE_MARKS.sub("", _SPACES.sub(" ", text)).strip()

@@ -1,4 +1,4 @@
-"""Tables of words, written so that they can be read."""
+"""Tables of words in a readable notation."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 
 def table(text: str) -> dict[str, str]:
-    """What is written, and what is said for it: "Mr. = Mister | Dr. = Doctor", on any number of lines."""
+    """Parse written forms with their words: "Mr. = Mister | Dr. = Doctor", on any number of lines."""
     pairs = (entry.strip().partition(" = ") for entry in text.replace("\n", " | ").split(" | ") if entry.strip())
     return {written.strip(): said.strip() for written, _, said in pairs}
 
 
-def counted(text: str) -> dict[str, tuple[str, str]]:
-    """Signs, and what one and several are called: "km, kms = kilometre, kilometres | ..."."""
+def unit_names(text: str) -> dict[str, tuple[str, str]]:
+    """Parse signs with their singular and plural: "km, kms = kilometre, kilometres | ..."."""
     forms: dict[str, tuple[str, str]] = {}
     for signs, said in table(text).items():
         one, _, many = said.partition(", ")
@@ -22,5 +22,5 @@ def counted(text: str) -> dict[str, tuple[str, str]]:
 
 
 def any_of(words: Iterable[str]) -> str:
-    """A regular expression for one of some words, in a group of its own; the longest that fits."""
+    """Return a regular expression for any of the words, in a group of its own; the longest match wins."""
     return f"(?:{'|'.join(re.escape(word) for word in sorted(words, key=len, reverse=True))})"

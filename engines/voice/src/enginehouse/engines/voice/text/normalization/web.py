@@ -1,4 +1,4 @@
-"""Addresses of pages and mailboxes, read out."""
+"""Web and mail addresses in words."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ADDRESS = (
     r"(?:https?://|(?<![\w.@-])www\.)[^\s<>\"']{1,2000}"
     rf"|(?<![\w.@/-])(?:[A-Za-z0-9][A-Za-z0-9-]{{0,62}}\.){{1,8}}(?:{_ENDINGS})(?![\w-])(?:/[^\s<>\"']{{0,2000}})?"
 )
-"""A regular expression for the address of a page, with or without its scheme."""
+"""A regular expression for a web address, with or without its scheme."""
 MAILBOX = r"(?<![\w.+%-])[A-Za-z0-9_][\w.+%-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])"
-"""A regular expression for the address of a mailbox."""
+"""A regular expression for a mail address."""
 
 _SCHEME = re.compile(r"https?://")
 _PARTS = re.compile(r"[0-9]+|[^\W\d_]+|[^\s]")
@@ -26,25 +26,25 @@ ENGLISH = table(
     # = hash | % = percent | + = plus | ~ = tilde | www = w w w
     """
 )
-"""How the parts of an address are called in English."""
+"""The English names of the parts of an address."""
 TELUGU = table(
     """
     . = డాట్ | / = స్లాష్ | - = డాష్ | _ = అండర్‌స్కోర్ | @ = ఎట్ | : = కోలన్ | ? = క్వశ్చన్ మార్క్ | = = ఈక్వల్స్
     & = అండ్ | # = హ్యాష్ | % = పర్సెంట్ | + = ప్లస్ | ~ = టిల్డా | www = w w w
     """
 )
-"""The same in Telugu."""
+"""The Telugu names of the parts of an address."""
 
 
 def read_address(address: str, *, names: Mapping[str, str], digits: Callable[[str], str]) -> str:
-    """An address in words, without its scheme: "example.com/a" is "example dot com slash a".
+    """Return an address in words, without its scheme: "example.com/a" is "example dot com slash a".
 
     Marks at its end belong to the sentence and stay as they are.
 
     Args:
-        address: what `ADDRESS` or `MAILBOX` matched.
-        names: how its marks are called.
-        digits: how figures are read.
+        address: a match of `ADDRESS` or `MAILBOX`.
+        names: the names of its marks.
+        digits: reads figures.
     """
     bare = _SCHEME.sub("", address.rstrip(_TRAILING), count=1)
     marks = address[len(address.rstrip(_TRAILING)) :]

@@ -1,1 +1,1 @@
-"""Texts cut into sentences, whole or while they are written."""
+"""Sentence segmentation of whole texts and of text streams."""

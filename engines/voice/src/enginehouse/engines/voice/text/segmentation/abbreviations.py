@@ -1,4 +1,4 @@
-"""Words before a full stop, and what they say of it: does it end the sentence?"""
+"""Abbreviations, by whether the full stop after them ends the sentence."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _BEGINNINGS = """
 """
 
 NEVER = frozenset(_NEVER.split())
-"""Abbreviations, without their last stop, that another word always follows. Those in small letters are meant in capital
-ones too; the others only as they are here ("Rep." and not "rep.")."""
+"""Abbreviations, without their last stop, that never end a sentence. Those in lower case match in upper case too; the
+others only as written here ("Rep." and not "rep.")."""
 BEFORE_NUMBERS = frozenset(_BEFORE_NUMBERS.split())
-"""Abbreviations where a number follows, words otherwise ("No. 5", "No. I won't")."""
+"""Abbreviations before a number, ordinary words otherwise ("No. 5", "No. I won't")."""
 SOMETIMES = frozenset(_SOMETIMES.split())
-"""Abbreviations that may end a sentence: they do where no small letter and no digit follows."""
+"""Abbreviations that may end a sentence: they do unless a lower-case letter or a digit follows."""
 BEGINNINGS = frozenset(_BEGINNINGS.split())
 """Words that begin sentences far more often than they are part of a name: "the U.S. They" against "the U.S. Army"."""
 
 INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
-"""Letters with stops between them, or a single one."""
+"""Letters with stops between them, or a single letter."""

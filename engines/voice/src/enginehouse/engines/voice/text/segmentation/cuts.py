@@ -1,4 +1,4 @@
-"""Where to cut text that is too long to be said in one go."""
+"""Cut text that is too long for one utterance."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def _between_letters(text: str, start: int, limit: int) -> int:
 
 
 _VIRAMA = 9
-"""The combining class of the sign that joins two consonants."""
+"""The combining class of the virama, which joins two consonants."""
 
 
 def pieces(text: str, max_length: int) -> Iterator[str]:
-    """The text in pieces that are at most `max_length` characters, none empty or with white space around it."""
+    """Yield the text in pieces of at most `max_length` characters, none empty or with white space around it."""
     start = 0
     while start < len(text):
         if text[start].isspace():

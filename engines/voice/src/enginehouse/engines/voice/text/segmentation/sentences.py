@@ -1,12 +1,12 @@
-"""Where sentences end.
+"""Find the ends of sentences.
 
-Every decision rests on what comes before and on at most a few dozen characters after, so that text that arrives in
-pieces is split exactly as the whole would be.
+Every decision depends on the preceding text and on at most a few dozen characters after it, so that text that arrives
+in pieces is split exactly as the whole would be.
 
-Full stops, question and exclamation marks end a sentence where white space follows them; dandas and full-width marks
-wherever they are. A line's end ends one before a blank line, after a short line (a heading, an item of a list) and
-before a bullet; text that was wrapped at the margin goes on. What has no end within the longest length is cut behind a
-comma or the like, else at a space, else between two letters.
+Full stops, question and exclamation marks end a sentence if white space follows them; dandas and full-width marks
+always do. A line break ends one before a blank line, after a short line (a heading, a list item) and before a bullet;
+text that was wrapped at the margin continues. A sentence that exceeds the maximum length is cut behind a comma or the
+like, else at a space, else between two letters.
 """
 
 from __future__ import annotations
@@ -34,45 +34,45 @@ _BULLETS = "-*•‣–—#>·"
 _WORD_BEFORE = re.compile(r"[^\s\"'“‘«(\[{]+\Z")
 _WORD_AFTER = re.compile(rf"[{WORD}]+")
 _QUOTING = ("అని", "అనే", "అంటూ", "అన్నా", "అన్నది", "అంది")
-"""How Telugu words begin that follow what somebody said, in the same sentence."""
+"""The beginnings of Telugu words that follow a quotation in the same sentence."""
 _SHORT_LINE = 50
 _LOOK_BACK = 24
 _LOOK_AHEAD = 64
 
 
-class End(enum.Enum):
-    """Why a sentence is over."""
+class EndReason(enum.Enum):
+    """The reason why a sentence ends."""
 
     SENTENCE = "sentence"
-    """It was at its end."""
+    """Its own end."""
     CUT = "cut"
-    """It was too long."""
+    """The maximum length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Where a sentence is over."""
+    """The end of a sentence."""
 
     at: int
-    """The index behind its last character."""
-    why: End
-    """Why."""
+    """The index after its last character."""
+    reason: EndReason
+    """The reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """It takes more text to say where a sentence ends."""
+    """The end is unknown until more text comes."""
 
     seen: int
-    """The index before which it does not end: what to look from when there is more."""
+    """The index before which the sentence does not end: where to continue when there is more text."""
 
 
-class Splitter:
-    """Finds where sentences end.
+class SentenceSplitter:
+    """Finds the ends of sentences.
 
     Args:
-        max_length: the most characters of a sentence.
-        lines: whether the ends of lines mean something; they do not in XML.
+        max_length: the maximum length of a sentence.
+        lines: whether line breaks count; they do not in XML.
     """
 
     def __init__(self, *, max_length: int, lines: bool) -> None:
@@ -80,13 +80,13 @@ class Splitter:
         self._lines = lines
 
     def ending(self, text: str, start: int, *, seen: int, column: int, final: bool) -> Ending | Unfinished:
-        """Where the sentence that begins at `start` ends.
+        """Return the end of the sentence that begins at `start`.
 
         Args:
             text: holds the sentence, from `start` on.
             start: the index of its first character, which is not white space.
             seen: the index before which it does not end; at least `start`.
-            column: how many characters its first line has before it.
+            column: the number of characters before it on its first line.
             final: whether the text ends here; if so, there is always an ending.
         """
         limit = start + self._max_length
@@ -103,16 +103,16 @@ class Splitter:
             if ends is None:
                 return Unfinished(mark.start())
             if ends:
-                return Ending(mark.start() if line else mark.end(), End.SENTENCE)
+                return Ending(mark.start() if line else mark.end(), EndReason.SENTENCE)
         if len(text) > limit:
-            return Ending(cut_at(text, start, self._max_length), End.CUT)
+            return Ending(cut_at(text, start, self._max_length), EndReason.CUT)
         if not final:
             return Unfinished(len(text))
         whole = text.rstrip().rstrip(_CLOSERS).endswith(_ENDS)
-        return Ending(len(text), End.SENTENCE if whole else End.CUT)
+        return Ending(len(text), EndReason.SENTENCE if whole else EndReason.CUT)
 
     def _mark_ends(self, text: str, start: int, mark: re.Match[str], *, final: bool) -> bool | None:
-        """Return whether it ends at marks; None where that takes more text."""
+        """Return whether it ends at the marks; None if that takes more text."""
         marks = mark.group().rstrip(_CLOSERS)
         closed = len(marks) < len(mark.group())
         if marks[-1] in _WIDE:
@@ -133,18 +133,18 @@ class Splitter:
 
 
 def _stop_ends(text: str, start: int, at: int, *, final: bool) -> bool | None:
-    """Return whether the sentence from `start` on ends at the lone full stop at `at`; None where that takes more text."""
+    """Return whether the sentence from `start` on ends at the lone full stop at `at`; None if that takes more text."""
     before = _WORD_BEFORE.search(text[max(start, at - _LOOK_BACK) : at])
     word = before.group() if before is not None else ""
     small = word.lower()
     if word in NEVER or small in NEVER:
         return False
     if len(word) <= 3 and word.isascii() and word.isdigit() and at - len(word) == start:
-        # The number of an item of a list.
+        # The number of a list item.
         return False
     numbered = word in BEFORE_NUMBERS
     sometimes = word in SOMETIMES or small in SOMETIMES
-    # A street's name may end a sentence, a saint's title does not; the word that follows tells.
+    # "St." for street may end a sentence, for saint it does not; the next word decides.
     initials = word != "I" and (word == "St" or INITIALS.fullmatch(word) is not None)
     if not (numbered or sometimes or initials):
         return True
@@ -159,7 +159,7 @@ def _stop_ends(text: str, start: int, at: int, *, final: bool) -> bool | None:
 
 
 def _line_ends(text: str, start: int, at: int, *, column: int, final: bool) -> bool | None:
-    """Return whether the sentence from `start` on ends where its line does, at `at`; None where that takes more text."""
+    """Return whether the sentence from `start` on ends with its line, at `at`; None if that takes more text."""
     begin = max(text.rfind("\n", start, at), text.rfind("\r", start, at))
     length = at - begin - 1 if begin >= 0 else column + at - start
     line = text[max(start, at - _LOOK_BACK) : at].rstrip()
@@ -178,13 +178,13 @@ def _line_ends(text: str, start: int, at: int, *, column: int, final: bool) -> b
 
 
 def line_ends(text: str) -> int:
-    """The number of lines end in a text, by any convention."""
+    """Return the number of line breaks in a text, by any convention."""
     return max(text.count("\n"), text.count("\r"))
 
 
 def _after(text: str, at: int, *, final: bool, word: bool = False) -> str | None:
-    """The first character that follows, white space and quotes left out, or the word it begins where `word` is set;
-    empty where nothing is near. None where that takes more text."""
+    """Return the next character after white space and quotes, or with `word` the word that begins there; empty if
+    nothing is near, None if that takes more text."""
     ahead = text[at : at + _LOOK_AHEAD]
     known = final or len(ahead) == _LOOK_AHEAD
     following = ahead.lstrip().lstrip(_OPENERS)

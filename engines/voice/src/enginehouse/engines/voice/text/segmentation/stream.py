@@ -1,11 +1,11 @@
-"""Takes text as it comes and gives its sentences as they become whole."""
+"""Split a stream of text into sentences as they become complete."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from enginehouse.engines.voice.text.segmentation.sentences import End, Ending, Splitter
+from enginehouse.engines.voice.text.segmentation.sentences import Ending, EndReason, SentenceSplitter
 
 BETWEEN_SENTENCES_MS = 250
 """The silence between two sentences."""
@@ -17,18 +17,18 @@ _WRITTEN = re.compile(r"\S")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sentence:
-    """A sentence, or as much of a long one as is said at once."""
+    """A sentence, or a part of a long one."""
 
     first: int
-    """The index of its first character in all the text."""
+    """The index of its first character in the whole text."""
     text: str
-    """Its characters; the first is not white space."""
+    """Its characters; the first one is not white space."""
     pause_ms: int
-    """The silence that belongs before it."""
+    """The silence before it."""
 
     @property
     def end(self) -> int:
-        """The index behind its last character."""
+        """The index after its last character."""
         return self.first + len(self.text)
 
 
@@ -36,38 +36,38 @@ class SentenceStream:
     """Text in, sentences out. Linear in the text, however small its pieces are.
 
     Args:
-        max_length: the most characters of a sentence.
-        lines: whether the ends of lines mean something.
-        first: the index of the first character in all the text.
+        max_length: the maximum length of a sentence.
+        lines: whether line breaks count.
+        first: the index of the first character in the whole text.
     """
 
     def __init__(self, *, max_length: int, lines: bool, first: int = 0) -> None:
-        self._splitter = Splitter(max_length=max_length, lines=lines)
+        self._splitter = SentenceSplitter(max_length=max_length, lines=lines)
         self._by_lines = lines
         self._held = ""
         self._position = first
         self._seen = 0
         self._column = 0
-        self._last: End | None = None
+        self._last: EndReason | None = None
         self._feeds = 0
         self._returns = 0
 
     @property
     def end(self) -> int:
-        """The index behind all that came."""
+        """The index after all text so far."""
         return self._position + len(self._held)
 
     def feed(self, text: str) -> list[Sentence]:
-        """The sentences that are whole now."""
+        """Take text and return the sentences that are complete."""
         self._held += text
         return self._take(final=False)
 
     def flush(self) -> list[Sentence]:
-        """The rest, whole or not."""
+        """Return the rest, complete or not."""
         return self._take(final=True)
 
     def drop(self) -> None:
-        """Forget what was not given, and what went before."""
+        """Drop the text that was not returned, and the state of the text before."""
         self._position += len(self._held)
         self._held, self._seen, self._column, self._last = "", 0, 0, None
         self._feeds = self._returns = 0
@@ -95,14 +95,14 @@ class SentenceStream:
             )
             at = found.at
             self._pass(text[start:at])
-            self._last = found.why
+            self._last = found.reason
             self._feeds = self._returns = 0
         self._held, self._seen = text[at:], seen - at
         self._position += at
         return sentences
 
     def _pass(self, text: str) -> None:
-        """Keep count of how far into its line the text has come."""
+        """Track the column within the current line."""
         line_end = max(text.rfind("\n"), text.rfind("\r"))
         self._column = len(text) - line_end - 1 if line_end >= 0 else self._column + len(text)
 
@@ -111,4 +111,4 @@ class SentenceStream:
             return 0
         if self._by_lines and max(self._feeds, self._returns) > 1:
             return BETWEEN_PARAGRAPHS_MS
-        return BETWEEN_SENTENCES_MS if self._last is End.SENTENCE else 0
+        return BETWEEN_SENTENCES_MS if self._last is EndReason.SENTENCE else 0

@@ -1,4 +1,4 @@
-"""What an SSML document says, once its tags are read."""
+"""A parsed SSML document."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from enginehouse.engines.voice.text._verbalizer import SpeechOverride
 
 @dataclass(frozen=True, slots=True)
 class StyledSpan:
-    """A stretch of text that is said in one way."""
+    """A span of text with one style."""
 
     start: int
     """The index of its first character."""
     end: int
-    """The index behind its last one."""
+    """The index after its last one."""
     style: Style
-    """How it is said."""
+    """Its style."""
     override: SpeechOverride | None
-    """Set if an element says what is said for it; such a span is one whole."""
+    """Set if an element overrides how it is spoken; such a span is never split."""
 
 
 @dataclass(frozen=True, slots=True)
 class BreakElement:
-    """A silence that the document asks for, in place of the usual one."""
+    """A <break>: a silence in place of the default one."""
 
     at: int
-    """The index of the character that it comes before."""
+    """The index of the next character."""
     milliseconds: int
-    """How long; 0 for none at all."""
+    """Its length; 0 for none at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarkElement:
-    """A place that the document names."""
+    """A <mark>: a named place in the document."""
 
     at: int
-    """The index of the character that it comes before."""
+    """The index of the next character."""
     name: str
     """Its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class SentenceBoundary:
-    """Where a paragraph or a sentence begins or ends."""
+    """The beginning or end of a <p> or an <s>."""
 
     at: int
-    """The index of the character that it comes before."""
+    """The index of the next character."""
     pause_ms: int
     """The silence there."""
 
@@ -58,13 +58,13 @@ Event: TypeAlias = BreakElement | MarkElement
 
 @dataclass(slots=True)
 class SpeechDocument:
-    """What a document says."""
+    """The text of a document, with its styles and events."""
 
     text: str = ""
-    """All text without the tags."""
+    """The text without the tags."""
     spans: list[StyledSpan] = field(default_factory=list)
-    """Its stretches, in order; they cover it."""
+    """Its spans, in order; they cover all of it."""
     events: list[Event] = field(default_factory=list)
-    """What happens between characters, in order."""
+    """Events between characters, in order."""
     boundaries: list[SentenceBoundary] = field(default_factory=list)
-    """Where sentences end whatever the text says, in order."""
+    """Places where a sentence ends whatever the text is, in order."""

@@ -1,4 +1,4 @@
-"""Plans of SSML documents."""
+"""Plan the speech of SSML documents."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ _ENDS = re.compile(r"[\s.!?…؟۔。！？｡।॥]")
 
 
 def plan_ssml(document: str, *, controls: Controls) -> SpeechPlan:
-    """What an SSML document becomes. Takes linear time.
+    """Return the plan of an SSML document. Takes linear time.
 
-    The plan counts the characters of the text without its tags. A break takes the place of the pause that would be
-    between two sentences.
+    The plan counts the characters of the text without its tags. A break replaces the pause between two sentences.
 
     Args:
-        document: with <speak> as its outermost element.
-        controls: what it is said with where the document does not say otherwise.
+        document: the document, with <speak> as its outermost element.
+        controls: the voice, language and prosody unless the document sets others.
 
-    Raises SsmlError, with the line and the column, for what is not SSML, or not spoken here, or says nothing.
+    Raises SsmlError, with the line and the column, for invalid SSML, unsupported elements, or no speech.
     """
     read = read_ssml(document, controls=controls)
     parts = _Planner(read, controls=controls).parts()
     if not any(isinstance(item, Say) for part in parts for item in part.items):
-        raise SsmlError("it says nothing: give at least one word", line=1, column=1)
+        raise SsmlError("no text to speak: give at least one word", line=1, column=1)
     size = len(read.text)
     return SpeechPlan(
         chunks=tuple(gather_chunks(parts, characters=size, max_length=controls.max_length)), characters=size
@@ -40,28 +39,28 @@ def plan_ssml(document: str, *, controls: Controls) -> SpeechPlan:
 
 
 class _Planner:
-    """Goes once through a document's sentences, and along with them through its spans, events and edges."""
+    """Planner of one document: one pass over its sentences, and along with them its spans, events and boundaries."""
 
     def __init__(self, document: SpeechDocument, *, controls: Controls) -> None:
         self._document = document
         self._max_length = controls.max_length
-        self._wording = Verbalizer(controls=controls)
+        self._verbalizer = Verbalizer(controls=controls)
         self._events = deque(document.events)
-        self._edges = deque(document.boundaries)
+        self._boundaries = deque(document.boundaries)
         self._span = 0
 
     def parts(self) -> list[PlannedSentence]:
-        """The sentences, each with what is said, marked and paused in it and around it."""
+        """Return the sentences, each with its speech, marks and pauses."""
         parts: list[PlannedSentence] = []
         items: list[Item] = []
         for sentence in self._sentences():
-            pause_ms = max(sentence.pause_ms, self._edge_pause_ms(sentence.first))
+            pause_ms = max(sentence.pause_ms, self._boundary_pause_ms(sentence.first))
             between = self._events_until(sentence.first + 1)
             breaks = [event.milliseconds for event in between if isinstance(event, BreakElement)]
             if not parts:
                 items = _items(between)
             else:
-                # Marks before the break belong to what was said before.
+                # Marks before the break belong to the preceding sentence.
                 at = next((at for at, event in enumerate(between) if isinstance(event, BreakElement)), 0)
                 items += _items(between[:at])
                 items = [Mark(event.name) for event in between[at:] if isinstance(event, MarkElement)]
@@ -79,38 +78,38 @@ class _Planner:
 
     def _sentences(self) -> Iterator[Sentence]:
         text = self._masked()
-        ends = sorted({*(edge.at for edge in self._document.boundaries), len(text)})
+        ends = sorted({*(boundary.at for boundary in self._document.boundaries), len(text)})
         begin = 0
         for end in ends:
-            # The ends of lines mean nothing in XML.
+            # Line breaks mean nothing in XML.
             stream = SentenceStream(max_length=self._max_length, lines=False, first=begin)
             yield from stream.feed(text[begin:end])
             yield from stream.flush()
             begin = end
 
     def _masked(self) -> str:
-        """The text, in which no sentence ends inside what is one whole."""
+        """Return the text with marks masked so that no sentence ends inside an override."""
         text = self._document.text
         return "".join(
             text[span.start : span.end] if span.override is None else _ENDS.sub("_", text[span.start : span.end])
             for span in self._document.spans
         )
 
-    def _edge_pause_ms(self, first: int) -> int:
+    def _boundary_pause_ms(self, first: int) -> int:
         pause_ms = 0
-        while self._edges and self._edges[0].at <= first:
-            pause_ms = max(pause_ms, self._edges.popleft().pause_ms)
+        while self._boundaries and self._boundaries[0].at <= first:
+            pause_ms = max(pause_ms, self._boundaries.popleft().pause_ms)
         return pause_ms
 
     def _events_until(self, at: int) -> list[Event]:
-        """The events that come before a character, and that no sentence has yet."""
+        """Take the events before a character that no sentence has taken yet."""
         events = []
         while self._events and self._events[0].at < at:
             events.append(self._events.popleft())
         return events
 
     def _spoken(self, sentence: Sentence) -> list[Item]:
-        script = self._wording.script_of(self._document.text[sentence.first : sentence.end])
+        script = self._verbalizer.script_of(self._document.text[sentence.first : sentence.end])
         items: list[Item] = []
         alike: list[Fragment] = []
         style: Style | None = None
@@ -121,18 +120,18 @@ class _Planner:
                 fragment = Fragment(self._document.text[max(at, span.start) : min(end, span.end)], span.override)
                 if span.override is not None:
                     if span.start < at:
-                        # The sentence before was cut in the middle of it, and has said it.
+                        # The preceding sentence was cut in the middle of it, and holds all of it.
                         continue
                     fragment = Fragment(self._document.text[span.start : span.end], span.override)
                 if alike and (span.style != style or fragment.spelled or alike[-1].spelled):
                     assert style is not None
-                    items += self._wording.say(alike, style, script=script)
+                    items += self._verbalizer.say(alike, style, script=script)
                     alike = []
                 alike.append(fragment)
                 style = span.style
             if alike:
                 assert style is not None
-                items += self._wording.say(alike, style, script=script)
+                items += self._verbalizer.say(alike, style, script=script)
                 alike = []
             if event is not None:
                 items += _items([event])
@@ -140,7 +139,7 @@ class _Planner:
         return items
 
     def _spans(self, start: int, end: int) -> Iterator[StyledSpan]:
-        """The spans between two characters."""
+        """Yield the spans between two characters."""
         spans = self._document.spans
         while self._span < len(spans) and spans[self._span].end <= start:
             self._span += 1

@@ -1,4 +1,4 @@
-"""The values of SSML's attributes. Each reader returns None for what it does not understand."""
+"""Readers of SSML attribute values. Each returns None for an invalid value."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ _TIME = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s)")
 _TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,8}")
 
 RATES = {"x-slow": 0.5, "slow": 0.75, "medium": 1.0, "fast": 1.3, "x-fast": 1.7}
-"""Times as fast."""
+"""Speed factors."""
 RATE = f'{", ".join(RATES)}, default, or a percentage such as "80%", "+20%" or "-20%"'
-"""What a rate may be."""
+"""The valid rates, for errors."""
 PITCHES = {"x-low": -6.0, "low": -3.0, "medium": 0.0, "high": 3.0, "x-high": 6.0}
 """Semitones."""
 PITCH = f'{", ".join(PITCHES)}, default, or a change such as "+2st", "-10%" or "+10%"'
-"""What a pitch may be."""
+"""The valid pitches, for errors."""
 RANGES = {"x-low": 0.3, "low": 0.6, "medium": 1.0, "high": 1.5, "x-high": 2.0}
-"""Times as lively a melody."""
+"""Factors of the pitch range."""
 RANGE = f'{", ".join(RANGES)}, default, or a change such as "-10%" or "+10%"'
-"""What a range of pitch may be."""
+"""The valid pitch ranges, for errors."""
 VOLUMES = {"silent": -math.inf, "x-soft": -12.0, "soft": -6.0, "medium": 0.0, "loud": 4.0, "x-loud": 8.0}
 """Decibels."""
 VOLUME = f'{", ".join(VOLUMES)}, default, or a change such as "+6dB" or "-6dB"'
-"""What a volume may be."""
+"""The valid volumes, for errors."""
 STRENGTHS = {"none": 0, "x-weak": 100, "weak": 200, "medium": 400, "strong": 700, "x-strong": 1200}
-"""Milliseconds of a break."""
+"""Lengths of breaks, in milliseconds."""
 MAX_BREAK_MS = 10_000
-"""The longest that one break may be."""
+"""The maximum length of one break."""
 EMPHASES = {"strong": 2.0, "moderate": 1.0, "none": 0.0, "reduced": -1.0}
-"""How much weight."""
+"""Levels of emphasis."""
 GENDERS = ("female", "male", "neutral")
-"""How a voice may sound."""
+"""Genders of voices."""
 
 
 def rate(text: str) -> float | None:
-    """Times as fast."""
+    """Return the speed factor."""
     if text in RATES:
         return RATES[text]
     return _factor(text, absolute=True)
 
 
 def pitch(text: str) -> float | None:
-    """Semitones up or down."""
+    """Return the change of pitch in semitones."""
     if text in PITCHES:
         return PITCHES[text]
     if (semitones := _SEMITONES.fullmatch(text)) is not None:
         return float(semitones[1])
     factor = _factor(text, absolute=False)
-    # A voice cannot go below nothing; the nearest is as low as it goes.
+    # A frequency cannot fall below zero: the factor is bounded.
     return None if factor is None else 12 * math.log2(max(factor, 0.01))
 
 
 def pitch_range(text: str) -> float | None:
-    """Times as lively a melody."""
+    """Return the factor of the pitch range."""
     return RANGES[text] if text in RANGES else _factor(text, absolute=False)
 
 
 def volume(text: str) -> float | None:
-    """Decibels louder or softer; minus infinity for silence."""
+    """Return the change of volume in decibels; minus infinity for silence."""
     if text in VOLUMES:
         return VOLUMES[text]
     decibels = _DECIBELS.fullmatch(text)
@@ -69,7 +69,7 @@ def volume(text: str) -> float | None:
 
 
 def milliseconds(text: str) -> int | None:
-    """The length of a break, in milliseconds; None for what is too long, too."""
+    """Return the length of a break in milliseconds; None also if it is too long."""
     time = _TIME.fullmatch(text)
     if time is None:
         return None
@@ -78,12 +78,12 @@ def milliseconds(text: str) -> int | None:
 
 
 def language(text: str) -> str | None:
-    """A BCP 47 tag."""
+    """Return the BCP 47 tag."""
     return text if _TAG.fullmatch(text) is not None else None
 
 
 def _factor(text: str, *, absolute: bool) -> float | None:
-    """What to multiply with: "+20%" is 1.2, and "80%", where that is allowed, 0.8."""
+    """Return the factor: "+20%" is 1.2, and "80%", with `absolute`, 0.8."""
     percent = _PERCENT.fullmatch(text)
     if percent is None or not (percent[1] or absolute):
         return None

@@ -1,1 +1,1 @@
-"""Telugu written out: numbers, dates, amounts, case endings."""
+"""Telugu text normalization: numbers, dates, amounts, case endings."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, Figures
+from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, WrittenNumber
 from enginehouse.engines.voice.text.normalization.rules import NormalizationRule
-from enginehouse.engines.voice.text.normalization.tables import any_of, counted
+from enginehouse.engines.voice.text.normalization.tables import any_of, unit_names
 from enginehouse.engines.voice.text.te.endings import LETTER, joined
 from enginehouse.engines.voice.text.te.numbers import NumberForm, count, decimal
 
@@ -22,7 +22,7 @@ CURRENCIES = {
     **dict.fromkeys(("£", "GBP"), _POUND),
     **dict.fromkeys(("¥", "JPY"), _YEN),
 }
-"""By sign: one, several, a hundredth of it, hundredths."""
+"""By sign: the singular and plural of the currency and of its hundredth."""
 CURRENCY = r"(?:US\$|USD|INR|EUR|GBP|JPY|Rs\b\.?|Re\b\.?|రూ\.|[₹$€£¥])"
 """A regular expression for a currency's sign."""
 _SCALES = {
@@ -34,9 +34,9 @@ _SCALES = {
     **dict.fromkeys(("మిలియన్లు", "మిలియన్ల", "మిలియన్", "million", "M"), ("మిలియన్", "మిలియన్")),
     **dict.fromkeys(("బిలియన్లు", "బిలియన్ల", "బిలియన్", "billion", "bn", "B"), ("బిలియన్", "బిలియన్")),
 }
-"""One, and several before what they are of."""
+"""Scales: the singular, and the plural before a noun."""
 _SCALE = any_of(_SCALES)
-_UNITS = counted(
+_UNITS = unit_names(
     """
     km, కి.మీ., కి.మీ = కిలోమీటర్, కిలోమీటర్లు | m, మీ. = మీటర్, మీటర్లు
     cm, సెం.మీ., సెం.మీ = సెంటీమీటర్, సెంటీమీటర్లు | mm, మి.మీ., మి.మీ = మిల్లీమీటర్, మిల్లీమీటర్లు
@@ -55,14 +55,14 @@ UNIT = any_of(_UNITS)
 """A regular expression for a unit's sign."""
 
 
-def say_number(figures: Figures, form: NumberForm = NumberForm.ALONE) -> str:
-    """A number that counts something."""
+def say_number(figures: WrittenNumber, form: NumberForm = NumberForm.ALONE) -> str:
+    """Verbalize a quantity."""
     return decimal(figures.whole, figures.decimals) if figures.decimals else count(figures.whole, form)
 
 
 def _money(match: re.Match[str]) -> str:
     one, many, hundredth, hundredths = CURRENCIES[match["currency"].rstrip(".")]
-    figures = Figures.of(match["number"])
+    figures = WrittenNumber.of(match["number"])
     number = say_number(figures, NumberForm.NOUN)
     if match["scale"]:
         single, several = _SCALES[match["scale"]]
@@ -82,14 +82,14 @@ def _money(match: re.Match[str]) -> str:
 
 
 def _measure(match: re.Match[str]) -> str:
-    figures = Figures.of(match["number"])
+    figures = WrittenNumber.of(match["number"])
     number = say_number(figures, NumberForm.NOUN)
     if match["minus"]:
         number = f"మైనస్ {number}"
     if match["an_hour"]:
         return joined(match, f"గంటకు {number} {'కిలోమీటర్' if figures.one else 'కిలోమీటర్లు'}")
     if match["unit"] == "%" and figures.one:
-        # What is counted here has no singular.
+        # These units have no singular.
         number = number.replace("ఒక", "ఒక్క")
     one, many = _UNITS[match["unit"]]
     return joined(match, f"{number} {one if figures.one else many}")
@@ -115,4 +115,4 @@ RULES = [
         _money,
     ),
 ]
-"""What is written as an amount."""
+"""The rules for amounts."""

@@ -1,6 +1,6 @@
 """Telugu number words.
 
-A number word has up to three forms: by itself (ఐదు వందలు, ఇరవై ఒకటి), before a noun (ఐదు వందల మంది, ఇరవై ఒక్క మంది), and
+A number word has up to three forms: alone (ఐదు వందలు, ఇరవై ఒకటి), before a noun (ఐదు వందల మంది, ఇరవై ఒక్క మంది), and
 with an ending (ఐదు వందలకి, ఇరవై ఒకటికి).
 """
 
@@ -16,7 +16,7 @@ _SMALL = (
     *("పదకొండు", "పన్నెండు", "పదమూడు", "పద్నాలుగు", "పదిహేను", "పదహారు", "పదిహేడు", "పద్దెనిమిది", "పంతొమ్మిది"),
 )
 _TENS = ("", "", "ఇరవై", "ముప్పై", "నలభై", "యాభై", "అరవై", "డెబ్బై", "ఎనభై", "తొంభై")
-# One by itself, one with more behind it, several by themselves, several with more behind them or before a noun.
+# Singular alone, singular before more digits, plural alone, plural before more digits or a noun.
 _SCALES = (
     (10**7, "కోటి", "కోటి", "కోట్లు", "కోట్ల"),
     (10**5, "లక్ష", "లక్ష", "లక్షలు", "లక్షల"),
@@ -26,18 +26,18 @@ _SCALES = (
 
 
 class NumberForm(enum.Enum):
-    """What a number word stands before."""
+    """The form of a number word, by what follows."""
 
     ALONE = "alone"
-    """Nothing that it counts."""
+    """Alone: no counted noun follows."""
     NOUN = "noun"
-    """The noun that it counts."""
+    """Before the noun that it counts."""
     ENDING = "ending"
-    """An ending that is joined to it, or a word such as నుండి or కంటే."""
+    """Before an ending that is joined to it, or a word such as నుండి or కంటే."""
 
 
 def cardinal(number: int, form: NumberForm = NumberForm.ALONE) -> str:
-    """A number in words: 123 is నూట ఇరవై మూడు, -5 మైనస్ ఐదు; beyond `MAX_NUMBER` either way digit by digit."""
+    """Return a number in words: 123 is నూట ఇరవై మూడు, -5 మైనస్ ఐదు; beyond `MAX_NUMBER` digit by digit."""
     if number < 0:
         return f"మైనస్ {cardinal(-number, form)}"
     if number > MAX_NUMBER:
@@ -65,7 +65,7 @@ def _words(number: int, form: NumberForm) -> str:
 
 
 def ordinal(number: int) -> str:
-    """A place in a row, from 1 on: రెండవ, ఇరవై ఒకటవ, వందవ; beyond `MAX_NUMBER` digit by digit."""
+    """Return an ordinal number, from 1: రెండవ, ఇరవై ఒకటవ, వందవ; beyond `MAX_NUMBER` digit by digit."""
     words = cardinal(number)
     if number > MAX_NUMBER:
         return words
@@ -75,32 +75,32 @@ def ordinal(number: int) -> str:
 
 
 def digits(text: str) -> str:
-    """Digits one by one; other characters are left out."""
+    """Return the digits one by one; other characters are left out."""
     return " ".join(_SMALL[int(digit)] for digit in text if digit in "0123456789")
 
 
 def count(text: str, form: NumberForm = NumberForm.ALONE) -> str:
-    """Digits as a number, however many there are."""
-    # Python refuses to convert what is very long; it would be read digit by digit anyway.
+    """Return digits as a number in words, whatever their count."""
+    # Python refuses to convert very long numbers, which would be read digit by digit anyway.
     return cardinal(int(text), form) if len(text) <= 16 else digits(text)
 
 
 def decimal(whole: str, fraction: str) -> str:
-    """A number with decimals: మూడు పాయింట్ ఒకటి నాలుగు.
+    """Return a number with decimals in words: మూడు పాయింట్ ఒకటి నాలుగు.
 
     Args:
         whole: the digits before the point; empty for zero.
-        fraction: those behind it.
+        fraction: the digits after it.
     """
     return f"{count(whole or '0')} పాయింట్ {digits(fraction)}"
 
 
 def fraction(above: int, below: int) -> str:
-    """A fraction: 1, 2 is అర, 3, 4 ముప్పావు, 2, 3 రెండు బై మూడు."""
+    """Return a fraction: 1, 2 is అర, 3, 4 ముప్పావు, 2, 3 రెండు బై మూడు."""
     named = {(1, 2): "అర", (1, 4): "పావు", (3, 4): "ముప్పావు"}
     return named.get((above, below)) or f"{cardinal(above)} బై {cardinal(below)}"
 
 
-def of(words: str) -> str:
-    """The form of a plural that an ending or a noun follows: వందలు becomes వందల, నిమిషాలు నిమిషాల."""
+def oblique(words: str) -> str:
+    """Return the oblique form of a plural, before an ending or a noun: వందలు becomes వందల, నిమిషాలు నిమిషాల."""
     return words[:-1] if words.endswith("లు") else words

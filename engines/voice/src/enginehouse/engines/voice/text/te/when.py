@@ -8,7 +8,7 @@ from enginehouse.engines.voice.text.en.when import HALF
 from enginehouse.engines.voice.text.normalization.dates import MONTH, Date, date, month_number, read_numeric
 from enginehouse.engines.voice.text.normalization.rules import NormalizationRule
 from enginehouse.engines.voice.text.te.endings import joined
-from enginehouse.engines.voice.text.te.numbers import NumberForm, cardinal, of, ordinal
+from enginehouse.engines.voice.text.te.numbers import NumberForm, cardinal, oblique, ordinal
 
 MONTHS = (
     *("జనవరి", "ఫిబ్రవరి", "మార్చి", "ఏప్రిల్", "మే", "జూన్", "జూలై", "ఆగస్టు", "సెప్టెంబర్", "అక్టోబర్", "నవంబర్"),
@@ -18,7 +18,7 @@ MONTHS = (
 
 
 def say_date(day: Date) -> str:
-    """A date in words, the year first, as an ending can follow the day: రెండు వేల ఇరవై ఆరు నవంబర్ ఇరవై ఎనిమిది."""
+    """Verbalize a date, the year first, as an ending can follow the day: రెండు వేల ఇరవై ఆరు నవంబర్ ఇరవై ఎనిమిది."""
     words = []
     if day.year is not None:
         words.append(cardinal(day.year))
@@ -30,12 +30,12 @@ def say_date(day: Date) -> str:
 
 
 def say_time(hour: int, minute: int, second: int | None, half: str) -> str:
-    """A time of day in words; `half` is "am", "pm" or empty."""
+    """Verbalize a time of day; `half` is "am", "pm" or empty."""
     words = "ఒంటి గంట" if hour == 1 else f"{cardinal(hour)} గంటలు"
     if minute:
-        words = f"{of(words)} {_counted(minute, 'నిమిషం', 'నిమిషాలు')}"
+        words = f"{oblique(words)} {_counted(minute, 'నిమిషం', 'నిమిషాలు')}"
     if second:
-        words = f"{of(words)} {_counted(second, 'సెకను', 'సెకన్లు')}"
+        words = f"{oblique(words)} {_counted(second, 'సెకను', 'సెకన్లు')}"
     return f"{_part_of_day(hour, half)} {words}" if half else words
 
 
@@ -71,8 +71,8 @@ def _clock(match: re.Match[str]) -> str:
         half = ""
     second = int(match["second"]) if match["second"] else None
     words = say_time(hour, int(match["minute"]), second, half)
-    # The word for hours is part of the time already; what is joined to it goes on.
-    return joined(match, of(words) if match["hours"] and not match["hours"].endswith(("లు", ".")) else words)
+    # The word for hours is part of the time already; its ending stays.
+    return joined(match, oblique(words) if match["hours"] and not match["hours"].endswith(("లు", ".")) else words)
 
 
 def _hour(match: re.Match[str]) -> str:
@@ -121,4 +121,4 @@ RULES = [
     NormalizationRule("0", rf"(?<![\w:.])(?P<hour>1[0-2]|0?[1-9]){HALF}(?![0-9A-Za-z])", _hour),
     NormalizationRule("0", r"(?<![\w:.,/])(?P<day>[0-3]?[0-9])\s?(?:వ\s)?(?P<what>తేదీ|తరగతి)", _day),
 ]
-"""What is written as a date or a time."""
+"""The rules for dates and times."""

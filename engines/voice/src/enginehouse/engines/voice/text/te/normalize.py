@@ -1,11 +1,11 @@
-"""Telugu text as it is said: figures, signs and short forms written out."""
+"""Telugu text normalization: the rules in order."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, TELEPHONES, WHOLE, Figures
+from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, TELEPHONES, WHOLE, WrittenNumber
 from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, NormalizationRules, tidy
 from enginehouse.engines.voice.text.normalization.tables import any_of, table
 from enginehouse.engines.voice.text.normalization.web import ADDRESS, MAILBOX, TELUGU, read_address
@@ -41,7 +41,7 @@ def _telephone(match: re.Match[str]) -> str:
 
 
 def say_telephone(number: str) -> str:
-    """A telephone number digit by digit, with a short rest between its groups."""
+    """Verbalize a telephone number digit by digit, with a short pause between its groups."""
     groups = [digits(group) for group in re.findall(r"[0-9]+", number)]
     return ("ప్లస్ " if number.lstrip(" (").startswith("+") else "") + ", ".join(groups)
 
@@ -51,13 +51,13 @@ def _version(match: re.Match[str]) -> str:
 
 
 def _ordinal(match: re.Match[str]) -> str | None:
-    figures = Figures.of(match["number"])
+    figures = WrittenNumber.of(match["number"])
     return joined(match, ordinal(int(figures.whole))) if len(figures.whole) < 16 else None
 
 
 def _ordinal_of(match: re.Match[str]) -> str | None:
-    # The letters behind it are joined to it.
-    figures = Figures.of(match["number"])
+    # The following letters are joined to it.
+    figures = WrittenNumber.of(match["number"])
     return ordinal(int(figures.whole)) if len(figures.whole) < 16 else None
 
 
@@ -74,20 +74,20 @@ def _vulgar(match: re.Match[str]) -> str:
 
 
 def mixed(whole: str | None, part: str) -> str:
-    """A whole number and a part: రెండు మరియు పావు, రెండున్నర."""
+    """Return a whole number and a fraction: రెండు మరియు పావు, రెండున్నర."""
     if whole and part == "అర":
         return f"{count(whole.strip())}న్నర"
     return f"{count(whole.strip())} మరియు {part}" if whole else part
 
 
 def _number(match: re.Match[str]) -> str:
-    figures = Figures.of(match["number"])
+    figures = WrittenNumber.of(match["number"])
     minus = "మైనస్ " if match["minus"] else ""
     if figures.digit_by_digit:
         return joined(match, minus + digits(figures.whole))
     form = form_after(match.string, match.end())
     if form is NumberForm.NOUN and len(figures.whole) == 4 and not figures.separated and figures.whole < "2100":
-        # Most likely a year, which counts nothing.
+        # Most likely a year, not a quantity.
         form = NumberForm.ENDING
     return joined(match, minus + amounts.say_number(figures, form))
 
@@ -98,7 +98,7 @@ def _space(match: re.Match[str]) -> str:
 
 _RULES = NormalizationRules(
     [
-        # Lines of signs, and marks of emphasis and headings.
+        # Rulers, and markup of emphasis and headings.
         NormalizationRule(
             ".", r"[-=_*#~+<>.^|/\\$€£₹&@%°×]{4,}|[-=_*#~<>^|]{2,3}(?![\w])|(?<![\w])[-=_*#~<>^|]{2,3}", _space
         ),
@@ -133,7 +133,7 @@ _RULES = NormalizationRules(
         NormalizationRule(".", rf"[{re.escape(''.join(_SYMBOLS))}]", lambda match: f" {_SYMBOLS[match.group()]} "),
         NormalizationRule(".", r"[*_^|\\`~•‣·{}\[\]<>#←↑→↓↔⇒/]", _space),
     ],
-    # Where words begin, at marks that do more than part sentences, and at spaces around dashes.
+    # Beginnings of words, marks other than punctuation between sentences, and spaces around dashes.
     places=(
         rf"[^\w\s,;:!?'\"()’“”।\u0c00-\u0c7f\u200c\u200d]|[0-9{_VULGAR}_]|(?<=[0-9]),|\((?=[0-9])|\s(?=[-–—]\s?[0-9])"
         r"|(?<![^\W0-9_])[A-Za-z]|(?<![\u0c00-\u0c7f\u200c\u200d])[\u0c05-\u0c39]"
@@ -141,6 +141,6 @@ _RULES = NormalizationRules(
 )
 
 
-def normalise_telugu(text: str) -> str:
-    """Telugu text with numbers, dates, times, amounts, addresses, abbreviations and signs in words."""
+def normalize_telugu(text: str) -> str:
+    """Return Telugu text with numbers, dates, times, amounts, addresses, abbreviations and signs in words."""
     return tidy(_RULES.apply(text.translate(_OWN_DIGITS)))

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.engines.voice.text import normalise
+from enginehouse.engines.voice.text import normalize
 
 
 def say(text: str) -> str:
-    return normalise(text, "en")
+    return normalize(text, "en")
 
 
 @pytest.mark.parametrize(
@@ -218,5 +218,5 @@ def test_words_are_one_space_apart(text: str) -> None:
 
 
 def test_other_languages_keep_their_figures() -> None:
-    assert normalise("J'ai 3 chats.", "fr") == "J'ai 3 chats."
-    assert normalise("3 cats", "en-GB") == "three cats"
+    assert normalize("J'ai 3 chats.", "fr") == "J'ai 3 chats."
+    assert normalize("3 cats", "en-GB") == "three cats"

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.engines.voice.text import normalise
+from enginehouse.engines.voice.text import normalize
 
 
 def say(text: str) -> str:
-    return normalise(text, "te-IN")
+    return normalize(text, "te-IN")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""English text as it is said: figures, signs and short forms written out."""
+"""English text normalization: the rules in order."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import unicodedata
 from enginehouse.engines.voice.text.en import abbreviated, amounts, when
 from enginehouse.engines.voice.text.en.numbers import cardinal, count, decimal, digits, fraction, ordinal, year
 from enginehouse.engines.voice.text.normalization.dates import MONTHS
-from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, TELEPHONES, WHOLE, Figures
-from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, NormalizationRules, apart, tidy
+from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, TELEPHONES, WHOLE, WrittenNumber
+from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, NormalizationRules, set_apart, tidy
 from enginehouse.engines.voice.text.normalization.web import ADDRESS, ENGLISH, MAILBOX, read_address
 
 _NUMBER_BEFORE = re.compile(r"([0-9,]{1,20})(?:\.[0-9]{1,9})?[%°]?\Z")
@@ -34,7 +34,7 @@ def _plain(figures: str) -> str:
 
 def _small(match: re.Match[str]) -> str:
     words = cardinal(int(match["small"]))
-    return apart(match, words if match.end() == match.end("small") else f"{words},")
+    return set_apart(match, words if match.end() == match.end("small") else f"{words},")
 
 
 def _nothing(match: re.Match[str]) -> str:
@@ -46,18 +46,18 @@ def _telephone(match: re.Match[str]) -> str:
 
 
 def say_telephone(number: str) -> str:
-    """A telephone number digit by digit, with a short rest between its groups."""
+    """Verbalize a telephone number digit by digit, with a short pause between its groups."""
     groups = [digits(group) for group in re.findall(r"[0-9]+", number)]
     return ("plus " if number.lstrip(" (").startswith("+") else "") + ", ".join(groups)
 
 
 def _version(match: re.Match[str]) -> str:
     parts = match.group().split(".")
-    return apart(match, (" dot " if len(parts) == 4 else " point ").join(count(part) for part in parts))
+    return set_apart(match, (" dot " if len(parts) == 4 else " point ").join(count(part) for part in parts))
 
 
 def _ordinal(match: re.Match[str]) -> str | None:
-    figures = Figures.of(match["number"])
+    figures = WrittenNumber.of(match["number"])
     return ordinal(int(figures.whole), indian=figures.indian) if len(figures.whole) < 16 else None
 
 
@@ -69,9 +69,9 @@ def _fraction(match: re.Match[str]) -> str | None:
         return "twenty-four seven"
     words = f"{cardinal(above)} {cardinal(below)}" if above == below else fraction(above, below)
     if match["whole"] is None:
-        return apart(match, words)
+        return set_apart(match, words)
     words = words.replace("one ", "a ", 1) if above == 1 else words
-    return apart(match, f"{count(match['whole'])} and {words}")
+    return set_apart(match, f"{count(match['whole'])} and {words}")
 
 
 def _vulgar(match: re.Match[str]) -> str:
@@ -79,19 +79,19 @@ def _vulgar(match: re.Match[str]) -> str:
     words = fraction(int(above), int(below))
     if match["whole"]:
         words = f"{count(match['whole'].strip())} and {words.replace('one ', 'a ', 1) if above == '1' else words}"
-    return apart(match, words)
+    return set_apart(match, words)
 
 
 def _height(match: re.Match[str]) -> str:
-    return apart(match, f"{count(match['feet'])} foot {count(match['inches'])}")
+    return set_apart(match, f"{count(match['feet'])} foot {count(match['inches'])}")
 
 
 def _seconds(match: re.Match[str]) -> str:
-    return apart(match, f"{decimal(match['whole'], match['decimals'])} seconds")
+    return set_apart(match, f"{decimal(match['whole'], match['decimals'])} seconds")
 
 
 def _between(match: re.Match[str]) -> str:
-    """A dash between two numbers: a range where it goes up, else a subtraction."""
+    """Verbalize a dash between two numbers: a range if they ascend, else a subtraction."""
     if match.group().strip() == match.group():
         return " to "
     before = _NUMBER_BEFORE.search(match.string[max(0, match.start() - 31) : match.start()])
@@ -105,16 +105,16 @@ def _between(match: re.Match[str]) -> str:
 def _number(match: re.Match[str]) -> str:
     minus = "minus " if match["minus"] else ""
     if len(match["number"]) == 1:
-        return apart(match, minus + digits(match["number"]))
-    figures = Figures.of(match["number"])
+        return set_apart(match, minus + digits(match["number"]))
+    figures = WrittenNumber.of(match["number"])
     if figures.digit_by_digit:
-        return apart(match, minus + digits(figures.whole))
+        return set_apart(match, minus + digits(figures.whole))
     if len(figures.whole) == 4 and not (figures.decimals or figures.separated or minus):
         number = int(figures.whole)
         told = _WHEN_BEFORE.search(match.string[max(0, match.start() - 12) : match.start()]) is not None
         if 1100 <= number <= 2099 or (told and number >= 1000):
-            return apart(match, year(number))
-    return apart(match, minus + amounts.say_number(figures))
+            return set_apart(match, year(number))
+    return set_apart(match, minus + amounts.say_number(figures))
 
 
 _FIGURES = [
@@ -137,12 +137,12 @@ _FIGURES = [
 ]
 _RULES = NormalizationRules(
     [
-        # Lines of signs, and marks of emphasis and headings.
+        # Rulers, and markup of emphasis and headings.
         NormalizationRule(
             ".", r"[-=_*#~+<>.^|/\\$€£₹&@%°×]{4,}|[-=_*#~<>^|]{2,3}(?![\w])|(?<![\w])[-=_*#~<>^|]{2,3}", _nothing
         ),
         NormalizationRule(".", r"(?<![^\s])#{1,6}(?=\s)", _nothing),
-        # First because it is quick, and most numbers are so.
+        # First because it is fast, and most numbers are small.
         NormalizationRule(
             "0", r"(?P<small>[1-9][0-9]{0,2})(?:(?=[;!?)]|[,.](?![0-9])|\Z)|,(?=[0-9](?![0-9])))", _small
         ),
@@ -154,12 +154,12 @@ _RULES = NormalizationRules(
         *abbreviated.RULES,
         *abbreviated.SYMBOLS,
     ],
-    # Where words begin, at marks that do more than part sentences, and at spaces around dashes and crosses.
+    # Beginnings of words, marks other than punctuation between sentences, and spaces around dashes and crosses.
     places=rf"[^\w\s,;:!?'\"()’“”]|[0-9{_VULGAR}]|(?<![^\W0-9_])[^\W0-9_]|[_₹]|(?<=[0-9])[:,]|\((?=[0-9])|['’](?=[0-9])"
     r"|\s(?=[-–—−x×*]\s?[0-9])",
 )
 
 
-def normalise_english(text: str) -> str:
-    """English text with numbers, dates, times, amounts, addresses, abbreviations and signs in words."""
+def normalize_english(text: str) -> str:
+    """Return English text with numbers, dates, times, amounts, addresses, abbreviations and signs in words."""
     return tidy(_RULES.apply(text))
