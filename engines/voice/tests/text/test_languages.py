@@ -79,7 +79,7 @@ def test_what_languages_are_written_in() -> None:
 def test_wrong_scripts() -> None:
     problem = script_mismatch(TELUGU, "en-US")
     assert problem is not None
-    assert "'en-US' is written in Latin letters, the text mostly in Telugu ones: take 'te'" in problem
+    assert "'en-US' is written in Latin letters, the text mostly in Telugu ones: use 'te'" in problem
     assert script_mismatch("हिन्दी", "te") is not None
     assert script_mismatch(TELUGU, "te-IN") is None
     assert script_mismatch("Hello", "te") is None
