@@ -26,6 +26,8 @@ from grpc_tools import protoc
 CONTRACTS = pathlib.Path(__file__).resolve().parent
 STUBS = CONTRACTS / "python" / "src"
 PACKAGE = pathlib.Path("enginehouse", "api")
+# Contracts of other distributions import these, so they lie beside the stubs, where `protoc --proto_path` finds them.
+IMPORTED = ("common", "options")
 
 
 def run_protoc(contracts: pathlib.Path, *outputs: str) -> None:
@@ -55,6 +57,9 @@ def write_stubs(contracts: pathlib.Path, target: pathlib.Path) -> None:
         f"--descriptor_set_out={api / 'descriptors.binpb'}",
     )
     (api / "py.typed").touch()
+    for area in IMPORTED:
+        for path in sorted((contracts / PACKAGE / area).rglob("*.proto")):
+            shutil.copyfile(path, target / path.relative_to(contracts))
 
 
 def differences(committed: pathlib.Path, fresh: pathlib.Path) -> list[str]:

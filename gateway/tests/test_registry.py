@@ -9,8 +9,10 @@ import pytest
 
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.gateway.registry import Lease, LeaseEnd, Registry, check_engine, check_load
+from enginehouse.kit.contracts import load_contracts
 from enginehouse.kit.errors import Reason, ServiceError
 
+CONTRACTS = load_contracts()
 GENERATION = "enginehouse.api.inference.v1.GenerationService"
 
 
@@ -48,7 +50,7 @@ def registry(clock: Clock, ended: list[tuple[str, LeaseEnd]]) -> Registry:
     def note(lease: Lease, end: LeaseEnd) -> None:
         ended.append((lease.engine.engine_id, end))
 
-    return Registry(lease_s=3, clock=clock, ended=note)
+    return Registry(contracts=CONTRACTS, lease_s=3, clock=clock, ended=note)
 
 
 def pass_time(registry: Registry, clock: Clock, seconds: float) -> None:
@@ -84,6 +86,8 @@ def join(registry: Registry, described: registry_pb2.Engine, **load: Any) -> Lea
         ("engine.grpc_services[0]", {"grpc_services": ["grpc.health.v1.Health"]}),
         ("engine.grpc_services[0]", {"grpc_services": ["envoy.service.discovery.v3.AggregatedDiscoveryService"]}),
         ("engine.grpc_services[0]", {"grpc_services": ["enginehouse.api.router.v1.AdminService"]}),
+        ("engine.grpc_services[0]", {"grpc_services": ["enginehouse.api.router.v9.LaterService"]}),
+        ("engine.grpc_services[0]", {"grpc_services": ["enginehouse.api.openai.v1.ModelsService"]}),
         ("engine.models[0].name", {"models": [registry_pb2.ServedModel(name="")]}),
         ("engine.models", {"models": [registry_pb2.ServedModel(name="m"), registry_pb2.ServedModel(name="m")]}),
         ("engine.capacity", {"capacity": -1}),
@@ -91,23 +95,24 @@ def join(registry: Registry, described: registry_pb2.Engine, **load: Any) -> Lea
 )
 def test_a_description_that_cannot_be_routed_is_refused(field: str, fields: dict[str, Any]) -> None:
     with pytest.raises(ServiceError) as caught:
-        check_engine(engine(**fields))
+        check_engine(engine(**fields), contracts=CONTRACTS)
     assert caught.value.reason is Reason.INVALID_REQUEST
     assert [violation.field for violation in caught.value.violations] == [field]
     assert field in caught.value.message
 
 
 def test_what_can_be_routed_is_taken() -> None:
-    check_engine(engine(address="[::1]:9001", engine_id="a.b-C_9"))
-    check_engine(engine(cluster="router", grpc_services=["enginehouse.api.router.v1.AdminService"]))
+    check_engine(engine(address="[::1]:9001", engine_id="a.b-C_9"), contracts=CONTRACTS)
+    routers = ["enginehouse.api.router.v1.AdminService", "enginehouse.api.openai.v1.ModelsService"]
+    check_engine(engine(cluster="router", grpc_services=routers), contracts=CONTRACTS)
 
 
 def test_another_machines_loopback_is_refused() -> None:
-    check_engine(engine(), peer="ipv4:127.0.0.1:55555")
-    check_engine(engine(), peer="ipv6:%5B::1%5D:55555")
-    check_engine(engine(address="10.0.0.7:9001"), peer="ipv4:10.0.0.7:55555")
+    check_engine(engine(), contracts=CONTRACTS, peer="ipv4:127.0.0.1:55555")
+    check_engine(engine(), contracts=CONTRACTS, peer="ipv6:%5B::1%5D:55555")
+    check_engine(engine(address="10.0.0.7:9001"), contracts=CONTRACTS, peer="ipv4:10.0.0.7:55555")
     with pytest.raises(ServiceError, match="is loopback"):
-        check_engine(engine(), peer="ipv4:10.0.0.7:55555")
+        check_engine(engine(), contracts=CONTRACTS, peer="ipv4:10.0.0.7:55555")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +211,12 @@ async def test_who_waits_for_a_revision_misses_none(registry: Registry) -> None:
 async def test_restored_engines_have_a_grace_period(registry: Registry, clock: Clock, ended: Any) -> None:
     join(registry, engine())
     join(registry, engine("two", address="127.0.0.1:9002"))
-    after = Registry(lease_s=3, clock=clock, ended=lambda lease, end: ended.append((lease.engine.engine_id, end)))
+    after = Registry(
+        contracts=CONTRACTS,
+        lease_s=3,
+        clock=clock,
+        ended=lambda lease, end: ended.append((lease.engine.engine_id, end)),
+    )
     after.restore(registry.state(), grace_s=5)
     assert [live.engine.engine_id for live in after.live()] == ["one", "two"]
     assert after.services() == {GENERATION: "inference"}

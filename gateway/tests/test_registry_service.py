@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 
 from enginehouse.api.gateway.v1 import registry_pb2, registry_pb2_grpc
 from enginehouse.gateway.registry import Registry, RegistryServicer
+from enginehouse.kit.contracts import load_contracts
 from enginehouse.kit.errors import Reason, from_status
 
 ENGINE = registry_pb2.Engine(
@@ -22,7 +23,7 @@ ENGINE = registry_pb2.Engine(
 
 @pytest.fixture
 async def registry() -> Registry:
-    return Registry(lease_s=1, clock=time.monotonic)
+    return Registry(contracts=load_contracts(), lease_s=1, clock=time.monotonic)
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 
 from enginehouse.api.gateway.v1 import registry_pb2
+from enginehouse.api.options.v1 import options_pb2
 from enginehouse.gateway.config import GatewaySection
 from enginehouse.gateway.registry import Lease
 from enginehouse.gateway.topology import topology
-from enginehouse.gateway.translate.contracts import load_contracts, read_contracts
+from enginehouse.gateway.translate.contracts import edge_contracts
 from enginehouse.gateway.translate.names import (
     REPLAY_HEADER,
     RESERVED_HEADERS,
@@ -26,6 +27,7 @@ from enginehouse.gateway.translate.names import (
 )
 from enginehouse.gateway.translate.snapshot import Snapshot, Topology, Translator
 from enginehouse.kit.addresses import Address
+from enginehouse.kit.contracts import load_contracts, read_contracts
 
 SECTION: dict[str, Any] = {
     "public_listen": "127.0.0.1:8080",
@@ -40,7 +42,7 @@ ONE, TWO = Address("127.0.0.1", 9001), Address("127.0.0.1", 9002)
 
 
 def translator(**overrides: Any) -> Translator:
-    return Translator(section=GatewaySection(**{**SECTION, **overrides}), contracts=load_contracts())
+    return Translator(section=GatewaySection(**{**SECTION, **overrides}), contracts=edge_contracts(load_contracts()))
 
 
 def made(*addresses: Address, services: dict[str, str] | None = None, by: Translator | None = None) -> Snapshot:
@@ -109,8 +111,8 @@ def test_calls_that_clients_stream_are_not_collected_before_the_decision() -> No
     service.method.add(name="List")
     files = descriptor_pb2.FileDescriptorSet()
     files.file.add(name="v.proto", package="a.v1").service.append(service)
-    contracts = read_contracts(files)
-    assert contracts.client_streams == ("/a.v1.Voice/Converse",)
+    contracts = edge_contracts(read_contracts([("voice", files.SerializeToString())]))
+    assert contracts.header_methods == ("/a.v1.Voice/Converse",)
     by = Translator(section=GatewaySection(**SECTION), contracts=contracts)
     snapshot = by.snapshot(Topology(services={"a.v1.Voice": "voice"}, endpoints={"voice": (ONE,)}))
     routes = RouteConfiguration.parse(snapshot.resources[TYPE_ROUTES]["public"]).virtual_hosts[0].routes
@@ -120,7 +122,7 @@ def test_calls_that_clients_stream_are_not_collected_before_the_decision() -> No
 
 
 def test_the_contracts_say_what_the_edge_needs() -> None:
-    contracts = load_contracts()
+    contracts = edge_contracts(load_contracts())
     assert GENERATION in contracts.json_services
     assert {"/v1/chat/completions", "/v1/models/[^/]+"} <= set(contracts.openai_paths)
     assert "enginehouse.api.router.v1.UsageService" not in contracts.services
@@ -134,8 +136,10 @@ def test_additional_bindings_count() -> None:
     rule.get = "/v1/a/{b=c/*}"
     rule.additional_bindings.add(post="/v1/a")
     files = descriptor_pb2.FileDescriptorSet()
-    files.file.add(name="x.proto", package="enginehouse.api.openai.v1").service.append(service)
-    assert read_contracts(files).openai_paths == ("/v1/a", "/v1/a/[^/]+")
+    service.options.Extensions[options_pb2.service].error_format = options_pb2.ERROR_FORMAT_OPENAI
+    files.file.add(name="x.proto", package="a.v1").service.append(service)
+    contracts = edge_contracts(read_contracts([("x", files.SerializeToString())]))
+    assert contracts.openai_paths == ("/v1/a", "/v1/a/[^/]+")
 
 
 async def test_engines_that_drain_take_nothing_new() -> None:

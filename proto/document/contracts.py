@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 OURS = "enginehouse."
 # Field numbers of the descriptor messages, which are the steps of a comment's path.
-FILE_MESSAGES, FILE_ENUMS, FILE_SERVICES, FILE_PACKAGE = 4, 5, 6, 2
+FILE_PACKAGE, FILE_MESSAGES, FILE_ENUMS, FILE_SERVICES, FILE_EXTENSIONS = 2, 4, 5, 6, 7
 MESSAGE_FIELDS, MESSAGE_MESSAGES, MESSAGE_ENUMS, SERVICE_METHODS, ENUM_VALUES = 2, 3, 4, 2, 2
 
 Comments = dict[tuple[int, ...], str]
@@ -83,11 +83,23 @@ class Service:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Extension:
+    """An option that the package adds to a message of `google.protobuf`, such as `MethodOptions`."""
+
+    name: str
+    number: int
+    comment: str
+    extends: str
+    type_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Package:
-    """A package: what it is for, and all that it holds, in the order of its files."""
+    """A package: its comment, and all that it holds, in the order of its files."""
 
     name: str
     comment: str
+    extensions: Sequence[Extension]
     services: Sequence[Service]
     messages: Sequence[Message]
     enums: Sequence[Enum]
@@ -104,10 +116,21 @@ def read_packages(image: bytes) -> list[Package]:
 
 def _package(name: str, files: list[descriptor_pb2.FileDescriptorProto]) -> Package:
     comments = [_comments(file) for file in files]
+    extensions: list[Extension] = []
     services: list[Service] = []
     messages: list[Message] = []
     enums: list[Enum] = []
     for file, said in zip(files, comments, strict=True):
+        for index, extension in enumerate(file.extension):
+            extensions.append(
+                Extension(
+                    name=f"{name}.{extension.name}",
+                    number=extension.number,
+                    comment=said.get((FILE_EXTENSIONS, index), ""),
+                    extends=extension.extendee.lstrip("."),
+                    type_name=extension.type_name.lstrip("."),
+                )
+            )
         for index, service in enumerate(file.service):
             services.append(_service(name, service, said, (FILE_SERVICES, index)))
         for index, enum in enumerate(file.enum_type):
@@ -119,12 +142,14 @@ def _package(name: str, files: list[descriptor_pb2.FileDescriptorProto]) -> Pack
                 else:
                     enums.append(record)
     about = " ".join(said[FILE_PACKAGE,] for said in comments if said.get((FILE_PACKAGE,)))
-    return Package(name=name, comment=about, services=services, messages=messages, enums=enums)
+    return Package(
+        name=name, comment=about, extensions=extensions, services=services, messages=messages, enums=enums
+    )
 
 
 def _comments(file: descriptor_pb2.FileDescriptorProto) -> Comments:
     return {
-        tuple(location.path): " ".join(line.strip() for line in location.leading_comments.strip().splitlines())
+        tuple(location.path): " ".join(location.leading_comments.split())
         for location in file.source_code_info.location
         if location.leading_comments
     }

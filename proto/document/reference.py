@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .contracts import Enum, Field, Message, Package, Service
+from .contracts import Enum, Extension, Field, Message, Package, Service
 
 
 def page(packages: Sequence[Package]) -> str:
@@ -23,6 +23,8 @@ def page(packages: Sequence[Package]) -> str:
         lines += [f"## {package.name}", ""]
         if package.comment:
             lines += [package.comment, ""]
+        if package.extensions:
+            lines += _extensions(package)
         for service in package.services:
             lines += _service(package, service)
         for message in package.messages:
@@ -30,6 +32,18 @@ def page(packages: Sequence[Package]) -> str:
         for enum in package.enums:
             lines += _enum(package, enum)
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _extensions(package: Package) -> Iterator[str]:
+    yield from ("| option | of | type | |", "|---|---|---|---|")
+    for extension in package.extensions:
+        yield _extension(package, extension)
+    yield ""
+
+
+def _extension(package: Package, extension: Extension) -> str:
+    kind = _type(package, extension.type_name)
+    return f"| `{extension.name}` = {extension.number} | {extension.extends} | {kind} | {_cell(extension.comment)} |"
 
 
 def _service(package: Package, service: Service) -> Iterator[str]:

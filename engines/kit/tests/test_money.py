@@ -99,3 +99,19 @@ def test_a_closed_meter_counts_nothing_and_still_tells() -> None:
     assert caught.value.reason is Reason.BUDGET_EXHAUSTED
     assert meter.amounts == {UNIT_OUTPUT_TOKENS: 7}
     assert (meter.cost_nanos, meter.remaining_nanos) == (7, 93)
+
+
+def test_a_unit_that_only_has_a_name_is_counted_where_the_grant_lists_it() -> None:
+    meter = Meter(prices={"frames": 2_000_000, "steps": 0}, cap_nanos=10)
+    assert meter.take("frames", 9) == 5
+    assert meter.capped
+    assert meter.take("steps", 7) == 7
+    assert (meter.amounts, meter.cost_nanos) == ({"frames": 5, "steps": 7}, 10)
+    assert [(entry.unit, entry.name, entry.amount) for entry in meter.usage().units] == [
+        (0, "frames", 5),
+        (0, "steps", 7),
+    ]
+    with pytest.raises(ValueError, match="unit 'frame' is not in the grant, which lists frames, steps; declare it"):
+        meter.take("frame")
+    with pytest.raises(ValueError, match="at most 16 can be counted"):
+        Meter(prices={f"u{number}": 1 for number in range(17)}, cap_nanos=1)

@@ -19,6 +19,7 @@ from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.api.router.v1.grant_pb2 import Grant
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import peek, sign
+from enginehouse.kit.pricing import Unit, unit_of
 from enginehouse.kit.testing import GrantIssuer
 from enginehouse.kit.usage import Accepted, Spool, SpoolError
 from enginehouse.kit.usage._segments import framed
@@ -71,6 +72,27 @@ def test_a_change_of_model_outlives_a_crash(open_spool: Open, issuer: GrantIssue
     again.settled(next(iter(again.pending)))
     again.close()
     assert not open_spool().pending
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_units_that_only_have_names_outlive_a_crash(open_spool: Open, issuer: GrantIssuer, finished: bool) -> None:
+    prices: dict[Unit, int] = {UNIT_OUTPUT_TOKENS: 2_000_000, "steps": 0, "frames": 3_000_000}
+    spool = open_spool()
+    permission = issuer.grant(METHOD, models=["m"], prices=prices)
+    accepted = spool.accept(permission, token=sign(permission, keys=issuer.keys), model="m")
+    meter = Meter(prices=prices, cap_nanos=10**9, counters=accepted.counters)
+    meter.take("frames", 5)
+    meter.take("steps", 40)
+    meter.take(UNIT_OUTPUT_TOKENS, 1)
+    expected: dict[Unit, int] = {UNIT_OUTPUT_TOKENS: 1, "frames": 5, "steps": 40}
+    if finished:
+        finish(spool, accepted, meter)
+        (record,) = records(spool)
+        assert {unit_of(entry): entry.amount for entry in record.usage.units} == expected
+    spool.close()
+    (record,) = records(open_spool())
+    assert {unit_of(entry): entry.amount for entry in record.usage.units} == expected
+    assert record.usage.cost_nanos == 17
 
 
 def test_a_record_is_kept_until_it_is_settled(open_spool: Open, issuer: GrantIssuer) -> None:

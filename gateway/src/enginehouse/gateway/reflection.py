@@ -12,7 +12,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from enginehouse.gateway.translate.contracts import Contracts
+from enginehouse.gateway.translate.contracts import EdgeContracts
 from enginehouse.gateway.translate.names import HEALTH_SERVICE, REFLECTION_SERVICES
 
 _Context = grpc.aio.ServicerContext[reflection_pb2.ServerReflectionRequest, reflection_pb2.ServerReflectionResponse]
@@ -27,7 +27,7 @@ class MeshReflection:
         services: the full names of the services known now.
     """
 
-    def __init__(self, *, contracts: Contracts, services: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, *, contracts: EdgeContracts, services: Callable[[], Iterable[str]]) -> None:
         self._pool = descriptor_pool.DescriptorPool()
         for file in descriptor_pb2.FileDescriptorSet.FromString(contracts.descriptor_set).file:
             self._pool.Add(file)

@@ -18,9 +18,10 @@ from enginehouse.gateway.metrics import AdsMetrics, RegistryMetrics
 from enginehouse.gateway.reflection import MeshHealth, MeshReflection
 from enginehouse.gateway.registry import Registry, RegistryServicer
 from enginehouse.gateway.state_file import StateFile
-from enginehouse.gateway.translate.contracts import load_contracts
+from enginehouse.gateway.translate.contracts import edge_contracts
 from enginehouse.gateway.translate.snapshot import Translator
 from enginehouse.kit.config import ConfigError
+from enginehouse.kit.contracts import load_contracts
 from enginehouse.kit.telemetry import MetricsServer
 
 _log = logging.getLogger(__name__)
@@ -43,12 +44,15 @@ async def serve(section: GatewaySection) -> None:
     metrics = CollectorRegistry()
     registry_metrics = RegistryMetrics(metrics)
     contracts = load_contracts()
+    edge = edge_contracts(contracts)
     feed = SnapshotFeed()
-    registry = Registry(lease_s=section.lease_s, clock=time.monotonic, ended=registry_metrics.ended)
+    registry = Registry(
+        contracts=contracts, lease_s=section.lease_s, clock=time.monotonic, ended=registry_metrics.ended
+    )
     health = MeshHealth()
     control_plane = ControlPlane(
         registry=registry,
-        translator=Translator(section=section, contracts=contracts),
+        translator=Translator(section=section, contracts=edge),
         feed=feed,
         state_file=StateFile(path=section.state_file),
         health=health,
@@ -58,7 +62,7 @@ async def serve(section: GatewaySection) -> None:
     server = grpc.aio.server(options=_OPTIONS)
     registry_pb2_grpc.add_RegistryServiceServicer_to_server(RegistryServicer(registry=registry), server)
     AdsServer(feed=feed, metrics=AdsMetrics(metrics)).add_to(server)
-    MeshReflection(contracts=contracts, services=registry.services).add_to(server)
+    MeshReflection(contracts=edge, services=registry.services).add_to(server)
     health.add_to(server)
     http = MetricsServer(listen=str(section.http_listen), registry=metrics, ready=lambda: control_plane.running)
 

@@ -14,14 +14,15 @@ from types import MappingProxyType
 from typing import Any
 
 from enginehouse.kit._documents import ConfigError, read_mapping
+from enginehouse.kit.contracts import Contracts, load_contracts
 from enginehouse.kit.nearest import did_you_mean
-from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, UNITS, Unit
+from enginehouse.kit.pricing import MAX_NAMED_UNITS, MAX_NANOS, PER_MILLION, UNITS, Unit, unit_named
 
 CAPABILITIES = frozenset(
     {"chat", "completion", "embeddings", "tools", "json_schema", "grammar", "logprobs", "speech", "transcription",
      "translation", "voice_clone", "image", "video", "rerank"}
 )  # fmt: skip
-"""The words that catalogs may use for what a model can do."""
+"""The words that catalogs may use for what a model can do, beside those of the installed contracts."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _CLUSTER = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -29,7 +30,7 @@ _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # A million million of a unit must still be priceable in 63 bits; anything dearer is a slip of the pen.
 _MAX_PRICE = MAX_NANOS // PER_MILLION
 _KEYS = ("name", "cluster", "backend", "source", "context_tokens", "max_output_tokens", "capabilities", "quality",
-         "prices", "region", "options")  # fmt: skip
+         "prices", "max_units", "region", "options")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +44,11 @@ class CatalogModel:
         source: where its weights are: `bundled:`, `file:`, `hf:ORG/REPO/FILE[@REVISION]`, `package:NAME`, or a URL.
         context_tokens: most tokens of prompt and answer together; 0 where tokens mean nothing.
         max_output_tokens: the bound on output where a request gives none; at most `context_tokens`.
-        capabilities: what it can do, of `CAPABILITIES`.
+        capabilities: what it can do, of `CAPABILITIES` and of what the installed contracts ask of models.
         quality: how good it is, 0 to 1.
         prices: nano-dollars for a million of each unit; a unit that is not listed is free.
         options: the backend's own settings, checked by it.
+        max_units: how many of a unit one request may use at most, for tasks whose requests do not say.
         region: where it runs, such as "eu-west" or "us", in words of the operator's own; empty if that is not stated.
     """
 
@@ -60,6 +62,7 @@ class CatalogModel:
     quality: float
     prices: Mapping[Unit, int]
     options: Mapping[str, Any]
+    max_units: Mapping[Unit, int] = dataclasses.field(default_factory=dict)
     region: str = ""
 
 
@@ -79,14 +82,20 @@ class Catalog:
         return tuple(model for model in self.models if model.cluster == cluster)
 
 
-def load_catalog(path: Path) -> Catalog:
-    """The catalog that a YAML file holds under `models`.
+def load_catalog(path: Path, *, contracts: Contracts | None = None) -> Catalog:
+    """Return the catalog that a YAML file holds under `models`.
+
+    Args:
+        path: the file.
+        contracts: whose units and capabilities the catalog may name; the installed ones if left out.
 
     Raises:
         ConfigError: names the file, the model and the key: an unknown or missing key, a name given twice, a price that
             is negative or too large to charge in 63 bits, an unknown unit or capability.
     """
     document = read_mapping(path)
+    if contracts is None:
+        contracts = load_contracts()
     for key in document:
         if key != "models":
             raise ConfigError(f"{path}: unknown key {key!r}{did_you_mean(key, ['models'], list_known=True)}")
@@ -100,14 +109,14 @@ def load_catalog(path: Path) -> Catalog:
         if not isinstance(entry, dict):
             raise ConfigError(f"{path}: models[{index}]: must be a mapping")
         where = f"{path}: models[{index}]"
-        model = _parse_model(entry, where)
+        model = _parse_model(entry, where, contracts)
         if model.name in models:
             raise ConfigError(f"{where}.name: {model.name!r} is given twice; names are unique")
         models[model.name] = model
     return Catalog(models.values())
 
 
-def _parse_model(entry: Mapping[Any, Any], where: str) -> CatalogModel:
+def _parse_model(entry: Mapping[Any, Any], where: str, contracts: Contracts) -> CatalogModel:
     for key in entry:
         if key not in _KEYS:
             raise ConfigError(f"{where}: unknown key {key!r}{did_you_mean(str(key), _KEYS, list_known=True)}")
@@ -141,9 +150,10 @@ def _parse_model(entry: Mapping[Any, Any], where: str) -> CatalogModel:
         source=_text(entry, "source", where),
         context_tokens=context,
         max_output_tokens=output,
-        capabilities=_capabilities(entry["capabilities"], where),
+        capabilities=_capabilities(entry["capabilities"], where, CAPABILITIES | contracts.capabilities),
         quality=float(quality),
-        prices=_prices(entry.get("prices") or {}, where),
+        prices=_prices(entry.get("prices") or {}, where, contracts),
+        max_units=_max_units(entry.get("max_units") or {}, where, contracts),
         options=MappingProxyType(options),
         region=region,
     )
@@ -163,29 +173,46 @@ def _whole(entry: Mapping[Any, Any], key: str, where: str, *, most: int) -> int:
     return value
 
 
-def _capabilities(value: Any, where: str) -> frozenset[str]:
+def _capabilities(value: Any, where: str, known: Iterable[str]) -> frozenset[str]:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
         raise ConfigError(f"{where}.capabilities: must be a list of words")
     for word in value:
-        if word not in CAPABILITIES:
+        if word not in known:
             raise ConfigError(
-                f"{where}.capabilities: unknown capability {word!r}{did_you_mean(word, CAPABILITIES, list_known=True)}"
+                f"{where}.capabilities: unknown capability {word!r}{did_you_mean(word, known, list_known=True)}"
             )
     return frozenset(value)
 
 
-def _prices(value: Any, where: str) -> Mapping[Unit, int]:
+def _prices(value: Any, where: str, contracts: Contracts) -> Mapping[Unit, int]:
     if not isinstance(value, dict):
         raise ConfigError(f"{where}.prices: must be a mapping of units to nano-dollars for a million of them")
     prices: dict[Unit, int] = {}
     for name, price in value.items():
-        if name not in UNITS:
-            raise ConfigError(f"{where}.prices: unknown unit {name!r}{did_you_mean(str(name), UNITS, list_known=True)}")
+        _check_unit(name, f"{where}.prices", contracts)
         if isinstance(price, bool) or not isinstance(price, int):
             raise ConfigError(f"{where}.prices.{name}: {price!r} must be a whole number of nano-dollars for a million")
         if not 0 <= price <= _MAX_PRICE:
             raise ConfigError(
                 f"{where}.prices.{name}: {price} must be from 0 to {_MAX_PRICE} nano-dollars for a million"
             )
-        prices[UNITS[name]] = price
+        prices[unit_named(name)] = price
+    if sum(isinstance(unit, str) for unit in prices) > MAX_NAMED_UNITS:
+        raise ConfigError(f"{where}.prices: at most {MAX_NAMED_UNITS} units of contracts other than ours may be priced")
     return MappingProxyType(prices)
+
+
+def _max_units(value: Any, where: str, contracts: Contracts) -> Mapping[Unit, int]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}.max_units: must be a mapping of units to how many a request may use")
+    for name, amount in value.items():
+        _check_unit(name, f"{where}.max_units", contracts)
+        if isinstance(amount, bool) or not isinstance(amount, int) or not 0 <= amount <= MAX_NANOS:
+            raise ConfigError(f"{where}.max_units.{name}: {amount!r} must be a whole number of units")
+    return MappingProxyType({unit_named(name): amount for name, amount in value.items()})
+
+
+def _check_unit(name: Any, where: str, contracts: Contracts) -> None:
+    if name not in UNITS and name not in contracts.units:
+        known = {*UNITS, *contracts.units}
+        raise ConfigError(f"{where}: unknown unit {name!r}{did_you_mean(str(name), known, list_known=True)}")

@@ -6,24 +6,72 @@ units are counted never change it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
 from enginehouse.api.common.v1 import usage_pb2
 
-Unit: TypeAlias = "usage_pb2.Unit.ValueType"
+Unit: TypeAlias = "usage_pb2.Unit.ValueType | str"
+"""A countable unit: its number where the contract's enum has one, else the name under which an engine's contract
+declares it."""
 
 MAX_NANOS = 2**63 - 1
 PER_MILLION = 1_000_000
 
-UNITS: Mapping[str, Unit] = MappingProxyType(
+UNITS: Mapping[str, usage_pb2.Unit.ValueType] = MappingProxyType(
     {name.removeprefix("UNIT_").lower(): value for name, value in usage_pb2.Unit.items() if value}
 )
-"""Every unit by the name that catalogs and reports use, such as "input_tokens"."""
+"""Every unit that has a number, by the name that catalogs and reports use, such as "input_tokens"."""
 
-UNIT_NAMES: Mapping[Unit, str] = MappingProxyType({unit: name for name, unit in UNITS.items()})
-"""The names by unit."""
+UNIT_NAMES: Mapping[usage_pb2.Unit.ValueType, str] = MappingProxyType({unit: name for name, unit in UNITS.items()})
+"""The names by number."""
+
+MAX_NAMED_UNITS = 8
+"""How many units without a number a model may have prices for, and a method may count besides."""
+
+UNIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}").fullmatch
+"""The form of a unit's name."""
+
+
+def unit_named(name: str) -> Unit:
+    """Return the unit of that name."""
+    return UNITS.get(name, name)
+
+
+def unit_name(unit: Unit) -> str:
+    """Return a unit's name, such as "input_tokens"."""
+    return unit if isinstance(unit, str) else UNIT_NAMES.get(unit, str(unit))
+
+
+def unit_of(entry: usage_pb2.UnitAmount | usage_pb2.UnitPrice) -> Unit:
+    """Return the unit of an amount or a price in the contract's form."""
+    return entry.unit or entry.name
+
+
+def in_order(amounts: Mapping[Unit, int]) -> list[tuple[Unit, int]]:
+    """Return the entries by unit: numbers first, then names."""
+    return sorted(amounts.items(), key=lambda entry: (isinstance(entry[0], str), entry[0]))
+
+
+def prices_of(entries: Iterable[usage_pb2.UnitPrice]) -> dict[Unit, int]:
+    """Return the nano-dollars for a million of each unit."""
+    return {entry.unit or entry.name: entry.nanos_per_million for entry in entries}
+
+
+def unit_price(unit: Unit, nanos_per_million: int) -> usage_pb2.UnitPrice:
+    """Return a price in the contract's form."""
+    if isinstance(unit, str):
+        return usage_pb2.UnitPrice(name=unit, nanos_per_million=nanos_per_million)
+    return usage_pb2.UnitPrice(unit=unit, nanos_per_million=nanos_per_million)
+
+
+def unit_amount(unit: Unit, amount: int) -> usage_pb2.UnitAmount:
+    """Return an amount in the contract's form."""
+    if isinstance(unit, str):
+        return usage_pb2.UnitAmount(name=unit, amount=amount)
+    return usage_pb2.UnitAmount(unit=unit, amount=amount)
 
 
 def price_numerator(prices: Mapping[Unit, int], amounts: Mapping[Unit, int]) -> int:
@@ -36,7 +84,7 @@ def price_numerator(prices: Mapping[Unit, int], amounts: Mapping[Unit, int]) -> 
     for unit, amount in amounts.items():
         price = prices.get(unit, 0)
         if amount < 0 or price < 0:
-            raise ValueError(f"{UNIT_NAMES.get(unit, unit)}: amount {amount} at price {price} must not be negative")
+            raise ValueError(f"{unit_name(unit)}: amount {amount} at price {price} must not be negative")
         total += price * amount
     return total
 
@@ -74,7 +122,5 @@ def affordable(price_per_million: int, *, spent_numerator: int, cap_nanos: int) 
 def to_usage(amounts: Mapping[Unit, int], *, cost: int) -> usage_pb2.Usage:
     """The contract's form of amounts and their cost; units of which there are none are left out."""
     usage = usage_pb2.Usage(cost_nanos=cost)
-    for unit, amount in sorted(amounts.items()):
-        if amount:
-            usage.units.add(unit=unit, amount=amount)
+    usage.units.extend(unit_amount(unit, amount) for unit, amount in in_order(amounts) if amount)
     return usage

@@ -13,13 +13,12 @@ from typing import Any
 
 import grpc
 
-from enginehouse.api.common.v1.usage_pb2 import UnitPrice
 from enginehouse.api.gateway.v1 import registry_pb2, registry_pb2_grpc
 from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
 from enginehouse.api.router.v1.grant_pb2 import Grant, GrantCandidate, Principal
 from enginehouse.kit.errors import ServiceError
 from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, authenticate, sign
-from enginehouse.kit.pricing import MAX_NANOS, Unit
+from enginehouse.kit.pricing import MAX_NANOS, Unit, unit_price
 
 
 class GrantIssuer:
@@ -47,7 +46,7 @@ class GrantIssuer:
     ) -> Grant:
         """Return a grant for one call of a method ("/package.Service/Method") on any of the models, equally priced."""
         now = time.time_ns() // 1_000_000
-        price_list = [UnitPrice(unit=unit, nanos_per_million=price) for unit, price in (prices or {}).items()]
+        price_list = [unit_price(unit, price) for unit, price in (prices or {}).items()]
         return Grant(
             grant_id=f"grant-{uuid.uuid4().hex}",
             request_id=request_id or f"request-{uuid.uuid4().hex}",

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.gateway.registry._rules import check_engine, check_load
 from enginehouse.kit.addresses import parse_address
+from enginehouse.kit.contracts import Contracts
 from enginehouse.kit.errors import Reason, ServiceError
 
 
@@ -90,6 +91,7 @@ class Registry:
     one process can listen there.
 
     Args:
+        contracts: whose services engines may serve.
         lease_s: how long a lease outlives its last sign of life, in seconds.
         clock: monotonic seconds.
         ended: told of every lease that ends.
@@ -98,10 +100,12 @@ class Registry:
     def __init__(
         self,
         *,
+        contracts: Contracts,
         lease_s: float,
         clock: Callable[[], float],
         ended: Callable[[Lease, LeaseEnd], None] = lambda lease, end: None,
     ) -> None:
+        self._contracts = contracts
         self.lease_s = lease_s
         self._clock = clock
         self._ended = ended
@@ -135,7 +139,7 @@ class Registry:
             ServiceError: INVALID_REQUEST for a description that cannot be routed; ALREADY_EXISTS where another live
                 engine has the id; FAILED_PRECONDITION where another cluster's live engines serve one of the services.
         """
-        check_engine(engine, peer=peer)
+        check_engine(engine, contracts=self._contracts, peer=peer)
         check_load(load)
         self._refuse_conflicts(engine)
         address = parse_address(engine.address)

@@ -1,4 +1,4 @@
-"""What an engine may say of itself."""
+"""The rules that an engine's description must keep to."""
 
 from __future__ import annotations
 
@@ -8,35 +8,37 @@ import re
 from collections.abc import Iterator
 
 from enginehouse.api.gateway.v1 import registry_pb2
-from enginehouse.gateway.translate.contracts import INTERNAL_SERVICES
 from enginehouse.gateway.translate.names import ROUTER_ENGINE_CLUSTER
 from enginehouse.kit.addresses import parse_address
 from enginehouse.kit.config import ConfigError
+from enginehouse.kit.contracts import Contracts, Exposure
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 
 _ENGINE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CLUSTER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SERVICE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+")
 _MODEL = re.compile(r"[^\x00-\x20\x7f,]{1,128}")
-_MOST_SERVICES = 64
-_MOST_MODELS = 1000
+_MAX_SERVICES = 64
+_MAX_MODELS = 1000
 
 # Every server has these for itself, and Envoy has its own.
 _RESERVED_PREFIXES = ("grpc.", "envoy.", "enginehouse.api.gateway.")
-_ROUTERS_OWN = ("enginehouse.api.router.", "enginehouse.api.openai.v1.ModelsService")
+# Routers of a newer version may serve what the contracts here do not know yet.
+_ROUTER_PACKAGE = "enginehouse.api.router."
 
 
-def check_engine(engine: registry_pb2.Engine, *, peer: str = "") -> None:
-    """Refuses an engine whose description cannot be routed.
+def check_engine(engine: registry_pb2.Engine, *, contracts: Contracts, peer: str = "") -> None:
+    """Refuse an engine whose description cannot be routed.
 
     Args:
         engine: the description.
+        contracts: which services are internal, and which are the routers' alone.
         peer: where it calls from, as gRPC says it (`ipv4:10.0.0.7:53012`); empty if unknown.
 
     Raises:
         ServiceError: INVALID_REQUEST with one violation for each field at fault.
     """
-    violations = [*_names(engine), *_address(engine.address, peer), *_services(engine), *_models(engine)]
+    violations = [*_names(engine), *_address(engine.address, peer), *_services(engine, contracts), *_models(engine)]
     if engine.capacity < 0:
         violations.append(FieldViolation("engine.capacity", f"{engine.capacity} is negative; give 0 or more"))
     if len(engine.version) > 128:
@@ -45,7 +47,7 @@ def check_engine(engine: registry_pb2.Engine, *, peer: str = "") -> None:
 
 
 def check_load(load: registry_pb2.Load) -> None:
-    """Refuses a load that cannot be true.
+    """Refuse a load that cannot be true.
 
     Raises:
         ServiceError: INVALID_REQUEST with one violation for each field at fault.
@@ -112,23 +114,26 @@ def _is_local(peer: str) -> bool:
         return True
 
 
-def _services(engine: registry_pb2.Engine) -> Iterator[FieldViolation]:
+def _services(engine: registry_pb2.Engine, contracts: Contracts) -> Iterator[FieldViolation]:
     services = list(engine.grpc_services)
     field = "engine.grpc_services"
     if not services:
         yield FieldViolation(field, "is empty; name the gRPC services that the engine serves")
-    if len(services) > _MOST_SERVICES:
-        yield FieldViolation(field, f"has {len(services)} entries; at most {_MOST_SERVICES} are taken")
+    if len(services) > _MAX_SERVICES:
+        yield FieldViolation(field, f"has {len(services)} entries; at most {_MAX_SERVICES} are taken")
         return
     if len(set(services)) != len(services):
         yield FieldViolation(field, "names a service twice; name each once")
     for at, service in enumerate(services):
         here = f"{field}[{at}]"
+        known = contracts.services.get(service)
+        exposure = Exposure.ENGINE if known is None else known.exposure
+        routers = exposure is Exposure.ROUTER or service.startswith(_ROUTER_PACKAGE)
         if len(service) > 256 or not _SERVICE.fullmatch(service):
             yield FieldViolation(here, f"{service[:80]!r} is not the full name of a gRPC service, as in pkg.v1.Service")
-        elif service in INTERNAL_SERVICES or service.startswith(_RESERVED_PREFIXES):
+        elif exposure is Exposure.INTERNAL or service.startswith(_RESERVED_PREFIXES):
             yield FieldViolation(here, f"{service} is reserved and never routed to engines; leave it out")
-        elif service.startswith(_ROUTERS_OWN) and engine.cluster != ROUTER_ENGINE_CLUSTER:
+        elif routers and engine.cluster != ROUTER_ENGINE_CLUSTER:
             yield FieldViolation(
                 here, f"{service} belongs to the cluster {ROUTER_ENGINE_CLUSTER!r}, not to {engine.cluster!r}"
             )
@@ -136,8 +141,8 @@ def _services(engine: registry_pb2.Engine) -> Iterator[FieldViolation]:
 
 def _models(engine: registry_pb2.Engine) -> Iterator[FieldViolation]:
     field = "engine.models"
-    if len(engine.models) > _MOST_MODELS:
-        yield FieldViolation(field, f"has {len(engine.models)} entries; at most {_MOST_MODELS} are taken")
+    if len(engine.models) > _MAX_MODELS:
+        yield FieldViolation(field, f"has {len(engine.models)} entries; at most {_MAX_MODELS} are taken")
         return
     names = [model.name for model in engine.models]
     if len(set(names)) != len(names):

@@ -1,97 +1,64 @@
-"""What the committed contracts say that the edge must know: paths, services, and which calls stream from the client."""
+"""The part of the installed contracts that the edge needs: paths, services, and how requests travel."""
 
 from __future__ import annotations
 
-import importlib.resources
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2, duration_pb2
 from google.rpc import error_details_pb2
 
-# Spoken between our own processes; never routed, whoever claims to serve them.
-INTERNAL_SERVICES = frozenset(
-    {
-        "enginehouse.api.router.v1.UsageService",
-        "enginehouse.api.router.v1.AnswerService",
-        "enginehouse.api.gateway.v1.RegistryService",
-    }
-)
-OPENAI_PACKAGE = "enginehouse.api.openai."
-# Services whose answers the routers keep and give again, at a door of their own.
-REPLAYED_SERVICES = frozenset(
-    {"enginehouse.api.inference.v1.GenerationService", "enginehouse.api.openai.v1.TextService"}
-)
-# Services whose requests bring recordings.
-MEDIA_SERVICES = frozenset({"enginehouse.api.voice.v1.VoiceService", "enginehouse.api.openai.v1.AudioService"})
-
-_VERBS = ("get", "put", "post", "delete", "patch")
+from enginehouse.kit.contracts import Body, Contracts, Exposure
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contracts:
+class EdgeContracts:
     """The facts, in a form that needs no descriptors any more.
 
     Attributes:
         descriptor_set: a serialized FileDescriptorSet: the contracts, what they import, and the error details.
         services: full names of the services that clients may call.
-        json_services: those of them with HTTP paths.
-        openai_paths: regular expressions (RE2, whole path without its query) of OpenAI's endpoints.
-        client_streams: gRPC paths of the calls in which the client streams.
+        internal_services: full names of the services that are never routed, whoever says that they serve them.
+        router_services: those of `services` that routers alone serve.
+        json_services: those of `services` with HTTP paths.
+        openai_services: those of `services` whose errors have OpenAI's form.
+        openai_paths: regular expressions (RE2, whole path without its query) of their HTTP paths.
+        media_services: those of `services` whose requests may hold recordings, images or videos.
+        replayed_services: those of `services` whose answers the routers keep and give again themselves.
+        header_methods: gRPC paths of the methods that are decided before their body is read.
     """
 
     descriptor_set: bytes
     services: tuple[str, ...]
+    internal_services: frozenset[str]
+    router_services: frozenset[str]
     json_services: tuple[str, ...]
+    openai_services: frozenset[str]
     openai_paths: tuple[str, ...]
-    client_streams: tuple[str, ...]
+    media_services: frozenset[str]
+    replayed_services: frozenset[str]
+    header_methods: tuple[str, ...]
 
 
-def load_contracts() -> Contracts:
-    """Reads the descriptor set that is committed with the stubs."""
-    raw = (importlib.resources.files("enginehouse.api") / "descriptors.binpb").read_bytes()
-    return read_contracts(descriptor_pb2.FileDescriptorSet.FromString(raw))
-
-
-def read_contracts(files: descriptor_pb2.FileDescriptorSet) -> Contracts:
-    """The facts of a descriptor set with imports."""
-    services: list[str] = []
-    json_services: list[str] = []
-    openai_paths: list[str] = []
-    client_streams: list[str] = []
-    for file in files.file:
-        for service in file.service:
-            name = f"{file.package}.{service.name}"
-            if name in INTERNAL_SERVICES:
-                continue
-            services.append(name)
-            paths = [path for method in service.method for path in _http_paths(method)]
-            if paths:
-                json_services.append(name)
-            if name.startswith(OPENAI_PACKAGE):
-                openai_paths.extend(_pattern(path) for path in paths)
-            client_streams.extend(f"/{name}/{method.name}" for method in service.method if method.client_streaming)
-    return Contracts(
-        descriptor_set=_with_error_details(files).SerializeToString(deterministic=True),
-        services=tuple(sorted(services)),
-        json_services=tuple(sorted(json_services)),
-        openai_paths=tuple(sorted(openai_paths)),
-        client_streams=tuple(sorted(client_streams)),
+def edge_contracts(contracts: Contracts) -> EdgeContracts:
+    """Return what the edge needs of these contracts."""
+    services = [service for service in contracts.services.values() if service.exposure is not Exposure.INTERNAL]
+    openai = [service for service in services if service.openai_errors]
+    methods = [method for service in services for method in service.methods]
+    return EdgeContracts(
+        descriptor_set=_with_error_details(contracts.files).SerializeToString(deterministic=True),
+        services=tuple(sorted(service.name for service in services)),
+        internal_services=frozenset(contracts.exposed(Exposure.INTERNAL)),
+        router_services=frozenset(contracts.exposed(Exposure.ROUTER)),
+        json_services=tuple(sorted({method.service for method in methods if method.http})),
+        openai_services=frozenset(service.name for service in openai),
+        openai_paths=tuple(
+            sorted(_pattern(path) for service in openai for method in service.methods for _, path in method.http)
+        ),
+        media_services=frozenset(method.service for method in methods if method.body is Body.MEDIA),
+        replayed_services=frozenset(method.service for method in methods if method.replayable),
+        header_methods=tuple(sorted(method.path for method in methods if method.body is Body.HEADERS)),
     )
-
-
-def _http_paths(method: descriptor_pb2.MethodDescriptorProto) -> Iterator[str]:
-    if not method.options.HasExtension(annotations_pb2.http):
-        return
-    rule = method.options.Extensions[annotations_pb2.http]
-    for binding in (rule, *rule.additional_bindings):
-        for verb in _VERBS:
-            if getattr(binding, verb):
-                yield getattr(binding, verb)
-        if binding.HasField("custom"):
-            yield binding.custom.path
 
 
 def _pattern(template: str) -> str:

@@ -47,7 +47,7 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
 from envoy_data_plane.google.protobuf import Any
 
 from enginehouse.gateway.config import EdgeSection
-from enginehouse.gateway.translate.contracts import Contracts
+from enginehouse.gateway.translate.contracts import EdgeContracts
 from enginehouse.gateway.translate.names import (
     DESTINATION_HEADER,
     ORIGINAL_PATH_HEADER,
@@ -103,7 +103,7 @@ _TO_REFUSED = (
 )
 
 
-def http_filters(edge: EdgeSection, *, contracts: Contracts) -> list[HttpFilter]:
+def http_filters(edge: EdgeSection, *, contracts: EdgeContracts) -> list[HttpFilter]:
     """The filter chain."""
     return [
         _filter("envoy.filters.http.header_mutation", _response_headers()),
@@ -146,7 +146,7 @@ def _healthz() -> HealthCheck:
     )
 
 
-def _transcoder(edge: EdgeSection, contracts: Contracts) -> GrpcJsonTranscoder:
+def _transcoder(edge: EdgeSection, contracts: EdgeContracts) -> GrpcJsonTranscoder:
     return GrpcJsonTranscoder(
         proto_descriptor_bin=contracts.descriptor_set,
         services=list(contracts.json_services),

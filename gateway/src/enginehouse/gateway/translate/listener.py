@@ -50,7 +50,7 @@ from envoy_data_plane.google.protobuf import Any, Struct
 
 from enginehouse.gateway.config import EdgeSection, GatewaySection
 from enginehouse.gateway.translate.clusters import from_ads, socket_address
-from enginehouse.gateway.translate.contracts import Contracts
+from enginehouse.gateway.translate.contracts import EdgeContracts
 from enginehouse.gateway.translate.filters import http_filters
 from enginehouse.gateway.translate.local_replies import local_replies
 from enginehouse.gateway.translate.names import (
@@ -89,7 +89,7 @@ _ACCESS_LOG_FIELDS = {
 }
 
 
-def public_listener(section: GatewaySection, *, contracts: Contracts) -> Listener:
+def public_listener(section: GatewaySection, *, contracts: EdgeContracts) -> Listener:
     """The listener of the public door."""
     return Listener(
         name=LISTENER,
@@ -111,7 +111,7 @@ def public_listener(section: GatewaySection, *, contracts: Contracts) -> Listene
     )
 
 
-def _manager(section: GatewaySection, contracts: Contracts) -> HttpConnectionManager:
+def _manager(section: GatewaySection, contracts: EdgeContracts) -> HttpConnectionManager:
     edge = section.edge
     return HttpConnectionManager(
         stat_prefix="public",

@@ -27,7 +27,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from enginehouse.gateway.config import EdgeSection
-from enginehouse.gateway.translate.contracts import MEDIA_SERVICES, OPENAI_PACKAGE, REPLAYED_SERVICES, Contracts
+from enginehouse.gateway.translate.contracts import EdgeContracts
 from enginehouse.gateway.translate.names import (
     DESTINATION_HEADER,
     GATEWAY_CLUSTER,
@@ -80,11 +80,11 @@ class RouteTable:
     registers must not wait for the routes of others.
 
     Args:
-        contracts: which services there are, and which calls stream from the client.
+        contracts: which services there are, and how their requests travel.
         edge: timeouts, and the origins that may call.
     """
 
-    def __init__(self, *, contracts: Contracts, edge: EdgeSection) -> None:
+    def __init__(self, *, contracts: EdgeContracts, edge: EdgeSection) -> None:
         self._contracts = contracts
         self._edge = edge
         self._made: dict[tuple[str, str], bytes] = {}
@@ -135,10 +135,10 @@ def _field(number: int, value: bytes) -> bytes:
     return encode_varint(number << 3 | 2) + encode_varint(len(value)) + value
 
 
-def _service_routes(service: str, cluster: str, contracts: Contracts, edge: EdgeSection) -> list[Route]:
+def _service_routes(service: str, cluster: str, contracts: EdgeContracts, edge: EdgeSection) -> list[Route]:
     routes: list[Route] = []
-    asked = {AUTHORIZATION_FILTER: _media_collected(edge)} if service in MEDIA_SERVICES else {}
-    for headers, action in [*_replays(service, edge), *_actions(cluster, edge)]:
+    asked = {AUTHORIZATION_FILTER: _media_collected(edge)} if service in contracts.media_services else {}
+    for headers, action in [*_replays(service, contracts, edge), *_actions(cluster, edge)]:
         # A client that streams waits for answers: its body cannot be collected first.
         routes += [
             Route(
@@ -147,10 +147,10 @@ def _service_routes(service: str, cluster: str, contracts: Contracts, edge: Edge
                 route=action,
                 typed_per_filter_config={AUTHORIZATION_FILTER: _BODY_NOT_COLLECTED},
             )
-            for path in contracts.client_streams
+            for path in contracts.header_methods
             if path.startswith(f"/{service}/")
         ]
-        if service.startswith(OPENAI_PACKAGE):
+        if service in contracts.openai_services:
             from_json = HeaderMatcher(name=ORIGINAL_PATH_HEADER, present_match=True)
             routes.append(
                 Route(
@@ -199,9 +199,11 @@ def _actions(cluster: str, edge: EdgeSection) -> list[tuple[list[HeaderMatcher],
     return [*actions, ([], once)]
 
 
-def _replays(service: str, edge: EdgeSection) -> list[tuple[list[HeaderMatcher], RouteAction]]:
-    """Where a call goes whose answer a router has: to that router, or to another if it cannot have begun there."""
-    if service not in REPLAYED_SERVICES:
+def _replays(
+    service: str, contracts: EdgeContracts, edge: EdgeSection
+) -> list[tuple[list[HeaderMatcher], RouteAction]]:
+    """The route of a call whose answer a router has: to that router, or to another if it cannot have begun there."""
+    if service not in contracts.replayed_services:
         return []
     kept = HeaderMatcher(name=REPLAY_HEADER, present_match=True)
     retries = _retries(edge, _NEVER_BEGAN, 2)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from enginehouse.gateway.config import GatewaySection
 from enginehouse.gateway.translate.clusters import collector_cluster, endpoints, engine_cluster
-from enginehouse.gateway.translate.contracts import Contracts
+from enginehouse.gateway.translate.contracts import EdgeContracts
 from enginehouse.gateway.translate.listener import public_listener
 from enginehouse.gateway.translate.names import (
     COLLECTOR_CLUSTER,
@@ -54,7 +54,7 @@ class Snapshot:
 class Translator:
     """Makes snapshots. Equal topologies give equal snapshots; what cannot change is serialized once."""
 
-    def __init__(self, *, section: GatewaySection, contracts: Contracts) -> None:
+    def __init__(self, *, section: GatewaySection, contracts: EdgeContracts) -> None:
         self._section = section
         self._listeners = MappingProxyType({LISTENER: bytes(public_listener(section, contracts=contracts))})
         self._listeners_version = _version(self._listeners)

@@ -24,6 +24,7 @@ from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 from enginehouse.kit.loading import LoadedModels
+from enginehouse.kit.pricing import prices_of
 from enginehouse.kit.usage.meter import Meter
 
 ServedModel: TypeAlias = loading.ServedModel[LoadedModel]
@@ -81,7 +82,7 @@ class TextEngine:
                 requested=request.max_output_tokens,
                 model_default=served.catalog.max_output_tokens,
                 context_tokens=served.loaded.context_tokens,
-                prices={price.unit: price.nanos_per_million for price in candidate.prices},
+                prices=prices_of(candidate.prices),
                 spent=meter.amounts,
                 cap_nanos=candidate.cap_nanos,
                 received_tokens=received,

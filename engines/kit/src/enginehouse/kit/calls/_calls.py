@@ -36,7 +36,7 @@ from enginehouse.kit.calls.trailers import COST_TRAILER, add_trailer
 from enginehouse.kit.current_call import MODEL_HEADER, CurrentCall, current_call
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, verify
-from enginehouse.kit.pricing import Unit
+from enginehouse.kit.pricing import Unit, prices_of
 from enginehouse.kit.telemetry import CallMetrics
 from enginehouse.kit.usage._counters import FIRST_OUTPUT
 from enginehouse.kit.usage._spool import Accepted, Spool
@@ -383,8 +383,6 @@ def _meter(candidate: GrantCandidate | None) -> Meter:
     if candidate is None:
         return Meter(prices=_NO_PRICES, cap_nanos=0)
     try:
-        return Meter(
-            prices={price.unit: price.nanos_per_million for price in candidate.prices}, cap_nanos=candidate.cap_nanos
-        )
+        return Meter(prices=prices_of(candidate.prices), cap_nanos=candidate.cap_nanos)
     except ValueError as error:
         raise ServiceError(Reason.GRANT_INVALID, f"the grant cannot be priced: {error}") from None

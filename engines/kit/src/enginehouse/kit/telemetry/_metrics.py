@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit._documents import ConfigError
 from enginehouse.kit.addresses import Address, parse_listen
-from enginehouse.kit.pricing import UNIT_NAMES, Unit
+from enginehouse.kit.pricing import Unit, unit_name
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -83,12 +83,16 @@ class CallMetrics:
                 self._outcomes.labels(model, name),
                 self._cost.labels(model),
                 self._first.labels(model),
-                {unit: self._units.labels(model, unit_name) for unit, unit_name in UNIT_NAMES.items()},
+                {},
             )
         outcomes, cost, first, units = children
         outcomes.inc()
         for unit, amount in amounts.items():
-            units[unit].inc(amount)
+            counter = units.get(unit)
+            if counter is None:
+                # As many as the catalog prices and the contracts declare.
+                counter = units[unit] = self._units.labels(model, unit_name(unit))
+            counter.inc(amount)
         if cost_nanos:
             cost.inc(cost_nanos)
         if first_output_s:

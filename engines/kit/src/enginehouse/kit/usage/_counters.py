@@ -1,8 +1,8 @@
 """Counters in a memory-mapped file: a count that is made is on record at once, without a system call.
 
 A store into the map survives the death of the process, which is what lets a meter count every token before it is sent.
-Each call holds a slot of 16 64-bit integers: the call's reference first, then one for each unit by its number, and the
-milliseconds to the first output last.
+Each call holds a slot of 32 64-bit integers: the call's reference first, then the meter's counters (one for each unit
+by its number, then those of units that only have names), and the milliseconds to the first output last.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 
 from enginehouse.kit.usage.meter import COUNTERS
 
-WORDS = 16
+WORDS = 32
 FIRST_OUTPUT = WORDS - 1
 _SLOT_BYTES = WORDS * 8
 _SLOTS = 4096
 _FILE_BYTES = _SLOTS * _SLOT_BYTES
+_NOTHING_COUNTED = memoryview(bytes(_SLOT_BYTES - 8)).cast("q")
 assert COUNTERS < WORDS
 
 
@@ -59,8 +60,7 @@ class CounterFile:
             self._add_file()
         slot = self._free.popleft()
         words = self._words(slot)
-        for index in range(1, WORDS):
-            words[index] = 0
+        words[1:] = _NOTHING_COUNTED
         words[0] = reference
         return slot, words
 

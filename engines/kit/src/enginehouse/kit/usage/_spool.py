@@ -22,17 +22,17 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.api.router.v1.grant_pb2 import Grant
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import peek
-from enginehouse.kit.pricing import UNIT_NAMES, Unit, cost_nanos, to_usage
+from enginehouse.kit.pricing import Unit, cost_nanos, prices_of, to_usage
 from enginehouse.kit.usage._counters import FIRST_OUTPUT, CounterFile
 from enginehouse.kit.usage._segments import SUFFIX, SegmentWriter, SpoolError, framed, read_segment
-from enginehouse.kit.usage.meter import COUNTERS, Meter
+from enginehouse.kit.usage.meter import COUNTERS, Meter, counted, named_counters
 
 _log = logging.getLogger(__name__)
 
@@ -225,6 +225,7 @@ class Spool:
             accepted,
             engine_id=self._engine_id,
             amounts=meter.amounts,
+            named=meter.named,
             cost=meter.cost_nanos,
             outcome=outcome,
             first_output_ms=first_output_ms,
@@ -293,6 +294,7 @@ class Spool:
         *,
         engine_id: str,
         amounts: dict[Unit, int],
+        named: Mapping[str, int],
         cost: int,
         outcome: usage_pb2.Outcome.ValueType,
         first_output_ms: int,
@@ -301,7 +303,11 @@ class Spool:
         first_output_ms = max(0, min(first_output_ms, _INT32_MAX))
         payload = _FINAL.pack(
             _TYPE_FINAL, accepted.reference, outcome, ended, first_output_ms, cost, len(amounts)
-        ) + b"".join(_AMOUNT.pack(unit, amount) for unit, amount in amounts.items())
+        ) + b"".join(
+            # A unit that only has a name is recorded as its counter, whose name follows from the grant.
+            _AMOUNT.pack(named[unit] if isinstance(unit, str) else unit, amount)
+            for unit, amount in amounts.items()
+        )
         try:
             # Room for it was kept when the grant was accepted.
             self._append(framed(payload))
@@ -423,9 +429,15 @@ class Spool:
             segment.unsettled -= 1
             return
         accepted = Accepted(reference, token, model, started, memoryview(b""), slot)
+        prices: dict[Unit, int] = {}
+        for candidate in grant.candidates:
+            if candidate.model == model:
+                prices = prices_of(candidate.prices)
+                break
+        named = named_counters(prices)
         if final is not None:
             _, _, outcome, ended, first_output, cost, count = _FINAL.unpack_from(final)
-            amounts = dict(_amounts(final, count))
+            amounts = dict(_amounts(final, count, named))
             self._pending[reference] = usage_pb2.UsageRecord(
                 grant=token,
                 engine_id=engine_id,
@@ -438,31 +450,25 @@ class Spool:
             ).SerializeToString()
             return
         words = self._counters.read(slot, reference)
-        counted: dict[Unit, int] = {}
-        if words is not None:
-            for unit in UNIT_NAMES:
-                if words[unit] > 0:
-                    counted[unit] = words[unit]
-        prices: dict[Unit, int] = {}
-        for candidate in grant.candidates:
-            if candidate.model == model:
-                prices = {price.unit: price.nanos_per_million for price in candidate.prices}
-                break
+        amounts = {} if words is None else counted(words, named)
         self.recovered += 1
         self._make_room(_FINAL_BYTES, beyond_limit=True)
         self._finish(
             accepted,
             engine_id=engine_id,
-            amounts=counted,
-            cost=cost_nanos(prices, counted),
+            amounts=amounts,
+            named=named,
+            cost=cost_nanos(prices, amounts),
             outcome=usage_pb2.OUTCOME_CRASHED,
             first_output_ms=words[FIRST_OUTPUT] if words is not None else 0,
         )
 
 
-def _amounts(final: bytes, count: int) -> Iterator[tuple[Unit, int]]:
+def _amounts(final: bytes, count: int, named: Mapping[str, int]) -> Iterator[tuple[Unit, int]]:
+    names = {place: name for name, place in named.items()}
     for index in range(count):
-        yield _AMOUNT.unpack_from(final, _FINAL.size + index * _AMOUNT.size)
+        place, amount = _AMOUNT.unpack_from(final, _FINAL.size + index * _AMOUNT.size)
+        yield names.get(place, place), amount
 
 
 def _lock(directory: Path) -> int:

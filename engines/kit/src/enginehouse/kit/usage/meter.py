@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableSequence
+from collections.abc import Iterable, Mapping, MutableSequence
 from typing import TypeAlias
 
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, UNIT_NAMES, Unit, affordable, to_usage
+from enginehouse.kit.pricing import (
+    MAX_NAMED_UNITS,
+    MAX_NANOS,
+    PER_MILLION,
+    UNIT_NAMES,
+    Unit,
+    affordable,
+    to_usage,
+    unit_name,
+)
 
-COUNTERS = 1 + max(usage_pb2.Unit.values())
-"""How many counters a meter needs: one for each unit's number."""
+_NUMBERED = 1 + max(usage_pb2.Unit.values())
+# A model's prices may name so many units, and a method's contract as many more.
+_MAX_NAMED = 2 * MAX_NAMED_UNITS
+COUNTERS = _NUMBERED + _MAX_NAMED
+"""How many counters a meter needs: one for each unit's number, then those of units that only have names."""
 
 Counters: TypeAlias = "MutableSequence[int] | memoryview[int]"
 
@@ -29,20 +41,23 @@ class Meter:
     call's) even if the process is killed the next instant.
 
     Args:
-        prices: nano-dollars for a million of each unit; a unit that is not listed is free.
+        prices: nano-dollars for a million of each unit; a unit that is not listed is free. Of the units that only have
+            names, those that are listed can be counted.
         cap_nanos: the most that the call may cost, in nano-dollars.
         counters: where the counts live, at least `COUNTERS` integers, all zero; a plain list if None.
 
     Raises:
-        ValueError: the cap or a price is negative.
+        ValueError: the cap or a price is negative, or too many units only have names.
     """
 
-    __slots__ = ("_cap_numerator", "_counters", "_prices", "_spent", "capped", "closed")
+    __slots__ = ("_cap_numerator", "_counters", "_prices", "_spent", "capped", "closed", "named")
 
     def __init__(self, *, prices: Mapping[Unit, int], cap_nanos: int, counters: Counters | None = None) -> None:
         if cap_nanos < 0 or (prices and min(prices.values()) < 0):
             raise ValueError(f"cap {cap_nanos} and prices {dict(prices)} must not be negative")
         self._prices = prices
+        self.named: Mapping[str, int] = named_counters(prices)
+        """The counters of the units that only have names, by name."""
         self._cap_numerator = min(cap_nanos, MAX_NANOS) * PER_MILLION
         self._counters: Counters = [0] * COUNTERS if counters is None else counters
         self._spent = 0
@@ -52,9 +67,13 @@ class Meter:
         """Whether the grant has expired or the call has ended: nothing can be counted any more."""
 
     def take(self, unit: Unit, n: int = 1) -> int:
-        """Counts up to n units and returns how many of them the cap allowed; fewer than n sets `capped`."""
+        """Count up to n units and return how many of them the cap allowed; fewer than n sets `capped`.
+
+        Raises:
+            ValueError: n is negative, or the unit only has a name and the grant does not list it.
+        """
         if n < 0:
-            raise ValueError(f"{UNIT_NAMES.get(unit, unit)}: cannot count {n}")
+            raise ValueError(f"{unit_name(unit)}: cannot count {n}")
         if self.closed:
             if n:
                 self.capped = True
@@ -66,7 +85,7 @@ class Meter:
             n = (self._cap_numerator - self._spent) // price
             spent = self._spent + price * n
         self._spent = spent
-        self._counters[unit] += n
+        self._counters[self._place(unit) if isinstance(unit, str) else unit] += n
         return n
 
     def add(self, unit: Unit, n: int = 1) -> None:
@@ -78,7 +97,7 @@ class Meter:
         if self.would_exceed(unit, n):
             self.capped = True
             raise CapExceeded(
-                f"{n} {UNIT_NAMES.get(unit, unit)} would cost more than the {self.remaining_nanos} nano-dollars left "
+                f"{n} {unit_name(unit)} would cost more than the {self.remaining_nanos} nano-dollars left "
                 "of what the budget reserved for this request"
                 if not self.closed
                 else "the time that the budget reserved for this request is over"
@@ -108,12 +127,12 @@ class Meter:
 
     def amount(self, unit: Unit) -> int:
         """How many of the unit were counted."""
-        return self._counters[unit]
+        return self._counters[self._place(unit) if isinstance(unit, str) else unit]
 
     @property
     def amounts(self) -> dict[Unit, int]:
         """The counts by unit, without zeros."""
-        return {unit: count for unit in UNIT_NAMES if (count := self._counters[unit])}
+        return counted(self._counters, self.named)
 
     @property
     def cost_nanos(self) -> int:
@@ -128,3 +147,33 @@ class Meter:
     def usage(self) -> usage_pb2.Usage:
         """The counts and the charge in the contract's form."""
         return to_usage(self.amounts, cost=self.cost_nanos)
+
+    def _place(self, name: str) -> int:
+        place = self.named.get(name)
+        if place is None:
+            known = ", ".join(self.named) or "none"
+            raise ValueError(
+                f"unit {name!r} is not in the grant, which lists {known}; declare it at the method in the contract"
+            )
+        return place
+
+
+def named_counters(prices: Iterable[Unit]) -> dict[str, int]:
+    """Return the counters of the units that only have names, by name: the same for the same grant in any process.
+
+    Raises:
+        ValueError: they are too many.
+    """
+    names = sorted(unit for unit in prices if isinstance(unit, str))
+    if len(names) > _MAX_NAMED:
+        raise ValueError(f"{len(names)} units without a number; at most {_MAX_NAMED} can be counted")
+    return {name: place for place, name in enumerate(names, start=_NUMBERED)}
+
+
+def counted(counters: Counters, named: Mapping[str, int]) -> dict[Unit, int]:
+    """Return what counters hold, by unit, without zeros."""
+    amounts: dict[Unit, int] = {unit: count for unit in UNIT_NAMES if (count := counters[unit])}
+    for name, place in named.items():
+        if count := counters[place]:
+            amounts[name] = count
+    return amounts

@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%enginehouse/api/common/v1/usage.proto\x12\x19\x65nginehouse.api.common.v1\"K\n\nUnitAmount\x12-\n\x04unit\x18\x01 \x01(\x0e\x32\x1f.enginehouse.api.common.v1.Unit\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"U\n\tUnitPrice\x12-\n\x04unit\x18\x01 \x01(\x0e\x32\x1f.enginehouse.api.common.v1.Unit\x12\x19\n\x11nanos_per_million\x18\x02 \x01(\x03\"Q\n\x05Usage\x12\x34\n\x05units\x18\x01 \x03(\x0b\x32%.enginehouse.api.common.v1.UnitAmount\x12\x12\n\ncost_nanos\x18\x02 \x01(\x03*\xe4\x01\n\x04Unit\x12\x14\n\x10UNIT_UNSPECIFIED\x10\x00\x12\x15\n\x11UNIT_INPUT_TOKENS\x10\x01\x12\x16\n\x12UNIT_OUTPUT_TOKENS\x10\x02\x12\x1c\n\x18UNIT_CACHED_INPUT_TOKENS\x10\x03\x12\x13\n\x0fUNIT_CHARACTERS\x10\x04\x12\x1b\n\x17UNIT_AUDIO_MILLISECONDS\x10\x05\x12\x0f\n\x0bUNIT_IMAGES\x10\x06\x12\x1b\n\x17UNIT_VIDEO_MILLISECONDS\x10\x07\x12\x19\n\x15UNIT_GPU_MILLISECONDS\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%enginehouse/api/common/v1/usage.proto\x12\x19\x65nginehouse.api.common.v1\"Y\n\nUnitAmount\x12-\n\x04unit\x18\x01 \x01(\x0e\x32\x1f.enginehouse.api.common.v1.Unit\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\"c\n\tUnitPrice\x12-\n\x04unit\x18\x01 \x01(\x0e\x32\x1f.enginehouse.api.common.v1.Unit\x12\x19\n\x11nanos_per_million\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\"Q\n\x05Usage\x12\x34\n\x05units\x18\x01 \x03(\x0b\x32%.enginehouse.api.common.v1.UnitAmount\x12\x12\n\ncost_nanos\x18\x02 \x01(\x03*\xe4\x01\n\x04Unit\x12\x14\n\x10UNIT_UNSPECIFIED\x10\x00\x12\x15\n\x11UNIT_INPUT_TOKENS\x10\x01\x12\x16\n\x12UNIT_OUTPUT_TOKENS\x10\x02\x12\x1c\n\x18UNIT_CACHED_INPUT_TOKENS\x10\x03\x12\x13\n\x0fUNIT_CHARACTERS\x10\x04\x12\x1b\n\x17UNIT_AUDIO_MILLISECONDS\x10\x05\x12\x0f\n\x0bUNIT_IMAGES\x10\x06\x12\x1b\n\x17UNIT_VIDEO_MILLISECONDS\x10\x07\x12\x19\n\x15UNIT_GPU_MILLISECONDS\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'enginehouse.api.common.v1.usage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_UNIT']._serialized_start=316
-  _globals['_UNIT']._serialized_end=544
+  _globals['_UNIT']._serialized_start=344
+  _globals['_UNIT']._serialized_end=572
   _globals['_UNITAMOUNT']._serialized_start=68
-  _globals['_UNITAMOUNT']._serialized_end=143
-  _globals['_UNITPRICE']._serialized_start=145
-  _globals['_UNITPRICE']._serialized_end=230
-  _globals['_USAGE']._serialized_start=232
-  _globals['_USAGE']._serialized_end=313
+  _globals['_UNITAMOUNT']._serialized_end=157
+  _globals['_UNITPRICE']._serialized_start=159
+  _globals['_UNITPRICE']._serialized_end=258
+  _globals['_USAGE']._serialized_start=260
+  _globals['_USAGE']._serialized_end=341
 # @@protoc_insertion_point(module_scope)

@@ -22,27 +22,30 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from enginehouse.api.options.v1 import options_pb2 as enginehouse_dot_api_dot_options_dot_v1_dot_options__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%enginehouse/api/openai/v1/audio.proto\x12\x19\x65nginehouse.api.openai.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"4\n\x11ListVoicesRequest\x12\x10\n\x08language\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t2\xa5\x03\n\x0c\x41udioService\x12Y\n\x0c\x43reateSpeech\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/v1/audio/speech:\x01*0\x01\x12h\n\x13\x43reateTranscription\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/audio/transcriptions:\x01*0\x01\x12\x64\n\x11\x43reateTranslation\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/audio/translations:\x01*0\x01\x12j\n\nListVoices\x12,.enginehouse.api.openai.v1.ListVoicesRequest\x1a\x14.google.api.HttpBody\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/audio/voicesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%enginehouse/api/openai/v1/audio.proto\x12\x19\x65nginehouse.api.openai.v1\x1a(enginehouse/api/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"4\n\x11ListVoicesRequest\x12\x10\n\x08language\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t2\x91\x04\n\x0c\x41udioService\x12l\n\x0c\x43reateSpeech\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\".\xa2\x9f\x19\x0f\n\x05speak\"\x06speech\x82\xd3\xe4\x93\x02\x15\"\x10/v1/audio/speech:\x01*0\x01\x12\x89\x01\n\x13\x43reateTranscription\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"D\xa2\x9f\x19\x1d\n\ntranscribe\x10\x01\"\rtranscription\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/audio/transcriptions:\x01*0\x01\x12\x92\x01\n\x11\x43reateTranslation\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"O\xa2\x9f\x19*\n\ntranscribe\x10\x01\"\rtranscription\"\x0btranslation\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/audio/translations:\x01*0\x01\x12j\n\nListVoices\x12,.enginehouse.api.openai.v1.ListVoicesRequest\x1a\x14.google.api.HttpBody\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/audio/voices\x1a\x06\xa2\x9f\x19\x02\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'enginehouse.api.openai.v1.audio_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_AUDIOSERVICE']._loaded_options = None
+  _globals['_AUDIOSERVICE']._serialized_options = b'\242\237\031\002\020\001'
   _globals['_AUDIOSERVICE'].methods_by_name['CreateSpeech']._loaded_options = None
-  _globals['_AUDIOSERVICE'].methods_by_name['CreateSpeech']._serialized_options = b'\202\323\344\223\002\025\"\020/v1/audio/speech:\001*'
+  _globals['_AUDIOSERVICE'].methods_by_name['CreateSpeech']._serialized_options = b'\242\237\031\017\n\005speak\"\006speech\202\323\344\223\002\025\"\020/v1/audio/speech:\001*'
   _globals['_AUDIOSERVICE'].methods_by_name['CreateTranscription']._loaded_options = None
-  _globals['_AUDIOSERVICE'].methods_by_name['CreateTranscription']._serialized_options = b'\202\323\344\223\002\035\"\030/v1/audio/transcriptions:\001*'
+  _globals['_AUDIOSERVICE'].methods_by_name['CreateTranscription']._serialized_options = b'\242\237\031\035\n\ntranscribe\020\001\"\rtranscription\202\323\344\223\002\035\"\030/v1/audio/transcriptions:\001*'
   _globals['_AUDIOSERVICE'].methods_by_name['CreateTranslation']._loaded_options = None
-  _globals['_AUDIOSERVICE'].methods_by_name['CreateTranslation']._serialized_options = b'\202\323\344\223\002\033\"\026/v1/audio/translations:\001*'
+  _globals['_AUDIOSERVICE'].methods_by_name['CreateTranslation']._serialized_options = b'\242\237\031*\n\ntranscribe\020\001\"\rtranscription\"\013translation\202\323\344\223\002\033\"\026/v1/audio/translations:\001*'
   _globals['_AUDIOSERVICE'].methods_by_name['ListVoices']._loaded_options = None
   _globals['_AUDIOSERVICE'].methods_by_name['ListVoices']._serialized_options = b'\202\323\344\223\002\022\022\020/v1/audio/voices'
-  _globals['_LISTVOICESREQUEST']._serialized_start=125
-  _globals['_LISTVOICESREQUEST']._serialized_end=177
-  _globals['_AUDIOSERVICE']._serialized_start=180
-  _globals['_AUDIOSERVICE']._serialized_end=601
+  _globals['_LISTVOICESREQUEST']._serialized_start=167
+  _globals['_LISTVOICESREQUEST']._serialized_end=219
+  _globals['_AUDIOSERVICE']._serialized_start=222
+  _globals['_AUDIOSERVICE']._serialized_end=751
 # @@protoc_insertion_point(module_scope)

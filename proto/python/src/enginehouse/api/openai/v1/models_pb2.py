@@ -22,25 +22,28 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from enginehouse.api.options.v1 import options_pb2 as enginehouse_dot_api_dot_options_dot_v1_dot_options__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&enginehouse/api/openai/v1/models.proto\x12\x19\x65nginehouse.api.openai.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x13\n\x11ListModelsRequest\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t2\xdf\x01\n\rModelsService\x12\x64\n\nListModels\x12,.enginehouse.api.openai.v1.ListModelsRequest\x1a\x14.google.api.HttpBody\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12h\n\x08GetModel\x12*.enginehouse.api.openai.v1.GetModelRequest\x1a\x14.google.api.HttpBody\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/models/{model}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&enginehouse/api/openai/v1/models.proto\x12\x19\x65nginehouse.api.openai.v1\x1a(enginehouse/api/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x13\n\x11ListModelsRequest\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t2\xe9\x01\n\rModelsService\x12\x64\n\nListModels\x12,.enginehouse.api.openai.v1.ListModelsRequest\x1a\x14.google.api.HttpBody\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12h\n\x08GetModel\x12*.enginehouse.api.openai.v1.GetModelRequest\x1a\x14.google.api.HttpBody\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/models/{model}\x1a\x08\xa2\x9f\x19\x04\x08\x02\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'enginehouse.api.openai.v1.models_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MODELSSERVICE']._loaded_options = None
+  _globals['_MODELSSERVICE']._serialized_options = b'\242\237\031\004\010\002\020\001'
   _globals['_MODELSSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_MODELSSERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/models'
   _globals['_MODELSSERVICE'].methods_by_name['GetModel']._loaded_options = None
   _globals['_MODELSSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/models/{model}'
-  _globals['_LISTMODELSREQUEST']._serialized_start=126
-  _globals['_LISTMODELSREQUEST']._serialized_end=145
-  _globals['_GETMODELREQUEST']._serialized_start=147
-  _globals['_GETMODELREQUEST']._serialized_end=179
-  _globals['_MODELSSERVICE']._serialized_start=182
-  _globals['_MODELSSERVICE']._serialized_end=405
+  _globals['_LISTMODELSREQUEST']._serialized_start=168
+  _globals['_LISTMODELSREQUEST']._serialized_end=187
+  _globals['_GETMODELREQUEST']._serialized_start=189
+  _globals['_GETMODELREQUEST']._serialized_end=221
+  _globals['_MODELSSERVICE']._serialized_start=224
+  _globals['_MODELSSERVICE']._serialized_end=457
 # @@protoc_insertion_point(module_scope)

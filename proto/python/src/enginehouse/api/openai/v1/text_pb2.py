@@ -22,23 +22,26 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from enginehouse.api.options.v1 import options_pb2 as enginehouse_dot_api_dot_options_dot_v1_dot_options__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$enginehouse/api/openai/v1/text.proto\x12\x19\x65nginehouse.api.openai.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto2\xac\x02\n\x0bTextService\x12\x65\n\x14\x43reateChatCompletion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/chat/completions:\x01*0\x01\x12\\\n\x10\x43reateCompletion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/completions:\x01*0\x01\x12X\n\x0f\x43reateEmbedding\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/embeddings:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$enginehouse/api/openai/v1/text.proto\x12\x19\x65nginehouse.api.openai.v1\x1a(enginehouse/api/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto2\xff\x02\n\x0bTextService\x12{\n\x14\x43reateChatCompletion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"5\xa2\x9f\x19\x12\n\x08generate\"\x04\x63hat0\x01\x82\xd3\xe4\x93\x02\x19\"\x14/v1/chat/completions:\x01*0\x01\x12x\n\x10\x43reateCompletion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"6\xa2\x9f\x19\x18\n\x08generate\"\ncompletion0\x01\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/completions:\x01*0\x01\x12q\n\x0f\x43reateEmbedding\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"2\xa2\x9f\x19\x15\n\x05\x65mbed\"\nembeddings0\x01\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/embeddings:\x01*\x1a\x06\xa2\x9f\x19\x02\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'enginehouse.api.openai.v1.text_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_TEXTSERVICE']._loaded_options = None
+  _globals['_TEXTSERVICE']._serialized_options = b'\242\237\031\002\020\001'
   _globals['_TEXTSERVICE'].methods_by_name['CreateChatCompletion']._loaded_options = None
-  _globals['_TEXTSERVICE'].methods_by_name['CreateChatCompletion']._serialized_options = b'\202\323\344\223\002\031\"\024/v1/chat/completions:\001*'
+  _globals['_TEXTSERVICE'].methods_by_name['CreateChatCompletion']._serialized_options = b'\242\237\031\022\n\010generate\"\004chat0\001\202\323\344\223\002\031\"\024/v1/chat/completions:\001*'
   _globals['_TEXTSERVICE'].methods_by_name['CreateCompletion']._loaded_options = None
-  _globals['_TEXTSERVICE'].methods_by_name['CreateCompletion']._serialized_options = b'\202\323\344\223\002\024\"\017/v1/completions:\001*'
+  _globals['_TEXTSERVICE'].methods_by_name['CreateCompletion']._serialized_options = b'\242\237\031\030\n\010generate\"\ncompletion0\001\202\323\344\223\002\024\"\017/v1/completions:\001*'
   _globals['_TEXTSERVICE'].methods_by_name['CreateEmbedding']._loaded_options = None
-  _globals['_TEXTSERVICE'].methods_by_name['CreateEmbedding']._serialized_options = b'\202\323\344\223\002\023\"\016/v1/embeddings:\001*'
-  _globals['_TEXTSERVICE']._serialized_start=125
-  _globals['_TEXTSERVICE']._serialized_end=425
+  _globals['_TEXTSERVICE'].methods_by_name['CreateEmbedding']._serialized_options = b'\242\237\031\025\n\005embed\"\nembeddings0\001\202\323\344\223\002\023\"\016/v1/embeddings:\001*'
+  _globals['_TEXTSERVICE']._serialized_start=167
+  _globals['_TEXTSERVICE']._serialized_end=550
 # @@protoc_insertion_point(module_scope)

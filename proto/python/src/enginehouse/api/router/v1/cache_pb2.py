@@ -24,16 +24,21 @@ _sym_db = _symbol_database.Default()
 
 from enginehouse.api.common.v1 import usage_pb2 as enginehouse_dot_api_dot_common_dot_v1_dot_usage__pb2
 from enginehouse.api.inference.v1 import generation_pb2 as enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2
+from enginehouse.api.options.v1 import options_pb2 as enginehouse_dot_api_dot_options_dot_v1_dot_options__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%enginehouse/api/router/v1/cache.proto\x12\x19\x65nginehouse.api.router.v1\x1a%enginehouse/api/common/v1/usage.proto\x1a-enginehouse/api/inference/v1/generation.proto\x1a\x1cgoogle/api/annotations.proto\"\x90\x01\n\x06\x41nswer\x12?\n\tgenerated\x18\x01 \x01(\x0b\x32*.enginehouse.api.router.v1.GeneratedAnswerH\x00\x12=\n\x08\x65mbedded\x18\x02 \x01(\x0b\x32).enginehouse.api.router.v1.EmbeddedAnswerH\x00\x42\x06\n\x04kind\"\x8c\x01\n\x0fGeneratedAnswer\x12\r\n\x05model\x18\x01 \x01(\t\x12\x39\n\x06\x64\x65ltas\x18\x02 \x03(\x0b\x32).enginehouse.api.inference.v1.ChoiceDelta\x12/\n\x05usage\x18\x03 \x01(\x0b\x32 .enginehouse.api.common.v1.Usage\"\x8d\x01\n\x0e\x45mbeddedAnswer\x12\r\n\x05model\x18\x01 \x01(\t\x12;\n\nembeddings\x18\x02 \x03(\x0b\x32\'.enginehouse.api.inference.v1.Embedding\x12/\n\x05usage\x18\x03 \x01(\x0b\x32 .enginehouse.api.common.v1.Usage\"P\n\x0cStoreRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x31\n\x06\x61nswer\x18\x02 \x01(\x0b\x32!.enginehouse.api.router.v1.Answer\"\x1d\n\rStoreResponse\x12\x0c\n\x04kept\x18\x01 \x01(\x08\"\xbd\x01\n\x0b\x43\x61\x63hePolicy\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x32\n\x04mode\x18\x02 \x01(\x0e\x32$.enginehouse.api.router.v1.CacheMode\x12<\n\rdefault_class\x18\x03 \x01(\x0e\x32%.enginehouse.api.router.v1.CacheClass\x12\x10\n\x08semantic\x18\x04 \x01(\x08\x12\x1a\n\x12semantic_threshold\x18\x05 \x01(\x01\"\xc7\x01\n\x15SetCachePolicyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x32\n\x04mode\x18\x02 \x01(\x0e\x32$.enginehouse.api.router.v1.CacheMode\x12<\n\rdefault_class\x18\x03 \x01(\x0e\x32%.enginehouse.api.router.v1.CacheClass\x12\x10\n\x08semantic\x18\x04 \x01(\x08\x12\x1a\n\x12semantic_threshold\x18\x05 \x01(\x01\"P\n\x16SetCachePolicyResponse\x12\x36\n\x06policy\x18\x01 \x01(\x0b\x32&.enginehouse.api.router.v1.CachePolicy\"A\n\x18ListCachePoliciesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"n\n\x19ListCachePoliciesResponse\x12\x38\n\x08policies\x18\x01 \x03(\x0b\x32&.enginehouse.api.router.v1.CachePolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x14InvalidateTagRequest\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\"+\n\x15InvalidateTagResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x03\"&\n\x11\x43learCacheRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"(\n\x12\x43learCacheResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x03\"H\n\tWarmEntry\x12\x14\n\x0crequest_json\x18\x01 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\t\x12\x15\n\rfinish_reason\x18\x03 \x01(\t\"\xa3\x01\n\x10WarmCacheRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x35\n\x07\x65ntries\x18\x02 \x03(\x0b\x32$.enginehouse.api.router.v1.WarmEntry\x12:\n\x0b\x63\x61\x63he_class\x18\x03 \x01(\x0e\x32%.enginehouse.api.router.v1.CacheClass\x12\x0c\n\x04tags\x18\x04 \x03(\t\"!\n\x11WarmCacheResponse\x12\x0c\n\x04kept\x18\x01 \x01(\x05\"\x16\n\x14GetCacheStatsRequest\"-\n\x0c\x43\x61\x63heLookups\x12\x0e\n\x06result\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xd9\x01\n\x15GetCacheStatsResponse\x12\x11\n\trouter_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\x12\x11\n\tmax_bytes\x18\x04 \x01(\x03\x12\x38\n\x07lookups\x18\x05 \x03(\x0b\x32\'.enginehouse.api.router.v1.CacheLookups\x12\x0e\n\x06stored\x18\x06 \x01(\x03\x12\x0f\n\x07\x65victed\x18\x07 \x01(\x03\x12\x0f\n\x07refused\x18\x08 \x01(\x03\x12\x0e\n\x06shared\x18\t \x01(\x08*\x88\x01\n\tCacheMode\x12\x1a\n\x16\x43\x41\x43HE_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43\x41\x43HE_MODE_NEVER\x10\x01\x12\x14\n\x10\x43\x41\x43HE_MODE_ASKED\x10\x02\x12\x1c\n\x18\x43\x41\x43HE_MODE_DETERMINISTIC\x10\x03\x12\x15\n\x11\x43\x41\x43HE_MODE_ALWAYS\x10\x04*\x92\x01\n\nCacheClass\x12\x1b\n\x17\x43\x41\x43HE_CLASS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41\x43HE_CLASS_FACTUAL\x10\x01\x12\x18\n\x14\x43\x41\x43HE_CLASS_PRACTICE\x10\x02\x12\x1a\n\x16\x43\x41\x43HE_CLASS_CURRICULUM\x10\x03\x12\x18\n\x14\x43\x41\x43HE_CLASS_PERSONAL\x10\x04\x32k\n\rAnswerService\x12Z\n\x05Store\x12\'.enginehouse.api.router.v1.StoreRequest\x1a(.enginehouse.api.router.v1.StoreResponse2\x9b\x07\n\x0c\x43\x61\x63heService\x12\x9f\x01\n\x0eSetCachePolicy\x12\x30.enginehouse.api.router.v1.SetCachePolicyRequest\x1a\x31.enginehouse.api.router.v1.SetCachePolicyResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/admin/keys/{key_id}/cache:\x01*\x12\xa0\x01\n\x11ListCachePolicies\x12\x33.enginehouse.api.router.v1.ListCachePoliciesRequest\x1a\x34.enginehouse.api.router.v1.ListCachePoliciesResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/admin/cache/policies\x12\x99\x01\n\rInvalidateTag\x12/.enginehouse.api.router.v1.InvalidateTagRequest\x1a\x30.enginehouse.api.router.v1.InvalidateTagResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/admin/cache:invalidate:\x01*\x12\x8b\x01\n\nClearCache\x12,.enginehouse.api.router.v1.ClearCacheRequest\x1a-.enginehouse.api.router.v1.ClearCacheResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/admin/cache:clear:\x01*\x12\x87\x01\n\tWarmCache\x12+.enginehouse.api.router.v1.WarmCacheRequest\x1a,.enginehouse.api.router.v1.WarmCacheResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/admin/cache:warm:\x01*\x12\x91\x01\n\rGetCacheStats\x12/.enginehouse.api.router.v1.GetCacheStatsRequest\x1a\x30.enginehouse.api.router.v1.GetCacheStatsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/admin/cache/statsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%enginehouse/api/router/v1/cache.proto\x12\x19\x65nginehouse.api.router.v1\x1a%enginehouse/api/common/v1/usage.proto\x1a-enginehouse/api/inference/v1/generation.proto\x1a(enginehouse/api/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"\x90\x01\n\x06\x41nswer\x12?\n\tgenerated\x18\x01 \x01(\x0b\x32*.enginehouse.api.router.v1.GeneratedAnswerH\x00\x12=\n\x08\x65mbedded\x18\x02 \x01(\x0b\x32).enginehouse.api.router.v1.EmbeddedAnswerH\x00\x42\x06\n\x04kind\"\x8c\x01\n\x0fGeneratedAnswer\x12\r\n\x05model\x18\x01 \x01(\t\x12\x39\n\x06\x64\x65ltas\x18\x02 \x03(\x0b\x32).enginehouse.api.inference.v1.ChoiceDelta\x12/\n\x05usage\x18\x03 \x01(\x0b\x32 .enginehouse.api.common.v1.Usage\"\x8d\x01\n\x0e\x45mbeddedAnswer\x12\r\n\x05model\x18\x01 \x01(\t\x12;\n\nembeddings\x18\x02 \x03(\x0b\x32\'.enginehouse.api.inference.v1.Embedding\x12/\n\x05usage\x18\x03 \x01(\x0b\x32 .enginehouse.api.common.v1.Usage\"P\n\x0cStoreRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x31\n\x06\x61nswer\x18\x02 \x01(\x0b\x32!.enginehouse.api.router.v1.Answer\"\x1d\n\rStoreResponse\x12\x0c\n\x04kept\x18\x01 \x01(\x08\"\xbd\x01\n\x0b\x43\x61\x63hePolicy\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x32\n\x04mode\x18\x02 \x01(\x0e\x32$.enginehouse.api.router.v1.CacheMode\x12<\n\rdefault_class\x18\x03 \x01(\x0e\x32%.enginehouse.api.router.v1.CacheClass\x12\x10\n\x08semantic\x18\x04 \x01(\x08\x12\x1a\n\x12semantic_threshold\x18\x05 \x01(\x01\"\xc7\x01\n\x15SetCachePolicyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x32\n\x04mode\x18\x02 \x01(\x0e\x32$.enginehouse.api.router.v1.CacheMode\x12<\n\rdefault_class\x18\x03 \x01(\x0e\x32%.enginehouse.api.router.v1.CacheClass\x12\x10\n\x08semantic\x18\x04 \x01(\x08\x12\x1a\n\x12semantic_threshold\x18\x05 \x01(\x01\"P\n\x16SetCachePolicyResponse\x12\x36\n\x06policy\x18\x01 \x01(\x0b\x32&.enginehouse.api.router.v1.CachePolicy\"A\n\x18ListCachePoliciesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"n\n\x19ListCachePoliciesResponse\x12\x38\n\x08policies\x18\x01 \x03(\x0b\x32&.enginehouse.api.router.v1.CachePolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x14InvalidateTagRequest\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\"+\n\x15InvalidateTagResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x03\"&\n\x11\x43learCacheRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"(\n\x12\x43learCacheResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x03\"H\n\tWarmEntry\x12\x14\n\x0crequest_json\x18\x01 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\t\x12\x15\n\rfinish_reason\x18\x03 \x01(\t\"\xa3\x01\n\x10WarmCacheRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x35\n\x07\x65ntries\x18\x02 \x03(\x0b\x32$.enginehouse.api.router.v1.WarmEntry\x12:\n\x0b\x63\x61\x63he_class\x18\x03 \x01(\x0e\x32%.enginehouse.api.router.v1.CacheClass\x12\x0c\n\x04tags\x18\x04 \x03(\t\"!\n\x11WarmCacheResponse\x12\x0c\n\x04kept\x18\x01 \x01(\x05\"\x16\n\x14GetCacheStatsRequest\"-\n\x0c\x43\x61\x63heLookups\x12\x0e\n\x06result\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xd9\x01\n\x15GetCacheStatsResponse\x12\x11\n\trouter_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\x12\x11\n\tmax_bytes\x18\x04 \x01(\x03\x12\x38\n\x07lookups\x18\x05 \x03(\x0b\x32\'.enginehouse.api.router.v1.CacheLookups\x12\x0e\n\x06stored\x18\x06 \x01(\x03\x12\x0f\n\x07\x65victed\x18\x07 \x01(\x03\x12\x0f\n\x07refused\x18\x08 \x01(\x03\x12\x0e\n\x06shared\x18\t \x01(\x08*\x88\x01\n\tCacheMode\x12\x1a\n\x16\x43\x41\x43HE_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43\x41\x43HE_MODE_NEVER\x10\x01\x12\x14\n\x10\x43\x41\x43HE_MODE_ASKED\x10\x02\x12\x1c\n\x18\x43\x41\x43HE_MODE_DETERMINISTIC\x10\x03\x12\x15\n\x11\x43\x41\x43HE_MODE_ALWAYS\x10\x04*\x92\x01\n\nCacheClass\x12\x1b\n\x17\x43\x41\x43HE_CLASS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41\x43HE_CLASS_FACTUAL\x10\x01\x12\x18\n\x14\x43\x41\x43HE_CLASS_PRACTICE\x10\x02\x12\x1a\n\x16\x43\x41\x43HE_CLASS_CURRICULUM\x10\x03\x12\x18\n\x14\x43\x41\x43HE_CLASS_PERSONAL\x10\x04\x32s\n\rAnswerService\x12Z\n\x05Store\x12\'.enginehouse.api.router.v1.StoreRequest\x1a(.enginehouse.api.router.v1.StoreResponse\x1a\x06\xa2\x9f\x19\x02\x08\x01\x32\xa3\x07\n\x0c\x43\x61\x63heService\x12\x9f\x01\n\x0eSetCachePolicy\x12\x30.enginehouse.api.router.v1.SetCachePolicyRequest\x1a\x31.enginehouse.api.router.v1.SetCachePolicyResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/admin/keys/{key_id}/cache:\x01*\x12\xa0\x01\n\x11ListCachePolicies\x12\x33.enginehouse.api.router.v1.ListCachePoliciesRequest\x1a\x34.enginehouse.api.router.v1.ListCachePoliciesResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/admin/cache/policies\x12\x99\x01\n\rInvalidateTag\x12/.enginehouse.api.router.v1.InvalidateTagRequest\x1a\x30.enginehouse.api.router.v1.InvalidateTagResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/admin/cache:invalidate:\x01*\x12\x8b\x01\n\nClearCache\x12,.enginehouse.api.router.v1.ClearCacheRequest\x1a-.enginehouse.api.router.v1.ClearCacheResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/admin/cache:clear:\x01*\x12\x87\x01\n\tWarmCache\x12+.enginehouse.api.router.v1.WarmCacheRequest\x1a,.enginehouse.api.router.v1.WarmCacheResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/admin/cache:warm:\x01*\x12\x91\x01\n\rGetCacheStats\x12/.enginehouse.api.router.v1.GetCacheStatsRequest\x1a\x30.enginehouse.api.router.v1.GetCacheStatsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/admin/cache/stats\x1a\x06\xa2\x9f\x19\x02\x08\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'enginehouse.api.router.v1.cache_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ANSWERSERVICE']._loaded_options = None
+  _globals['_ANSWERSERVICE']._serialized_options = b'\242\237\031\002\010\001'
+  _globals['_CACHESERVICE']._loaded_options = None
+  _globals['_CACHESERVICE']._serialized_options = b'\242\237\031\002\010\002'
   _globals['_CACHESERVICE'].methods_by_name['SetCachePolicy']._loaded_options = None
   _globals['_CACHESERVICE'].methods_by_name['SetCachePolicy']._serialized_options = b'\202\323\344\223\002\"\"\035/v1/admin/keys/{key_id}/cache:\001*'
   _globals['_CACHESERVICE'].methods_by_name['ListCachePolicies']._loaded_options = None
@@ -46,52 +51,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CACHESERVICE'].methods_by_name['WarmCache']._serialized_options = b'\202\323\344\223\002\031\"\024/v1/admin/cache:warm:\001*'
   _globals['_CACHESERVICE'].methods_by_name['GetCacheStats']._loaded_options = None
   _globals['_CACHESERVICE'].methods_by_name['GetCacheStats']._serialized_options = b'\202\323\344\223\002\027\022\025/v1/admin/cache/stats'
-  _globals['_CACHEMODE']._serialized_start=2136
-  _globals['_CACHEMODE']._serialized_end=2272
-  _globals['_CACHECLASS']._serialized_start=2275
-  _globals['_CACHECLASS']._serialized_end=2421
-  _globals['_ANSWER']._serialized_start=185
-  _globals['_ANSWER']._serialized_end=329
-  _globals['_GENERATEDANSWER']._serialized_start=332
-  _globals['_GENERATEDANSWER']._serialized_end=472
-  _globals['_EMBEDDEDANSWER']._serialized_start=475
-  _globals['_EMBEDDEDANSWER']._serialized_end=616
-  _globals['_STOREREQUEST']._serialized_start=618
-  _globals['_STOREREQUEST']._serialized_end=698
-  _globals['_STORERESPONSE']._serialized_start=700
-  _globals['_STORERESPONSE']._serialized_end=729
-  _globals['_CACHEPOLICY']._serialized_start=732
-  _globals['_CACHEPOLICY']._serialized_end=921
-  _globals['_SETCACHEPOLICYREQUEST']._serialized_start=924
-  _globals['_SETCACHEPOLICYREQUEST']._serialized_end=1123
-  _globals['_SETCACHEPOLICYRESPONSE']._serialized_start=1125
-  _globals['_SETCACHEPOLICYRESPONSE']._serialized_end=1205
-  _globals['_LISTCACHEPOLICIESREQUEST']._serialized_start=1207
-  _globals['_LISTCACHEPOLICIESREQUEST']._serialized_end=1272
-  _globals['_LISTCACHEPOLICIESRESPONSE']._serialized_start=1274
-  _globals['_LISTCACHEPOLICIESRESPONSE']._serialized_end=1384
-  _globals['_INVALIDATETAGREQUEST']._serialized_start=1386
-  _globals['_INVALIDATETAGREQUEST']._serialized_end=1440
-  _globals['_INVALIDATETAGRESPONSE']._serialized_start=1442
-  _globals['_INVALIDATETAGRESPONSE']._serialized_end=1485
-  _globals['_CLEARCACHEREQUEST']._serialized_start=1487
-  _globals['_CLEARCACHEREQUEST']._serialized_end=1525
-  _globals['_CLEARCACHERESPONSE']._serialized_start=1527
-  _globals['_CLEARCACHERESPONSE']._serialized_end=1567
-  _globals['_WARMENTRY']._serialized_start=1569
-  _globals['_WARMENTRY']._serialized_end=1641
-  _globals['_WARMCACHEREQUEST']._serialized_start=1644
-  _globals['_WARMCACHEREQUEST']._serialized_end=1807
-  _globals['_WARMCACHERESPONSE']._serialized_start=1809
-  _globals['_WARMCACHERESPONSE']._serialized_end=1842
-  _globals['_GETCACHESTATSREQUEST']._serialized_start=1844
-  _globals['_GETCACHESTATSREQUEST']._serialized_end=1866
-  _globals['_CACHELOOKUPS']._serialized_start=1868
-  _globals['_CACHELOOKUPS']._serialized_end=1913
-  _globals['_GETCACHESTATSRESPONSE']._serialized_start=1916
-  _globals['_GETCACHESTATSRESPONSE']._serialized_end=2133
-  _globals['_ANSWERSERVICE']._serialized_start=2423
-  _globals['_ANSWERSERVICE']._serialized_end=2530
-  _globals['_CACHESERVICE']._serialized_start=2533
-  _globals['_CACHESERVICE']._serialized_end=3456
+  _globals['_CACHEMODE']._serialized_start=2178
+  _globals['_CACHEMODE']._serialized_end=2314
+  _globals['_CACHECLASS']._serialized_start=2317
+  _globals['_CACHECLASS']._serialized_end=2463
+  _globals['_ANSWER']._serialized_start=227
+  _globals['_ANSWER']._serialized_end=371
+  _globals['_GENERATEDANSWER']._serialized_start=374
+  _globals['_GENERATEDANSWER']._serialized_end=514
+  _globals['_EMBEDDEDANSWER']._serialized_start=517
+  _globals['_EMBEDDEDANSWER']._serialized_end=658
+  _globals['_STOREREQUEST']._serialized_start=660
+  _globals['_STOREREQUEST']._serialized_end=740
+  _globals['_STORERESPONSE']._serialized_start=742
+  _globals['_STORERESPONSE']._serialized_end=771
+  _globals['_CACHEPOLICY']._serialized_start=774
+  _globals['_CACHEPOLICY']._serialized_end=963
+  _globals['_SETCACHEPOLICYREQUEST']._serialized_start=966
+  _globals['_SETCACHEPOLICYREQUEST']._serialized_end=1165
+  _globals['_SETCACHEPOLICYRESPONSE']._serialized_start=1167
+  _globals['_SETCACHEPOLICYRESPONSE']._serialized_end=1247
+  _globals['_LISTCACHEPOLICIESREQUEST']._serialized_start=1249
+  _globals['_LISTCACHEPOLICIESREQUEST']._serialized_end=1314
+  _globals['_LISTCACHEPOLICIESRESPONSE']._serialized_start=1316
+  _globals['_LISTCACHEPOLICIESRESPONSE']._serialized_end=1426
+  _globals['_INVALIDATETAGREQUEST']._serialized_start=1428
+  _globals['_INVALIDATETAGREQUEST']._serialized_end=1482
+  _globals['_INVALIDATETAGRESPONSE']._serialized_start=1484
+  _globals['_INVALIDATETAGRESPONSE']._serialized_end=1527
+  _globals['_CLEARCACHEREQUEST']._serialized_start=1529
+  _globals['_CLEARCACHEREQUEST']._serialized_end=1567
+  _globals['_CLEARCACHERESPONSE']._serialized_start=1569
+  _globals['_CLEARCACHERESPONSE']._serialized_end=1609
+  _globals['_WARMENTRY']._serialized_start=1611
+  _globals['_WARMENTRY']._serialized_end=1683
+  _globals['_WARMCACHEREQUEST']._serialized_start=1686
+  _globals['_WARMCACHEREQUEST']._serialized_end=1849
+  _globals['_WARMCACHERESPONSE']._serialized_start=1851
+  _globals['_WARMCACHERESPONSE']._serialized_end=1884
+  _globals['_GETCACHESTATSREQUEST']._serialized_start=1886
+  _globals['_GETCACHESTATSREQUEST']._serialized_end=1908
+  _globals['_CACHELOOKUPS']._serialized_start=1910
+  _globals['_CACHELOOKUPS']._serialized_end=1955
+  _globals['_GETCACHESTATSRESPONSE']._serialized_start=1958
+  _globals['_GETCACHESTATSRESPONSE']._serialized_end=2175
+  _globals['_ANSWERSERVICE']._serialized_start=2465
+  _globals['_ANSWERSERVICE']._serialized_end=2580
+  _globals['_CACHESERVICE']._serialized_start=2583
+  _globals['_CACHESERVICE']._serialized_end=3514
 # @@protoc_insertion_point(module_scope)

@@ -22,16 +22,19 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from enginehouse.api.options.v1 import options_pb2 as enginehouse_dot_api_dot_options_dot_v1_dot_options__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+enginehouse/api/router/v1/experiments.proto\x12\x19\x65nginehouse.api.router.v1\x1a\x1cgoogle/api/annotations.proto\"K\n\x03\x41rm\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08share_bp\x18\x02 \x01(\x05\x12\r\n\x05model\x18\x03 \x01(\t\x12\x15\n\rsystem_prompt\x18\x04 \x01(\t\"\xbc\x03\n\nExperiment\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x61sked_model\x18\x03 \x01(\t\x12\x11\n\ttenant_id\x18\x04 \x01(\t\x12\x37\n\x04unit\x18\x05 \x01(\x0e\x32).enginehouse.api.router.v1.ExperimentUnit\x12,\n\x04\x61rms\x18\x06 \x03(\x0b\x32\x1e.enginehouse.api.router.v1.Arm\x12;\n\x06metric\x18\x07 \x01(\x0e\x32+.enginehouse.api.router.v1.ExperimentMetric\x12\x11\n\tautomatic\x18\x08 \x01(\x08\x12\x11\n\tmin_units\x18\t \x01(\x05\x12\x10\n\x08\x61lpha_bp\x18\n \x01(\x05\x12\x39\n\x05state\x18\x0b \x01(\x0e\x32*.enginehouse.api.router.v1.ExperimentState\x12\x0e\n\x06winner\x18\x0c \x01(\t\x12\x0e\n\x06reason\x18\r \x01(\t\x12\x15\n\rcreated_at_ms\x18\x0e \x01(\x03\x12\x13\n\x0b\x65nded_at_ms\x18\x0f \x01(\x03\"B\n\x08\x45stimate\x12\x0c\n\x04mean\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\x12\r\n\x05units\x18\x04 \x01(\x03\"\x9b\x03\n\tArmResult\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x10\n\x08requests\x18\x02 \x01(\x03\x12\r\n\x05units\x18\x03 \x01(\x03\x12\x37\n\ncost_nanos\x18\x04 \x01(\x0b\x32#.enginehouse.api.router.v1.Estimate\x12\x37\n\nlatency_ms\x18\x05 \x01(\x0b\x32#.enginehouse.api.router.v1.Estimate\x12\x34\n\x07quality\x18\x06 \x01(\x0b\x32#.enginehouse.api.router.v1.Estimate\x12\x35\n\x08refusals\x18\x07 \x01(\x0b\x32#.enginehouse.api.router.v1.Estimate\x12\x33\n\x06\x65rrors\x18\x08 \x01(\x0b\x32#.enginehouse.api.router.v1.Estimate\x12\x37\n\ndifference\x18\t \x01(\x0b\x32#.enginehouse.api.router.v1.Estimate\x12\x13\n\x0bsignificant\x18\n \x01(\x08\"T\n\x17\x43reateExperimentRequest\x12\x39\n\nexperiment\x18\x01 \x01(\x0b\x32%.enginehouse.api.router.v1.Experiment\"U\n\x18\x43reateExperimentResponse\x12\x39\n\nexperiment\x18\x01 \x01(\x0b\x32%.enginehouse.api.router.v1.Experiment\"-\n\x14GetExperimentRequest\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\"\x89\x01\n\x15GetExperimentResponse\x12\x39\n\nexperiment\x18\x01 \x01(\x0b\x32%.enginehouse.api.router.v1.Experiment\x12\x35\n\x07results\x18\x02 \x03(\x0b\x32$.enginehouse.api.router.v1.ArmResult\"?\n\x16ListExperimentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"n\n\x17ListExperimentsResponse\x12:\n\x0b\x65xperiments\x18\x01 \x03(\x0b\x32%.enginehouse.api.router.v1.Experiment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x15StopExperimentRequest\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x0e\n\x06winner\x18\x02 \x01(\t\"S\n\x16StopExperimentResponse\x12\x39\n\nexperiment\x18\x01 \x01(\x0b\x32%.enginehouse.api.router.v1.Experiment*\x81\x01\n\x0e\x45xperimentUnit\x12\x1f\n\x1b\x45XPERIMENT_UNIT_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45XPERIMENT_UNIT_USER\x10\x01\x12\x17\n\x13\x45XPERIMENT_UNIT_KEY\x10\x02\x12\x1b\n\x17\x45XPERIMENT_UNIT_REQUEST\x10\x03*\xcd\x01\n\x10\x45xperimentMetric\x12!\n\x1d\x45XPERIMENT_METRIC_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45XPERIMENT_METRIC_COST\x10\x01\x12\x1d\n\x19\x45XPERIMENT_METRIC_LATENCY\x10\x02\x12\x1d\n\x19\x45XPERIMENT_METRIC_QUALITY\x10\x03\x12\x1e\n\x1a\x45XPERIMENT_METRIC_REFUSALS\x10\x04\x12\x1c\n\x18\x45XPERIMENT_METRIC_ERRORS\x10\x05*\x8f\x01\n\x0f\x45xperimentState\x12 \n\x1c\x45XPERIMENT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45XPERIMENT_STATE_RUNNING\x10\x01\x12\x1e\n\x1a\x45XPERIMENT_STATE_CONCLUDED\x10\x02\x12\x1c\n\x18\x45XPERIMENT_STATE_STOPPED\x10\x03\x32\xa0\x05\n\x11\x45xperimentService\x12\x9d\x01\n\x10\x43reateExperiment\x12\x32.enginehouse.api.router.v1.CreateExperimentRequest\x1a\x33.enginehouse.api.router.v1.CreateExperimentResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/admin/experiments:\x01*\x12\xa1\x01\n\rGetExperiment\x12/.enginehouse.api.router.v1.GetExperimentRequest\x1a\x30.enginehouse.api.router.v1.GetExperimentResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/v1/admin/experiments/{experiment_id}\x12\x97\x01\n\x0fListExperiments\x12\x31.enginehouse.api.router.v1.ListExperimentsRequest\x1a\x32.enginehouse.api.router.v1.ListExperimentsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/admin/experiments\x12\xac\x01\n\x0eStopExperiment\x12\x30.enginehouse.api.router.v1.StopExperimentRequest\x1a\x31.enginehouse.api.router.v1.StopExperimentResponse\"5\x82\xd3\xe4\x93\x02/\"*/v1/admin/experiments/{experiment_id}:stop:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+enginehouse/api/router/v1/experiments.proto\x12\x19\x65nginehouse.api.router.v1\x1a(enginehouse/api/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"K\n\x03\x41rm\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08share_bp\x18\x02 \x01(\x05\x12\r\n\x05model\x18\x03 \x01(\t\x12\x15\n\rsystem_prompt\x18\x04 \x01(\t\"\xbc\x03\n\nExperiment\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x61sked_model\x18\x03 \x01(\t\x12\x11\n\ttenant_id\x18\x04 \x01(\t\x12\x37\n\x04unit\x18\x05 \x01(\x0e\x32).enginehouse.api.router.v1.ExperimentUnit\x12,\n\x04\x61rms\x18\x06 \x03(\x0b\x32\x1e.enginehouse.api.router.v1.Arm\x12;\n\x06metric\x18\x07 \x01(\x0e\x32+.enginehouse.api.router.v1.ExperimentMetric\x12\x11\n\tautomatic\x18\x08 \x01(\x08\x12\x11\n\tmin_units\x18\t \x01(\x05\x12\x10\n\x08\x61lpha_bp\x18\n \x01(\x05\x12\x39\n\x05state\x18\x0b \x01(\x0e\x32*.enginehouse.api.router.v1.ExperimentState\x12\x0e\n\x06winner\x18\x0c \x01(\t\x12\x0e\n\x06reason\x18\r \x01(\t\x12\x15\n\rcreated_at_ms\x18\x0e \x01(\x03\x12\x13\n\x0b\x65nded_at_ms\x18\x0f \x01(\x03\"B\n\x08\x45stimate\x12\x0c\n\x04mean\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\x12\r\n\x05units\x18\x04 \x01(\x03\"\x9b\x03\n\tArmResult\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x10\n\x08requests\x18\x02 \x01(\x03\x12\r\n\x05units\x18\x03 \x01(\x03\x12\x37\n\ncost_nanos\x18\x04 \x01(\x0b\x32#.enginehouse.api.router.v1.Estimate\x12\x37\n\nlatency_ms\x18\x05 \x01(\x0b\x32#.enginehouse.api.router.v1.Estimate\x12\x34\n\x07quality\x18\x06 \x01(\x0b\x32#.enginehouse.api.router.v1.Estimate\x12\x35\n\x08refusals\x18\x07 \x01(\x0b\x32#.enginehouse.api.router.v1.Estimate\x12\x33\n\x06\x65rrors\x18\x08 \x01(\x0b\x32#.enginehouse.api.router.v1.Estimate\x12\x37\n\ndifference\x18\t \x01(\x0b\x32#.enginehouse.api.router.v1.Estimate\x12\x13\n\x0bsignificant\x18\n \x01(\x08\"T\n\x17\x43reateExperimentRequest\x12\x39\n\nexperiment\x18\x01 \x01(\x0b\x32%.enginehouse.api.router.v1.Experiment\"U\n\x18\x43reateExperimentResponse\x12\x39\n\nexperiment\x18\x01 \x01(\x0b\x32%.enginehouse.api.router.v1.Experiment\"-\n\x14GetExperimentRequest\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\"\x89\x01\n\x15GetExperimentResponse\x12\x39\n\nexperiment\x18\x01 \x01(\x0b\x32%.enginehouse.api.router.v1.Experiment\x12\x35\n\x07results\x18\x02 \x03(\x0b\x32$.enginehouse.api.router.v1.ArmResult\"?\n\x16ListExperimentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"n\n\x17ListExperimentsResponse\x12:\n\x0b\x65xperiments\x18\x01 \x03(\x0b\x32%.enginehouse.api.router.v1.Experiment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x15StopExperimentRequest\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x0e\n\x06winner\x18\x02 \x01(\t\"S\n\x16StopExperimentResponse\x12\x39\n\nexperiment\x18\x01 \x01(\x0b\x32%.enginehouse.api.router.v1.Experiment*\x81\x01\n\x0e\x45xperimentUnit\x12\x1f\n\x1b\x45XPERIMENT_UNIT_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45XPERIMENT_UNIT_USER\x10\x01\x12\x17\n\x13\x45XPERIMENT_UNIT_KEY\x10\x02\x12\x1b\n\x17\x45XPERIMENT_UNIT_REQUEST\x10\x03*\xcd\x01\n\x10\x45xperimentMetric\x12!\n\x1d\x45XPERIMENT_METRIC_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45XPERIMENT_METRIC_COST\x10\x01\x12\x1d\n\x19\x45XPERIMENT_METRIC_LATENCY\x10\x02\x12\x1d\n\x19\x45XPERIMENT_METRIC_QUALITY\x10\x03\x12\x1e\n\x1a\x45XPERIMENT_METRIC_REFUSALS\x10\x04\x12\x1c\n\x18\x45XPERIMENT_METRIC_ERRORS\x10\x05*\x8f\x01\n\x0f\x45xperimentState\x12 \n\x1c\x45XPERIMENT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45XPERIMENT_STATE_RUNNING\x10\x01\x12\x1e\n\x1a\x45XPERIMENT_STATE_CONCLUDED\x10\x02\x12\x1c\n\x18\x45XPERIMENT_STATE_STOPPED\x10\x03\x32\xa8\x05\n\x11\x45xperimentService\x12\x9d\x01\n\x10\x43reateExperiment\x12\x32.enginehouse.api.router.v1.CreateExperimentRequest\x1a\x33.enginehouse.api.router.v1.CreateExperimentResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/admin/experiments:\x01*\x12\xa1\x01\n\rGetExperiment\x12/.enginehouse.api.router.v1.GetExperimentRequest\x1a\x30.enginehouse.api.router.v1.GetExperimentResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/v1/admin/experiments/{experiment_id}\x12\x97\x01\n\x0fListExperiments\x12\x31.enginehouse.api.router.v1.ListExperimentsRequest\x1a\x32.enginehouse.api.router.v1.ListExperimentsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/admin/experiments\x12\xac\x01\n\x0eStopExperiment\x12\x30.enginehouse.api.router.v1.StopExperimentRequest\x1a\x31.enginehouse.api.router.v1.StopExperimentResponse\"5\x82\xd3\xe4\x93\x02/\"*/v1/admin/experiments/{experiment_id}:stop:\x01*\x1a\x06\xa2\x9f\x19\x02\x08\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'enginehouse.api.router.v1.experiments_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_EXPERIMENTSERVICE']._loaded_options = None
+  _globals['_EXPERIMENTSERVICE']._serialized_options = b'\242\237\031\002\010\002'
   _globals['_EXPERIMENTSERVICE'].methods_by_name['CreateExperiment']._loaded_options = None
   _globals['_EXPERIMENTSERVICE'].methods_by_name['CreateExperiment']._serialized_options = b'\202\323\344\223\002\032\"\025/v1/admin/experiments:\001*'
   _globals['_EXPERIMENTSERVICE'].methods_by_name['GetExperiment']._loaded_options = None
@@ -40,36 +43,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPERIMENTSERVICE'].methods_by_name['ListExperiments']._serialized_options = b'\202\323\344\223\002\027\022\025/v1/admin/experiments'
   _globals['_EXPERIMENTSERVICE'].methods_by_name['StopExperiment']._loaded_options = None
   _globals['_EXPERIMENTSERVICE'].methods_by_name['StopExperiment']._serialized_options = b'\202\323\344\223\002/\"*/v1/admin/experiments/{experiment_id}:stop:\001*'
-  _globals['_EXPERIMENTUNIT']._serialized_start=1797
-  _globals['_EXPERIMENTUNIT']._serialized_end=1926
-  _globals['_EXPERIMENTMETRIC']._serialized_start=1929
-  _globals['_EXPERIMENTMETRIC']._serialized_end=2134
-  _globals['_EXPERIMENTSTATE']._serialized_start=2137
-  _globals['_EXPERIMENTSTATE']._serialized_end=2280
-  _globals['_ARM']._serialized_start=104
-  _globals['_ARM']._serialized_end=179
-  _globals['_EXPERIMENT']._serialized_start=182
-  _globals['_EXPERIMENT']._serialized_end=626
-  _globals['_ESTIMATE']._serialized_start=628
-  _globals['_ESTIMATE']._serialized_end=694
-  _globals['_ARMRESULT']._serialized_start=697
-  _globals['_ARMRESULT']._serialized_end=1108
-  _globals['_CREATEEXPERIMENTREQUEST']._serialized_start=1110
-  _globals['_CREATEEXPERIMENTREQUEST']._serialized_end=1194
-  _globals['_CREATEEXPERIMENTRESPONSE']._serialized_start=1196
-  _globals['_CREATEEXPERIMENTRESPONSE']._serialized_end=1281
-  _globals['_GETEXPERIMENTREQUEST']._serialized_start=1283
-  _globals['_GETEXPERIMENTREQUEST']._serialized_end=1328
-  _globals['_GETEXPERIMENTRESPONSE']._serialized_start=1331
-  _globals['_GETEXPERIMENTRESPONSE']._serialized_end=1468
-  _globals['_LISTEXPERIMENTSREQUEST']._serialized_start=1470
-  _globals['_LISTEXPERIMENTSREQUEST']._serialized_end=1533
-  _globals['_LISTEXPERIMENTSRESPONSE']._serialized_start=1535
-  _globals['_LISTEXPERIMENTSRESPONSE']._serialized_end=1645
-  _globals['_STOPEXPERIMENTREQUEST']._serialized_start=1647
-  _globals['_STOPEXPERIMENTREQUEST']._serialized_end=1709
-  _globals['_STOPEXPERIMENTRESPONSE']._serialized_start=1711
-  _globals['_STOPEXPERIMENTRESPONSE']._serialized_end=1794
-  _globals['_EXPERIMENTSERVICE']._serialized_start=2283
-  _globals['_EXPERIMENTSERVICE']._serialized_end=2955
+  _globals['_EXPERIMENTUNIT']._serialized_start=1839
+  _globals['_EXPERIMENTUNIT']._serialized_end=1968
+  _globals['_EXPERIMENTMETRIC']._serialized_start=1971
+  _globals['_EXPERIMENTMETRIC']._serialized_end=2176
+  _globals['_EXPERIMENTSTATE']._serialized_start=2179
+  _globals['_EXPERIMENTSTATE']._serialized_end=2322
+  _globals['_ARM']._serialized_start=146
+  _globals['_ARM']._serialized_end=221
+  _globals['_EXPERIMENT']._serialized_start=224
+  _globals['_EXPERIMENT']._serialized_end=668
+  _globals['_ESTIMATE']._serialized_start=670
+  _globals['_ESTIMATE']._serialized_end=736
+  _globals['_ARMRESULT']._serialized_start=739
+  _globals['_ARMRESULT']._serialized_end=1150
+  _globals['_CREATEEXPERIMENTREQUEST']._serialized_start=1152
+  _globals['_CREATEEXPERIMENTREQUEST']._serialized_end=1236
+  _globals['_CREATEEXPERIMENTRESPONSE']._serialized_start=1238
+  _globals['_CREATEEXPERIMENTRESPONSE']._serialized_end=1323
+  _globals['_GETEXPERIMENTREQUEST']._serialized_start=1325
+  _globals['_GETEXPERIMENTREQUEST']._serialized_end=1370
+  _globals['_GETEXPERIMENTRESPONSE']._serialized_start=1373
+  _globals['_GETEXPERIMENTRESPONSE']._serialized_end=1510
+  _globals['_LISTEXPERIMENTSREQUEST']._serialized_start=1512
+  _globals['_LISTEXPERIMENTSREQUEST']._serialized_end=1575
+  _globals['_LISTEXPERIMENTSRESPONSE']._serialized_start=1577
+  _globals['_LISTEXPERIMENTSRESPONSE']._serialized_end=1687
+  _globals['_STOPEXPERIMENTREQUEST']._serialized_start=1689
+  _globals['_STOPEXPERIMENTREQUEST']._serialized_end=1751
+  _globals['_STOPEXPERIMENTRESPONSE']._serialized_start=1753
+  _globals['_STOPEXPERIMENTRESPONSE']._serialized_end=1836
+  _globals['_EXPERIMENTSERVICE']._serialized_start=2325
+  _globals['_EXPERIMENTSERVICE']._serialized_end=3005
 # @@protoc_insertion_point(module_scope)

@@ -22,34 +22,37 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from enginehouse.api.options.v1 import options_pb2 as enginehouse_dot_api_dot_options_dot_v1_dot_options__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(enginehouse/api/router/v1/feedback.proto\x12\x19\x65nginehouse.api.router.v1\x1a\x1cgoogle/api/annotations.proto\"+\n\x0bJudgeResult\x12\r\n\x05judge\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\"\xb2\x01\n\x15RecordFeedbackRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x31\n\x05thumb\x18\x02 \x01(\x0e\x32 .enginehouse.api.router.v1.ThumbH\x00\x12\x0f\n\x05score\x18\x03 \x01(\x01H\x00\x12\x37\n\x05judge\x18\x04 \x01(\x0b\x32&.enginehouse.api.router.v1.JudgeResultH\x00\x42\x08\n\x06rating\"O\n\x16RecordFeedbackResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cprompt_class\x18\x02 \x01(\t\x12\x10\n\x08replaced\x18\x03 \x01(\x08\"7\n\x18SummarizeFeedbackRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x02 \x01(\x05\"[\n\x0f\x46\x65\x65\x64\x62\x61\x63kSummary\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cprompt_class\x18\x02 \x01(\t\x12\x0f\n\x07ratings\x18\x03 \x01(\x03\x12\x12\n\nmean_score\x18\x04 \x01(\x01\"Z\n\x19SummarizeFeedbackResponse\x12=\n\tsummaries\x18\x01 \x03(\x0b\x32*.enginehouse.api.router.v1.FeedbackSummary*<\n\x05Thumb\x12\x15\n\x11THUMB_UNSPECIFIED\x10\x00\x12\x0c\n\x08THUMB_UP\x10\x01\x12\x0e\n\nTHUMB_DOWN\x10\x02\x32\xb9\x02\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12\x8e\x01\n\x0eRecordFeedback\x12\x30.enginehouse.api.router.v1.RecordFeedbackRequest\x1a\x31.enginehouse.api.router.v1.RecordFeedbackResponse\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/feedback:\x01*\x12\x94\x01\n\x11SummarizeFeedback\x12\x33.enginehouse.api.router.v1.SummarizeFeedbackRequest\x1a\x34.enginehouse.api.router.v1.SummarizeFeedbackResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/feedbackb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(enginehouse/api/router/v1/feedback.proto\x12\x19\x65nginehouse.api.router.v1\x1a(enginehouse/api/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"+\n\x0bJudgeResult\x12\r\n\x05judge\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\"\xb2\x01\n\x15RecordFeedbackRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x31\n\x05thumb\x18\x02 \x01(\x0e\x32 .enginehouse.api.router.v1.ThumbH\x00\x12\x0f\n\x05score\x18\x03 \x01(\x01H\x00\x12\x37\n\x05judge\x18\x04 \x01(\x0b\x32&.enginehouse.api.router.v1.JudgeResultH\x00\x42\x08\n\x06rating\"O\n\x16RecordFeedbackResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cprompt_class\x18\x02 \x01(\t\x12\x10\n\x08replaced\x18\x03 \x01(\x08\"7\n\x18SummarizeFeedbackRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x02 \x01(\x05\"[\n\x0f\x46\x65\x65\x64\x62\x61\x63kSummary\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cprompt_class\x18\x02 \x01(\t\x12\x0f\n\x07ratings\x18\x03 \x01(\x03\x12\x12\n\nmean_score\x18\x04 \x01(\x01\"Z\n\x19SummarizeFeedbackResponse\x12=\n\tsummaries\x18\x01 \x03(\x0b\x32*.enginehouse.api.router.v1.FeedbackSummary*<\n\x05Thumb\x12\x15\n\x11THUMB_UNSPECIFIED\x10\x00\x12\x0c\n\x08THUMB_UP\x10\x01\x12\x0e\n\nTHUMB_DOWN\x10\x02\x32\xc1\x02\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12\x8e\x01\n\x0eRecordFeedback\x12\x30.enginehouse.api.router.v1.RecordFeedbackRequest\x1a\x31.enginehouse.api.router.v1.RecordFeedbackResponse\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/feedback:\x01*\x12\x94\x01\n\x11SummarizeFeedback\x12\x33.enginehouse.api.router.v1.SummarizeFeedbackRequest\x1a\x34.enginehouse.api.router.v1.SummarizeFeedbackResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/feedback\x1a\x06\xa2\x9f\x19\x02\x08\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'enginehouse.api.router.v1.feedback_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_FEEDBACKSERVICE']._loaded_options = None
+  _globals['_FEEDBACKSERVICE']._serialized_options = b'\242\237\031\002\010\002'
   _globals['_FEEDBACKSERVICE'].methods_by_name['RecordFeedback']._loaded_options = None
   _globals['_FEEDBACKSERVICE'].methods_by_name['RecordFeedback']._serialized_options = b'\202\323\344\223\002\021\"\014/v1/feedback:\001*'
   _globals['_FEEDBACKSERVICE'].methods_by_name['SummarizeFeedback']._loaded_options = None
   _globals['_FEEDBACKSERVICE'].methods_by_name['SummarizeFeedback']._serialized_options = b'\202\323\344\223\002\016\022\014/v1/feedback'
-  _globals['_THUMB']._serialized_start=650
-  _globals['_THUMB']._serialized_end=710
-  _globals['_JUDGERESULT']._serialized_start=101
-  _globals['_JUDGERESULT']._serialized_end=144
-  _globals['_RECORDFEEDBACKREQUEST']._serialized_start=147
-  _globals['_RECORDFEEDBACKREQUEST']._serialized_end=325
-  _globals['_RECORDFEEDBACKRESPONSE']._serialized_start=327
-  _globals['_RECORDFEEDBACKRESPONSE']._serialized_end=406
-  _globals['_SUMMARIZEFEEDBACKREQUEST']._serialized_start=408
-  _globals['_SUMMARIZEFEEDBACKREQUEST']._serialized_end=463
-  _globals['_FEEDBACKSUMMARY']._serialized_start=465
-  _globals['_FEEDBACKSUMMARY']._serialized_end=556
-  _globals['_SUMMARIZEFEEDBACKRESPONSE']._serialized_start=558
-  _globals['_SUMMARIZEFEEDBACKRESPONSE']._serialized_end=648
-  _globals['_FEEDBACKSERVICE']._serialized_start=713
-  _globals['_FEEDBACKSERVICE']._serialized_end=1026
+  _globals['_THUMB']._serialized_start=692
+  _globals['_THUMB']._serialized_end=752
+  _globals['_JUDGERESULT']._serialized_start=143
+  _globals['_JUDGERESULT']._serialized_end=186
+  _globals['_RECORDFEEDBACKREQUEST']._serialized_start=189
+  _globals['_RECORDFEEDBACKREQUEST']._serialized_end=367
+  _globals['_RECORDFEEDBACKRESPONSE']._serialized_start=369
+  _globals['_RECORDFEEDBACKRESPONSE']._serialized_end=448
+  _globals['_SUMMARIZEFEEDBACKREQUEST']._serialized_start=450
+  _globals['_SUMMARIZEFEEDBACKREQUEST']._serialized_end=505
+  _globals['_FEEDBACKSUMMARY']._serialized_start=507
+  _globals['_FEEDBACKSUMMARY']._serialized_end=598
+  _globals['_SUMMARIZEFEEDBACKRESPONSE']._serialized_start=600
+  _globals['_SUMMARIZEFEEDBACKRESPONSE']._serialized_end=690
+  _globals['_FEEDBACKSERVICE']._serialized_start=755
+  _globals['_FEEDBACKSERVICE']._serialized_end=1076
 # @@protoc_insertion_point(module_scope)

@@ -22,16 +22,19 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from enginehouse.api.options.v1 import options_pb2 as enginehouse_dot_api_dot_options_dot_v1_dot_options__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%enginehouse/api/router/v1/flags.proto\x12\x19\x65nginehouse.api.router.v1\x1a\x1cgoogle/api/annotations.proto\"\x89\x01\n\x04\x46lag\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x10\n\x08share_bp\x18\x04 \x01(\x05\x12\x12\n\ntenant_ids\x18\x05 \x03(\t\x12\x10\n\x08user_ids\x18\x06 \x03(\t\x12\x15\n\rupdated_at_ms\x18\x07 \x01(\x03\"?\n\x0eSetFlagRequest\x12-\n\x04\x66lag\x18\x01 \x01(\x0b\x32\x1f.enginehouse.api.router.v1.Flag\"@\n\x0fSetFlagResponse\x12-\n\x04\x66lag\x18\x01 \x01(\x0b\x32\x1f.enginehouse.api.router.v1.Flag\"9\n\x10ListFlagsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x11ListFlagsResponse\x12.\n\x05\x66lags\x18\x01 \x03(\x0b\x32\x1f.enginehouse.api.router.v1.Flag\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11\x44\x65leteFlagRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteFlagResponse\"%\n\x14\x45valuateFlagsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"(\n\x15\x45valuateFlagsResponse\x12\x0f\n\x07\x65nabled\x18\x01 \x03(\t2\xa0\x04\n\x0b\x46lagService\x12|\n\x07SetFlag\x12).enginehouse.api.router.v1.SetFlagRequest\x1a*.enginehouse.api.router.v1.SetFlagResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/admin/flags:\x01*\x12\x7f\n\tListFlags\x12+.enginehouse.api.router.v1.ListFlagsRequest\x1a,.enginehouse.api.router.v1.ListFlagsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/admin/flags\x12\x89\x01\n\nDeleteFlag\x12,.enginehouse.api.router.v1.DeleteFlagRequest\x1a-.enginehouse.api.router.v1.DeleteFlagResponse\"\x1e\x82\xd3\xe4\x93\x02\x18*\x16/v1/admin/flags/{name}\x12\x85\x01\n\rEvaluateFlags\x12/.enginehouse.api.router.v1.EvaluateFlagsRequest\x1a\x30.enginehouse.api.router.v1.EvaluateFlagsResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/flagsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%enginehouse/api/router/v1/flags.proto\x12\x19\x65nginehouse.api.router.v1\x1a(enginehouse/api/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"\x89\x01\n\x04\x46lag\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x10\n\x08share_bp\x18\x04 \x01(\x05\x12\x12\n\ntenant_ids\x18\x05 \x03(\t\x12\x10\n\x08user_ids\x18\x06 \x03(\t\x12\x15\n\rupdated_at_ms\x18\x07 \x01(\x03\"?\n\x0eSetFlagRequest\x12-\n\x04\x66lag\x18\x01 \x01(\x0b\x32\x1f.enginehouse.api.router.v1.Flag\"@\n\x0fSetFlagResponse\x12-\n\x04\x66lag\x18\x01 \x01(\x0b\x32\x1f.enginehouse.api.router.v1.Flag\"9\n\x10ListFlagsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x11ListFlagsResponse\x12.\n\x05\x66lags\x18\x01 \x03(\x0b\x32\x1f.enginehouse.api.router.v1.Flag\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11\x44\x65leteFlagRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteFlagResponse\"%\n\x14\x45valuateFlagsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"(\n\x15\x45valuateFlagsResponse\x12\x0f\n\x07\x65nabled\x18\x01 \x03(\t2\xa8\x04\n\x0b\x46lagService\x12|\n\x07SetFlag\x12).enginehouse.api.router.v1.SetFlagRequest\x1a*.enginehouse.api.router.v1.SetFlagResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/admin/flags:\x01*\x12\x7f\n\tListFlags\x12+.enginehouse.api.router.v1.ListFlagsRequest\x1a,.enginehouse.api.router.v1.ListFlagsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/admin/flags\x12\x89\x01\n\nDeleteFlag\x12,.enginehouse.api.router.v1.DeleteFlagRequest\x1a-.enginehouse.api.router.v1.DeleteFlagResponse\"\x1e\x82\xd3\xe4\x93\x02\x18*\x16/v1/admin/flags/{name}\x12\x85\x01\n\rEvaluateFlags\x12/.enginehouse.api.router.v1.EvaluateFlagsRequest\x1a\x30.enginehouse.api.router.v1.EvaluateFlagsResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/flags\x1a\x06\xa2\x9f\x19\x02\x08\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'enginehouse.api.router.v1.flags_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_FLAGSERVICE']._loaded_options = None
+  _globals['_FLAGSERVICE']._serialized_options = b'\242\237\031\002\010\002'
   _globals['_FLAGSERVICE'].methods_by_name['SetFlag']._loaded_options = None
   _globals['_FLAGSERVICE'].methods_by_name['SetFlag']._serialized_options = b'\202\323\344\223\002\024\"\017/v1/admin/flags:\001*'
   _globals['_FLAGSERVICE'].methods_by_name['ListFlags']._loaded_options = None
@@ -40,24 +43,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FLAGSERVICE'].methods_by_name['DeleteFlag']._serialized_options = b'\202\323\344\223\002\030*\026/v1/admin/flags/{name}'
   _globals['_FLAGSERVICE'].methods_by_name['EvaluateFlags']._loaded_options = None
   _globals['_FLAGSERVICE'].methods_by_name['EvaluateFlags']._serialized_options = b'\202\323\344\223\002\013\022\t/v1/flags'
-  _globals['_FLAG']._serialized_start=99
-  _globals['_FLAG']._serialized_end=236
-  _globals['_SETFLAGREQUEST']._serialized_start=238
-  _globals['_SETFLAGREQUEST']._serialized_end=301
-  _globals['_SETFLAGRESPONSE']._serialized_start=303
-  _globals['_SETFLAGRESPONSE']._serialized_end=367
-  _globals['_LISTFLAGSREQUEST']._serialized_start=369
-  _globals['_LISTFLAGSREQUEST']._serialized_end=426
-  _globals['_LISTFLAGSRESPONSE']._serialized_start=428
-  _globals['_LISTFLAGSRESPONSE']._serialized_end=520
-  _globals['_DELETEFLAGREQUEST']._serialized_start=522
-  _globals['_DELETEFLAGREQUEST']._serialized_end=555
-  _globals['_DELETEFLAGRESPONSE']._serialized_start=557
-  _globals['_DELETEFLAGRESPONSE']._serialized_end=577
-  _globals['_EVALUATEFLAGSREQUEST']._serialized_start=579
-  _globals['_EVALUATEFLAGSREQUEST']._serialized_end=616
-  _globals['_EVALUATEFLAGSRESPONSE']._serialized_start=618
-  _globals['_EVALUATEFLAGSRESPONSE']._serialized_end=658
-  _globals['_FLAGSERVICE']._serialized_start=661
-  _globals['_FLAGSERVICE']._serialized_end=1205
+  _globals['_FLAG']._serialized_start=141
+  _globals['_FLAG']._serialized_end=278
+  _globals['_SETFLAGREQUEST']._serialized_start=280
+  _globals['_SETFLAGREQUEST']._serialized_end=343
+  _globals['_SETFLAGRESPONSE']._serialized_start=345
+  _globals['_SETFLAGRESPONSE']._serialized_end=409
+  _globals['_LISTFLAGSREQUEST']._serialized_start=411
+  _globals['_LISTFLAGSREQUEST']._serialized_end=468
+  _globals['_LISTFLAGSRESPONSE']._serialized_start=470
+  _globals['_LISTFLAGSRESPONSE']._serialized_end=562
+  _globals['_DELETEFLAGREQUEST']._serialized_start=564
+  _globals['_DELETEFLAGREQUEST']._serialized_end=597
+  _globals['_DELETEFLAGRESPONSE']._serialized_start=599
+  _globals['_DELETEFLAGRESPONSE']._serialized_end=619
+  _globals['_EVALUATEFLAGSREQUEST']._serialized_start=621
+  _globals['_EVALUATEFLAGSREQUEST']._serialized_end=658
+  _globals['_EVALUATEFLAGSRESPONSE']._serialized_start=660
+  _globals['_EVALUATEFLAGSRESPONSE']._serialized_end=700
+  _globals['_FLAGSERVICE']._serialized_start=703
+  _globals['_FLAGSERVICE']._serialized_end=1255
 # @@protoc_insertion_point(module_scope)

@@ -232,7 +232,9 @@ class GrantCandidate(_message.Message):
     """The most that the request may cost on this model, in nano-dollars."""
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[_usage_pb2.UnitPrice]:
-        """Its prices at the time of the reservation. A unit that is not listed is free."""
+        """Its prices at the time of the reservation. A unit that is not listed is free; one of the contract's own is listed
+        even where it is free, because the engine counts no others.
+        """
 
     def __init__(
         self,

@@ -22,17 +22,20 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from enginehouse.api.options.v1 import options_pb2 as enginehouse_dot_api_dot_options_dot_v1_dot_options__pb2
 from enginehouse.api.router.v1 import admin_pb2 as enginehouse_dot_api_dot_router_dot_v1_dot_admin__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(enginehouse/api/router/v1/identity.proto\x12\x19\x65nginehouse.api.router.v1\x1a%enginehouse/api/router/v1/admin.proto\x1a\x1cgoogle/api/annotations.proto\"\x96\x01\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12-\n\x04role\x18\x04 \x01(\x0e\x32\x1f.enginehouse.api.router.v1.Role\x12\x15\n\rcreated_at_ms\x18\x05 \x01(\x03\x12\x16\n\x0e\x64isabled_at_ms\x18\x06 \x01(\x03\"\x12\n\x10GetCallerRequest\"g\n\x11GetCallerResponse\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\"c\n\x11\x43reateUserRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12-\n\x04role\x18\x03 \x01(\x0e\x32\x1f.enginehouse.api.router.v1.Role\"C\n\x12\x43reateUserResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.enginehouse.api.router.v1.User\"L\n\x10ListUsersRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x11ListUsersResponse\x12.\n\x05users\x18\x01 \x03(\x0b\x32\x1f.enginehouse.api.router.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x12SetUserRoleRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\x04role\x18\x02 \x01(\x0e\x32\x1f.enginehouse.api.router.v1.Role\"]\n\x13SetUserRoleResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.enginehouse.api.router.v1.User\x12\x17\n\x0frevoked_key_ids\x18\x02 \x03(\t\"%\n\x12\x44isableUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"]\n\x13\x44isableUserResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.enginehouse.api.router.v1.User\x12\x17\n\x0frevoked_key_ids\x18\x02 \x03(\t\"$\n\x11\x45nableUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"C\n\x12\x45nableUserResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.enginehouse.api.router.v1.User\"T\n\x10RotateKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x1c\n\x0foverlap_seconds\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x12\n\x10_overlap_seconds\"P\n\x11RotateKeyResponse\x12+\n\x03key\x18\x01 \x01(\x0b\x32\x1e.enginehouse.api.router.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\xb6\x01\n\x13\x43reateRunKeyRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10lifetime_seconds\x18\x02 \x01(\x03\x12\x19\n\x0c\x62udget_nanos\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\x0e\x61llowed_models\x18\x04 \x03(\t\x12\x31\n\x06limits\x18\x05 \x01(\x0b\x32!.enginehouse.api.router.v1.LimitsB\x0f\n\r_budget_nanos\"S\n\x14\x43reateRunKeyResponse\x12+\n\x03key\x18\x01 \x01(\x0b\x32\x1e.enginehouse.api.router.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\xb7\x02\n\nAuditEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x17\n\x0f\x61\x63tor_tenant_id\x18\x04 \x01(\t\x12\x10\n\x08\x61\x63tor_id\x18\x05 \x01(\t\x12\x12\n\nactor_user\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x08 \x01(\t\x12\x11\n\ttarget_id\x18\t \x01(\t\x12\x38\n\x07outcome\x18\n \x01(\x0e\x32\'.enginehouse.api.router.v1.AuditOutcome\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x13\n\x0b\x62\x65\x66ore_json\x18\x0c \x01(\t\x12\x12\n\nafter_json\x18\r \x01(\t\x12\x0c\n\x04seal\x18\x0e \x01(\t\"\xde\x01\n\x10ListAuditRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63tor_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x11\n\ttarget_id\x18\x04 \x01(\t\x12\x38\n\x07outcome\x18\x05 \x01(\x0e\x32\'.enginehouse.api.router.v1.AuditOutcome\x12\x0f\n\x07\x66rom_ms\x18\x06 \x01(\x03\x12\x10\n\x08until_ms\x18\x07 \x01(\x03\x12\x11\n\tpage_size\x18\x08 \x01(\x05\x12\x12\n\npage_token\x18\t \x01(\t\"d\n\x11ListAuditResponse\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32%.enginehouse.api.router.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"F\n\x12VerifyAuditRequest\x12\x19\n\x11\x65xpected_sequence\x18\x01 \x01(\x03\x12\x15\n\rexpected_seal\x18\x02 \x01(\t\"p\n\x13VerifyAuditResponse\x12\r\n\x05whole\x18\x01 \x01(\x08\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x03\x12\x15\n\rhead_sequence\x18\x03 \x01(\x03\x12\x11\n\thead_seal\x18\x04 \x01(\t\x12\x0f\n\x07problem\x18\x05 \x01(\t*a\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x12\n\x0eROLE_DEVELOPER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x12\x0e\n\nROLE_OWNER\x10\x04*y\n\x0c\x41uditOutcome\x12\x1d\n\x19\x41UDIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41UDIT_OUTCOME_DONE\x10\x01\x12\x18\n\x14\x41UDIT_OUTCOME_DENIED\x10\x02\x12\x18\n\x14\x41UDIT_OUTCOME_FAILED\x10\x03\x32\xa4\x0b\n\x0fIdentityService\x12\x80\x01\n\tGetCaller\x12+.enginehouse.api.router.v1.GetCallerRequest\x1a,.enginehouse.api.router.v1.GetCallerResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/admin/caller\x12\x85\x01\n\nCreateUser\x12,.enginehouse.api.router.v1.CreateUserRequest\x1a-.enginehouse.api.router.v1.CreateUserResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/admin/users:\x01*\x12\x7f\n\tListUsers\x12+.enginehouse.api.router.v1.ListUsersRequest\x1a,.enginehouse.api.router.v1.ListUsersResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/admin/users\x12\x9a\x01\n\x0bSetUserRole\x12-.enginehouse.api.router.v1.SetUserRoleRequest\x1a..enginehouse.api.router.v1.SetUserRoleResponse\",\x82\xd3\xe4\x93\x02&\"!/v1/admin/users/{user_id}:setRole:\x01*\x12\x9a\x01\n\x0b\x44isableUser\x12-.enginehouse.api.router.v1.DisableUserRequest\x1a..enginehouse.api.router.v1.DisableUserResponse\",\x82\xd3\xe4\x93\x02&\"!/v1/admin/users/{user_id}:disable:\x01*\x12\x96\x01\n\nEnableUser\x12,.enginehouse.api.router.v1.EnableUserRequest\x1a-.enginehouse.api.router.v1.EnableUserResponse\"+\x82\xd3\xe4\x93\x02%\" /v1/admin/users/{user_id}:enable:\x01*\x12\x91\x01\n\tRotateKey\x12+.enginehouse.api.router.v1.RotateKeyRequest\x1a,.enginehouse.api.router.v1.RotateKeyResponse\")\x82\xd3\xe4\x93\x02#\"\x1e/v1/admin/keys/{key_id}:rotate:\x01*\x12\x8d\x01\n\x0c\x43reateRunKey\x12..enginehouse.api.router.v1.CreateRunKeyRequest\x1a/.enginehouse.api.router.v1.CreateRunKeyResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/admin/runKeys:\x01*\x12\x7f\n\tListAudit\x12+.enginehouse.api.router.v1.ListAuditRequest\x1a,.enginehouse.api.router.v1.ListAuditResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/admin/audit\x12\x8c\x01\n\x0bVerifyAudit\x12-.enginehouse.api.router.v1.VerifyAuditRequest\x1a..enginehouse.api.router.v1.VerifyAuditResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/admin/audit:verifyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(enginehouse/api/router/v1/identity.proto\x12\x19\x65nginehouse.api.router.v1\x1a(enginehouse/api/options/v1/options.proto\x1a%enginehouse/api/router/v1/admin.proto\x1a\x1cgoogle/api/annotations.proto\"\x96\x01\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12-\n\x04role\x18\x04 \x01(\x0e\x32\x1f.enginehouse.api.router.v1.Role\x12\x15\n\rcreated_at_ms\x18\x05 \x01(\x03\x12\x16\n\x0e\x64isabled_at_ms\x18\x06 \x01(\x03\"\x12\n\x10GetCallerRequest\"g\n\x11GetCallerResponse\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\"c\n\x11\x43reateUserRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12-\n\x04role\x18\x03 \x01(\x0e\x32\x1f.enginehouse.api.router.v1.Role\"C\n\x12\x43reateUserResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.enginehouse.api.router.v1.User\"L\n\x10ListUsersRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x11ListUsersResponse\x12.\n\x05users\x18\x01 \x03(\x0b\x32\x1f.enginehouse.api.router.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x12SetUserRoleRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\x04role\x18\x02 \x01(\x0e\x32\x1f.enginehouse.api.router.v1.Role\"]\n\x13SetUserRoleResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.enginehouse.api.router.v1.User\x12\x17\n\x0frevoked_key_ids\x18\x02 \x03(\t\"%\n\x12\x44isableUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"]\n\x13\x44isableUserResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.enginehouse.api.router.v1.User\x12\x17\n\x0frevoked_key_ids\x18\x02 \x03(\t\"$\n\x11\x45nableUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"C\n\x12\x45nableUserResponse\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x1f.enginehouse.api.router.v1.User\"T\n\x10RotateKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x1c\n\x0foverlap_seconds\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x12\n\x10_overlap_seconds\"P\n\x11RotateKeyResponse\x12+\n\x03key\x18\x01 \x01(\x0b\x32\x1e.enginehouse.api.router.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\xb6\x01\n\x13\x43reateRunKeyRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10lifetime_seconds\x18\x02 \x01(\x03\x12\x19\n\x0c\x62udget_nanos\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\x0e\x61llowed_models\x18\x04 \x03(\t\x12\x31\n\x06limits\x18\x05 \x01(\x0b\x32!.enginehouse.api.router.v1.LimitsB\x0f\n\r_budget_nanos\"S\n\x14\x43reateRunKeyResponse\x12+\n\x03key\x18\x01 \x01(\x0b\x32\x1e.enginehouse.api.router.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\xb7\x02\n\nAuditEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x17\n\x0f\x61\x63tor_tenant_id\x18\x04 \x01(\t\x12\x10\n\x08\x61\x63tor_id\x18\x05 \x01(\t\x12\x12\n\nactor_user\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x08 \x01(\t\x12\x11\n\ttarget_id\x18\t \x01(\t\x12\x38\n\x07outcome\x18\n \x01(\x0e\x32\'.enginehouse.api.router.v1.AuditOutcome\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x13\n\x0b\x62\x65\x66ore_json\x18\x0c \x01(\t\x12\x12\n\nafter_json\x18\r \x01(\t\x12\x0c\n\x04seal\x18\x0e \x01(\t\"\xde\x01\n\x10ListAuditRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63tor_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x11\n\ttarget_id\x18\x04 \x01(\t\x12\x38\n\x07outcome\x18\x05 \x01(\x0e\x32\'.enginehouse.api.router.v1.AuditOutcome\x12\x0f\n\x07\x66rom_ms\x18\x06 \x01(\x03\x12\x10\n\x08until_ms\x18\x07 \x01(\x03\x12\x11\n\tpage_size\x18\x08 \x01(\x05\x12\x12\n\npage_token\x18\t \x01(\t\"d\n\x11ListAuditResponse\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32%.enginehouse.api.router.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"F\n\x12VerifyAuditRequest\x12\x19\n\x11\x65xpected_sequence\x18\x01 \x01(\x03\x12\x15\n\rexpected_seal\x18\x02 \x01(\t\"p\n\x13VerifyAuditResponse\x12\r\n\x05whole\x18\x01 \x01(\x08\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x03\x12\x15\n\rhead_sequence\x18\x03 \x01(\x03\x12\x11\n\thead_seal\x18\x04 \x01(\t\x12\x0f\n\x07problem\x18\x05 \x01(\t*a\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x12\n\x0eROLE_DEVELOPER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x12\x0e\n\nROLE_OWNER\x10\x04*y\n\x0c\x41uditOutcome\x12\x1d\n\x19\x41UDIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41UDIT_OUTCOME_DONE\x10\x01\x12\x18\n\x14\x41UDIT_OUTCOME_DENIED\x10\x02\x12\x18\n\x14\x41UDIT_OUTCOME_FAILED\x10\x03\x32\xac\x0b\n\x0fIdentityService\x12\x80\x01\n\tGetCaller\x12+.enginehouse.api.router.v1.GetCallerRequest\x1a,.enginehouse.api.router.v1.GetCallerResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/admin/caller\x12\x85\x01\n\nCreateUser\x12,.enginehouse.api.router.v1.CreateUserRequest\x1a-.enginehouse.api.router.v1.CreateUserResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/admin/users:\x01*\x12\x7f\n\tListUsers\x12+.enginehouse.api.router.v1.ListUsersRequest\x1a,.enginehouse.api.router.v1.ListUsersResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/admin/users\x12\x9a\x01\n\x0bSetUserRole\x12-.enginehouse.api.router.v1.SetUserRoleRequest\x1a..enginehouse.api.router.v1.SetUserRoleResponse\",\x82\xd3\xe4\x93\x02&\"!/v1/admin/users/{user_id}:setRole:\x01*\x12\x9a\x01\n\x0b\x44isableUser\x12-.enginehouse.api.router.v1.DisableUserRequest\x1a..enginehouse.api.router.v1.DisableUserResponse\",\x82\xd3\xe4\x93\x02&\"!/v1/admin/users/{user_id}:disable:\x01*\x12\x96\x01\n\nEnableUser\x12,.enginehouse.api.router.v1.EnableUserRequest\x1a-.enginehouse.api.router.v1.EnableUserResponse\"+\x82\xd3\xe4\x93\x02%\" /v1/admin/users/{user_id}:enable:\x01*\x12\x91\x01\n\tRotateKey\x12+.enginehouse.api.router.v1.RotateKeyRequest\x1a,.enginehouse.api.router.v1.RotateKeyResponse\")\x82\xd3\xe4\x93\x02#\"\x1e/v1/admin/keys/{key_id}:rotate:\x01*\x12\x8d\x01\n\x0c\x43reateRunKey\x12..enginehouse.api.router.v1.CreateRunKeyRequest\x1a/.enginehouse.api.router.v1.CreateRunKeyResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/admin/runKeys:\x01*\x12\x7f\n\tListAudit\x12+.enginehouse.api.router.v1.ListAuditRequest\x1a,.enginehouse.api.router.v1.ListAuditResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/admin/audit\x12\x8c\x01\n\x0bVerifyAudit\x12-.enginehouse.api.router.v1.VerifyAuditRequest\x1a..enginehouse.api.router.v1.VerifyAuditResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/admin/audit:verify\x1a\x06\xa2\x9f\x19\x02\x08\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'enginehouse.api.router.v1.identity_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_IDENTITYSERVICE']._loaded_options = None
+  _globals['_IDENTITYSERVICE']._serialized_options = b'\242\237\031\002\010\002'
   _globals['_IDENTITYSERVICE'].methods_by_name['GetCaller']._loaded_options = None
   _globals['_IDENTITYSERVICE'].methods_by_name['GetCaller']._serialized_options = b'\202\323\344\223\002\022\022\020/v1/admin/caller'
   _globals['_IDENTITYSERVICE'].methods_by_name['CreateUser']._loaded_options = None
@@ -53,54 +56,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTITYSERVICE'].methods_by_name['ListAudit']._serialized_options = b'\202\323\344\223\002\021\022\017/v1/admin/audit'
   _globals['_IDENTITYSERVICE'].methods_by_name['VerifyAudit']._loaded_options = None
   _globals['_IDENTITYSERVICE'].methods_by_name['VerifyAudit']._serialized_options = b'\202\323\344\223\002\030\022\026/v1/admin/audit:verify'
-  _globals['_ROLE']._serialized_start=2447
-  _globals['_ROLE']._serialized_end=2544
-  _globals['_AUDITOUTCOME']._serialized_start=2546
-  _globals['_AUDITOUTCOME']._serialized_end=2667
-  _globals['_USER']._serialized_start=141
-  _globals['_USER']._serialized_end=291
-  _globals['_GETCALLERREQUEST']._serialized_start=293
-  _globals['_GETCALLERREQUEST']._serialized_end=311
-  _globals['_GETCALLERRESPONSE']._serialized_start=313
-  _globals['_GETCALLERRESPONSE']._serialized_end=416
-  _globals['_CREATEUSERREQUEST']._serialized_start=418
-  _globals['_CREATEUSERREQUEST']._serialized_end=517
-  _globals['_CREATEUSERRESPONSE']._serialized_start=519
-  _globals['_CREATEUSERRESPONSE']._serialized_end=586
-  _globals['_LISTUSERSREQUEST']._serialized_start=588
-  _globals['_LISTUSERSREQUEST']._serialized_end=664
-  _globals['_LISTUSERSRESPONSE']._serialized_start=666
-  _globals['_LISTUSERSRESPONSE']._serialized_end=758
-  _globals['_SETUSERROLEREQUEST']._serialized_start=760
-  _globals['_SETUSERROLEREQUEST']._serialized_end=844
-  _globals['_SETUSERROLERESPONSE']._serialized_start=846
-  _globals['_SETUSERROLERESPONSE']._serialized_end=939
-  _globals['_DISABLEUSERREQUEST']._serialized_start=941
-  _globals['_DISABLEUSERREQUEST']._serialized_end=978
-  _globals['_DISABLEUSERRESPONSE']._serialized_start=980
-  _globals['_DISABLEUSERRESPONSE']._serialized_end=1073
-  _globals['_ENABLEUSERREQUEST']._serialized_start=1075
-  _globals['_ENABLEUSERREQUEST']._serialized_end=1111
-  _globals['_ENABLEUSERRESPONSE']._serialized_start=1113
-  _globals['_ENABLEUSERRESPONSE']._serialized_end=1180
-  _globals['_ROTATEKEYREQUEST']._serialized_start=1182
-  _globals['_ROTATEKEYREQUEST']._serialized_end=1266
-  _globals['_ROTATEKEYRESPONSE']._serialized_start=1268
-  _globals['_ROTATEKEYRESPONSE']._serialized_end=1348
-  _globals['_CREATERUNKEYREQUEST']._serialized_start=1351
-  _globals['_CREATERUNKEYREQUEST']._serialized_end=1533
-  _globals['_CREATERUNKEYRESPONSE']._serialized_start=1535
-  _globals['_CREATERUNKEYRESPONSE']._serialized_end=1618
-  _globals['_AUDITENTRY']._serialized_start=1621
-  _globals['_AUDITENTRY']._serialized_end=1932
-  _globals['_LISTAUDITREQUEST']._serialized_start=1935
-  _globals['_LISTAUDITREQUEST']._serialized_end=2157
-  _globals['_LISTAUDITRESPONSE']._serialized_start=2159
-  _globals['_LISTAUDITRESPONSE']._serialized_end=2259
-  _globals['_VERIFYAUDITREQUEST']._serialized_start=2261
-  _globals['_VERIFYAUDITREQUEST']._serialized_end=2331
-  _globals['_VERIFYAUDITRESPONSE']._serialized_start=2333
-  _globals['_VERIFYAUDITRESPONSE']._serialized_end=2445
-  _globals['_IDENTITYSERVICE']._serialized_start=2670
-  _globals['_IDENTITYSERVICE']._serialized_end=4114
+  _globals['_ROLE']._serialized_start=2489
+  _globals['_ROLE']._serialized_end=2586
+  _globals['_AUDITOUTCOME']._serialized_start=2588
+  _globals['_AUDITOUTCOME']._serialized_end=2709
+  _globals['_USER']._serialized_start=183
+  _globals['_USER']._serialized_end=333
+  _globals['_GETCALLERREQUEST']._serialized_start=335
+  _globals['_GETCALLERREQUEST']._serialized_end=353
+  _globals['_GETCALLERRESPONSE']._serialized_start=355
+  _globals['_GETCALLERRESPONSE']._serialized_end=458
+  _globals['_CREATEUSERREQUEST']._serialized_start=460
+  _globals['_CREATEUSERREQUEST']._serialized_end=559
+  _globals['_CREATEUSERRESPONSE']._serialized_start=561
+  _globals['_CREATEUSERRESPONSE']._serialized_end=628
+  _globals['_LISTUSERSREQUEST']._serialized_start=630
+  _globals['_LISTUSERSREQUEST']._serialized_end=706
+  _globals['_LISTUSERSRESPONSE']._serialized_start=708
+  _globals['_LISTUSERSRESPONSE']._serialized_end=800
+  _globals['_SETUSERROLEREQUEST']._serialized_start=802
+  _globals['_SETUSERROLEREQUEST']._serialized_end=886
+  _globals['_SETUSERROLERESPONSE']._serialized_start=888
+  _globals['_SETUSERROLERESPONSE']._serialized_end=981
+  _globals['_DISABLEUSERREQUEST']._serialized_start=983
+  _globals['_DISABLEUSERREQUEST']._serialized_end=1020
+  _globals['_DISABLEUSERRESPONSE']._serialized_start=1022
+  _globals['_DISABLEUSERRESPONSE']._serialized_end=1115
+  _globals['_ENABLEUSERREQUEST']._serialized_start=1117
+  _globals['_ENABLEUSERREQUEST']._serialized_end=1153
+  _globals['_ENABLEUSERRESPONSE']._serialized_start=1155
+  _globals['_ENABLEUSERRESPONSE']._serialized_end=1222
+  _globals['_ROTATEKEYREQUEST']._serialized_start=1224
+  _globals['_ROTATEKEYREQUEST']._serialized_end=1308
+  _globals['_ROTATEKEYRESPONSE']._serialized_start=1310
+  _globals['_ROTATEKEYRESPONSE']._serialized_end=1390
+  _globals['_CREATERUNKEYREQUEST']._serialized_start=1393
+  _globals['_CREATERUNKEYREQUEST']._serialized_end=1575
+  _globals['_CREATERUNKEYRESPONSE']._serialized_start=1577
+  _globals['_CREATERUNKEYRESPONSE']._serialized_end=1660
+  _globals['_AUDITENTRY']._serialized_start=1663
+  _globals['_AUDITENTRY']._serialized_end=1974
+  _globals['_LISTAUDITREQUEST']._serialized_start=1977
+  _globals['_LISTAUDITREQUEST']._serialized_end=2199
+  _globals['_LISTAUDITRESPONSE']._serialized_start=2201
+  _globals['_LISTAUDITRESPONSE']._serialized_end=2301
+  _globals['_VERIFYAUDITREQUEST']._serialized_start=2303
+  _globals['_VERIFYAUDITREQUEST']._serialized_end=2373
+  _globals['_VERIFYAUDITRESPONSE']._serialized_start=2375
+  _globals['_VERIFYAUDITRESPONSE']._serialized_end=2487
+  _globals['_IDENTITYSERVICE']._serialized_start=2712
+  _globals['_IDENTITYSERVICE']._serialized_end=4164
 # @@protoc_insertion_point(module_scope)

@@ -22,16 +22,19 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from enginehouse.api.options.v1 import options_pb2 as enginehouse_dot_api_dot_options_dot_v1_dot_options__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&enginehouse/api/router/v1/policy.proto\x12\x19\x65nginehouse.api.router.v1\x1a\x1cgoogle/api/annotations.proto\"\xef\x03\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x15\n\rupdated_at_ms\x18\x03 \x01(\x03\x12\x12\n\nupdated_by\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0f\n\x07tenants\x18\x06 \x03(\t\x12\x32\n\x08\x65veryone\x18\x07 \x01(\x0b\x32 .enginehouse.api.router.v1.Rules\x12\x33\n\x05tiers\x18\x08 \x03(\x0b\x32$.enginehouse.api.router.v1.TierRules\x12\x33\n\x05tasks\x18\t \x03(\x0b\x32$.enginehouse.api.router.v1.TaskRules\x12\x34\n\x08subjects\x18\n \x03(\x0b\x32\".enginehouse.api.router.v1.Subject\x12\x31\n\x04keys\x18\x0b \x03(\x0b\x32#.enginehouse.api.router.v1.KeyRules\x12;\n\tfallbacks\x18\x0c \x03(\x0b\x32(.enginehouse.api.router.v1.FallbackChain\x12\x31\n\x06\x62\x61ndit\x18\r \x01(\x0b\x32!.enginehouse.api.router.v1.Bandit\"\x88\x02\n\x05Rules\x12\x1a\n\rquality_floor\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0fquality_ceiling\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0bsufficiency\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x0e\n\x06models\x18\x04 \x03(\t\x12\x0c\n\x04\x64\x65ny\x18\x05 \x03(\t\x12\x0e\n\x06prefer\x18\x06 \x03(\t\x12\x0f\n\x07regions\x18\x07 \x03(\t\x12\x1f\n\x12max_first_token_ms\x18\x08 \x01(\x05H\x03\x88\x01\x01\x42\x10\n\x0e_quality_floorB\x12\n\x10_quality_ceilingB\x0e\n\x0c_sufficiencyB\x15\n\x13_max_first_token_ms\"J\n\tTierRules\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12/\n\x05rules\x18\x02 \x01(\x0b\x32 .enginehouse.api.router.v1.Rules\"J\n\tTaskRules\x12\x0c\n\x04task\x18\x01 \x01(\t\x12/\n\x05rules\x18\x02 \x01(\x0b\x32 .enginehouse.api.router.v1.Rules\"K\n\x08KeyRules\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12/\n\x05rules\x18\x02 \x01(\x0b\x32 .enginehouse.api.router.v1.Rules\"\x88\x01\n\x07Subject\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bspecialists\x18\x02 \x03(\t\x12\x10\n\x08keywords\x18\x03 \x03(\t\x12\x17\n\x0fkeywords_needed\x18\x04 \x01(\x05\x12/\n\x05rules\x18\x05 \x01(\x0b\x32 .enginehouse.api.router.v1.Rules\"u\n\rFallbackChain\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06models\x18\x02 \x03(\t\x12\x11\n\tfor_named\x18\x03 \x01(\x08\x12\x1d\n\x10max_price_factor\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x13\n\x11_max_price_factor\"\xc1\x01\n\x06\x42\x61ndit\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x15\n\rexplore_share\x18\x02 \x01(\x01\x12\x18\n\x10max_price_factor\x18\x03 \x01(\x01\x12\x15\n\rquality_floor\x18\x04 \x01(\x01\x12\x1c\n\x0fquality_ceiling\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0ehalf_life_days\x18\x06 \x01(\x01\x12\x14\n\x0cprior_weight\x18\x07 \x01(\x01\x42\x12\n\x10_quality_ceiling\"1\n\x10GetPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"F\n\x11GetPolicyResponse\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.enginehouse.api.router.v1.Policy\"<\n\x13ListPoliciesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x14ListPoliciesResponse\x12\x33\n\x08policies\x18\x01 \x03(\x0b\x32!.enginehouse.api.router.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\x10SetPolicyRequest\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.enginehouse.api.router.v1.Policy\x12\x1d\n\x10\x65xpected_version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x13\n\x11_expected_version\"F\n\x11SetPolicyResponse\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.enginehouse.api.router.v1.Policy\"#\n\x13\x44\x65letePolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44\x65letePolicyResponse\"G\n\x12\x43heckPolicyRequest\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.enginehouse.api.router.v1.Policy\"Q\n\x13\x43heckPolicyResponse\x12:\n\x08problems\x18\x01 \x03(\x0b\x32(.enginehouse.api.router.v1.PolicyProblem\"3\n\rPolicyProblem\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t2\xe8\x05\n\rPolicyService\x12\x89\x01\n\tGetPolicy\x12+.enginehouse.api.router.v1.GetPolicyRequest\x1a,.enginehouse.api.router.v1.GetPolicyResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/admin/policies/{name}\x12\x8b\x01\n\x0cListPolicies\x12..enginehouse.api.router.v1.ListPoliciesRequest\x1a/.enginehouse.api.router.v1.ListPoliciesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/admin/policies\x12\x93\x01\n\tSetPolicy\x12+.enginehouse.api.router.v1.SetPolicyRequest\x1a,.enginehouse.api.router.v1.SetPolicyResponse\"+\x82\xd3\xe4\x93\x02%\x1a /v1/admin/policies/{policy.name}:\x01*\x12\x92\x01\n\x0c\x44\x65letePolicy\x12..enginehouse.api.router.v1.DeletePolicyRequest\x1a/.enginehouse.api.router.v1.DeletePolicyResponse\"!\x82\xd3\xe4\x93\x02\x1b*\x19/v1/admin/policies/{name}\x12\x91\x01\n\x0b\x43heckPolicy\x12-.enginehouse.api.router.v1.CheckPolicyRequest\x1a..enginehouse.api.router.v1.CheckPolicyResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/admin/policies:check:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&enginehouse/api/router/v1/policy.proto\x12\x19\x65nginehouse.api.router.v1\x1a(enginehouse/api/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"\xef\x03\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x15\n\rupdated_at_ms\x18\x03 \x01(\x03\x12\x12\n\nupdated_by\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0f\n\x07tenants\x18\x06 \x03(\t\x12\x32\n\x08\x65veryone\x18\x07 \x01(\x0b\x32 .enginehouse.api.router.v1.Rules\x12\x33\n\x05tiers\x18\x08 \x03(\x0b\x32$.enginehouse.api.router.v1.TierRules\x12\x33\n\x05tasks\x18\t \x03(\x0b\x32$.enginehouse.api.router.v1.TaskRules\x12\x34\n\x08subjects\x18\n \x03(\x0b\x32\".enginehouse.api.router.v1.Subject\x12\x31\n\x04keys\x18\x0b \x03(\x0b\x32#.enginehouse.api.router.v1.KeyRules\x12;\n\tfallbacks\x18\x0c \x03(\x0b\x32(.enginehouse.api.router.v1.FallbackChain\x12\x31\n\x06\x62\x61ndit\x18\r \x01(\x0b\x32!.enginehouse.api.router.v1.Bandit\"\x88\x02\n\x05Rules\x12\x1a\n\rquality_floor\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0fquality_ceiling\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0bsufficiency\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x0e\n\x06models\x18\x04 \x03(\t\x12\x0c\n\x04\x64\x65ny\x18\x05 \x03(\t\x12\x0e\n\x06prefer\x18\x06 \x03(\t\x12\x0f\n\x07regions\x18\x07 \x03(\t\x12\x1f\n\x12max_first_token_ms\x18\x08 \x01(\x05H\x03\x88\x01\x01\x42\x10\n\x0e_quality_floorB\x12\n\x10_quality_ceilingB\x0e\n\x0c_sufficiencyB\x15\n\x13_max_first_token_ms\"J\n\tTierRules\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12/\n\x05rules\x18\x02 \x01(\x0b\x32 .enginehouse.api.router.v1.Rules\"J\n\tTaskRules\x12\x0c\n\x04task\x18\x01 \x01(\t\x12/\n\x05rules\x18\x02 \x01(\x0b\x32 .enginehouse.api.router.v1.Rules\"K\n\x08KeyRules\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12/\n\x05rules\x18\x02 \x01(\x0b\x32 .enginehouse.api.router.v1.Rules\"\x88\x01\n\x07Subject\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bspecialists\x18\x02 \x03(\t\x12\x10\n\x08keywords\x18\x03 \x03(\t\x12\x17\n\x0fkeywords_needed\x18\x04 \x01(\x05\x12/\n\x05rules\x18\x05 \x01(\x0b\x32 .enginehouse.api.router.v1.Rules\"u\n\rFallbackChain\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06models\x18\x02 \x03(\t\x12\x11\n\tfor_named\x18\x03 \x01(\x08\x12\x1d\n\x10max_price_factor\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x13\n\x11_max_price_factor\"\xc1\x01\n\x06\x42\x61ndit\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x15\n\rexplore_share\x18\x02 \x01(\x01\x12\x18\n\x10max_price_factor\x18\x03 \x01(\x01\x12\x15\n\rquality_floor\x18\x04 \x01(\x01\x12\x1c\n\x0fquality_ceiling\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0ehalf_life_days\x18\x06 \x01(\x01\x12\x14\n\x0cprior_weight\x18\x07 \x01(\x01\x42\x12\n\x10_quality_ceiling\"1\n\x10GetPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"F\n\x11GetPolicyResponse\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.enginehouse.api.router.v1.Policy\"<\n\x13ListPoliciesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x14ListPoliciesResponse\x12\x33\n\x08policies\x18\x01 \x03(\x0b\x32!.enginehouse.api.router.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\x10SetPolicyRequest\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.enginehouse.api.router.v1.Policy\x12\x1d\n\x10\x65xpected_version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x13\n\x11_expected_version\"F\n\x11SetPolicyResponse\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.enginehouse.api.router.v1.Policy\"#\n\x13\x44\x65letePolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44\x65letePolicyResponse\"G\n\x12\x43heckPolicyRequest\x12\x31\n\x06policy\x18\x01 \x01(\x0b\x32!.enginehouse.api.router.v1.Policy\"Q\n\x13\x43heckPolicyResponse\x12:\n\x08problems\x18\x01 \x03(\x0b\x32(.enginehouse.api.router.v1.PolicyProblem\"3\n\rPolicyProblem\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t2\xf0\x05\n\rPolicyService\x12\x89\x01\n\tGetPolicy\x12+.enginehouse.api.router.v1.GetPolicyRequest\x1a,.enginehouse.api.router.v1.GetPolicyResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/admin/policies/{name}\x12\x8b\x01\n\x0cListPolicies\x12..enginehouse.api.router.v1.ListPoliciesRequest\x1a/.enginehouse.api.router.v1.ListPoliciesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/admin/policies\x12\x93\x01\n\tSetPolicy\x12+.enginehouse.api.router.v1.SetPolicyRequest\x1a,.enginehouse.api.router.v1.SetPolicyResponse\"+\x82\xd3\xe4\x93\x02%\x1a /v1/admin/policies/{policy.name}:\x01*\x12\x92\x01\n\x0c\x44\x65letePolicy\x12..enginehouse.api.router.v1.DeletePolicyRequest\x1a/.enginehouse.api.router.v1.DeletePolicyResponse\"!\x82\xd3\xe4\x93\x02\x1b*\x19/v1/admin/policies/{name}\x12\x91\x01\n\x0b\x43heckPolicy\x12-.enginehouse.api.router.v1.CheckPolicyRequest\x1a..enginehouse.api.router.v1.CheckPolicyResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/admin/policies:check:\x01*\x1a\x06\xa2\x9f\x19\x02\x08\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'enginehouse.api.router.v1.policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_POLICYSERVICE']._loaded_options = None
+  _globals['_POLICYSERVICE']._serialized_options = b'\242\237\031\002\010\002'
   _globals['_POLICYSERVICE'].methods_by_name['GetPolicy']._loaded_options = None
   _globals['_POLICYSERVICE'].methods_by_name['GetPolicy']._serialized_options = b'\202\323\344\223\002\033\022\031/v1/admin/policies/{name}'
   _globals['_POLICYSERVICE'].methods_by_name['ListPolicies']._loaded_options = None
@@ -42,44 +45,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYSERVICE'].methods_by_name['DeletePolicy']._serialized_options = b'\202\323\344\223\002\033*\031/v1/admin/policies/{name}'
   _globals['_POLICYSERVICE'].methods_by_name['CheckPolicy']._loaded_options = None
   _globals['_POLICYSERVICE'].methods_by_name['CheckPolicy']._serialized_options = b'\202\323\344\223\002\035\"\030/v1/admin/policies:check:\001*'
-  _globals['_POLICY']._serialized_start=100
-  _globals['_POLICY']._serialized_end=595
-  _globals['_RULES']._serialized_start=598
-  _globals['_RULES']._serialized_end=862
-  _globals['_TIERRULES']._serialized_start=864
-  _globals['_TIERRULES']._serialized_end=938
-  _globals['_TASKRULES']._serialized_start=940
-  _globals['_TASKRULES']._serialized_end=1014
-  _globals['_KEYRULES']._serialized_start=1016
-  _globals['_KEYRULES']._serialized_end=1091
-  _globals['_SUBJECT']._serialized_start=1094
-  _globals['_SUBJECT']._serialized_end=1230
-  _globals['_FALLBACKCHAIN']._serialized_start=1232
-  _globals['_FALLBACKCHAIN']._serialized_end=1349
-  _globals['_BANDIT']._serialized_start=1352
-  _globals['_BANDIT']._serialized_end=1545
-  _globals['_GETPOLICYREQUEST']._serialized_start=1547
-  _globals['_GETPOLICYREQUEST']._serialized_end=1596
-  _globals['_GETPOLICYRESPONSE']._serialized_start=1598
-  _globals['_GETPOLICYRESPONSE']._serialized_end=1668
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=1670
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=1730
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1732
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1832
-  _globals['_SETPOLICYREQUEST']._serialized_start=1834
-  _globals['_SETPOLICYREQUEST']._serialized_end=1955
-  _globals['_SETPOLICYRESPONSE']._serialized_start=1957
-  _globals['_SETPOLICYRESPONSE']._serialized_end=2027
-  _globals['_DELETEPOLICYREQUEST']._serialized_start=2029
-  _globals['_DELETEPOLICYREQUEST']._serialized_end=2064
-  _globals['_DELETEPOLICYRESPONSE']._serialized_start=2066
-  _globals['_DELETEPOLICYRESPONSE']._serialized_end=2088
-  _globals['_CHECKPOLICYREQUEST']._serialized_start=2090
-  _globals['_CHECKPOLICYREQUEST']._serialized_end=2161
-  _globals['_CHECKPOLICYRESPONSE']._serialized_start=2163
-  _globals['_CHECKPOLICYRESPONSE']._serialized_end=2244
-  _globals['_POLICYPROBLEM']._serialized_start=2246
-  _globals['_POLICYPROBLEM']._serialized_end=2297
-  _globals['_POLICYSERVICE']._serialized_start=2300
-  _globals['_POLICYSERVICE']._serialized_end=3044
+  _globals['_POLICY']._serialized_start=142
+  _globals['_POLICY']._serialized_end=637
+  _globals['_RULES']._serialized_start=640
+  _globals['_RULES']._serialized_end=904
+  _globals['_TIERRULES']._serialized_start=906
+  _globals['_TIERRULES']._serialized_end=980
+  _globals['_TASKRULES']._serialized_start=982
+  _globals['_TASKRULES']._serialized_end=1056
+  _globals['_KEYRULES']._serialized_start=1058
+  _globals['_KEYRULES']._serialized_end=1133
+  _globals['_SUBJECT']._serialized_start=1136
+  _globals['_SUBJECT']._serialized_end=1272
+  _globals['_FALLBACKCHAIN']._serialized_start=1274
+  _globals['_FALLBACKCHAIN']._serialized_end=1391
+  _globals['_BANDIT']._serialized_start=1394
+  _globals['_BANDIT']._serialized_end=1587
+  _globals['_GETPOLICYREQUEST']._serialized_start=1589
+  _globals['_GETPOLICYREQUEST']._serialized_end=1638
+  _globals['_GETPOLICYRESPONSE']._serialized_start=1640
+  _globals['_GETPOLICYRESPONSE']._serialized_end=1710
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=1712
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=1772
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1774
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1874
+  _globals['_SETPOLICYREQUEST']._serialized_start=1876
+  _globals['_SETPOLICYREQUEST']._serialized_end=1997
+  _globals['_SETPOLICYRESPONSE']._serialized_start=1999
+  _globals['_SETPOLICYRESPONSE']._serialized_end=2069
+  _globals['_DELETEPOLICYREQUEST']._serialized_start=2071
+  _globals['_DELETEPOLICYREQUEST']._serialized_end=2106
+  _globals['_DELETEPOLICYRESPONSE']._serialized_start=2108
+  _globals['_DELETEPOLICYRESPONSE']._serialized_end=2130
+  _globals['_CHECKPOLICYREQUEST']._serialized_start=2132
+  _globals['_CHECKPOLICYREQUEST']._serialized_end=2203
+  _globals['_CHECKPOLICYRESPONSE']._serialized_start=2205
+  _globals['_CHECKPOLICYRESPONSE']._serialized_end=2286
+  _globals['_POLICYPROBLEM']._serialized_start=2288
+  _globals['_POLICYPROBLEM']._serialized_end=2339
+  _globals['_POLICYSERVICE']._serialized_start=2342
+  _globals['_POLICYSERVICE']._serialized_end=3094
 # @@protoc_insertion_point(module_scope)

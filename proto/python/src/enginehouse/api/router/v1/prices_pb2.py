@@ -25,41 +25,41 @@ _sym_db = _symbol_database.Default()
 from enginehouse.api.common.v1 import usage_pb2 as enginehouse_dot_api_dot_common_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&enginehouse/api/router/v1/prices.proto\x12\x19\x65nginehouse.api.router.v1\x1a%enginehouse/api/common/v1/usage.proto\"\xd8\x01\n\x05Price\x12\x10\n\x08price_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12-\n\x04unit\x18\x03 \x01(\x0e\x32\x1f.enginehouse.api.common.v1.Unit\x12\x1e\n\x11nanos_per_million\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x66rom_ms\x18\x05 \x01(\x03\x12\x15\n\rcreated_at_ms\x18\x06 \x01(\x03\x12\x12\n\ncreated_by\x18\x07 \x01(\t\x12\r\n\x05holds\x18\x08 \x01(\x08\x42\x14\n\x12_nanos_per_million\"\x96\x01\n\x0fSetPriceRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12-\n\x04unit\x18\x02 \x01(\x0e\x32\x1f.enginehouse.api.common.v1.Unit\x12\x1e\n\x11nanos_per_million\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x66rom_ms\x18\x04 \x01(\x03\x42\x14\n\x12_nanos_per_million\"C\n\x10SetPriceResponse\x12/\n\x05price\x18\x01 \x01(\x0b\x32 .enginehouse.api.router.v1.Price\"_\n\x11ListPricesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cholding_only\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\x12ListPricesResponse\x12\x30\n\x06prices\x18\x01 \x03(\x0b\x32 .enginehouse.api.router.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12\x44\x65letePriceRequest\x12\x10\n\x08price_id\x18\x01 \x01(\t\"F\n\x13\x44\x65letePriceResponse\x12/\n\x05price\x18\x01 \x01(\x0b\x32 .enginehouse.api.router.v1.Price\"\xf6\x01\n\x08\x44iscount\x12\x13\n\x0b\x64iscount_id\x18\x01 \x01(\t\x12;\n\x07subject\x18\x02 \x01(\x0e\x32*.enginehouse.api.router.v1.DiscountSubject\x12\x12\n\nsubject_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x19\n\x0c\x62\x61sis_points\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07\x66rom_ms\x18\x06 \x01(\x03\x12\x15\n\rcreated_at_ms\x18\x07 \x01(\x03\x12\x12\n\ncreated_by\x18\x08 \x01(\t\x12\r\n\x05holds\x18\t \x01(\x08\x42\x0f\n\r_basis_points\"\xb1\x01\n\x12SetDiscountRequest\x12;\n\x07subject\x18\x01 \x01(\x0e\x32*.enginehouse.api.router.v1.DiscountSubject\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x19\n\x0c\x62\x61sis_points\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07\x66rom_ms\x18\x05 \x01(\x03\x42\x0f\n\r_basis_points\"L\n\x13SetDiscountResponse\x12\x35\n\x08\x64iscount\x18\x01 \x01(\x0b\x32#.enginehouse.api.router.v1.Discount\"g\n\x14ListDiscountsRequest\x12\x12\n\nsubject_id\x18\x01 \x01(\t\x12\x14\n\x0cholding_only\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"h\n\x15ListDiscountsResponse\x12\x36\n\tdiscounts\x18\x01 \x03(\x0b\x32#.enginehouse.api.router.v1.Discount\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x15\x44\x65leteDiscountRequest\x12\x13\n\x0b\x64iscount_id\x18\x01 \x01(\t\"O\n\x16\x44\x65leteDiscountResponse\x12\x35\n\x08\x64iscount\x18\x01 \x01(\x0b\x32#.enginehouse.api.router.v1.Discount*\x85\x01\n\x0f\x44iscountSubject\x12 \n\x1c\x44ISCOUNT_SUBJECT_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44ISCOUNT_SUBJECT_KEY\x10\x01\x12\x1b\n\x17\x44ISCOUNT_SUBJECT_TENANT\x10\x02\x12\x19\n\x15\x44ISCOUNT_SUBJECT_TIER\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&enginehouse/api/router/v1/prices.proto\x12\x19\x65nginehouse.api.router.v1\x1a%enginehouse/api/common/v1/usage.proto\"\xeb\x01\n\x05Price\x12\x10\n\x08price_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12-\n\x04unit\x18\x03 \x01(\x0e\x32\x1f.enginehouse.api.common.v1.Unit\x12\x1e\n\x11nanos_per_million\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x66rom_ms\x18\x05 \x01(\x03\x12\x15\n\rcreated_at_ms\x18\x06 \x01(\x03\x12\x12\n\ncreated_by\x18\x07 \x01(\t\x12\r\n\x05holds\x18\x08 \x01(\x08\x12\x11\n\tunit_name\x18\t \x01(\tB\x14\n\x12_nanos_per_million\"\xa9\x01\n\x0fSetPriceRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12-\n\x04unit\x18\x02 \x01(\x0e\x32\x1f.enginehouse.api.common.v1.Unit\x12\x1e\n\x11nanos_per_million\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x66rom_ms\x18\x04 \x01(\x03\x12\x11\n\tunit_name\x18\x05 \x01(\tB\x14\n\x12_nanos_per_million\"C\n\x10SetPriceResponse\x12/\n\x05price\x18\x01 \x01(\x0b\x32 .enginehouse.api.router.v1.Price\"_\n\x11ListPricesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cholding_only\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\x12ListPricesResponse\x12\x30\n\x06prices\x18\x01 \x03(\x0b\x32 .enginehouse.api.router.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12\x44\x65letePriceRequest\x12\x10\n\x08price_id\x18\x01 \x01(\t\"F\n\x13\x44\x65letePriceResponse\x12/\n\x05price\x18\x01 \x01(\x0b\x32 .enginehouse.api.router.v1.Price\"\xf6\x01\n\x08\x44iscount\x12\x13\n\x0b\x64iscount_id\x18\x01 \x01(\t\x12;\n\x07subject\x18\x02 \x01(\x0e\x32*.enginehouse.api.router.v1.DiscountSubject\x12\x12\n\nsubject_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x19\n\x0c\x62\x61sis_points\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07\x66rom_ms\x18\x06 \x01(\x03\x12\x15\n\rcreated_at_ms\x18\x07 \x01(\x03\x12\x12\n\ncreated_by\x18\x08 \x01(\t\x12\r\n\x05holds\x18\t \x01(\x08\x42\x0f\n\r_basis_points\"\xb1\x01\n\x12SetDiscountRequest\x12;\n\x07subject\x18\x01 \x01(\x0e\x32*.enginehouse.api.router.v1.DiscountSubject\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x19\n\x0c\x62\x61sis_points\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07\x66rom_ms\x18\x05 \x01(\x03\x42\x0f\n\r_basis_points\"L\n\x13SetDiscountResponse\x12\x35\n\x08\x64iscount\x18\x01 \x01(\x0b\x32#.enginehouse.api.router.v1.Discount\"g\n\x14ListDiscountsRequest\x12\x12\n\nsubject_id\x18\x01 \x01(\t\x12\x14\n\x0cholding_only\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"h\n\x15ListDiscountsResponse\x12\x36\n\tdiscounts\x18\x01 \x03(\x0b\x32#.enginehouse.api.router.v1.Discount\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x15\x44\x65leteDiscountRequest\x12\x13\n\x0b\x64iscount_id\x18\x01 \x01(\t\"O\n\x16\x44\x65leteDiscountResponse\x12\x35\n\x08\x64iscount\x18\x01 \x01(\x0b\x32#.enginehouse.api.router.v1.Discount*\x85\x01\n\x0f\x44iscountSubject\x12 \n\x1c\x44ISCOUNT_SUBJECT_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44ISCOUNT_SUBJECT_KEY\x10\x01\x12\x1b\n\x17\x44ISCOUNT_SUBJECT_TENANT\x10\x02\x12\x19\n\x15\x44ISCOUNT_SUBJECT_TIER\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'enginehouse.api.router.v1.prices_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DISCOUNTSUBJECT']._serialized_start=1701
-  _globals['_DISCOUNTSUBJECT']._serialized_end=1834
+  _globals['_DISCOUNTSUBJECT']._serialized_start=1739
+  _globals['_DISCOUNTSUBJECT']._serialized_end=1872
   _globals['_PRICE']._serialized_start=109
-  _globals['_PRICE']._serialized_end=325
-  _globals['_SETPRICEREQUEST']._serialized_start=328
-  _globals['_SETPRICEREQUEST']._serialized_end=478
-  _globals['_SETPRICERESPONSE']._serialized_start=480
-  _globals['_SETPRICERESPONSE']._serialized_end=547
-  _globals['_LISTPRICESREQUEST']._serialized_start=549
-  _globals['_LISTPRICESREQUEST']._serialized_end=644
-  _globals['_LISTPRICESRESPONSE']._serialized_start=646
-  _globals['_LISTPRICESRESPONSE']._serialized_end=741
-  _globals['_DELETEPRICEREQUEST']._serialized_start=743
-  _globals['_DELETEPRICEREQUEST']._serialized_end=781
-  _globals['_DELETEPRICERESPONSE']._serialized_start=783
-  _globals['_DELETEPRICERESPONSE']._serialized_end=853
-  _globals['_DISCOUNT']._serialized_start=856
-  _globals['_DISCOUNT']._serialized_end=1102
-  _globals['_SETDISCOUNTREQUEST']._serialized_start=1105
-  _globals['_SETDISCOUNTREQUEST']._serialized_end=1282
-  _globals['_SETDISCOUNTRESPONSE']._serialized_start=1284
-  _globals['_SETDISCOUNTRESPONSE']._serialized_end=1360
-  _globals['_LISTDISCOUNTSREQUEST']._serialized_start=1362
-  _globals['_LISTDISCOUNTSREQUEST']._serialized_end=1465
-  _globals['_LISTDISCOUNTSRESPONSE']._serialized_start=1467
-  _globals['_LISTDISCOUNTSRESPONSE']._serialized_end=1571
-  _globals['_DELETEDISCOUNTREQUEST']._serialized_start=1573
-  _globals['_DELETEDISCOUNTREQUEST']._serialized_end=1617
-  _globals['_DELETEDISCOUNTRESPONSE']._serialized_start=1619
-  _globals['_DELETEDISCOUNTRESPONSE']._serialized_end=1698
+  _globals['_PRICE']._serialized_end=344
+  _globals['_SETPRICEREQUEST']._serialized_start=347
+  _globals['_SETPRICEREQUEST']._serialized_end=516
+  _globals['_SETPRICERESPONSE']._serialized_start=518
+  _globals['_SETPRICERESPONSE']._serialized_end=585
+  _globals['_LISTPRICESREQUEST']._serialized_start=587
+  _globals['_LISTPRICESREQUEST']._serialized_end=682
+  _globals['_LISTPRICESRESPONSE']._serialized_start=684
+  _globals['_LISTPRICESRESPONSE']._serialized_end=779
+  _globals['_DELETEPRICEREQUEST']._serialized_start=781
+  _globals['_DELETEPRICEREQUEST']._serialized_end=819
+  _globals['_DELETEPRICERESPONSE']._serialized_start=821
+  _globals['_DELETEPRICERESPONSE']._serialized_end=891
+  _globals['_DISCOUNT']._serialized_start=894
+  _globals['_DISCOUNT']._serialized_end=1140
+  _globals['_SETDISCOUNTREQUEST']._serialized_start=1143
+  _globals['_SETDISCOUNTREQUEST']._serialized_end=1320
+  _globals['_SETDISCOUNTRESPONSE']._serialized_start=1322
+  _globals['_SETDISCOUNTRESPONSE']._serialized_end=1398
+  _globals['_LISTDISCOUNTSREQUEST']._serialized_start=1400
+  _globals['_LISTDISCOUNTSREQUEST']._serialized_end=1503
+  _globals['_LISTDISCOUNTSRESPONSE']._serialized_start=1505
+  _globals['_LISTDISCOUNTSRESPONSE']._serialized_end=1609
+  _globals['_DELETEDISCOUNTREQUEST']._serialized_start=1611
+  _globals['_DELETEDISCOUNTREQUEST']._serialized_end=1655
+  _globals['_DELETEDISCOUNTRESPONSE']._serialized_start=1657
+  _globals['_DELETEDISCOUNTRESPONSE']._serialized_end=1736
 # @@protoc_insertion_point(module_scope)

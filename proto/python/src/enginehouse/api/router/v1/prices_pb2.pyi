@@ -62,6 +62,7 @@ class Price(_message.Message):
     CREATED_AT_MS_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
+    UNIT_NAME_FIELD_NUMBER: _builtins.int
     price_id: _builtins.str
     """Given by the router, such as "prc_..."; empty for the catalog's own price."""
     model: _builtins.str
@@ -78,6 +79,8 @@ class Price(_message.Message):
     """The id of the key that set it; empty for the catalog's own price."""
     holds: _builtins.bool
     """Whether it is the one that holds now."""
+    unit_name: _builtins.str
+    """The unit's name, for a unit that has no number; `unit` is then not set."""
     def __init__(
         self,
         *,
@@ -89,10 +92,11 @@ class Price(_message.Message):
         created_at_ms: _builtins.int = ...,
         created_by: _builtins.str = ...,
         holds: _builtins.bool = ...,
+        unit_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_nanos_per_million", b"_nanos_per_million", "nanos_per_million", b"nanos_per_million"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nanos_per_million", b"_nanos_per_million", "created_at_ms", b"created_at_ms", "created_by", b"created_by", "from_ms", b"from_ms", "holds", b"holds", "model", b"model", "nanos_per_million", b"nanos_per_million", "price_id", b"price_id", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nanos_per_million", b"_nanos_per_million", "created_at_ms", b"created_at_ms", "created_by", b"created_by", "from_ms", b"from_ms", "holds", b"holds", "model", b"model", "nanos_per_million", b"nanos_per_million", "price_id", b"price_id", "unit", b"unit", "unit_name", b"unit_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__nanos_per_million: _TypeAlias = _typing.Literal["nanos_per_million"]  # noqa: Y015
     _WhichOneofArgType__nanos_per_million: _TypeAlias = _typing.Literal["_nanos_per_million", b"_nanos_per_million"]  # noqa: Y015
@@ -110,6 +114,7 @@ class SetPriceRequest(_message.Message):
     UNIT_FIELD_NUMBER: _builtins.int
     NANOS_PER_MILLION_FIELD_NUMBER: _builtins.int
     FROM_MS_FIELD_NUMBER: _builtins.int
+    UNIT_NAME_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name, as in the catalog."""
     unit: _usage_pb2.Unit.ValueType
@@ -118,6 +123,8 @@ class SetPriceRequest(_message.Message):
     """Nano-dollars for a million of the unit, 0 (free) to 9,223,372,036,854; unset lets the catalog's price hold again."""
     from_ms: _builtins.int
     """From when on, in milliseconds since 1970 UTC: a time to come; 0 means now."""
+    unit_name: _builtins.str
+    """The unit's name, for a unit that has no number; `unit` is then not set. The model's catalog entry must price it."""
     def __init__(
         self,
         *,
@@ -125,10 +132,11 @@ class SetPriceRequest(_message.Message):
         unit: _usage_pb2.Unit.ValueType = ...,
         nanos_per_million: _builtins.int | None = ...,
         from_ms: _builtins.int = ...,
+        unit_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_nanos_per_million", b"_nanos_per_million", "nanos_per_million", b"nanos_per_million"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nanos_per_million", b"_nanos_per_million", "from_ms", b"from_ms", "model", b"model", "nanos_per_million", b"nanos_per_million", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nanos_per_million", b"_nanos_per_million", "from_ms", b"from_ms", "model", b"model", "nanos_per_million", b"nanos_per_million", "unit", b"unit", "unit_name", b"unit_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__nanos_per_million: _TypeAlias = _typing.Literal["nanos_per_million"]  # noqa: Y015
     _WhichOneofArgType__nanos_per_million: _TypeAlias = _typing.Literal["_nanos_per_million", b"_nanos_per_million"]  # noqa: Y015

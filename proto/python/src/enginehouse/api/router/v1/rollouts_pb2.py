@@ -22,16 +22,19 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from enginehouse.api.options.v1 import options_pb2 as enginehouse_dot_api_dot_options_dot_v1_dot_options__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(enginehouse/api/router/v1/rollouts.proto\x12\x19\x65nginehouse.api.router.v1\x1a\x1cgoogle/api/annotations.proto\"S\n\rRolloutGuards\x12\x15\n\rerror_rate_bp\x18\x01 \x01(\x05\x12\x17\n\x0flatency_percent\x18\x02 \x01(\x05\x12\x12\n\nquality_bp\x18\x03 \x01(\x05\"\xef\x02\n\x07Rollout\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61sked_model\x18\x02 \x01(\t\x12\x12\n\nfrom_model\x18\x03 \x01(\t\x12\x10\n\x08to_model\x18\x04 \x01(\t\x12\r\n\x05steps\x18\x05 \x03(\x05\x12\x14\n\x0cstep_seconds\x18\x06 \x01(\x05\x12\x15\n\rstep_requests\x18\x07 \x01(\x05\x12\x38\n\x06guards\x18\x08 \x01(\x0b\x32(.enginehouse.api.router.v1.RolloutGuards\x12\x36\n\x05state\x18\t \x01(\x0e\x32\'.enginehouse.api.router.v1.RolloutState\x12\x0f\n\x07percent\x18\n \x01(\x05\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x15\n\rcreated_at_ms\x18\x0c \x01(\x03\x12\x1a\n\x12step_started_at_ms\x18\r \x01(\x03\x12\x13\n\x0b\x65nded_at_ms\x18\x0e \x01(\x03\"x\n\rRolloutResult\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08requests\x18\x02 \x01(\x03\x12\x12\n\nerror_rate\x18\x03 \x01(\x01\x12\x12\n\nlatency_ms\x18\x04 \x01(\x01\x12\x0f\n\x07quality\x18\x05 \x01(\x01\x12\r\n\x05rated\x18\x06 \x01(\x03\"K\n\x14\x43reateRolloutRequest\x12\x33\n\x07rollout\x18\x01 \x01(\x0b\x32\".enginehouse.api.router.v1.Rollout\"L\n\x15\x43reateRolloutResponse\x12\x33\n\x07rollout\x18\x01 \x01(\x0b\x32\".enginehouse.api.router.v1.Rollout\"\'\n\x11GetRolloutRequest\x12\x12\n\nrollout_id\x18\x01 \x01(\t\"\x84\x01\n\x12GetRolloutResponse\x12\x33\n\x07rollout\x18\x01 \x01(\x0b\x32\".enginehouse.api.router.v1.Rollout\x12\x39\n\x07results\x18\x02 \x03(\x0b\x32(.enginehouse.api.router.v1.RolloutResult\"<\n\x13ListRolloutsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"e\n\x14ListRolloutsResponse\x12\x34\n\x08rollouts\x18\x01 \x03(\x0b\x32\".enginehouse.api.router.v1.Rollout\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"d\n\x14\x43hangeRolloutRequest\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x38\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32(.enginehouse.api.router.v1.RolloutAction\"L\n\x15\x43hangeRolloutResponse\x12\x33\n\x07rollout\x18\x01 \x01(\x0b\x32\".enginehouse.api.router.v1.Rollout*\x99\x01\n\x0cRolloutState\x12\x1d\n\x19ROLLOUT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15ROLLOUT_STATE_ROLLING\x10\x01\x12\x18\n\x14ROLLOUT_STATE_PAUSED\x10\x02\x12\x16\n\x12ROLLOUT_STATE_DONE\x10\x03\x12\x1d\n\x19ROLLOUT_STATE_ROLLED_BACK\x10\x04*\x9e\x01\n\rRolloutAction\x12\x1e\n\x1aROLLOUT_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14ROLLOUT_ACTION_PAUSE\x10\x01\x12\x19\n\x15ROLLOUT_ACTION_RESUME\x10\x02\x12\x1a\n\x16ROLLOUT_ACTION_ADVANCE\x10\x03\x12\x1c\n\x18ROLLOUT_ACTION_ROLL_BACK\x10\x04\x32\xef\x04\n\x0eRolloutService\x12\x91\x01\n\rCreateRollout\x12/.enginehouse.api.router.v1.CreateRolloutRequest\x1a\x30.enginehouse.api.router.v1.CreateRolloutResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/admin/rollouts:\x01*\x12\x92\x01\n\nGetRollout\x12,.enginehouse.api.router.v1.GetRolloutRequest\x1a-.enginehouse.api.router.v1.GetRolloutResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/admin/rollouts/{rollout_id}\x12\x8b\x01\n\x0cListRollouts\x12..enginehouse.api.router.v1.ListRolloutsRequest\x1a/.enginehouse.api.router.v1.ListRolloutsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/admin/rollouts\x12\xa5\x01\n\rChangeRollout\x12/.enginehouse.api.router.v1.ChangeRolloutRequest\x1a\x30.enginehouse.api.router.v1.ChangeRolloutResponse\"1\x82\xd3\xe4\x93\x02+\"&/v1/admin/rollouts/{rollout_id}:change:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(enginehouse/api/router/v1/rollouts.proto\x12\x19\x65nginehouse.api.router.v1\x1a(enginehouse/api/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"S\n\rRolloutGuards\x12\x15\n\rerror_rate_bp\x18\x01 \x01(\x05\x12\x17\n\x0flatency_percent\x18\x02 \x01(\x05\x12\x12\n\nquality_bp\x18\x03 \x01(\x05\"\xef\x02\n\x07Rollout\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61sked_model\x18\x02 \x01(\t\x12\x12\n\nfrom_model\x18\x03 \x01(\t\x12\x10\n\x08to_model\x18\x04 \x01(\t\x12\r\n\x05steps\x18\x05 \x03(\x05\x12\x14\n\x0cstep_seconds\x18\x06 \x01(\x05\x12\x15\n\rstep_requests\x18\x07 \x01(\x05\x12\x38\n\x06guards\x18\x08 \x01(\x0b\x32(.enginehouse.api.router.v1.RolloutGuards\x12\x36\n\x05state\x18\t \x01(\x0e\x32\'.enginehouse.api.router.v1.RolloutState\x12\x0f\n\x07percent\x18\n \x01(\x05\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x15\n\rcreated_at_ms\x18\x0c \x01(\x03\x12\x1a\n\x12step_started_at_ms\x18\r \x01(\x03\x12\x13\n\x0b\x65nded_at_ms\x18\x0e \x01(\x03\"x\n\rRolloutResult\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08requests\x18\x02 \x01(\x03\x12\x12\n\nerror_rate\x18\x03 \x01(\x01\x12\x12\n\nlatency_ms\x18\x04 \x01(\x01\x12\x0f\n\x07quality\x18\x05 \x01(\x01\x12\r\n\x05rated\x18\x06 \x01(\x03\"K\n\x14\x43reateRolloutRequest\x12\x33\n\x07rollout\x18\x01 \x01(\x0b\x32\".enginehouse.api.router.v1.Rollout\"L\n\x15\x43reateRolloutResponse\x12\x33\n\x07rollout\x18\x01 \x01(\x0b\x32\".enginehouse.api.router.v1.Rollout\"\'\n\x11GetRolloutRequest\x12\x12\n\nrollout_id\x18\x01 \x01(\t\"\x84\x01\n\x12GetRolloutResponse\x12\x33\n\x07rollout\x18\x01 \x01(\x0b\x32\".enginehouse.api.router.v1.Rollout\x12\x39\n\x07results\x18\x02 \x03(\x0b\x32(.enginehouse.api.router.v1.RolloutResult\"<\n\x13ListRolloutsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"e\n\x14ListRolloutsResponse\x12\x34\n\x08rollouts\x18\x01 \x03(\x0b\x32\".enginehouse.api.router.v1.Rollout\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"d\n\x14\x43hangeRolloutRequest\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x38\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32(.enginehouse.api.router.v1.RolloutAction\"L\n\x15\x43hangeRolloutResponse\x12\x33\n\x07rollout\x18\x01 \x01(\x0b\x32\".enginehouse.api.router.v1.Rollout*\x99\x01\n\x0cRolloutState\x12\x1d\n\x19ROLLOUT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15ROLLOUT_STATE_ROLLING\x10\x01\x12\x18\n\x14ROLLOUT_STATE_PAUSED\x10\x02\x12\x16\n\x12ROLLOUT_STATE_DONE\x10\x03\x12\x1d\n\x19ROLLOUT_STATE_ROLLED_BACK\x10\x04*\x9e\x01\n\rRolloutAction\x12\x1e\n\x1aROLLOUT_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14ROLLOUT_ACTION_PAUSE\x10\x01\x12\x19\n\x15ROLLOUT_ACTION_RESUME\x10\x02\x12\x1a\n\x16ROLLOUT_ACTION_ADVANCE\x10\x03\x12\x1c\n\x18ROLLOUT_ACTION_ROLL_BACK\x10\x04\x32\xf7\x04\n\x0eRolloutService\x12\x91\x01\n\rCreateRollout\x12/.enginehouse.api.router.v1.CreateRolloutRequest\x1a\x30.enginehouse.api.router.v1.CreateRolloutResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/admin/rollouts:\x01*\x12\x92\x01\n\nGetRollout\x12,.enginehouse.api.router.v1.GetRolloutRequest\x1a-.enginehouse.api.router.v1.GetRolloutResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/admin/rollouts/{rollout_id}\x12\x8b\x01\n\x0cListRollouts\x12..enginehouse.api.router.v1.ListRolloutsRequest\x1a/.enginehouse.api.router.v1.ListRolloutsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/admin/rollouts\x12\xa5\x01\n\rChangeRollout\x12/.enginehouse.api.router.v1.ChangeRolloutRequest\x1a\x30.enginehouse.api.router.v1.ChangeRolloutResponse\"1\x82\xd3\xe4\x93\x02+\"&/v1/admin/rollouts/{rollout_id}:change:\x01*\x1a\x06\xa2\x9f\x19\x02\x08\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'enginehouse.api.router.v1.rollouts_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ROLLOUTSERVICE']._loaded_options = None
+  _globals['_ROLLOUTSERVICE']._serialized_options = b'\242\237\031\002\010\002'
   _globals['_ROLLOUTSERVICE'].methods_by_name['CreateRollout']._loaded_options = None
   _globals['_ROLLOUTSERVICE'].methods_by_name['CreateRollout']._serialized_options = b'\202\323\344\223\002\027\"\022/v1/admin/rollouts:\001*'
   _globals['_ROLLOUTSERVICE'].methods_by_name['GetRollout']._loaded_options = None
@@ -40,32 +43,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROLLOUTSERVICE'].methods_by_name['ListRollouts']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/admin/rollouts'
   _globals['_ROLLOUTSERVICE'].methods_by_name['ChangeRollout']._loaded_options = None
   _globals['_ROLLOUTSERVICE'].methods_by_name['ChangeRollout']._serialized_options = b'\202\323\344\223\002+\"&/v1/admin/rollouts/{rollout_id}:change:\001*'
-  _globals['_ROLLOUTSTATE']._serialized_start=1355
-  _globals['_ROLLOUTSTATE']._serialized_end=1508
-  _globals['_ROLLOUTACTION']._serialized_start=1511
-  _globals['_ROLLOUTACTION']._serialized_end=1669
-  _globals['_ROLLOUTGUARDS']._serialized_start=101
-  _globals['_ROLLOUTGUARDS']._serialized_end=184
-  _globals['_ROLLOUT']._serialized_start=187
-  _globals['_ROLLOUT']._serialized_end=554
-  _globals['_ROLLOUTRESULT']._serialized_start=556
-  _globals['_ROLLOUTRESULT']._serialized_end=676
-  _globals['_CREATEROLLOUTREQUEST']._serialized_start=678
-  _globals['_CREATEROLLOUTREQUEST']._serialized_end=753
-  _globals['_CREATEROLLOUTRESPONSE']._serialized_start=755
-  _globals['_CREATEROLLOUTRESPONSE']._serialized_end=831
-  _globals['_GETROLLOUTREQUEST']._serialized_start=833
-  _globals['_GETROLLOUTREQUEST']._serialized_end=872
-  _globals['_GETROLLOUTRESPONSE']._serialized_start=875
-  _globals['_GETROLLOUTRESPONSE']._serialized_end=1007
-  _globals['_LISTROLLOUTSREQUEST']._serialized_start=1009
-  _globals['_LISTROLLOUTSREQUEST']._serialized_end=1069
-  _globals['_LISTROLLOUTSRESPONSE']._serialized_start=1071
-  _globals['_LISTROLLOUTSRESPONSE']._serialized_end=1172
-  _globals['_CHANGEROLLOUTREQUEST']._serialized_start=1174
-  _globals['_CHANGEROLLOUTREQUEST']._serialized_end=1274
-  _globals['_CHANGEROLLOUTRESPONSE']._serialized_start=1276
-  _globals['_CHANGEROLLOUTRESPONSE']._serialized_end=1352
-  _globals['_ROLLOUTSERVICE']._serialized_start=1672
-  _globals['_ROLLOUTSERVICE']._serialized_end=2295
+  _globals['_ROLLOUTSTATE']._serialized_start=1397
+  _globals['_ROLLOUTSTATE']._serialized_end=1550
+  _globals['_ROLLOUTACTION']._serialized_start=1553
+  _globals['_ROLLOUTACTION']._serialized_end=1711
+  _globals['_ROLLOUTGUARDS']._serialized_start=143
+  _globals['_ROLLOUTGUARDS']._serialized_end=226
+  _globals['_ROLLOUT']._serialized_start=229
+  _globals['_ROLLOUT']._serialized_end=596
+  _globals['_ROLLOUTRESULT']._serialized_start=598
+  _globals['_ROLLOUTRESULT']._serialized_end=718
+  _globals['_CREATEROLLOUTREQUEST']._serialized_start=720
+  _globals['_CREATEROLLOUTREQUEST']._serialized_end=795
+  _globals['_CREATEROLLOUTRESPONSE']._serialized_start=797
+  _globals['_CREATEROLLOUTRESPONSE']._serialized_end=873
+  _globals['_GETROLLOUTREQUEST']._serialized_start=875
+  _globals['_GETROLLOUTREQUEST']._serialized_end=914
+  _globals['_GETROLLOUTRESPONSE']._serialized_start=917
+  _globals['_GETROLLOUTRESPONSE']._serialized_end=1049
+  _globals['_LISTROLLOUTSREQUEST']._serialized_start=1051
+  _globals['_LISTROLLOUTSREQUEST']._serialized_end=1111
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_start=1113
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_end=1214
+  _globals['_CHANGEROLLOUTREQUEST']._serialized_start=1216
+  _globals['_CHANGEROLLOUTREQUEST']._serialized_end=1316
+  _globals['_CHANGEROLLOUTRESPONSE']._serialized_start=1318
+  _globals['_CHANGEROLLOUTRESPONSE']._serialized_end=1394
+  _globals['_ROLLOUTSERVICE']._serialized_start=1714
+  _globals['_ROLLOUTSERVICE']._serialized_end=2345
 # @@protoc_insertion_point(module_scope)
