@@ -142,9 +142,7 @@ def _package(name: str, files: list[descriptor_pb2.FileDescriptorProto]) -> Pack
                 else:
                     enums.append(record)
     about = " ".join(said[FILE_PACKAGE,] for said in comments if said.get((FILE_PACKAGE,)))
-    return Package(
-        name=name, comment=about, extensions=extensions, services=services, messages=messages, enums=enums
-    )
+    return Package(name=name, comment=about, extensions=extensions, services=services, messages=messages, enums=enums)
 
 
 def _comments(file: descriptor_pb2.FileDescriptorProto) -> Comments:

@@ -7,6 +7,7 @@ import asyncio
 import csv
 import datetime
 import io
+import json
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from enginehouse.api.router.v1 import admin_pb2 as pb
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.pricing import UNITS
+from enginehouse.kit.pricing import UNITS, unit_of
 from enginehouse.router.api.admin import Administrator, SpendAdmin
 from enginehouse.router.database import open_database
 from enginehouse.router.database.tables import usage
@@ -58,6 +59,7 @@ RECORDS = st.fixed_dictionaries(
         "cost_nanos": AMOUNT,
         "input_tokens": AMOUNT,
         "audio_milliseconds": AMOUNT,
+        "other_units": st.dictionaries(st.sampled_from(["frames", "steps"]), AMOUNT, max_size=2),
     }
 )
 
@@ -144,16 +146,20 @@ def test_spend_is_the_sum_of_the_records_however_it_is_asked_for(postgres: Postg
             found, total = await pages(spend, size, group_by=group, **fields)
             assert list(found) == sorted(wanted, key=str.encode)
             for name, members in wanted.items():
-                units = {unit.unit: unit.amount for unit in found[name].usage.units}
+                units = {unit_of(entry): entry.amount for entry in found[name].usage.units}
                 assert found[name].usage.cost_nanos == sum(row["cost_nanos"] for row in members)
                 assert found[name].requests == len({row["grant_id"] for row in members})
                 for unit in ("input_tokens", "audio_milliseconds"):
                     assert units.get(UNITS[unit], 0) == sum(row[unit] for row in members)
+                for unit in ("frames", "steps"):
+                    assert units.get(unit, 0) == sum(row["other_units"].get(unit, 0) for row in members)
             selected = [row for members in wanted.values() for row in members]
             assert total == sum(row["cost_nanos"] for row in selected)
             lines = await exported(spend, **fields)
             assert sum(int(line["cost_nanos"]) for line in lines) == total
             assert [line["request_id"] for line in lines] == [row["request_id"] for row in rows if row in selected]
+            others = [json.loads(line["other_units"] or "{}") for line in lines]
+            assert others == [row["other_units"] for row in rows if row in selected]
 
         loop.run_until_complete(check())
 
@@ -214,7 +220,7 @@ async def test_many_records_come_piece_by_piece_and_few_readers_at_once(harness:
     values = dict.fromkeys(columns, "'x'") | {
         name: "1" for name in columns if isinstance(usage.c[name].type, sa.Integer | sa.BigInteger)
     }
-    values |= {"grant_id": "'g' || n", "kind": "'report'", "cost_nanos": "n"}
+    values |= {"grant_id": "'g' || n", "kind": "'report'", "cost_nanos": "n", "other_units": "'{}'"}
     async with harness.database.begin() as connection:
         await connection.execute(
             sa.text(

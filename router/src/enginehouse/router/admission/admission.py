@@ -9,10 +9,10 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
-from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GrantKeys, sign
+from enginehouse.kit.pricing import unit_price
 from enginehouse.router.admission.caller_context import CallerContext
 from enginehouse.router.admission.cost_caps import RunCaps, capped, request_cap
 from enginehouse.router.alerts import ExhaustionRecorder
@@ -357,7 +357,7 @@ class Admission:
         if template is None:
             made = grant_pb2.Grant(attempt=1, method=method, principal=standing.principal)
             for one in candidates:
-                prices = [usage_pb2.UnitPrice(unit=unit, nanos_per_million=p) for unit, p in one.offer.prices.items()]
+                prices = [unit_price(unit, price) for unit, price in one.offer.prices.items()]
                 made.candidates.add(model=one.model.name, prices=prices)
             # Methods that no engine serves are as many as a caller likes.
             template = made.SerializeToString()

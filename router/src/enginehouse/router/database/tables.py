@@ -6,8 +6,12 @@ refuses a transaction that would overspend a budget.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
+
+from enginehouse.kit.pricing import UNIT_NAMES, Unit
 
 metadata = sa.MetaData()
 
@@ -171,6 +175,8 @@ usage = sa.Table(
     sa.Column("images", sa.BigInteger, nullable=False),
     sa.Column("video_milliseconds", sa.BigInteger, nullable=False),
     sa.Column("gpu_milliseconds", sa.BigInteger, nullable=False),
+    # Amounts of every other unit, by name. A new unit needs no column.
+    sa.Column("other_units", pg.JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     sa.Column("cost_nanos", sa.BigInteger, nullable=False),
     sa.Column("unbilled_nanos", sa.BigInteger, nullable=False),
     sa.Column("outcome", sa.Text, nullable=False),
@@ -184,6 +190,9 @@ usage = sa.Table(
     sa.Index("usage_by_tenant", "tenant_id", "settled_at_ms"),
     sa.Index("usage_by_key", "key_id", "settled_at_ms"),
 )
+
+UNIT_COLUMNS: Mapping[Unit, str] = {unit: name for unit, name in UNIT_NAMES.items() if name in usage.c}
+"""The column of `usage` for each unit that has one."""
 
 # Every engine that may hold a grant, how far it has reported, and when a router last saw it in the registry.
 engines = sa.Table(

@@ -11,6 +11,7 @@ import enum
 from collections.abc import Mapping, Sequence
 
 from enginehouse.api.router.v1 import grant_pb2
+from enginehouse.kit.pricing import Unit
 
 
 class Kind(enum.StrEnum):
@@ -57,7 +58,7 @@ class Claim:
     engine_id: str = ""
     model: str = ""
     service: str = ""
-    amounts: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    amounts: Mapping[Unit, int] = dataclasses.field(default_factory=dict)
     cost_nanos: int = 0
     over_nanos: int = 0
     outcome: Outcome = Outcome.ASSUMED

@@ -350,7 +350,10 @@ class Ledger:
             if verdict is Verdict.ALREADY:
                 repeated.append(claim.grant.grant_id)
             elif verdict is Verdict.SETTLED:
-                tokens[claim.grant.grant_id] = sum(claim.amounts.values())
+                # Units that only have names are none of text.
+                tokens[claim.grant.grant_id] = sum(
+                    [amount for unit, amount in claim.amounts.items() if not isinstance(unit, str)]
+                )
         for grant_id in repeated:
             reservation = self._book.get(grant_id)
             if reservation is not None and grant_id not in tokens:

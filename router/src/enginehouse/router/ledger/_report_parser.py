@@ -8,7 +8,16 @@ from enginehouse.api.router.v1 import grant_pb2, usage_pb2
 from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.errors import ServiceError
 from enginehouse.kit.grants import GrantKeys, authenticate
-from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION
+from enginehouse.kit.pricing import (
+    MAX_NAMED_UNITS,
+    MAX_NANOS,
+    PER_MILLION,
+    UNIT_NAME,
+    Unit,
+    prices_of,
+    unit_name,
+    unit_of,
+)
 from enginehouse.router.ledger._billing import Claim, Kind, Outcome
 
 _log = logging.getLogger(__name__)
@@ -53,20 +62,14 @@ class UsageReportParser:
             max(record.started_at_ms, record.ended_at_ms) > MAX_TIME_MS
         ):
             raise Unsettleable("times must be milliseconds since 1970, none negative")
-        amounts: dict[int, int] = {}
-        for entry in record.usage.units:
-            if entry.amount < 0:
-                raise Unsettleable(f"the amount of unit {entry.unit} is negative: {entry.amount}")
-            if entry.unit in amounts:
-                raise Unsettleable(f"unit {entry.unit} is named twice")
-            amounts[entry.unit] = entry.amount
+        amounts = _amounts(record)
         candidate = _candidate(grant, record.model)
         cost = _cost(candidate, amounts)
         cap = candidate.cap_nanos if candidate is not None else 0
         if cost != record.usage.cost_nanos:
             _log.warning(
                 "an engine counted another cost than its amounts make; ours counts",
-                extra={"grant_id": grant.grant_id, "theirs_nanos": record.usage.cost_nanos, "unbilled_nanos": cost},
+                extra={"grant_id": grant.grant_id, "reported_nanos": record.usage.cost_nanos, "computed_nanos": cost},
             )
         return Claim(
             kind=Kind.REPORT,
@@ -93,6 +96,22 @@ class UsageReportParser:
         return package[2] if len(package) > 3 else ""
 
 
+def _amounts(record: usage_pb2.UsageRecord) -> dict[Unit, int]:
+    amounts: dict[Unit, int] = {}
+    for entry in record.usage.units:
+        unit = unit_of(entry)
+        if entry.amount < 0:
+            raise Unsettleable(f"the amount of unit {unit_name(unit)} is negative: {entry.amount}")
+        if unit in amounts:
+            raise Unsettleable(f"unit {unit_name(unit)} is named twice")
+        if isinstance(unit, str) and not UNIT_NAME(unit):
+            raise Unsettleable(f"unit {unit[:64]!r} must be 1-63 of [a-z0-9_] and begin with a letter")
+        amounts[unit] = entry.amount
+    if sum(isinstance(unit, str) for unit in amounts) > 2 * MAX_NAMED_UNITS:
+        raise Unsettleable(f"more than {2 * MAX_NAMED_UNITS} units without a number")
+    return amounts
+
+
 def _candidate(grant: grant_pb2.Grant, model: str) -> grant_pb2.GrantCandidate | None:
     for candidate in grant.candidates:
         if candidate.model == model:
@@ -102,8 +121,8 @@ def _candidate(grant: grant_pb2.Grant, model: str) -> grant_pb2.GrantCandidate |
     return None
 
 
-def _cost(candidate: grant_pb2.GrantCandidate | None, amounts: dict[int, int]) -> int:
+def _cost(candidate: grant_pb2.GrantCandidate | None, amounts: dict[Unit, int]) -> int:
     if candidate is None:
         return 0
-    total = sum(amounts.get(price.unit, 0) * price.nanos_per_million for price in candidate.prices)
+    total = sum(amounts.get(unit, 0) * price for unit, price in prices_of(candidate.prices).items())
     return -(-total // PER_MILLION)

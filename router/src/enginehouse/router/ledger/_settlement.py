@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from enginehouse.api.common.v1 import usage_pb2
+from enginehouse.kit.pricing import unit_name
 from enginehouse.router.alerts import Crossing, crossed, raise_alerts
 from enginehouse.router.database._listen import notify
-from enginehouse.router.database.tables import usage
+from enginehouse.router.database.tables import UNIT_COLUMNS, usage
 from enginehouse.router.ledger._billing import (
     Claim,
     Kind,
@@ -30,22 +30,6 @@ from enginehouse.router.ledger._billing import (
 
 # Notified with the id of a replica when another has settled reservations that it holds.
 SETTLED_CHANNEL = "enginehouse_settled"
-
-_UNIT_COLUMNS: dict[int, str] = {
-    usage_pb2.UNIT_INPUT_TOKENS: "input_tokens",
-    usage_pb2.UNIT_OUTPUT_TOKENS: "output_tokens",
-    usage_pb2.UNIT_CACHED_INPUT_TOKENS: "cached_input_tokens",
-    usage_pb2.UNIT_CHARACTERS: "characters",
-    usage_pb2.UNIT_AUDIO_MILLISECONDS: "audio_milliseconds",
-    usage_pb2.UNIT_IMAGES: "images",
-    usage_pb2.UNIT_VIDEO_MILLISECONDS: "video_milliseconds",
-    usage_pb2.UNIT_GPU_MILLISECONDS: "gpu_milliseconds",
-}
-
-
-def unit_columns() -> dict[int, str]:
-    """The column of the usage table that counts each unit."""
-    return dict(_UNIT_COLUMNS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -255,7 +239,10 @@ def _usage_values(row: UsageRow, now_ms: int) -> dict[str, object]:
         "run_id": principal.run_id,
         "model": claim.model,
         "service": claim.service,
-        **{column: claim.amounts.get(unit, 0) for unit, column in _UNIT_COLUMNS.items()},
+        **{column: claim.amounts.get(unit, 0) for unit, column in UNIT_COLUMNS.items()},
+        "other_units": {
+            unit_name(unit): amount for unit, amount in claim.amounts.items() if amount and unit not in UNIT_COLUMNS
+        },
         "cost_nanos": row.cost_nanos,
         "unbilled_nanos": row.unbilled_nanos,
         "outcome": str(claim.outcome),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.kit.catalog import CatalogModel
-from enginehouse.kit.pricing import PER_MILLION, Unit
+from enginehouse.kit.pricing import PER_MILLION, Unit, in_order
 from enginehouse.router.request import InferenceRequest, Purpose
 
 # Bytes; vocabularies hold runs of up to 128 spaces or dashes.
@@ -51,7 +51,7 @@ class Offer:
     def of(cls, model: CatalogModel, prices: Mapping[Unit, int] | None = None, *, basis_points: int = 0) -> Offer:
         """The offer of a model at these list prices (the catalog's if left out), less a discount."""
         listed = model.prices if prices is None else prices
-        paid = {unit: discounted(price, basis_points) for unit, price in sorted(listed.items())}
+        paid = {unit: discounted(price, basis_points) for unit, price in in_order(listed)}
         return cls(
             model,
             paid,

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from enginehouse.kit.pricing import UNIT_NAMES, UNITS
+from enginehouse.kit.pricing import unit_name, unit_named
 from enginehouse.kit.tasks import BackgroundTask, TaskSet
 from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
@@ -62,8 +62,8 @@ class PriceStore:
             StartTaken: another amount begins at the same moment.
         """
         c = prices.c
-        same = sa.and_(c.model == price.model, c.unit == UNIT_NAMES[price.unit])
-        values = {**dataclasses.asdict(price), "unit": UNIT_NAMES[price.unit]}
+        same = sa.and_(c.model == price.model, c.unit == unit_name(price.unit))
+        values = {**dataclasses.asdict(price), "unit": unit_name(price.unit)}
         async with self._database.begin() as connection:
             return await _put(
                 connection, prices, same, values, price, _price, c.nanos_per_million, price.nanos_per_million, at_once
@@ -130,7 +130,7 @@ async def _put(
 def _price(row: sa.Row[Any]) -> ListPrice:
     values = dict(row._mapping)
     del values["ordinal"]
-    return ListPrice(**{**values, "unit": UNITS[values["unit"]]})
+    return ListPrice(**{**values, "unit": unit_named(values["unit"])})
 
 
 def _discount(row: sa.Row[Any]) -> Discount:

@@ -6,6 +6,7 @@ from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.router.v1 import admin_pb2
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.pricing import in_order, unit_price
 from enginehouse.router.api.access import Administrator, denied
 from enginehouse.router.api.paging import page_size, page_start, page_token
 from enginehouse.router.decision.decide import State, decide
@@ -114,10 +115,7 @@ class CatalogAdmin:
             context_tokens=model.context_tokens,
             capabilities=sorted(model.capabilities),
             quality=model.quality,
-            prices=[
-                usage_pb2.UnitPrice(unit=unit, nanos_per_million=price)
-                for unit, price in sorted(self._state.prices.listed(model).items())
-            ],
+            prices=[unit_price(unit, price) for unit, price in in_order(self._state.prices.listed(model))],
             endpoints=[endpoint.address for endpoint in self._state.fleet.serving(model.name)],
             health=self._state.fleet.health_of(model.name),
         )

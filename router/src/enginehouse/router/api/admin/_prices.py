@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.router.v1 import prices_pb2
 from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, UNIT_NAMES
+from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, UNIT_NAMES, Unit, unit_named
 from enginehouse.kit.validation import Checks
 from enginehouse.router.api.access import Administrator
 from enginehouse.router.api.fields import check_id
@@ -59,11 +60,7 @@ class PriceAdmin:
         now = self._clock()
         checks = Checks()
         self._check_model(checks, request.model)
-        checks.require(
-            request.unit in UNIT_NAMES,
-            "unit",
-            f"{request.unit} is not a unit; one of {', '.join(UNIT_NAMES.values())} is priced",
-        )
+        unit = self._unit(checks, request)
         amount = request.nanos_per_million if request.HasField("nanos_per_million") else None
         if amount is not None:
             checks.require(
@@ -76,7 +73,7 @@ class PriceAdmin:
         wanted = ListPrice(
             price_id=new_id("prc"),
             model=request.model,
-            unit=request.unit,
+            unit=unit,
             nanos_per_million=amount,
             from_ms=request.from_ms or now,
             created_at_ms=now,
@@ -209,7 +206,7 @@ class PriceAdmin:
     async def _priced(self, prices: list[ListPrice], now: int) -> list[prices_pb2.Price]:
         """Messages that know which price holds: the latest begun, or the catalog's where that has no amount."""
         found, _ = await self._store.all()
-        latest: dict[tuple[str, int], ListPrice] = {}
+        latest: dict[tuple[str, Unit], ListPrice] = {}
         for one in sorted(found, key=lambda price: price.from_ms):
             if one.from_ms <= now:
                 latest[one.model, one.unit] = one
@@ -222,6 +219,24 @@ class PriceAdmin:
             )
             for one in prices
         ]
+
+    def _unit(self, checks: Checks, request: prices_pb2.SetPriceRequest) -> Unit:
+        if not request.unit_name:
+            checks.require(
+                request.unit in UNIT_NAMES,
+                "unit",
+                f"{request.unit} is not a unit; one of {', '.join(UNIT_NAMES.values())} is priced",
+            )
+            return request.unit
+        unit = unit_named(request.unit_name)
+        model = self._catalog.get(request.model)
+        checks.require(not request.unit, "unit_name", "is set beside unit; set one of the two")
+        checks.require(
+            unit in UNIT_NAMES or model is None or unit in model.prices,
+            "unit_name",
+            f"{request.unit_name[:64]!r} has no price at the model in the catalog; give it one there first",
+        )
+        return unit
 
     def _check_model(self, checks: Checks, name: str) -> None:
         known = [model.name for model in self._catalog.models]
@@ -276,7 +291,9 @@ def _begun(what: str, name: str) -> ServiceError:
 
 
 def _place(price: prices_pb2.Price) -> str:
-    return f"{price.model}/{price.unit:03d}/{price.from_ms:020d}"
+    # Units with a number come first, in its order.
+    unit = price.unit_name or f"{price.unit:03d}"
+    return f"{price.model}/{unit}/{price.from_ms:020d}"
 
 
 def _turn(discount: Discount) -> str:
@@ -295,7 +312,8 @@ def _price_message(price: ListPrice, *, holds: bool) -> prices_pb2.Price:
     return prices_pb2.Price(
         price_id=price.price_id,
         model=price.model,
-        unit=price.unit,
+        unit=usage_pb2.UNIT_UNSPECIFIED if isinstance(price.unit, str) else price.unit,
+        unit_name=price.unit if isinstance(price.unit, str) else "",
         nanos_per_million=price.nanos_per_million,
         from_ms=price.from_ms,
         created_at_ms=price.created_at_ms,

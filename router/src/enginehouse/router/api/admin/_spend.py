@@ -6,22 +6,22 @@ import asyncio
 import csv
 import datetime
 import io
+import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from google.api import httpbody_pb2
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.router.v1 import admin_pb2
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.pricing import Unit, to_usage, unit_named
 from enginehouse.kit.validation import invalid
 from enginehouse.router.api.access import Administrator
 from enginehouse.router.api.fields import check_id
 from enginehouse.router.api.paging import page_start, page_token
-from enginehouse.router.database.tables import usage
-from enginehouse.router.ledger._settlement import unit_columns
+from enginehouse.router.database.tables import UNIT_COLUMNS, usage
 
 _UTC = sa.func.timezone("UTC", sa.func.to_timestamp(usage.c.settled_at_ms / 1000))
 _GROUPS: dict[int, Any] = {
@@ -44,8 +44,8 @@ _MOST_EXPORTS = 2
 _ROWS = 4_000
 _COLUMNS = (
     "settled_at", "kind", "request_id", "attempt", "grant_id", "tenant_id", "key_id", "user_id", "run_id", "model",
-    "service", "engine_id", "outcome", *unit_columns().values(), "cost_nanos", "unbilled_nanos", "started_at_ms",
-    "ended_at_ms", "time_to_first_token_ms",
+    "service", "engine_id", "outcome", *UNIT_COLUMNS.values(), "cost_nanos", "unbilled_nanos", "started_at_ms",
+    "ended_at_ms", "time_to_first_token_ms", "other_units",
 )  # fmt: skip
 # What spreadsheets take for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -69,14 +69,14 @@ class SpendAdmin:
         size = request.page_size or _DEFAULT_GROUPS
         selected = _selected(request, caller)
         listing = _listing(request)
-        units = unit_columns()
         # PostgreSQL's own order of text depends on the database; this one is the order of bytes, the same everywhere.
         group = sa.cast(_GROUPS[request.group_by], sa.Text).collate("C").label("spend_group")
         query = sa.select(
             group,
             sa.func.count(sa.distinct(usage.c.grant_id)).label("requests"),
             sa.func.sum(usage.c.cost_nanos).label("cost_nanos"),
-            *(sa.func.sum(usage.c[column]).label(column) for column in units.values()),
+            *(sa.func.sum(usage.c[column]).label(column) for column in UNIT_COLUMNS.values()),
+            sa.func.bool_or(usage.c.other_units != sa.text("'{}'::jsonb")).label("others"),
         ).where(*selected)
         if request.page_token:
             after = page_start(request.page_token, listing)
@@ -88,6 +88,7 @@ class SpendAdmin:
             # One snapshot for both, so that the total is the groups' sum whatever settles meanwhile.
             await connection.execution_options(isolation_level="REPEATABLE READ")
             rows = (await connection.execute(query)).all()
+            others = await _other_units(connection, group, selected, rows[:size])
             total_nanos = int((await connection.execute(total)).scalar_one())
         response = admin_pb2.QuerySpendResponse(total_nanos=total_nanos)
         for row in rows[:size]:
@@ -95,13 +96,12 @@ class SpendAdmin:
             response.rows.add(
                 group=row.spend_group,
                 requests=row.requests,
-                usage=usage_pb2.Usage(
-                    units=[
-                        usage_pb2.UnitAmount(unit=unit, amount=min(int(values[column]), _MOST))  # type: ignore[arg-type]
-                        for unit, column in units.items()
-                        if values[column]
-                    ],
-                    cost_nanos=int(row.cost_nanos),
+                usage=to_usage(
+                    {
+                        **{unit: min(int(values[column]), _MOST) for unit, column in UNIT_COLUMNS.items()},
+                        **others.get(row.spend_group, {}),
+                    },
+                    cost=int(row.cost_nanos),
                 ),
             )
         if len(rows) > size:
@@ -137,6 +137,30 @@ class SpendAdmin:
                     yield httpbody_pb2.HttpBody(content_type="text/csv; charset=utf-8", data=lines)
         finally:
             self._exports -= 1
+
+
+async def _other_units(
+    connection: AsyncConnection,
+    group: sa.Label[str],
+    selected: Sequence[sa.ColumnElement[bool]],
+    rows: Sequence[sa.Row[Any]],
+) -> dict[str, dict[Unit, int]]:
+    """Return the sums of units that have no column, by group and unit, for those groups that have any."""
+    groups = [row.spend_group for row in rows if row.others]
+    if not groups:
+        return {}
+    entry = sa.func.jsonb_each_text(usage.c.other_units).table_valued("key", "value", name="entry")
+    query = (
+        sa.select(group, entry.c.key, sa.func.sum(sa.cast(entry.c.value, sa.Numeric)).label("amount"))
+        .select_from(usage.join(entry, sa.true()))
+        # The groups of a page lie side by side.
+        .where(*selected, group.element >= groups[0], group.element <= groups[-1])
+        .group_by(sa.text("spend_group"), entry.c.key)
+    )
+    found: dict[str, dict[Unit, int]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.spend_group, {})[unit_named(row.key)] = min(int(row.amount), _MOST)
+    return found
 
 
 def _selected(request: _Request, caller: Administrator) -> list[sa.ColumnElement[bool]]:
@@ -178,6 +202,7 @@ def _cells(row: sa.Row[Any]) -> list[object]:
     values: list[object] = list(row)
     settled_at_ms = row.settled_at_ms
     values.pop()
+    values[-1] = json.dumps(row.other_units, sort_keys=True) if row.other_units else ""
     settled = datetime.datetime.fromtimestamp(settled_at_ms // 1000, datetime.UTC)
     cells = [f"{settled:%Y-%m-%dT%H:%M:%S}.{settled_at_ms % 1000:03d}Z", *values]
     # Callers choose request, user and run ids; a spreadsheet must not calculate with them.
