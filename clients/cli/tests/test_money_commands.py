@@ -47,9 +47,9 @@ def test_prices_are_set_listed_and_taken_back(cli: Any, service: Any) -> None:
     assert "$1.5" in listed
     assert "2026-01-02 00:00:00" in listed
     assert cli.json("prices", "cancel", "prc_1")["id"] == "prc_1"
-    wrong = cli("prices", "set", "tiny", "apples", "1")
+    wrong = cli("prices", "set", "tiny", "Apples", "1")
     assert wrong.exit_code == 1
-    assert "unknown unit 'apples': expected one of input_tokens" in wrong.stderr
+    assert "invalid unit 'Apples': expected one of input_tokens" in wrong.stderr
 
 
 def test_discounts_are_for_exactly_one(cli: Any, service: Any) -> None:

@@ -42,7 +42,7 @@ async def test_prices_and_discounts_are_sent(server: ScriptedServer, connect: Co
         5,
     )
     for method, arguments, message in (
-        ("set_price", ("tiny", "apples", 1), "unknown unit 'apples': expected one of"),
+        ("set_price", ("tiny", "Apples", 1), "invalid unit 'Apples': expected one of"),
         ("set_discount", ("planet", "x", 1), "unknown subject 'planet': expected one of"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.router.v1 import prices_pb2 as pb
-from enginehouse.kit.catalog import Catalog, load_catalog
+from enginehouse.kit.catalog import Catalog, CatalogModel, load_catalog
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.pricing import UNITS
 from enginehouse.router.api.admin import Administrator, PriceAdmin
@@ -117,10 +117,27 @@ async def test_a_price_holds_from_its_start_until_the_next_and_the_past_stays(ha
     assert harness.book.listed(harness.catalog.models[1])[READ] == 50
 
 
+async def test_a_unit_that_only_has_a_name_is_priced_like_any_other(database: AsyncEngine) -> None:
+    model = CatalogModel(
+        name="small", cluster="render", backend="x", source="bundled:x", context_tokens=0, max_output_tokens=0,
+        capabilities=frozenset(), quality=0.0, prices={READ: 50, "frames": 7}, options={},
+    )  # fmt: skip
+    harness = PriceHarness(database, Catalog([model]))
+    request = pb.SetPriceRequest(model="small", unit_name="frames", nanos_per_million=9)
+    assert (await harness.admin.set_price(request, ADMIN)).price.unit_name == "frames"
+    listed = (await harness.admin.list_prices(pb.ListPricesRequest())).prices
+    assert [(price.unit, price.unit_name, price.nanos_per_million, price.holds) for price in listed] == [
+        (READ, "", 50, True), (0, "frames", 7, False), (0, "frames", 9, True)
+    ]  # fmt: skip
+    assert harness.book.listed(model)["frames"] == 9
+
+
 BAD_PRICES = [
     ({"model": "smal"}, "model", "did you mean 'small'?"),
     ({"unit": 0}, "unit", "0 is not a unit; one of input_tokens"),
     ({"unit": 99}, "unit", "99 is not a unit"),
+    ({"unit_name": "frames"}, "unit_name", "is set beside unit"),
+    ({"unit": 0, "unit_name": "frames"}, "unit_name", "'frames' has no price at the model in the catalog"),
     ({"nanos_per_million": -1}, "nanos_per_million", "-1 must be from 0 to 9223372036854"),
     ({"nanos_per_million": 9_223_372_036_855}, "nanos_per_million", "9223372036855 must be from 0 to"),
     ({"nanos_per_million": 2**63 - 1}, "nanos_per_million", "must be from 0 to"),

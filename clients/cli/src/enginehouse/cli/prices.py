@@ -27,7 +27,7 @@ _AllFlag = Annotated[bool, typer.Option("--all", help="Include past and future o
 @reported
 def set_price(
     model: Annotated[str, typer.Argument(help="The model's name.")],
-    unit: Annotated[str, typer.Argument(help=f"One of {', '.join(UNITS)}.")],
+    unit: Annotated[str, typer.Argument(help=f"One of {', '.join(UNITS)}, or an engine's own.")],
     nanos: Annotated[
         int | None, typer.Argument(min=0, help="Nano-dollars (10^-9 USD) per million; default: the catalog's price.")
     ] = None,
@@ -65,7 +65,7 @@ def list_prices(
     rows = [
         [
             price.model,
-            _UNIT_WORDS.get(price.unit, str(price.unit)),
+            _unit(price),
             _amount(price),
             day_and_time(price.from_ms) if price.price_id else "catalog",
             "current" if price.holds else "",
@@ -184,11 +184,15 @@ def _percent(discount: prices_pb2.Discount) -> str:
     return f"{discount.basis_points / 100:g} %"
 
 
+def _unit(price: prices_pb2.Price) -> str:
+    return price.unit_name or _UNIT_WORDS.get(price.unit, str(price.unit))
+
+
 def _price(price: prices_pb2.Price) -> dict[str, Any]:
     return {
         "id": price.price_id,
         "model": price.model,
-        "unit": _UNIT_WORDS.get(price.unit, ""),
+        "unit": _unit(price),
         "nanos_per_million": price.nanos_per_million if price.HasField("nanos_per_million") else None,
         "from_ms": price.from_ms,
         "holds": price.holds,

@@ -142,11 +142,11 @@ def was_cut(error: EnginehouseError) -> bool:
 
 
 def _sum(first: usage_pb2.Usage, second: usage_pb2.Usage) -> usage_pb2.Usage:
-    amounts: dict[usage_pb2.Unit.ValueType, int] = {}
+    amounts: dict[tuple[usage_pb2.Unit.ValueType, str], int] = {}
     for usage in (first, second):
         for entry in usage.units:
-            amounts[entry.unit] = amounts.get(entry.unit, 0) + entry.amount
+            amounts[entry.unit, entry.name] = amounts.get((entry.unit, entry.name), 0) + entry.amount
     total = usage_pb2.Usage(cost_nanos=first.cost_nanos + second.cost_nanos)
-    for unit, amount in sorted(amounts.items()):
-        total.units.add(unit=unit, amount=amount)
+    for (unit, name), amount in sorted(amounts.items()):
+        total.units.add(unit=unit, name=name, amount=amount)
     return total

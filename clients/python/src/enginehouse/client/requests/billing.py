@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from enginehouse.api.common.v1 import usage_pb2
@@ -10,7 +11,9 @@ from enginehouse.api.router.v1 import admin_pb2, prices_pb2
 UNITS: Mapping[str, usage_pb2.Unit.ValueType] = {
     name.removeprefix("UNIT_").lower(): value for name, value in usage_pb2.Unit.items() if value
 }
-"""The units that have prices, such as `input_tokens`."""
+"""The units that every mesh has prices for, such as `input_tokens`."""
+
+_UNIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}").fullmatch
 
 DISCOUNT_SUBJECTS: Mapping[str, prices_pb2.DiscountSubject.ValueType] = {
     "key": prices_pb2.DISCOUNT_SUBJECT_KEY,
@@ -21,11 +24,19 @@ DISCOUNT_SUBJECTS: Mapping[str, prices_pb2.DiscountSubject.ValueType] = {
 
 
 def set_price(*, model: str, unit: str, nanos_per_million: int | None, from_ms: int) -> prices_pb2.SetPriceRequest:
-    """Return the request to set a price. Raise ValueError for an unknown unit."""
-    if unit not in UNITS:
-        raise ValueError(f"unknown unit {unit!r}: expected one of {', '.join(UNITS)}")
+    """Return the request to set a price. Raise ValueError for what is no unit's name.
+
+    Only the mesh knows the units that engines' own contracts declare; it refuses one that the model has no price for.
+    """
+    number = UNITS.get(unit)
+    if number is None and not _UNIT_NAME(unit):
+        raise ValueError(f"invalid unit {unit!r}: expected one of {', '.join(UNITS)}, or the name of an engine's own")
     return prices_pb2.SetPriceRequest(
-        model=model, unit=UNITS[unit], nanos_per_million=nanos_per_million, from_ms=from_ms
+        model=model,
+        unit=number,
+        unit_name=unit if number is None else "",
+        nanos_per_million=nanos_per_million,
+        from_ms=from_ms,
     )
 
 
