@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from enginehouse.api.common.v1.usage_pb2 import UNIT_OUTPUT_TOKENS
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.grants import GrantKeys, peek, sign
 from enginehouse.router.ids import new_id
@@ -172,7 +173,7 @@ class LedgerHarness:
             engine_id=engine,
             model="m",
             service="inference",
-            amounts={2: cost},
+            amounts={UNIT_OUTPUT_TOKENS: cost},
             cost_nanos=min(cost, cap),
             over_nanos=max(0, cost - cap),
             outcome=outcome,

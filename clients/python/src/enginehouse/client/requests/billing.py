@@ -33,7 +33,7 @@ def set_price(*, model: str, unit: str, nanos_per_million: int | None, from_ms: 
         raise ValueError(f"invalid unit {unit!r}: expected one of {', '.join(UNITS)}, or the name of an engine's own")
     return prices_pb2.SetPriceRequest(
         model=model,
-        unit=number,
+        unit=usage_pb2.UNIT_UNSPECIFIED if number is None else number,
         unit_name=unit if number is None else "",
         nanos_per_million=nanos_per_million,
         from_ms=from_ms,

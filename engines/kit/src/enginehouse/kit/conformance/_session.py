@@ -19,7 +19,7 @@ from enginehouse.kit.conformance._reflection import ServedMethod
 from enginehouse.kit.conformance._rule import Failed, Inapplicable, expect
 from enginehouse.kit.errors import STATUS_CODES, Reason
 from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, sign
-from enginehouse.kit.pricing import UNIT_NAMES, UNITS, Unit, cost_nanos
+from enginehouse.kit.pricing import UNITS, Unit, cost_nanos, unit_name
 from enginehouse.kit.testing import GrantIssuer
 
 PRICES: Mapping[Unit, int] = {unit: 1_000_003 + 7_919 * unit for unit in UNITS.values()}
@@ -278,5 +278,5 @@ def expect_cost(record: usage_pb2.UsageRecord, prices: Mapping[Unit, int]) -> No
 
 def named(amounts: Mapping[Unit, int]) -> str:
     """Amounts in words."""
-    told = ", ".join(f"{amount} {UNIT_NAMES.get(unit, f'of unit {unit}')}" for unit, amount in amounts.items())
+    told = ", ".join(f"{amount} {unit_name(unit)}" for unit, amount in amounts.items())
     return told or "no units"

@@ -230,12 +230,14 @@ class PriceAdmin:
             return request.unit
         unit = unit_named(request.unit_name)
         model = self._catalog.get(request.model)
-        checks.require(not request.unit, "unit_name", "is set beside unit; set one of the two")
-        checks.require(
-            unit in UNIT_NAMES or model is None or unit in model.prices,
-            "unit_name",
-            f"{request.unit_name[:64]!r} has no price at the model in the catalog; give it one there first",
-        )
+        if request.unit:
+            checks.violate("unit_name", "is set beside unit; set one of the two")
+        elif unit not in UNIT_NAMES and model is not None:
+            checks.require(
+                unit in model.prices,
+                "unit_name",
+                f"{request.unit_name[:64]!r} has no price at the model in the catalog; give it one there first",
+            )
         return unit
 
     def _check_model(self, checks: Checks, name: str) -> None:

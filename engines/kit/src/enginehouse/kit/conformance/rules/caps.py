@@ -10,7 +10,7 @@ from enginehouse.kit.conformance._examples import RequestExample
 from enginehouse.kit.conformance._rule import Failed, Inapplicable, Need, RuleFamily, expect
 from enginehouse.kit.conformance._session import PRICES, Session, amounts_of, expect_cost, expect_refusal, named
 from enginehouse.kit.errors import Reason
-from enginehouse.kit.pricing import UNIT_NAMES, Unit, cost_nanos, price_numerator
+from enginehouse.kit.pricing import Unit, cost_nanos, price_numerator, unit_name
 
 FAMILY = RuleFamily("cap")
 rule = FAMILY.rule
@@ -139,7 +139,7 @@ async def _bound(session: Session) -> None:
 
 
 def _expect_bounded(example: RequestExample, capped: _Capped) -> None:
-    unit = UNIT_NAMES.get(capped.unit, str(capped.unit))
+    unit = unit_name(capped.unit)
     case = f"{example.method.name} under a cap that pays for {capped.affordable} {unit}"
     expect(capped.spent <= capped.affordable, f"{case} spends {capped.spent}")
     expect_cost(capped.record, {capped.unit: _PRICE})
@@ -183,7 +183,7 @@ async def _exact(session: Session) -> None:
             )
             return
         if capped.record.outcome == usage_pb2.OUTCOME_CAPPED:
-            short.append(f"{capped.spent} of {capped.affordable} {UNIT_NAMES.get(unit, str(unit))}")
+            short.append(f"{capped.spent} of {capped.affordable} {unit_name(unit)}")
     if short:
         raise Failed(f"{example.method.name} stops before the cap is spent: after {'; '.join(short)} that it pays for")
     raise Inapplicable("no cap ended a streamed answer; give a request that uses more of a unit as it streams")

@@ -6,14 +6,13 @@ import asyncio
 import os
 from collections.abc import Iterator
 
-from enginehouse.api.common.v1.usage_pb2 import UnitPrice
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.api.router.v1.grant_pb2 import Grant, GrantCandidate
 from enginehouse.kit.conformance._rule import Need, RuleFamily, expect
 from enginehouse.kit.conformance._session import PRICES, Session, expect_cost, expect_refusal
 from enginehouse.kit.errors import Reason
 from enginehouse.kit.grants import GrantKeys, sign
-from enginehouse.kit.pricing import MAX_NANOS
+from enginehouse.kit.pricing import MAX_NANOS, unit_price
 
 FAMILY = RuleFamily("grant")
 rule = FAMILY.rule
@@ -305,7 +304,7 @@ async def _candidates(session: Session) -> None:
     for example in session.paid:
         model = example.models[0]
         grant = session.grant(example.method, models=[_UNKNOWN_MODEL])
-        prices = [UnitPrice(unit=unit, nanos_per_million=price * 3) for unit, price in PRICES.items()]
+        prices = [unit_price(unit, price * 3) for unit, price in PRICES.items()]
         grant.candidates.append(GrantCandidate(model=model, prices=prices, cap_nanos=MAX_NANOS))
         token = sign(grant, keys=session.keys)
         ended = await session.call(example.method, example.messages, token=token)
