@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 Behaviour = Callable[[Any, grpc.ServicerContext], Iterator[Any]]
-"""Takes the request (or the iterator over the requests) and the call's context; yields the responses."""
+"""A function of the request (or the iterator over the requests) and the call's context, which yields the responses."""
 
 
 def respond(*messages: Any) -> Behaviour:

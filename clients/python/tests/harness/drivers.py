@@ -85,7 +85,7 @@ class Driver(abc.ABC):
 
 
 class Connect(Protocol):
-    """Makes a client for a URL, with the options of its constructor."""
+    """A factory of clients, by a URL and the options of their constructor."""
 
     def __call__(self, url: str, **options: Any) -> Driver: ...
 

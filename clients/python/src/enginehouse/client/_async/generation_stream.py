@@ -36,7 +36,7 @@ class AsyncGenerationStream:
 
     @property
     def attempts(self) -> int:
-        """The number of times the request was sent: more than 1 after a retry or a continued cut."""
+        """The number of times the request was sent: more than 1 after a retry, or after a cut was continued."""
         return self._state.attempt
 
     async def messages(self) -> AsyncIterator[generation_pb2.GenerateResponse]:

@@ -32,7 +32,7 @@ class VoiceStream(Generic[Item]):
 
     Args:
         state: the state of the call.
-        send: sends the request once.
+        send: a function that sends the request once.
         first: the first message, if the caller sends more than one.
     """
 

@@ -37,7 +37,7 @@ class GenerationStream:
 
     @property
     def attempts(self) -> int:
-        """The number of times the request was sent: more than 1 after a retry or a continued cut."""
+        """The number of times the request was sent: more than 1 after a retry, or after a cut was continued."""
         return self._state.attempt
 
     def messages(self) -> Iterator[generation_pb2.GenerateResponse]:

@@ -21,7 +21,7 @@ class RequestStream(Generic[Message]):
     Args:
         first: the first message.
         rest: the messages after it.
-        cancel: cancels the call, if the rest raises an exception.
+        cancel: a function that cancels the call; called if the rest raises an exception.
     """
 
     def __init__(self, first: Message, rest: Iterator[Message], *, cancel: Callable[[], None]) -> None:

@@ -30,7 +30,7 @@ class VoiceStream(Generic[Item]):
 
     Args:
         state: the state of the call.
-        send: sends the request once.
+        send: a function that sends the request once.
     """
 
     def __init__(self, state: SpeechCall | TranscriptionCall, send: Callable[[], Any]) -> None:
