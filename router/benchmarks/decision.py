@@ -21,7 +21,8 @@ from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.grants import GrantKeys, peek
 from enginehouse.kit.pricing import UNITS
-from enginehouse.router.admission.admission import Admission, Check
+from enginehouse.router.admission.admission import Admission
+from enginehouse.router.admission.admitting import Check
 from enginehouse.router.admission.cost_caps import RunCaps
 from enginehouse.router.alerts import ExhaustionRecorder
 from enginehouse.router.cache import (
@@ -172,10 +173,10 @@ def _admission() -> tuple[Admission, Ledger, ResponseCache, str]:
         limiter=Limiter(now_s=time.monotonic),
         ledger=ledger,
         cache=cache,
-        steering=Assignment(),
+        assignment=Assignment(),
         exposures=ExposureLog(database=None, clock=wall_clock),  # type: ignore[arg-type]
         run_caps=RunCaps(store=BudgetStore(database=None), index=budgets, clock=wall_clock),  # type: ignore[arg-type]
-        refusals=ExhaustionRecorder(database=None, clock=wall_clock),  # type: ignore[arg-type]
+        exhaustion=ExhaustionRecorder(database=None, clock=wall_clock),  # type: ignore[arg-type]
         grant_keys=GrantKeys({"k1": b"s" * 32}),
         clock=wall_clock,
         accept_window_s=10,

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.grants import GrantKeys, peek, sign
-from enginehouse.router.admission.admission import Check
+from enginehouse.router.admission.admitting import Check
 from enginehouse.router.clock import wall_clock
 from enginehouse.router.database import migrate, open_database
 from enginehouse.router.identity import Key, KeyHasher, KeyIndex, KeyStore, Tenant, new_secret, secret_hint

@@ -138,7 +138,7 @@ def test_auto_passes_over_what_is_asleep_denied_too_short_or_unable_and_says_why
     here = state(*MODELS, short, complexity=0.4, asleep=("middle",))
     decision = decide(ask(size=1000), caller("middle", "dear", "vectors", "short"), here, explain=True)
     assert decision.model is DEAR
-    why = {one.model.name: one.rejection_reason for one in decision.weighed}
+    why = {one.model.name: one.rejection_reason for one in decision.considered}
     assert why["dear"] == ""
     assert "may not use" in why["cheap"]
     assert "no live engine" in why["middle"]
@@ -152,7 +152,7 @@ def test_explaining_never_changes_the_choice() -> None:
         here = state(*MODELS, complexity=complexity)
         plain, explained = decide(ask(), caller(), here), decide(ask(), caller(), here, explain=True)
         assert (plain.model, plain.bound_nanos) == (explained.model, explained.bound_nanos)
-        assert [one.model for one in explained.weighed if not one.rejection_reason] == [plain.model]
+        assert [one.model for one in explained.considered if not one.rejection_reason] == [plain.model]
 
 
 @pytest.mark.parametrize(

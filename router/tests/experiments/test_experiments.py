@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.router.experiments import Assignment, Subject
+from enginehouse.router.experiments import Assignment, ExperimentSubject
 from enginehouse.router.experiments._arms import (
     Arm,
     Experiment,
@@ -76,15 +76,15 @@ def asked(model: str = "auto", **changes: Any) -> InferenceRequest:
     return InferenceRequest(Purpose.GENERATE, model=model, input_bytes=100, capabilities=frozenset({"chat"}), **changes)
 
 
-def person(name: str, *, tenant: str = "t", request: str = "r") -> Subject:
-    return Subject(tenant, "key", name, request)
+def person(name: str, *, tenant: str = "t", request: str = "r") -> ExperimentSubject:
+    return ExperimentSubject(tenant, "key", name, request)
 
 
 def everything(_: str) -> bool:
     return True
 
 
-def steering(**what: Any) -> Assignment:
+def assignment(**what: Any) -> Assignment:
     made = Assignment()
     made.replace(**{"experiments": (), "rollouts": (), "flags": (), **what})
     return made
@@ -121,35 +121,35 @@ def test_a_bucket_depends_on_nothing_but_its_words() -> None:
 
 def test_an_experiment_steers_only_its_own() -> None:
     prompts = (Arm(name="a", share_bp=5000), Arm(name="b", share_bp=5000, system_prompt="Be brief."))
-    lives = steering(experiments=[experiment(arms=prompts, tenant_id="t")])
-    found = [lives.steer(asked(), person(f"u{number}"), may_use=everything) for number in range(50)]
-    steered = [one for one in found if one is not None]
-    assert len(steered) == 50
-    told = [one for one in steered if one.system_prompt]
+    lives = assignment(experiments=[experiment(arms=prompts, tenant_id="t")])
+    found = [lives.assign(asked(), person(f"u{number}"), may_use=everything) for number in range(50)]
+    assigned = [one for one in found if one is not None]
+    assert len(assigned) == 50
+    told = [one for one in assigned if one.system_prompt]
     assert 10 < len(told) < 40
     # The message is read by the model, so it counts in what the request may cost.
-    assert all(one.ask.input_bytes >= 100 + len("Be brief.") for one in told)
-    assert all(one.ask.input_bytes == 100 for one in steered if not one.system_prompt)
+    assert all(one.request.input_bytes >= 100 + len("Be brief.") for one in told)
+    assert all(one.request.input_bytes == 100 for one in assigned if not one.system_prompt)
     for other in (
-        lives.steer(asked(), person("u", tenant="other"), may_use=everything),
-        lives.steer(asked("small"), person("u"), may_use=everything),
-        lives.steer(dataclasses.replace(asked(), capabilities=frozenset()), person("u"), may_use=everything),
+        lives.assign(asked(), person("u", tenant="other"), may_use=everything),
+        lives.assign(asked("small"), person("u"), may_use=everything),
+        lives.assign(dataclasses.replace(asked(), capabilities=frozenset()), person("u"), may_use=everything),
     ):
         assert other is None
 
 
 def test_a_caller_who_may_not_use_an_arm_is_left_out() -> None:
-    lives = steering(experiments=[experiment()])
-    assert lives.steer(asked(), person("u"), may_use=lambda model: model != "large") is None
+    lives = assignment(experiments=[experiment()])
+    assert lives.assign(asked(), person("u"), may_use=lambda model: model != "large") is None
 
 
 def test_requests_units_spread_and_persons_do_not() -> None:
-    by_request = steering(experiments=[experiment(unit=Unit.REQUEST)])
-    by_person = steering(experiments=[experiment()])
+    by_request = assignment(experiments=[experiment(unit=Unit.REQUEST)])
+    by_person = assignment(experiments=[experiment()])
 
     def arms(lives: Assignment) -> set[str]:
-        steered = [lives.steer(asked(), person("u", request=f"r{n}"), may_use=everything) for n in range(60)]
-        return {one.exposures[0].arm for one in steered if one is not None}
+        assigned = [lives.assign(asked(), person("u", request=f"r{n}"), may_use=everything) for n in range(60)]
+        return {one.exposures[0].arm for one in assigned if one is not None}
 
     assert arms(by_request) == {"a", "b"}
     assert len(arms(by_person)) == 1
@@ -157,20 +157,20 @@ def test_requests_units_spread_and_persons_do_not() -> None:
 
 def test_a_winner_gets_everybody_and_is_no_longer_logged() -> None:
     ended = experiment(state=ExperimentState.CONCLUDED, winner="b")
-    steered = steering(experiments=[ended]).steer(asked(), person("u"), may_use=everything)
-    assert steered is not None
-    assert (steered.ask.model, steered.exposures) == ("large", [])
+    assigned = assignment(experiments=[ended]).assign(asked(), person("u"), may_use=everything)
+    assert assigned is not None
+    assert (assigned.request.model, assigned.exposures) == ("large", [])
     nobody = experiment(state=ExperimentState.STOPPED)
-    assert steering(experiments=[nobody]).steer(asked(), person("u"), may_use=everything) is None
+    assert assignment(experiments=[nobody]).assign(asked(), person("u"), may_use=everything) is None
 
 
 def test_a_rollout_takes_what_an_experiment_chose() -> None:
     arms = (Arm(name="a", share_bp=1, model="auto"), Arm(name="b", share_bp=9999, model="writer"))
-    both = steering(experiments=[experiment(arms=arms)], rollouts=[rollout(step=2)])
-    steered = both.steer(asked(), person("u"), may_use=everything)
-    assert steered is not None
-    assert steered.ask.model == "new"
-    assert [one.subject_id for one in steered.exposures] == ["exp_1", "rol_1"]
+    both = assignment(experiments=[experiment(arms=arms)], rollouts=[rollout(step=2)])
+    assigned = both.assign(asked(), person("u"), may_use=everything)
+    assert assigned is not None
+    assert assigned.request.model == "new"
+    assert [one.subject_id for one in assigned.exposures] == ["exp_1", "rol_1"]
 
 
 def test_flags_by_share_tenant_and_user() -> None:
@@ -181,7 +181,7 @@ def test_flags_by_share_tenant_and_user() -> None:
         }  # fmt: skip
         return Flag(name=name, **{**fields, **changes})
 
-    lives = steering(
+    lives = assignment(
         flags=[
             flag("all", share_bp=10_000),
             flag("off", share_bp=10_000, enabled=False),

@@ -65,11 +65,11 @@ async def test_an_experiment_is_steered_measured_and_won(router: RouterProcess, 
             found.append(response.headers["x-enginehouse-model"])
         return found
 
-    async def steered() -> bool:
+    async def assigned() -> bool:
         return "large" in await models_at(other) and "large" in await models_at(router)
 
     # Once both have heard of it, both put each user into the same arm.
-    await wait_until(steered, True)
+    await wait_until(assigned, True)
     assert await models_at(other) == await models_at(router)
     engine = EngineReports(router)
     served: dict[str, int] = {"small": 0, "large": 0}

@@ -7,10 +7,10 @@ import random
 import pytest
 
 from enginehouse.router.decision.decide import decide
-from enginehouse.router.feedback import Arm, Ratings, pick_arm
+from enginehouse.router.feedback import BanditArm, Ratings, pick_arm
 from router.tests.harness.decision_inputs import ask, caller, document, model, state
 
-ARMS = [Arm("a", 0.5, 10), Arm("b", 0.5, 20), Arm("c", 0.5, 30)]
+ARMS = [BanditArm("a", 0.5, 10), BanditArm("b", 0.5, 20), BanditArm("c", 0.5, 30)]
 TRUTH = {"a": 0.55, "b": 0.75, "c": 0.65}
 
 

@@ -28,7 +28,7 @@ def name_of(decision: Decision) -> str:
 
 
 def why(decision: Decision) -> dict[str, str]:
-    return {one.model.name: one.rejection_reason for one in decision.weighed}
+    return {one.model.name: one.rejection_reason for one in decision.considered}
 
 
 def test_without_documents_the_configuration_holds() -> None:
@@ -178,7 +178,7 @@ def test_a_model_that_begins_too_late_is_passed_over_by_measurements_and_load() 
 def test_a_probability_can_be_the_threshold() -> None:
     here = state(MODELS, document(everyone={"sufficiency": 0.9}), complexity=0.5)
     decision = decide(ask(), caller(), here, explain=True)
-    probabilities = {one.model.name: one.sufficiency for one in decision.weighed}
+    probabilities = {one.model.name: one.sufficiency for one in decision.considered}
     assert probabilities["small"] < probabilities["large"] < probabilities["huge"]
     assert probabilities["huge"] < 0.9
     assert name_of(decision) == "huge"
@@ -205,7 +205,7 @@ def test_fallbacks_follow_the_policy_in_order_and_only_where_it_says_so() -> Non
     assert [one.model.name for one in decision.candidates] == ["small", "large", "huge", "sums"]
     assert decision.bound_nanos == max(one.bound_nanos for one in decision.candidates)
     assert [endpoint.engine_id for endpoint in decision.endpoints][:2] == ["engine-small", "engine-large"]
-    weighed = {one.model.name: one for one in decision.weighed}
+    weighed = {one.model.name: one for one in decision.considered}
     assert [weighed[name].fallback for name in ("small", "large", "huge", "sums", "vectors")] == [0, 1, 2, 3, 0]
     assert weighed["large"].rejection_reason == "it is fallback 1"
     # The chain of a model is for those who name it only where that is said.
@@ -296,7 +296,7 @@ def test_a_sound_document_has_no_problems() -> None:
         ({"tenants": ["ten_1"]}, "tenants", "leave them out"),
         ({"name": "other", "tenants": ["ten_9"]}, "tenants", "'ten_9' is not known"),
         ({"name": "other", "tenants": ["ten_1", "ten_1"]}, "tenants", "'ten_1' stands here twice"),
-        ({"everyone": {"models": ["smal"]}}, "everyone.models", "no model 'smal' in the catalog; did you mean small"),
+        ({"everyone": {"models": ["smal"]}}, "everyone.models", "no model 'smal' in the catalog; did you mean 'small'"),
         ({"everyone": {"deny": ["gone"]}}, "everyone.deny", "'gone'"),
         ({"everyone": {"prefer": ["gone"]}}, "everyone.prefer", "'gone'"),
         ({"everyone": {"quality_floor": 1.5}}, "everyone.quality_floor", "1.5 must be from 0 to 1"),

@@ -113,7 +113,7 @@ def test_no_decision_leaves_the_policy(case: tuple[list[CatalogModel], dict[str,
     decision = decide(asked, who, here, request_id=request["request_id"])
     explained = decide(asked, who, here, request_id=request["request_id"], explain=True)
     assert [one.model for one in explained.candidates] == [one.model for one in decision.candidates]
-    assert [one.model for one in explained.weighed if not one.rejection_reason] == (
+    assert [one.model for one in explained.considered if not one.rejection_reason] == (
         [decision.model] if decision.model else []
     )
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.pricing import PER_MILLION, UNITS, cost_nanos
 from enginehouse.router.identity import Caller, Key, Tenant
-from enginehouse.router.prices import Discount, ListPrice, Offer, PriceBook, Subject, discounted
+from enginehouse.router.prices import Discount, DiscountScope, ListPrice, Offer, PriceBook, discounted
 from enginehouse.router.request import InferenceRequest, Purpose
 
 READ, CACHED, WRITE = UNITS["input_tokens"], UNITS["cached_input_tokens"], UNITS["output_tokens"]
@@ -68,7 +68,9 @@ def price(amount: int | None, from_ms: int, *, unit: int = READ, of: str = "text
     )
 
 
-def discount(subject: Subject, subject_id: str, basis_points: int | None, from_ms: int, *, of: str = "") -> Discount:
+def discount(
+    subject: DiscountScope, subject_id: str, basis_points: int | None, from_ms: int, *, of: str = ""
+) -> Discount:
     return Discount(
         discount_id=f"dis_{subject}_{subject_id}_{of}_{from_ms}",
         subject=subject,
@@ -107,7 +109,7 @@ def test_a_price_of_a_model_that_left_the_catalog_is_passed_over() -> None:
 
 
 def test_an_offer_stays_the_same_object_until_a_price_changes() -> None:
-    prices = book([price(5, 100)], [discount(Subject.TIER, "pro", 500, 0)])
+    prices = book([price(5, 100)], [discount(DiscountScope.TIER, "pro", 500, 0)])
     before, version = prices.offers_for(caller())["text"], prices.version
     prices.advance(99)
     assert prices.offers_for(caller(key_id="key_2"))["text"] is before
@@ -119,10 +121,10 @@ def test_an_offer_stays_the_same_object_until_a_price_changes() -> None:
 
 def test_the_most_specific_discount_counts_alone() -> None:
     cuts = [
-        discount(Subject.TIER, "pro", 100, 0),
-        discount(Subject.TENANT, "ten_1", 200, 0),
-        discount(Subject.TENANT, "ten_1", 300, 0, of="text"),
-        discount(Subject.KEY, "key_1", 400, 0, of="media"),
+        discount(DiscountScope.TIER, "pro", 100, 0),
+        discount(DiscountScope.TENANT, "ten_1", 200, 0),
+        discount(DiscountScope.TENANT, "ten_1", 300, 0, of="text"),
+        discount(DiscountScope.KEY, "key_1", 400, 0, of="media"),
     ]
     prices = book([], cuts)
     mine, others, strangers = caller(), caller(key_id="key_2"), caller(key_id="key_3", tenant_id="ten_2")
@@ -135,9 +137,9 @@ def test_the_most_specific_discount_counts_alone() -> None:
 
 def test_a_discount_ends_and_the_next_one_counts_again() -> None:
     cuts = [
-        discount(Subject.TENANT, "ten_1", 1_000, 0),
-        discount(Subject.KEY, "key_1", 5_000, 10),
-        discount(Subject.KEY, "key_1", None, 20),
+        discount(DiscountScope.TENANT, "ten_1", 1_000, 0),
+        discount(DiscountScope.KEY, "key_1", 5_000, 10),
+        discount(DiscountScope.KEY, "key_1", None, 20),
     ]
     prices = book([], cuts)
     found = []
@@ -156,7 +158,12 @@ ENTRIES = st.dictionaries(
 CUTS = st.dictionaries(
     st.tuples(
         st.sampled_from(
-            [(Subject.KEY, "key_1"), (Subject.TENANT, "ten_1"), (Subject.TIER, "pro"), (Subject.TIER, "free")]
+            [
+                (DiscountScope.KEY, "key_1"),
+                (DiscountScope.TENANT, "ten_1"),
+                (DiscountScope.TIER, "pro"),
+                (DiscountScope.TIER, "free"),
+            ]
         ),
         st.sampled_from(["", "text", "media"]),
         STARTS,
@@ -169,7 +176,7 @@ CUTS = st.dictionaries(
 @given(ENTRIES, CUTS, st.lists(st.integers(-5, 60), min_size=1, max_size=6))
 def test_what_holds_at_any_moment_is_what_began_last_by_then(
     entries: dict[tuple[str, int, int], int | None],
-    cuts: dict[tuple[tuple[Subject, str], str, int], int | None],
+    cuts: dict[tuple[tuple[DiscountScope, str], str, int], int | None],
     moments: list[int],
 ) -> None:
     """Whatever the order of the moments: a clock that jumps back finds the prices of that time."""
@@ -187,7 +194,7 @@ def test_what_holds_at_any_moment_is_what_began_last_by_then(
         prices.advance(now)
         for listed in (TEXT, MEDIA):
             off = 0
-            for who in ((Subject.KEY, "key_1"), (Subject.TENANT, "ten_1"), (Subject.TIER, "pro")):
+            for who in ((DiscountScope.KEY, "key_1"), (DiscountScope.TENANT, "ten_1"), (DiscountScope.TIER, "pro")):
                 own = latest([(s, a) for (w, n, s), a in cuts.items() if w == who and n == listed.name], now)
                 every = latest([(s, a) for (w, n, s), a in cuts.items() if w == who and n == ""], now)
                 found = own if own is not None else every

@@ -39,7 +39,7 @@ def request_cap(headers: Mapping[bytes, bytes], cap: int | None) -> int | None:
     return int(given) if cap is None else min(cap, int(given))
 
 
-def capped(candidates: Sequence[Candidate], ask: InferenceRequest, cap_nanos: int) -> list[Candidate]:
+def capped(candidates: Sequence[Candidate], request: InferenceRequest, cap_nanos: int) -> tuple[Candidate, ...]:
     """The candidates with their bounds lowered to the cap; the engine stops there.
 
     One whose input alone surely costs more is left out. Whether the input fits exactly, only the engine knows, which
@@ -51,7 +51,7 @@ def capped(candidates: Sequence[Candidate], ask: InferenceRequest, cap_nanos: in
     found = []
     least = MAX_NANOS
     for candidate in candidates:
-        needed = candidate.offer.least_nanos(ask)
+        needed = candidate.offer.least_nanos(request)
         least = min(least, needed)
         if needed <= cap_nanos:
             lower = min(candidate.bound_nanos, cap_nanos)
@@ -63,7 +63,7 @@ def capped(candidates: Sequence[Candidate], ask: InferenceRequest, cap_nanos: in
             f"input alone costs at least {least}; allow more, or shorten it",
             metadata={"scope": "request", "cap_nanos": str(cap_nanos), "needed_nanos": str(least)},
         )
-    return found
+    return tuple(found)
 
 
 def run_scopes(keys: Sequence[Key], run_id: str) -> list[tuple[str, str]]:

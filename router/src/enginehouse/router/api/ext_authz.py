@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.admission.admission import Admission, Admitted, Check, given_request_id
+from enginehouse.router.admission.admission import Admission
+from enginehouse.router.admission.admitting import Admitted, Check
+from enginehouse.router.admission.request_headers import given_request_id
 from enginehouse.router.api.error_response import Headers, denial
 from enginehouse.router.metrics import RouterMetrics
 

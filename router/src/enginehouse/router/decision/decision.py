@@ -1,4 +1,4 @@
-"""What a decision looks at, and what comes of it."""
+"""The inputs of a decision, and its outcome."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enginehouse.router.decision.first_tokens import FirstTokens
 from enginehouse.router.feedback import NO_RATINGS, Ratings
 from enginehouse.router.fleet.fleet import Endpoint, Fleet, in_order
 from enginehouse.router.identity import Caller
-from enginehouse.router.policy import Policy, Rules
+from enginehouse.router.policy import Policy, PolicyRules
 from enginehouse.router.predictor.complexity import Prediction, Predictor
 from enginehouse.router.prices import Offer, PriceBook
 
@@ -73,8 +73,8 @@ class Candidate:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Weighed:
-    """A model that was looked at.
+class ConsideredModel:
+    """A model that was considered.
 
     Attributes:
         rejection_reason: why it was not chosen; empty for the one chosen.
@@ -92,33 +92,33 @@ class Weighed:
     fallback: int = 0
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What was decided.
+    """The outcome of a decision.
 
     Attributes:
         rules: what the request must keep to.
         task: what it is for.
         subject: what it is about; empty for nothing in particular.
-        refusal: why the request can't be served.
         candidates: the model chosen, then those to fall back to, in order. Empty where no model can serve.
+        refusal: why the request can't be served.
         tokens: how many tokens it may take, roughly in and at most out, for limits on tokens.
         prediction: the complexity, where the choice was free or is to be explained.
         quality_needed: what the policy asks for that complexity.
         rule: why the model was chosen, if that is to be explained.
-        weighed: every model looked at, if it is to be explained.
+        considered: every model, if it is to be explained.
     """
 
-    rules: Rules
+    rules: PolicyRules
     task: str
     subject: str
+    candidates: tuple[Candidate, ...] = ()
     refusal: ServiceError | None = None
-    candidates: list[Candidate] = dataclasses.field(default_factory=list)
     tokens: int = 0
     prediction: Prediction | None = None
     quality_needed: float = 0.0
     rule: str = ""
-    weighed: list[Weighed] = dataclasses.field(default_factory=list)
+    considered: tuple[ConsideredModel, ...] = ()
 
     @property
     def model(self) -> CatalogModel | None:
@@ -128,16 +128,16 @@ class Decision:
     @property
     def bound_nanos(self) -> int:
         """The most that the request may cost on any candidate."""
-        return max([one.bound_nanos for one in self.candidates], default=0)
+        return max([candidate.bound_nanos for candidate in self.candidates], default=0)
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
         """Where to try it, in order: the chosen model's endpoints, then each fallback's, none twice."""
-        return in_order([one.endpoints for one in self.candidates]) if self.candidates else ()
+        return in_order([candidate.endpoints for candidate in self.candidates]) if self.candidates else ()
 
     @property
     def prompt_class(self) -> str:
-        """What feedback on the answer is counted under."""
+        """The class of prompts that feedback on the answer is counted under."""
         return prompt_class(self.task, self.prediction)
 
 

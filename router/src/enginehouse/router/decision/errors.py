@@ -1,11 +1,10 @@
-"""Why no model can serve a request, in words that name the value and the way out."""
+"""Errors for requests that no model can serve; each names the value and the fix."""
 
 from __future__ import annotations
 
-import difflib
-
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.nearest import did_you_mean, nearest_names
 from enginehouse.router.decision.decision import State
 from enginehouse.router.identity import Caller
 from enginehouse.router.request import InferenceRequest
@@ -13,11 +12,11 @@ from enginehouse.router.request import InferenceRequest
 _SHOWN = 10
 
 
-def no_candidate(ask: InferenceRequest, *, capable: bool, long_enough: bool, kept: str) -> ServiceError:
-    """None is left for `auto`.
+def no_candidate(request: InferenceRequest, *, capable: bool, long_enough: bool, kept: str) -> ServiceError:
+    """Return the error for `auto` with no model left.
 
     Args:
-        ask: the request.
+        request: the request.
         capable: whether a model that may be used can do it.
         long_enough: whether one of those has a context that it fits.
         kept: the subject that a live one of those is kept for, if any.
@@ -25,13 +24,13 @@ def no_candidate(ask: InferenceRequest, *, capable: bool, long_enough: bool, kep
     if not capable:
         return ServiceError(
             Reason.UNSUPPORTED_CAPABILITY,
-            f"no model that this key may use can do {', '.join(sorted(ask.capabilities)) or 'this'}",
+            f"no model that this key may use can do {', '.join(sorted(request.capabilities)) or 'this'}",
         )
     if not long_enough:
         return ServiceError(
             Reason.CONTEXT_LENGTH_EXCEEDED,
-            f"the prompt of {ask.input_bytes} bytes with {ask.max_output_tokens} output tokens fits the context of no "
-            "model that this key may use; shorten it",
+            f"the prompt of {request.input_bytes} bytes with {request.max_output_tokens} output tokens fits the "
+            "context of no model that this key may use; shorten it",
         )
     if kept:
         return ServiceError(
@@ -43,12 +42,12 @@ def no_candidate(ask: InferenceRequest, *, capable: bool, long_enough: bool, kep
 
 
 def no_endpoint(what: str) -> ServiceError:
-    """No engine is there."""
+    """Return the error for a model without a live engine."""
     return ServiceError(Reason.NO_ENDPOINT, f"{what}; retry shortly, or start an engine", retry_after_s=1.0)
 
 
 def denied(model: CatalogModel, why: str, caller: Caller, state: State) -> ServiceError:
-    """The caller may not use the model."""
+    """Return the error for a model that the caller may not use."""
     return ServiceError(
         Reason.MODEL_DENIED,
         f"this key may not use the model {model.name!r}: {why}; use one of {_names(caller, state)}, or ask for its "
@@ -56,9 +55,9 @@ def denied(model: CatalogModel, why: str, caller: Caller, state: State) -> Servi
     )
 
 
-def incapable(ask: InferenceRequest, model: CatalogModel) -> ServiceError:
-    """The model cannot do what is asked."""
-    missing = ", ".join(sorted(ask.capabilities - model.capabilities))
+def incapable(request: InferenceRequest, model: CatalogModel) -> ServiceError:
+    """Return the error for a model that cannot do what is asked."""
+    missing = ", ".join(sorted(request.capabilities - model.capabilities))
     return ServiceError(
         Reason.UNSUPPORTED_CAPABILITY,
         f"the model {model.name!r} cannot do {missing}; it can do {', '.join(sorted(model.capabilities)) or 'nothing'}",
@@ -67,13 +66,13 @@ def incapable(ask: InferenceRequest, model: CatalogModel) -> ServiceError:
 
 
 def unknown(name: str, caller: Caller, state: State) -> ServiceError:
-    """There is no such model."""
+    """Return the error for a model that is not in the catalog."""
     allowed = _allowed(caller, state)
-    near = difflib.get_close_matches(name[:128], allowed, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"known: {_names(caller, state)}"
+    near = nearest_names(name, allowed, count=3)
+    hint = did_you_mean(name, allowed, count=3) or f"; known: {_names(caller, state)}"
     return ServiceError(
         Reason.UNKNOWN_MODEL,
-        f"no model {name[:128]!r}; {hint}",
+        f"no model {name[:128]!r}{hint}",
         metadata={"near": ",".join(near)} if near else None,
     )
 

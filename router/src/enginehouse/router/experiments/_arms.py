@@ -88,7 +88,7 @@ class Experiment:
     ordinal: int = 0
 
     @property
-    def steers(self) -> bool:
+    def active(self) -> bool:
         """Whether it changes what callers get."""
         return self.state is ExperimentState.RUNNING or bool(self.winner)
 

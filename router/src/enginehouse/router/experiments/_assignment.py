@@ -1,4 +1,4 @@
-"""Where a request is steered before its model is chosen. In memory, with no I/O: a microsecond where nothing runs."""
+"""Where a request is assigned before its model is chosen. In memory, with no I/O: a microsecond where nothing runs."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ class Exposure:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Steered:
-    """What a request was steered to.
+class Assigned:
+    """What a request was assigned to.
 
     Attributes:
-        ask: the request as it is decided from here on.
+        request: the request as it is decided from here on.
         system_prompt: what the engine puts before the conversation; usually empty.
         exposures: what is to be logged.
         tenant_id: whose request it is.
     """
 
-    ask: InferenceRequest
+    request: InferenceRequest
     system_prompt: str
     exposures: Sequence[Exposure]
     tenant_id: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Subject:
+class ExperimentSubject:
     """Whose request it is, in ids."""
 
     tenant_id: str
@@ -62,7 +62,7 @@ class Assignment:
         """Takes everything anew. Of several for one name the newest holds."""
         by_model: dict[str, list[Experiment]] = {}
         for experiment in sorted(experiments, key=lambda one: -one.ordinal):
-            if experiment.steers:
+            if experiment.active:
                 by_model.setdefault(experiment.asked_model, []).append(experiment)
         self._experiments = {name: tuple(found) for name, found in by_model.items()}
         self._rollouts = {one.asked_model: one for one in sorted(rollouts, key=lambda one: one.ordinal)}
@@ -70,10 +70,10 @@ class Assignment:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing steers anything."""
+        """Whether nothing is assigned to anything."""
         return not self._experiments and not self._rollouts
 
-    def flags(self, subject: Subject, names: Iterable[str] = ()) -> list[str]:
+    def flags(self, subject: ExperimentSubject, names: Iterable[str] = ()) -> list[str]:
         """The flags that are on, in the order of their names."""
         wanted = set(names)
         return sorted(
@@ -83,11 +83,13 @@ class Assignment:
             and flag.on_for(tenant_id=subject.tenant_id, user_id=subject.user_id, unit=subject.person)
         )
 
-    def steer(self, ask: InferenceRequest, subject: Subject, *, may_use: Callable[[str], bool]) -> Steered | None:
-        """Where the request goes, or None where nothing steers it.
+    def assign(
+        self, request: InferenceRequest, subject: ExperimentSubject, *, may_use: Callable[[str], bool]
+    ) -> Assigned | None:
+        """Where the request goes, or None where nothing applies to it.
 
         Args:
-            ask: the request.
+            request: the request.
             subject: whose it is.
             may_use: whether the caller may use a model. One who may not use every arm's is left out of the experiment,
                 or arms would hold different kinds of callers.
@@ -96,8 +98,8 @@ class Assignment:
             return None
         exposures: list[Exposure] = []
         system_prompt = ""
-        model = ask.model
-        experiment = self._experiment(ask, subject, may_use)
+        model = request.model
+        experiment = self._experiment(request, subject, may_use)
         if experiment is not None:
             unit = _unit(experiment.unit, subject)
             arm = experiment.arm_of(unit)
@@ -106,33 +108,35 @@ class Assignment:
             if experiment.state is ExperimentState.RUNNING:
                 exposures.append(Exposure(experiment.experiment_id, arm.name, unit))
         rollout = self._rollouts.get(model)
-        if rollout is not None and ask.purpose is not Purpose.OTHER:
+        if rollout is not None and request.purpose is not Purpose.OTHER:
             unit = subject.person
             to = rollout.model_of(unit)
             if may_use(to):
                 model = to
                 if rollout.state.under_way:
                     exposures.append(Exposure(rollout.rollout_id, to, unit))
-        changed = model != ask.model or bool(system_prompt)
+        changed = model != request.model or bool(system_prompt)
         if not changed and not exposures:
             return None
         if changed:
             more = len(system_prompt.encode()) + MESSAGE_OVERHEAD if system_prompt else 0
-            ask = dataclasses.replace(ask, model=model, input_bytes=ask.input_bytes + more)
-        return Steered(ask, system_prompt, exposures, subject.tenant_id)
+            request = dataclasses.replace(request, model=model, input_bytes=request.input_bytes + more)
+        return Assigned(request, system_prompt, exposures, subject.tenant_id)
 
-    def _experiment(self, ask: InferenceRequest, subject: Subject, may_use: Callable[[str], bool]) -> Experiment | None:
-        for experiment in self._experiments.get(ask.model, ()):
+    def _experiment(
+        self, request: InferenceRequest, subject: ExperimentSubject, may_use: Callable[[str], bool]
+    ) -> Experiment | None:
+        for experiment in self._experiments.get(request.model, ()):
             if experiment.tenant_id not in ("", subject.tenant_id):
                 continue
-            if experiment.chats_only and "chat" not in ask.capabilities:
+            if experiment.chats_only and "chat" not in request.capabilities:
                 continue
             if all(not arm.model or arm.model == "auto" or may_use(arm.model) for arm in experiment.arms):
                 return experiment
         return None
 
 
-def _unit(kind: Unit, subject: Subject) -> str:
+def _unit(kind: Unit, subject: ExperimentSubject) -> str:
     if kind is Unit.REQUEST:
         return subject.request_id
     return subject.person if kind is Unit.USER else subject.key_id

@@ -15,7 +15,7 @@ from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.experiments._arms import Experiment, ExperimentState, Rollout
 from enginehouse.router.experiments._assignment import Assignment
 from enginehouse.router.experiments._results import Results
-from enginehouse.router.experiments._store import SteeringStore
+from enginehouse.router.experiments._store import ExperimentStore
 from enginehouse.router.experiments._verdicts import moved, winner
 
 _log = logging.getLogger(__name__)
@@ -24,14 +24,14 @@ _log = logging.getLogger(__name__)
 _LOCK = 0x65787065
 
 
-class SteeringController:
-    """Keeps the steering in memory current, and lets time and results change it.
+class ExperimentController:
+    """Keeps the assignment in memory current, and lets time and results change it.
 
     Args:
         database: PostgreSQL.
         store: experiments, rollouts, flags.
         results: what came of them.
-        steering: what decisions look at; replaced whenever something changes.
+        assignment: what decisions look at; replaced whenever something changes.
         clock: milliseconds since 1970 UTC.
         every_s: seconds between two looks at the results.
     """
@@ -40,16 +40,16 @@ class SteeringController:
         self,
         *,
         database: AsyncEngine,
-        store: SteeringStore,
+        store: ExperimentStore,
         results: Results,
-        steering: Assignment,
+        assignment: Assignment,
         clock: Clock,
         every_s: float,
     ) -> None:
         self._database = database
         self._store = store
         self._results = results
-        self._steering = steering
+        self._assignment = assignment = assignment = assignment = assignment = assignment = assignment = assignment
         self._clock = clock
         self._every_s = every_s
         self._changed = asyncio.Event()
@@ -78,7 +78,7 @@ class SteeringController:
         # One after the other: what was read first must not replace what was read last.
         async with self._reading:
             experiments, rollouts, flags = await self._store.current()
-            self._steering.replace(experiments=experiments, rollouts=rollouts, flags=flags)
+            self._assignment.replace(experiments=experiments, rollouts=rollouts, flags=flags)
 
     async def apply(self) -> None:
         """Makes what this router wrote hold here at once; the others hear of it. What was written stays written where

@@ -15,7 +15,7 @@ from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.database.tables import exposures
-from enginehouse.router.experiments._assignment import Steered
+from enginehouse.router.experiments._assignment import Assigned
 
 _log = logging.getLogger(__name__)
 
@@ -36,17 +36,17 @@ class ExposureLog:
         self.dropped = 0
         """Exposures lost because PostgreSQL was away for too long."""
 
-    def note(self, steered: Steered, *, grant_id: str, request_id: str, refusal: str = "") -> None:
+    def note(self, assigned: Assigned, *, grant_id: str, request_id: str, refusal: str = "") -> None:
         """Notes that a request was exposed; `refusal` is the reason if it was refused."""
         now = self._clock()
-        for one in steered.exposures:
+        for one in assigned.exposures:
             self._waiting.append(
                 {
                     "subject_id": one.subject_id,
                     "grant_id": grant_id,
                     "arm": one.arm,
                     "unit": one.unit,
-                    "tenant_id": steered.tenant_id,
+                    "tenant_id": assigned.tenant_id,
                     "request_id": request_id,
                     "refusal": refusal,
                     "exposed_at_ms": now,

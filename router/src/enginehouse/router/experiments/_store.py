@@ -30,17 +30,21 @@ _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 
 class Overlap(Exception):
-    """Another that is under way steers the same requests; carries its id."""
+    """Another that is under way applies to the same requests; carries its id."""
 
 
-class SteeringStore:
-    """Reads and writes what steers. Every change is heard by all replicas."""
+class ExperimentStore:
+    """Experiments, rollouts and flags in PostgreSQL. All replicas are notified of every change."""
 
     def __init__(self, *, database: AsyncEngine) -> None:
         self._database = database
 
     async def add_experiment(self, experiment: Experiment) -> Experiment:
-        """Starts it. Raises Overlap where a running one has its name or steers the same model for the same tenant."""
+        """Start it.
+
+        Raises:
+            Overlap: a running one has its name, or applies to the same model for the same tenant.
+        """
         table = experiments
         async with self._database.begin() as connection:
             await connection.execute(_LOCK, {"name": "experiments"})
@@ -174,10 +178,10 @@ class SteeringStore:
             return [_flag(row) for row in await connection.execute(query)]
 
     async def current(self) -> tuple[list[Experiment], list[Rollout], list[Flag]]:
-        """Whatever steers now: what runs, and the last word on names where nothing runs any more."""
+        """Whatever applies now: what runs, and the last word on names where nothing runs any more."""
         async with self._database.connect() as connection:
-            steering = sa.or_(experiments.c.state == ExperimentState.RUNNING, experiments.c.winner != "")
-            found = [_experiment(row) for row in await _all(connection, sa.select(experiments).where(steering))]
+            assignment = sa.or_(experiments.c.state == ExperimentState.RUNNING, experiments.c.winner != "")
+            found = [_experiment(row) for row in await _all(connection, sa.select(experiments).where(assignment))]
             newest = sa.select(rollouts).ext(distinct_on(rollouts.c.asked_model))
             moved = await _all(connection, newest.order_by(rollouts.c.asked_model, rollouts.c.ordinal.desc()))
             switched = await _all(connection, sa.select(flags))

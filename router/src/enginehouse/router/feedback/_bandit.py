@@ -16,7 +16,7 @@ _LEAST = 0.01
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Arm:
+class BanditArm:
     """A model that may be tried: its catalog quality, from 0 to 1, and what the request could cost on it."""
 
     model: str
@@ -25,7 +25,7 @@ class Arm:
 
 
 def pick_arm(
-    arms: Sequence[Arm],
+    arms: Sequence[BanditArm],
     ratings: Mapping[str, tuple[float, float]],
     *,
     request_id: str,

@@ -6,7 +6,7 @@ Knows documents and rules; nothing of engines, prices or money, which `decide` b
 from enginehouse.router.policy._check import problems
 from enginehouse.router.policy._policy import DEFAULT, Policy
 from enginehouse.router.policy._route import TASKS, checked_route, read_route
-from enginehouse.router.policy._rules import BanditTerms, Chain, Rules
+from enginehouse.router.policy._rules import BanditTerms, Chain, PolicyRules
 from enginehouse.router.policy._store import POLICIES_CHANNEL, PolicyStore
 from enginehouse.router.policy._tiers import TierSettings
 
@@ -17,8 +17,8 @@ __all__ = [
     "BanditTerms",
     "Chain",
     "Policy",
+    "PolicyRules",
     "PolicyStore",
-    "Rules",
     "TierSettings",
     "checked_route",
     "problems",

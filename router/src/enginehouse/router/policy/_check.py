@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from enginehouse.api.router.v1 import policy_pb2
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import FieldViolation
-from enginehouse.router.policy._document import Document
+from enginehouse.kit.nearest import did_you_mean
+from enginehouse.router.policy._document import PolicyDocument
 from enginehouse.router.policy._policy import DEFAULT
 from enginehouse.router.policy._route import LABEL, TASKS
-from enginehouse.router.policy._rules import Rules
+from enginehouse.router.policy._rules import PolicyRules
 
 _LARGEST = 256 << 10
 _MOST = {"tenants": 1000, "keys": 1000, "subjects": 64, "keywords": 256, "description": 512}
@@ -26,7 +26,7 @@ def problems(
     message: policy_pb2.Policy,
     *,
     catalog: Catalog,
-    tiers: Mapping[str, Rules],
+    tiers: Mapping[str, PolicyRules],
     keys: Mapping[str, str],
     tenants: Iterable[str],
 ) -> list[FieldViolation]:
@@ -61,7 +61,7 @@ class _Check:
         self,
         message: policy_pb2.Policy,
         *,
-        tiers: Mapping[str, Rules],
+        tiers: Mapping[str, PolicyRules],
         keys: Mapping[str, str],
         tenants: frozenset[str],
     ) -> Iterator[FieldViolation]:
@@ -118,11 +118,8 @@ class _Check:
     def _known(self, field: str, models: Sequence[str]) -> Iterator[FieldViolation]:
         for name in models:
             if name not in self._models:
-                near = difflib.get_close_matches(name[:128], self._models, n=3, cutoff=0.5)
-                hint = (
-                    f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(self._models[:10]) or 'none'}"
-                )
-                yield FieldViolation(field, f"no model {name[:128]!r} in the catalog; {hint}")
+                hint = did_you_mean(name, self._models, count=3) or f"; known: {', '.join(self._models[:10]) or 'none'}"
+                yield FieldViolation(field, f"no model {name[:128]!r} in the catalog{hint}")
         for name in _twice(models):
             yield FieldViolation(field, f"{name!r} stands here twice; take one out")
 
@@ -209,10 +206,10 @@ def find_cycle(steps: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _contradictions(
-    message: policy_pb2.Policy, catalog: Catalog, tiers: Mapping[str, Rules], keys: Mapping[str, str]
+    message: policy_pb2.Policy, catalog: Catalog, tiers: Mapping[str, PolicyRules], keys: Mapping[str, str]
 ) -> Iterator[FieldViolation]:
-    """Rules that no model meets, and floors over ceilings, where layers come together."""
-    document = Document(message, tiers=tiers)
+    """PolicyRules that no model meets, and floors over ceilings, where layers come together."""
+    document = PolicyDocument(message, tiers=tiers)
     tasks = ["", *[entry.task for entry in message.tasks]]
     subjects = ["", *[entry.name for entry in message.subjects]]
     cases = [("", tier, "", task, subject) for tier in tiers for task in tasks for subject in subjects]
@@ -237,7 +234,7 @@ def _contradictions(
             )
 
 
-def _contradiction(rules: Rules, catalog: Catalog, task: str) -> str:
+def _contradiction(rules: PolicyRules, catalog: Catalog, task: str) -> str:
     if rules.quality_floor > rules.quality_ceiling and rules.sufficiency is None:
         return (
             f"quality_floor {rules.quality_floor:g} is over quality_ceiling {rules.quality_ceiling:g}; lower the "

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from enginehouse.api.router.v1 import policy_pb2
-from enginehouse.router.policy._rules import BanditTerms, Chain, Rules, lay
+from enginehouse.router.policy._rules import BanditTerms, Chain, PolicyRules, lay
 
 # Characters looked at from each end of a prompt for keywords.
 _SAMPLE = 256
@@ -19,7 +19,7 @@ _SPACES = str.maketrans(dict.fromkeys("!\"#$%&'(),./:;<=>?@[\\]^`{|}~", " "))
 _WORDS = re.compile(r"[^\s!-&(-,./:-@\[-^`{-~\u2010-\u2027\u3000-\u303f\u0964\u0965]+").findall
 
 
-class Document:
+class PolicyDocument:
     """A document. Names in it that nothing knows any more never match anything.
 
     Args:
@@ -27,7 +27,7 @@ class Document:
         tiers: what the configuration says of each tier.
     """
 
-    def __init__(self, message: policy_pb2.Policy, *, tiers: Mapping[str, Rules]) -> None:
+    def __init__(self, message: policy_pb2.Policy, *, tiers: Mapping[str, PolicyRules]) -> None:
         self.message = message
         self.name = message.name
         self._base = tiers
@@ -42,9 +42,9 @@ class Document:
         ]
         self._chains = chains(message)
         self._bandit = BanditTerms.of(message.bandit) if message.bandit.enabled else None
-        self._made: dict[tuple[str, tuple[str, ...], str, str], Rules] = {}
+        self._made: dict[tuple[str, tuple[str, ...], str, str], PolicyRules] = {}
 
-    def rules(self, *, tier: str, key_ids: Sequence[str], task: str, subject: str) -> Rules:
+    def rules(self, *, tier: str, key_ids: Sequence[str], task: str, subject: str) -> PolicyRules:
         """The rules of a request. Parts of the document that do not exist change nothing.
 
         `key_ids` are the request's key and the keys that it was made with, nearest first: what holds for them holds
@@ -77,7 +77,7 @@ class Document:
                 return name
         return ""
 
-    def _make(self, tier: str, key_ids: Sequence[str], task: str, subject: str) -> Rules:
+    def _make(self, tier: str, key_ids: Sequence[str], task: str, subject: str) -> PolicyRules:
         layers: list[tuple[str, policy_pb2.Rules]] = []
         if self.message.HasField("everyone"):
             layers.append(("everyone", self.message.everyone))

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enginehouse.api.router.v1 import policy_pb2
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.router.identity import Caller
-from enginehouse.router.policy._document import Document
-from enginehouse.router.policy._rules import BanditTerms, Rules
+from enginehouse.router.policy._document import PolicyDocument
+from enginehouse.router.policy._rules import BanditTerms, PolicyRules
 from enginehouse.router.policy._tiers import TierSettings
 
 DEFAULT = "default"
@@ -29,7 +29,7 @@ class Policy:
         self._tiers = dict(tiers)
         self._makers = makers
         self._base = {
-            name: Rules(
+            name: PolicyRules(
                 policy=DEFAULT,
                 version=0,
                 layers=(f"configuration.tiers.{name}",),
@@ -40,8 +40,8 @@ class Policy:
             )
             for name, tier in tiers.items()
         }
-        self._default = Document(policy_pb2.Policy(name=DEFAULT), tiers=self._base)
-        self._by_tenant: dict[str, Document] = {}
+        self._default = PolicyDocument(policy_pb2.Policy(name=DEFAULT), tiers=self._base)
+        self._by_tenant: dict[str, PolicyDocument] = {}
         self._messages: list[policy_pb2.Policy] = []
         self.half_lives: frozenset[float] = frozenset()
         """In days, of the feedback that documents in force learn from."""
@@ -51,7 +51,7 @@ class Policy:
         """The names of the tiers."""
         return tuple(self._tiers)
 
-    def base(self) -> Mapping[str, Rules]:
+    def base(self) -> Mapping[str, PolicyRules]:
         """What the configuration says, by tier."""
         return self._base
 
@@ -77,8 +77,8 @@ class Policy:
             if message.name == DEFAULT:
                 default = message
             else:
-                by_tenant.update(dict.fromkeys(message.tenants, Document(message, tiers=self._base)))
-        self._default, self._by_tenant = Document(default, tiers=self._base), by_tenant
+                by_tenant.update(dict.fromkeys(message.tenants, PolicyDocument(message, tiers=self._base)))
+        self._default, self._by_tenant = PolicyDocument(default, tiers=self._base), by_tenant
         self._messages = messages
         self.half_lives = frozenset(
             BanditTerms.of(message.bandit).half_life_days for message in messages if message.bandit.enabled
@@ -88,7 +88,7 @@ class Policy:
         """The tier of the caller's tenant; a tenant whose tier was taken out of the configuration counts as free."""
         return self._tiers.get(caller.tenant.tier) or self._tiers["free"]
 
-    def rules(self, caller: Caller, *, task: str = "", subject: str = "") -> Rules:
+    def rules(self, caller: Caller, *, task: str = "", subject: str = "") -> PolicyRules:
         """The rules of a caller's request for a task and a subject, either of which may be empty."""
         tier = caller.tenant.tier
         return self._document(caller).rules(
@@ -107,5 +107,5 @@ class Policy:
         key_models = caller.key.allowed_models
         return not (key_models and model.name not in key_models) and not self.rules(caller).refuses(model)
 
-    def _document(self, caller: Caller) -> Document:
+    def _document(self, caller: Caller) -> PolicyDocument:
         return self._by_tenant.get(caller.tenant.tenant_id) or self._default

@@ -47,7 +47,7 @@ class BanditTerms:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class PolicyRules:
     """The rules of one request, as all layers together make them.
 
     Attributes:
@@ -110,7 +110,7 @@ class Rules:
         return self.quality_floor + complexity * (self.quality_ceiling - self.quality_floor)
 
 
-def lay(base: Rules, layers: Iterable[tuple[str, policy_pb2.Rules]]) -> Rules:
+def lay(base: PolicyRules, layers: Iterable[tuple[str, policy_pb2.Rules]]) -> PolicyRules:
     """The rules with layers laid over them in order: the last that sets something wins, `deny` and `regions` add up."""
     rules = base
     for name, layer in layers:

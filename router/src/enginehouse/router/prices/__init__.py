@@ -1,6 +1,6 @@
 """What each unit costs whom, and when: the catalog's prices, the price book over them, discounts, offers."""
 
-from enginehouse.router.prices._book import Discount, ListPrice, PriceBook, Subject
+from enginehouse.router.prices._book import Discount, DiscountScope, ListPrice, PriceBook
 from enginehouse.router.prices._offer import Offer, discounted
 from enginehouse.router.prices._store import PRICES_CHANNEL, AlreadyBegun, PriceFeed, PriceStore, StartTaken
 
@@ -8,12 +8,12 @@ __all__ = [
     "PRICES_CHANNEL",
     "AlreadyBegun",
     "Discount",
+    "DiscountScope",
     "ListPrice",
     "Offer",
     "PriceBook",
     "PriceFeed",
     "PriceStore",
     "StartTaken",
-    "Subject",
     "discounted",
 ]

@@ -23,7 +23,7 @@ _NEVER = 2**63 - 1
 _MOST_LISTS = 10_000
 
 
-class Subject(enum.StrEnum):
+class DiscountScope(enum.StrEnum):
     """Whom a discount is for, the most specific first."""
 
     KEY = "key"
@@ -31,7 +31,7 @@ class Subject(enum.StrEnum):
     TIER = "tier"
 
 
-_KEY, _TENANT, _TIER = Subject.KEY.value, Subject.TENANT.value, Subject.TIER.value
+_KEY, _TENANT, _TIER = DiscountScope.KEY.value, DiscountScope.TENANT.value, DiscountScope.TIER.value
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Discount:
     """Hundredths of a percent off, from a time on; None ends it. An empty model means every model."""
 
     discount_id: str
-    subject: Subject
+    subject: DiscountScope
     subject_id: str
     model: str
     basis_points: int | None

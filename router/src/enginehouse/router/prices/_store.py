@@ -17,7 +17,7 @@ from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import discounts, prices
-from enginehouse.router.prices._book import Discount, ListPrice, PriceBook, Subject
+from enginehouse.router.prices._book import Discount, DiscountScope, ListPrice, PriceBook
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def _price(row: sa.Row[Any]) -> ListPrice:
 def _discount(row: sa.Row[Any]) -> Discount:
     values = dict(row._mapping)
     del values["ordinal"]
-    return Discount(**{**values, "subject": Subject(values["subject"])})
+    return Discount(**{**values, "subject": DiscountScope(values["subject"])})
 
 
 class PriceFeed:

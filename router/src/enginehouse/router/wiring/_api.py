@@ -241,7 +241,7 @@ def _experiments(environment: Environment, router: RouterParts, access: Access) 
         access=access, store=store, apply=apply, results=results, catalog=catalog, clock=clock
     )
     rollouts = RolloutServicer(access=access, store=store, apply=apply, results=results, catalog=catalog, clock=clock)
-    flags = FlagServicer(access=access, store=store, apply=apply, steering=parts.assignment, clock=clock)
+    flags = FlagServicer(access=access, store=store, apply=apply, assignment=parts.assignment, clock=clock)
     return [
         _add(experiments_pb2_grpc.add_ExperimentServiceServicer_to_server, experiments),
         _add(rollouts_pb2_grpc.add_RolloutServiceServicer_to_server, rollouts),

@@ -11,7 +11,7 @@ from enginehouse.router.alerts import AlertStore, ExhaustionRecorder, WebhookDis
 from enginehouse.router.cache import CacheModule
 from enginehouse.router.decision.decide import State
 from enginehouse.router.decision.refresh import StateRefresher
-from enginehouse.router.experiments import Assignment, ExposureLog, Results, SteeringController, SteeringStore
+from enginehouse.router.experiments import Assignment, ExperimentController, ExperimentStore, ExposureLog, Results
 from enginehouse.router.feedback import FeedbackStore
 from enginehouse.router.fleet.fleet import Fleet, FleetWatch
 from enginehouse.router.fleet.health import Health, HealthMetrics
@@ -177,28 +177,28 @@ class ExperimentParts:
     """Experiments, rollouts and flags: those that apply, where they are stored, and what came of them."""
 
     assignment: Assignment
-    store: SteeringStore
+    store: ExperimentStore
     results: Results
     exposures: ExposureLog
-    controller: SteeringController
+    controller: ExperimentController
 
 
 def build_experiments(environment: Environment) -> ExperimentParts:
     """Build experiments."""
     database, clock = environment.database, environment.clock
     assignment = Assignment()
-    store = SteeringStore(database=database)
+    store = ExperimentStore(database=database)
     results = Results(database=database)
     return ExperimentParts(
         assignment=assignment,
         store=store,
         results=results,
         exposures=ExposureLog(database=database, clock=clock),
-        controller=SteeringController(
+        controller=ExperimentController(
             database=database,
             store=store,
             results=results,
-            steering=assignment,
+            assignment=assignment,
             clock=clock,
             every_s=environment.settings.experiments_every_s,
         ),
@@ -286,10 +286,10 @@ def build_router(environment: Environment) -> RouterParts:
         limiter=limits.limiter,
         ledger=ledger.ledger,
         cache=cache.answers,
-        steering=experiments.assignment,
+        assignment=experiments.assignment,
         exposures=experiments.exposures,
         run_caps=run_caps,
-        refusals=alerts.exhaustion,
+        exhaustion=alerts.exhaustion,
         grant_keys=environment.grant_keys,
         clock=environment.clock,
         accept_window_s=settings.ledger.accept_window_s,

@@ -89,7 +89,7 @@ class CatalogAdmin:
             prompt_class=decision.prompt_class,
         )
         first = decision.candidates[0].bound_nanos if decision.candidates else None
-        for one in decision.weighed:
+        for one in decision.considered:
             bound = min(one.bound_nanos, _MOST_NANOS)
             response.candidates.add(
                 model=one.model.name,

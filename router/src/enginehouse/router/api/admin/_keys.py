@@ -7,7 +7,6 @@ caller, expire with it, and count against what bounds it.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from enginehouse.api.router.v1 import admin_pb2, identity_pb2
 from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.nearest import did_you_mean
 from enginehouse.kit.validation import Checks
 from enginehouse.router.api.access import Administrator
 from enginehouse.router.api.fields import PERSON, check_id, check_name
@@ -343,11 +343,10 @@ class KeyAdmin:
     def _check_models(self, checks: Checks, models: Sequence[str]) -> None:
         known = [model.name for model in self._catalog.models]
         for at, model in enumerate(models):
-            near = difflib.get_close_matches(model[:128], known, n=1)
             checks.require(
                 model in known,
                 f"allowed_models[{at}]",
-                f"{model[:128]!r} is not in the catalog" + (f"; did you mean {near[0]!r}?" if near else ""),
+                f"{model[:128]!r} is not in the catalog{did_you_mean(model, known)}",
             )
 
 

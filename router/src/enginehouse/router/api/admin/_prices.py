@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.router.v1 import prices_pb2
 from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.nearest import did_you_mean
 from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, UNIT_NAMES, Unit, unit_named
 from enginehouse.kit.validation import Checks
 from enginehouse.router.api.access import Administrator
@@ -21,11 +21,11 @@ from enginehouse.router.policy import Policy
 from enginehouse.router.prices import (
     AlreadyBegun,
     Discount,
+    DiscountScope,
     ListPrice,
     PriceFeed,
     PriceStore,
     StartTaken,
-    Subject,
 )
 
 # As in the catalog: a million million of a unit must still be priceable in 63 bits.
@@ -33,9 +33,9 @@ _MOST_PRICE = MAX_NANOS // PER_MILLION
 _MOST_BASIS_POINTS = 10_000
 _MOST_MS = 2**53
 _SUBJECTS = {
-    prices_pb2.DISCOUNT_SUBJECT_KEY: Subject.KEY,
-    prices_pb2.DISCOUNT_SUBJECT_TENANT: Subject.TENANT,
-    prices_pb2.DISCOUNT_SUBJECT_TIER: Subject.TIER,
+    prices_pb2.DISCOUNT_SUBJECT_KEY: DiscountScope.KEY,
+    prices_pb2.DISCOUNT_SUBJECT_TENANT: DiscountScope.TENANT,
+    prices_pb2.DISCOUNT_SUBJECT_TIER: DiscountScope.TIER,
 }
 _SUBJECT_NUMBERS = {subject: number for number, subject in _SUBJECTS.items()}
 
@@ -242,18 +242,17 @@ class PriceAdmin:
 
     def _check_model(self, checks: Checks, name: str) -> None:
         known = [model.name for model in self._catalog.models]
-        near = difflib.get_close_matches(name[:128], known, n=1)
         checks.require(
             name in known,
             "model",
-            f"{name[:128]!r} is not in the catalog" + (f"; did you mean {near[0]!r}?" if near else ""),
+            f"{name[:128]!r} is not in the catalog{did_you_mean(name, known)}",
         )
 
-    async def _check_subject(self, subject: Subject, name: str) -> None:
-        if subject is Subject.KEY:
+    async def _check_subject(self, subject: DiscountScope, name: str) -> None:
+        if subject is DiscountScope.KEY:
             if not await self._keys.get_keys([name]):
                 raise ServiceError(Reason.NOT_FOUND, f"no key {name!r}; list them with ListKeys")
-        elif subject is Subject.TENANT:
+        elif subject is DiscountScope.TENANT:
             if await self._keys.get_tenant(name) is None:
                 raise ServiceError(Reason.NOT_FOUND, f"no tenant {name!r}; list them with ListTenants")
         elif name not in self._policy.tiers:

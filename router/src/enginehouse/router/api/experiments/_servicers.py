@@ -29,13 +29,13 @@ from enginehouse.router.api.experiments._messages import (
 )
 from enginehouse.router.clock import Clock
 from enginehouse.router.experiments._arms import ExperimentState, Rollout, RolloutState
-from enginehouse.router.experiments._assignment import Assignment, Subject
+from enginehouse.router.experiments._assignment import Assignment, ExperimentSubject
 from enginehouse.router.experiments._results import NOTHING, Results
-from enginehouse.router.experiments._store import Overlap, SteeringStore
+from enginehouse.router.experiments._store import ExperimentStore, Overlap
 from enginehouse.router.experiments._verdicts import advanced, compare, rolled_back
 from enginehouse.router.ids import new_id
 
-PutInForce: TypeAlias = Callable[[], Awaitable[None]]
+Apply: TypeAlias = Callable[[], Awaitable[None]]
 """Makes what was written hold on this router before the answer says that it does."""
 
 _PACKAGE = "/enginehouse.api.router.v1."
@@ -48,15 +48,15 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
         self,
         *,
         access: Access,
-        store: SteeringStore,
-        apply: PutInForce,
+        store: ExperimentStore,
+        apply: Apply,
         results: Results,
         catalog: Catalog,
         clock: Clock,
     ) -> None:
         self._access = access
         self._store = store
-        self._put_in_force = apply
+        self._apply = apply
         self._results = results
         self._catalog = catalog
         self._clock = clock
@@ -72,11 +72,11 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
             except Overlap as rival:
                 raise ServiceError(
                     Reason.FAILED_PRECONDITION,
-                    f"the experiment {rival} runs under that name or steers {experiment.asked_model!r} for the same "
-                    "tenants; stop it first",
+                    f"the experiment {rival} runs under that name or applies to {experiment.asked_model!r} for the "
+                    "same tenants; stop it first",
                     metadata={"experiment_id": str(rival)},
                 ) from None
-            await self._put_in_force()
+            await self._apply()
         return experiments_pb2.CreateExperimentResponse(experiment=experiment_message(made))
 
     async def GetExperiment(self, request: Any, context: Any) -> experiments_pb2.GetExperimentResponse:
@@ -130,7 +130,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
                     Reason.FAILED_PRECONDITION,
                     f"the experiment {experiment.experiment_id} has ended already: {experiment.state}",
                 )
-            await self._put_in_force()
+            await self._apply()
         return experiments_pb2.StopExperimentResponse(experiment=experiment_message(ended))
 
 
@@ -141,15 +141,15 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
         self,
         *,
         access: Access,
-        store: SteeringStore,
-        apply: PutInForce,
+        store: ExperimentStore,
+        apply: Apply,
         results: Results,
         catalog: Catalog,
         clock: Clock,
     ) -> None:
         self._access = access
         self._store = store
-        self._put_in_force = apply
+        self._apply = apply
         self._results = results
         self._catalog = catalog
         self._clock = clock
@@ -168,7 +168,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
                     f"the rollout {rival} of {rollout.asked_model!r} is under way; let it end or roll it back first",
                     metadata={"rollout_id": str(rival)},
                 ) from None
-            await self._put_in_force()
+            await self._apply()
         return rollouts_pb2.CreateRolloutResponse(rollout=rollout_message(made))
 
     async def GetRollout(self, request: Any, context: Any) -> rollouts_pb2.GetRolloutResponse:
@@ -206,7 +206,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
                     Reason.FAILED_PRECONDITION,
                     f"the rollout {rollout.rollout_id} moved meanwhile; look at it again with GetRollout",
                 )
-            await self._put_in_force()
+            await self._apply()
         return rollouts_pb2.ChangeRolloutResponse(rollout=rollout_message(written))
 
     def _changed(self, rollout: Rollout, action: int) -> Rollout:
@@ -237,12 +237,12 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
     """Serves FlagService."""
 
     def __init__(
-        self, *, access: Access, store: SteeringStore, apply: PutInForce, steering: Assignment, clock: Clock
+        self, *, access: Access, store: ExperimentStore, apply: Apply, assignment: Assignment, clock: Clock
     ) -> None:
         self._access = access
         self._store = store
-        self._put_in_force = apply
-        self._steering = steering
+        self._apply = apply
+        self._assignment = assignment = assignment = assignment = assignment = assignment = assignment = assignment
         self._clock = clock
 
     async def SetFlag(self, request: Any, context: Any) -> flags_pb2.SetFlagResponse:
@@ -250,7 +250,7 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
         with asked(self._access, context, _PACKAGE + "FlagService/SetFlag"):
             flag = read_flag(request.flag, now_ms=self._clock())
             await self._store.put_flag(flag)
-            await self._put_in_force()
+            await self._apply()
         return flags_pb2.SetFlagResponse(flag=flag_message(flag))
 
     async def ListFlags(self, request: Any, context: Any) -> flags_pb2.ListFlagsResponse:
@@ -268,14 +268,14 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
         with asked(self._access, context, _PACKAGE + "FlagService/DeleteFlag"):
             if not await self._store.delete_flag(request.name):
                 raise _missing("flag", request.name)
-            await self._put_in_force()
+            await self._apply()
         return flags_pb2.DeleteFlagResponse()
 
     async def EvaluateFlags(self, request: Any, context: Any) -> flags_pb2.EvaluateFlagsResponse:
         """Which flags are on for the caller."""
         principal = self._access.principal(context, method=_PACKAGE + "FlagService/EvaluateFlags")
-        subject = Subject(principal.tenant_id, principal.key_id, principal.user_id, "")
-        return flags_pb2.EvaluateFlagsResponse(enabled=self._steering.flags(subject, request.names))
+        subject = ExperimentSubject(principal.tenant_id, principal.key_id, principal.user_id, "")
+        return flags_pb2.EvaluateFlagsResponse(enabled=self._assignment.flags(subject, request.names))
 
 
 def _missing(kind: str, name: str) -> ServiceError:
