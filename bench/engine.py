@@ -23,10 +23,10 @@ from typing import Any, cast
 from enginehouse.api.inference.v1 import generation_pb2_grpc
 from enginehouse.api.openai.v1 import text_pb2_grpc
 from enginehouse.api.router.v1.grant_pb2 import Grant, GrantCandidate
-from enginehouse.engines.inference.backends.base import LoadedModel
+from enginehouse.engines.inference.backends.base import LoadedTextModel
 from enginehouse.engines.inference.config import CLUSTER, InferenceConfig
 from enginehouse.engines.inference.engine import TextEngine
-from enginehouse.engines.inference.receipts import Receipts
+from enginehouse.engines.inference.resume_tokens import ResumeTokens
 from enginehouse.engines.inference.servicer import GenerationServicer
 from enginehouse.engines.inference.spec import SPEC
 from enginehouse.engines.inference.wiring import describe
@@ -97,7 +97,7 @@ class Everybody:
         return AdmittedCall(MODELS[0])
 
 
-async def _load(catalog: pathlib.Path) -> LoadedModels[LoadedModel]:
+async def _load(catalog: pathlib.Path) -> LoadedModels[LoadedTextModel]:
     return await load_models(
         load_catalog(catalog), cluster=CLUSTER, backends=[SyntheticBackend()], names=MODELS, queue_per_model=1024
     )
@@ -117,16 +117,16 @@ def _services(engine: TextEngine, calls: Calls) -> list[Any]:
 async def serve_bare(port: int) -> None:
     """Serve until a signal, on loopback, without grants."""
     loaded = await _load(CATALOG)
-    receipts = Receipts(keys=GrantKeys({"bench": secrets.token_bytes(32)}))
+    receipts = ResumeTokens(keys=GrantKeys({"bench": secrets.token_bytes(32)}))
     engine = TextEngine(models=loaded, receipts=receipts)
     server = EngineServer(listen=f"127.0.0.1:{port}", services=_services(engine, cast("Calls", Everybody())))
     await server.start()
     await server.serve_until_signal()
 
 
-async def _build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedModel]:
+async def _build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedTextModel]:
     models = await _load(context.config.catalog_file)
-    engine = TextEngine(models=models, receipts=Receipts(keys=context.keys))
+    engine = TextEngine(models=models, receipts=ResumeTokens(keys=context.keys))
     return BuiltEngine(services=_services(engine, context.calls), models=models, describe=describe)
 
 

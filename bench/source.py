@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import Counts, Embedded, Event, Finish, Piece, Prepared
+from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest
+from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.server.stream import CoalescingWriter
@@ -55,15 +56,17 @@ class SyntheticModel:
         self._tokens_per_turn = tokens_per_turn
         self._seconds_per_turn = seconds_per_turn
 
-    async def prepare(self, request: generation_pb2.GenerateRequest) -> Prepared:
+    async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
         """Count words."""
         texts = [request.prompt, *(message.content for message in request.messages)]
-        return Prepared(request=request, input_tokens=sum(len(text.split()) for text in texts))
+        return PreparedRequest(request=request, input_tokens=sum(len(text.split()) for text in texts))
 
-    async def generate(self, prepared: Prepared, *, max_output_tokens: int) -> AsyncGenerator[Sequence[Event], None]:
+    async def generate(
+        self, prepared: PreparedRequest, *, max_output_tokens: int
+    ) -> AsyncGenerator[Sequence[GenerationEvent], None]:
         """Yield the tokens that have accumulated since the last turn, as a runtime's queue does."""
-        writer: CoalescingWriter[Event, Sequence[Event]] = CoalescingWriter(merge=list)
-        counts = Counts(input_tokens=prepared.input_tokens, cached_input_tokens=0)
+        writer: CoalescingWriter[GenerationEvent, Sequence[GenerationEvent]] = CoalescingWriter(merge=list)
+        counts = TokenCounts(input_tokens=prepared.input_tokens, cached_input_tokens=0)
         producer = asyncio.create_task(self._produce(writer, counts, max_output_tokens))
         try:
             async for batch in writer:
@@ -71,7 +74,7 @@ class SyntheticModel:
         finally:
             producer.cancel()
 
-    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> Embedded:
+    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
         """Raise: the model makes no embeddings."""
         raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, "the synthetic source makes no embeddings")
 
@@ -92,7 +95,10 @@ class SyntheticModel:
         """Do nothing: there is nothing to free."""
 
     async def _produce(
-        self, writer: CoalescingWriter[Event, Sequence[Event]], counts: Counts, max_output_tokens: int
+        self,
+        writer: CoalescingWriter[GenerationEvent, Sequence[GenerationEvent]],
+        counts: TokenCounts,
+        max_output_tokens: int,
     ) -> None:
         try:
             await writer.put(counts)
@@ -100,8 +106,8 @@ class SyntheticModel:
             while left:
                 for _ in range(min(left, self._tokens_per_turn)):
                     left -= 1
-                    piece = Piece(
-                        index=0, text=TOKENS[left % len(TOKENS)], tokens=1, finish=None if left else Finish.LENGTH
+                    piece = OutputPiece(
+                        index=0, text=TOKENS[left % len(TOKENS)], tokens=1, finish=None if left else FinishReason.LENGTH
                     )
                     if not await writer.put(piece):
                         return

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import Counts, Event, Finish, Piece
 from enginehouse.engines.inference.backends.upstream import UpstreamBackend, UpstreamModel
+from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 from tests.mesh import Mesh
@@ -45,14 +45,14 @@ def crow(**fields: object) -> generation_pb2.GenerateRequest:
     return generation_pb2.GenerateRequest(messages=[message], sampling=sampling, **fields)
 
 
-async def run(model: UpstreamModel, request: generation_pb2.GenerateRequest, most: int = 24) -> list[Event]:
+async def run(model: UpstreamModel, request: generation_pb2.GenerateRequest, most: int = 24) -> list[GenerationEvent]:
     prepared = await model.prepare(request)
     return [event async for batch in model.generate(prepared, max_output_tokens=most) for event in batch]
 
 
 async def test_text_and_usage_are_those_of_the_mesh(mesh: Mesh, model: UpstreamModel) -> None:
     events = await run(model, crow())
-    pieces = [event for event in events if isinstance(event, Piece)]
+    pieces = [event for event in events if isinstance(event, OutputPiece)]
     body = {
         "model": MODEL,
         "messages": [{"role": "user", "content": "Tell me a story about a clever crow"}],
@@ -65,7 +65,7 @@ async def test_text_and_usage_are_those_of_the_mesh(mesh: Mesh, model: UpstreamM
     async with httpx.AsyncClient(timeout=60) as client:
         direct = (await client.post(f"{mesh.url}/v1/chat/completions", json=body, headers=headers)).json()
     assert "".join(piece.text for piece in pieces) == direct["choices"][0]["message"]["content"]
-    [counts] = [event for event in events if isinstance(event, Counts)]
+    [counts] = [event for event in events if isinstance(event, TokenCounts)]
     assert counts.input_tokens == direct["usage"]["prompt_tokens"]
     assert counts.output_tokens == direct["usage"]["completion_tokens"]
     assert sum(piece.tokens for piece in pieces) <= counts.output_tokens
@@ -73,16 +73,16 @@ async def test_text_and_usage_are_those_of_the_mesh(mesh: Mesh, model: UpstreamM
 
 async def test_completion_and_choices(model: UpstreamModel) -> None:
     request = generation_pb2.GenerateRequest(prompt="Once upon a time", choices=2)
-    pieces = [event for event in await run(model, request, 8) if isinstance(event, Piece)]
+    pieces = [event for event in await run(model, request, 8) if isinstance(event, OutputPiece)]
     assert {piece.index for piece in pieces if piece.finish} == {0, 1}
 
 
 async def test_schema_binds_the_answer(model: UpstreamModel) -> None:
     schema = '{"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}'
     request = crow(format=generation_pb2.OutputFormat(json_schema=schema))
-    pieces = [event for event in await run(model, request, 64) if isinstance(event, Piece)]
+    pieces = [event for event in await run(model, request, 64) if isinstance(event, OutputPiece)]
     assert "".join(piece.text for piece in pieces).lstrip().startswith("{")
-    assert pieces[-1].finish in (Finish.STOP, Finish.LENGTH)
+    assert pieces[-1].finish in (FinishReason.STOP, FinishReason.LENGTH)
 
 
 async def test_what_the_mesh_refuses_is_told_apart(mesh: Mesh, model: UpstreamModel) -> None:

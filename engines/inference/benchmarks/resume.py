@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Resume, Sampling
-from enginehouse.engines.inference.backends._llamacpp_bodies import sampling_body
-from enginehouse.engines.inference.backends._llamacpp_options import LlamaCppOptions
-from enginehouse.engines.inference.backends._llamacpp_plans import Plan
-from enginehouse.engines.inference.backends._llamacpp_run import run
-from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
-from enginehouse.engines.inference.backends._llamacpp_steps import run_steps
-from enginehouse.engines.inference.backends.base import Piece
+from enginehouse.engines.inference.backends.llamacpp._bodies import sampling_body
+from enginehouse.engines.inference.backends.llamacpp._options import LlamaCppOptions
+from enginehouse.engines.inference.backends.llamacpp._plans import RequestPlan
+from enginehouse.engines.inference.backends.llamacpp._run import run
+from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
+from enginehouse.engines.inference.backends.llamacpp._steps import run_steps
+from enginehouse.engines.inference.generation.events import OutputPiece
 from enginehouse.kit.server import run as run_to_end
 
 _WEIGHTS = Path(__file__).parents[1] / "src/enginehouse/engines/inference/bundled/enginehouse-tiny.gguf"
@@ -38,18 +38,20 @@ def _load(*, resumable: bool) -> LlamaCppServer:
     return LlamaCppServer.load(_WEIGHTS, context_tokens=_CONTEXT, embedding=False, options=options)
 
 
-async def _plan(server: LlamaCppServer, prompt: str, request: GenerateRequest) -> Plan:
+async def _plan(server: LlamaCppServer, prompt: str, request: GenerateRequest) -> RequestPlan:
     tokens = await server.tokenize(prompt, special=True)
     body = sampling_body(request) | {"prompt": tokens, "cache_prompt": True}
     greedy = request.sampling.temperature == 0
-    return Plan(chat=False, body=body, input_tokens=len(tokens), constrained=False, resumable=True, greedy=greedy)
+    return RequestPlan(
+        chat=False, body=body, input_tokens=len(tokens), constrained=False, resumable=True, greedy=greedy
+    )
 
 
-async def _tokens(server: LlamaCppServer, plan: Plan, request: GenerateRequest, length: int) -> list[int]:
+async def _tokens(server: LlamaCppServer, plan: RequestPlan, request: GenerateRequest, length: int) -> list[int]:
     made: list[int] = []
     async for events in run_steps(server, plan, request, max_output_tokens=length):
         for event in events:
-            if isinstance(event, Piece):
+            if isinstance(event, OutputPiece):
                 made.extend(event.token_ids)
     return made
 
@@ -87,7 +89,7 @@ async def _speed(server: LlamaCppServer, *, steps: bool, temperature: float, str
             return len(await _tokens(server, plan, request, 300))
         made = 0
         async for events in run(server, plan, request, slots=4, max_output_tokens=300):
-            made += sum(event.tokens for event in events if isinstance(event, Piece))
+            made += sum(event.tokens for event in events if isinstance(event, OutputPiece))
         return made
 
     best = 0.0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, OutputFormat, Sampling, Tool, ToolChoice
 from enginehouse.api.router.v1 import usage_pb2
-from enginehouse.engines.inference.limits import output_limit
+from enginehouse.engines.inference.generation.limits import output_limit
 from enginehouse.kit.errors import ServiceError
 from enginehouse.kit.pricing import cost_nanos
 from engines.inference.tests.text_engine import CACHED, INPUT, OUTPUT, PRICES, EngineClient, amounts, user

@@ -18,8 +18,8 @@ from enginehouse.api.inference.v1.generation_pb2 import (
     ToolCall,
     ToolChoice,
 )
-from enginehouse.engines.inference.backends.base import Finish, Piece
-from enginehouse.engines.inference.toolcalls import TaggedCallReader
+from enginehouse.engines.inference.generation.events import FinishReason, OutputPiece
+from enginehouse.engines.inference.generation.tool_calls import TaggedCallReader
 from engines.inference.tests.text_engine import EngineClient, user
 
 STOP, TOOL_CALLS = generation_pb2.FINISH_REASON_STOP, generation_pb2.FINISH_REASON_TOOL_CALLS
@@ -251,17 +251,17 @@ CALL = '<tool_call>{"name":"clock","arguments":{"zone":"IST"}}</tool_call>'
 )
 def test_calls_are_found_between_tags_however_the_text_is_cut(text: str, content: str, calls: int, size: int) -> None:
     reader = TaggedCallReader(frozenset({"clock"}))
-    pieces = [Piece(0, text[at : at + size], tokens=1) for at in range(0, len(text), size)]
-    read = [reader.read(piece) for piece in [*pieces, Piece(0, finish=Finish.STOP)]]
+    pieces = [OutputPiece(0, text[at : at + size], tokens=1) for at in range(0, len(text), size)]
+    read = [reader.read(piece) for piece in [*pieces, OutputPiece(0, finish=FinishReason.STOP)]]
     assert "".join(piece.text for piece in read).strip() == content
     found = [call for piece in read for call in piece.tool_calls]
     assert [call.index for call in found] == list(range(calls))
     assert all(json.loads(call.arguments) == {"zone": "IST"} for call in found)
-    assert read[-1].finish is (Finish.TOOL_CALLS if calls else Finish.STOP)
+    assert read[-1].finish is (FinishReason.TOOL_CALLS if calls else FinishReason.STOP)
     assert sum(piece.tokens for piece in read) == len(pieces)
 
 
 def test_one_call_at_most() -> None:
     reader = TaggedCallReader(frozenset({"clock"}), 1)
-    read = reader.read(Piece(0, CALL + CALL, finish=Finish.STOP))
+    read = reader.read(OutputPiece(0, CALL + CALL, finish=FinishReason.STOP))
     assert len(read.tool_calls) == 1

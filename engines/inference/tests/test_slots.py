@@ -14,7 +14,7 @@ import pytest
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, OutputFormat, Sampling
 from enginehouse.api.router.v1 import usage_pb2
-from enginehouse.engines.inference.backends._llamacpp_model import LlamaCppModel
+from enginehouse.engines.inference.backends.llamacpp._model import LlamaCppModel
 from engines.inference.tests.text_engine import (
     INPUT,
     OUTPUT,

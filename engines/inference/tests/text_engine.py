@@ -23,11 +23,11 @@ from enginehouse.api.inference.v1.generation_pb2 import (
 from enginehouse.api.openai.v1 import text_pb2_grpc
 from enginehouse.api.router.v1.usage_pb2 import UsageRecord
 from enginehouse.engines import inference
-from enginehouse.engines.inference.backends.base import Backend
+from enginehouse.engines.inference.backends.base import TextBackend
 from enginehouse.engines.inference.backends.llamacpp import LlamaCppBackend
 from enginehouse.engines.inference.config import CLUSTER
 from enginehouse.engines.inference.engine import TextEngine
-from enginehouse.engines.inference.receipts import Receipts
+from enginehouse.engines.inference.resume_tokens import ResumeTokens
 from enginehouse.engines.inference.servicer import GenerationServicer
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import Catalog, CatalogModel
@@ -177,7 +177,7 @@ async def running_engine(
     models: Iterable[CatalogModel],
     *,
     directory: Path,
-    backends: Iterable[Backend] = (),
+    backends: Iterable[TextBackend] = (),
     queue: int = 64,
     issuer: GrantIssuer | None = None,
 ) -> AsyncIterator[EngineClient]:
@@ -193,7 +193,7 @@ async def running_engine(
     spool = Spool(directory=directory / "spool", engine_id="engine-test")
     reporter = UsageReporter(spool=spool, router_address=f"127.0.0.1:{port}")
     calls = Calls(keys=issuer.keys, spool=spool)
-    engine = TextEngine(models=loaded, receipts=Receipts(keys=issuer.keys))
+    engine = TextEngine(models=loaded, receipts=ResumeTokens(keys=issuer.keys))
     generation = GenerationServicer(engine=engine, answering=engine, calls=calls)
     openai = TextServicer(engine=engine, accept=lambda context: calls.accept(context, served_models=loaded.names))
     server = EngineServer(

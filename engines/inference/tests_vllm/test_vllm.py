@@ -6,8 +6,8 @@ import json
 import pytest
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import Counts, Finish, Piece
 from enginehouse.engines.inference.backends.vllm import VllmBackend
+from enginehouse.engines.inference.generation.events import FinishReason, OutputPiece, TokenCounts
 from enginehouse.kit.errors import Reason, ServiceError
 from engines.inference.tests_vllm.conftest import CONTEXT, catalog_model
 
@@ -28,8 +28,8 @@ async def run(model, request, *, most=12):
     events = [event async for batch in model.generate(prepared, max_output_tokens=most) for event in batch]
     return (
         prepared,
-        [event for event in events if isinstance(event, Piece)],
-        [event for event in events if isinstance(event, Counts)],
+        [event for event in events if isinstance(event, OutputPiece)],
+        [event for event in events if isinstance(event, TokenCounts)],
     )
 
 
@@ -40,7 +40,7 @@ def sampled(**fields):
 async def test_tokens_are_counted_and_bounded(model):
     prepared, pieces, [counts] = await run(model, ask(sampling=sampled(temperature=0)))
     assert sum(piece.tokens for piece in pieces) == 12
-    assert pieces[-1].finish is Finish.LENGTH
+    assert pieces[-1].finish is FinishReason.LENGTH
     text = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     assert prepared.input_tokens == len(await model.tokenize(text)) == counts.input_tokens
 
@@ -75,7 +75,7 @@ async def test_stop_text_ends_the_output_and_is_not_sent(model):
     stop = next(character for character in whole[2:] if character.isascii() and character not in whole[:2])
     _, pieces, _ = await run(model, ask(sampling=sampled(temperature=0), stop=[stop]), most=12)
     assert "".join(piece.text for piece in pieces) == whole[: whole.index(stop)]
-    assert pieces[-1].finish is Finish.STOP
+    assert pieces[-1].finish is FinishReason.STOP
 
 
 async def test_logprobs(model):
@@ -105,7 +105,7 @@ async def test_tools_that_must_be_called(model):
         assert [call.name for call in calls if call.name] == ["look"]
         assert calls[0].id.startswith("call_")
         assert set(json.loads("".join(call.arguments for call in calls))) == {"ok"}
-        assert pieces[-1].finish is Finish.TOOL_CALLS
+        assert pieces[-1].finish is FinishReason.TOOL_CALLS
         assert not any(piece.text for piece in pieces)
     with pytest.raises(ServiceError) as raised:
         await model.prepare(ask(tools=tools))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.kit.media_length import LEAST_BYTES_PER_SECOND, length_bound_ms, stated_ms
+from enginehouse.kit.media_length import MIN_BYTES_PER_SECOND, length_bound_ms, stated_ms
 
 
 def recording(container: str, codec: str, *, seconds: float = 3.0, rate: int = 24_000, **options: str) -> bytes:
@@ -64,7 +64,7 @@ def test_what_says_nothing_is_bounded_by_its_size() -> None:
     webm = recording("webm", "libopus")
     assert stated_ms(webm) is None
     assert length_bound_ms(webm) >= 3000
-    assert length_bound_ms(b"x" * 1_000_000) == 1_000_000 * 1000 // LEAST_BYTES_PER_SECOND + 1
+    assert length_bound_ms(b"x" * 1_000_000) == 1_000_000 * 1000 // MIN_BYTES_PER_SECOND + 1
 
 
 @given(

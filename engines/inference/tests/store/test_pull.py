@@ -1,4 +1,4 @@
-"""Weights from the hub: whole, right, resumed, or refused with the reason."""
+"""GgufMetadata from the hub: whole, right, resumed, or refused with the reason."""
 
 import fcntl
 import hashlib
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from enginehouse.engines.inference.store import Progress, StoreError, pull, source_to_pull
+from enginehouse.engines.inference.store import PullProgress, StoreError, pull, source_to_pull
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from engines.inference.tests.store.hub_server import COMMIT
 
@@ -33,7 +33,7 @@ def files(folder):
 
 
 def test_pull_puts_the_file_where_engines_look(hub, fetch, tmp_path):
-    told: list[Progress] = []
+    told: list[PullProgress] = []
     pulled = fetch(progress=told.append)
     assert pulled.path == tmp_path / "hf/acme/tiny/main/sub/tiny.gguf"
     assert pulled.path.read_bytes() == CONTENT

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import Counts, Finish, Piece
+from enginehouse.engines.inference.generation.events import FinishReason, OutputPiece, TokenCounts
 from enginehouse.kit.errors import Reason, ServiceError
 from engines.inference.tests.upstream.scripted_provider import PAUSE, answer, chunk, stream, usage
 
@@ -32,11 +32,11 @@ async def refused(model, request=CHAT):
 async def test_stream_and_the_providers_own_count(provider, load):
     provider.answers = [stream(chunk("Hel", role="assistant"), chunk("lo"), chunk(finish="stop"), usage(9, 7, 4), DONE)]
     events = await run(await load(model="big-1"))
-    pieces = [event for event in events if isinstance(event, Piece)]
+    pieces = [event for event in events if isinstance(event, OutputPiece)]
     assert "".join(piece.text for piece in pieces) == "Hello"
-    assert pieces[-1].finish is Finish.STOP
+    assert pieces[-1].finish is FinishReason.STOP
     assert sum(piece.tokens for piece in pieces) == 2
-    assert events[-1] == Counts(9, 4, 7)
+    assert events[-1] == TokenCounts(9, 4, 7)
     [asked] = provider.asked
     assert asked.path == "/v1/chat/completions"
     assert asked.headers["authorization"] == "bearer sk-secret"
@@ -55,8 +55,8 @@ async def test_events_cut_anywhere_and_comments_are_read(provider, load):
     parts = [whole[cut : cut + 7] for cut in range(0, len(whole), 7)]
     provider.answers = [stream(*parts, chunk(finish="length"), usage(1, 2))]
     events = await run(await load())
-    assert "".join(event.text for event in events if isinstance(event, Piece)) == "కాకికాకి"
-    assert events[-2].finish is Finish.LENGTH
+    assert "".join(event.text for event in events if isinstance(event, OutputPiece)) == "కాకికాకి"
+    assert events[-2].finish is FinishReason.LENGTH
 
 
 async def test_whole_request_is_passed_on(provider, load):
@@ -102,7 +102,7 @@ async def test_completion_of_a_prompt(provider, load):
     provider.answers = [stream({"choices": [choice]}, usage(1, 1))]
     request = generation_pb2.GenerateRequest(model="far", prompt="Once", logprobs=True, top_logprobs=2, echo=True)
     [piece, _] = await run(await load(), request)
-    assert (piece.text, piece.finish, piece.tokens) == (" upon", Finish.LENGTH, 1)
+    assert (piece.text, piece.finish, piece.tokens) == (" upon", FinishReason.LENGTH, 1)
     assert [(top.token, top.logprob) for top in piece.logprobs[0].top] == [("upon", -0.5), ("at", -2)]
     assert provider.asked[0].path == "/v1/completions"
     assert (provider.asked[0].body["prompt"], provider.asked[0].body["logprobs"]) == ("Once", 2)
@@ -120,20 +120,20 @@ async def test_tool_calls_reasoning_and_logprobs(provider, load):
             chunk(finish="tool_calls"), usage(1, 9),
         )
     ]  # fmt: skip
-    pieces = [event for event in await run(await load()) if isinstance(event, Piece)]
+    pieces = [event for event in await run(await load()) if isinstance(event, OutputPiece)]
     assert pieces[0].reasoning == "hm"
     assert pieces[1].tokens == 2
     assert pieces[1].logprobs[0].bytes == b"a"
     assert pieces[1].logprobs[0].top[0].bytes == b"b"
     calls = [call for piece in pieces for call in piece.tool_calls]
     assert [(call.id, call.name, call.arguments) for call in calls] == [("c1", "look", '{"a'), ("", "", '":1}')]
-    assert pieces[-1].finish is Finish.TOOL_CALLS
+    assert pieces[-1].finish is FinishReason.TOOL_CALLS
 
 
 async def test_count_before_the_providers_never_passes_the_bound(provider, load):
     provider.answers = [stream(*[chunk("x" * 100)] * 9, chunk(finish="length"), usage(1, 20))]
     events = await run(await load(), most=20)
-    assert sum(event.tokens for event in events if isinstance(event, Piece)) == 20
+    assert sum(event.tokens for event in events if isinstance(event, OutputPiece)) == 20
 
 
 async def test_no_usage_is_an_error_or_an_estimate_as_told(provider, load):

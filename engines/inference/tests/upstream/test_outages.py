@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import Piece
 from enginehouse.engines.inference.backends.upstream import UpstreamBackend, UpstreamModel
+from enginehouse.engines.inference.generation.events import OutputPiece
 from enginehouse.kit.errors import Reason, ServiceError
 from engines.inference.tests.upstream.scripted_provider import (
     PAUSE,
@@ -59,7 +59,7 @@ async def two(provider: Provider) -> AsyncIterator[Two]:
 async def text(model: UpstreamModel, *, patience_s: float = 10.0) -> str:
     prepared = dataclasses.replace(await model.prepare(CHAT), patience_s=patience_s)
     batches = [batch async for batch in model.generate(prepared, max_output_tokens=9)]
-    return "".join(event.text for batch in batches for event in batch if isinstance(event, Piece))
+    return "".join(event.text for batch in batches for event in batch if isinstance(event, OutputPiece))
 
 
 async def refused(model: UpstreamModel, *, patience_s: float = 10.0) -> ServiceError:
@@ -188,7 +188,7 @@ async def test_a_stream_that_stalls_ends_with_a_reason(provider: Provider) -> No
     provider.answers = [stream(chunk("half"), PAUSE)]
     batches = model.generate(await model.prepare(CHAT), max_output_tokens=9)
     [piece] = await anext(batches)
-    assert isinstance(piece, Piece)
+    assert isinstance(piece, OutputPiece)
     assert piece.text == "half"
     with pytest.raises(ServiceError) as raised:
         await anext(batches)

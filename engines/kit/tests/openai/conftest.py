@@ -58,7 +58,7 @@ METHODS = {
 }
 
 
-class Edge(httpx2.AsyncBaseTransport):
+class HttpBodyEdge(httpx2.AsyncBaseTransport):
     """What the HTTP edge does with HttpBody: the first message's type, all messages' bytes, the error's own answer."""
 
     def __init__(self, channel: grpc.aio.Channel, issuer: GrantIssuer) -> None:
@@ -102,7 +102,7 @@ class Edge(httpx2.AsyncBaseTransport):
 @dataclass
 class Bench:
     engine: ScriptedEngine
-    edge: Edge
+    edge: HttpBodyEdge
     client: openai.AsyncOpenAI
 
     async def post(self, path: str, body: bytes) -> httpx2.Response:
@@ -121,7 +121,7 @@ async def bench(issuer, serve, open_spool) -> AsyncIterator[Bench]:
         lambda server: text_pb2_grpc.add_TextServiceServicer_to_server(servicer, server), spool=spool
     )
     async with grpc.aio.insecure_channel(str(address)) as channel:
-        edge = Edge(channel, issuer)
+        edge = HttpBodyEdge(channel, issuer)
         http = httpx2.AsyncClient(transport=edge)
         async with openai.AsyncOpenAI(
             api_key="eh_test", base_url="http://edge/v1", http_client=http, max_retries=0

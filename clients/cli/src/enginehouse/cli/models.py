@@ -22,7 +22,7 @@ from enginehouse.local.datadir import DEFAULT, DataDirectory, default_catalog
 from enginehouse.local.errors import LocalError
 
 if TYPE_CHECKING:
-    from enginehouse.engines.inference.store import Progress
+    from enginehouse.engines.inference.store import PullProgress
 
 app = typer.Typer(no_args_is_help=True, help="List the catalog, fetch weights, add models.")
 
@@ -227,7 +227,7 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: PullProgress) -> None:
         """Shows how far it has come."""
         if self._task is None:
             self._task = self._bar.add_task(progress.file, total=progress.total_bytes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-LEAST_BYTES_PER_SECOND = 500
+MIN_BYTES_PER_SECOND = 500
 """4 kbit a second: hardly any speech is coded with less."""
 
 _MPEG_BITRATES = (
@@ -16,7 +16,7 @@ _MPEG_BITRATES = (
     (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 )
 _MPEG_RATES = (44_100, 48_000, 32_000)
-_MOST_MS = 2**31 - 1
+_MAX_MS = 2**31 - 1
 # How much of a file's beginning is searched for a first frame or box.
 _SEARCHED = 64 * 1024
 
@@ -27,8 +27,8 @@ def length_bound_ms(data: bytes | memoryview) -> int:
     """
     stated = stated_ms(data)
     if stated is None:
-        return min(_MOST_MS, len(data) * 1000 // LEAST_BYTES_PER_SECOND + 1)
-    return min(_MOST_MS, stated + stated // 50 + 500)
+        return min(_MAX_MS, len(data) * 1000 // MIN_BYTES_PER_SECOND + 1)
+    return min(_MAX_MS, stated + stated // 50 + 500)
 
 
 def stated_ms(data: bytes | memoryview) -> int | None:

@@ -12,13 +12,13 @@ from enginehouse.kit.validation import shorten
 # RFC 2046 allows no longer boundary.
 _BOUNDARY = re.compile(r'boundary=(?:"([^"\r\n]{1,70})"|([^;,\s"]{1,70}))', re.IGNORECASE)
 _PARAMETER = re.compile(r'([a-z*]+)=(?:"((?:[^"\\\r\n]|\\.)*)"|([^;\s]+))', re.IGNORECASE)
-_MOST_PARTS = 64
-_MOST_HEADER_BYTES = 8192
-_MOST_TEXT_BYTES = 64 * 1024
+_MAX_PARTS = 64
+_MAX_HEADER_BYTES = 8192
+_MAX_TEXT_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FormPart:
     """One field of a form: a text or a file.
 
     Attributes:
@@ -33,10 +33,10 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class MultipartForm:
     """The fields of a form, in their order; a name may come several times."""
 
-    parts: Sequence[Part]
+    parts: Sequence[FormPart]
 
     def texts(self, name: str) -> Sequence[str]:
         """The values of a text field. Raises INVALID_REQUEST for a file, for what is not UTF-8 and for over 64 KiB."""
@@ -49,7 +49,7 @@ class Form:
             raise _refused(f"{name}: is given {len(found)} times; give it once", name)
         return found[0] if found else None
 
-    def file(self, name: str) -> Part | None:
+    def file(self, name: str) -> FormPart | None:
         """The one file of that name, None where it is absent. Raises INVALID_REQUEST for a text, or two files."""
         found = [part for part in self.parts if part.name == name]
         if len(found) > 1:
@@ -59,7 +59,7 @@ class Form:
         return found[0] if found else None
 
 
-def read_form(content_type: str, body: bytes | memoryview) -> Form:
+def read_form(content_type: str, body: bytes | memoryview) -> MultipartForm:
     """Reads a form. The time is that of looking for the boundary; nothing is copied but the parts' headers.
 
     Args:
@@ -84,15 +84,15 @@ def read_form(content_type: str, body: bytes | memoryview) -> Form:
         at = _boundary(data, line, 0) + 2
     if at == 1:
         raise _refused(f"the body has no part: the boundary {shorten(line.decode('latin-1'))} is not in it")
-    parts: list[Part] = []
+    parts: list[FormPart] = []
     while True:
         at += len(line)
         if data.startswith(b"--", at):
-            return Form(parts)
-        if len(parts) == _MOST_PARTS:
-            raise _refused(f"the form has more than {_MOST_PARTS} parts")
+            return MultipartForm(parts)
+        if len(parts) == _MAX_PARTS:
+            raise _refused(f"the form has more than {_MAX_PARTS} parts")
         begin = data.find(b"\r\n", at)
-        head_end = data.find(b"\r\n\r\n", begin, begin + _MOST_HEADER_BYTES) if begin >= 0 else -1
+        head_end = data.find(b"\r\n\r\n", begin, begin + _MAX_HEADER_BYTES) if begin >= 0 else -1
         if head_end < 0:
             raise _refused(f"part {len(parts) + 1} has no end of its headers; the form is cut off or malformed")
         end = _boundary(data, line, head_end + 2)
@@ -116,7 +116,7 @@ def _ends(data: bytes, at: int) -> bool:
     return data.startswith(b"--", at) or data[at : at + 256].lstrip(b" \t").startswith(b"\r\n")
 
 
-def _part(head: bytes, data: memoryview, number: int) -> Part:
+def _part(head: bytes, data: memoryview, number: int) -> FormPart:
     values: Mapping[str, str] = {}
     for row in head.decode("utf-8", "replace").split("\r\n"):
         key, _, rest = row.partition(":")
@@ -125,18 +125,18 @@ def _part(head: bytes, data: memoryview, number: int) -> Part:
     if not values.get("name"):
         raise _refused(f"part {number} has no name in its Content-Disposition header")
     filename = values.get("filename", values.get("filename*"))
-    return Part(values["name"], filename, data)
+    return FormPart(values["name"], filename, data)
 
 
 def _unquoted(quoted: str | None, plain: str | None) -> str:
     return re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain or ""
 
 
-def _text(part: Part) -> str:
+def _text(part: FormPart) -> str:
     if part.filename is not None:
         raise _refused(f"{part.name}: is a file and must be a text", part.name)
-    if len(part.data) > _MOST_TEXT_BYTES:
-        raise _refused(f"{part.name}: has {len(part.data)} bytes; at most {_MOST_TEXT_BYTES} are taken", part.name)
+    if len(part.data) > _MAX_TEXT_BYTES:
+        raise _refused(f"{part.name}: has {len(part.data)} bytes; at most {_MAX_TEXT_BYTES} are taken", part.name)
     try:
         return str(part.data, "utf-8")
     except UnicodeDecodeError as error:

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 _TYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I64": np.dtype("<i8")}
-_MOST_HEADER_BYTES = 100 * 2**20
+_MAX_HEADER_BYTES = 100 * 2**20
 
 
 def read_tensors(path: Path) -> Mapping[str, np.ndarray[Any, Any]]:
     """The file's tensors by name; raises ValueError naming the file if it is not of this format."""
     with path.open("rb") as file:
         start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else _MOST_HEADER_BYTES + 1
-        if length > _MOST_HEADER_BYTES:
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else _MAX_HEADER_BYTES + 1
+        if length > _MAX_HEADER_BYTES:
             raise ValueError(f"{path} is not a safetensors file")
         header = json.loads(file.read(length))
     data = np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length)

@@ -13,11 +13,12 @@ from typing import TypeAlias
 
 from enginehouse.api.common.v1.usage_pb2 import UNIT_CACHED_INPUT_TOKENS, UNIT_INPUT_TOKENS, UNIT_OUTPUT_TOKENS
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import Counts, Event, Finish, LoadedModel, Piece
-from enginehouse.engines.inference.limits import output_limit
-from enginehouse.engines.inference.output import Choices
-from enginehouse.engines.inference.own_prompts import OwnPrompts, Recognised
-from enginehouse.engines.inference.receipts import Receipts, Trail, seeded
+from enginehouse.engines.inference.backends.base import LoadedTextModel
+from enginehouse.engines.inference.generation.choices import Choices
+from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
+from enginehouse.engines.inference.generation.limits import output_limit
+from enginehouse.engines.inference.resume_tokens import ResumeToken, ResumeTokens, seeded
+from enginehouse.engines.inference.tenant_prompt_history import PromptMatch, TenantPromptHistory
 from enginehouse.engines.inference.validation import calls_tools, check_embed, check_generate, check_tokenize
 from enginehouse.kit import loading
 from enginehouse.kit.calls import GrantedCall
@@ -27,7 +28,7 @@ from enginehouse.kit.loading import LoadedModels
 from enginehouse.kit.pricing import prices_of
 from enginehouse.kit.usage.meter import Meter
 
-ServedModel: TypeAlias = loading.ServedModel[LoadedModel]
+ServedModel: TypeAlias = loading.ServedModel[LoadedTextModel]
 
 
 class TextEngine:
@@ -38,9 +39,9 @@ class TextEngine:
         receipts: let a cut answer be continued on another engine.
     """
 
-    def __init__(self, *, models: LoadedModels[LoadedModel], receipts: Receipts) -> None:
+    def __init__(self, *, models: LoadedModels[LoadedTextModel], receipts: ResumeTokens) -> None:
         self._receipts = receipts
-        self._own_prompts = OwnPrompts()
+        self._own_prompts = TenantPromptHistory()
         self.models = models
         """The models that are loaded."""
 
@@ -88,7 +89,7 @@ class TextEngine:
                 received_tokens=received,
             )
             likely = prepared.likely_input_tokens
-            prompt = self._own_prompts.recognise(request, tenant=call.tenant_id, model=served.catalog.name)
+            prompt = self._own_prompts.match(request, tenant=call.tenant_id, model=served.catalog.name)
             account = _Account(
                 meter,
                 input_tokens=prepared.input_tokens if likely is None else likely,
@@ -103,7 +104,7 @@ class TextEngine:
             )
             if limit.tokens == 0:
                 # Nothing is left to be made, and the prompt need not be read for that.
-                response.deltas.extend(output.merge([Piece(0, finish=Finish.LENGTH)]))
+                response.deltas.extend(output.merge([OutputPiece(0, finish=FinishReason.LENGTH)]))
                 yield _last(response, call)
                 return
             try:
@@ -174,7 +175,7 @@ class TextEngine:
 
 
 class _Account:
-    """Counts what the runtime reports, before it is sent."""
+    """TokenCounts what the runtime reports, before it is sent."""
 
     def __init__(
         self, meter: Meter, *, input_tokens: int, read_again: bool, new_tokens: int, on_read: Callable[[], None]
@@ -190,18 +191,18 @@ class _Account:
         self._output_tokens = 0
         self.capped = False
 
-    def count(self, batch: Sequence[Event]) -> list[Piece]:
-        """Counts a batch; the pieces that were paid for. Sets `capped` where not all were."""
-        pieces = [event for event in batch if isinstance(event, Piece)]
+    def count(self, batch: Sequence[GenerationEvent]) -> list[OutputPiece]:
+        """TokenCounts a batch; the pieces that were paid for. Sets `capped` where not all were."""
+        pieces = [event for event in batch if isinstance(event, OutputPiece)]
         if len(pieces) == len(batch):
             tokens = sum([piece.tokens for piece in pieces])
             if not self._meter.would_exceed(UNIT_OUTPUT_TOKENS, tokens):
                 self._meter.take(UNIT_OUTPUT_TOKENS, tokens)
                 self._output_tokens += tokens
                 return pieces
-        paid: list[Piece] = []
+        paid: list[OutputPiece] = []
         for event in batch:
-            if isinstance(event, Counts):
+            if isinstance(event, TokenCounts):
                 self._count_totals(event)
                 continue
             if event.tokens and self._meter.would_exceed(UNIT_OUTPUT_TOKENS, event.tokens):
@@ -212,7 +213,7 @@ class _Account:
             paid.append(event)
         return paid
 
-    def _count_totals(self, counts: Counts) -> None:
+    def _count_totals(self, counts: TokenCounts) -> None:
         if not self._prompt_counted:
             self._prompt_counted = True
             self._on_read()
@@ -225,13 +226,13 @@ class _Account:
             self._output_tokens = counts.output_tokens
 
     def settle_prompt(self) -> None:
-        """Counts the prompt as it was estimated, where output was made and the runtime never said."""
+        """TokenCounts the prompt as it was estimated, where output was made and the runtime never said."""
         if self._output_tokens and not self._prompt_counted:
             self._prompt_counted = True
             self._meter.take(UNIT_CACHED_INPUT_TOKENS if self._read_again else UNIT_INPUT_TOKENS, self._input_tokens)
 
 
-async def _new_tokens(prompt: Recognised, loaded: LoadedModel) -> int:
+async def _new_tokens(prompt: PromptMatch, loaded: LoadedTextModel) -> int:
     """The most tokens of a prompt that its tenant has not sent before."""
     if not prompt.known:
         return 2**31 - 1
@@ -250,7 +251,7 @@ def capabilities_of(served: ServedModel) -> list[str]:
     return sorted({*served.catalog.capabilities, "resume"} if served.loaded.resumes else served.catalog.capabilities)
 
 
-def _add_receipts(response: generation_pb2.GenerateResponse, trail: Trail, meter: Meter) -> None:
+def _add_receipts(response: generation_pb2.GenerateResponse, trail: ResumeToken, meter: Meter) -> None:
     for delta in response.deltas:
         trail.add(delta.token_ids)
         delta.receipt = trail.receipt()

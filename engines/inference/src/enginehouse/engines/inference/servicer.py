@@ -13,7 +13,7 @@ from enginehouse.engines.inference.engine import TextEngine
 from enginehouse.engines.inference.validation import check_list_models
 from enginehouse.kit.calls import Call, Calls
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
-from enginehouse.kit.openai import TextEngine as Answering
+from enginehouse.kit.openai import InProcessTextEngine
 
 _DEFAULT_PAGE = 100
 
@@ -29,7 +29,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         calls: accepts grants and settles what calls used.
     """
 
-    def __init__(self, *, engine: TextEngine, answering: Answering[Call], calls: Calls) -> None:
+    def __init__(self, *, engine: TextEngine, answering: InProcessTextEngine[Call], calls: Calls) -> None:
         self._engine = engine
         self._answering = answering
         self._calls = calls

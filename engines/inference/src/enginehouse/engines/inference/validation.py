@@ -15,7 +15,7 @@ from enginehouse.api.inference.v1.generation_pb2 import (
     ToolChoice,
 )
 from enginehouse.engines.inference.grammar import check_grammar
-from enginehouse.engines.inference.schemas import parse_object_schema
+from enginehouse.engines.inference.grammar.schemas import parse_object_schema
 from enginehouse.kit.validation import Checks, shorten
 
 MAX_STOPS = 16

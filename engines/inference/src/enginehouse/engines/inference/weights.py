@@ -30,7 +30,7 @@ def weights_path(source: str, models_dir: Path) -> Path:
 def find_weights(model: CatalogModel, *, models_dir: Path) -> Path:
     """Return the file that holds the model's weights.
 
-    Weights of `package:NAME` that are installed but not yet converted are converted here, once.
+    GgufMetadata of `package:NAME` that are installed but not yet converted are converted here, once.
 
     Raises:
         ServiceError: WEIGHTS_ABSENT, naming the weights, where they come from and the command that fetches them;

@@ -9,16 +9,16 @@ import signal
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.api.inference.v1 import generation_pb2_grpc
 from enginehouse.api.openai.v1 import text_pb2_grpc
-from enginehouse.engines.inference.backends.base import Backend, LoadedModel
+from enginehouse.engines.inference.backends.base import LoadedTextModel, TextBackend
 from enginehouse.engines.inference.backends.llamacpp import LlamaCppBackend
 from enginehouse.engines.inference.backends.upstream import UpstreamBackend
 from enginehouse.engines.inference.backends.vllm import VllmBackend
 from enginehouse.engines.inference.config import InferenceConfig
 from enginehouse.engines.inference.engine import ServedModel, TextEngine, capabilities_of
-from enginehouse.engines.inference.receipts import Receipts
+from enginehouse.engines.inference.resume_tokens import ResumeTokens
 from enginehouse.engines.inference.servicer import GenerationServicer
+from enginehouse.kit.answers import AnswerSender, KeepingEngine
 from enginehouse.kit.calls import Call
-from enginehouse.kit.calls.answers import AnswerSender, KeepingEngine
 from enginehouse.kit.engine.context import BuiltEngine, EngineContext
 from enginehouse.kit.openai import TextServicer
 
@@ -32,7 +32,7 @@ def _end_this_process(why: str) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedModel]:
+async def build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedTextModel]:
     """Load the models and return what serves them.
 
     Raises:
@@ -40,13 +40,13 @@ async def build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedMo
     """
     config = context.config
     upstream = UpstreamBackend(environ=context.environ)
-    backends: list[Backend] = [
+    backends: list[TextBackend] = [
         LlamaCppBackend(models_dir=config.models_dir, hang_s=config.hang_s, on_hang=_end_this_process),
         upstream,
         VllmBackend(models_dir=config.models_dir, environ=context.environ),
     ]
     models = await context.load_models(backends, close_timeout_s=_CLOSE_S)
-    engine = TextEngine(models=models, receipts=Receipts(keys=context.keys))
+    engine = TextEngine(models=models, receipts=ResumeTokens(keys=context.keys))
     sender = AnswerSender()
     context.stack.push_async_callback(sender.close)
     keeping: KeepingEngine[Call] = KeepingEngine(engine=engine, sender=sender)

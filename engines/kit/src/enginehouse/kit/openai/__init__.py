@@ -1,6 +1,6 @@
 """OpenAI's HTTP API over typed engines: bodies in, bodies out, exact to what OpenAI's clients send and read."""
 
-from enginehouse.kit.openai.audio._servicer import AudioServicer, VoiceEngine
+from enginehouse.kit.openai.audio._servicer import AudioServicer, InProcessVoiceEngine
 from enginehouse.kit.openai.audio._speech import SpeechRequest, read_speech
 from enginehouse.kit.openai.audio._transcription import TranscriptionRequest, read_transcription
 from enginehouse.kit.openai.errors import (
@@ -13,7 +13,7 @@ from enginehouse.kit.openai.errors import (
 from enginehouse.kit.openai.text._chat_request import ChatRequest, read_chat
 from enginehouse.kit.openai.text._completion_request import CompletionRequest, read_completion
 from enginehouse.kit.openai.text._embedding import EmbeddingRequest, read_embedding
-from enginehouse.kit.openai.text._servicer import MAX_BODY_BYTES, TextEngine, TextServicer
+from enginehouse.kit.openai.text._servicer import MAX_BODY_BYTES, InProcessTextEngine, TextServicer
 
 __all__ = [
     "ERROR_METADATA_KEY",
@@ -22,11 +22,11 @@ __all__ = [
     "ChatRequest",
     "CompletionRequest",
     "EmbeddingRequest",
+    "InProcessTextEngine",
+    "InProcessVoiceEngine",
     "SpeechRequest",
-    "TextEngine",
     "TextServicer",
     "TranscriptionRequest",
-    "VoiceEngine",
     "error_event",
     "error_metadata",
     "openai_error",

@@ -49,7 +49,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class JsonDocument:
     """A JSON object and its text."""
 
     text: str
@@ -92,7 +92,7 @@ class Document:
         return self._past_blank(index + 1) if self.text[index] == "," else index
 
 
-def parse(body: bytes) -> Document:
+def parse(body: bytes) -> JsonDocument:
     """Reads a JSON object; ServiceError INVALID_REQUEST says what is wrong and where.
 
     Refused: bad UTF-8, lone surrogates, duplicate keys (which of two budgets did the caller mean?), NaN and
@@ -122,7 +122,7 @@ def parse(body: bytes) -> Document:
         raise _refused("The request body must be a JSON object.")
     if _ESCAPED_SURROGATE.search(text):
         _refuse_lone_surrogates(body)
-    return Document(text, value)
+    return JsonDocument(text, value)
 
 
 def _refuse_lone_surrogates(body: bytes) -> None:

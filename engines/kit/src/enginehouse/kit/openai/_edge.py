@@ -29,11 +29,11 @@ CallT = TypeVar("CallT", bound=IdentifiedCall)
 CallT_contra = TypeVar("CallT_contra", bound=IdentifiedCall, contravariant=True)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-Piece: TypeAlias = tuple[str, bytes]
+BodyPiece: TypeAlias = tuple[str, bytes]
 """A content type, of which the answer's first counts, and bytes."""
 
 
-class Edge(Generic[CallT]):
+class HttpBodyEdge(Generic[CallT]):
     """Serves calls of HttpBody.
 
     Args:
@@ -49,7 +49,7 @@ class Edge(Generic[CallT]):
         self,
         request: httpbody_pb2.HttpBody,
         context: Context,
-        work: Callable[[bytes, CallT], AsyncGenerator[Piece, None]],
+        work: Callable[[bytes, CallT], AsyncGenerator[BodyPiece, None]],
     ) -> AsyncGenerator[httpbody_pb2.HttpBody, None]:
         """Sends what the work makes of the body, as it is made."""
         content_type = ""
@@ -78,7 +78,7 @@ class Edge(Generic[CallT]):
         self,
         request: httpbody_pb2.HttpBody,
         context: Context,
-        work: Callable[[bytes, CallT], AsyncGenerator[Piece, None]],
+        work: Callable[[bytes, CallT], AsyncGenerator[BodyPiece, None]],
     ) -> httpbody_pb2.HttpBody:
         """The one thing that the work makes of the body."""
         # To its end: a call that is left in the middle counts as one that nobody waits for.

@@ -1,75 +1,24 @@
-"""What a model runtime is to the text engine.
+"""The interface between the text engine and a model runtime.
 
-A `Backend` loads models; a `LoadedModel` answers for one of them. Neither knows of gRPC calls, grants, prices or
-queues: the service has validated the request, decided how many tokens it may produce, and accounts for what comes
-back. Both raise `enginehouse.kit.errors.ServiceError` and nothing else.
+A `TextBackend` loads models; a `LoadedTextModel` answers for one of them. Neither knows gRPC calls, grants, prices or
+queues: the engine has validated the request, decided how many tokens it may produce, and accounts for the output. Both
+raise `enginehouse.kit.errors.ServiceError` and nothing else.
 """
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.engines.inference.generation.events import GenerationEvent
 from enginehouse.kit.catalog import CatalogModel
 
 
-class Finish(enum.Enum):
-    """Why a choice ended, as the runtime saw it."""
-
-    STOP = enum.auto()
-    """The model ended its turn, or a stop text appeared."""
-    LENGTH = enum.auto()
-    """`max_output_tokens` were produced."""
-    CONTEXT = enum.auto()
-    """The context was full before that."""
-    TOOL_CALLS = enum.auto()
-    """The model called tools."""
-
-
-@dataclass(slots=True)
-class Piece:
-    """What one choice produced since its last piece. Whole characters only, in order."""
-
-    index: int
-    """Which choice, from 0."""
-    text: str = ""
-    """The next text."""
-    tokens: int = 0
-    """How many tokens it holds, by the model's own count."""
-    finish: Finish | None = None
-    """Set in the choice's last piece."""
-    reasoning: str = ""
-    """The next text of the model's reasoning, where the runtime tells it apart."""
-    tool_calls: Sequence[generation_pb2.ToolCallDelta] = ()
-    """The next pieces of tool calls."""
-    logprobs: Sequence[generation_pb2.TokenLogprob] = ()
-    """One for each token, when asked for."""
-    token_ids: Sequence[int] = ()
-    """The tokens of `text`, where the request is resumable and the choice goes on."""
-
-
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """The runtime's own totals for a request so far; what it says replaces what was estimated before."""
-
-    input_tokens: int
-    """Prompt tokens, those taken from a cache included; shared by all choices and counted once."""
-    cached_input_tokens: int
-    """How many of them came from a prompt cache."""
-    output_tokens: int | None = None
-    """Tokens over all choices, where the runtime is the authority (a provider's bill); None where the sum of
-    `Piece.tokens` is exact."""
-
-
-Event = Piece | Counts
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedRequest:
     """A request made ready for one model: its template applied and its prompt counted."""
 
     request: generation_pb2.GenerateRequest
@@ -89,7 +38,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddingResult:
     """Vectors in the order of the inputs, and what they took."""
 
     vectors: Sequence[Sequence[float]]
@@ -98,7 +47,7 @@ class Embedded:
     """Tokens read, over all inputs."""
 
 
-class LoadedModel(Protocol):
+class LoadedTextModel(Protocol):
     """One model, ready to answer any number of requests at once on one event loop."""
 
     @property
@@ -117,7 +66,7 @@ class LoadedModel(Protocol):
     def resumes(self) -> bool:
         """Whether it can continue an answer exactly from its tokens, in the forms that allow it."""
 
-    async def prepare(self, request: generation_pb2.GenerateRequest) -> Prepared:
+    async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
         """Applies the template and counts the prompt, without running the model.
 
         Raises INVALID_REQUEST (naming `messages`, `prompt`...) where the template refuses the conversation, and
@@ -125,20 +74,22 @@ class LoadedModel(Protocol):
         caller's to check.
         """
 
-    def generate(self, prepared: Prepared, *, max_output_tokens: int) -> AsyncGenerator[Sequence[Event], None]:
+    def generate(
+        self, prepared: PreparedRequest, *, max_output_tokens: int
+    ) -> AsyncGenerator[Sequence[GenerationEvent], None]:
         """Runs the model; every choice produces at most `max_output_tokens` tokens, never one more.
 
         Where the request resumes, those come after the tokens that it brings, which are read as part of the prompt.
 
-        Yields whatever has accumulated since the last time, never an empty sequence: a `Counts` before or with the
-        first `Piece` where the runtime knows the prompt's counts by then, else at the end; then pieces, the last of
-        each choice with `finish`. Closing the generator (`aclose`), or cancelling the task in it, frees the slot at
-        once. Memory is bounded by `max_output_tokens` where the reader is slow.
+        Yield everything that has accumulated since the last time, never an empty sequence: a `TokenCounts` before or
+        with the first `OutputPiece` where the runtime knows the prompt's counts by then, else at the end; then pieces,
+        the last of each choice with `finish`. Closing the generator (`aclose`), or cancelling the task in it, frees the
+        slot at once. Memory is bounded by `max_output_tokens` where the reader is slow.
 
         Raises INVALID_SCHEMA, BACKEND_FAILED, UPSTREAM_FAILED, UPSTREAM_RATE_LIMITED.
         """
 
-    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> Embedded:
+    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
         """Embeds texts; refuses to read more than `max_input_tokens` over all of them (BUDGET_EXHAUSTED, naming the
         number needed), and texts longer than the context (CONTEXT_LENGTH_EXCEEDED, naming `inputs[i]`)."""
 
@@ -152,14 +103,14 @@ class LoadedModel(Protocol):
         """Ends what runs and frees the model."""
 
 
-class Backend(Protocol):
+class TextBackend(Protocol):
     """A runtime: loads the models whose catalog entry names it. Constructed by `__main__` with what it needs."""
 
     @property
     def name(self) -> str:
         """The catalog's word for it: "llama.cpp", "vllm" or "upstream"."""
 
-    async def load(self, model: CatalogModel) -> LoadedModel:
+    async def load(self, model: CatalogModel) -> LoadedTextModel:
         """Loads a model by its `source`, `context_tokens` and `options` (the backend checks those itself).
 
         Raises WEIGHTS_ABSENT, naming the weights and the command that fetches them; INVALID_REQUEST for options it

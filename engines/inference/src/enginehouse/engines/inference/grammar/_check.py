@@ -10,13 +10,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from enginehouse.engines.inference.schemas import invalid_schema
+from enginehouse.engines.inference.grammar.schemas import invalid_schema
 
-_MOST_NESTING = 64
-_MOST_RULES = 5000
-_MOST_WAYS = 10_000
-_MOST_CHAIN = 200
-_MOST_REPEATS = 2000
+_MAX_NESTING = 64
+_MAX_RULES = 5000
+_MAX_ALTERNATIVES = 10_000
+_MAX_CHAIN_LENGTH = 200
+_MAX_REPEATS = 2000
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:[ \t\r\n]|\#[^\n]*)+)
@@ -71,8 +71,8 @@ def _parse(text: str) -> dict[str, _Choice]:
             if len(open_choices) > 1:
                 raise _Broken(f"{where}: a parenthesis of rule {named!r} is not closed")
             named = token.removesuffix("::=").strip()
-            if len(rules) >= _MOST_RULES:
-                raise _Broken(f"it has over {_MOST_RULES} rules")
+            if len(rules) >= _MAX_RULES:
+                raise _Broken(f"it has over {_MAX_RULES} rules")
             open_choices = [rules.setdefault(named, _Choice())]
             continue
         if not open_choices:
@@ -84,8 +84,8 @@ def _parse(text: str) -> dict[str, _Choice]:
             item, _, _ = current.pop()
             current.append((item, *_counts(token)))
         elif token == "(":
-            if len(open_choices) > _MOST_NESTING:
-                raise _Broken(f"{where}: parentheses are nested over {_MOST_NESTING} deep")
+            if len(open_choices) > _MAX_NESTING:
+                raise _Broken(f"{where}: parentheses are nested over {_MAX_NESTING} deep")
             open_choices.append(_Choice())
         elif token == ")":
             if len(open_choices) < 2:
@@ -109,8 +109,8 @@ def _counts(token: str) -> tuple[int, int | None]:
     if token == "?":
         return 0, 1
     low, comma, high = (part.strip() for part in token.strip("{}").partition(","))
-    if max(len(low), len(high)) > 4 or max(int(low), int(high or 0)) > _MOST_REPEATS:
-        raise _Broken(f"{token} repeats over {_MOST_REPEATS} times")
+    if max(len(low), len(high)) > 4 or max(int(low), int(high or 0)) > _MAX_REPEATS:
+        raise _Broken(f"{token} repeats over {_MAX_REPEATS} times")
     if not comma:
         return int(low), int(low)
     return int(low), int(high) if high else None
@@ -154,8 +154,8 @@ class _Ways:
             return self._known[name]
         if name in self._under_way:
             raise _Broken(f"rule {name!r} begins with itself (left recursion)")
-        if len(self._under_way) > _MOST_CHAIN:
-            raise _Broken(f"over {_MOST_CHAIN} rules begin with one another")
+        if len(self._under_way) > _MAX_CHAIN_LENGTH:
+            raise _Broken(f"over {_MAX_CHAIN_LENGTH} rules begin with one another")
         choice = self._named(name)
         self._under_way.append(name)
         self._known[name] = ways = self._choice(choice)
@@ -190,6 +190,6 @@ class _Ways:
 
 
 def _few(empty: int, begun: int) -> tuple[int, int]:
-    if empty + begun > _MOST_WAYS:
-        raise _Broken(f"a rule can be empty, or begin, in over {_MOST_WAYS} ways")
+    if empty + begun > _MAX_ALTERNATIVES:
+        raise _Broken(f"a rule can be empty, or begin, in over {_MAX_ALTERNATIVES} ways")
     return empty, begun

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 # More repetitions make llama.cpp refuse the whole grammar.
-MOST_REPEATS = 1000
+MAX_REPEATS = 1000
 
 PRIMITIVES: Mapping[str, str] = {
     "ws": r'" "?',
@@ -74,7 +74,7 @@ def one_of(alternatives: Iterable[str]) -> str:
 def repeat(item: str, least: int, most: int | None) -> str:
     """GBNF for an item repeated; beyond what llama.cpp can count, the upper bound is lowered."""
     if most is not None:
-        most = max(least, min(most, MOST_REPEATS))
+        most = max(least, min(most, MAX_REPEATS))
     if (least, most) == (1, 1):
         return item
     bounds = f"{{{least}}}" if least == most else f"{{{least},{'' if most is None else most}}}"

@@ -22,7 +22,7 @@ _NEGATED = {
 }
 # What a JSON string cannot hold unescaped, for classes that say what they exclude.
 _UNESCAPED_ONLY = r'"\\\x00-\x1F\x7F'
-_MOST_BYTES = 1024
+_MAX_BYTES = 1024
 
 
 class PatternError(ValueError):
@@ -34,8 +34,8 @@ def pattern_grammar(pattern: str) -> str:
 
     Raises PatternError.
     """
-    if len(pattern.encode()) > _MOST_BYTES:
-        raise PatternError(f"has over {_MOST_BYTES} bytes")
+    if len(pattern.encode()) > _MAX_BYTES:
+        raise PatternError(f"has over {_MAX_BYTES} bytes")
     try:
         tree = list(parser.parse(pattern))
     except (re.error, RecursionError, OverflowError) as error:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enginehouse.engines.inference.grammar._gbnf import one_of
 
-MOST_DIGITS = 16
-_LARGEST = 10**MOST_DIGITS - 1
+MAX_DIGITS = 16
+_LARGEST = 10**MAX_DIGITS - 1
 
 
 def integers(low: int | None, high: int | None) -> str | None:

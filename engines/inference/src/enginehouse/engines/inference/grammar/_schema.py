@@ -11,7 +11,7 @@ from typing import Any
 
 from enginehouse.engines.inference.grammar._check import check_grammar
 from enginehouse.engines.inference.grammar._gbnf import (
-    MOST_REPEATS,
+    MAX_REPEATS,
     NEEDS,
     PRIMITIVES,
     json_literal,
@@ -23,7 +23,7 @@ from enginehouse.engines.inference.grammar._gbnf import (
 from enginehouse.engines.inference.grammar._merge import MergeError, merge
 from enginehouse.engines.inference.grammar._patterns import PatternError, pattern_grammar
 from enginehouse.engines.inference.grammar._ranges import decimals, integers
-from enginehouse.engines.inference.schemas import invalid_schema
+from enginehouse.engines.inference.grammar.schemas import invalid_schema
 
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 _REFUSED = frozenset(
@@ -32,8 +32,8 @@ _REFUSED = frozenset(
      "uniqueItems", "multipleOf", "minProperties", "maxProperties", "$dynamicRef", "$recursiveRef"}
 )  # fmt: skip
 _SINGLE = {"boolean": "boolean", "null": "null"}
-_MOST_DEPTH = 64
-_MOST_RULES = 5000
+_MAX_DEPTH = 64
+_MAX_RULES = 5000
 
 
 class Grammar:
@@ -111,7 +111,7 @@ class _Conversion:
             return self._grammar.primitive("value")
         if not isinstance(schema, dict):
             raise self._fail(path, f"{schema!r} is no schema that anything satisfies; write an object")
-        if depth > _MOST_DEPTH or self._grammar.size > _MOST_RULES:
+        if depth > _MAX_DEPTH or self._grammar.size > _MAX_RULES:
             raise self._fail(path, "the schema is too deep or too large")
         for keyword in _REFUSED & schema.keys():
             if schema[keyword] is not False:
@@ -370,8 +370,8 @@ class _Conversion:
         for keyword, bound in ((low, least), (high, most)):
             if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int) or bound < 0):
                 raise self._fail(path, f"{keyword} {bound!r} must be a whole number of at least 0")
-        if least > MOST_REPEATS:
-            raise self._fail(path, f"{low} {least} is over {MOST_REPEATS}, the most that can be enforced")
+        if least > MAX_REPEATS:
+            raise self._fail(path, f"{low} {least} is over {MAX_REPEATS}, the most that can be enforced")
         return least, most
 
 

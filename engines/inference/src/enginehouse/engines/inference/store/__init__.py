@@ -5,12 +5,12 @@ Behind `enginehouse models pull|add`. It loads no model and knows no engine: it 
 
 from enginehouse.engines.inference.store._add import NewModel, add_model
 from enginehouse.engines.inference.store._pull import Pulled, pull, source_to_pull
-from enginehouse.engines.inference.store._transfer import Progress
+from enginehouse.engines.inference.store._transfer import PullProgress
 from enginehouse.engines.inference.store.errors import StoreError
 
 __all__ = [
     "NewModel",
-    "Progress",
+    "PullProgress",
     "Pulled",
     "StoreError",
     "add_model",

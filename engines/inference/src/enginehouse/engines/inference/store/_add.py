@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from enginehouse.engines.inference.backends._upstream_options import UpstreamOptions, find_provider
+from enginehouse.engines.inference.backends.upstream._options import UpstreamOptions, find_provider
 from enginehouse.engines.inference.store._catalog_file import add_entry
-from enginehouse.engines.inference.store._gguf import Weights, read_weights
+from enginehouse.engines.inference.store._gguf import GgufMetadata, read_gguf_metadata
 from enginehouse.engines.inference.store.errors import StoreError
 from enginehouse.engines.inference.weights import weights_path
 from enginehouse.kit.backends.options import read_options
@@ -64,7 +64,7 @@ def _llamacpp_entry(new: NewModel, models_dir: Path) -> dict[str, Any]:
         if new.source.startswith("hf:"):
             raise StoreError(f"{path} is missing; fetch it with: enginehouse models pull {new.source}")
         raise StoreError(f"{path} is missing, or is no file; give the path of a GGUF file")
-    weights = read_weights(path)
+    weights = read_gguf_metadata(path)
     context = _context(new, weights, path)
     capabilities = list(new.capabilities) or _capabilities(weights)
     if "chat" in capabilities and not weights.chat_template and not new.options.get("chat_template"):
@@ -121,7 +121,7 @@ def _entry(new: NewModel, backend: str, context: int, output: int, capabilities:
     return entry
 
 
-def _context(new: NewModel, weights: Weights, path: Path) -> int:
+def _context(new: NewModel, weights: GgufMetadata, path: Path) -> int:
     trained = weights.context_tokens
     if not trained and not new.context_tokens:
         raise StoreError(f"{path} does not say for what context it was trained; give context_tokens")
@@ -134,7 +134,7 @@ def _output(new: NewModel, context: int) -> int:
     return new.max_output_tokens or min(_USUAL_OUTPUT, max(1, context // 2))
 
 
-def _capabilities(weights: Weights) -> list[str]:
+def _capabilities(weights: GgufMetadata) -> list[str]:
     if weights.embeds:
         return ["embeddings"]
     capabilities = ["completion", "grammar", "json_schema", "logprobs"]

@@ -19,7 +19,7 @@ _PARTS = frozenset({"clip", "adapter", "mmproj", "imatrix"})
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class GgufMetadata:
     """A model's facts."""
 
     architecture: str
@@ -34,7 +34,7 @@ class Weights:
     """Whether its output is vectors."""
 
 
-def read_weights(path: Path) -> Weights:
+def read_gguf_metadata(path: Path) -> GgufMetadata:
     """Reads the metadata of a GGUF file; raises StoreError where it is none, or none that can be served alone."""
     try:
         with path.open("rb") as file:
@@ -64,7 +64,7 @@ def read_weights(path: Path) -> Weights:
         raise StoreError(f"{path} holds a {kind} ({architecture}), which goes with a model and is none itself")
     if int(values.get("split.count", 1) or 1) > 1:
         raise StoreError(f"{path} is one part of several; merge them with llama.cpp's llama-gguf-split --merge")
-    return Weights(
+    return GgufMetadata(
         architecture=architecture,
         name=str(values.get("general.name", "")),
         context_tokens=int(values.get(f"{architecture}.context_length", 0)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enginehouse.engines.inference.store._hub import Remote, find_file, list_files
-from enginehouse.engines.inference.store._transfer import Progress, checksum_of, fetch
+from enginehouse.engines.inference.store._transfer import PullProgress, checksum_of, fetch
 from enginehouse.engines.inference.store.errors import StoreError
 from enginehouse.kit.backends.sources import HubRepository, SourceError, parse_hub_file, parse_hub_repository
 from enginehouse.kit.catalog import Catalog
@@ -17,7 +17,7 @@ from enginehouse.kit.catalog import Catalog
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """Weights that lie on this machine."""
+    """GgufMetadata that lie on this machine."""
 
     source: str
     path: Path
@@ -54,7 +54,7 @@ def pull(
     *,
     models_dir: Path,
     environ: Mapping[str, str],
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[PullProgress], None] = lambda _: None,
     first_wait_s: float = 1.0,
 ) -> Pulled:
     """Fetches `hf:ORG/REPO/FILE[@REVISION]`, or all files of `hf:ORG/REPO[@REVISION]`, unless the same content lies
@@ -101,7 +101,7 @@ def _pull_all(
     *,
     models_dir: Path,
     environ: Mapping[str, str],
-    progress: Callable[[Progress], None],
+    progress: Callable[[PullProgress], None],
     first_wait_s: float,
 ) -> Pulled:
     """Fetches a repository's files, one after the other. Its checksum is the SHA-256 of theirs, by name."""

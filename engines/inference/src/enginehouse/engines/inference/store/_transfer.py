@@ -19,13 +19,13 @@ from enginehouse.engines.inference.store._hub import Remote
 from enginehouse.engines.inference.store.errors import StoreError
 
 _BLOCK = 1 << 20
-_MOST_FAILURES = 5
+_MAX_FAILURES = 5
 _LONGEST_WAIT_S = 16.0
 _RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class PullProgress:
     """How far a transfer has come."""
 
     file: str
@@ -51,7 +51,7 @@ def fetch(
     remote: Remote,
     target: Path,
     *,
-    progress: Callable[[Progress], None],
+    progress: Callable[[PullProgress], None],
     first_wait_s: float = 1.0,
 ) -> None:
     """Fetches `remote` to `target`, which appears whole and right or not at all.
@@ -72,14 +72,14 @@ def fetch(
         failures = 0
         while True:
             before = file.seek(0, os.SEEK_END)
-            progress(Progress(target.name, before, remote.size_bytes))
+            progress(PullProgress(target.name, before, remote.size_bytes))
             if before == remote.size_bytes:
                 break
             try:
                 _receive(remote, file, before, target.name, progress)
             except _BrokenOffError as error:
                 failures = 0 if file.seek(0, os.SEEK_END) > before else failures + 1
-                if failures == _MOST_FAILURES:
+                if failures == _MAX_FAILURES:
                     raise StoreError(
                         f"{target.name} could not be fetched: {error}; what has arrived is kept, run the command again"
                     ) from None
@@ -98,7 +98,7 @@ def fetch(
         stale.unlink(missing_ok=True)
 
 
-def _receive(remote: Remote, file: BinaryIO, have: int, name: str, progress: Callable[[Progress], None]) -> None:
+def _receive(remote: Remote, file: BinaryIO, have: int, name: str, progress: Callable[[PullProgress], None]) -> None:
     headers = dict(remote.headers) | {"accept-encoding": "identity"}
     if have:
         headers["range"] = f"bytes={have}-"
@@ -123,7 +123,7 @@ def _receive(remote: Remote, file: BinaryIO, have: int, name: str, progress: Cal
                     file.truncate(0)
                     raise StoreError(f"{name} is longer than the {remote.size_bytes} bytes that the hub told of")
                 file.write(block)
-                progress(Progress(name, have, remote.size_bytes))
+                progress(PullProgress(name, have, remote.size_bytes))
     except httpx.TransportError as error:
         raise _BrokenOffError(f"the connection failed ({type(error).__name__})") from None
     if have < remote.size_bytes:

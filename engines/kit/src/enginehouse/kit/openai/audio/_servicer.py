@@ -13,14 +13,14 @@ from google.api import httpbody_pb2
 from enginehouse.api.openai.v1 import audio_pb2, audio_pb2_grpc
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.openai._edge import CallT, CallT_contra, Context, Edge, Piece
+from enginehouse.kit.openai._edge import BodyPiece, CallT, CallT_contra, Context, HttpBodyEdge
 from enginehouse.kit.openai.audio._speech import read_speech, speech_piece
 from enginehouse.kit.openai.audio._transcription import TranscriptionAnswer, read_transcription
 
 _GENDERS = {voice_pb2.GENDER_FEMALE: "female", voice_pb2.GENDER_MALE: "male", voice_pb2.GENDER_NEUTRAL: "neutral"}
 
 
-class VoiceEngine(Protocol[CallT_contra]):
+class InProcessVoiceEngine(Protocol[CallT_contra]):
     """A voice engine in this process: `voice.v1.VoiceService` for calls whose grant was accepted already."""
 
     def synthesize(
@@ -52,14 +52,14 @@ class AudioServicer(audio_pb2_grpc.AudioServiceServicer, Generic[CallT]):
     def __init__(
         self,
         *,
-        engine: VoiceEngine[CallT],
+        engine: InProcessVoiceEngine[CallT],
         accept: Callable[[Context], AbstractAsyncContextManager[CallT]],
         accept_free: Callable[[Context], AbstractAsyncContextManager[CallT]],
         max_body_bytes: int,
     ) -> None:
         self._engine = engine
-        self._edge = Edge(accept=accept, max_body_bytes=max_body_bytes)
-        self._free = Edge(accept=accept_free, max_body_bytes=max_body_bytes)
+        self._edge = HttpBodyEdge(accept=accept, max_body_bytes=max_body_bytes)
+        self._free = HttpBodyEdge(accept=accept_free, max_body_bytes=max_body_bytes)
 
     async def CreateSpeech(
         self, request: httpbody_pb2.HttpBody, context: Context
@@ -91,7 +91,7 @@ class AudioServicer(audio_pb2_grpc.AudioServiceServicer, Generic[CallT]):
         """GET /v1/audio/voices."""
         return await self._free.single(httpbody_pb2.HttpBody(), context, partial(self._voices, request))
 
-    async def _speech(self, body: bytes, call: CallT) -> AsyncGenerator[Piece, None]:
+    async def _speech(self, body: bytes, call: CallT) -> AsyncGenerator[BodyPiece, None]:
         asked = read_speech(body)
         content_type = ""
         async with aclosing(self._engine.synthesize(asked.synthesize, call)) as responses:
@@ -103,7 +103,7 @@ class AudioServicer(audio_pb2_grpc.AudioServiceServicer, Generic[CallT]):
 
     async def _transcription(
         self, content_type: str, body: bytes, call: CallT, *, translate: bool
-    ) -> AsyncGenerator[Piece, None]:
+    ) -> AsyncGenerator[BodyPiece, None]:
         asked = read_transcription(content_type, body, translate=translate)
         answer = TranscriptionAnswer(asked)
         async with aclosing(self._engine.recognize(asked.recognize, call)) as responses:
@@ -122,7 +122,7 @@ class AudioServicer(audio_pb2_grpc.AudioServiceServicer, Generic[CallT]):
 
     async def _voices(
         self, asked: audio_pb2.ListVoicesRequest, _body: bytes, call: CallT
-    ) -> AsyncGenerator[Piece, None]:
+    ) -> AsyncGenerator[BodyPiece, None]:
         request = voice_pb2.ListVoicesRequest(model=asked.model, language=asked.language, page_size=1000)
         found: list[voice_pb2.Voice] = []
         while True:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.kit.openai._document import parse
-from enginehouse.kit.openai._edge import EVENT_STREAM, Piece
+from enginehouse.kit.openai._edge import EVENT_STREAM, BodyPiece
 from enginehouse.kit.openai._fields import Fields, refusal, shown, unsupported
 from enginehouse.kit.openai.text._output import event
 
@@ -76,7 +76,7 @@ def read_speech(body: bytes) -> SpeechRequest:
     return SpeechRequest(request, fields.one_of("stream_format", ("audio", "sse")) == "sse")
 
 
-def speech_piece(response: voice_pb2.SynthesizeResponse, *, content_type: str, events: bool) -> Piece | None:
+def speech_piece(response: voice_pb2.SynthesizeResponse, *, content_type: str, events: bool) -> BodyPiece | None:
     """What is sent for a message of the engine; None for nothing."""
     if not events:
         return (content_type, response.audio) if response.audio else None

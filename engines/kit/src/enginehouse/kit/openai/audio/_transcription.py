@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.kit.multipart import Form, read_form
-from enginehouse.kit.openai._edge import EVENT_STREAM, Piece
+from enginehouse.kit.multipart import MultipartForm, read_form
+from enginehouse.kit.openai._edge import EVENT_STREAM, BodyPiece
 from enginehouse.kit.openai._fields import Fields, refusal, unsupported
 from enginehouse.kit.openai.audio._languages import language_name
 from enginehouse.kit.openai.text._output import DONE, event
@@ -93,7 +93,7 @@ def _flag(fields: Fields, name: str) -> bool:
     return _TRUTH[value.lower()]
 
 
-def _check_temperature(form: Form) -> None:
+def _check_temperature(form: MultipartForm) -> None:
     value = form.text("temperature")
     try:
         zero = value is None or float(value) == 0
@@ -111,7 +111,7 @@ class TranscriptionAnswer:
         self._segments: list[voice_pb2.Segment] = []
         self._last = voice_pb2.RecognizeResponse()
 
-    def add(self, response: voice_pb2.RecognizeResponse) -> Piece | None:
+    def add(self, response: voice_pb2.RecognizeResponse) -> BodyPiece | None:
         """Takes what came; what is to be sent now, in a stream."""
         self._segments += response.segments
         if response.HasField("usage"):
@@ -123,12 +123,12 @@ class TranscriptionAnswer:
         delta = text if first else f" {text}"
         return EVENT_STREAM, event({"type": "transcript.text.delta", "delta": delta})
 
-    def end(self) -> Piece:
+    def end(self) -> BodyPiece:
         """The answer, or the rest of it in a stream."""
         if self._asked.stream:
             done = {"type": "transcript.text.done", "text": self._last.text, "usage": self._usage()}
             return EVENT_STREAM, event(done) + DONE
-        writers: dict[str, Callable[[], Piece]] = {
+        writers: dict[str, Callable[[], BodyPiece]] = {
             "json": lambda: _json({"text": self._last.text, "usage": self._usage()}),
             "text": lambda: ("text/plain; charset=utf-8", f"{self._last.text}\n".encode()),
             "srt": lambda: ("application/x-subrip; charset=utf-8", srt(self._segments).encode()),
@@ -141,7 +141,7 @@ class TranscriptionAnswer:
         seconds = math.ceil(self._last.duration_ms / 1000)
         return {"type": "duration", "seconds": seconds, "cost_nanos": self._last.usage.cost_nanos}
 
-    def _verbose(self) -> Piece:
+    def _verbose(self) -> BodyPiece:
         last, asked = self._last, self._asked
         body: dict[str, Any] = {
             "task": "translate" if asked.recognize.options.translate else "transcribe",
@@ -202,5 +202,5 @@ def _moment(milliseconds: int, point: str) -> str:
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{rest:03}"
 
 
-def _json(value: object) -> Piece:
+def _json(value: object) -> BodyPiece:
     return "application/json", orjson.dumps(value)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.kit.openai._document import Document, parse
+from enginehouse.kit.openai._document import JsonDocument, parse
 from enginehouse.kit.openai._fields import Fields, shown, unsupported
 from enginehouse.kit.openai.text import _sampling
 
@@ -44,8 +44,8 @@ _MESSAGE_FIELDS = frozenset(
      "reasoning_content"}
 )  # fmt: skip
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_MOST_MESSAGES = 65_536
-_MOST_TOOLS = 128
+_MAX_MESSAGES = 65_536
+_MAX_TOOLS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def read_chat(body: bytes) -> ChatRequest:
 def _messages(fields: Fields) -> list[generation_pb2.Message]:
     if "messages" not in fields:
         raise fields.missing("messages")
-    messages = [_message(message) for message in fields.objects("messages", most=_MOST_MESSAGES)]
+    messages = [_message(message) for message in fields.objects("messages", most=_MAX_MESSAGES)]
     if not messages:
         raise fields.invalid("messages", "it is empty; at least one message is needed")
     return messages
@@ -129,7 +129,7 @@ def _content(fields: Fields) -> str:
     if not isinstance(content, list):
         raise fields.invalid("content", f"expected a string or an array of parts, but got {shown(content)} instead")
     texts = []
-    for part in fields.objects("content", most=_MOST_MESSAGES):
+    for part in fields.objects("content", most=_MAX_MESSAGES):
         kind = part.required_text("type")
         if kind not in ("text", "refusal"):
             param = part.param("type")
@@ -144,7 +144,7 @@ def _content(fields: Fields) -> str:
 
 def _tool_calls(fields: Fields) -> list[generation_pb2.ToolCall]:
     calls = []
-    for call in fields.objects("tool_calls", most=_MOST_TOOLS):
+    for call in fields.objects("tool_calls", most=_MAX_TOOLS):
         call.one_of("type", ("function",))
         function = call.required_nested("function")
         arguments = function.text("arguments")
@@ -155,7 +155,7 @@ def _tool_calls(fields: Fields) -> list[generation_pb2.ToolCall]:
     return calls
 
 
-def _read_format(fields: Fields, document: Document, request: generation_pb2.GenerateRequest) -> None:
+def _read_format(fields: Fields, document: JsonDocument, request: generation_pb2.GenerateRequest) -> None:
     form = fields.nested("response_format")
     if form is None:
         return
@@ -183,8 +183,8 @@ def _read_format(fields: Fields, document: Document, request: generation_pb2.Gen
     request.format.json_schema = document.text[start:end]
 
 
-def _read_tools(fields: Fields, document: Document, request: generation_pb2.GenerateRequest) -> None:
-    tools = list(fields.objects("tools", most=_MOST_TOOLS))
+def _read_tools(fields: Fields, document: JsonDocument, request: generation_pb2.GenerateRequest) -> None:
+    tools = list(fields.objects("tools", most=_MAX_TOOLS))
     if tools:
         spans = document.elements(document.members(document.start)["tools"][0])
         request.tools.extend(_tool(tool, document, at) for tool, (at, _) in zip(tools, spans, strict=True))
@@ -196,7 +196,7 @@ def _read_tools(fields: Fields, document: Document, request: generation_pb2.Gene
         request.parallel_tool_calls = fields.flag("parallel_tool_calls")
 
 
-def _tool(fields: Fields, document: Document, at: int) -> generation_pb2.Tool:
+def _tool(fields: Fields, document: JsonDocument, at: int) -> generation_pb2.Tool:
     fields.refuse_unknown({"type", "function", "custom"})
     if "type" not in fields:
         raise fields.missing("type")

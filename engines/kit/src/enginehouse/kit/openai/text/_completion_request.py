@@ -10,7 +10,7 @@ from enginehouse.kit.openai._fields import Fields, shown, unsupported
 from enginehouse.kit.openai.text import _sampling
 
 _KNOWN = _sampling.SHARED | {"best_of", "echo", "logprobs", "prompt", "suffix"}
-_MOST_PROMPTS = 128
+_MAX_PROMPTS = 128
 _TOKENS = "token arrays are not supported; send the text"
 
 
@@ -66,8 +66,8 @@ def _prompts(fields: Fields) -> list[str]:
         raise fields.invalid("prompt", "the array is empty")
     if not isinstance(prompts[0], str):
         raise fields.invalid("prompt", _TOKENS)
-    if len(prompts) > _MOST_PROMPTS:
-        raise fields.invalid("prompt", f"{len(prompts)} prompts are more than {_MOST_PROMPTS}")
+    if len(prompts) > _MAX_PROMPTS:
+        raise fields.invalid("prompt", f"{len(prompts)} prompts are more than {_MAX_PROMPTS}")
     for index, prompt in enumerate(prompts):
         if not isinstance(prompt, str) or not prompt:
             raise fields.invalid("prompt", f"entry {index} must be a non-empty string")

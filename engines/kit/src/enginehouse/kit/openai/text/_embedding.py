@@ -16,7 +16,7 @@ from enginehouse.kit.openai._fields import Fields, shown
 from enginehouse.kit.openai.text._usage import embedding_usage
 
 _KNOWN = frozenset({"dimensions", "encoding_format", "input", "model", "user"})
-_MOST_INPUTS = 2048
+_MAX_INPUTS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ def _inputs(fields: Fields) -> list[str]:
     if not isinstance(value, str | list):
         raise fields.invalid("input", f"expected a string or an array of strings, but got {shown(value)} instead")
     inputs = [value] if isinstance(value, str) else value
-    if not 1 <= len(inputs) <= _MOST_INPUTS:
-        raise fields.invalid("input", f"{len(inputs)} texts are not between 1 and {_MOST_INPUTS}")
+    if not 1 <= len(inputs) <= _MAX_INPUTS:
+        raise fields.invalid("input", f"{len(inputs)} texts are not between 1 and {_MAX_INPUTS}")
     if isinstance(inputs[0], int | list):
         raise fields.invalid("input", "token arrays are not supported; send the text")
     for index, text in enumerate(inputs):

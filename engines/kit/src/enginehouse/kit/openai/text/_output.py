@@ -20,7 +20,7 @@ FINISH_REASONS = {
 }
 
 # OpenAI's figure for "not among the candidates": JSON has no infinity.
-_LEAST_LOGPROB = -9999.0
+_MIN_LOGPROB = -9999.0
 
 
 class Output(Protocol):
@@ -43,7 +43,7 @@ def event(value: object) -> bytes:
 
 def logprob(value: float) -> float:
     """A log probability that JSON can carry."""
-    return max(value, _LEAST_LOGPROB)
+    return max(value, _MIN_LOGPROB)
 
 
 def chat_logprobs(entries: Iterable[generation_pb2.TokenLogprob]) -> list[dict[str, Any]]:

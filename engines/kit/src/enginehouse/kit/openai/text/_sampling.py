@@ -11,7 +11,7 @@ SHARED = frozenset(
 )  # fmt: skip
 """The shared parameters by name; top_k, min_p, repeat_penalty and grammar are llama.cpp's and vLLM's, not OpenAI's."""
 
-_MOST_STOPS = 16
+_MAX_STOPS = 16
 _LONGEST_STOP = 256
 _INT64 = 2**63
 _INT32 = 2**31 - 1
@@ -70,7 +70,7 @@ def _sampling(fields: Fields) -> generation_pb2.Sampling:
 
 def _stops(fields: Fields) -> list[str]:
     value = fields.raw("stop")
-    stops = [value] if isinstance(value, str) else fields.items("stop", most=_MOST_STOPS)
+    stops = [value] if isinstance(value, str) else fields.items("stop", most=_MAX_STOPS)
     for index, stop in enumerate(stops):
         if not isinstance(stop, str):
             raise fields.invalid("stop", f"entry {index} is not a string")

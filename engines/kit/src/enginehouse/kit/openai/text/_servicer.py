@@ -17,7 +17,7 @@ from google.api import httpbody_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.openai.v1 import text_pb2, text_pb2_grpc
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.openai._edge import CallT, CallT_contra, Context, Edge, Piece
+from enginehouse.kit.openai._edge import BodyPiece, CallT, CallT_contra, Context, HttpBodyEdge
 from enginehouse.kit.openai.text._chat_output import ChatAnswer, ChatStream
 from enginehouse.kit.openai.text._chat_request import read_chat
 from enginehouse.kit.openai.text._completion_output import CompletionAnswer, CompletionStream
@@ -32,7 +32,7 @@ MAX_BODY_BYTES = 8 * 2**20
 """The largest request body taken unless told otherwise."""
 
 
-class TextEngine(Protocol[CallT_contra]):
+class InProcessTextEngine(Protocol[CallT_contra]):
     """A text engine in this process: `inference.v1.GenerationService` for calls whose grant was accepted already."""
 
     def generate(
@@ -67,12 +67,12 @@ class TextServicer(text_pb2_grpc.TextServiceServicer, Generic[CallT]):
     def __init__(
         self,
         *,
-        engine: TextEngine[CallT],
+        engine: InProcessTextEngine[CallT],
         accept: Callable[[Context], AbstractAsyncContextManager[CallT]],
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self._engine = engine
-        self._edge = Edge(accept=accept, max_body_bytes=max_body_bytes)
+        self._edge = HttpBodyEdge(accept=accept, max_body_bytes=max_body_bytes)
 
     async def CreateChatCompletion(
         self, request: httpbody_pb2.HttpBody, context: Context
@@ -94,18 +94,18 @@ class TextServicer(text_pb2_grpc.TextServiceServicer, Generic[CallT]):
         """POST /v1/embeddings."""
         return await self._edge.single(request, context, self._embed)
 
-    def _chat(self, body: bytes, call: CallT) -> AsyncGenerator[Piece, None]:
+    def _chat(self, body: bytes, call: CallT) -> AsyncGenerator[BodyPiece, None]:
         return self._generate(_chat_job(body, call.request_id), call)
 
-    def _completion(self, body: bytes, call: CallT) -> AsyncGenerator[Piece, None]:
+    def _completion(self, body: bytes, call: CallT) -> AsyncGenerator[BodyPiece, None]:
         return self._generate(_completion_job(body, call.request_id), call)
 
-    async def _embed(self, body: bytes, call: CallT) -> AsyncGenerator[Piece, None]:
+    async def _embed(self, body: bytes, call: CallT) -> AsyncGenerator[BodyPiece, None]:
         asked = read_embedding(body)
         response = await self._engine.embed(asked.embed, call)
         yield "application/json", embedding_body(response, encode=asked.base64)
 
-    async def _generate(self, job: _Job, call: CallT) -> AsyncGenerator[Piece, None]:
+    async def _generate(self, job: _Job, call: CallT) -> AsyncGenerator[BodyPiece, None]:
         output = job.output
         last = len(job.requests) - 1
         for position, request in enumerate(job.requests):

@@ -14,22 +14,23 @@ import httpx
 import orjson
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends._upstream_chunks import ChunkReader, estimated_tokens
-from enginehouse.engines.inference.backends._upstream_errors import (
+from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest
+from enginehouse.engines.inference.backends.upstream._chunks import UpstreamChunkReader, estimated_tokens
+from enginehouse.engines.inference.backends.upstream._errors import (
     ProviderFailure,
     from_answer,
     from_event,
     from_transport,
 )
-from enginehouse.engines.inference.backends._upstream_gate import ProviderGate
-from enginehouse.engines.inference.backends._upstream_options import (
-    Provider,
+from enginehouse.engines.inference.backends.upstream._gate import ProviderGate
+from enginehouse.engines.inference.backends.upstream._options import (
     UpstreamOptions,
+    UpstreamProvider,
     find_provider,
 )
-from enginehouse.engines.inference.backends._upstream_requests import most_input_tokens, to_body
-from enginehouse.engines.inference.backends._upstream_sse import EventReader
-from enginehouse.engines.inference.backends.base import Counts, Embedded, Event, Prepared
+from enginehouse.engines.inference.backends.upstream._requests import input_tokens_bound, to_body
+from enginehouse.engines.inference.backends.upstream._sse import EventReader
+from enginehouse.engines.inference.generation.events import GenerationEvent, TokenCounts
 from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
@@ -67,7 +68,7 @@ class UpstreamBackend:
         self._first_wait_s = first_wait_s
         self._open_s = open_s
         self._clock = clock
-        self._gates: dict[Provider, ProviderGate] = {}
+        self._gates: dict[UpstreamProvider, ProviderGate] = {}
         self._loaded: dict[str, UpstreamModel] = {}
 
     def refusing(self) -> Container[str]:
@@ -112,7 +113,7 @@ class UpstreamModel:
         *,
         model: CatalogModel,
         options: UpstreamOptions,
-        provider: Provider,
+        provider: UpstreamProvider,
         client: httpx.AsyncClient,
         gate: ProviderGate,
         clock: Callable[[], float],
@@ -154,13 +155,15 @@ class UpstreamModel:
         """Whether what comes now is refused at once, unless it can wait."""
         return self._gate.is_open or self._quiet_s() > 0
 
-    async def prepare(self, request: generation_pb2.GenerateRequest) -> Prepared:
+    async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
         """The provider's form of the request. `input_tokens` is an upper bound: the tokenizer is the provider's."""
         body = to_body(request, model=self._name, options=self._options)
-        most = most_input_tokens(request)
-        return Prepared(request, most, body, likely_input_tokens=estimated_tokens(most))
+        bound = input_tokens_bound(request)
+        return PreparedRequest(request, bound, body, likely_input_tokens=estimated_tokens(bound))
 
-    async def generate(self, prepared: Prepared, *, max_output_tokens: int) -> AsyncGenerator[Sequence[Event], None]:
+    async def generate(
+        self, prepared: PreparedRequest, *, max_output_tokens: int
+    ) -> AsyncGenerator[Sequence[GenerationEvent], None]:
         """Asks the provider; tries again as long as nothing has come back, and the request's patience allows."""
         assert isinstance(prepared.state, dict)
         body = prepared.state | {self._options.output_bound: max_output_tokens}
@@ -168,7 +171,7 @@ class UpstreamModel:
         patience_s = min(prepared.patience_s, self._options.longest_wait_s)
         for attempt in range(self._options.retries + 1):
             await self._enter(patience_s)
-            reader = ChunkReader(max_output_tokens=max_output_tokens)
+            reader = UpstreamChunkReader(max_output_tokens=max_output_tokens)
             begun = False
             try:
                 async with aclosing(self._stream(path, body, reader)) as batches:
@@ -185,13 +188,13 @@ class UpstreamModel:
                     raise failure.error from None
                 await self._wait(failure, attempt, patience_s)
 
-    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> Embedded:
+    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
         """Asks the provider for vectors, scaled to unit length."""
-        most = sum(len(text.encode()) for text in inputs)
-        if most > max_input_tokens:
+        size = sum(len(text.encode()) for text in inputs)
+        if size > max_input_tokens:
             raise ServiceError(
                 Reason.BUDGET_EXHAUSTED,
-                f"embedding these texts may take {most} tokens, and what is left of the budget pays for "
+                f"embedding these texts may take {size} tokens, and what is left of the budget pays for "
                 f"{max_input_tokens}",
             )
         body = {"model": self._name, "input": list(inputs), "encoding_format": "float"}
@@ -207,8 +210,8 @@ class UpstreamModel:
             raise self._garbled(ValueError(f"{len(vectors)} vectors for {len(inputs)} texts")).error
         if not isinstance(tokens, int):
             self._require_estimates()
-            tokens = estimated_tokens(most)
-        return Embedded(vectors, tokens)
+            tokens = estimated_tokens(size)
+        return EmbeddingResult(vectors, tokens)
 
     async def tokenize(self, text: str) -> Sequence[int]:
         """Refuses: the tokenizer is the provider's."""
@@ -225,7 +228,9 @@ class UpstreamModel:
         """Closes the connections."""
         await self._client.aclose()
 
-    async def _stream(self, path: str, body: dict[str, Any], reader: ChunkReader) -> AsyncGenerator[list[Event], None]:
+    async def _stream(
+        self, path: str, body: dict[str, Any], reader: UpstreamChunkReader
+    ) -> AsyncGenerator[list[GenerationEvent], None]:
         async with self._answer(path, body) as response:
             kind = response.headers.get("content-type", "")
             if not kind.startswith("text/event-stream"):
@@ -242,8 +247,8 @@ class UpstreamModel:
             error = ServiceError(Reason.UPSTREAM_FAILED, "the provider's stream ended before its answer did")
             raise ProviderFailure(error, retryable=True)
 
-    def _events(self, frames: list[bytes], reader: ChunkReader) -> list[Event]:
-        events: list[Event] = []
+    def _events(self, frames: list[bytes], reader: UpstreamChunkReader) -> list[GenerationEvent]:
+        events: list[GenerationEvent] = []
         for frame in frames:
             if frame == b"[DONE]":
                 continue
@@ -256,11 +261,11 @@ class UpstreamModel:
                 raise self._garbled(error) from None
         return events
 
-    def _totals(self, reader: ChunkReader, prepared: Prepared) -> Counts:
+    def _totals(self, reader: UpstreamChunkReader, prepared: PreparedRequest) -> TokenCounts:
         if reader.usage is not None:
             return reader.usage
         self._require_estimates()
-        return Counts(prepared.likely_input_tokens or 0, 0, reader.estimated_output_tokens())
+        return TokenCounts(prepared.likely_input_tokens or 0, 0, reader.estimated_output_tokens())
 
     def _require_estimates(self) -> None:
         if self._options.usage != "estimate":

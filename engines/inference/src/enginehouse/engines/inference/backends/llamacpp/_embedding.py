@@ -8,17 +8,17 @@ from collections.abc import Sequence
 
 import orjson
 
-from enginehouse.engines.inference.backends._llamacpp_chunks import to_error
-from enginehouse.engines.inference.backends._llamacpp_plans import Planner, too_long
-from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
-from enginehouse.engines.inference.backends.base import Embedded
+from enginehouse.engines.inference.backends.base import EmbeddingResult
+from enginehouse.engines.inference.backends.llamacpp._chunks import to_error
+from enginehouse.engines.inference.backends.llamacpp._plans import RequestPlanner, too_long
+from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
 from enginehouse.kit.errors import Reason, ServiceError
 
 # A cancel is noticed between two groups of texts.
 _AT_ONCE = 32
 
 
-class Embedder:
+class LlamaCppEmbedder:
     """Embeds texts with one loaded model.
 
     Args:
@@ -27,13 +27,13 @@ class Embedder:
         context_tokens: the longest text.
     """
 
-    def __init__(self, *, server: LlamaCppServer, planner: Planner, context_tokens: int) -> None:
+    def __init__(self, *, server: LlamaCppServer, planner: RequestPlanner, context_tokens: int) -> None:
         self._server = server
         self._planner = planner
         self._context_tokens = context_tokens
 
-    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> Embedded:
-        """As `LoadedModel.embed`."""
+    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
+        """As `LoadedTextModel.embed`."""
         await self._check(inputs, max_input_tokens)
         vectors: list[Sequence[float]] = []
         read = 0
@@ -47,7 +47,7 @@ class Embedder:
                 vector.frombytes(base64.b64decode(entry["embedding"]))
                 vectors.append(vector)
             read += int(answer["usage"]["prompt_tokens"])
-        return Embedded(vectors=vectors, input_tokens=read)
+        return EmbeddingResult(vectors=vectors, input_tokens=read)
 
     async def _check(self, inputs: Sequence[str], max_input_tokens: int) -> None:
         # A text has at most a token for each byte and the two that frame it. Only where that might be too many are

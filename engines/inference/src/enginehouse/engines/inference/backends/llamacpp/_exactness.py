@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 import orjson
 
-from enginehouse.engines.inference.backends._llamacpp_chunks import to_error
-from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
+from enginehouse.engines.inference.backends.llamacpp._chunks import to_error
+from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
 
 _TEXT = (
     "Seven grey herons stood in the shallows and waited. నదిలో నీళ్ళు మెల్లగా పారుతున్నాయి. "

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import Counts, Event, Finish, Piece
+from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
 from enginehouse.kit.errors import Reason, ServiceError
 
-_FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "tool_calls": Finish.TOOL_CALLS}
+_FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "tool_calls": FinishReason.TOOL_CALLS}
 
 
-class ChunkReader:
+class LlamaCppChunkReader:
     """Turns the chunks of one llama.cpp request, which may carry several choices, into events.
 
     llama.cpp holds back bytes until they are whole characters, so the number of tokens in a chunk is the growth of the
@@ -33,9 +33,9 @@ class ChunkReader:
         self._top_logprobs = top_logprobs
         self._counted = not counts_prompt
         self._tokens: dict[int, int] = {}
-        self._ending: tuple[int, Finish] | None = None
+        self._ending: tuple[int, FinishReason] | None = None
 
-    def read(self, chunk: dict[str, Any], *, constrained: bool) -> Iterator[Event]:
+    def read(self, chunk: dict[str, Any], *, constrained: bool) -> Iterator[GenerationEvent]:
         """The events of a chunk; raises what an error chunk stands for."""
         if "error" in chunk:
             raise to_error(chunk["error"], constrained=constrained)
@@ -44,22 +44,22 @@ class ChunkReader:
             progress = chunk.get("prompt_progress")
             cached = int(progress["cache"]) if progress else int(timings["cache_n"])
             self._counted = True
-            yield Counts(input_tokens=self._input_tokens, cached_input_tokens=min(cached, self._input_tokens))
+            yield TokenCounts(input_tokens=self._input_tokens, cached_input_tokens=min(cached, self._input_tokens))
         choices = chunk.get("choices") or ()
         if not choices and self._ending is not None and timings is not None:
             index, finish = self._ending
             self._ending = None
-            yield Piece(index, tokens=self._growth(index, timings), finish=finish)
+            yield OutputPiece(index, tokens=self._growth(index, timings), finish=finish)
         for choice in choices:
             yield from self._read_choice(choice, timings)
 
-    def _read_choice(self, choice: dict[str, Any], timings: dict[str, Any] | None) -> Iterator[Event]:
+    def _read_choice(self, choice: dict[str, Any], timings: dict[str, Any] | None) -> Iterator[GenerationEvent]:
         index = self._first_choice + int(choice["index"])
         delta = choice.get("delta")
         if delta is None:
-            piece = Piece(index, choice.get("text") or "")
+            piece = OutputPiece(index, choice.get("text") or "")
         else:
-            piece = Piece(index, delta.get("content") or "", reasoning=delta.get("reasoning_content") or "")
+            piece = OutputPiece(index, delta.get("content") or "", reasoning=delta.get("reasoning_content") or "")
             if delta.get("tool_calls"):
                 piece.tool_calls = [_tool_call(call) for call in delta["tool_calls"]]
         logprobs = choice.get("logprobs")
@@ -69,7 +69,7 @@ class ChunkReader:
             piece.tokens = self._growth(index, timings)
         reason = choice.get("finish_reason")
         if reason is not None:
-            finish = _FINISH.get(reason, Finish.STOP)
+            finish = _FINISH.get(reason, FinishReason.STOP)
             if timings is None:
                 # A chat's last chunk comes without counts; they follow in one of their own.
                 self._ending = (index, finish)

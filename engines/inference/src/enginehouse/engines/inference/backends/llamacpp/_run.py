@@ -11,15 +11,15 @@ from typing import TypeAlias, cast
 import orjson
 
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest
-from enginehouse.engines.inference.backends._llamacpp_chunks import ChunkReader, to_error
-from enginehouse.engines.inference.backends._llamacpp_plans import Plan
-from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
-from enginehouse.engines.inference.backends.base import Event, Piece
-from enginehouse.engines.inference.stops import StopScanner
+from enginehouse.engines.inference.backends.llamacpp._chunks import LlamaCppChunkReader, to_error
+from enginehouse.engines.inference.backends.llamacpp._plans import RequestPlan
+from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
+from enginehouse.engines.inference.generation.events import GenerationEvent, OutputPiece
+from enginehouse.engines.inference.generation.stops import StopScanner
 from enginehouse.kit.server.stream import CoalescingWriter
 
 # Chunks that wait for a slow reader before llama.cpp's thread is held back.
-_MOST_WAITING = 4096
+_MAX_WAITING = 4096
 _ROOM_POLL_S = 0.1
 
 _Chunk: TypeAlias = "tuple[_Group, bytes]"
@@ -27,9 +27,9 @@ _Writer: TypeAlias = CoalescingWriter[_Chunk, list[_Chunk]]
 
 
 async def run(
-    server: LlamaCppServer, plan: Plan, request: GenerateRequest, *, slots: int, max_output_tokens: int
-) -> AsyncGenerator[list[Event], None]:
-    """Runs a plan and yields what has accumulated, as `LoadedModel.generate` does.
+    server: LlamaCppServer, plan: RequestPlan, request: GenerateRequest, *, slots: int, max_output_tokens: int
+) -> AsyncGenerator[list[GenerationEvent], None]:
+    """Runs a plan and yields what has accumulated, as `LoadedTextModel.generate` does.
 
     Args:
         server: the loaded model.
@@ -44,7 +44,7 @@ async def run(
     groups = [
         _Group(request, plan, first=first, size=min(width, choices - first)) for first in range(0, choices, width)
     ]
-    writer: _Writer = CoalescingWriter(merge=_all, max_pending=_MOST_WAITING)
+    writer: _Writer = CoalescingWriter(merge=_all, max_pending=_MAX_WAITING)
     ended = _CloseAfterAll(len(groups), writer)
     for group in groups:
         body = {**plan.body, "n": group.size, "max_tokens": max_output_tokens}
@@ -56,7 +56,7 @@ async def run(
     # Leaving this block tells every thread to stop at its next chunk.
     async with aclosing(cast("AsyncGenerator[list[_Chunk], None]", aiter(writer))) as batches:
         async for batch in batches:
-            events: list[Event] = []
+            events: list[GenerationEvent] = []
             for group, data in batch:
                 events.extend(group.read(data))
             if events:
@@ -66,12 +66,12 @@ async def run(
 class _Group:
     """The choices that one llama.cpp request makes."""
 
-    def __init__(self, request: GenerateRequest, plan: Plan, *, first: int, size: int) -> None:
+    def __init__(self, request: GenerateRequest, plan: RequestPlan, *, first: int, size: int) -> None:
         self.first = first
         self.size = size
         self.stopped = False
         self._plan = plan
-        self._chunks = ChunkReader(
+        self._chunks = LlamaCppChunkReader(
             first_choice=first,
             input_tokens=plan.input_tokens,
             # All choices share one prompt, so it counts once.
@@ -81,16 +81,16 @@ class _Group:
         self._stops = StopScanner(plan.stops) if plan.stops else None
         self._tools = [plan.tool_reader() for _ in range(size)] if plan.tool_reader is not None else []
 
-    def read(self, data: bytes) -> Sequence[Event]:
+    def read(self, data: bytes) -> Sequence[GenerationEvent]:
         """The events of a chunk."""
         if self.stopped:
             return ()
         events = self._chunks.read(orjson.loads(data), constrained=self._plan.constrained)
         if self._stops is None and not self._tools:
             return list(events)
-        return [self._bounded(event) if isinstance(event, Piece) else event for event in events]
+        return [self._bounded(event) if isinstance(event, OutputPiece) else event for event in events]
 
-    def _bounded(self, piece: Piece) -> Piece:
+    def _bounded(self, piece: OutputPiece) -> OutputPiece:
         if self._stops is not None:
             piece = self._stops.read(piece)
             self.stopped = self._stops.stopped

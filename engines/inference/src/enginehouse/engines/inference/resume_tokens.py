@@ -1,8 +1,8 @@
-"""Receipts: an engine's word on how far an answer is its own, which another engine needs to continue it.
+"""ResumeTokens: an engine's word on how far an answer is its own, which another engine needs to continue it.
 
 Only tokens that an engine of this mesh made for the very same request may be read again at the price of cached input,
 and only where this engine would have made the same ones. So a receipt covers the request, everything that settles its
-output (`Prepared.output_key`) and the tokens so far; whoever changes one of them has no receipt for it.
+output (`PreparedRequest.output_key`) and the tokens so far; whoever changes one of them has no receipt for it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import hmac
 from collections.abc import Iterable
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import Prepared
+from enginehouse.engines.inference.backends.base import PreparedRequest
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GrantKeys
 
 _PURPOSE = b"enginehouse receipt v1\0"
 
 
-class Receipts:
+class ResumeTokens:
     """Gives out receipts and accepts those of other engines that hold the same keys.
 
     Args:
@@ -31,8 +31,8 @@ class Receipts:
         self._keys = keys
 
     def open(
-        self, request: generation_pb2.GenerateRequest, prepared: Prepared, *, request_id: str, model: str
-    ) -> Trail | None:
+        self, request: generation_pb2.GenerateRequest, prepared: PreparedRequest, *, request_id: str, model: str
+    ) -> ResumeToken | None:
         """The trail of a resumable answer, which stands after the tokens that the request resumes from.
 
         Args:
@@ -50,7 +50,7 @@ class Receipts:
             if resumed:
                 raise _impossible(f"model {model!r} cannot continue such an answer exactly on this engine")
             return None
-        trail = Trail(self._keys, _scope(request, prepared.output_key, request_id, model))
+        trail = ResumeToken(self._keys, _scope(request, prepared.output_key, request_id, model))
         if resumed:
             trail.add(request.resume.token_ids)
             if not trail.accepts(request.resume.receipt):
@@ -61,8 +61,8 @@ class Receipts:
         return trail
 
 
-class Trail:
-    """The tokens of one answer so far. Made by `Receipts.open`."""
+class ResumeToken:
+    """The tokens of one answer so far. Made by `ResumeTokens.open`."""
 
     def __init__(self, keys: GrantKeys, scope: bytes) -> None:
         self._keys = keys

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from enginehouse.api.common.v1.usage_pb2 import UNIT_OUTPUT_TOKENS
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.api.router.v1 import cache_pb2, cache_pb2_grpc, grant_pb2
+from enginehouse.kit.answers import AnswerSender, KeepingEngine
 from enginehouse.kit.calls import Call, Calls
-from enginehouse.kit.calls.answers import AnswerSender, KeepingEngine
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GRANT_HEADER, authenticate, sign
 from enginehouse.kit.testing import GrantIssuer

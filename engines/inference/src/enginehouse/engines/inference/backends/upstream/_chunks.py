@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import Counts, Event, Finish, Piece
+from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
 
-_FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "tool_calls": Finish.TOOL_CALLS}
+_FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "tool_calls": FinishReason.TOOL_CALLS}
 # What a token holds on average, for charging where the provider gives no figure of its own.
 _BYTES_A_TOKEN = 4
 # More than a token holds on average in any script: until the provider's figure arrives, a count must not pass it, for
 # what was counted stays charged.
-_MOST_BYTES_A_TOKEN = 16
+_MAX_BYTES_PER_TOKEN = 16
 
 
 def estimated_tokens(size: int) -> int:
@@ -22,7 +22,7 @@ def estimated_tokens(size: int) -> int:
     return math.ceil(size / _BYTES_A_TOKEN)
 
 
-class ChunkReader:
+class UpstreamChunkReader:
     """Turns one request's chunks into events.
 
     A provider may put any number of tokens into a chunk and says how many only at the end. Until then a choice's count
@@ -37,12 +37,12 @@ class ChunkReader:
         self._most = max_output_tokens
         self._bytes: dict[int, int] = {}
         self._counted: dict[int, int] = {}
-        self.usage: Counts | None = None
+        self.usage: TokenCounts | None = None
         """The provider's figures, once it has given them."""
         self.finished: set[int] = set()
         """The choices that have ended."""
 
-    def read(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
+    def read(self, chunk: Mapping[str, Any]) -> Iterator[GenerationEvent]:
         """The events of one chunk; raises TypeError, KeyError or ValueError for one that is not OpenAI's."""
         for choice in chunk.get("choices") or ():
             piece = self._read_choice(choice)
@@ -56,24 +56,24 @@ class ChunkReader:
         """Tokens over all choices, by the length of their text."""
         return sum(min(estimated_tokens(size), self._most) for size in self._bytes.values())
 
-    def _read_choice(self, choice: Mapping[str, Any]) -> Piece:
+    def _read_choice(self, choice: Mapping[str, Any]) -> OutputPiece:
         index = int(choice.get("index") or 0)
         delta = choice.get("delta")
         if delta is None:
-            piece = Piece(index, choice.get("text") or "", logprobs=_completion_logprobs(choice.get("logprobs")))
+            piece = OutputPiece(index, choice.get("text") or "", logprobs=_completion_logprobs(choice.get("logprobs")))
         else:
             reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
-            piece = Piece(index, delta.get("content") or delta.get("refusal") or "", reasoning=reasoning)
+            piece = OutputPiece(index, delta.get("content") or delta.get("refusal") or "", reasoning=reasoning)
             piece.tool_calls = [_tool_call(call) for call in delta.get("tool_calls") or ()]
             piece.logprobs = _chat_logprobs(choice.get("logprobs"))
         piece.tokens = self._growth(piece)
         reason = choice.get("finish_reason")
         if reason is not None:
-            piece.finish = _FINISH.get(reason, Finish.STOP)
+            piece.finish = _FINISH.get(reason, FinishReason.STOP)
             self.finished.add(index)
         return piece
 
-    def _growth(self, piece: Piece) -> int:
+    def _growth(self, piece: OutputPiece) -> int:
         size = len(piece.text.encode()) + len(piece.reasoning.encode())
         size += sum(len(call.name) + len(call.arguments.encode()) for call in piece.tool_calls)
         size += self._bytes.get(piece.index, 0)
@@ -82,18 +82,18 @@ class ChunkReader:
         if piece.logprobs:
             total = before + len(piece.logprobs)
         elif piece.text or piece.reasoning or piece.tool_calls:
-            total = max(before + 1, math.ceil(size / _MOST_BYTES_A_TOKEN))
+            total = max(before + 1, math.ceil(size / _MAX_BYTES_PER_TOKEN))
         else:
             total = before
         self._counted[piece.index] = total = min(total, self._most)
         return total - before
 
 
-def _counts(usage: Mapping[str, Any]) -> Counts:
+def _counts(usage: Mapping[str, Any]) -> TokenCounts:
     details = usage.get("prompt_tokens_details") or {}
     prompt = max(0, int(usage["prompt_tokens"]))
     cached = max(0, int(details.get("cached_tokens") or 0))
-    return Counts(prompt, min(cached, prompt), max(0, int(usage["completion_tokens"])))
+    return TokenCounts(prompt, min(cached, prompt), max(0, int(usage["completion_tokens"])))
 
 
 def _tool_call(call: Mapping[str, Any]) -> generation_pb2.ToolCallDelta:

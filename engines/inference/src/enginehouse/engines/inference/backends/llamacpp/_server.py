@@ -19,9 +19,9 @@ from typing import Any
 
 import xllamacpp  # type: ignore[import-untyped]
 
-from enginehouse.engines.inference.backends._llamacpp_chunks import to_error
-from enginehouse.engines.inference.backends._llamacpp_options import LlamaCppOptions
-from enginehouse.engines.inference.backends._unix_http import UnixHttpClient
+from enginehouse.engines.inference.backends.llamacpp._chunks import to_error
+from enginehouse.engines.inference.backends.llamacpp._options import LlamaCppOptions
+from enginehouse.engines.inference.backends.llamacpp._unix_http import UnixHttpClient
 from enginehouse.kit.errors import Reason, ServiceError
 
 _POOLING = {

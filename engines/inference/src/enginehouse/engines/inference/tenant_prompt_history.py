@@ -21,7 +21,7 @@ _ENDS_MESSAGE = "\x1e"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Recognised:
+class PromptMatch:
     """How much of a prompt its tenant has sent before.
 
     Attributes:
@@ -40,7 +40,7 @@ class Recognised:
         return _MARGIN * (1 + self.rest.count(_ENDS_MESSAGE))
 
 
-class OwnPrompts:
+class TenantPromptHistory:
     """Remembers the beginnings of prompts, by tenant and model, as hashes; the longest unused go first.
 
     Args:
@@ -51,7 +51,7 @@ class OwnPrompts:
         self._most = most
         self._seen: dict[int, None] = {}
 
-    def recognise(self, request: GenerateRequest, *, tenant: str, model: str) -> Recognised:
+    def match(self, request: GenerateRequest, *, tenant: str, model: str) -> PromptMatch:
         """Compares a prompt with what the tenant has sent to the model before. Remembers nothing yet."""
         text = _text_of(request)
         value = hash((tenant, model))
@@ -63,9 +63,9 @@ class OwnPrompts:
             if known == len(prefixes) and value in self._seen:
                 known += 1
             prefixes.append(value)
-        return Recognised(known > 0, text[known * _STEP :], prefixes)
+        return PromptMatch(known > 0, text[known * _STEP :], prefixes)
 
-    def remember(self, recognised: Recognised) -> None:
+    def remember(self, recognised: PromptMatch) -> None:
         """The prompt has been read."""
         for prefix in recognised.prefixes:
             # The oldest are the first of a dict.

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import orjson
 
-from enginehouse.engines.inference.backends._upstream_options import Provider
+from enginehouse.engines.inference.backends.upstream._options import UpstreamProvider
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 
 _LONGEST_MESSAGE = 500
@@ -27,7 +27,7 @@ class ProviderFailure(Exception):
     retry_after_s: float | None = None
 
 
-def from_transport(error: httpx.HTTPError, provider: Provider) -> ProviderFailure:
+def from_transport(error: httpx.HTTPError, provider: UpstreamProvider) -> ProviderFailure:
     """The failure behind a connection that could not be made, broke, or went silent."""
     host = httpx.URL(provider.base_url).host
     if isinstance(error, httpx.TimeoutException):
@@ -39,7 +39,7 @@ def from_transport(error: httpx.HTTPError, provider: Provider) -> ProviderFailur
     return ProviderFailure(ServiceError(Reason.UPSTREAM_FAILED, message), retryable=True)
 
 
-def from_answer(status: int, headers: Mapping[str, str], body: bytes, provider: Provider) -> ProviderFailure:
+def from_answer(status: int, headers: Mapping[str, str], body: bytes, provider: UpstreamProvider) -> ProviderFailure:
     """The failure behind an HTTP answer other than 200."""
     told = _told(body)
     message = provider.hidden(str(told.get("message") or "no reason given"))[:_LONGEST_MESSAGE]
@@ -78,7 +78,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, provider: 
     return ProviderFailure(error, retryable=status in _RETRYABLE, retry_after_s=retry_after_s)
 
 
-def from_event(told: Any, provider: Provider) -> ServiceError:
+def from_event(told: Any, provider: UpstreamProvider) -> ServiceError:
     """The failure that a provider reports in the middle of its stream."""
     message = str(told.get("message") if isinstance(told, dict) else told)
     return ServiceError(

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends._vllm_options import VllmOptions
-from enginehouse.engines.inference.backends._vllm_pieces import OutputReader
-from enginehouse.engines.inference.backends._vllm_requests import constraint_of, messages_of, sampling_of, tools_of
-from enginehouse.engines.inference.backends.base import Embedded, Event, Prepared
+from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest
+from enginehouse.engines.inference.backends.vllm._options import VllmOptions
+from enginehouse.engines.inference.backends.vllm._pieces import OutputReader
+from enginehouse.engines.inference.backends.vllm._requests import constraint_of, messages_of, sampling_of, tools_of
+from enginehouse.engines.inference.generation.events import GenerationEvent
 from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.backends.weights import weights_folder
 from enginehouse.kit.catalog import CatalogModel
@@ -112,14 +113,16 @@ class VllmModel:
         """Whether the model's folder has one."""
         return bool(getattr(self._tokenizer, "chat_template", None))
 
-    async def prepare(self, request: generation_pb2.GenerateRequest) -> Prepared:
+    async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
         """Applies the chat template and counts the prompt."""
         constraint_of(request)
         async with self._tokenizing:
             tokens = await asyncio.to_thread(self._tokens, request)
-        return Prepared(request, len(tokens), tokens)
+        return PreparedRequest(request, len(tokens), tokens)
 
-    async def generate(self, prepared: Prepared, *, max_output_tokens: int) -> AsyncGenerator[Sequence[Event], None]:
+    async def generate(
+        self, prepared: PreparedRequest, *, max_output_tokens: int
+    ) -> AsyncGenerator[Sequence[GenerationEvent], None]:
         """Runs the engine; closing the generator aborts the request there."""
         from vllm import SamplingParams  # type: ignore[import-not-found]
         from vllm.exceptions import VLLMClientError  # type: ignore[import-not-found]
@@ -155,7 +158,7 @@ class VllmModel:
                 Reason.BACKEND_FAILED, f"vLLM failed: {type(error).__name__}: {clip(str(error), 500)}"
             ) from error
 
-    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> Embedded:
+    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
         """Refuses."""
         raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, f"model {self._model.name!r} makes no embeddings")
 

@@ -14,10 +14,10 @@ from typing import Protocol
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Message, Tool, ToolCallDelta, ToolChoice
-from enginehouse.engines.inference.backends.base import Finish, Piece
+from enginehouse.engines.inference.generation.events import FinishReason, OutputPiece
+from enginehouse.engines.inference.generation.stops import overlap
 from enginehouse.engines.inference.grammar import Grammar, check_grammar, literal
-from enginehouse.engines.inference.schemas import invalid_schema, parse_object_schema
-from enginehouse.engines.inference.stops import overlap
+from enginehouse.engines.inference.grammar.schemas import invalid_schema, parse_object_schema
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 
@@ -94,7 +94,7 @@ def without_tools(messages: Sequence[Message]) -> list[Message]:
 class ToolReader(Protocol):
     """Finds tool calls in the text of one choice."""
 
-    def read(self, piece: Piece) -> Piece:
+    def read(self, piece: OutputPiece) -> OutputPiece:
         """The piece with what belongs to tool calls moved there."""
 
 
@@ -115,7 +115,7 @@ class ForcedCallReader:
     _escaped: bool = False
     _complete: bool = False
 
-    def read(self, piece: Piece) -> Piece:
+    def read(self, piece: OutputPiece) -> OutputPiece:
         """All text is the call's."""
         deltas = []
         text = self._held + piece.text
@@ -135,7 +135,7 @@ class ForcedCallReader:
             deltas[0].arguments = arguments
         elif arguments:
             deltas.append(ToolCallDelta(index=0, arguments=arguments))
-        finish = Finish.TOOL_CALLS if piece.finish is Finish.STOP and self._complete else piece.finish
+        finish = FinishReason.TOOL_CALLS if piece.finish is FinishReason.STOP and self._complete else piece.finish
         return replace(piece, text="", tool_calls=deltas, finish=finish)
 
     def _arguments(self, text: str) -> str:
@@ -171,7 +171,7 @@ class TaggedCallReader:
     _held: str = ""
     _calls: int = 0
 
-    def read(self, piece: Piece) -> Piece:
+    def read(self, piece: OutputPiece) -> OutputPiece:
         """Text that may be part of a call is held back until that is settled."""
         text = self._held + piece.text
         out: list[str] = []
@@ -197,7 +197,7 @@ class TaggedCallReader:
                 out.append(text[:start])
                 deltas.append(call)
             text = rest
-        finish = Finish.TOOL_CALLS if piece.finish is Finish.STOP and self._calls else piece.finish
+        finish = FinishReason.TOOL_CALLS if piece.finish is FinishReason.STOP and self._calls else piece.finish
         content = "".join(out)
         return replace(piece, text=content if not self._calls else content.strip(), tool_calls=deltas, finish=finish)
 

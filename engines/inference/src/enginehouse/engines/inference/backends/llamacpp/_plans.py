@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Message
-from enginehouse.engines.inference.backends._llamacpp_bodies import message_body, sampling_body, tool_body
-from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
-from enginehouse.engines.inference.grammar import schema_grammar
-from enginehouse.engines.inference.schemas import parse_object_schema
-from enginehouse.engines.inference.toolcalls import (
+from enginehouse.engines.inference.backends.llamacpp._bodies import message_body, sampling_body, tool_body
+from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
+from enginehouse.engines.inference.generation.tool_calls import (
     ForcedCallReader,
     TaggedCallReader,
     ToolReader,
@@ -20,15 +18,17 @@ from enginehouse.engines.inference.toolcalls import (
     instructed,
     without_tools,
 )
+from enginehouse.engines.inference.grammar import schema_grammar
+from enginehouse.engines.inference.grammar.schemas import parse_object_schema
 from enginehouse.engines.inference.validation import calls_tools
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 
 # No vocabulary packs more than this into a token on average; a longer text is refused without being read.
-_MOST_BYTES_A_TOKEN = 256
+_MAX_BYTES_PER_TOKEN = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RequestPlan:
     """A request in llama.cpp's words."""
 
     chat: bool
@@ -49,7 +49,7 @@ class Plan:
     """Whether the likeliest token is always taken."""
 
 
-class Planner:
+class RequestPlanner:
     """Plans requests for one loaded model.
 
     Args:
@@ -78,7 +78,7 @@ class Planner:
         self._temperature = temperature
         self._resumes = resumes
 
-    async def plan(self, request: GenerateRequest) -> Plan:
+    async def plan(self, request: GenerateRequest) -> RequestPlan:
         """The plan of a request, its prompt counted.
 
         Raises CONTEXT_LENGTH_EXCEEDED for a prompt too long to be worth counting, INVALID_SCHEMA, INVALID_REQUEST.
@@ -126,12 +126,12 @@ class Planner:
 
     def refuse_overlong(self, size: int, field: str) -> None:
         """Raises CONTEXT_LENGTH_EXCEEDED for a text of so many bytes, or characters, that it cannot fit."""
-        if size > self._context_tokens * _MOST_BYTES_A_TOKEN:
-            raise too_long(field, size // _MOST_BYTES_A_TOKEN, self._context_tokens, at_least=True)
+        if size > self._context_tokens * _MAX_BYTES_PER_TOKEN:
+            raise too_long(field, size // _MAX_BYTES_PER_TOKEN, self._context_tokens, at_least=True)
 
     async def _chat(
         self, request: GenerateRequest, body: dict[str, Any], messages: Sequence[Message], *, tools: bool
-    ) -> Plan:
+    ) -> RequestPlan:
         body["messages"] = [message_body(message) for message in messages]
         if tools:
             body["tools"] = [tool_body(tool) for tool in request.tools]
@@ -145,7 +145,7 @@ class Planner:
             body["top_logprobs"] = request.top_logprobs
         counted = await self._server.ask("/v1/chat/completions/input_tokens", body)
         # A schema of a tool bounds the output as well, once the model begins to call it.
-        return Plan(
+        return RequestPlan(
             chat=True,
             body=body,
             input_tokens=int(counted["input_tokens"]),
@@ -161,13 +161,13 @@ class Planner:
         *,
         grammar: str,
         reader: Callable[[], ToolReader] | None = None,
-    ) -> Plan:
+    ) -> RequestPlan:
         body["prompt"] = tokens = await self._server.tokenize(prompt, special=True)
         if grammar:
             body["grammar"] = grammar
         if request.logprobs:
             body["logprobs"] = max(1, request.top_logprobs)
-        return Plan(
+        return RequestPlan(
             chat=False,
             body=body,
             input_tokens=len(tokens),

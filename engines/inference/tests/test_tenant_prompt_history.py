@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Message
-from enginehouse.engines.inference.own_prompts import OwnPrompts
+from enginehouse.engines.inference.tenant_prompt_history import TenantPromptHistory
 from engines.inference.tests.text_engine import CACHED, INPUT, EngineClient
 
 SYSTEM = "You are a patient tutor of physics who answers in short sentences. " * 4
@@ -18,14 +18,14 @@ def chat(*texts: str) -> GenerateRequest:
     return GenerateRequest(messages=[Message(role=roles[min(at, 1)], content=text) for at, text in enumerate(texts)])
 
 
-def sent(prompts: OwnPrompts, request: GenerateRequest, *, tenant: str = "a", model: str = "m") -> str:
-    recognised = prompts.recognise(request, tenant=tenant, model=model)
+def sent(prompts: TenantPromptHistory, request: GenerateRequest, *, tenant: str = "a", model: str = "m") -> str:
+    recognised = prompts.match(request, tenant=tenant, model=model)
     prompts.remember(recognised)
     return recognised.rest if recognised.known else "all new"
 
 
 def test_a_prompt_is_recognised_by_its_own_tenant_and_model_alone() -> None:
-    prompts = OwnPrompts()
+    prompts = TenantPromptHistory()
     assert sent(prompts, chat(SYSTEM, "one")) == "all new"
     assert sent(prompts, chat(SYSTEM, "one"), tenant="b") == "all new"
     assert sent(prompts, chat(SYSTEM, "one"), model="n") == "all new"
@@ -37,7 +37,7 @@ def test_a_prompt_is_recognised_by_its_own_tenant_and_model_alone() -> None:
 
 
 def test_another_role_or_tool_is_another_prompt() -> None:
-    prompts = OwnPrompts()
+    prompts = TenantPromptHistory()
     assert sent(prompts, GenerateRequest(prompt=SYSTEM)) == "all new"
     assert sent(prompts, chat(SYSTEM)) == "all new"
     tool = generation_pb2.Tool(name="look", description="looks")
@@ -48,13 +48,13 @@ def test_another_role_or_tool_is_another_prompt() -> None:
 
 
 def test_what_was_not_read_is_not_remembered() -> None:
-    prompts = OwnPrompts()
-    prompts.recognise(chat(SYSTEM), tenant="a", model="m")
+    prompts = TenantPromptHistory()
+    prompts.match(chat(SYSTEM), tenant="a", model="m")
     assert sent(prompts, chat(SYSTEM)) == "all new"
 
 
 def test_memory_is_bounded_and_the_longest_unused_goes() -> None:
-    prompts = OwnPrompts(most=20)
+    prompts = TenantPromptHistory(most=20)
     sent(prompts, chat("first"))
     for number in range(19):
         sent(prompts, chat(f"number {number}"))
@@ -66,9 +66,9 @@ def test_memory_is_bounded_and_the_longest_unused_goes() -> None:
 
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_the_rest_is_never_shorter_than_what_is_new(first: str, second: str) -> None:
-    prompts = OwnPrompts()
-    prompts.remember(prompts.recognise(GenerateRequest(prompt=first), tenant="a", model="m"))
-    recognised = prompts.recognise(GenerateRequest(prompt=second), tenant="a", model="m")
+    prompts = TenantPromptHistory()
+    prompts.remember(prompts.match(GenerateRequest(prompt=first), tenant="a", model="m"))
+    recognised = prompts.match(GenerateRequest(prompt=second), tenant="a", model="m")
     common = next(
         (at for at, (x, y) in enumerate(zip(first, second, strict=False)) if x != y), min(len(first), len(second))
     )

@@ -45,7 +45,7 @@ class UpstreamOptions(pydantic.BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Provider:
+class UpstreamProvider:
     """Where a model's requests go."""
 
     base_url: str
@@ -54,14 +54,14 @@ class Provider:
     """The API key; never shown. Empty where there is none."""
 
     def __repr__(self) -> str:
-        return f"Provider({self.base_url!r})"
+        return f"UpstreamProvider({self.base_url!r})"
 
     def hidden(self, text: str) -> str:
         """The text without the key, should a provider repeat it."""
         return text.replace(self.key, "[key]") if self.key else text
 
 
-def find_provider(model: CatalogModel, options: UpstreamOptions, *, environ: Mapping[str, str]) -> Provider:
+def find_provider(model: CatalogModel, options: UpstreamOptions, *, environ: Mapping[str, str]) -> UpstreamProvider:
     """The provider that the model's `source` names, with its key from the environment.
 
     Raises INVALID_REQUEST for a source that is no plain http(s) URL, FAILED_PRECONDITION for a key that is not set.
@@ -83,7 +83,7 @@ def find_provider(model: CatalogModel, options: UpstreamOptions, *, environ: Map
                 f"model {model.name!r} needs its provider's API key in the environment variable "
                 f"{options.key_variable}, which is not set",
             )
-    return Provider(base_url=str(url).rstrip("/"), key=key)
+    return UpstreamProvider(base_url=str(url).rstrip("/"), key=key)
 
 
 def _bad_source(model: CatalogModel, why: str) -> ServiceError:

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from enginehouse.engines.inference.backends._llamacpp_exactness import measure_exactness
-from enginehouse.engines.inference.backends._llamacpp_model import LlamaCppModel
-from enginehouse.engines.inference.backends._llamacpp_options import LlamaCppOptions
-from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
-from enginehouse.engines.inference.backends.base import LoadedModel
+from enginehouse.engines.inference.backends.base import LoadedTextModel
+from enginehouse.engines.inference.backends.llamacpp._exactness import measure_exactness
+from enginehouse.engines.inference.backends.llamacpp._model import LlamaCppModel
+from enginehouse.engines.inference.backends.llamacpp._options import LlamaCppOptions
+from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
 from enginehouse.engines.inference.weights import find_weights
 from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.catalog import CatalogModel
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class LlamaCppBackend:
-    """Loads GGUF models; implements `Backend`.
+    """Loads GGUF models; implements `TextBackend`.
 
     Args:
         models_dir: where pulled weights lie, and where converted ones are put.
@@ -41,7 +41,7 @@ class LlamaCppBackend:
         self._hang_s = hang_s
         self._on_hang = on_hang
 
-    async def load(self, model: CatalogModel) -> LoadedModel:
+    async def load(self, model: CatalogModel) -> LoadedTextModel:
         """Loads the model; raises WEIGHTS_ABSENT, INVALID_REQUEST (options) or BACKEND_FAILED."""
         options = read_options(LlamaCppOptions, model)
         if model.context_tokens < 1:

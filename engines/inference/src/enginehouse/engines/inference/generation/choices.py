@@ -6,8 +6,8 @@ from collections.abc import MutableSequence, Sequence
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import ChoiceDelta
-from enginehouse.engines.inference.backends.base import Finish, Piece
-from enginehouse.engines.inference.limits import OutputLimit
+from enginehouse.engines.inference.generation.events import FinishReason, OutputPiece
+from enginehouse.engines.inference.generation.limits import OutputLimit
 
 
 class Choices:
@@ -32,11 +32,11 @@ class Choices:
         """Whether every choice has its finish reason."""
         return not self._open
 
-    def merge(self, pieces: Sequence[Piece]) -> list[ChoiceDelta]:
+    def merge(self, pieces: Sequence[OutputPiece]) -> list[ChoiceDelta]:
         """One delta for each choice that the pieces, which are in order, speak of."""
         if len(pieces) == 1:
             return [self._delta(pieces[0].index, pieces)]
-        by_choice: dict[int, list[Piece]] = {}
+        by_choice: dict[int, list[OutputPiece]] = {}
         for piece in pieces:
             by_choice.setdefault(piece.index, []).append(piece)
         return [self._delta(index, own) for index, own in by_choice.items()]
@@ -59,7 +59,7 @@ class Choices:
         )
         self._open.clear()
 
-    def _delta(self, index: int, pieces: Sequence[Piece]) -> ChoiceDelta:
+    def _delta(self, index: int, pieces: Sequence[OutputPiece]) -> ChoiceDelta:
         text = "".join([piece.text for piece in pieces])
         if self._echo and index not in self._begun:
             self._begun.add(index)
@@ -76,14 +76,16 @@ class Choices:
             delta.logprobs.extend(piece.logprobs)
         return delta
 
-    def _finish(self, delta: ChoiceDelta, finish: Finish) -> None:
+    def _finish(self, delta: ChoiceDelta, finish: FinishReason) -> None:
         self._open.discard(delta.index)
-        if finish is Finish.STOP:
+        if finish is FinishReason.STOP:
             delta.finish_reason = generation_pb2.FINISH_REASON_STOP
-        elif finish is Finish.TOOL_CALLS:
+        elif finish is FinishReason.TOOL_CALLS:
             delta.finish_reason = generation_pb2.FINISH_REASON_TOOL_CALLS
         else:
             delta.finish_reason = generation_pb2.FINISH_REASON_LENGTH
-            delta.stopped_by = generation_pb2.STOPPED_BY_CONTEXT if finish is Finish.CONTEXT else self._limit.stopped_by
+            delta.stopped_by = (
+                generation_pb2.STOPPED_BY_CONTEXT if finish is FinishReason.CONTEXT else self._limit.stopped_by
+            )
             if delta.stopped_by == generation_pb2.STOPPED_BY_BUDGET:
                 self.cut_by_budget = True

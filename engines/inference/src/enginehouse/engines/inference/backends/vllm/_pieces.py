@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import Counts, Event, Finish, Piece
+from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
 from enginehouse.kit.errors import Reason, ServiceError
 
-_LEAST_LOGPROB = -3.4e38
+_MIN_LOGPROB = -3.4e38
 
 
 class OutputReader:
@@ -32,20 +32,22 @@ class OutputReader:
         self._begun: set[int] = set()
         self._calls: dict[int, list[str]] = {}
 
-    def read(self, output: Any) -> list[Event]:
+    def read(self, output: Any) -> list[GenerationEvent]:
         """The events of one `RequestOutput` that holds what is new; raises BACKEND_FAILED for an aborted one."""
-        events: list[Event] = []
+        events: list[GenerationEvent] = []
         if not self._counted and output.num_cached_tokens is not None:
             self._counted = True
-            events.append(Counts(self._input_tokens, min(output.num_cached_tokens, self._input_tokens)))
+            events.append(TokenCounts(self._input_tokens, min(output.num_cached_tokens, self._input_tokens)))
         for completion in output.outputs:
             piece = self._piece(completion)
             if piece.tokens or piece.text or piece.finish or piece.tool_calls:
                 events.append(piece)
         return events
 
-    def _piece(self, completion: Any) -> Piece:
-        piece = Piece(completion.index, completion.text, len(completion.token_ids), _finish(completion.finish_reason))
+    def _piece(self, completion: Any) -> OutputPiece:
+        piece = OutputPiece(
+            completion.index, completion.text, len(completion.token_ids), _finish(completion.finish_reason)
+        )
         if self._top_logprobs >= 0 and completion.logprobs:
             piece.logprobs = [
                 self._logprob(token, ranked)
@@ -57,7 +59,7 @@ class OutputReader:
             self._call_required(piece)
         return piece
 
-    def _call_named(self, piece: Piece) -> None:
+    def _call_named(self, piece: OutputPiece) -> None:
         """The text is the tool's arguments."""
         delta = generation_pb2.ToolCallDelta(arguments=piece.text)
         if piece.index not in self._begun:
@@ -66,17 +68,17 @@ class OutputReader:
         if delta.arguments or delta.id:
             piece.tool_calls = [delta]
         piece.text = ""
-        if piece.finish is Finish.STOP:
-            piece.finish = Finish.TOOL_CALLS
+        if piece.finish is FinishReason.STOP:
+            piece.finish = FinishReason.TOOL_CALLS
 
-    def _call_required(self, piece: Piece) -> None:
+    def _call_required(self, piece: OutputPiece) -> None:
         """The text is a JSON list of calls, which says something only when it is whole."""
         texts = self._calls.setdefault(piece.index, [])
         texts.append(piece.text)
         piece.text = ""
-        if piece.finish is not Finish.STOP:
+        if piece.finish is not FinishReason.STOP:
             return
-        piece.finish = Finish.TOOL_CALLS
+        piece.finish = FinishReason.TOOL_CALLS
         piece.tool_calls = [
             generation_pb2.ToolCallDelta(
                 index=index,
@@ -96,16 +98,16 @@ class OutputReader:
 
 def _token(entry: Any) -> generation_pb2.TokenLogprob:
     text = entry.decoded_token or ""
-    return generation_pb2.TokenLogprob(token=text, bytes=text.encode(), logprob=max(entry.logprob, _LEAST_LOGPROB))
+    return generation_pb2.TokenLogprob(token=text, bytes=text.encode(), logprob=max(entry.logprob, _MIN_LOGPROB))
 
 
-def _finish(reason: str | None) -> Finish | None:
+def _finish(reason: str | None) -> FinishReason | None:
     if reason is None:
         return None
     if reason == "stop":
-        return Finish.STOP
+        return FinishReason.STOP
     if reason == "length":
-        return Finish.LENGTH
+        return FinishReason.LENGTH
     raise ServiceError(Reason.BACKEND_FAILED, f"vLLM gave the request up ({reason})")
 
 

@@ -22,7 +22,7 @@ from enginehouse.api.router.v1 import cache_pb2, cache_pb2_grpc
 from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.current_call import current_call
 from enginehouse.kit.grants import GRANT_HEADER
-from enginehouse.kit.openai import TextEngine
+from enginehouse.kit.openai import InProcessTextEngine
 from enginehouse.kit.tasks import BackgroundTask
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _CHANNEL_OPTIONS = (
 )
 # Pieces of an answer are joined up to this many characters: small enough to be given again as a stream.
 _PIECE_CHARACTERS = 256
-_MOST_ROUTERS = 64
+_MAX_ROUTERS = 64
 
 
 CallT = TypeVar("CallT", bound=GrantedCall)
@@ -107,7 +107,7 @@ class AnswerSender:
     async def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)
         if channel is None:
-            if len(self._channels) >= _MOST_ROUTERS:
+            if len(self._channels) >= _MAX_ROUTERS:
                 oldest = next(iter(self._channels))
                 await self._channels.pop(oldest).close(None)
             channel = self._channels[address] = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
@@ -122,7 +122,7 @@ class KeepingEngine(Generic[CallT]):
         sender: takes the answers.
     """
 
-    def __init__(self, *, engine: TextEngine[CallT], sender: AnswerSender) -> None:
+    def __init__(self, *, engine: InProcessTextEngine[CallT], sender: AnswerSender) -> None:
         self._engine = engine
         self._sender = sender
 
@@ -179,8 +179,8 @@ class KeepingEngine(Generic[CallT]):
 class _Collected:
     """The messages of one generation, as far as they are small enough to be kept."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._size = 0
         self._deltas: list[generation_pb2.ChoiceDelta] = []
         self._summary: generation_pb2.GenerationSummary | None = None
@@ -192,7 +192,7 @@ class _Collected:
             if delta.finish_reason:
                 self._ended.add(delta.index)
             self._cut = self._cut or delta.stopped_by == generation_pb2.STOPPED_BY_BUDGET
-            if self._size <= self._most_bytes:
+            if self._size <= self._max_bytes:
                 self._size += delta.ByteSize()
                 self._append(delta)
         if response.HasField("summary"):
@@ -200,7 +200,7 @@ class _Collected:
 
     def answer(self, model: str, *, choices: int) -> cache_pb2.Answer | None:
         """The whole answer; None if it is too large, or was cut by the budget, or lacks an end."""
-        if self._cut or self._size > self._most_bytes or self._summary is None or len(self._ended) != choices:
+        if self._cut or self._size > self._max_bytes or self._summary is None or len(self._ended) != choices:
             return None
         return cache_pb2.Answer(
             generated=cache_pb2.GeneratedAnswer(model=model, deltas=self._deltas, usage=self._summary.usage)

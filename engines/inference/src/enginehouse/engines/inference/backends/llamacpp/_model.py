@@ -10,13 +10,14 @@ from contextlib import aclosing
 import orjson
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends._llamacpp_embedding import Embedder
-from enginehouse.engines.inference.backends._llamacpp_options import LlamaCppOptions, SamplingDefaults
-from enginehouse.engines.inference.backends._llamacpp_plans import Plan, Planner
-from enginehouse.engines.inference.backends._llamacpp_run import run
-from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
-from enginehouse.engines.inference.backends._llamacpp_steps import run_steps
-from enginehouse.engines.inference.backends.base import Embedded, Event, Piece, Prepared
+from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest
+from enginehouse.engines.inference.backends.llamacpp._embedding import LlamaCppEmbedder
+from enginehouse.engines.inference.backends.llamacpp._options import LlamaCppOptions, SamplingDefaults
+from enginehouse.engines.inference.backends.llamacpp._plans import RequestPlan, RequestPlanner
+from enginehouse.engines.inference.backends.llamacpp._run import run
+from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
+from enginehouse.engines.inference.backends.llamacpp._steps import run_steps
+from enginehouse.engines.inference.generation.events import GenerationEvent, OutputPiece
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.tasks import BackgroundTask
 
@@ -25,14 +26,14 @@ _REASONING = ("think", "reason", "channel")
 
 
 class LlamaCppModel:
-    """Implements `LoadedModel`."""
+    """Implements `LoadedTextModel`."""
 
     def __init__(
         self,
         *,
         server: LlamaCppServer,
-        planner: Planner,
-        embedder: Embedder,
+        planner: RequestPlanner,
+        embedder: LlamaCppEmbedder,
         context_tokens: int,
         slots: int,
         embedding_dimensions: int,
@@ -65,7 +66,7 @@ class LlamaCppModel:
         properties = await server.properties()
         abilities = properties.get("chat_template_caps") or {}
         template = str(properties.get("chat_template") or "")
-        planner = Planner(
+        planner = RequestPlanner(
             server=server,
             context_tokens=model.context_tokens,
             native_tools=bool(abilities.get("supports_tools") and abilities.get("supports_tool_calls")),
@@ -73,7 +74,7 @@ class LlamaCppModel:
             temperature=options.sampling.temperature,
             resumes=bool(numbers),
         )
-        embedder = Embedder(server=server, planner=planner, context_tokens=model.context_tokens)
+        embedder = LlamaCppEmbedder(server=server, planner=planner, context_tokens=model.context_tokens)
         dimensions = 0
         if "embeddings" in model.capabilities:
             dimensions = len((await embedder.embed(["a"], max_input_tokens=model.context_tokens)).vectors[0])
@@ -120,18 +121,20 @@ class LlamaCppModel:
         """The text's tokens."""
         return await self._server.tokenize(text, special=False)
 
-    async def prepare(self, request: generation_pb2.GenerateRequest) -> Prepared:
+    async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
         """Applies the template and counts the prompt."""
         plan = await self._planner.plan(request)
         key = b""
         if plan.resumable:
             key = hashlib.sha256(self._numbers + orjson.dumps(plan.body, option=orjson.OPT_SORT_KEYS)).digest()
-        return Prepared(request=request, input_tokens=plan.input_tokens, state=plan, output_key=key)
+        return PreparedRequest(request=request, input_tokens=plan.input_tokens, state=plan, output_key=key)
 
-    async def generate(self, prepared: Prepared, *, max_output_tokens: int) -> AsyncGenerator[Sequence[Event], None]:
+    async def generate(
+        self, prepared: PreparedRequest, *, max_output_tokens: int
+    ) -> AsyncGenerator[Sequence[GenerationEvent], None]:
         """Runs the model."""
         plan = prepared.state
-        assert isinstance(plan, Plan)
+        assert isinstance(plan, RequestPlan)
         held = prepared.input_tokens + len(prepared.request.resume.token_ids)
         self._held_tokens += held
         if plan.resumable:
@@ -141,14 +144,14 @@ class LlamaCppModel:
         try:
             async with aclosing(events):
                 async for batch in events:
-                    grown = sum(event.tokens for event in batch if isinstance(event, Piece))
+                    grown = sum(event.tokens for event in batch if isinstance(event, OutputPiece))
                     held += grown
                     self._held_tokens += grown
                     yield batch
         finally:
             self._held_tokens -= held
 
-    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> Embedded:
+    async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
         """Embeds texts."""
         return await self._embedder.embed(inputs, max_input_tokens=max_input_tokens)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from enginehouse.api.inference.v1.generation_pb2 import TokenLogprob
-from enginehouse.engines.inference.backends.base import Finish, Piece
+from enginehouse.engines.inference.generation.events import FinishReason, OutputPiece
 
 
 class StopScanner:
@@ -28,7 +28,7 @@ class StopScanner:
         self.stopped = False
         """Whether a stop text has appeared; nothing may be read after it."""
 
-    def read(self, piece: Piece) -> Piece:
+    def read(self, piece: OutputPiece) -> OutputPiece:
         """The piece with the text that is certain not to belong to a stop text; the rest waits for the next."""
         text = self._held + piece.text
         found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
@@ -40,7 +40,7 @@ class StopScanner:
         else:
             keep = max(overlap(text, stop) for stop in self._stops)
             out, self._held = text[: len(text) - keep], text[len(text) - keep :]
-        finish = Finish.STOP if self.stopped else piece.finish
+        finish = FinishReason.STOP if self.stopped else piece.finish
         return replace(piece, text=out, finish=finish, logprobs=self._certain(piece.logprobs, len(out)))
 
     def _certain(self, logprobs: Sequence[TokenLogprob], size: int) -> Sequence[TokenLogprob]:

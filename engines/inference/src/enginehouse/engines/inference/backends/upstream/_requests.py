@@ -7,7 +7,7 @@ from typing import Any, Literal
 import orjson
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends._upstream_options import UpstreamOptions
+from enginehouse.engines.inference.backends.upstream._options import UpstreamOptions
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 
 _ROLES = {
@@ -60,7 +60,7 @@ def to_body(request: generation_pb2.GenerateRequest, *, model: str, options: Ups
     return body
 
 
-def most_input_tokens(request: generation_pb2.GenerateRequest) -> int:
+def input_tokens_bound(request: generation_pb2.GenerateRequest) -> int:
     """An upper bound on the prompt's tokens: a token has at least a byte."""
     total = len(request.prompt.encode())
     for message in request.messages:

@@ -21,27 +21,27 @@ from typing import Any
 import orjson
 
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, TokenLogprob
-from enginehouse.engines.inference.backends._llamacpp_chunks import read_logprob, to_error
-from enginehouse.engines.inference.backends._llamacpp_plans import Plan
-from enginehouse.engines.inference.backends._llamacpp_server import LlamaCppServer
-from enginehouse.engines.inference.backends.base import Counts, Event, Finish, Piece
-from enginehouse.engines.inference.stops import overlap
+from enginehouse.engines.inference.backends.llamacpp._chunks import read_logprob, to_error
+from enginehouse.engines.inference.backends.llamacpp._plans import RequestPlan
+from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
+from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
+from enginehouse.engines.inference.generation.stops import overlap
 
 # What llama.cpp takes for "no seed".
 _NO_SEED = 2**32 - 1
 # Greedy answers go several tokens a step where the model is fast: as many as it makes in this time.
 _STEP_S = 0.03
-_MOST_A_STEP = 16
+_MAX_TOKENS_PER_STEP = 16
 # What stands in decoded text for bytes that are no whole character, and the most tokens that one can be spread over.
 _BROKEN = "\ufffd"
-_MOST_BROKEN = 8
+_MAX_BROKEN = 8
 _FIELDS = ["content", "tokens", "stop_type", "tokens_predicted"]
 
 
 async def run_steps(
-    server: LlamaCppServer, plan: Plan, request: GenerateRequest, *, max_output_tokens: int
-) -> AsyncGenerator[list[Event], None]:
-    """Runs a plan that is `resumable` and yields what each step made, as `LoadedModel.generate` does.
+    server: LlamaCppServer, plan: RequestPlan, request: GenerateRequest, *, max_output_tokens: int
+) -> AsyncGenerator[list[GenerationEvent], None]:
+    """Runs a plan that is `resumable` and yields what each step made, as `LoadedTextModel.generate` does.
 
     Args:
         server: the loaded model.
@@ -52,7 +52,9 @@ async def run_steps(
     tokens = [*plan.body["prompt"], *request.resume.token_ids]
     cached = await _read(server, tokens)
     # Counted with the first tokens: an engine that dies before it has sent any has spent nothing.
-    events: list[Event] = [Counts(input_tokens=len(tokens), cached_input_tokens=min(cached, len(tokens)))]
+    events: list[GenerationEvent] = [
+        TokenCounts(input_tokens=len(tokens), cached_input_tokens=min(cached, len(tokens)))
+    ]
     release = _Release(server, plan.stops)
     top = request.top_logprobs if request.logprobs else -1
     several = plan.greedy and not plan.stops
@@ -67,11 +69,11 @@ async def run_steps(
         new = state["tokens"][:-1] if state["stop_type"] == "eos" else state["tokens"]
         tokens.extend(new)
         made += state["tokens_predicted"]
-        finish = Finish.STOP if ended else Finish.LENGTH if made >= max_output_tokens else None
+        finish = FinishReason.STOP if ended else FinishReason.LENGTH if made >= max_output_tokens else None
         logprobs: list[TokenLogprob] = []
         if top >= 0 and (given := answer["choices"][0].get("logprobs")):
             logprobs = [read_logprob(entry, top) for entry in given["content"][: len(new)]]
-        piece = Piece(
+        piece = OutputPiece(
             0, state["content"], state["tokens_predicted"], finish=finish, logprobs=logprobs, token_ids=list(new)
         )
         released = await release.take(piece)
@@ -81,7 +83,7 @@ async def run_steps(
             if released.finish is not None:
                 return
         if several:
-            step = max(1, min(_MOST_A_STEP, int(_STEP_S * step / max(time.monotonic() - began, 1e-6))))
+            step = max(1, min(_MAX_TOKENS_PER_STEP, int(_STEP_S * step / max(time.monotonic() - began, 1e-6))))
 
 
 def seed_at(seed: int, position: int) -> int:
@@ -144,12 +146,12 @@ class _Release:
     def __init__(self, server: LlamaCppServer, stops: Sequence[str]) -> None:
         self._server = server
         self._stops = stops
-        self._held = Piece(0)
+        self._held = OutputPiece(0)
         self._broken = False
 
-    async def take(self, piece: Piece) -> Piece | None:
+    async def take(self, piece: OutputPiece) -> OutputPiece | None:
         """What may go now, all that was held before it included; None where all of it waits."""
-        held = Piece(
+        held = OutputPiece(
             0,
             self._held.text + piece.text,
             self._held.tokens + piece.tokens,
@@ -157,10 +159,10 @@ class _Release:
             logprobs=[*self._held.logprobs, *piece.logprobs],
             token_ids=[*self._held.token_ids, *piece.token_ids],
         )
-        self._held = Piece(0)
+        self._held = OutputPiece(0)
         if self._broken or _BROKEN in piece.text:
             held.text = await self._server.detokenize(held.token_ids)
-            self._broken = held.text.endswith(_BROKEN) and len(held.token_ids) < _MOST_BROKEN * _MOST_A_STEP
+            self._broken = held.text.endswith(_BROKEN) and len(held.token_ids) < _MAX_BROKEN * _MAX_TOKENS_PER_STEP
         found = [at for stop in self._stops if (at := held.text.find(stop)) >= 0]
         if found:
             return _cut(held, min(found))
@@ -170,7 +172,7 @@ class _Release:
         return held
 
 
-def _cut(piece: Piece, size: int) -> Piece:
+def _cut(piece: OutputPiece, size: int) -> OutputPiece:
     """The piece up to a stop text: it ends there."""
     kept: list[TokenLogprob] = []
     length = 0
@@ -179,4 +181,4 @@ def _cut(piece: Piece, size: int) -> Piece:
         if length > size:
             break
         kept.append(entry)
-    return Piece(0, piece.text[:size], piece.tokens, finish=Finish.STOP, logprobs=kept)
+    return OutputPiece(0, piece.text[:size], piece.tokens, finish=FinishReason.STOP, logprobs=kept)

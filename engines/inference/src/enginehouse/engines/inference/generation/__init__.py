@@ -1,0 +1,1 @@
+"""The output of one generation: its events, bounds, stop texts and tool calls, whatever runtime makes it."""
