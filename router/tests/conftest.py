@@ -93,6 +93,39 @@ async def shared_router(shared_router_process: RouterProcess, registry: Registry
     await shared_router_process.disconnect()
 
 
+@pytest.fixture(scope="session")
+def shared_pair_processes(
+    postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFactory, shared_registry: RegistryServer
+) -> Iterator[tuple[RouterProcess, RouterProcess]]:
+    factory = RouterFactory(
+        tmp_path_factory.mktemp("pair"),
+        database_uri=asyncio.run(postgres.create_database()),
+        gateway_port=shared_registry.port,
+    )
+    # What replicas tell each other, and what is measured, is looked at as often as tests would like.
+    extra = "  feed: {every_s: 0.2}\n  experiments_every_s: 0.2"
+    first, second = factory(extra=extra), factory(extra=extra)
+    asyncio.run(first.create_first_key())
+    second.key, second.key_id, second.tenant = first.key, first.key_id, first.tenant
+    for router in (first, second):
+        router.start()
+    yield first, second
+    for router in (first, second):
+        assert router.stop() == 0
+
+
+@pytest.fixture
+async def shared_pair(
+    shared_pair_processes: tuple[RouterProcess, RouterProcess], registry: RegistryServer
+) -> AsyncIterator[tuple[RouterProcess, RouterProcess]]:
+    """Two running routers on one database, the same for every test that cleans up behind itself."""
+    for router in shared_pair_processes:
+        await router.ready()
+    yield shared_pair_processes
+    for router in shared_pair_processes:
+        await router.disconnect()
+
+
 @pytest.fixture
 async def make_router(tmp_path: Path, database_uri: str, registry: RegistryServer) -> AsyncIterator[RouterFactory]:
     """Makes router processes on one database; they end with the test."""

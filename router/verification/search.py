@@ -50,6 +50,7 @@ def search(protocol: Protocol, *, most_states: int = 0, most_seconds: float = 0,
     start = canonical(protocol.initial())
     # How each state was first reached: the state before, by its number, and the step.
     numbers: dict[int, int] = {hash(start): 0}
+    known: set[int] = set()
     parents: list[tuple[int, str]] = [(-1, "")]
     frontier = [(0, start)]
     steps = depth = 0
@@ -80,6 +81,11 @@ def search(protocol: Protocol, *, most_states: int = 0, most_seconds: float = 0,
             try:
                 for name, reached in protocol.successors(state):
                     steps += 1
+                    # Most steps lead to a state that is known as it stands, and making it canonical takes the longest.
+                    key = hash(reached)
+                    if key in known:
+                        continue
+                    known.add(key)
                     reached = canonical(reached)
                     key = hash(reached)
                     if key in numbers:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -48,6 +47,7 @@ from enginehouse.router.database import Listener
 from enginehouse.router.redis import SharedRedis
 from router.tests.cache.test_canonical import model
 from router.tests.harness.redis_server import RedisServer
+from router.tests.harness.waiting import wait_for
 
 KEYS = GrantKeys({"k": b"s" * 32})
 GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
@@ -165,13 +165,6 @@ async def replica(database: AsyncEngine, clock: Clock) -> Replica:
     return made
 
 
-async def until(found: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not found():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
-
-
 async def test_an_answer_is_given_until_its_class_says_no_more(replica: Replica, clock: Clock) -> None:
     week_ms = 7 * 86_400_000
     factual = {b"x-enginehouse-cache-class": b"factual"}
@@ -265,7 +258,7 @@ async def test_a_tag_falls_on_every_router_and_takes_what_is_being_made(database
     one.listener.start()
     two.listener.start()
     try:
-        await until(lambda: one.listener.connected and two.listener.connected)
+        await wait_for(lambda: one.listener.connected and two.listener.connected)
         for replica in (one, two):
             _, grant = await replica.look(headers=tagged)
             await replica.cache.keep(grant, answer())
@@ -276,8 +269,8 @@ async def test_a_tag_falls_on_every_router_and_takes_what_is_being_made(database
         changed = two.rules.epochs("ten_1", ["collection:physics@7"])
         before = CacheRules(store=two.store).epochs("ten_1", ["collection:physics@7"])
         if changed == before:
-            await until(lambda: two.rules.epochs("ten_1", ["collection:physics@7"]) != before)
-        await until(lambda: one.rules.epochs("ten_1", ["collection:physics@7"]) != before)
+            await wait_for(lambda: two.rules.epochs("ten_1", ["collection:physics@7"]) != before)
+        await wait_for(lambda: one.rules.epochs("ten_1", ["collection:physics@7"]) != before)
         for replica in (one, two):
             assert (await replica.look(headers=tagged))[0].result is Result.MISS
         # The answer that was begun before is kept under what nobody asks for any more.
@@ -286,7 +279,7 @@ async def test_a_tag_falls_on_every_router_and_takes_what_is_being_made(database
         # Another tag, another version and another tenant are as they were.
         assert one.rules.epochs("ten_1", ["x"]) == CacheRules(store=one.store).epochs("ten_1", ["x"])
         await one.store.invalidate(tenant_id="ten_2", tag="x", now_ms=clock())
-        await until(lambda: two.rules.epochs("ten_2", ["x"]) != two.rules.epochs("ten_1", ["x"]))
+        await wait_for(lambda: two.rules.epochs("ten_2", ["x"]) != two.rules.epochs("ten_1", ["x"]))
     finally:
         await one.listener.close()
         await two.listener.close()
@@ -314,10 +307,10 @@ async def test_policies_reach_every_router(database: AsyncEngine, clock: Clock) 
     one, two = Replica(database, clock=clock), Replica(database, clock=clock)
     two.listener.start()
     try:
-        await until(lambda: two.listener.connected)
+        await wait_for(lambda: two.listener.connected)
         wanted = KeyPolicy("key_1", cache_pb2.CACHE_MODE_ALWAYS, cache_pb2.CACHE_CLASS_FACTUAL, True, 0.8)
         assert await one.store.set_policy(wanted, now_ms=clock())
-        await until(lambda: two.rules.policy("key_1") == wanted)
+        await wait_for(lambda: two.rules.policy("key_1") == wanted)
         assert not await one.store.set_policy(KeyPolicy("key_9", 0, 0, False, 0.0), now_ms=clock())
         assert await one.store.list_policies(after="", count=5) == [wanted]
     finally:
@@ -330,7 +323,7 @@ async def test_routers_share_over_redis_and_go_on_alone_without(
     redis = SharedRedis(url=redis_server.url, timeout_s=DEADLINE_S)
     redis.start()
     try:
-        await until(lambda: redis.up)
+        await wait_for(lambda: redis.up)
         one = Replica(database, clock=clock, redis=redis)
         two = Replica(database, clock=clock, redis=redis)
         for replica in (one, two):
@@ -362,7 +355,7 @@ async def test_routers_share_over_redis_and_go_on_alone_without(
         assert await fresh.cache.keep(grant, answer())
         assert (await fresh.look())[0].result is Result.HIT
         redis_server.start()
-        await until(lambda: redis.up)
+        await wait_for(lambda: redis.up)
     finally:
         await redis.close()
 
@@ -374,7 +367,7 @@ async def test_equal_requests_at_two_routers_are_made_once(
     redis.start()
     one, two = (Replica(database, clock=clock, redis=redis) for _ in range(2))
     try:
-        await until(lambda: redis.up)
+        await wait_for(lambda: redis.up)
         for replica in (one, two):
             await replica.rules.reload()
         look, first = await one.look()
@@ -509,7 +502,7 @@ async def test_who_waits_is_told_when_there_is_nothing_to_wait_for(database: Asy
             look, second = await replica.look()
             assert look.result is Result.SHARED
             task = asyncio.create_task(refusal(text.Generate(ask, metadata=granted(second))))
-            await until(lambda: replica.flights.waiting == 1)
+            await wait_for(lambda: replica.flights.waiting == 1)
             return first, task
 
         first, waiting = await wait()
@@ -525,7 +518,7 @@ async def test_who_waits_is_told_when_there_is_nothing_to_wait_for(database: Asy
         _, first = await replica.look()
         _, second = await replica.look()
         call = text.Generate(ask, metadata=granted(second))
-        await until(lambda: replica.flights.waiting == 1)
+        await wait_for(lambda: replica.flights.waiting == 1)
         await handed.Store(cache_pb2.StoreRequest(grant=sign(first, keys=KEYS), answer=answer("There it is")))
         messages = [message async for message in call]
         assert "".join(delta.text for message in messages for delta in message.deltas) == "There it is"
@@ -533,9 +526,9 @@ async def test_who_waits_is_told_when_there_is_nothing_to_wait_for(database: Asy
         await replica.look("Another?")
         _, third = await replica.look("Another?")
         call = text.Generate(ask, metadata=granted(third))
-        await until(lambda: replica.flights.waiting == 1)
+        await wait_for(lambda: replica.flights.waiting == 1)
         call.cancel()
-        await until(lambda: replica.flights.waiting == 0)
+        await wait_for(lambda: replica.flights.waiting == 0)
 
 
 async def test_a_router_that_promised_nothing_gives_what_it_has_or_says_that_it_is_lost(

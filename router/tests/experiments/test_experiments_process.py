@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,11 +19,10 @@ from enginehouse.kit.grants import peek
 from router.tests.harness.admin_calls import call, refusal_of
 from router.tests.harness.engine_reports import EngineReports
 from router.tests.harness.registry import RegistryServer
-from router.tests.harness.router_process import RouterFactory, RouterProcess
+from router.tests.harness.router_process import RouterProcess
 from router.tests.harness.waiting import wait_until
 
 GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
-QUICK = "  experiments_every_s: 0.2"
 
 
 async def started(router: RouterProcess, **changes: Any) -> Any:
@@ -42,20 +42,29 @@ async def started(router: RouterProcess, **changes: Any) -> Any:
 
 
 @pytest.fixture
-async def router(make_router: RouterFactory, registry: RegistryServer, database_uri: str) -> Any:
+async def routers(
+    shared_pair: tuple[RouterProcess, RouterProcess], registry: RegistryServer
+) -> AsyncIterator[tuple[RouterProcess, RouterProcess]]:
+    """Two routers on which no experiment runs."""
     registry.put("engine-1", models=["small", "large"])
-    router = make_router(extra=QUICK)
-    await router.create_first_key()
-    router.start()
-    await router.ready()
-    return router
+    yield shared_pair
+    router = shared_pair[0]
+    listed = await call(
+        router, router.key, "ExperimentService/ListExperiments", experiments_pb2.ListExperimentsRequest()
+    )
+    for experiment in listed.experiments:
+        if experiment.state == experiments_pb2.EXPERIMENT_STATE_RUNNING:
+            stop = experiments_pb2.StopExperimentRequest(experiment_id=experiment.experiment_id)
+            await call(router, router.key, "ExperimentService/StopExperiment", stop)
 
 
-async def test_an_experiment_is_steered_measured_and_won(router: RouterProcess, make_router: RouterFactory) -> None:
-    other = make_router(extra=QUICK)
-    other.key = router.key
-    other.start()
-    await other.ready()
+@pytest.fixture
+def router(routers: tuple[RouterProcess, RouterProcess]) -> RouterProcess:
+    return routers[0]
+
+
+async def test_an_experiment_is_steered_measured_and_won(routers: tuple[RouterProcess, RouterProcess]) -> None:
+    router, other = routers
     made = await started(router)
 
     async def models_at(place: RouterProcess) -> list[str]:
@@ -268,6 +277,17 @@ async def test_flags(shared_router: RouterProcess) -> None:
 
 
 async def test_bad_input_is_named_and_nothing_is_written(router: RouterProcess) -> None:
+    async def listed() -> list[Any]:
+        return [
+            await call(router, router.key, method, request)
+            for method, request in (
+                ("ExperimentService/ListExperiments", experiments_pb2.ListExperimentsRequest()),
+                ("RolloutService/ListRollouts", rollouts_pb2.ListRolloutsRequest()),
+                ("FlagService/ListFlags", flags_pb2.ListFlagsRequest()),
+            )
+        ]
+
+    before = await listed()
     arms = [experiments_pb2.Arm(name="a", share_bp=5000), experiments_pb2.Arm(name="a", share_bp=4000, model="nobody")]
     bad = experiments_pb2.Experiment(name="Bad Name", asked_model="small", arms=arms, alpha_bp=9999, min_units=1)
     error = await refusal_of(
@@ -293,12 +313,7 @@ async def test_bad_input_is_named_and_nothing_is_written(router: RouterProcess) 
     flag = flags_pb2.Flag(name="x", share_bp=10_001)
     error = await refusal_of(router, router.key, "FlagService/SetFlag", flags_pb2.SetFlagRequest(flag=flag))
     assert [one.field for one in error.violations] == ["flag.share_bp"]
-    for service, method, request, field in (
-        ("ExperimentService", "ListExperiments", experiments_pb2.ListExperimentsRequest(), "experiments"),
-        ("RolloutService", "ListRollouts", rollouts_pb2.ListRolloutsRequest(), "rollouts"),
-        ("FlagService", "ListFlags", flags_pb2.ListFlagsRequest(), "flags"),
-    ):
-        assert not getattr(await call(router, router.key, f"{service}/{method}", request), field)
+    assert await listed() == before
     # Two at once for one model: the second is told which stands in its way.
     first = await started(router)
     again = experiments_pb2.CreateExperimentRequest(experiment=first)

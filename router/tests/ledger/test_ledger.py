@@ -21,6 +21,7 @@ from enginehouse.router.ledger import (
     Verdict,
 )
 from router.tests.harness.ledger import LedgerHarness
+from router.tests.harness.waiting import wait_for
 
 
 async def settle(ledger: Ledger, *claims: object) -> list[Verdict]:
@@ -380,8 +381,7 @@ async def test_what_others_settled_is_free_at_the_news_of_it(harness: LedgerHarn
     (account,) = holder.book.accounts()
     assert account.free == 0
     holder.settled_elsewhere(holder.replica_id)
-    while account.free == 0:
-        await asyncio.sleep(0.01)
+    await wait_for(lambda: account.free)
     assert account.free == 900
     assert len(holder.book) == 0
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +20,7 @@ from enginehouse.router.redis import SharedRedis
 from router.tests.harness.admin_calls import call
 from router.tests.harness.redis_server import RedisServer
 from router.tests.harness.router_process import RouterFactory
-from router.tests.harness.waiting import wait_until
+from router.tests.harness.waiting import wait_for, wait_until
 
 pytestmark = pytest.mark.timeout(100)
 
@@ -62,12 +62,6 @@ class Replica:
             return None
 
 
-async def until(probe: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not probe():
-            await asyncio.sleep(0.01)
-
-
 def _joined(sharing: SharedBuckets, count: int, slack: float) -> bool:
     return not sharing.alone and sharing.replicas == count and sharing.slack == slack
 
@@ -78,7 +72,7 @@ async def replicas(server: RedisServer, count: int, *, slack: float) -> AsyncIte
     made = [Replica(server.url, slack=slack, peers=count) for _ in range(count)]
     for one in made:
         one.start()
-    await until(lambda: all(_joined(one.sharing, count, slack) for one in made))
+    await wait_for(lambda: all(_joined(one.sharing, count, slack) for one in made))
     try:
         yield made
     finally:
@@ -149,9 +143,7 @@ async def test_tokens_are_shared_and_given_back(redis_server: RedisServer) -> No
         async def again() -> bool:
             return bool(await made[1].admits(one, tokens=9_000))
 
-        async with asyncio.timeout(60):
-            while not await again():
-                await asyncio.sleep(0.01)
+        await wait_until(again, True, within_s=60)
         assert await made[0].admits(one, tokens=9_000) is None
         admitted = await hammer(made, bounds(tokens=60_000), calls=300, tokens=500)
         assert_within(admitted, 60_000, over=0.1 * 60_000, units=500)
@@ -167,9 +159,7 @@ async def test_slots_are_counted_over_all_replicas(redis_server: RedisServer) ->
         async def admitted() -> bool:
             return bool(await made[2].admits(one))
 
-        async with asyncio.timeout(60):
-            while not await admitted():
-                await asyncio.sleep(0.01)
+        await wait_until(admitted, True, within_s=60)
         assert await made[0].admits(one) is None
 
 
@@ -180,9 +170,11 @@ async def test_a_dead_replicas_slots_come_free(redis_server: RedisServer) -> Non
         # As when its process is killed: nothing is told any more.
         made[0].sharing._closing = True
         assert await made[1].admits(one) is None
-        async with asyncio.timeout(60):
-            while not await made[1].admits(one):
-                await asyncio.sleep(0.1)
+
+        async def admitted() -> bool:
+            return bool(await made[1].admits(one))
+
+        await wait_until(admitted, True, within_s=60)
 
 
 async def test_without_redis_each_has_its_share_and_nobody_waits(redis_server: RedisServer) -> None:
@@ -207,7 +199,7 @@ async def test_a_redis_that_comes_back_empty_is_told(redis_server: RedisServer) 
         assert len(before) >= 600
         redis_server.kill()
         redis_server.start()
-        await until(lambda: all(not replica.sharing.alone for replica in made))
+        await wait_for(lambda: all(not replica.sharing.alone for replica in made))
         after = await hammer(made, one, calls=50)
         assert_within(sorted(before + after, key=lambda pair: pair[1]), 600, over=2 * 0.1 * 600 + 2)
 
@@ -219,7 +211,7 @@ async def test_what_was_used_alone_counts_when_redis_is_back(redis_server: Redis
         alone = await hammer(made, one, calls=40)
         assert len(alone) >= 60
         redis_server.start()
-        await until(lambda: all(not replica.sharing.alone for replica in made))
+        await wait_for(lambda: all(not replica.sharing.alone for replica in made))
         after = await hammer(made, one, calls=20)
         assert_within(sorted(alone + after, key=lambda pair: pair[1]), 60, over=2 * 0.1 * 60 + 2)
 
@@ -237,7 +229,7 @@ def test_no_schedule_gets_more_than_the_bound(
         made = [Replica(redis_server.url, slack=slack, peers=3) for _ in range(3)]
         for replica in made:
             replica.start()
-        await until(lambda: all(_joined(replica.sharing, 3, slack) for replica in made))
+        await wait_for(lambda: all(_joined(replica.sharing, 3, slack) for replica in made))
         one, admitted = bounds(requests=limit), []
         for at, burst, pause in schedule:
             began = time.monotonic()
@@ -265,7 +257,7 @@ async def test_two_routers_share_a_keys_limit(redis_server: RedisServer, make_ro
     await wait_until(lambda: made[1].metric("enginehouse_router_keys"), 2.0, within_s=60)
     found = SharedRedis(url=redis_server.url, timeout_s=5)
     found.start()
-    await until(lambda: found.up)
+    await wait_for(lambda: found.up)
 
     async def joined() -> int:
         return int(await found.ask(lambda client: client.zcard("eh:limits:replicas")))

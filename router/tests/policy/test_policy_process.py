@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -21,12 +20,8 @@ from enginehouse.kit.grants import peek
 from router.tests.harness.admin_calls import call, refusal_of
 from router.tests.harness.decision_inputs import document
 from router.tests.harness.engine_reports import EngineReports
-from router.tests.harness.postgres import PostgresCluster
-from router.tests.harness.registry import RegistryServer
 from router.tests.harness.router_process import RouterProcess
 from router.tests.harness.waiting import wait_until
-
-QUICK = "  feed: {every_s: 0.2}"
 
 
 async def set_policy(router: RouterProcess, *, expected_version: int | None = None, **fields: Any) -> policy_pb2.Policy:
@@ -44,45 +39,17 @@ async def get_policy(router: RouterProcess, name: str = "default", version: int 
     return answer.policy
 
 
-@pytest.fixture(scope="module")
-def pair(
-    postgres: PostgresCluster,
-    shared_registry: RegistryServer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[RouterProcess, RouterProcess]]:
-    """Two routers on a database of their own."""
-    uri = asyncio.run(postgres.create_database())
-    made: list[RouterProcess] = []
-    for number in (2, 3):
-        directory = tmp_path_factory.mktemp("pair")
-        if made:
-            (directory / "keys").write_bytes((made[0].directory / "keys").read_bytes())
-        extra = f"  engine_id: router-{number}\n{QUICK}"
-        made.append(RouterProcess(directory, database_uri=uri, gateway_port=shared_registry.port, extra=extra))
-    yield made[0], made[1]
-    for router in made:
-        assert router.stop() == 0
-
-
 @pytest.fixture
 async def routers(
-    pair: tuple[RouterProcess, RouterProcess], registry: RegistryServer
+    shared_pair: tuple[RouterProcess, RouterProcess],
 ) -> AsyncIterator[tuple[RouterProcess, RouterProcess]]:
-    """The two, ready, without policies."""
-    first, second = pair
-    if first.process is None:
-        await first.create_first_key()
-        second.key = first.key
-        for router in pair:
-            router.start()
-    for router in pair:
-        await router.ready()
-    yield pair
-    for one in (await call(first, first.key, "PolicyService/ListPolicies", policy_pb2.ListPoliciesRequest())).policies:
-        if one.version:
-            await call(first, first.key, "PolicyService/DeletePolicy", policy_pb2.DeletePolicyRequest(name=one.name))
-    for router in pair:
-        await router.disconnect()
+    """Two routers without policies."""
+    yield shared_pair
+    first = shared_pair[0]
+    listed = await call(first, first.key, "PolicyService/ListPolicies", policy_pb2.ListPoliciesRequest())
+    for policy in listed.policies:
+        if policy.version:
+            await call(first, first.key, "PolicyService/DeletePolicy", policy_pb2.DeletePolicyRequest(name=policy.name))
 
 
 async def auto(router: RouterProcess, **headers: str) -> tuple[str, httpx.Response]:

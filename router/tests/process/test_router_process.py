@@ -19,7 +19,7 @@ from enginehouse.kit.grants import verify
 from router.tests.harness.engine_reports import EngineReports
 from router.tests.harness.registry import RegistryServer
 from router.tests.harness.responses import reason_of
-from router.tests.harness.router_process import RouterFactory, RouterProcess
+from router.tests.harness.router_process import RouterProcess
 from router.tests.harness.waiting import wait_until
 
 GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
@@ -139,20 +139,18 @@ async def test_refusals_are_typed_for_every_kind_of_caller(
 
 
 async def test_a_key_stops_working_within_a_second_of_its_revocation_on_every_router(
-    shared_router: RouterProcess, make_router: RouterFactory
+    shared_pair: tuple[RouterProcess, RouterProcess],
 ) -> None:
-    other = make_router(database_uri=shared_router.database_uri, like=shared_router)
-    other.start()
-    await other.ready()
-    made = await shared_router.admin(shared_router.key, "CreateKey", pb.CreateKeyRequest(name="short-lived"))
+    first, other = shared_pair
+    made = await first.admin(first.key, "CreateKey", pb.CreateKeyRequest(name="short-lived"))
 
     # Made on one, usable on the other as soon as the news is there.
     async def status() -> int:
         return int((await other.generate(made.secret)).status_code)
 
     await wait_until(status, 200, within_s=1)
-    await shared_router.admin(shared_router.key, "RevokeKey", pb.RevokeKeyRequest(key_id=made.key.key_id))
-    assert (await shared_router.generate(made.secret)).status_code == 401
+    await first.admin(first.key, "RevokeKey", pb.RevokeKeyRequest(key_id=made.key.key_id))
+    assert (await first.generate(made.secret)).status_code == 401
     await wait_until(status, 401, within_s=1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,21 +15,16 @@ from enginehouse.kit.config import ConfigError, load
 from enginehouse.router.redis import RedisAway, SharedRedis
 from enginehouse.router.settings import RouterSettings
 from router.tests.harness.redis_server import RedisServer
+from router.tests.harness.waiting import wait_for, wait_until
 
 
 @pytest.fixture
 async def shared(redis_server: RedisServer) -> AsyncIterator[SharedRedis]:
     shared = SharedRedis(url=redis_server.url, timeout_s=2)
     shared.start()
-    await _is(shared, up=True)
+    await wait_for(lambda: shared.up)
     yield shared
     await shared.close()
-
-
-async def _is(shared: SharedRedis, *, up: bool) -> None:
-    async with asyncio.timeout(60):
-        while shared.up is not up:
-            await asyncio.sleep(0.01)
 
 
 async def test_it_keeps_what_it_is_given(shared: SharedRedis) -> None:
@@ -59,21 +53,21 @@ async def test_a_killed_redis_is_away_at_once_and_found_again(shared: SharedRedi
         await shared.ask(count)
     assert not asked, "while it is known to be away nobody waits for it"
     redis_server.start()
-    await _is(shared, up=True)
+    await wait_for(lambda: shared.up)
     assert await shared.ask(lambda client: client.ping())
 
 
 async def test_a_hanging_redis_counts_as_away(redis_server: RedisServer) -> None:
     shared = SharedRedis(url=redis_server.url, timeout_s=0.2)
     shared.start()
-    await _is(shared, up=True)
+    await wait_for(lambda: shared.up)
     redis_server.pause()
     began = time.monotonic()
     with pytest.raises(RedisAway):
         await shared.ask(lambda client: client.get("eh:test"))
     assert time.monotonic() - began < 60
     redis_server.resume()
-    await _is(shared, up=True)
+    await wait_for(lambda: shared.up)
     await shared.close()
 
 
@@ -88,22 +82,21 @@ async def test_a_connection_that_died_idle_costs_no_use(shared: SharedRedis, red
     await shared.ask(lambda client: client.ping())
     redis_server.kill()
     redis_server.start()
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                assert await shared.ask(lambda client: client.ping())
-                return
-            except RedisAway:
-                await asyncio.sleep(0.01)
+
+    async def answers() -> bool:
+        try:
+            return bool(await shared.ask(lambda client: client.ping()))
+        except RedisAway:
+            return False
+
+    await wait_until(answers, True, within_s=60)
 
 
 async def test_its_password_is_never_told(caplog: pytest.LogCaptureFixture) -> None:
     shared = SharedRedis(url="redis://someone:hunter2hunter2@127.0.0.1:1/0")
     with caplog.at_level(logging.DEBUG):
         shared.start()
-        async with asyncio.timeout(60):
-            while not caplog.records:
-                await asyncio.sleep(0.01)
+        await wait_for(lambda: caplog.records)
         with pytest.raises(RedisAway) as away:
             await shared.ask(lambda client: client.ping())
         await shared.close()
