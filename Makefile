@@ -9,7 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
-DISTRIBUTIONS := $(shell sed -n '/^members = \[/,/^\]/s/^ *"\(.*\)",*/\1/p' pyproject.toml)
+# The members of the workspace, whose patterns may match several folders.
+MEMBERS := $(shell sed -n '/^members = \[/,/^\]/s/^ *"\(.*\)",*/\1/p' pyproject.toml)
+DISTRIBUTIONS := $(patsubst %/pyproject.toml,%,$(wildcard $(MEMBERS:%=%/pyproject.toml)))
 export UV_NO_PROGRESS := 1
 # pytest's arguments, such as `make test T="router -k settle -x"`.
 T ?=

@@ -44,7 +44,7 @@ def measure_voice(recordings: pathlib.Path | None = None) -> Mapping[str, float]
     Args:
         recordings: a folder with `metadata.csv` (id|text|...) and `wavs/id.wav`, whose words are known; None for none.
     """
-    with Mesh.started(config={"local": {"inference_replicas": 0}}) as mesh:
+    with Mesh.started(config={"local": {"engines": {"inference": 0}}}) as mesh:
         engine = {"voice": [pid for name, pid in mesh.processes().items() if name.startswith("voice")]}
         idle = memory_bytes(engine)["voice"]
         figures = asyncio.run(_measured(mesh, recordings))

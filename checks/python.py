@@ -5,8 +5,10 @@ from __future__ import annotations
 import pathlib
 import subprocess
 import sys
+import tomllib
 
-PACKAGES = ("kit", "engines.inference", "engines.voice", "router", "gateway", "client", "cli", "local")
+from checks.tree import is_generated
+
 TOOLING = ("checks", "bench", "proto.document", "router.verification", "router.tests.harness")
 
 
@@ -15,6 +17,17 @@ def _lines(root: pathlib.Path, *command: str) -> list[str]:
     if not ran.returncode:
         return []
     return [line for line in (ran.stdout + ran.stderr).splitlines() if line.strip()] or [f"{command[0]} failed"]
+
+
+def packages(root: pathlib.Path) -> list[str]:
+    """Return the import packages of the workspace's members, apart from generated ones."""
+    members = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["uv"]["workspace"]["members"]
+    markers = [marker for member in members for marker in sorted(root.glob(f"{member}/src/**/py.typed"))]
+    return [
+        ".".join(marker.relative_to(root).parent.parts).partition(".src.")[2]
+        for marker in markers
+        if not is_generated(marker.relative_to(root))
+    ]
 
 
 def lint(root: pathlib.Path) -> list[str]:
@@ -27,8 +40,7 @@ def lint(root: pathlib.Path) -> list[str]:
 
 def types(root: pathlib.Path) -> list[str]:
     """mypy's strict rules over each distribution's package and over the tooling."""
-    named = [f"enginehouse.{package}" for package in PACKAGES]
-    chosen = [argument for package in (*named, *TOOLING) for argument in ("-p", package)]
+    chosen = [argument for package in (*packages(root), *TOOLING) for argument in ("-p", package)]
     scripts = ["requirements/compile.py", "clients/python/unasync.py"]
     return [*_lines(root, "mypy", *chosen), *_lines(root, "mypy", *scripts)]
 

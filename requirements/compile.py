@@ -10,6 +10,7 @@ already holds are kept unless `--upgrade` is given.
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import hashlib
 import json
 import pathlib
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 PYTHON_FLOOR = "3.11"
@@ -47,10 +49,17 @@ def read_sets(root: pathlib.Path) -> list[RequirementSet]:
     ]
 
 
+def members(root: pathlib.Path, patterns: Sequence[str] = ("*",)) -> list[str]:
+    """Return the folders of the workspace's members that match one of the patterns, in the workspace's order."""
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["uv"]["workspace"]["members"]
+    found = [path.parent for pattern in listed for path in sorted(root.glob(f"{pattern}/pyproject.toml"))]
+    folders = [folder.relative_to(root).as_posix() for folder in found]
+    return [folder for folder in folders if any(fnmatch.fnmatch(folder, pattern) for pattern in patterns)]
+
+
 def workspace(root: pathlib.Path) -> dict[str, dict[str, object]]:
     """The `[project]` tables of the workspace's members, by distribution name."""
-    members = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["uv"]["workspace"]["members"]
-    projects = [tomllib.loads((root / member / "pyproject.toml").read_text())["project"] for member in members]
+    projects = [tomllib.loads((root / member / "pyproject.toml").read_text())["project"] for member in members(root)]
     return {project["name"]: project for project in projects}
 
 
@@ -87,7 +96,7 @@ def out_of_step(root: pathlib.Path) -> list[str]:
 def resolve(root: pathlib.Path, wanted: RequirementSet, *, uv: str, upgrade: bool) -> None:
     """Writes one file by `uv pip compile`, with hashes and without any registry's address."""
     path = root / "requirements" / f"{wanted.name}.txt"
-    sources = [f"{member}/pyproject.toml" for member in wanted.distributions]
+    sources = [f"{member}/pyproject.toml" for member in members(root, wanted.distributions)]
     sources += [f"requirements/{name}" for name in wanted.inputs]
     own = [flag for name in sorted(workspace(root)) for flag in ("--no-emit-package", name)]
     command = [uv, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-emit-index-url"]

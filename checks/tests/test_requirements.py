@@ -17,7 +17,8 @@ REGISTRY_OPTIONS = ("--index-url", "--extra-index-url", "--find-links", "http://
 def copy(root: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
     """The parts of the project that requirements are made from."""
     members = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["uv"]["workspace"]["members"]
-    for name in ("pyproject.toml", *(f"{member}/pyproject.toml" for member in members)):
+    projects = [path.relative_to(root) for member in members for path in root.glob(f"{member}/pyproject.toml")]
+    for name in (pathlib.Path("pyproject.toml"), *projects):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / name, tmp_path / name)
     shutil.copytree(root / "requirements", tmp_path / "requirements")

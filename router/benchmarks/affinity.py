@@ -79,7 +79,7 @@ def with_mesh(affinity_characters: int) -> dict[str, float]:
     data = pathlib.Path(tempfile.mkdtemp(prefix="eh-", dir="/tmp"))
     config = data.with_suffix(".yaml")
     health = {"affinity_characters": affinity_characters}
-    config.write_text(yaml.safe_dump({"router": {"health": health}, "local": {"inference_replicas": 2}}))
+    config.write_text(yaml.safe_dump({"router": {"health": health}, "local": {"engines": {"inference": 2}}}))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

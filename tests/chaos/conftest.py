@@ -11,5 +11,5 @@ from tests.mesh import Mesh
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
-    with Mesh.started(config={"local": {"inference_replicas": 2}}) as running:
+    with Mesh.started(config={"local": {"engines": {"inference": 2}}}) as running:
         yield running

@@ -374,7 +374,7 @@ def request_times(mesh: Mesh) -> dict[str, tuple[float, float]]:
 def config() -> dict[str, Any]:
     """The mesh that races run on."""
     return {
-        "local": {"router_replicas": ROUTERS, "inference_replicas": ENGINES},
+        "local": {"router_replicas": ROUTERS, "engines": {"inference": ENGINES}},
         "router": {"database_pool": 4},
         "inference": {"queue_per_model": 1000},
     }

@@ -10,7 +10,6 @@ import contextlib
 import csv
 import io
 import os
-import pathlib
 import random
 import time
 from collections import Counter, defaultdict
@@ -22,16 +21,17 @@ import pytest
 import yaml
 
 from enginehouse.client import AsyncEnginehouse, AsyncGenerationStream, Generation, RetryPolicy
+from enginehouse.kit.engine import installed_engines
+from enginehouse.local.default_catalog import default_catalog
 from tests.engines import EngineProcess, engine
 from tests.mesh import Mesh
 
-CATALOG = pathlib.Path(__file__).parents[2] / "deploy" / "config" / "catalog.yaml"
 KILLS = int(os.environ.get("ENGINEHOUSE_KILLS", "6"))
 SETTLED_S = 60.0
 MODEL = "enginehouse-tiny"
 PRICES = {
     unit: price // 1_000_000
-    for model in yaml.safe_load(CATALOG.read_text())["models"]
+    for model in yaml.safe_load(default_catalog(installed_engines().values()))["models"]
     if model["name"] == MODEL
     for unit, price in model["prices"].items()
 }
@@ -67,7 +67,7 @@ class Seen:
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
     """A mesh whose engines are the test's own: a supervisor would give up restarting them."""
-    with Mesh.started(config={"local": {"inference_replicas": 0}}) as running:
+    with Mesh.started(config={"local": {"engines": {"inference": 0}}}) as running:
         yield running
 
 

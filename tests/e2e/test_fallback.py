@@ -95,7 +95,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             {"name": "far", **bought},
             {"name": "distant", **bought},
         )
-        config = {"local": {"inference_replicas": 0, "catalog_file": catalog}}
+        config = {"local": {"engines": {"inference": 0}, "catalog_file": catalog}}
         with (
             Mesh.started(config=config) as mesh,
             engine(mesh, "near", models=("first", "far", "distant"), environ=dict(os.environ)) as near,

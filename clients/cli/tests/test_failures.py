@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from enginehouse.api.router.v1 import admin_pb2
-from enginehouse.local.datadir import DataDirectory, default_catalog, write_private
+from enginehouse.kit.engine import installed_engines
+from enginehouse.local.datadir import DataDirectory, write_private
+from enginehouse.local.default_catalog import default_catalog
 
 COMMAND = str(Path(sys.executable).parent / "enginehouse")
 
@@ -71,14 +73,14 @@ def test_status_and_down_without_a_mesh(cli: Any) -> None:
 
 
 def test_up_says_what_is_wrong_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    busy = DataDirectory(tmp_path / "busy", catalog=default_catalog())
+    busy = DataDirectory(tmp_path / "busy", catalog=default_catalog(installed_engines().values()))
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("dear")
     with busy.lock():
         for arguments, problem in (
             (("--data", str(busy.root)), "a mesh already runs on"),
-            (("--data", str(foreign)), "is no data directory of Enginehouse"),
+            (("--data", str(foreign)), "is neither empty nor a data directory of Enginehouse"),
         ):
             for detach in ((), ("--detach",)):
                 done = subprocess.run(

@@ -32,7 +32,7 @@ def test_what_cannot_be_added_is_told_in_a_line(cli: Any, tmp_path: Path) -> Non
     done = cli("models", "add", "x", "https://p.example/v1", "--catalog", str(catalog), "--price", "input_tokens=a")
     assert "must be a whole number" in done.stderr
     done = cli("models", "add", "x", "https://p.example/v1")
-    assert "is no data directory yet" in done.stderr
+    assert "no data directory" in done.stderr
 
 
 def test_a_model_that_needs_no_pull_is_told(cli: Any) -> None:

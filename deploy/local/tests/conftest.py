@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from enginehouse.local.datadir import DataDirectory, default_catalog
+from enginehouse.kit.engine import installed_engines
+from enginehouse.local.datadir import DataDirectory
+from enginehouse.local.default_catalog import default_catalog
 from enginehouse.local.process import Process, ProcessSpec
 from enginehouse.local.state import ProcessState
 
-# Ready once it has written its marker; ends on SIGTERM unless told to ignore it.
+# Ready once it has written its marker; stops on SIGTERM unless told to ignore it.
 PROGRAM = """
 import os, pathlib, signal, sys, time
 marker, mode = pathlib.Path(sys.argv[1]), sys.argv[2]
@@ -35,14 +37,14 @@ while True:
 @pytest.fixture
 def make_data(tmp_path: Path) -> Callable[..., DataDirectory]:
     def make(name: str = "data", **options: Any) -> DataDirectory:
-        return DataDirectory(tmp_path / name, catalog=default_catalog(), **options)
+        return DataDirectory(tmp_path / name, catalog=default_catalog(installed_engines().values()), **options)
 
     return make
 
 
 @pytest.fixture
 async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Process]]:
-    """Makes supervised processes, which are stopped at the end."""
+    """Create supervised processes, which are stopped at the end."""
     made: list[Process] = []
 
     def make(mode: str = "serves", *, name: str = "child", **options: Any) -> Process:
@@ -70,7 +72,7 @@ async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Process]]:
 
 
 async def until(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
-    """Waits until the condition holds; fails when it does not in time."""
+    """Wait until the condition holds; fail if it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

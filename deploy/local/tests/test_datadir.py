@@ -74,7 +74,7 @@ def test_a_part_that_is_missing_is_named(make_data: Any, part: str) -> None:
 def test_another_versions_is_left_alone(make_data: Any, layout: int, age: str) -> None:
     data = made(make_data)
     (data.root / "enginehouse.json").write_text(json.dumps({"layout": layout, "whole": True}))
-    with pytest.raises(LocalError, match=f"made by {age} Enginehouse"):
+    with pytest.raises(LocalError, match=f"created by {age} Enginehouse"):
         make_data().inspect()
 
 
@@ -89,7 +89,7 @@ def test_a_folder_of_something_else_is_left_alone(make_data: Any) -> None:
     data = make_data()
     data.root.mkdir()
     (data.root / "thesis.txt").write_text("dear")
-    with pytest.raises(LocalError, match="is not empty and is no data directory"):
+    with pytest.raises(LocalError, match="is neither empty nor a data directory"):
         data.inspect()
     assert [path.name for path in data.root.iterdir()] == ["thesis.txt"]
 
@@ -108,7 +108,7 @@ def test_a_file_is_no_folder(make_data: Any, tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told_before_anything_is_written(make_data: Any) -> None:
     data = make_data(free_bytes=lambda path: 3 * 2**20)
-    with pytest.raises(LocalError, match="has 3 MiB free and the mesh needs 256"):
+    with pytest.raises(LocalError, match="3 MiB free, and the mesh needs 256"):
         data.inspect()
     assert not data.root.exists()
 
@@ -121,7 +121,7 @@ def test_a_disk_that_is_only_read_is_told(make_data: Any) -> None:
 
 def test_one_at_a_time(make_data: Any) -> None:
     data = make_data()
-    with data.lock(), pytest.raises(LocalError, match="a mesh already runs on .*; `enginehouse down"):
+    with data.lock(), pytest.raises(LocalError, match="a mesh already runs on .*; stop it with `enginehouse down"):
         make_data().lock()
     with make_data().lock():
         pass

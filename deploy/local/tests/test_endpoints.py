@@ -21,8 +21,8 @@ def taken() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def test_a_taken_port_is_told_with_who_has_it_and_another(taken: int) -> None:
-    with pytest.raises(LocalError, match=rf"port {taken} is taken by .*pid {os.getpid()}.*--port \d+"):
+def test_a_used_port_is_refused_with_its_process_and_another_port(taken: int) -> None:
+    with pytest.raises(LocalError, match=rf"port {taken} is in use by .*pid {os.getpid()}.*--port \d+"):
         check_free(Address("127.0.0.1", taken))
 
 
@@ -40,35 +40,35 @@ def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
         check_free(Address("192.0.2.1", 18080))
 
 
-def test_two_meshes_have_no_door_in_common() -> None:
+def test_two_meshes_share_no_port() -> None:
     first, second = PortBlock(), PortBlock()
     try:
         endpoints = [
-            block.endpoints(Address("127.0.0.1", 8080), engines={"inference": 2}, router_replicas=2)
+            block.endpoints(Address("127.0.0.1", 8080), engines={"text": 2}, router_replicas=2)
             for block in (first, second)
         ]
     finally:
         first.close()
         second.close()
     ports = []
-    for each in endpoints:
-        ports += [each.gateway_grpc, each.gateway_http, each.envoy_admin]
-        ports += [address for router in each.routers for address in (router.decisions, router.grpc, router.http)]
-        ports += [address for engine in each.engines["inference"] for address in (engine.grpc, engine.http)]
+    for mesh in endpoints:
+        ports += [mesh.gateway_grpc, mesh.gateway_http, mesh.envoy_admin]
+        ports += [address for router in mesh.routers for address in (router.decisions, router.grpc, router.http)]
+        ports += [address for engine in mesh.engines["text"] for address in (engine.grpc, engine.http)]
     assert len(ports) == len(set(ports)) == 26
 
 
 def test_a_held_port_of_the_block_is_left_out() -> None:
     block = PortBlock()
     try:
-        first = block.endpoints(Address("127.0.0.1", 8080), engines={"inference": 0}).gateway_grpc
+        first = block.endpoints(Address("127.0.0.1", 8080), engines={"text": 0}).gateway_grpc
         with socket.socket() as holder:
             # Connections of an earlier mesh may still be fading there.
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             holder.bind(("127.0.0.1", first.port))
             holder.listen(1)
-            assert block.endpoints(Address("127.0.0.1", 8080), engines={"inference": 0}).gateway_grpc != first
+            assert block.endpoints(Address("127.0.0.1", 8080), engines={"text": 0}).gateway_grpc != first
         with pytest.raises(LocalError, match="too few free ports"):
-            block.endpoints(Address("127.0.0.1", 8080), engines={"inference": 60})
+            block.endpoints(Address("127.0.0.1", 8080), engines={"text": 60})
     finally:
         block.close()

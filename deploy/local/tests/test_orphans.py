@@ -104,7 +104,7 @@ def test_one_that_outlived_its_supervisor_is_ended_for_the_next_start(
 ) -> None:
     data = make_data()
     recorded(data, pid=stubborn.pid, start_id=process_start_id(stubborn.pid))
-    assert stop_orphans(data, patience_s=0.3) == ["child"]
+    assert stop_orphans(data, timeout_s=0.3) == ["child"]
     assert gone(stubborn.pid)
 
 

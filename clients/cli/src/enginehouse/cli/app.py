@@ -29,19 +29,18 @@ from enginehouse.cli.conformance import conformance
 from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
 from enginehouse.cli.say import say
 from enginehouse.cli.transcribe import transcribe
-
-_DISTRIBUTIONS = ("cli", "client", "local", "gateway", "router", "inference", "voice", "kit", "api")
+from enginehouse.kit.engine import installed_engines
 
 
 @reported
 def version(json_: JsonFlag = False) -> None:
-    """Show the versions of what is installed."""
-    versions = {}
-    for name in _DISTRIBUTIONS:
-        try:
-            versions[f"enginehouse-{name}"] = importlib.metadata.version(f"enginehouse-{name}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    """Show the versions of the installed distributions."""
+    engines = {spec.distribution for spec in installed_engines().values()}
+    versions = {
+        distribution.name: distribution.version
+        for distribution in sorted(importlib.metadata.distributions(), key=lambda distribution: distribution.name)
+        if distribution.name.startswith("enginehouse-") or distribution.name in engines
+    }
     if json_:
         print_json({"version": versions["enginehouse-cli"], "python": platform.python_version(), "packages": versions})
         return

@@ -12,6 +12,7 @@ import typer
 from enginehouse.cli.connection import DataOption, data_directory
 from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_table, print_text, reported
 from enginehouse.cli.startup_progress import StartupProgress
+from enginehouse.kit.engine import installed_engines
 from enginehouse.local import control, logfiles
 from enginehouse.local import status as mesh_status
 from enginehouse.local.datadir import DEFAULT
@@ -59,7 +60,7 @@ def up(
                 print_json(_started(state))
 
         supervisor = Supervisor(
-            settings=Settings(config, environ=os.environ),
+            settings=Settings(config, environ=os.environ, engines=installed_engines()),
             data=data_directory(data),
             port=port,
             environ=os.environ,

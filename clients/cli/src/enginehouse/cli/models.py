@@ -1,12 +1,13 @@
-"""`models`: the catalog, and the weights on this machine."""
+"""The command `models`: the catalog, and the weights on this machine."""
 
 from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -15,19 +16,22 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as ProgressBar
 
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect, data_directory
+from enginehouse.cli.model_stores import TransferProgress, find_store
 from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_table, print_text, reported
 from enginehouse.client.usage import price_by_unit
 from enginehouse.kit.catalog import Catalog, load_catalog
-from enginehouse.local.datadir import DEFAULT, DataDirectory, default_catalog
+from enginehouse.kit.engine import installed_engines
+from enginehouse.local.datadir import DEFAULT, DataDirectory
+from enginehouse.local.default_catalog import default_catalog
 from enginehouse.local.errors import LocalError
 
-if TYPE_CHECKING:
-    from enginehouse.engines.inference.store import PullProgress
-
-app = typer.Typer(no_args_is_help=True, help="List the catalog, fetch weights, add models.")
+app = typer.Typer(no_args_is_help=True, help="List the catalog, pull weights, add models.")
 
 CatalogOption = Annotated[
-    Path | None, typer.Option("--catalog", dir_okay=False, help="The catalog file; else the data directory's.")
+    Path | None, typer.Option("--catalog", dir_okay=False, help="The catalog file; default: the data directory's.")
+]
+EngineOption = Annotated[
+    str, typer.Option("--engine", help="The kind of engine; default: the only one with a model store.")
 ]
 
 
@@ -39,7 +43,7 @@ def list_(
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """List the catalog with the engines that serve each model now."""
+    """List the catalog with the live endpoints of each model."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         models = list(mesh.admin.list_models())
     if json_:
@@ -72,7 +76,7 @@ def list_(
         for model in models
     ]
     print_table(
-        ["model", "backend", "context", "capabilities", "price a million", "live at", "health"],
+        ["model", "backend", "context", "capabilities", "price per million", "endpoints", "health"],
         rows,
         empty="the catalog is empty",
     )
@@ -82,19 +86,20 @@ def list_(
 @reported
 def pull(
     model: Annotated[str, typer.Argument(help="A model of the catalog, or hf:ORG/REPO[/FILE][@REVISION].")],
+    engine: EngineOption = "",
     catalog: CatalogOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Fetch weights from the Hugging Face hub (HF_ENDPOINT, HF_TOKEN), checked by their checksum."""
-    # Imported here: the store brings its own network stack, which no other command needs.
-    from enginehouse.engines.inference import store
-
+    """Fetch weights from the Hugging Face hub (HF_ENDPOINT, HF_TOKEN) and verify their checksum."""
     directory = data_directory(data)
+    models = _catalog(catalog, directory)
+    listed = models.get(model)
+    store = find_store(engine or (listed.cluster if listed is not None else ""))
     try:
-        source = store.source_to_pull(model, _catalog(catalog, directory))
+        source = store.source_to_pull(model, models)
         directory.models.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _Bar(shown=not json_ and sys.stderr.isatty()) as bar:
+        with _TransferProgressBar(shown=not json_ and sys.stderr.isatty()) as bar:
             pulled = store.pull(source, models_dir=directory.models, environ=os.environ, progress=bar.update)
     except store.StoreError as error:
         raise LocalError(str(error)) from error
@@ -110,46 +115,47 @@ def pull(
             }
         )
         return
-    what = "fetched" if pulled.fetched else "is here already"
+    result = "fetched" if pulled.fetched else "was up to date"
     print_text(
-        f"{pulled.source} {what}: {pulled.path} ({mebibytes(pulled.size_bytes)}, checksum {pulled.checksum[:16]})"
+        f"{pulled.source} {result}: {pulled.path} ({mebibytes(pulled.size_bytes)}, checksum {pulled.checksum[:16]})"
     )
 
 
 @app.command()
 @reported
 def add(
-    name: Annotated[str, typer.Argument(help="What requests will call it.")],
+    name: Annotated[str, typer.Argument(help="The model's name.")],
     source: Annotated[
         str, typer.Argument(help="hf:ORG/REPO/FILE[@REVISION] once pulled, file:PATH, or a provider's https://HOST/v1.")
     ],
     context_tokens: Annotated[
         int | None,
-        typer.Option("--context", min=1, help="Most tokens of prompt and answer; else as trained."),
+        typer.Option("--context", min=1, help="Context length in tokens; default: as trained."),
     ] = None,
-    max_output_tokens: Annotated[int | None, typer.Option("--max-output", min=1, help="The default bound.")] = None,
+    max_output_tokens: Annotated[int | None, typer.Option("--max-output", min=1, help="Default output limit.")] = None,
     capability: Annotated[
-        list[str] | None, typer.Option("--capability", help="chat, tools...; may be given again; else read from them.")
+        list[str] | None,
+        typer.Option("--capability", help="chat, tools...; repeatable; default: from the weights."),
     ] = None,
-    quality: Annotated[float, typer.Option("--quality", min=0, max=1, help="How good it is.")] = 0.5,
+    quality: Annotated[float, typer.Option("--quality", min=0, max=1, help="Quality, 0 to 1.")] = 0.5,
     price: Annotated[
         list[str] | None,
-        typer.Option("--price", help="UNIT=NANOS a million, such as input_tokens=50000000; may be given again."),
+        typer.Option("--price", help="UNIT=NANOS per million, such as input_tokens=50000000; repeatable."),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", help="KEY=VALUE, the backend's own; may be given again.")
+        list[str] | None, typer.Option("--option", help="KEY=VALUE, an option of the backend; repeatable.")
     ] = None,
+    engine: EngineOption = "",
     catalog: CatalogOption = None,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
 ) -> None:
-    """Add a model to the catalog; it is served from the next start on."""
-    from enginehouse.engines.inference import store
-
+    """Add a model to the catalog. It is served from the next start on."""
     directory = data_directory(data)
     file = catalog or directory.catalog
     if catalog is None and not directory.exists:
-        raise LocalError(f"{directory.root} is no data directory yet; `enginehouse up` makes it, or give --catalog")
+        raise LocalError(f"no data directory: {directory.root}; create it with `enginehouse up`, or give --catalog")
+    store = find_store(engine)
     try:
         new = store.NewModel(
             name=name,
@@ -179,13 +185,16 @@ def add(
             }
         )
         return
-    print_text(f"{added.name} is in {file}; a running mesh serves it after `enginehouse down` and `enginehouse up`")
+    print_text(f"{added.name} added to {file}; a running mesh serves it after `enginehouse down` and `enginehouse up`")
 
 
 def _catalog(file: Path | None, directory: DataDirectory) -> Catalog:
-    if file is not None:
-        return load_catalog(file)
-    return load_catalog(directory.catalog if directory.catalog.exists() else default_catalog())
+    if file is not None or directory.catalog.exists():
+        return load_catalog(file or directory.catalog)
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as default:
+        default.write(default_catalog(installed_engines().values()))
+        default.flush()
+        return load_catalog(Path(default.name))
 
 
 def _pairs(option: str, given: Sequence[str]) -> list[tuple[str, str]]:
@@ -193,7 +202,7 @@ def _pairs(option: str, given: Sequence[str]) -> list[tuple[str, str]]:
     for text in given:
         key, separator, value = text.partition("=")
         if not separator or not key:
-            raise LocalError(f"{option} {text!r} must be KEY=VALUE")
+            raise LocalError(f"{option} {text!r}: must be KEY=VALUE")
         pairs.append((key, value))
     return pairs
 
@@ -202,11 +211,11 @@ def _whole(unit: str, value: str) -> int:
     try:
         return int(value)
     except ValueError:
-        raise LocalError(f"--price {unit}={value}: must be a whole number of nano-dollars for a million") from None
+        raise LocalError(f"--price {unit}={value}: must be a whole number of nano-dollars per million") from None
 
 
-class _Bar:
-    """A transfer's progress on stderr."""
+class _TransferProgressBar:
+    """Progress bar of a transfer, on stderr."""
 
     def __init__(self, *, shown: bool) -> None:
         self._bar = ProgressBar(
@@ -220,15 +229,15 @@ class _Bar:
         )
         self._task: Any = None
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> _TransferProgressBar:
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def update(self, progress: PullProgress) -> None:
-        """Shows how far it has come."""
+    def update(self, progress: TransferProgress) -> None:
+        """Show the progress."""
         if self._task is None:
             self._task = self._bar.add_task(progress.file, total=progress.total_bytes)
         self._bar.update(self._task, completed=progress.done_bytes)

@@ -1,4 +1,4 @@
-"""`python -m enginehouse.local`: a supervisor that reports to whoever started it and then stays alone.
+"""Run a supervisor that reports to its starter until the mesh is ready: `python -m enginehouse.local`.
 
 People use `enginehouse up`.
 """
@@ -11,7 +11,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from enginehouse.local.datadir import DataDirectory, default_catalog
+from enginehouse.kit.engine import installed_engines
+from enginehouse.local.datadir import DataDirectory
+from enginehouse.local.default_catalog import default_catalog
 from enginehouse.local.errors import LocalError
 from enginehouse.local.logfiles import open_log
 from enginehouse.local.settings import Settings
@@ -21,27 +23,28 @@ from enginehouse.local.supervisor import Supervisor
 
 
 def main() -> int:
-    """Runs until SIGTERM; returns 1 when the mesh could not be started."""
+    """Run until SIGTERM. Return 1 if the mesh could not be started."""
     parser = argparse.ArgumentParser(prog="python -m enginehouse.local")
     parser.add_argument("--data", type=Path, required=True, help="the data directory")
-    parser.add_argument("--config", type=Path, help="the user's configuration")
+    parser.add_argument("--config", type=Path, help="the user's configuration file")
     parser.add_argument("--port", type=int, help="the public port")
-    parser.add_argument("--report-fd", type=int, required=True, help="a descriptor for states, one JSON line each")
+    parser.add_argument("--report-fd", type=int, required=True, help="the descriptor for states, one JSON line each")
     arguments = parser.parse_args()
     reports = _Reports(arguments.report_fd)
-    data = DataDirectory(arguments.data, catalog=default_catalog())
+    engines = installed_engines()
+    data = DataDirectory(arguments.data, catalog=default_catalog(engines.values()))
 
     def changed(state: MeshState) -> None:
         if data.logs.is_dir() and state.endpoints:
             _log_to(data.logs / "supervisor.log")
-        # A failed start is reported when everything that it had started is stopped again.
+        # A failed start is reported once the processes that it had started are stopped.
         if state.phase in (Phase.STARTING, Phase.READY, Phase.FAILED):
             reports.send(state)
         if state.phase is Phase.READY:
             reports.close()
 
     try:
-        settings = Settings(arguments.config, environ=os.environ)
+        settings = Settings(arguments.config, environ=os.environ, engines=engines)
         supervisor = Supervisor(settings=settings, data=data, port=arguments.port, environ=os.environ, changed=changed)
     except LocalError as error:
         reports.send(_failed(arguments.data, str(error)))
@@ -59,7 +62,7 @@ def main() -> int:
 
 
 class _Reports:
-    """States for the starter, for as long as it listens."""
+    """Reports of states to the starter, while it reads them."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)
@@ -72,7 +75,7 @@ class _Reports:
             self._file.write(state.to_json() + "\n")
             self._file.flush()
         except OSError:
-            # The starter is gone; the mesh it wanted goes on.
+            # The starter is gone; the mesh keeps running.
             self.close()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Starting a mesh that outlives its starter, and stopping it from another process."""
+"""Start a mesh that outlives its starter, and stop it from another process."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from enginehouse.local.state import MeshState, Phase
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stopped:
-    """What `stop` found and did.
+    """The result of `stop`.
 
     Attributes:
-        was_running: whether there was a supervisor, or processes that had outlived theirs.
-        seconds: how long it took.
+        was_running: True if there was a supervisor, or processes that had outlived theirs.
+        seconds: the time that stopping took.
     """
 
     was_running: bool
@@ -41,17 +41,17 @@ def start_detached(
     environ: Mapping[str, str],
     changed: Callable[[MeshState], None],
 ) -> MeshState:
-    """Starts a supervisor in a session of its own and returns once its mesh is ready.
+    """Start a supervisor in a session of its own, and return once its mesh is ready.
 
     Args:
         data: the data directory.
         config: the user's file, or None.
         port: the public port, or None.
         environ: its environment.
-        changed: called with each state on the way.
+        changed: called with each state until then.
 
     Raises:
-        LocalError: the mesh could not be started; nothing of it runs.
+        LocalError: the mesh could not be started; none of its processes runs.
     """
     read, write = os.pipe()
     command = [sys.executable, "-m", "enginehouse.local", "--data", str(data), "--report-fd", str(write)]
@@ -83,14 +83,14 @@ def start_detached(
         raise
     supervisor.wait()
     problem = last.error if last is not None else ""
-    raise LocalError(problem or f"the supervisor ended with code {supervisor.returncode} before it said why")
+    raise LocalError(problem or f"the supervisor exited with code {supervisor.returncode} without a report")
 
 
 def stop(data: DataDirectory, *, timeout_s: float = 300.0) -> Stopped:
-    """Stops the mesh of a data directory in order; does nothing when none runs.
+    """Stop the mesh of a data directory in order. Do nothing if none runs.
 
     Raises:
-        LocalError: it did not end in time, or what outlived it could not be ended.
+        LocalError: it did not stop in time, or its orphans cannot be stopped.
     """
     began = time.monotonic()
     supervisor = data.holder()

@@ -1,15 +1,16 @@
-"""The data directory: what lies in it, how it is made, and how one that cannot be used is recognised.
+"""The data directory: its contents, its creation, and the checks that it can be used.
 
-DATA/enginehouse.json   says that this is a data directory, of which layout, and whether it is whole
+DATA/enginehouse.json   marks a data directory: its layout, and whether it is complete
 DATA/lock               held by the running supervisor
 DATA/dev.env            the public URL and a key, for shells (0600)
 DATA/catalog.yaml       the models, for the user to edit
 DATA/secrets/           grant keys, key pepper, database password (0600)
 DATA/postgres/          the database cluster
 DATA/models/            weights that were pulled
+DATA/NAME/              data of one kind of engine; the engine's spec gives the name
 DATA/spool/ENGINE/      usage that an engine has not reported yet
-DATA/logs/NAME.log      what the processes wrote
-DATA/run/               configuration and state of the last start; made anew each time
+DATA/logs/NAME.log      the logs of the processes
+DATA/run/               configuration and state of the last start; overwritten by each start
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
@@ -38,19 +39,19 @@ _MARKER = "enginehouse.json"
 
 
 class DataDirectory:
-    """A data directory, whole or yet to be made. Nothing is written before `prepare`.
+    """A data directory, which need not exist yet. Nothing is written before `prepare`.
 
     Args:
-        root: where it is or will be.
-        catalog: the catalog that a new directory begins with.
-        free_bytes: how much space is free at a path; replaced only where a full disk is to be shown.
+        root: its path.
+        catalog: the YAML text of the catalog that a new directory starts with.
+        free_bytes: returns the free space at a path; replaced in tests of a full disk.
     """
 
     def __init__(
         self,
         root: Path,
         *,
-        catalog: Path,
+        catalog: str,
         free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
     ) -> None:
         self.root = root.expanduser().absolute()
@@ -63,7 +64,6 @@ class DataDirectory:
         self.database_password = self.root / "secrets" / "database-password"
         self.postgres = self.root / "postgres"
         self.models = self.root / "models"
-        self.voices = self.root / "voices"
         self.spool = self.root / "spool"
         self.logs = self.root / "logs"
         self.run = self.root / "run"
@@ -72,14 +72,15 @@ class DataDirectory:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a data directory of ours at all."""
+        """True if this is a data directory, complete or not."""
         return (self.root / _MARKER).is_file()
 
     def inspect(self) -> None:
-        """Checks that the directory can be used or made, without writing to it.
+        """Check that the directory can be used or created, without writing to it.
 
         Raises:
-            LocalError: it is a file, someone else's, of another layout, half there, or there is no room.
+            LocalError: it is a file, belongs to another user or program, has another layout, is incomplete, or the disk
+                is full.
         """
         nearest = self.root
         while not nearest.exists():
@@ -91,7 +92,7 @@ class DataDirectory:
         free = self._free_bytes(nearest)
         if free < MIN_FREE_BYTES:
             raise LocalError(
-                f"{nearest} has {free // 2**20} MiB free and the mesh needs {MIN_FREE_BYTES // 2**20}; make room, or "
+                f"{nearest}: {free // 2**20} MiB free, and the mesh needs {MIN_FREE_BYTES // 2**20}; make room, or "
                 "choose another disk with --data"
             )
         if not self.root.exists():
@@ -99,26 +100,26 @@ class DataDirectory:
         owner = self.root.stat().st_uid
         if owner != os.geteuid():
             raise LocalError(
-                f"{self.root} belongs to user id {owner} and this is user id {os.geteuid()}; run as its owner, or "
+                f"{self.root} belongs to user id {owner}, not to user id {os.geteuid()}; run as its owner, or "
                 "choose another with --data"
             )
         if self.exists:
             self._inspect_marked()
         elif set(os.listdir(self.root)) - {"lock"}:
             raise LocalError(
-                f"{self.root} is not empty and is no data directory of Enginehouse (no {_MARKER}); choose another with "
+                f"{self.root} is neither empty nor a data directory of Enginehouse (no {_MARKER}); choose another with "
                 "--data"
             )
 
     def _inspect_marked(self) -> None:
-        layout, whole = self._read_marker()
+        layout, complete = self._read_marker()
         if layout != LAYOUT:
             age = "an older" if layout < LAYOUT else "a newer"
             raise LocalError(
-                f"{self.root} was made by {age} Enginehouse (layout {layout}, this one reads {LAYOUT}); use that "
+                f"{self.root} was created by {age} Enginehouse (layout {layout}, this one reads {LAYOUT}); use that "
                 "version, or choose another directory with --data"
             )
-        if not whole:
+        if not complete:
             return
         for path in (self.grant_keys, self.key_pepper, self.database_password, self.postgres / "PG_VERSION"):
             if not path.exists():
@@ -140,10 +141,10 @@ class DataDirectory:
             ) from None
 
     def lock(self) -> IO[str]:
-        """Takes the directory for this process until the file returned is closed; makes the directory itself.
+        """Lock the directory for this process until the returned file is closed. Create the directory if needed.
 
         Raises:
-            LocalError: another supervisor has it.
+            LocalError: another supervisor holds the lock.
         """
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -160,8 +161,7 @@ class DataDirectory:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise LocalError(f"{self.root}/lock cannot be locked: {error.strerror}; use a local disk") from error
             raise LocalError(
-                f"a mesh already runs on {self.root}; `enginehouse down --data {self.root}` stops it, "
-                "`enginehouse status` shows it"
+                f"a mesh already runs on {self.root}; stop it with `enginehouse down --data {self.root}`"
             ) from None
         file.truncate(0)
         file.write(f"{os.getpid()} {process_start_id(os.getpid())}\n")
@@ -169,7 +169,7 @@ class DataDirectory:
         return file
 
     def holder(self) -> psutil.Process | None:
-        """The process that took the directory last, if it still lives."""
+        """Return the process that locked the directory last, if it still runs."""
         try:
             pid, _, start_id = (self.root / "lock").read_text(encoding="utf-8").strip().partition(" ")
             return find_process(int(pid), start_id)
@@ -177,52 +177,57 @@ class DataDirectory:
             return None
 
     @property
-    def whole(self) -> bool:
-        """Whether an earlier start finished making it."""
+    def complete(self) -> bool:
+        """True if an earlier start finished creating it."""
         return self.exists and self._read_marker()[1]
 
-    def prepare(self) -> None:
-        """Makes what is missing but the database. A directory whose making was interrupted is made anew: it has never
-        held anything.
+    def prepare(self, *, folders: Iterable[str] = ()) -> None:
+        """Create everything that is missing, except for the database.
+
+        A directory whose creation was interrupted is created anew: it has never held any data.
+
+        Args:
+            folders: the names of further folders, for the data of engines.
 
         Raises:
-            LocalError: something could not be written.
+            LocalError: a file could not be written.
         """
         try:
-            if not self.whole:
-                for leftover in (self.postgres, self.root / "secrets"):
-                    shutil.rmtree(leftover, ignore_errors=True)
-                self._write_marker(whole=False)
-            for folder in (self.root / "secrets", self.models, self.voices, self.spool, self.logs, self.run):
+            if not self.complete:
+                for partial in (self.postgres, self.root / "secrets"):
+                    shutil.rmtree(partial, ignore_errors=True)
+                self._write_marker(complete=False)
+            own = (self.root / "secrets", self.models, self.spool, self.logs, self.run)
+            for folder in (*own, *(self.root / name for name in folders)):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            if not self.whole:
+            if not self.complete:
                 GrantKeys.generate(self.grant_keys)
                 write_private(self.key_pepper, secrets.token_urlsafe(48) + "\n")
                 write_private(self.database_password, secrets.token_urlsafe(32) + "\n")
             if not self.catalog.exists():
-                replace_text(self.catalog, self._initial_catalog.read_text(encoding="utf-8"), mode=0o644)
+                replace_text(self.catalog, self._initial_catalog, mode=0o644)
         except OSError as error:
             raise LocalError(f"{error.filename or self.root} cannot be written: {error.strerror}") from error
         except ConfigError as error:
             raise LocalError(str(error)) from error
 
     def finish(self) -> None:
-        """Marks the directory as whole: from now on, a missing part is a loss and not an interruption."""
-        if not self.whole:
-            self._write_marker(whole=True)
+        """Mark the directory as complete. From now on, a missing part is a loss, not an interrupted creation."""
+        if not self.complete:
+            self._write_marker(complete=True)
 
-    def _write_marker(self, *, whole: bool) -> None:
-        text = json.dumps({"layout": LAYOUT, "whole": whole}) + "\n"
+    def _write_marker(self, *, complete: bool) -> None:
+        text = json.dumps({"layout": LAYOUT, "whole": complete}) + "\n"
         replace_text(self.root / _MARKER, text, mode=0o644)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner may read, whole or not at all."""
+    """Write a file that only its owner may read, atomically."""
     replace_text(path, text, mode=0o600)
 
 
 def replace_text(path: Path, text: str, *, mode: int) -> None:
-    """Puts a file in place in one step, so that no reader ever sees half of it."""
+    """Write a file atomically: no reader ever sees a part of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -235,10 +240,3 @@ def replace_text(path: Path, text: str, *, mode: int) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def default_catalog() -> Path:
-    """The catalog that new data directories begin with."""
-    packaged = Path(__file__).parent / "catalog.yaml"
-    # In a source tree the file lies with the other configuration; a built distribution carries a copy.
-    return packaged if packaged.exists() else Path(__file__).parents[4] / "config" / "catalog.yaml"

@@ -1,4 +1,4 @@
-"""The TCP ports of a mesh: the public one is the user's choice, the others come from a block that is free."""
+"""The TCP ports of a mesh: the user chooses the public one, the others come from a free block."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class EngineEndpoints:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoints:
-    """Every door of a mesh; all but the public one listen on the loopback interface."""
+    """All endpoints of a mesh. All but the public one listen on the loopback interface."""
 
     public: Address
     gateway_grpc: Address
@@ -50,13 +50,13 @@ class Endpoints:
     envoy_admin: Address
     routers: tuple[RouterEndpoints, ...]
     engines: Mapping[str, tuple[EngineEndpoints, ...]]
-    """By kind, such as "inference"."""
+    """By kind of engine."""
 
 
 class PortBlock:
-    """A hundred ports that no other mesh of this machine takes while this object is open.
+    """A block of a hundred ports that no other mesh of this machine uses while this object is open.
 
-    The block's last port is listened on as the claim: meshes that start at the same moment cannot choose the same one.
+    A listener on the block's last port claims it, so that meshes that start together cannot choose the same block.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class PortBlock:
             self._claim = claim
             self._first = first
             return
-        raise LocalError(f"no free block of ports between {_FIRST} and {_LAST} on {LOOPBACK}; stop what holds them")
+        raise LocalError(f"no free block of ports between {_FIRST} and {_LAST} on {LOOPBACK}; stop what uses them")
 
     def endpoints(self, public: Address, *, engines: Mapping[str, int], router_replicas: int = 1) -> Endpoints:
         """Return the endpoints of a mesh with so many engines of each kind and so many routers.
@@ -101,30 +101,30 @@ class PortBlock:
             if _listen_problem(address) is None:
                 yield address
         last = self._first + _BLOCK - 2
-        raise LocalError(f"too few free ports between {self._first} and {last} on {LOOPBACK}; stop what holds them")
+        raise LocalError(f"too few free ports between {self._first} and {last} on {LOOPBACK}; stop what uses them")
 
     def close(self) -> None:
-        """Gives the block back."""
+        """Release the block."""
         self._claim.close()
 
 
 def check_free(address: Address) -> None:
-    """Raises LocalError, with who has it where that can be seen, if nobody may listen on an address now."""
+    """Raise LocalError if an address cannot be listened on. The error names the process that uses it, if visible."""
     problem = _listen_problem(address)
     if problem is None:
         return
     if problem.errno == errno.EADDRINUSE:
         holder = _holder(address.port)
-        taken = f"taken by {holder}" if holder else "taken"
-        raise LocalError(f"port {address.port} is {taken}; stop that, or choose another, as in --port {_near(address)}")
+        user = f"in use by {holder}" if holder else "in use"
+        raise LocalError(f"port {address.port} is {user}; stop that, or choose another, as in --port {_near(address)}")
     if problem.errno == errno.EACCES:
-        raise LocalError(f"port {address.port} needs more rights than this user has; choose one over 1023 with --port")
-    raise LocalError(f"{address} cannot be listened on ({problem.strerror}); choose an address of this machine")
+        raise LocalError(f"port {address.port} needs privileges that this user lacks; choose one over 1023 with --port")
+    raise LocalError(f"cannot listen on {address} ({problem.strerror}); choose an address of this machine")
 
 
 def _listen_problem(address: Address) -> OSError | None:
     with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
-        # As servers do: connections of an earlier mesh that are still fading must not count as taken.
+        # As servers do: connections of an earlier mesh in TIME_WAIT must not count as used.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address.host, address.port))
@@ -146,6 +146,6 @@ def _holder(port: int) -> str:
             if listens and connection.pid is not None:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except (psutil.Error, OSError):
-        # Seeing others' sockets takes rights that the user may not have; the name is a courtesy.
+        # Other users' sockets may be invisible to this user. The name is optional.
         return ""
     return ""

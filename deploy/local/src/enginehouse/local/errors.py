@@ -1,7 +1,7 @@
-"""The one kind of failure that this package means to tell its user."""
+"""The error that this package reports to its user."""
 
 from __future__ import annotations
 
 
 class LocalError(Exception):
-    """What is wrong and what mends it, in one line."""
+    """A fault and its fix, in one line."""

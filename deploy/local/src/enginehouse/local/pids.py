@@ -1,4 +1,4 @@
-"""Which process a pid meant when it was written down. Pids are used again; signals must never reach a stranger."""
+"""Process identity. Pids are reused, and signals must never reach another process."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _PROC = Path("/proc")
 
 
 def process_start_id(pid: int) -> str:
-    """When the process was made, in a form that stays equal for its life and that no other process of this pid has.
+    """Return an id of the process's start, constant for its life and unique among processes with its pid.
 
-    Empty where there is no such process. On Linux, the boot and the clock ticks since then: the time of day that other
-    systems give moves when the clock is set.
+    Empty if there is no such process. On Linux, it is the boot id and the clock ticks since boot; the time of day that
+    other systems give changes when the clock is set.
     """
     if (_PROC / "self" / "stat").exists():
         try:
-            # The second field, the program's name, may hold anything but ends with the last parenthesis.
+            # The second field, the program's name, may contain anything. It ends with the last parenthesis.
             fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
             boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         except OSError:
@@ -30,7 +30,7 @@ def process_start_id(pid: int) -> str:
 
 
 def find_process(pid: int, start_id: str) -> psutil.Process | None:
-    """The very process that had this pid and this start_id; None if it is gone, whoever has its pid now."""
+    """Return the process with this pid and this start; None if it is gone, even if its pid was reused."""
     if pid <= 0 or not start_id or process_start_id(pid) != start_id:
         return None
     try:

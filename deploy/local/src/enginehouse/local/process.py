@@ -1,4 +1,4 @@
-"""One process: started, asked whether it is ready, started again when it ends unasked, stopped in order."""
+"""A supervised process: started, probed, restarted when it ends unexpectedly, and stopped in order."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _PROBE_STARTING_S = 0.05
 _PROBE_READY_S = 5.0
 INITIAL_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 15.0
-# A process that lived this long is believed to be well again.
-_STEADY_S = 20.0
+# The backoff starts over for a process that has run this long.
+_STABLE_S = 20.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
-    """What to run.
+    """The specification of a process.
 
     Attributes:
         name: such as `router`.
         command: the program and its arguments.
-        environment: the whole environment.
-        log: where stdout and stderr go.
-        probe: whether it is ready.
-        stop_signal: asks it to end in order.
-        stop_timeout_s: how long that may take before it is killed.
-        os_user: whom to run as; None for the current user.
+        environment: the complete environment.
+        log: the file for stdout and stderr.
+        probe: returns whether it is ready.
+        stop_signal: the signal that stops it in order.
+        stop_timeout_s: the time that stopping may take before it is killed.
+        os_user: the OS user to run as; None for the current user.
     """
 
     name: str
@@ -55,11 +55,11 @@ class ProcessSpec:
 
 
 class Process:
-    """A program kept running from `start` to `stop`.
+    """A program that is kept running from `start` to `stop`.
 
     Args:
-        spec: what to run.
-        state: told everything that happens.
+        spec: the program.
+        state: updated with everything that happens.
         changed: called after each change of the state.
     """
 
@@ -68,65 +68,65 @@ class Process:
         self.state = state
         self._changed = changed
         self._running: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._supervision: asyncio.Task[None] | None = None
         self._first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         state.log = str(spec.log)
         state.stop_signal = int(spec.stop_signal)
 
     async def start(self) -> None:
-        """Starts it and waits until it is ready.
+        """Start the program and wait until it is ready.
 
         Raises:
-            LocalError: it ended before it was ready; the text has its last words.
+            LocalError: it ended before it was ready; the message has the last line of its log.
         """
-        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.spec.name}")
+        self._supervision = asyncio.create_task(self._run(), name=f"supervise {self.spec.name}")
         await asyncio.shield(self._first_ready)
 
     async def stop(self) -> None:
-        """Asks it to end, and kills it if it does not in time."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        """Stop the program; kill it if it does not stop in time."""
+        if self._supervision is not None:
+            self._supervision.cancel()
+            await asyncio.gather(self._supervision, return_exceptions=True)
         running = self._running
         if running is not None and running.returncode is None:
-            self._become(Condition.STOPPING)
+            self._set_condition(Condition.STOPPING)
             _signal(running, self.spec.stop_signal)
             try:
                 await asyncio.wait_for(running.wait(), self.spec.stop_timeout_s)
             except TimeoutError:
-                self._become(Condition.STOPPING, f"killed: it did not end in {self.spec.stop_timeout_s:g} s")
+                self._set_condition(Condition.STOPPING, f"killed: not stopped after {self.spec.stop_timeout_s:g} s")
                 _signal(running, signal.SIGKILL)
                 await running.wait()
         self.state.pid = 0
-        self._become(Condition.STOPPED, self.state.note)
+        self._set_condition(Condition.STOPPED, self.state.note)
 
-    async def _keep(self) -> None:
+    async def _run(self) -> None:
         backoff = INITIAL_BACKOFF_S
         while True:
             began = time.monotonic()
             try:
                 self._running = await self._spawn()
-                note = await self._live(self._running)
+                note = await self._watch(self._running)
             except OSError as error:
-                # The program is gone, or the system has no process to spare.
+                # The program is gone, or the system is out of processes.
                 note = f"{self.spec.command[0]} cannot be run: {error.strerror}"
             if not self._first_ready.done():
                 self._fail(note)
                 return
-            if time.monotonic() - began > _STEADY_S:
+            if time.monotonic() - began > _STABLE_S:
                 backoff = INITIAL_BACKOFF_S
-            self._become(Condition.BACKOFF, note)
+            self._set_condition(Condition.BACKOFF, note)
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, MAX_BACKOFF_S)
             self.state.restarts += 1
 
-    async def _live(self, running: asyncio.subprocess.Process) -> str:
-        """Watches one run of the program; returns how it ended."""
+    async def _watch(self, running: asyncio.subprocess.Process) -> str:
+        """Watch one run of the program; return how it ended."""
         began = time.monotonic()
         self.state.pid = running.pid
         self.state.start_id = process_start_id(running.pid)
         self.state.started_at = time.time()
-        self._become(Condition.STARTING, self.state.note)
+        self._set_condition(Condition.STARTING, self.state.note)
         watch = asyncio.create_task(self._watch_readiness())
         try:
             code = await running.wait()
@@ -137,24 +137,24 @@ class Process:
         return f"{_ending(code)} after {time.monotonic() - began:.1f} s"
 
     def kill(self) -> None:
-        """Ends it at once, for a user who will not wait for `stop`."""
+        """Kill the program at once."""
         if self._running is not None:
             _signal(self._running, signal.SIGKILL)
 
     def _fail(self, note: str) -> None:
-        self._become(Condition.STOPPED, note)
-        said = [line for line in last_lines(self.spec.log, 20) if line.strip()]
-        words = f": {_shortened(said[-1])}" if said else ""
+        self._set_condition(Condition.STOPPED, note)
+        lines = [line for line in last_lines(self.spec.log, 20) if line.strip()]
+        message = f": {_shortened(lines[-1])}" if lines else ""
         if not self._first_ready.done():
             self._first_ready.set_exception(
-                LocalError(f"{self.spec.name} {note} before it was ready{words} (log: {self.spec.log})")
+                LocalError(f"{self.spec.name} {note} before it was ready{message} (log: {self.spec.log})")
             )
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         log = open_log(self.spec.log)
         try:
-            # In a session of its own, so that a terminal's Ctrl-C reaches the supervisor alone, which stops things in
-            # their order; and told to end if the supervisor dies without having done so.
+            # In a session of its own, so that Ctrl-C in a terminal reaches the supervisor only, which stops processes
+            # in order. The system signals the process if the supervisor dies before it has done so.
             return await asyncio.create_subprocess_exec(
                 *self.spec.command,
                 stdin=subprocess.DEVNULL,
@@ -174,14 +174,14 @@ class Process:
         while True:
             ready = await self.spec.probe(self.state.pid)
             if ready and self.state.condition is not Condition.READY:
-                self._become(Condition.READY, self.state.note)
+                self._set_condition(Condition.READY, self.state.note)
                 if not self._first_ready.done():
                     self._first_ready.set_result(None)
             elif not ready and self.state.condition is Condition.READY:
-                self._become(Condition.UNREADY, self.state.note)
+                self._set_condition(Condition.UNREADY, self.state.note)
             await asyncio.sleep(_PROBE_READY_S if self.state.condition is Condition.READY else _PROBE_STARTING_S)
 
-    def _become(self, condition: Condition, note: str = "") -> None:
+    def _set_condition(self, condition: Condition, note: str = "") -> None:
         self.state.condition = condition
         self.state.since = time.time()
         self.state.note = note
@@ -195,7 +195,7 @@ def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None
 
 def _ending(code: int) -> str:
     if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
+        return f"was killed by {signal.Signals(-code).name}"
     return f"exited with code {code}"
 
 
@@ -204,16 +204,16 @@ def _shortened(text: str) -> str:
 
 
 def _parent_death_signal(number: signal.Signals) -> Callable[[], None] | None:
-    """What the child does between fork and exec so that the system ends it with the supervisor; Linux alone can."""
+    """Return what the child does between fork and exec so that the system stops it with the supervisor; Linux only."""
     if sys.platform != "linux":
         return None
-    # Loaded here, in the parent: between fork and exec nothing may be loaded any more.
+    # Loaded here, in the parent: between fork and exec nothing may be loaded.
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     supervisor = os.getpid()
 
-    def arrange() -> None:
+    def set_signal() -> None:
         prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
         if os.getppid() != supervisor:
             os._exit(1)
 
-    return arrange
+    return set_signal

@@ -1,16 +1,16 @@
-"""What the user may say about a mesh on this machine, and the configuration that its processes are given.
+"""The user's settings for a mesh on this machine, and the configuration that is generated for its processes.
 
-The user's file has the processes' own sections (docs/ARCHITECTURE.md) and one of this package, `local`. What it says
-goes over what is generated here, key by key.
+The user's file has the processes' own sections (docs/ARCHITECTURE.md) and one of this package, `local`. Its values
+override generated ones, key by key.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pydantic
@@ -19,74 +19,83 @@ import yaml
 from enginehouse.kit.addresses import Address, parse_address
 from enginehouse.kit.catalog import load_catalog
 from enginehouse.kit.config import ConfigError, Section, load
+from enginehouse.kit.engine import EngineSpec
+from enginehouse.kit.nearest import did_you_mean
 from enginehouse.local.datadir import DataDirectory, replace_text
 from enginehouse.local.endpoints import Endpoints
 from enginehouse.local.errors import LocalError
 
-ENGINES = ("inference", "voice")
-"""The kinds of engines, by the names of their sections and of their packages in `enginehouse.engines`."""
+SECTIONS = ("gateway", "router", "local")
+"""The sections that a user's file may have beside those of the installed engines."""
 
-SECTIONS = ("gateway", "router", *ENGINES, "local")
-"""The sections that a user's file may have."""
-
-# Where the user's file may move a door: its field here, and the section and key there.
-_MOVABLE = {
+# Addresses that the user's file may set: the field of Endpoints, and the section and key of the file.
+_CONFIGURABLE = {
     "gateway_grpc": ("gateway", "grpc_listen"),
     "gateway_http": ("gateway", "http_listen"),
     "envoy_admin": ("gateway", "envoy_admin"),
 }
-_MOVABLE_OF_ROUTER = {"decisions": "http_listen", "grpc": "grpc_listen", "http": "admin_http_listen"}
+_CONFIGURABLE_OF_ROUTER = {"decisions": "http_listen", "grpc": "grpc_listen", "http": "admin_http_listen"}
+_MAX_ENGINES_OF_A_KIND = 32
 
 
 class LocalSection(Section):
     """The section `local` of the user's file: how this machine runs the mesh."""
 
-    inference_replicas: int = pydantic.Field(default=1, ge=0, le=32)
-    """How many text engines run side by side; 0 where they all run elsewhere."""
-    voice_replicas: int = pydantic.Field(default=1, ge=0, le=32)
-    """How many voice engines; 0 where they all run elsewhere, or none is wanted."""
+    engines: dict[str, int] = pydantic.Field(default_factory=dict)
+    """The number of engines of each kind, 0 to 32; a kind that is not listed has one."""
     router_replicas: int = pydantic.Field(default=1, ge=1, le=16)
-    """How many routers run side by side behind Envoy, on one ledger."""
+    """The number of routers behind Envoy, which share one ledger."""
     catalog_file: Path | None = None
-    """The catalog for router and engines instead of the data directory's own."""
+    """The catalog for router and engines; default: the data directory's."""
     ready_timeout_s: float = pydantic.Field(default=60, gt=0)
-    """How long the whole mesh may take to be ready."""
+    """The longest that the mesh may take to become ready."""
     stop_timeout_s: float = pydantic.Field(default=35, gt=0)
-    """How long each process may take to end its work before it is killed; over the engines' own `drain_s`."""
+    """The longest that a process may take to stop before it is killed; must exceed the engines' `drain_s`."""
     log_bytes: int = pydantic.Field(default=16 * 1024 * 1024, ge=64 * 1024)
-    """The size at which a log file is set aside."""
+    """The size at which a log file is rotated."""
     log_files: int = pydantic.Field(default=3, ge=0, le=100)
-    """How many set-aside log files of a process are kept."""
+    """The number of rotated log files that are kept for each process."""
 
 
 class Settings:
-    """The user's wishes, checked.
+    """The user's settings, validated.
 
     Args:
         file: the user's file, or None.
-        environ: the environment, whose `ENGINEHOUSE_LOCAL__...` variables go over the section `local`.
+        environ: the environment, whose `ENGINEHOUSE_LOCAL__...` variables override the section `local`.
+        engines: the installed engines by kind.
 
     Raises:
-        LocalError: the file cannot be read, or says something that cannot be.
+        LocalError: the file cannot be read or has invalid values.
     """
 
-    def __init__(self, file: Path | None, *, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, file: Path | None, *, environ: Mapping[str, str], engines: Mapping[str, EngineSpec[Any]]
+    ) -> None:
+        self.engines = engines
+        self._environ = dict(environ)
         try:
-            self.local = load(LocalSection, section="local", path=file, environ=environ)
+            self.local = load(_section_for(engines), section="local", path=file, environ=environ)
             document: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file else {}
         except ConfigError as error:
             raise LocalError(str(error)) from error
         self._sections: dict[str, dict[str, Any]] = {}
         for name, section in document.items():
-            if name not in SECTIONS:
-                raise LocalError(f"{file}: unknown section {name!r}{nearest(name, SECTIONS)}")
+            if name not in (*SECTIONS, *engines):
+                suggestion = did_you_mean(name, (*SECTIONS, *engines), list_known=True)
+                raise LocalError(f"{file}: unknown section {name!r}{suggestion}")
             if section is not None and not isinstance(section, dict):
                 raise LocalError(f"{file}: section {name!r} must be a mapping of keys to values")
             self._sections[name] = section or {}
-        self._environ = dict(environ)
+        for kind, count in self.local.engines.items():
+            if kind not in engines:
+                suggestion = did_you_mean(kind, engines, list_known=True)
+                raise LocalError(f"local.engines: unknown kind of engine {kind!r}{suggestion}")
+            if not 0 <= count <= _MAX_ENGINES_OF_A_KIND:
+                raise LocalError(f"local.engines.{kind}: must be 0 to {_MAX_ENGINES_OF_A_KIND} (got {count})")
 
     def public(self, port: int | None) -> Address:
-        """Where Envoy listens: the port given on the command line, on the host of the user's file."""
+        """Return Envoy's address: the port of the command line, on the host of the user's file."""
         configured = self._value("gateway", "public_listen")
         try:
             address = parse_address(str(configured)) if configured else Address("127.0.0.1", 8080)
@@ -94,43 +103,49 @@ class Settings:
             raise LocalError(f"gateway.public_listen: {error}") from error
         return address if port is None else Address(address.host, port)
 
-    def place(self, endpoints: Endpoints) -> Endpoints:
+    def apply_addresses(self, endpoints: Endpoints) -> Endpoints:
         """Return the endpoints with the addresses that the user's file sets.
 
         What it sets for the router applies only where a single router runs.
 
         Raises:
-            LocalError: an address there is none.
+            LocalError: an address is invalid.
         """
-        moved: dict[str, Any] = {
+        configured: dict[str, Any] = {
             field: address
-            for field, (section, key) in _MOVABLE.items()
+            for field, (section, key) in _CONFIGURABLE.items()
             if (address := self._address(section, key)) is not None
         }
         if len(endpoints.routers) == 1:
-            moved_router = {
+            router = {
                 field: address
-                for field, key in _MOVABLE_OF_ROUTER.items()
+                for field, key in _CONFIGURABLE_OF_ROUTER.items()
                 if (address := self._address("router", key)) is not None
             }
-            moved["routers"] = (dataclasses.replace(endpoints.routers[0], **moved_router),)
-        return dataclasses.replace(endpoints, **moved)
+            configured["routers"] = (dataclasses.replace(endpoints.routers[0], **router),)
+        return dataclasses.replace(endpoints, **configured)
 
     @property
     def tls(self) -> bool:
-        """Whether the public door speaks TLS."""
+        """True if the public address speaks TLS."""
         edge = self._sections.get("gateway", {}).get("edge")
         variable = "ENGINEHOUSE_GATEWAY__EDGE__TLS_CERTIFICATE_FILE"
         return bool(self._environ.get(variable) or (isinstance(edge, dict) and edge.get("tls_certificate_file")))
 
     @property
     def external_database_url(self) -> str:
-        """Its URL; empty where the wheel's PostgreSQL is run."""
+        """The URL of the user's own PostgreSQL; empty where the wheel's is run."""
         return str(self._value("router", "database_url") or "")
 
-    def replicas(self, data: DataDirectory) -> dict[str, int]:
-        """How many engines of each kind run: as many as the user says. Of a kind that came after the text engine, none
-        where the catalog has no model for it: a data directory that is older than the kind starts as it did.
+    def wanted_engines(self) -> dict[str, int]:
+        """Return the number of engines of each kind that the user wants, without kinds that have none."""
+        wanted = {kind: self.local.engines.get(kind, 1) for kind in self.engines}
+        return {kind: count for kind, count in wanted.items() if count}
+
+    def engines_to_start(self, data: DataDirectory) -> dict[str, int]:
+        """Return the number of engines of each kind to start: those wanted whose kind has a model in the catalog.
+
+        A data directory that is older than a kind of engine starts as it did before.
 
         Raises:
             LocalError: the catalog cannot be read.
@@ -139,12 +154,10 @@ class Settings:
             catalog = load_catalog(self.local.catalog_file or data.catalog)
         except ConfigError as error:
             raise LocalError(str(error)) from error
-        voice = self.local.voice_replicas if catalog.for_cluster("voice") else 0
-        wanted = {"inference": self.local.inference_replicas, "voice": voice}
-        return {kind: count for kind, count in wanted.items() if count}
+        return {kind: count for kind, count in self.wanted_engines().items() if catalog.for_cluster(kind)}
 
-    def documents(self, data: DataDirectory, endpoints: Endpoints) -> dict[str, dict[str, Any]]:
-        """The configuration files of the processes, by process name: generated values with the user's over them."""
+    def process_configs(self, data: DataDirectory, endpoints: Endpoints) -> dict[str, dict[str, Any]]:
+        """Return the configuration of each process by name: generated values, overridden by the user's."""
         catalog = str(self.local.catalog_file.absolute() if self.local.catalog_file else data.catalog)
         gateway = {
             "public_listen": str(endpoints.public),
@@ -154,12 +167,11 @@ class Settings:
             "envoy_admin": str(endpoints.envoy_admin),
             "state_file": str(data.gateway_state),
         }
-        documents = {"gateway": {"gateway": {**gateway, **self._wishes("gateway", without=("public_listen",))}}}
-        # Where there are several, each has an identity and endpoints of its own, whatever the file says of one.
-        own = ("engine_id", *_MOVABLE_OF_ROUTER.values()) if len(endpoints.routers) > 1 else ()
-        for number, (name, router) in enumerate(
-            zip(router_names(len(endpoints.routers)), endpoints.routers, strict=True), start=1
-        ):
+        configs = {"gateway": {"gateway": {**gateway, **self._overrides("gateway", without=("public_listen",))}}}
+        # Each of several routers has its own id and addresses, even if the file sets them.
+        own = ("engine_id", *_CONFIGURABLE_OF_ROUTER.values()) if len(endpoints.routers) > 1 else ()
+        names = router_names(len(endpoints.routers))
+        for number, (name, router) in enumerate(zip(names, endpoints.routers, strict=True), start=1):
             section = {
                 "engine_id": f"router-{number}",
                 "http_listen": str(router.decisions),
@@ -169,12 +181,11 @@ class Settings:
                 "grant_keys_file": str(data.grant_keys),
                 "key_pepper_file": str(data.key_pepper),
                 "catalog_file": catalog,
-                **self._wishes("router", without=("database_url", *own)),
+                **self._overrides("router", without=("database_url", *own)),
             }
-            documents[name] = {"router": section}
+            configs[name] = {"router": section}
         for kind, replicas in endpoints.engines.items():
-            for number, engine in enumerate(replicas, start=1):
-                name = f"{kind}-{number}"
+            for name, engine in zip(engine_names(kind, len(replicas)), replicas, strict=True):
                 section = {
                     "engine_id": name,
                     "listen": str(engine.grpc),
@@ -185,19 +196,19 @@ class Settings:
                     "grant_keys_file": str(data.grant_keys),
                     "catalog_file": catalog,
                     "models_dir": str(data.models),
-                    **({"voices_dir": str(data.voices)} if kind == "voice" else {}),
-                    # Each replica has an identity and endpoints of its own, whatever the file says of one engine.
-                    **self._wishes(kind, without=("engine_id", "listen", "http_listen", "spool_dir")),
+                    **{key: str(data.root / folder) for key, folder in self.engines[kind].data_folders.items()},
+                    # Each engine has its own id, addresses and spool, even if the file sets them.
+                    **self._overrides(kind, without=("engine_id", "listen", "http_listen", "spool_dir")),
                 }
-                documents[name] = {kind: section}
-        return documents
+                configs[name] = {kind: section}
+        return configs
 
-    def write(self, documents: Mapping[str, dict[str, Any]], folder: Path) -> dict[str, Path]:
-        """Writes the files (0600) and returns their paths by process name."""
+    def write(self, configs: Mapping[str, dict[str, Any]], folder: Path) -> dict[str, Path]:
+        """Write the configuration files (0600) and return their paths by process name."""
         paths = {}
-        for name, document in documents.items():
+        for name, config in configs.items():
             paths[name] = folder / f"{name}.yaml"
-            replace_text(paths[name], yaml.safe_dump(document, sort_keys=False), mode=0o600)
+            replace_text(paths[name], yaml.safe_dump(config, sort_keys=False), mode=0o600)
         return paths
 
     def _address(self, section: str, key: str) -> Address | None:
@@ -209,25 +220,31 @@ class Settings:
         except ConfigError as error:
             raise LocalError(f"{section}.{key}: {error}") from error
 
-    def _wishes(self, section: str, *, without: tuple[str, ...]) -> dict[str, Any]:
-        wishes = copy.deepcopy(self._sections.get(section, {}))
-        return {key: value for key, value in wishes.items() if key not in without}
+    def _overrides(self, section: str, *, without: tuple[str, ...]) -> dict[str, Any]:
+        values = copy.deepcopy(self._sections.get(section, {}))
+        return {key: value for key, value in values.items() if key not in without}
 
     def _value(self, section: str, key: str) -> Any:
         variable = f"ENGINEHOUSE_{section}__{key}".upper()
         return self._environ.get(variable) or self._sections.get(section, {}).get(key)
 
 
+def _section_for(engines: Iterable[str]) -> type[LocalSection]:
+    class InstalledSection(LocalSection):
+        # Each kind of engine had a key of its own once.
+        renamed = MappingProxyType({f"{kind}_replicas": f"engines: {{{kind}: N}}" for kind in engines})
+
+    return InstalledSection
+
+
 def router_names(count: int) -> tuple[str, ...]:
-    """What the routers' processes are called: `router` where there is one, else `router-1` and so on."""
+    """Return the names of the routers' processes: `router` for a single one, else `router-1` and so on."""
     return ("router",) if count == 1 else tuple(f"router-{number}" for number in range(1, count + 1))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or what is known, for an unknown name."""
-    choices = sorted(known)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices)}"
+def engine_names(kind: str, count: int) -> tuple[str, ...]:
+    """Return the names of the processes of one kind of engine: `KIND-1` and so on."""
+    return tuple(f"{kind}-{number}" for number in range(1, count + 1))
 
 
 def process_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Runs a supervisor under the signals that a person or a system stops it with."""
+"""Run a supervisor until a signal stops it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_until_signal(supervisor: Supervisor) -> None:
-    """Runs until SIGINT, SIGTERM or SIGHUP, then stops everything in order; a second signal ends the waiting.
+    """Run until SIGINT, SIGTERM or SIGHUP, then stop the mesh in order. A second signal kills its processes.
 
     Raises:
         LocalError: the mesh could not be started.
@@ -23,11 +23,11 @@ async def _run(supervisor: Supervisor) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def asked() -> None:
+    def handle_signal() -> None:
         if stop.is_set():
-            supervisor.hurry()
+            supervisor.kill_all()
         stop.set()
 
     for number in _STOP_SIGNALS:
-        loop.add_signal_handler(number, asked)
+        loop.add_signal_handler(number, handle_signal)
     await supervisor.run(stop)

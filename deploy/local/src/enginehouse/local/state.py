@@ -1,4 +1,4 @@
-"""What a running mesh looks like from outside: written by the supervisor, read by everybody else."""
+"""State of a running mesh: written by the supervisor, read by other processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from enginehouse.local.datadir import replace_text
 
 
 class Phase(enum.StrEnum):
-    """Where a mesh is in its life."""
+    """Phase of a mesh's life."""
 
     STARTING = "starting"
     READY = "ready"
@@ -22,7 +22,7 @@ class Phase(enum.StrEnum):
 
 
 class Condition(enum.StrEnum):
-    """Where a process is in its life."""
+    """Condition of a process."""
 
     WAITING = "waiting"
     STARTING = "starting"
@@ -35,19 +35,19 @@ class Condition(enum.StrEnum):
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class ProcessState:
-    """One process.
+    """State of a process.
 
     Attributes:
         name: such as `router` or `inference-1`.
-        condition: where it is in its life.
-        pid: of the running process; 0 without one.
-        start_id: with the pid, this names one process for ever; see `pids.process_start_id`.
-        started_at: when it was started, in seconds since 1970.
-        restarts: how often it was started again after it had ended unasked.
-        since: when the condition began, in seconds since 1970.
-        note: why it is where it is, such as how it ended last.
+        condition: its present condition.
+        pid: its pid; 0 if it does not run.
+        start_id: identifies the process together with the pid; see `pids.process_start_id`.
+        started_at: the time of its start, in seconds since 1970.
+        restarts: the number of restarts after it had ended unexpectedly.
+        since: the time when the condition began, in seconds since 1970.
+        note: the reason of its condition, such as how it ended last.
         log: the path of its log file.
-        stop_signal: the signal that asks it to end in order.
+        stop_signal: the signal that stops it in order.
     """
 
     name: str
@@ -64,18 +64,18 @@ class ProcessState:
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class MeshState:
-    """The whole mesh.
+    """State of a mesh.
 
     Attributes:
-        phase: where it is in its life.
+        phase: its present phase.
         data: the data directory.
-        url: the public door.
-        pid: the supervisor's.
-        start_id: the supervisor's.
-        started_at: when the start began, in seconds since 1970.
-        ready_after_s: seconds from then until everything served; 0 before.
-        error: what went wrong, when it failed.
-        notices: things done that the user should know of.
+        url: the public URL.
+        pid: the supervisor's pid.
+        start_id: identifies the supervisor together with the pid.
+        started_at: the time when the start began, in seconds since 1970.
+        ready_after_s: seconds from then until the mesh was ready; 0 before.
+        error: the reason why the start failed.
+        notices: messages to the user.
         endpoints: addresses by name.
         processes: in the order of their start.
     """
@@ -93,28 +93,29 @@ class MeshState:
     processes: list[ProcessState] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> str:
-        """One line of JSON."""
+        """Return the state as one line of JSON."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> MeshState:
-        """Reads `to_json`'s line; raises ValueError for anything else."""
+        """Parse a line of `to_json`. Raise ValueError if it is anything else."""
         try:
             document: dict[str, Any] = json.loads(text)
             processes = [
-                ProcessState(**{**each, "condition": Condition(each["condition"])}) for each in document["processes"]
+                ProcessState(**{**process, "condition": Condition(process["condition"])})
+                for process in document["processes"]
             ]
             return cls(**{**document, "phase": Phase(document["phase"]), "processes": processes})
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a mesh's state: {error}") from error
+            raise ValueError(f"invalid state of a mesh: {error}") from error
 
     def write(self, path: Path) -> None:
-        """Puts the state where `read` finds it."""
+        """Write the state to a file."""
         replace_text(path, self.to_json() + "\n", mode=0o600)
 
     @classmethod
     def read(cls, path: Path) -> MeshState | None:
-        """The last state written there, or None; a damaged file says as little as a missing one."""
+        """Read the state from a file; None if the file is missing or damaged."""
         try:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a mesh is and uses right now: its state, memory and processor time by process, its engines."""
+"""Status of a mesh: its state, memory and CPU time by process, and its engines."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from enginehouse.local.state import Condition, MeshState, Phase
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessStatus:
-    """One process with the children that it started.
+    """Status of a process with its children.
 
     Attributes:
-        name: such as `router`; `supervisor` for the one that watches the others.
-        pid: 0 without a process.
-        state: where it is in its life.
-        restarts: how often it was started again.
-        up_s: seconds since it was started.
-        rss_bytes: resident memory, pages shared with others counted in full.
-        memory_bytes: proportional share of memory where the system tells it (PSS), else `rss_bytes`.
-        cpu_percent: of one core, over the time sampled.
-        cpu_s: processor seconds used since its start.
-        note: why it is where it is.
+        name: such as `router`; `supervisor` for the supervisor itself.
+        pid: its pid; 0 if it does not run.
+        state: its condition.
+        restarts: the number of restarts.
+        up_s: seconds since its start.
+        rss_bytes: resident memory, with shared pages counted in full.
+        memory_bytes: proportional set size (PSS) where the system has it, else `rss_bytes`.
+        cpu_percent: CPU use of one core, over the sampled time.
+        cpu_s: CPU seconds since its start.
+        note: the reason of its condition.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ProcessStatus:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStatus:
-    """One live engine, as the registry has it."""
+    """Status of a live engine, from the registry."""
 
     engine_id: str
     cluster: str
@@ -58,19 +58,19 @@ class EngineStatus:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MeshStatus:
-    """A mesh at a glance.
+    """Status of a mesh.
 
     Attributes:
-        phase: where it is in its life; `stopped` when its supervisor is gone.
-        url: the public door.
+        phase: its phase; `stopped` if its supervisor is gone.
+        url: the public URL.
         data: the data directory.
-        ready_after_s: how long its start took.
+        ready_after_s: seconds that its start took.
         up_s: seconds since its start began.
-        memory_bytes: of all processes together, the supervisor included.
+        memory_bytes: the sum over all processes, with the supervisor.
         processes: in the order of their start, the supervisor last.
-        engines: live engines by id; empty when the registry cannot be asked.
-        notices: things done that the user should know of.
-        error: why the last start failed; empty if it did not.
+        engines: live engines by id; empty if the registry does not answer.
+        notices: messages to the user.
+        error: the reason why the last start failed; empty if it did not.
     """
 
     phase: str
@@ -86,42 +86,42 @@ class MeshStatus:
 
 
 def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshStatus | None:
-    """The figures of a data directory's mesh; None where none was ever started.
+    """Return the status of a data directory's mesh; None if none was ever started.
 
     Args:
         data: the data directory.
-        sample_s: over how long processor use is measured.
+        sample_s: the time over which CPU use is measured.
     """
     state = MeshState.read(data.state)
     if state is None:
         return None
     supervisor = find_process(state.pid, state.start_id)
-    families = {each.name: _family(find_process(each.pid, each.start_id)) for each in state.processes}
+    families = {process.name: _family(find_process(process.pid, process.start_id)) for process in state.processes}
     families["supervisor"] = [supervisor] if supervisor is not None else []
     before = {name: _cpu_s(family) for name, family in families.items()}
     began = time.monotonic()
     engines = _engines(state.endpoints.get("gateway-grpc", "")) if supervisor is not None else ()
     time.sleep(max(0.0, sample_s - (time.monotonic() - began)))
     elapsed = time.monotonic() - began
-    processes = []
-    for each in state.processes:
-        family = families[each.name]
-        processes.append(
-            _figures(
-                each.name,
+    statuses = []
+    for process in state.processes:
+        family = families[process.name]
+        statuses.append(
+            _process_status(
+                process.name,
                 family,
-                # A supervisor that was killed could not write that its processes ended with it.
-                condition=str(each.condition if family or not each.pid else Condition.STOPPED),
-                restarts=each.restarts,
-                since=each.started_at,
-                before=before[each.name],
+                # A killed supervisor could not write that its processes ended with it.
+                condition=str(process.condition if family or not process.pid else Condition.STOPPED),
+                restarts=process.restarts,
+                since=process.started_at,
+                before=before[process.name],
                 elapsed=elapsed,
-                note=each.note,
+                note=process.note,
             )
         )
     if supervisor is not None:
-        processes.append(
-            _figures(
+        statuses.append(
+            _process_status(
                 "supervisor",
                 [supervisor],
                 condition=str(Condition.READY),
@@ -138,8 +138,8 @@ def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshStatus | None:
         data=state.data,
         ready_after_s=round(state.ready_after_s, 2),
         up_s=round(time.time() - state.started_at, 1) if supervisor is not None else 0.0,
-        memory_bytes=sum(process.memory_bytes for process in processes),
-        processes=tuple(processes),
+        memory_bytes=sum(status.memory_bytes for status in statuses),
+        processes=tuple(statuses),
         engines=engines,
         notices=tuple(state.notices),
         error=state.error,
@@ -166,7 +166,7 @@ def _cpu_s(family: list[psutil.Process]) -> float:
     return total
 
 
-def _figures(
+def _process_status(
     name: str,
     family: list[psutil.Process],
     *,
@@ -210,7 +210,7 @@ def _engines(registry: str) -> tuple[EngineStatus, ...]:
         try:
             answer = next(iter(call))
         except (grpc.RpcError, StopIteration):
-            # The control plane may be away while everything else serves; that is shown by its own line.
+            # The control plane may be down while the rest serves. Its own line shows that.
             return ()
         finally:
             call.cancel()

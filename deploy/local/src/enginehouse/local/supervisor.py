@@ -1,8 +1,8 @@
-"""Starts a mesh in order, keeps it running, and stops it in order.
+"""Start a mesh in order, keep it running, and stop it in order.
 
-What needs nothing starts at once and side by side; the router waits for its tables, Envoy for its bootstrap. To stop,
-the engines go first: they finish their streams through an Envoy that still carries, and hand their last usage to a
-router that still settles. PostgreSQL goes last.
+Processes without dependencies start at once, in parallel. The router waits for its tables, Envoy for its bootstrap. To
+stop, engines go first: they finish their streams through the running Envoy, and report their last usage to the running
+router. PostgreSQL goes last.
 """
 
 from __future__ import annotations
@@ -24,25 +24,23 @@ from enginehouse.local.pids import process_start_id
 from enginehouse.local.postgres import find_programs, open_cluster
 from enginehouse.local.probes import http_status
 from enginehouse.local.process import Process, ProcessSpec
-from enginehouse.local.settings import ENGINES, Settings, router_names
+from enginehouse.local.settings import Settings, engine_names, router_names
 from enginehouse.local.state import Condition, MeshState, Phase, ProcessState
 
 _ROTATION_S = 5.0
-# What shows that an engine of a kind answers through Envoy, at no cost.
-_ANSWERS = {"inference": "/v1/inference/models", "voice": "/v1/voices?page_size=1"}
-# PostgreSQL's connections for each router, twice its pool; a router alone and a person with `psql` have twice as many.
-_CONNECTIONS = 20
+# PostgreSQL connections per router: twice its pool. One more share is for commands and for people with `psql`.
+_CONNECTIONS_PER_ROUTER = 20
 
 
 class Supervisor:
     """One run of a mesh on this machine.
 
     Args:
-        settings: the user's wishes.
-        data: the data directory, whole or yet to be made.
-        port: the public port; None takes the settings'.
+        settings: the user's settings.
+        data: the data directory; need not exist.
+        port: the public port; None takes the settings' one.
         environ: this process's environment.
-        changed: called with the state after each change of it.
+        changed: called with the state after each change.
     """
 
     def __init__(
@@ -58,8 +56,9 @@ class Supervisor:
         self._data = data
         self._public = settings.public(port)
         self._environ = environ
-        self._tell = changed
+        self._notify = changed
         self._processes: dict[str, Process] = {}
+        self._engine_names: list[str] = []
         self._writable = False
         self.state = MeshState(
             phase=Phase.STARTING,
@@ -71,10 +70,10 @@ class Supervisor:
         )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Runs the mesh until the event is set.
+        """Run the mesh until the event is set.
 
         Raises:
-            LocalError: it could not be started; whatever had been started is stopped again.
+            LocalError: the mesh could not be started. Processes that had started are stopped again.
         """
         try:
             await self._run(stop)
@@ -106,29 +105,34 @@ class Supervisor:
                 self._data.root.rmdir()
             lock.close()
 
-    def hurry(self) -> None:
-        """Kills what is still being stopped, for a user who will not wait. What a kill loses, the next start mends."""
+    def kill_all(self) -> None:
+        """Kill the processes that are still stopping, for a user who does not wait. The next start recovers."""
         if self.state.phase is Phase.STOPPING:
             for process in self._processes.values():
                 process.kill()
 
     async def _run_locked(self, stop: asyncio.Event, block: PortBlock) -> None:
-        self._data.prepare()
+        specs = self._settings.engines
+        self._data.prepare(folders=[folder for spec in specs.values() for folder in spec.data_folders.values()])
         self._writable = True
-        replicas = self._settings.replicas(self._data)
+        replicas = self._settings.engines_to_start(self._data)
         routers = self._settings.local.router_replicas
-        endpoints = self._settings.place(block.endpoints(self._public, engines=replicas, router_replicas=routers))
+        endpoints = self._settings.apply_addresses(
+            block.endpoints(self._public, engines=replicas, router_replicas=routers)
+        )
         cluster = None
         if not self._settings.external_database_url:
             cluster, self.state.notices = open_cluster(
-                self._data.postgres, run=self._data.run, connections=_CONNECTIONS * (routers + 1)
+                self._data.postgres, run=self._data.run, connections=_CONNECTIONS_PER_ROUTER * (routers + 1)
             )
-        if self._settings.local.voice_replicas and "voice" not in replicas:
-            self.state.notices.append("no voice engine runs: the catalog has no model of the cluster voice")
+        for kind in self._settings.wanted_engines():
+            if kind not in replicas:
+                self.state.notices.append(f"no {kind} engine was started: the catalog has no model of that kind")
         mesh = Mesh(
             settings=self._settings, data=self._data, endpoints=endpoints, cluster=cluster, environ=self._environ
         )
-        self.state.endpoints = _named(endpoints)
+        self.state.endpoints = _by_name(endpoints)
+        self._engine_names = [spec.name for spec in mesh.engines()]
         database = mesh.database()
         waiting = ([database] if database else []) + [mesh.gateway(), *mesh.routers(), *mesh.engines(), mesh.envoy()]
         self.state.processes = [ProcessState(name=spec.name) for spec in waiting]
@@ -152,19 +156,21 @@ class Supervisor:
         timeout_s = self._settings.local.ready_timeout_s
         try:
             async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as together:
-                key = together.create_task(self._start_ledger(mesh))
+                started = together.create_task(self._start_ledger(mesh))
                 together.create_task(self._start_edge(mesh))
                 for engine in mesh.engines():
                     together.create_task(self._start_process(engine))
             async with asyncio.timeout(timeout_s):
-                paths = [_ANSWERS[kind] for kind in endpoints.engines] or ["/v1/models"]
-                mesh.write_environment(url=self.state.url, key=await self._serving(mesh, key.result(), paths))
+                specs = (self._settings.engines[kind] for kind in endpoints.engines)
+                paths = [spec.ready_path for spec in specs if spec.ready_path is not None] or ["/v1/models"]
+                key = await self._wait_until_serving(mesh, started.result(), paths)
+                mesh.write_environment(url=self.state.url, key=key)
         except TimeoutError:
-            late = [each.name for each in self.state.processes if each.condition is not Condition.READY]
-            what = f"{', '.join(late)} did not become ready" if late else "no engine answered through Envoy"
-            raise LocalError(f"{what} in {timeout_s:g} s (logs: {self._data.logs})") from None
+            late = [process.name for process in self.state.processes if process.condition is not Condition.READY]
+            fault = f"{', '.join(late)} not ready" if late else "no answer of an engine through Envoy"
+            raise LocalError(f"{fault} after {timeout_s:g} s (logs: {self._data.logs})") from None
         except ExceptionGroup as failures:
-            # One is enough to say: the others failed because it did, or will be found at the next start.
+            # One error is enough: the others follow from it, or show at the next start.
             raise _first(failures) or failures from None
 
     async def _start_ledger(self, mesh: Mesh) -> str:
@@ -176,7 +182,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as together:
             for router in mesh.routers():
                 together.create_task(self._start_process(router))
-            key = mesh.known_key() or await mesh.make_key()
+            key = mesh.stored_key() or await mesh.create_key()
         self._data.finish()
         return key
 
@@ -186,8 +192,8 @@ class Supervisor:
             await mesh.make_envoy_bootstrap()
             together.create_task(self._start_process(mesh.envoy()))
 
-    async def _serving(self, mesh: Mesh, key: str, paths: Sequence[str]) -> str:
-        """Waits until engines answer through Envoy at all the paths; returns the key that they answered to."""
+    async def _wait_until_serving(self, mesh: Mesh, key: str, paths: Sequence[str]) -> str:
+        """Wait until engines answer through Envoy at all the paths, and return the accepted key."""
         left = list(paths)
         renewed = False
         while True:
@@ -200,12 +206,12 @@ class Supervisor:
                 continue
             if status == 401 and not renewed:
                 # The key in dev.env was revoked, or belongs to another database.
-                key, renewed = await mesh.make_key(), True
-                self.state.notices.append("the key in dev.env was no longer good; a new one was made")
+                key, renewed = await mesh.create_key(), True
+                self.state.notices.append("the key in dev.env was no longer valid; a new one was created")
             await asyncio.sleep(0.05)
 
     async def _start_process(self, spec: ProcessSpec) -> None:
-        state = next(each for each in self.state.processes if each.name == spec.name)
+        state = next(state for state in self.state.processes if state.name == spec.name)
         process = Process(spec, state=state, changed=self._changed)
         self._processes[spec.name] = process
         await process.start()
@@ -222,9 +228,8 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         self._enter(Phase.STOPPING)
-        engines = [name for name in self._processes if name.startswith(tuple(f"{kind}-" for kind in ENGINES))]
-        routers = [name for name in self._processes if name.startswith("router")]
-        for names in (engines, ["envoy"], routers, ["gateway"], ["postgres"]):
+        routers = router_names(self._settings.local.router_replicas)
+        for names in (self._engine_names, ["envoy"], routers, ["gateway"], ["postgres"]):
             stopping = [self._processes[name].stop() for name in names if name in self._processes]
             await asyncio.gather(*stopping)
         self._enter(Phase.STOPPED)
@@ -238,11 +243,11 @@ class Supervisor:
             try:
                 self.state.write(self._data.state)
             except OSError as error:
-                # A full disk must not end what runs; `status` shows older news until there is room again.
+                # A full disk must not stop the mesh; `status` shows an older state until there is space.
                 notice = f"state could not be written: {error.strerror}"
                 if notice not in self.state.notices:
                     self.state.notices.append(notice)
-        self._tell(self.state)
+        self._notify(self.state)
 
 
 def _first(failures: ExceptionGroup[Exception]) -> LocalError | None:
@@ -258,7 +263,7 @@ def _reachable(address: Address) -> Address:
     return Address(host, address.port)
 
 
-def _named(endpoints: Endpoints) -> dict[str, str]:
+def _by_name(endpoints: Endpoints) -> dict[str, str]:
     named = {
         "public": str(endpoints.public),
         "gateway-grpc": str(endpoints.gateway_grpc),
@@ -270,12 +275,12 @@ def _named(endpoints: Endpoints) -> dict[str, str]:
         named[f"{name}-grpc"] = str(router.grpc)
         named[f"{name}-http"] = str(router.http)
     for kind, replicas in endpoints.engines.items():
-        for number, engine in enumerate(replicas, start=1):
-            named[f"{kind}-{number}-grpc"] = str(engine.grpc)
-            named[f"{kind}-{number}-http"] = str(engine.http)
+        for name, engine in zip(engine_names(kind, len(replicas)), replicas, strict=True):
+            named[f"{name}-grpc"] = str(engine.grpc)
+            named[f"{name}-http"] = str(engine.http)
     return named
 
 
 def log_paths(data: DataDirectory) -> dict[str, Path]:
-    """The current log files by process name."""
+    """Return the current log files by process name."""
     return {path.stem: path for path in sorted(data.logs.glob("*.log"))}

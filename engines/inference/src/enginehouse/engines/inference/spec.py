@@ -27,4 +27,6 @@ SPEC = EngineSpec(
     build=_build,
     services=("enginehouse.api.inference.v1.GenerationService", "enginehouse.api.openai.v1.TextService"),
     catalog="catalog.yaml",
+    ready_path="/v1/inference/models",
+    model_store="enginehouse.engines.inference.store",
 )

@@ -36,6 +36,10 @@ class EngineSpec(Generic[ConfigT]):
             of `enginehouse-api`.
         data_folders: keys of its section that name a folder of its own, each with the folder's name in a mesh's data
             directory.
+        ready_path: a path of the public address that answers a GET with 200, at no cost, once the engine serves through
+            Envoy; None where its readiness probe must do.
+        model_store: the module that fetches weights and adds catalog entries (`source_to_pull`, `pull`, `add_model`,
+            `NewModel`, `StoreError`); None if the engine has none.
     """
 
     kind: str
@@ -47,6 +51,8 @@ class EngineSpec(Generic[ConfigT]):
     catalog: str | None = None
     descriptors: str | None = None
     data_folders: Mapping[str, str] = field(default_factory=dict)
+    ready_path: str | None = None
+    model_store: str | None = None
 
     def read_catalog(self) -> str:
         """Return the YAML text of its default catalog entries; empty if it has none."""
