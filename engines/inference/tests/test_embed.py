@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from enginehouse.api.inference.v1.generation_pb2 import EmbedRequest, ListModelsRequest
 from enginehouse.engines.inference import packaged
-from enginehouse.engines.inference._safetensors import read_tensors
 from enginehouse.engines.inference.packaged import PackageError, convert_package, installed_folder
 from enginehouse.kit.errors import ServiceError
 from engines.inference.tests.text_engine import INPUT, EngineClient, llama_model, running_engine
@@ -35,7 +35,7 @@ class Reference:
 
     def __init__(self, folder: Path) -> None:
         self.tensors = {
-            name: np.asarray(t, dtype=np.float64) for name, t in read_tensors(folder / "model.safetensors").items()
+            name: np.asarray(t, dtype=np.float64) for name, t in load_file(folder / "model.safetensors").items()
         }
         words = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
         self.ids = {word: index for index, word in enumerate(words)}

@@ -1,7 +1,7 @@
-"""The model catalog: which models exist, where they run, what they can do and what they cost.
+"""The model catalog: which models exist, where they run, their capabilities and prices.
 
 The router reads prices, quality and capabilities; an engine reads backend, source and options. Neither knows the
-other's part: the catalog is data, and `options` stays opaque to all but the backend it names.
+other's part: the catalog is data, and `options` stays opaque to all but the backend that the entry names.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+import pydantic
 
 from enginehouse.kit._documents import ConfigError, read_mapping
 from enginehouse.kit.contracts import Contracts, load_contracts
@@ -29,8 +31,9 @@ _CLUSTER = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # A million million of a unit must still be priceable in 63 bits; anything dearer is a slip of the pen.
 _MAX_PRICE = MAX_NANOS // PER_MILLION
-_KEYS = ("name", "cluster", "backend", "source", "context_tokens", "max_output_tokens", "capabilities", "quality",
-         "prices", "max_units", "region", "options")  # fmt: skip
+_MAX_TOKENS = 2**31 - 1
+# Keys that may stand empty in the file: for those that are required that is an error, like their absence.
+_MAY_BE_EMPTY = frozenset({"name", "cluster", "backend", "source", "capabilities", "prices", "max_units", "options"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +77,11 @@ class Catalog:
         self._by_name = {model.name: model for model in self.models}
 
     def get(self, name: str) -> CatalogModel | None:
-        """The model of that name, or None."""
+        """Return the model of that name, or None."""
         return self._by_name.get(name)
 
     def for_cluster(self, cluster: str) -> tuple[CatalogModel, ...]:
-        """The models that a cluster's engines serve, by name."""
+        """Return the models that a cluster's engines serve, by name."""
         return tuple(model for model in self.models if model.cluster == cluster)
 
 
@@ -106,113 +109,123 @@ def load_catalog(path: Path, *, contracts: Contracts | None = None) -> Catalog:
         raise ConfigError(f"{path}: models: must be a list")
     models: dict[str, CatalogModel] = {}
     for index, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise ConfigError(f"{path}: models[{index}]: must be a mapping")
-        where = f"{path}: models[{index}]"
-        model = _parse_model(entry, where, contracts)
+        model = _parse_model(entry, f"{path}: models[{index}]", contracts)
         if model.name in models:
-            raise ConfigError(f"{where}.name: {model.name!r} is given twice; names are unique")
+            raise ConfigError(f"{path}: models[{index}].name: {model.name!r} is given twice; names are unique")
         models[model.name] = model
     return Catalog(models.values())
 
 
-def _parse_model(entry: Mapping[Any, Any], where: str, contracts: Contracts) -> CatalogModel:
-    for key in entry:
-        if key not in _KEYS:
-            raise ConfigError(f"{where}: unknown key {key!r}{did_you_mean(str(key), _KEYS, list_known=True)}")
-    for key in ("name", "cluster", "backend", "source", "capabilities"):
-        if entry.get(key) is None:
-            raise ConfigError(f"{where}: {key} is required")
-    name = _text(entry, "name", where)
-    if not _NAME.fullmatch(name) or name == "auto":
-        raise ConfigError(f"{where}.name: {name!r} must be 1-128 of [A-Za-z0-9._:/-] and not 'auto'")
-    where = f"{where} ({name})"
-    cluster = _text(entry, "cluster", where)
-    if not _CLUSTER.fullmatch(cluster):
-        raise ConfigError(f"{where}.cluster: {cluster!r} must be 1-63 of [a-z0-9-] and begin with a letter")
-    context = _whole(entry, "context_tokens", where, most=2**31 - 1)
-    output = _whole(entry, "max_output_tokens", where, most=2**31 - 1)
-    if output > context:
-        raise ConfigError(f"{where}.max_output_tokens: {output} is over context_tokens, {context}")
-    quality = entry.get("quality", 0.0)
-    if isinstance(quality, bool) or not isinstance(quality, int | float) or not 0 <= quality <= 1:
-        raise ConfigError(f"{where}.quality: {quality!r} must be a number from 0 to 1")
-    region = entry.get("region", "")
-    if region != "" and not (isinstance(region, str) and _REGION.fullmatch(region)):
-        raise ConfigError(f"{where}.region: {region!r} must be 1-63 of [a-z0-9-]; leave it out if it is not known")
-    options = entry.get("options") or {}
-    if not isinstance(options, dict):
-        raise ConfigError(f"{where}.options: must be a mapping")
+class _Entry(pydantic.BaseModel):
+    """An entry as it stands in the file."""
+
+    # Strict: a price of 1.5 or "12" is a slip of the pen, not a number to round or convert.
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: str
+    cluster: str
+    backend: str = pydantic.Field(min_length=1)
+    source: str = pydantic.Field(min_length=1)
+    context_tokens: int = pydantic.Field(default=0, ge=0, le=_MAX_TOKENS)
+    max_output_tokens: int = pydantic.Field(default=0, ge=0, le=_MAX_TOKENS)
+    capabilities: list[str]
+    quality: float = pydantic.Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    prices: dict[str, int] = pydantic.Field(default_factory=dict)
+    max_units: dict[str, int] = pydantic.Field(default_factory=dict)
+    options: dict[Any, Any] = pydantic.Field(default_factory=dict)
+    region: str = ""
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not _NAME.fullmatch(name) or name == "auto":
+            raise ValueError("must be 1-128 of [A-Za-z0-9._:/-] and not 'auto'")
+        return name
+
+    @pydantic.field_validator("cluster")
+    @classmethod
+    def _check_cluster(cls, cluster: str) -> str:
+        if not _CLUSTER.fullmatch(cluster):
+            raise ValueError("must be 1-63 of [a-z0-9-] and begin with a letter")
+        return cluster
+
+    @pydantic.field_validator("max_output_tokens")
+    @classmethod
+    def _check_output(cls, tokens: int, info: pydantic.ValidationInfo) -> int:
+        context = info.data.get("context_tokens")
+        if context is not None and tokens > context:
+            raise ValueError(f"is over context_tokens, {context}")
+        return tokens
+
+    @pydantic.field_validator("capabilities")
+    @classmethod
+    def _check_capabilities(cls, capabilities: list[str], info: pydantic.ValidationInfo[Contracts]) -> list[str]:
+        known = CAPABILITIES | info.context.capabilities
+        for word in capabilities:
+            if word not in known:
+                raise ValueError(f"unknown capability {word!r}{did_you_mean(word, known, list_known=True)}")
+        return capabilities
+
+    @pydantic.field_validator("prices", "max_units")
+    @classmethod
+    def _check_units(cls, amounts: dict[str, int], info: pydantic.ValidationInfo[Contracts]) -> dict[str, int]:
+        known = {*UNITS, *info.context.units}
+        prices = info.field_name == "prices"
+        for unit, amount in amounts.items():
+            if unit not in known:
+                raise ValueError(f"unknown unit {unit!r}{did_you_mean(unit, known, list_known=True)}")
+            if prices and not 0 <= amount <= _MAX_PRICE:
+                raise ValueError(f"{unit}: {amount} must be from 0 to {_MAX_PRICE} nano-dollars for a million")
+            if not 0 <= amount <= MAX_NANOS:
+                raise ValueError(f"{unit}: {amount} must be from 0 to {MAX_NANOS} units a request")
+        if prices and len(amounts.keys() - UNITS.keys()) > MAX_NAMED_UNITS:
+            raise ValueError(f"at most {MAX_NAMED_UNITS} units of contracts other than ours may be priced")
+        return amounts
+
+    @pydantic.field_validator("region")
+    @classmethod
+    def _check_region(cls, region: str) -> str:
+        if region and not _REGION.fullmatch(region):
+            raise ValueError("must be 1-63 of [a-z0-9-]; leave it out if it is not known")
+        return region
+
+
+def _parse_model(entry: Any, where: str, contracts: Contracts) -> CatalogModel:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where}: must be a mapping")
+    given = {key: value for key, value in entry.items() if value is not None or key not in _MAY_BE_EMPTY}
+    for key in given:
+        if not isinstance(key, str):
+            raise ConfigError(f"{where}: unknown key {key!r}{did_you_mean(str(key), _Entry.model_fields)}")
+    try:
+        read = _Entry.model_validate(given, context=contracts)
+    except pydantic.ValidationError as error:
+        name = given.get("name")
+        origin = f"{where} ({name})" if isinstance(name, str) and name else where
+        raise ConfigError("\n".join(_explain(origin, detail) for detail in error.errors())) from None
     return CatalogModel(
-        name=name,
-        cluster=cluster,
-        backend=_text(entry, "backend", where),
-        source=_text(entry, "source", where),
-        context_tokens=context,
-        max_output_tokens=output,
-        capabilities=_capabilities(entry["capabilities"], where, CAPABILITIES | contracts.capabilities),
-        quality=float(quality),
-        prices=_prices(entry.get("prices") or {}, where, contracts),
-        max_units=_max_units(entry.get("max_units") or {}, where, contracts),
-        options=MappingProxyType(options),
-        region=region,
+        name=read.name,
+        cluster=read.cluster,
+        backend=read.backend,
+        source=read.source,
+        context_tokens=read.context_tokens,
+        max_output_tokens=read.max_output_tokens,
+        capabilities=frozenset(read.capabilities),
+        quality=read.quality,
+        prices=MappingProxyType({unit_named(unit): price for unit, price in read.prices.items()}),
+        max_units=MappingProxyType({unit_named(unit): amount for unit, amount in read.max_units.items()}),
+        options=MappingProxyType(read.options),
+        region=read.region,
     )
 
 
-def _text(entry: Mapping[Any, Any], key: str, where: str) -> str:
-    value = entry[key]
-    if not isinstance(value, str) or not value:
-        raise ConfigError(f"{where}.{key}: {value!r} must be a non-empty string")
-    return value
-
-
-def _whole(entry: Mapping[Any, Any], key: str, where: str, *, most: int) -> int:
-    value = entry.get(key, 0)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        raise ConfigError(f"{where}.{key}: {value!r} must be a whole number from 0 to {most}")
-    return value
-
-
-def _capabilities(value: Any, where: str, known: Iterable[str]) -> frozenset[str]:
-    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise ConfigError(f"{where}.capabilities: must be a list of words")
-    for word in value:
-        if word not in known:
-            raise ConfigError(
-                f"{where}.capabilities: unknown capability {word!r}{did_you_mean(word, known, list_known=True)}"
-            )
-    return frozenset(value)
-
-
-def _prices(value: Any, where: str, contracts: Contracts) -> Mapping[Unit, int]:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}.prices: must be a mapping of units to nano-dollars for a million of them")
-    prices: dict[Unit, int] = {}
-    for name, price in value.items():
-        _check_unit(name, f"{where}.prices", contracts)
-        if isinstance(price, bool) or not isinstance(price, int):
-            raise ConfigError(f"{where}.prices.{name}: {price!r} must be a whole number of nano-dollars for a million")
-        if not 0 <= price <= _MAX_PRICE:
-            raise ConfigError(
-                f"{where}.prices.{name}: {price} must be from 0 to {_MAX_PRICE} nano-dollars for a million"
-            )
-        prices[unit_named(name)] = price
-    if sum(isinstance(unit, str) for unit in prices) > MAX_NAMED_UNITS:
-        raise ConfigError(f"{where}.prices: at most {MAX_NAMED_UNITS} units of contracts other than ours may be priced")
-    return MappingProxyType(prices)
-
-
-def _max_units(value: Any, where: str, contracts: Contracts) -> Mapping[Unit, int]:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}.max_units: must be a mapping of units to how many a request may use")
-    for name, amount in value.items():
-        _check_unit(name, f"{where}.max_units", contracts)
-        if isinstance(amount, bool) or not isinstance(amount, int) or not 0 <= amount <= MAX_NANOS:
-            raise ConfigError(f"{where}.max_units.{name}: {amount!r} must be a whole number of units")
-    return MappingProxyType({unit_named(name): amount for name, amount in value.items()})
-
-
-def _check_unit(name: Any, where: str, contracts: Contracts) -> None:
-    if name not in UNITS and name not in contracts.units:
-        known = {*UNITS, *contracts.units}
-        raise ConfigError(f"{where}: unknown unit {name!r}{did_you_mean(str(name), known, list_known=True)}")
+def _explain(where: str, detail: Any) -> str:
+    """Return the line about one fault of an entry: where it is, what is wrong, and the value or the nearest key."""
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown key {key!r}{did_you_mean(key, _Entry.model_fields, list_known=True)}"
+    if detail["type"] == "missing":
+        return f"{where}: {key} is required"
+    value = detail["input"]
+    shown = "" if isinstance(value, dict | list) else f" (got {value!r})"
+    return f"{where}: {key}: {detail['msg'].removeprefix('Value error, ')}{shown}"

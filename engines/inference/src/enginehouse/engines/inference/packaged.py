@@ -16,8 +16,7 @@ from typing import Any
 
 import gguf
 import numpy as np
-
-from enginehouse.engines.inference._safetensors import read_tensors
+from safetensors.numpy import load_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def convert_package(package: str, target: Path) -> None:
     os.close(descriptor)
     temporary = Path(name)
     try:
-        _write_bert(temporary, known, read_tensors(weights), _lines(vocabulary))
+        _write_bert(temporary, known, load_file(weights), _lines(vocabulary))
         temporary.chmod(0o644)
         temporary.replace(target)
     finally:
