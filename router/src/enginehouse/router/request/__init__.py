@@ -1,14 +1,6 @@
 """What a request asks for, read from its body in whatever form it comes: sizes and names, never meaning."""
 
-from enginehouse.router.request._parse import first_message, parse_request, purpose_of, request_of
-from enginehouse.router.request._request import MESSAGE_OVERHEAD, InferenceRequest, Purpose
+from enginehouse.router.request._parse import first_message, parse_request, read_request
+from enginehouse.router.request._request import MESSAGE_OVERHEAD, InferenceRequest, Task
 
-__all__ = [
-    "MESSAGE_OVERHEAD",
-    "InferenceRequest",
-    "Purpose",
-    "first_message",
-    "parse_request",
-    "purpose_of",
-    "request_of",
-]
+__all__ = ["MESSAGE_OVERHEAD", "InferenceRequest", "Task", "first_message", "parse_request", "read_request"]

@@ -5,36 +5,38 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from google.api import httpbody_pb2
-from google.protobuf.message import DecodeError
 
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.router.request._call import Call, required_model
 from enginehouse.router.request._request import (
     CONVERSATION_OVERHEAD,
+    MAX_CHOICES,
     MESSAGE_OVERHEAD,
-    MOST_CHOICES,
     InferenceRequest,
-    Purpose,
+    Task,
     needs,
     utf8_length,
 )
 
-_MOST = 2**31 - 1
-_LONGEST_USER = 128
+_MAX_NUMBER = 2**31 - 1
+_MAX_USER_LENGTH = 128
 
 
-def chat(message: bytes) -> InferenceRequest:
-    """A chat completion."""
-    body = json_body(message)
+def generate(call: Call) -> InferenceRequest:
+    """Size a chat completion, or a completion where the method is for those."""
+    return _chat(call.json()) if "chat" in call.method.capabilities else _completion(call.json())
+
+
+def _chat(body: dict[str, Any]) -> InferenceRequest:
     messages = body.get("messages")
     texts: list[str] = []
     size = CONVERSATION_OVERHEAD
     if isinstance(messages, list):
-        for one in messages:
+        for message in messages:
             size += MESSAGE_OVERHEAD
-            if not isinstance(one, dict):
+            if not isinstance(message, dict):
                 continue
-            content = one.get("content")
+            content = message.get("content")
             if isinstance(content, str):
                 texts.append(content)
                 size += utf8_length(content)
@@ -45,14 +47,14 @@ def chat(message: bytes) -> InferenceRequest:
                         texts.append(text)
                         size += utf8_length(text)
             for key in ("tool_calls", "name", "tool_call_id", "function_call", "reasoning_content"):
-                size += _weight(one.get(key))
+                size += _weight(message.get(key))
     tools = body.get("tools") or body.get("functions")
     form = body.get("response_format")
     kind = form.get("type") if isinstance(form, dict) else None
     size += _weight(tools) + _weight(form)
     return InferenceRequest(
-        purpose=Purpose.GENERATE,
-        model=model_of(body),
+        task=Task.GENERATE,
+        model=required_model(body.get("model")),
         texts=texts,
         input_bytes=size,
         max_output_tokens=_whole(body.get("max_completion_tokens")) or _whole(body.get("max_tokens")),
@@ -68,17 +70,14 @@ def chat(message: bytes) -> InferenceRequest:
     )
 
 
-def completion(message: bytes) -> InferenceRequest:
-    """A completion of one or several prompts."""
-    body = json_body(message)
-    prompt = body.get("prompt")
-    prompts = _several(prompt)
-    texts = [one for one in prompts if isinstance(one, str)]
+def _completion(body: dict[str, Any]) -> InferenceRequest:
+    prompts = _several(body.get("prompt"))
+    texts = [prompt for prompt in prompts if isinstance(prompt, str)]
     return InferenceRequest(
-        purpose=Purpose.GENERATE,
-        model=model_of(body),
+        task=Task.GENERATE,
+        model=required_model(body.get("model")),
         texts=texts or [""],
-        input_bytes=sum(_input_size(one) for one in prompts) + _weight(body.get("suffix")),
+        input_bytes=sum(_input_size(prompt) for prompt in prompts) + _weight(body.get("suffix")),
         max_output_tokens=_whole(body.get("max_tokens")),
         choices=_choices(max(_choices(body.get("n")), _choices(body.get("best_of")))) * max(1, len(prompts)),
         capabilities=needs("completion", "logprobs" if body.get("logprobs") else ""),
@@ -86,82 +85,55 @@ def completion(message: bytes) -> InferenceRequest:
     )
 
 
-def embedding(message: bytes) -> InferenceRequest:
-    """Embeddings of a text, texts, tokens, or lists of tokens."""
-    body = json_body(message)
+def embed(call: Call) -> InferenceRequest:
+    """Size a request for embeddings of a text, texts, tokens, or lists of tokens."""
+    body = call.json()
     inputs = _several(body.get("input"))
     return InferenceRequest(
-        purpose=Purpose.EMBED,
-        model=model_of(body),
-        inputs=[_input_size(one) for one in inputs],
-        capabilities=needs("embeddings"),
+        task=Task.EMBED,
+        model=required_model(body.get("model")),
+        inputs=[_input_size(entry) for entry in inputs],
+        capabilities=call.method.capabilities,
         user_id=_user(body),
     )
-
-
-def json_body(message: bytes) -> dict[str, Any]:
-    """The JSON object in an HttpBody. Raises INVALID_REQUEST."""
-    try:
-        data = httpbody_pb2.HttpBody.FromString(message).data
-    except DecodeError:
-        raise ServiceError(Reason.INVALID_REQUEST, "the body is not a valid google.api.HttpBody") from None
-    try:
-        body = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise ServiceError(Reason.INVALID_REQUEST, f"the body is not valid JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise ServiceError(Reason.INVALID_REQUEST, f"the body must be a JSON object, not {type(body).__name__}")
-    return body
-
-
-def model_of(body: dict[str, Any]) -> str:
-    """The model that a body names. Raises INVALID_REQUEST."""
-    model = body.get("model")
-    if not isinstance(model, str) or not model:
-        raise ServiceError(
-            Reason.INVALID_REQUEST,
-            "model: name a model, or 'auto' to let the router choose",
-            violations=[FieldViolation("model", "must be a model's name, or 'auto'")],
-        )
-    return model
 
 
 def _user(body: dict[str, Any]) -> str:
     user = body.get("user")
     if not isinstance(user, str) or not user:
         return ""
-    if len(user) > _LONGEST_USER or not user.isprintable():
+    if len(user) > _MAX_USER_LENGTH or not user.isprintable():
         raise ServiceError(
             Reason.INVALID_REQUEST,
-            f"user: must be at most {_LONGEST_USER} printable characters",
-            violations=[FieldViolation("user", f"must be at most {_LONGEST_USER} printable characters")],
+            f"user: must be at most {_MAX_USER_LENGTH} printable characters",
+            violations=[FieldViolation("user", f"must be at most {_MAX_USER_LENGTH} printable characters")],
         )
     return user
 
 
 def _whole(value: object) -> int:
-    """A positive whole number, or 0 for anything else, which the engine will refuse or ignore."""
-    return min(value, _MOST) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    """Return a positive whole number, or 0 for anything else, which the engine will refuse or ignore."""
+    return min(value, _MAX_NUMBER) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _choices(value: object) -> int:
-    return min(max(1, _whole(value)), MOST_CHOICES)
+    return min(max(1, _whole(value)), MAX_CHOICES)
 
 
 def _input_size(value: object) -> int:
-    """Tokens at most of a text, or of a list of token ids."""
+    """Return the most tokens of a text, or of a list of token ids."""
     if isinstance(value, str):
         return utf8_length(value) + MESSAGE_OVERHEAD
     return (len(value) if isinstance(value, list) else 0) + MESSAGE_OVERHEAD
 
 
 def _several(value: object) -> list[object]:
-    """A list of texts or of lists of tokens as it is; one text or one list of tokens as a list of one."""
+    """Return a list of texts or of lists of tokens as it is, one text or one list of tokens as a list of one."""
     return value if isinstance(value, list) and value and not isinstance(value[0], int) else [value]
 
 
 def _weight(value: object) -> int:
-    """Bytes that a structure takes when a template writes it out."""
+    """Return the bytes that a structure takes when a template writes it out."""
     if not value:
         return 0
     if isinstance(value, str):

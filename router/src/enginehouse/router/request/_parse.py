@@ -6,68 +6,51 @@ import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from google.api import httpbody_pb2
+
+from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.api.voice.v1 import voice_pb2
+from enginehouse.kit.contracts import Body, Contracts, Method
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.request import _openai, _text, _voice
-from enginehouse.router.request._request import InferenceRequest, Purpose
+from enginehouse.router.request import _default, _openai, _text, _voice
+from enginehouse.router.request._call import Call
+from enginehouse.router.request._request import InferenceRequest, Task
 
-_INFERENCE = "/enginehouse.api.inference.v1.GenerationService/"
-_OPENAI = "/enginehouse.api.openai.v1.TextService/"
+_HTTP_BODY = httpbody_pb2.HttpBody.DESCRIPTOR.full_name
 
-_VOICE = "/enginehouse.api.voice.v1.VoiceService/"
-_OPENAI_AUDIO = "/enginehouse.api.openai.v1.AudioService/"
-
-_PARSERS: Mapping[str, tuple[Purpose, Callable[[bytes], InferenceRequest]]] = MappingProxyType(
+# The estimators of each task, by the form of the request. A request of another task or form has the default one.
+_ESTIMATORS: Mapping[tuple[str, str], Callable[[Call], InferenceRequest]] = MappingProxyType(
     {
-        _INFERENCE + "Generate": (Purpose.GENERATE, _text.generate),
-        _INFERENCE + "Embed": (Purpose.EMBED, _text.embed),
-        _INFERENCE + "Tokenize": (Purpose.TOKENIZE, _text.tokenize),
-        _OPENAI + "CreateChatCompletion": (Purpose.GENERATE, _openai.chat),
-        _OPENAI + "CreateCompletion": (Purpose.GENERATE, _openai.completion),
-        _OPENAI + "CreateEmbedding": (Purpose.EMBED, _openai.embedding),
+        (Task.GENERATE, generation_pb2.GenerateRequest.DESCRIPTOR.full_name): _text.generate,
+        (Task.GENERATE, _HTTP_BODY): _openai.generate,
+        (Task.EMBED, generation_pb2.EmbedRequest.DESCRIPTOR.full_name): _text.embed,
+        (Task.EMBED, _HTTP_BODY): _openai.embed,
+        (Task.TOKENIZE, generation_pb2.TokenizeRequest.DESCRIPTOR.full_name): _text.tokenize,
+        (Task.SPEAK, voice_pb2.SynthesizeRequest.DESCRIPTOR.full_name): _voice.synthesize,
+        (Task.SPEAK, voice_pb2.ConverseRequest.DESCRIPTOR.full_name): _voice.converse,
+        (Task.SPEAK, _HTTP_BODY): _voice.speech,
+        (Task.TRANSCRIBE, voice_pb2.RecognizeRequest.DESCRIPTOR.full_name): _voice.recognize,
+        (Task.TRANSCRIBE, voice_pb2.StreamingRecognizeRequest.DESCRIPTOR.full_name): _voice.streaming_recognize,
+        (Task.TRANSCRIBE, _HTTP_BODY): _voice.transcription,
     }
 )
-# What recordings last, the caller may say in a header.
-_MEDIA_PARSERS: Mapping[str, tuple[Purpose, Callable[[bytes, Mapping[bytes, bytes]], InferenceRequest]]] = (
-    MappingProxyType(
-        {
-            _VOICE + "Synthesize": (Purpose.SPEAK, _voice.synthesize),
-            _VOICE + "Recognize": (Purpose.LISTEN, _voice.recognize),
-            _OPENAI_AUDIO + "CreateSpeech": (Purpose.SPEAK, _voice.speech),
-            _OPENAI_AUDIO + "CreateTranscription": (Purpose.LISTEN, _voice.transcription),
-            _OPENAI_AUDIO + "CreateTranslation": (Purpose.LISTEN, _voice.translation),
-        }
-    )
-)
-# Where the client streams there is no body yet, and the headers say everything.
-_STREAM_PARSERS: Mapping[str, tuple[Purpose, Callable[[Mapping[bytes, bytes]], InferenceRequest]]] = MappingProxyType(
-    {
-        _VOICE + "Converse": (Purpose.SPEAK, _voice.converse),
-        _VOICE + "StreamingRecognize": (Purpose.LISTEN, _voice.streaming_recognize),
-    }
-)
-_PURPOSES: Mapping[str, Purpose] = MappingProxyType(
-    {method: found[0] for table in (_PARSERS, _MEDIA_PARSERS, _STREAM_PARSERS) for method, found in table.items()}
-)
-
-
-def purpose_of(method: str) -> Purpose:
-    """What a method needs of the router."""
-    return _PURPOSES.get(method, Purpose.OTHER)
 
 
 def parse_request(
-    method: str,
+    contracts: Contracts,
+    path: str,
     body: bytes,
     *,
     headers: Mapping[bytes, bytes] = MappingProxyType({}),
     encoding: str = "",
     max_bytes: int = 32 << 20,
 ) -> InferenceRequest:
-    """Reads the body of a call, which is one length-prefixed gRPC message; of a call in which the client streams, the
-    headers alone.
+    """Return the request that a call makes, read from its body, which is one length-prefixed gRPC message; where its
+    method is decided by the headers, from those alone.
 
     Args:
-        method: the full method, as "/package.Service/Method".
+        contracts: the methods that there are.
+        path: the full method, as "/package.Service/Method"; one without a task gives a request without one.
         body: as it was sent.
         headers: the call's, by lower-case name.
         encoding: the header `grpc-encoding`, for a compressed message.
@@ -76,24 +59,30 @@ def parse_request(
     Raises:
         ServiceError: INVALID_REQUEST or REQUEST_TOO_LARGE.
     """
-    found = _PARSERS.get(method)
-    if found is not None:
-        return found[1](first_message(body, encoding=encoding, max_bytes=max_bytes))
-    media = _MEDIA_PARSERS.get(method)
-    if media is not None:
-        return media[1](first_message(body, encoding=encoding, max_bytes=max_bytes), headers)
-    stream = _STREAM_PARSERS.get(method)
-    return InferenceRequest(purpose=Purpose.OTHER) if stream is None else stream[1](headers)
+    method = contracts.methods.get(path)
+    if method is None or not method.task:
+        return InferenceRequest(task=Task.NONE)
+    message = b""
+    if method.body is not Body.HEADERS:
+        message = first_message(body, encoding=encoding, max_bytes=max_bytes)
+    return read_request(contracts, method, message, headers)
 
 
-def request_of(method: str, message: bytes) -> InferenceRequest:
-    """The InferenceRequest of a call's request message, without gRPC's framing. Raises INVALID_REQUEST."""
-    found = _PARSERS.get(method)
-    return InferenceRequest(purpose=Purpose.OTHER) if found is None else found[1](message)
+def read_request(
+    contracts: Contracts,
+    method: Method,
+    message: bytes,
+    headers: Mapping[bytes, bytes] = MappingProxyType({}),
+) -> InferenceRequest:
+    """Return the request that a message makes, without gRPC's framing. Raise INVALID_REQUEST."""
+    estimate = _ESTIMATORS.get((method.task, method.request_type), _default.estimate)
+    request = estimate(Call(contracts, method, message, headers))
+    request.free = method.free
+    return request
 
 
 def first_message(body: bytes, *, encoding: str = "", max_bytes: int = 32 << 20) -> bytes:
-    """The message in a call's body, inflated if need be. Raises INVALID_REQUEST or REQUEST_TOO_LARGE."""
+    """Return the message in a call's body, inflated if need be. Raise INVALID_REQUEST or REQUEST_TOO_LARGE."""
     if len(body) < 5:
         raise ServiceError(Reason.INVALID_REQUEST, f"the body has {len(body)} bytes; a gRPC message begins with five")
     length = int.from_bytes(body[1:5], "big")

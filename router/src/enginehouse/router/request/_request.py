@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from enginehouse.kit.pricing import Unit
 
 
-class Purpose(enum.Enum):
-    """What a method needs of the router."""
+class Task:
+    """What a model does for a request, as the method's options name it.
 
-    # A model works, and its tokens cost.
-    GENERATE = "generate"
-    EMBED = "embed"
-    # A model speaks or listens, and characters and audio cost.
-    SPEAK = "speak"
-    LISTEN = "transcribe"
-    # A model's engine answers for nothing.
-    TOKENIZE = "tokenize"
-    # No model: administration, listings, and services that the router does not know.
-    OTHER = "other"
+    The set is open: a contract of another distribution has words of its own. These are the tasks whose requests the
+    router knows how to size; `_default.py` bounds every other one.
+    """
+
+    GENERATE: Final = "generate"
+    EMBED: Final = "embed"
+    SPEAK: Final = "speak"
+    TRANSCRIBE: Final = "transcribe"
+    TOKENIZE: Final = "tokenize"
+    NONE: Final = ""
+    """No model: administration, listings, and methods that no installed contract describes."""
 
 
 @dataclasses.dataclass(slots=True)
 class InferenceRequest:
-    """Sizes are upper bounds: a model's tokens are never more than the bytes that they stand for.
+    """The sizes, names and needs of a request, never its meaning.
+
+    Sizes are upper bounds: a model's tokens are never more than the bytes that they stand for.
 
     Attributes:
+        task: what a model does for it.
         model: the name asked for; "auto" lets the policy choose.
         texts: what a predictor may look at, oldest first.
         input_bytes: bytes of text that the model will read, with room for a chat template.
@@ -39,12 +43,14 @@ class InferenceRequest:
         request_id: as the body gives it, or empty.
         user_id: the end user that the request names, or empty.
         units: the most of each unit that the request asks for besides text: characters to speak, milliseconds of
-            audio, images, milliseconds of video or of an accelerator.
-        task: what it is for, in the words of policies; empty for what its purpose says.
+            audio, images, milliseconds of video or of an accelerator, and units of the method's own contract.
+        any_unit: whether it may use any other unit that the model has a price for, up to the model's `max_units`.
+        free: whether it costs nothing.
+        policy_task: what it is for, in the words of policies; empty for what follows from the task.
         subject: what it is about, as a header says; empty where none does.
     """
 
-    purpose: Purpose
+    task: str
     model: str = "auto"
     texts: Sequence[str] = ()
     input_bytes: int = 0
@@ -55,7 +61,9 @@ class InferenceRequest:
     request_id: str = ""
     user_id: str = ""
     units: Mapping[Unit, int] | None = None
-    task: str = ""
+    any_unit: bool = False
+    free: bool = False
+    policy_task: str = ""
     subject: str = ""
 
 
@@ -63,11 +71,11 @@ class InferenceRequest:
 CONVERSATION_OVERHEAD = 64
 MESSAGE_OVERHEAD = 16
 # Engines refuse more; a larger number must not inflate the reservation.
-MOST_CHOICES = 8
+MAX_CHOICES = 8
 
 
 def utf8_length(text: str) -> int:
-    """How many bytes the text takes as UTF-8."""
+    """Return how many bytes the text takes as UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
@@ -75,7 +83,7 @@ _SETS: dict[tuple[str, ...], frozenset[str]] = {}
 
 
 def needs(*capabilities: str) -> frozenset[str]:
-    """The set of those that are not empty."""
+    """Return the set of those that are not empty."""
     found = _SETS.get(capabilities)
     if found is None:
         found = frozenset(word for word in capabilities if word)
