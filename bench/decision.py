@@ -7,6 +7,7 @@ import time
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.catalog import load_catalog
+from enginehouse.kit.contracts import load_contracts
 from enginehouse.router.decision.decide import State, decide
 from enginehouse.router.fleet.fleet import Fleet
 from enginehouse.router.identity import Caller, Key, Tenant
@@ -41,12 +42,12 @@ def decision_cpu_us(prompt_bytes: int = PROMPT_BYTES) -> float:
     request = generation_pb2.GenerateRequest(model="auto", prompt=prompt[:prompt_bytes], max_output_tokens=200)
     message = request.SerializeToString()
     body = b"\0" + len(message).to_bytes(4, "big") + message
-    caller = _caller()
+    caller, contracts = _caller(), load_contracts()
     taken = []
     for _ in range(ROUNDS):
         started = time.process_time()
         for _ in range(DECISIONS):
-            decision = decide(parse_request(METHOD, body), caller, state)
+            decision = decide(parse_request(contracts, METHOD, body), caller, state)
         taken.append((time.process_time() - started) / DECISIONS * 1e6)
         if decision.model is None:
             raise RuntimeError(f"the router decided nothing: {decision.refusal}")

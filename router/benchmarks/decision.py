@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.catalog import Catalog, CatalogModel
+from enginehouse.kit.contracts import load_contracts
 from enginehouse.kit.grants import GrantKeys, peek
 from enginehouse.kit.pricing import UNITS
 from enginehouse.router.admission.admission import Admission
@@ -168,6 +169,7 @@ def _admission() -> tuple[Admission, Ledger, ResponseCache, str]:
     )
     cache = _cache(fleet)
     admission = Admission(
+        contracts=load_contracts(),
         state=State(catalog=catalog, fleet=fleet, policy=policy, predictor=load_predictor()),
         callers=Authenticator(keys=keys, people=people, tokens=TokenVerifier(issuers=(), people=people)),
         limiter=Limiter(now_s=time.monotonic),

@@ -25,7 +25,7 @@ from enginehouse.router.fleet.fleet import Fleet
 from enginehouse.router.identity import Caller, Key, Tenant
 from enginehouse.router.policy import Policy, TierSettings
 from enginehouse.router.predictor import load_predictor
-from enginehouse.router.request import InferenceRequest, Purpose
+from enginehouse.router.request import InferenceRequest, Task
 
 _BATCH = 50
 TEXT = ("Tell me a story about a clever crow who lived by the river and helped a farmer. " * 13)[:1024]
@@ -105,7 +105,7 @@ def _caller() -> Caller:
 
 def _ask(model: str) -> InferenceRequest:
     return InferenceRequest(
-        purpose=Purpose.GENERATE,
+        task=Task.GENERATE,
         model=model,
         texts=[TEXT],
         input_bytes=len(TEXT) + 80,

@@ -16,7 +16,7 @@ from enginehouse.router.identity import Caller, Key, Tenant
 from enginehouse.router.policy import Policy, TierSettings
 from enginehouse.router.predictor.complexity import Prediction
 from enginehouse.router.prices import Offer
-from enginehouse.router.request import InferenceRequest, Purpose
+from enginehouse.router.request import InferenceRequest, Task
 
 
 class Fixed:
@@ -107,7 +107,7 @@ def ask(
     name: str = "auto", *, size: int = 100, output: int = 0, choices: int = 1, needs: str = "chat"
 ) -> InferenceRequest:
     return InferenceRequest(
-        purpose=Purpose.GENERATE,
+        task=Task.GENERATE,
         model=name,
         texts=["x" * size],
         input_bytes=size,
@@ -211,8 +211,6 @@ def test_no_request_that_fits_the_context_costs_more_than_its_bound(
 
 
 def test_embeddings_are_bounded_input_by_input() -> None:
-    asked = InferenceRequest(
-        purpose=Purpose.EMBED, model="v", inputs=[10, 9000, 10], capabilities=frozenset({"embeddings"})
-    )
+    asked = InferenceRequest(task=Task.EMBED, model="v", inputs=[10, 9000, 10], capabilities=frozenset({"embeddings"}))
     vectors = model("v", capabilities=("embeddings",), context=512, read=10**6)
     assert Offer.of(vectors).bound_nanos(asked) == 10 + 512 + 10

@@ -28,7 +28,7 @@ from enginehouse.router.experiments._arms import (
 from enginehouse.router.experiments._results import ArmResults
 from enginehouse.router.experiments._sequential import Sample, difference
 from enginehouse.router.experiments._verdicts import moved, winner
-from enginehouse.router.request import InferenceRequest, Purpose
+from enginehouse.router.request import InferenceRequest, Task
 
 
 def experiment(**changes: Any) -> Experiment:
@@ -73,7 +73,7 @@ def rollout(**changes: Any) -> Rollout:
 
 
 def asked(model: str = "auto", **changes: Any) -> InferenceRequest:
-    return InferenceRequest(Purpose.GENERATE, model=model, input_bytes=100, capabilities=frozenset({"chat"}), **changes)
+    return InferenceRequest(Task.GENERATE, model=model, input_bytes=100, capabilities=frozenset({"chat"}), **changes)
 
 
 def person(name: str, *, tenant: str = "t", request: str = "r") -> ExperimentSubject:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enginehouse.router.fleet.affinity import affinity_key, preferred, seed_of
-from enginehouse.router.request import InferenceRequest, Purpose
+from enginehouse.router.request import InferenceRequest, Task
 
 
 @dataclasses.dataclass
@@ -26,7 +26,7 @@ class Engine:
 
 
 def ask(*texts: str) -> InferenceRequest:
-    return InferenceRequest(purpose=Purpose.GENERATE, texts=texts)
+    return InferenceRequest(task=Task.GENERATE, texts=texts)
 
 
 def key(number: int) -> int:

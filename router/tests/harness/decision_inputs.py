@@ -15,7 +15,7 @@ from enginehouse.router.fleet.fleet import Fleet
 from enginehouse.router.identity import Caller, Key, Tenant
 from enginehouse.router.policy import Policy, TierSettings
 from enginehouse.router.predictor.complexity import Prediction
-from enginehouse.router.request import InferenceRequest, Purpose
+from enginehouse.router.request import InferenceRequest, Task
 
 TIERS = {name: TierSettings() for name in ("free", "starter", "pro", "enterprise")}
 
@@ -119,13 +119,13 @@ def ask(
     name: str = "auto", *, text: str = "hello", task: str = "", subject: str = "", needs: str = "chat", output: int = 0
 ) -> InferenceRequest:
     return InferenceRequest(
-        purpose=Purpose.EMBED if needs == "embeddings" else Purpose.GENERATE,
+        task=Task.EMBED if needs == "embeddings" else Task.GENERATE,
         model=name,
         texts=[] if needs == "embeddings" else [text],
         inputs=[len(text)] if needs == "embeddings" else (),
         input_bytes=len(text),
         max_output_tokens=output,
         capabilities=frozenset(needs.split()),
-        task=task,
+        policy_task=task,
         subject=subject,
     )

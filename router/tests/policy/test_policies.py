@@ -8,10 +8,11 @@ import pytest
 
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.kit.catalog import Catalog
+from enginehouse.kit.contracts import load_contracts
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.decision.decide import Decision, State, decide
-from enginehouse.router.policy import Policy, TierSettings, problems, read_route
-from enginehouse.router.request import Purpose
+from enginehouse.router.policy import Policy, TierSettings, policy_tasks, problems, read_route
+from enginehouse.router.request import Task
 from router.tests.harness.decision_inputs import TIERS, ask, caller, document, fleet, model, state
 
 SMALL = model("small", quality=0.2, price=1 * 10**6)
@@ -20,6 +21,8 @@ HUGE = model("huge", quality=0.9, price=9 * 10**6, region="us")
 SUMS = model("sums", quality=0.6, price=2 * 10**6, region="eu")
 VECTORS = model("vectors", price=10**5, capabilities=("embeddings",))
 MODELS = (SMALL, LARGE, HUGE, SUMS, VECTORS)
+CONTRACTS = load_contracts()
+TASKS = policy_tasks(CONTRACTS)
 
 
 def name_of(decision: Decision) -> str:
@@ -89,24 +92,22 @@ def test_tasks_come_from_the_header_or_the_method() -> None:
     assert name_of(analysed) == "huge"
     assert analysed.rule == "tasks.analyse of the policy prefers huge"
     assert name_of(decide(ask(), caller(), here)) == "small"
-    assert read_route({b"x-enginehouse-task": b"enhance"}, Purpose.GENERATE) == ("enhance", "")
-    assert read_route({b"x-enginehouse-subject": b"maths"}, Purpose.EMBED) == ("embed", "maths")
+    assert read_route({b"x-enginehouse-task": b"enhance"}, Task.GENERATE, tasks=TASKS) == ("enhance", "")
+    assert read_route({b"x-enginehouse-subject": b"maths"}, Task.EMBED, tasks=TASKS) == ("embed", "maths")
 
 
 @pytest.mark.parametrize(
-    ("headers", "purpose", "hint"),
+    ("headers", "task", "hint"),
     [
-        ({b"x-enginehouse-task": b"dream"}, Purpose.GENERATE, "'dream' must be one of generate, enhance"),
-        ({b"x-enginehouse-task": b"embed"}, Purpose.GENERATE, "it has the tasks generate"),
-        ({b"x-enginehouse-task": b"generate"}, Purpose.EMBED, "it has the task embed"),
-        ({b"x-enginehouse-subject": b"Maths!"}, Purpose.GENERATE, "'Maths!'"),
+        ({b"x-enginehouse-task": b"dream"}, Task.GENERATE, "'dream' must be one of generate, enhance"),
+        ({b"x-enginehouse-task": b"embed"}, Task.GENERATE, "it has the tasks generate"),
+        ({b"x-enginehouse-task": b"generate"}, Task.EMBED, "it has the task embed"),
+        ({b"x-enginehouse-subject": b"Maths!"}, Task.GENERATE, "'Maths!'"),
     ],
 )
-def test_headers_that_name_no_task_or_subject_are_refused(
-    headers: dict[bytes, bytes], purpose: Purpose, hint: str
-) -> None:
+def test_headers_that_name_no_task_or_subject_are_refused(headers: dict[bytes, bytes], task: str, hint: str) -> None:
     with pytest.raises(ServiceError) as refused:
-        read_route(headers, purpose)
+        read_route(headers, task, tasks=TASKS)
     assert refused.value.reason is Reason.INVALID_REQUEST
     assert hint in refused.value.message
 
@@ -269,7 +270,14 @@ KEYS = {"key_1": "pro"}
 
 def found_in(**fields: Any) -> dict[str, str]:
     policy = Policy(tiers=TIERS)
-    found = problems(document(**fields), catalog=Catalog(MODELS), tiers=policy.base(), keys=KEYS, tenants=["ten_1"])
+    found = problems(
+        document(**fields),
+        catalog=Catalog(MODELS),
+        contracts=CONTRACTS,
+        tiers=policy.base(),
+        keys=KEYS,
+        tenants=["ten_1"],
+    )
     return {one.field: one.description for one in found}
 
 
@@ -375,6 +383,7 @@ def test_a_request_stays_in_one_cluster() -> None:
     found = problems(
         document(fallbacks=[{"model": "small", **chain("voice")}]),
         catalog=Catalog([*MODELS, voice]),
+        contracts=CONTRACTS,
         tiers=policy.base(),
         keys={},
         tenants=[],

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enginehouse.kit.catalog import Catalog, CatalogModel
+from enginehouse.kit.contracts import load_contracts
 from enginehouse.router.decision.decide import decide
 from enginehouse.router.feedback import Ratings
 from enginehouse.router.policy import Policy, problems
@@ -16,6 +17,8 @@ from router.tests.harness.decision_inputs import TIERS, ask, caller, document, m
 
 NAMES = ("a", "b", "c", "d", "e")
 SHARE = st.integers(0, 20).map(lambda value: value / 20)
+
+CONTRACTS = load_contracts()
 
 models = st.lists(
     st.builds(
@@ -167,7 +170,9 @@ def test_what_is_said_to_be_sound_can_be_decided_by_for_everyone(
     found, fields, _ = case
     policy = Policy(tiers=TIERS)
     message = document(**fields)
-    wrong = problems(message, catalog=Catalog(found), tiers=policy.base(), keys={"key_1": "pro"}, tenants=[])
+    wrong = problems(
+        message, catalog=Catalog(found), contracts=CONTRACTS, tiers=policy.base(), keys={"key_1": "pro"}, tenants=[]
+    )
     if wrong:
         return
     here = state(found, message)

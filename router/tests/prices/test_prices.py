@@ -11,7 +11,7 @@ from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.pricing import PER_MILLION, UNITS, cost_nanos
 from enginehouse.router.identity import Caller, Key, Tenant
 from enginehouse.router.prices import Discount, DiscountScope, ListPrice, Offer, PriceBook, discounted
-from enginehouse.router.request import InferenceRequest, Purpose
+from enginehouse.router.request import InferenceRequest, Task
 
 READ, CACHED, WRITE = UNITS["input_tokens"], UNITS["cached_input_tokens"], UNITS["output_tokens"]
 MOST_PRICE = (2**63 - 1) // PER_MILLION
@@ -234,7 +234,7 @@ def test_a_cost_is_rounded_up_once_whatever_it_is_made_of(parts: list[dict[int, 
 
 
 @given(
-    st.sampled_from([Purpose.GENERATE, Purpose.EMBED, Purpose.TOKENIZE]),
+    st.sampled_from([Task.GENERATE, Task.EMBED, Task.TOKENIZE]),
     st.integers(0, 10_000),
     AMOUNTS,
     st.floats(0, 1),
@@ -242,34 +242,32 @@ def test_a_cost_is_rounded_up_once_whatever_it_is_made_of(parts: list[dict[int, 
     st.integers(1, 4),
 )
 def test_nothing_within_what_was_asked_for_costs_more_than_the_bound(
-    purpose: Purpose, size: int, units: dict[int, int], share: float, basis_points: int, choices: int
+    task: str, size: int, units: dict[int, int], share: float, basis_points: int, choices: int
 ) -> None:
     """For any unit: a voice, an image or a video engine bounds its requests by `units` alone."""
     ask = InferenceRequest(
-        purpose=purpose,
-        input_bytes=size if purpose is Purpose.GENERATE else 0,
-        inputs=[size] if purpose is Purpose.EMBED else (),
+        task=task,
+        input_bytes=size if task == Task.GENERATE else 0,
+        inputs=[size] if task == Task.EMBED else (),
         choices=choices,
         units=units,  # type: ignore[arg-type]
     )
     for offered in (TEXT, MEDIA):
         offer = Offer.of(offered, {**TEXT.prices, **MEDIA.prices}, basis_points=basis_points)
         used = {unit: int(amount * share) for unit, amount in units.items()}
-        if purpose is not Purpose.TOKENIZE:
+        if task != Task.TOKENIZE:
             read = int(min(size, offer.context or size) * share)
             used[CACHED] = used.get(CACHED, 0) + read // 2
             used[READ] = used.get(READ, 0) + read - read // 2
-        if purpose is Purpose.GENERATE:
+        if task == Task.GENERATE:
             used[WRITE] = used.get(WRITE, 0) + int(choices * offer.output_tokens(ask) * share)
         assert cost_nanos(offer.prices, used) <= offer.bound_nanos(ask)  # type: ignore[arg-type]
         assert (
-            0
-            <= offer.least_nanos(ask)
-            <= max(offer.bound_nanos(ask), offer.least_nanos(InferenceRequest(purpose=purpose)))
+            0 <= offer.least_nanos(ask) <= max(offer.bound_nanos(ask), offer.least_nanos(InferenceRequest(task=task)))
         )
 
 
 def test_what_an_engine_of_images_or_voices_may_cost_is_known_beforehand() -> None:
     offer = Offer.of(MEDIA)
-    ask = InferenceRequest(purpose=Purpose.OTHER, units={UNITS["images"]: 4, UNITS["characters"]: 1_000_000})
+    ask = InferenceRequest(task=Task.NONE, units={UNITS["images"]: 4, UNITS["characters"]: 1_000_000})
     assert offer.bound_nanos(ask) == 4 * 10**6 + 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -13,9 +14,14 @@ from hypothesis import strategies as st
 from enginehouse.api.common.v1.usage_pb2 import UNIT_AUDIO_MILLISECONDS, UNIT_CHARACTERS
 from enginehouse.api.inference.v1 import generation_pb2 as g
 from enginehouse.api.voice.v1 import voice_pb2 as v
+from enginehouse.kit.contracts import load_contracts
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.request import Purpose, parse_request, purpose_of
+from enginehouse.router.request import Task
+from enginehouse.router.request import parse_request as parse_with
+from enginehouse.router.request._parse import has_estimator
 
+CONTRACTS = load_contracts()
+parse_request = functools.partial(parse_with, CONTRACTS)
 INFERENCE = "/enginehouse.api.inference.v1.GenerationService/"
 OPENAI = "/enginehouse.api.openai.v1.TextService/"
 METHODS = [
@@ -50,7 +56,7 @@ def test_a_typed_conversation() -> None:
         logprobs=True,
     )
     ask = parse_request(INFERENCE + "Generate", frame(request.SerializeToString()))
-    assert (ask.purpose, ask.model, ask.request_id) == (Purpose.GENERATE, "m", "r")
+    assert (ask.task, ask.model, ask.request_id) == (Task.GENERATE, "m", "r")
     assert (ask.max_output_tokens, ask.choices) == (7, 3)
     assert list(ask.texts) == ["नमस्ते", "hi"]
     assert ask.capabilities == {"chat", "tools", "json_schema", "logprobs"}
@@ -143,8 +149,14 @@ def test_any_bytes_are_an_ask_or_a_typed_refusal(method: str, body: bytes, frame
 
 
 def test_methods_that_no_price_applies_to() -> None:
-    assert purpose_of("/enginehouse.api.router.v1.AdminService/QuerySpend") is Purpose.OTHER
-    assert parse_request("/anything/Else", b"not even framed").purpose is Purpose.OTHER
+    assert parse_request("/enginehouse.api.router.v1.AdminService/QuerySpend", b"not even framed").task == Task.NONE
+    assert parse_request("/anything/Else", b"not even framed").task == Task.NONE
+
+
+def test_every_task_of_our_contracts_has_an_estimator_and_only_tokenizing_is_free() -> None:
+    methods = [method for method in CONTRACTS.methods.values() if method.task]
+    assert all(has_estimator(method) for method in methods)
+    assert [method.task for method in methods if method.free] == [Task.TOKENIZE]
 
 
 VOICE = "/enginehouse.api.voice.v1.VoiceService/"
@@ -165,12 +177,12 @@ def form(**fields: str) -> bytes:
 def test_speech_is_bounded_by_its_characters() -> None:
     request = v.SynthesizeRequest(request_id="r", model="m", text="కాకి", controls=v.SpeechControls(speed=0.5))
     ask = parse_request(VOICE + "Synthesize", frame(request.SerializeToString()))
-    assert (ask.purpose, ask.model, ask.request_id, ask.capabilities) == (Purpose.SPEAK, "m", "r", {"speech"})
+    assert (ask.task, ask.model, ask.request_id, ask.capabilities) == (Task.SPEAK, "m", "r", {"speech"})
     assert ask.units == {UNIT_CHARACTERS: 4, UNIT_AUDIO_MILLISECONDS: 2000}
     body = json.dumps({"model": "tts", "input": "abcd", "voice": "x", "speed": 0.5}).encode()
     ask = parse_request(AUDIO + "CreateSpeech", frame(httpbody_pb2.HttpBody(data=body).SerializeToString()))
-    assert (ask.purpose, ask.model, ask.units) == (
-        Purpose.SPEAK,
+    assert (ask.task, ask.model, ask.units) == (
+        Task.SPEAK,
         "tts",
         {UNIT_CHARACTERS: 4, UNIT_AUDIO_MILLISECONDS: 2000},
     )
@@ -179,7 +191,7 @@ def test_speech_is_bounded_by_its_characters() -> None:
 def test_listening_is_bounded_by_what_the_recording_says_or_the_caller() -> None:
     request = v.RecognizeRequest(model="m", audio=WAV, options=v.RecognitionOptions(translate=True))
     ask = parse_request(VOICE + "Recognize", frame(request.SerializeToString()))
-    assert (ask.purpose, ask.capabilities) == (Purpose.LISTEN, {"transcription", "translation"})
+    assert (ask.task, ask.capabilities) == (Task.TRANSCRIBE, {"transcription", "translation"})
     assert ask.units is not None
     assert 1000 <= ask.units[UNIT_AUDIO_MILLISECONDS] < 1600
     headers = {b"x-enginehouse-max-audio-seconds": b"7"}
@@ -197,12 +209,12 @@ def test_listening_is_bounded_by_what_the_recording_says_or_the_caller() -> None
 
 def test_streams_are_bounded_by_their_headers() -> None:
     ask = parse_request(VOICE + "Converse", b"")
-    assert (ask.purpose, ask.model) == (Purpose.SPEAK, "auto")
+    assert (ask.task, ask.model) == (Task.SPEAK, "auto")
     assert ask.units is not None
     assert ask.units[UNIT_CHARACTERS] == 20_000
     headers = {b"x-enginehouse-ask-model": b"m", b"x-enginehouse-max-audio-seconds": b"30"}
     ask = parse_request(VOICE + "StreamingRecognize", b"", headers=headers)
-    assert (ask.purpose, ask.model, ask.units) == (Purpose.LISTEN, "m", {UNIT_AUDIO_MILLISECONDS: 30_000})
+    assert (ask.task, ask.model, ask.units) == (Task.TRANSCRIBE, "m", {UNIT_AUDIO_MILLISECONDS: 30_000})
 
 
 @pytest.mark.parametrize("value", [b"0", b"-1", b"1.5", b"ten", b"99999999999"])

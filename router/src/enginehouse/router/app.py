@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.kit.addresses import Address
 from enginehouse.kit.catalog import Catalog
+from enginehouse.kit.contracts import Exposure
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.kit.server.registry import RegistryLease
 from enginehouse.kit.tasks import BackgroundTask
@@ -29,18 +30,6 @@ from enginehouse.router.settings import RouterSettings
 from enginehouse.router.wiring import build_api, build_audit, build_environment, build_readings, build_router
 
 _log = logging.getLogger(__name__)
-
-_ADMIN_SERVICES = (
-    "enginehouse.api.openai.v1.ModelsService",
-    "enginehouse.api.router.v1.AdminService",
-    "enginehouse.api.router.v1.CacheService",
-    "enginehouse.api.router.v1.ExperimentService",
-    "enginehouse.api.router.v1.FeedbackService",
-    "enginehouse.api.router.v1.FlagService",
-    "enginehouse.api.router.v1.IdentityService",
-    "enginehouse.api.router.v1.PolicyService",
-    "enginehouse.api.router.v1.RolloutService",
-)
 
 
 class RouterService:
@@ -188,7 +177,7 @@ class RouterService:
                 engine_id=self._settings.engine_id,
                 cluster="router",
                 address=self._settings.advertise_address or str(address),
-                grpc_services=_ADMIN_SERVICES,
+                grpc_services=self._environment.contracts.exposed(Exposure.ROUTER),
                 capacity=64,
                 version=version("enginehouse-router"),
             ),

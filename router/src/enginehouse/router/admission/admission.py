@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from enginehouse.api.router.v1 import grant_pb2
+from enginehouse.kit.contracts import Contracts, Exposure
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GrantKeys, sign
 from enginehouse.router.admission import errors
@@ -31,14 +32,12 @@ from enginehouse.router.identity import Authenticator, Caller
 from enginehouse.router.ids import new_id, new_ids
 from enginehouse.router.ledger import BudgetExhausted, Ledger, LedgerUnavailable, Shortfall
 from enginehouse.router.limits import Held, Limiter
-from enginehouse.router.policy import read_route
-from enginehouse.router.request import InferenceRequest, Purpose, first_message, parse_request, purpose_of
+from enginehouse.router.policy import policy_tasks, read_route
+from enginehouse.router.prices import UNBOUNDED_NANOS
+from enginehouse.router.request import InferenceRequest, first_message, parse_request
 
 # Enough for the keys in use at once; beyond it the oldest is worked out again when it is used.
 _MAX_CALLERS = 100_000
-# The router's own services look at the scopes themselves, method by method.
-_ROUTER_PACKAGE = "enginehouse.api.router.v1."
-_MODELS_SERVICE = "enginehouse.api.openai.v1.ModelsService"
 _REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 _HEALTH = "grpc.health.v1.Health"
 
@@ -47,6 +46,7 @@ class Admission:
     """Admits requests for one replica.
 
     Args:
+        contracts: what each method does.
         state: what decisions look at.
         callers: tells who a request is from.
         limiter: rates and concurrency.
@@ -66,6 +66,7 @@ class Admission:
     def __init__(
         self,
         *,
+        contracts: Contracts,
         state: State,
         callers: Authenticator,
         limiter: Limiter,
@@ -81,6 +82,8 @@ class Admission:
         grant_ttl_s: float,
         max_body_bytes: int,
     ) -> None:
+        self._contracts = contracts
+        self._policy_tasks = policy_tasks(contracts)
         self._state = state
         self._callers = callers
         self._limiter = limiter
@@ -94,6 +97,7 @@ class Admission:
         self._clock = clock
         self._max_body_bytes = max_body_bytes
         self._grants = GrantBuilder(
+            contracts=contracts,
             prices=state.prices,
             replica_id=lambda: ledger.replica_id,
             accept_window_s=accept_window_s,
@@ -103,22 +107,23 @@ class Admission:
 
     async def admit(self, check: Check) -> Admitted:
         """Admit the request. Raises ServiceError with the reason of a refusal."""
-        method, headers = check.method, check.headers
-        purpose = purpose_of(method)
-        if purpose is Purpose.OTHER:
+        headers = check.headers
+        method = self._contracts.methods.get(check.method)
+        if method is None or not method.task:
             return await self._admit_other(check)
         now = self._clock()
         self._state.prices.advance(now)
         caller = self._callers.authenticate(headers, now_ms=now)
         refuse_partial_body(headers)
         request = parse_request(
-            method,
+            self._contracts,
+            check.method,
             check.body,
             headers=headers,
             encoding=headers[b"grpc-encoding"].decode("latin-1") if b"grpc-encoding" in headers else "",
             max_bytes=self._max_body_bytes,
         )
-        request.task, request.subject = read_route(headers, purpose)
+        request.policy_task, request.subject = read_route(headers, method.task, tasks=self._policy_tasks)
         context = self._context_of(caller)
         if not context.infers:
             raise errors.scope_denied(caller, "inference")
@@ -153,6 +158,8 @@ class Admission:
         cap = request_cap(check.headers, context.lowest_cap)
         if cap is not None and cap < decision.bound_nanos:
             decision = dataclasses.replace(decision, candidates=capped(decision.candidates, request, cap))
+        if decision.bound_nanos >= UNBOUNDED_NANOS and not request.free:
+            raise errors.unbounded(check.method)
         candidates = decision.candidates
         grant = self._grants.build(admitting, candidates)
         grant.prompt_class = decision.prompt_class
@@ -163,7 +170,7 @@ class Admission:
         held = await self._limiter.admit(context.bounds(check.method, grant.principal.user_id), tokens=decision.tokens)
         lookup: CacheLookup | None = None
         try:
-            if request.purpose is Purpose.TOKENIZE:
+            if request.free:
                 token = sign(grant, keys=self._grant_keys)
                 held.release(0)
             else:
@@ -242,12 +249,13 @@ class Admission:
         context = self._context_of(caller)
         if service in _REFLECTION:
             return Admitted(request_id)
-        # Administration asks for scopes of its own, and notes who was refused.
-        if not (service == _MODELS_SERVICE or service.startswith(_ROUTER_PACKAGE) or context.infers):
+        known = self._contracts.services.get(service)
+        # What the routers serve asks for scopes of its own, and notes who was refused.
+        if not (context.infers or (known is not None and known.exposure is Exposure.ROUTER)):
             raise errors.scope_denied(caller, "inference")
         endpoints = self._state.fleet.of_service(service)
         if not endpoints:
-            if service.startswith("enginehouse.api."):
+            if known is not None:
                 raise ServiceError(
                     Reason.NO_ENDPOINT,
                     f"no live engine serves {service}; start one, or retry shortly",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.router.admission.cost_caps import MAX_COST_HEADER
 from enginehouse.router.identity import Caller
 from enginehouse.router.ledger import BudgetExhausted, LedgerUnavailable
 
@@ -12,6 +13,17 @@ def scope_denied(caller: Caller, needed: str) -> ServiceError:
     has = ", ".join(caller.key.scopes) or "none"
     return ServiceError(
         Reason.SCOPE_DENIED, f"the key {caller.key.key_id} has the scopes {has}, and this method needs {needed}"
+    )
+
+
+def unbounded(method: str) -> ServiceError:
+    """Return the error for a request whose cost nothing bounds."""
+    field = MAX_COST_HEADER.decode()
+    return ServiceError(
+        Reason.INVALID_REQUEST,
+        f"the cost of this request has no bound: send {field} with the most that it may cost, or give the model "
+        f"max_units in the catalog for every unit with a price that {method} does not bound",
+        violations=[FieldViolation(field, "is needed where nothing else bounds the cost")],
     )
 
 

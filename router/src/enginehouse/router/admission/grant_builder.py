@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from enginehouse.api.router.v1 import grant_pb2
-from enginehouse.kit.pricing import unit_price
+from enginehouse.kit.contracts import Contracts
+from enginehouse.kit.pricing import Unit, in_order, unit_named, unit_price
 from enginehouse.router.admission.admitting import Admitting
 from enginehouse.router.admission.caller_context import CallerContext
 from enginehouse.router.admission.request_headers import attempt, user_or_run
@@ -17,6 +18,7 @@ class GrantBuilder:
     """Builds grants to spend nothing on, yet. What is the same each time is parsed from bytes made once.
 
     Args:
+        contracts: the units that each method counts.
         prices: what callers pay now.
         replica_id: returns the ledger's registration.
         accept_window_s: how long an engine may wait to start on a grant.
@@ -24,8 +26,15 @@ class GrantBuilder:
     """
 
     def __init__(
-        self, *, prices: PriceBook, replica_id: Callable[[], str], accept_window_s: float, grant_ttl_s: float
+        self,
+        *,
+        contracts: Contracts,
+        prices: PriceBook,
+        replica_id: Callable[[], str],
+        accept_window_s: float,
+        grant_ttl_s: float,
     ) -> None:
+        self._contracts = contracts
         self._prices = prices
         self._replica_id = replica_id
         self._accept_window_ms = int(accept_window_s * 1000)
@@ -69,10 +78,17 @@ class GrantBuilder:
         if template is None:
             made = grant_pb2.Grant(attempt=1, method=method, principal=caller.principal)
             for candidate in candidates:
-                prices = [unit_price(unit, price) for unit, price in candidate.offer.prices.items()]
+                # An engine counts a unit of its own contract only where the grant lists it.
+                listed = {**dict.fromkeys(self._own_units(method), 0), **candidate.offer.prices}
+                prices = [unit_price(unit, price) for unit, price in in_order(listed)]
                 made.candidates.add(model=candidate.model.name, prices=prices)
             template = made.SerializeToString()
             # Methods that no engine serves are as many as a caller likes.
             if candidates:
                 caller.templates[kind] = template
         return template
+
+    def _own_units(self, path: str) -> list[Unit]:
+        method = self._contracts.methods.get(path)
+        units = () if method is None else method.units
+        return [unit_named(unit.name) for unit in units]

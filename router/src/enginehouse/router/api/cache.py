@@ -11,6 +11,7 @@ from google.api import httpbody_pb2
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.router.v1 import cache_pb2, cache_pb2_grpc, grant_pb2
+from enginehouse.kit.contracts import Contracts
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.validation import invalid
 from enginehouse.router.api.admin import Access, Administrator, asked, page_size, page_start, page_token
@@ -25,7 +26,7 @@ from enginehouse.router.cache._terms import Terms, check_tags
 from enginehouse.router.clock import Clock
 from enginehouse.router.decision.decide import State, decide
 from enginehouse.router.identity import Caller, KeyIndex
-from enginehouse.router.request import request_of
+from enginehouse.router.request import read_request
 
 _PREFIX = "/enginehouse.api.router.v1.CacheService/"
 _CHAT = "/enginehouse.api.openai.v1.TextService/CreateChatCompletion"
@@ -49,6 +50,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         rules: the same in memory.
         metrics: counts.
         settings: bounds and times.
+        contracts: where requests are described.
         state: what decisions look at, to know which model would answer.
         keys: the keys whose requests answers are kept for.
         router_id: what this router calls itself.
@@ -66,6 +68,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         rules: CacheRules,
         metrics: CacheMetrics,
         settings: CacheSettings,
+        contracts: Contracts,
         state: State,
         keys: KeyIndex,
         router_id: str,
@@ -79,6 +82,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self._rules = rules
         self._metrics = metrics
         self._settings = settings
+        self._contracts = contracts
         self._state = state
         self._keys = keys
         self._router_id = router_id
@@ -190,7 +194,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         """What an entry is kept under, and its answer."""
         body = entry.request_json.encode()
         asked = canonical_chat(body)
-        ask = request_of(_CHAT, httpbody_pb2.HttpBody(data=body).SerializeToString())
+        message = httpbody_pb2.HttpBody(data=body).SerializeToString()
+        ask = read_request(self._contracts, self._contracts.methods[_CHAT], message)
         if asked is None:
             raise invalid(f"{field}.request_json", "asks for something whose answer is not kept")
         if entry.finish_reason not in _FINISH:

@@ -18,20 +18,19 @@ from enginehouse.kit.openai import ERROR_METADATA_KEY, error_metadata, openai_er
 
 Headers = list[tuple[bytes, bytes]]
 
-_OPENAI_PREFIX = "/enginehouse.api.openai."
 _JSON = (b"content-type", b"application/json")
 # Printable ASCII without "%", as grpc-message wants it.
 _SAFE = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
-def denial(error: ServiceError, *, method: str, request_id: str) -> tuple[int, Headers, bytes]:
+def denial(error: ServiceError, *, openai: bool, request_id: str) -> tuple[int, Headers, bytes]:
     """The HTTP status, headers and body of a refusal.
 
     Envoy does not say who called: gRPC callers get the headers from it, JSON callers the body.
 
     Args:
         error: why.
-        method: the method called.
+        openai: whether errors of the service over HTTP have OpenAI's form.
         request_id: the request's id, if it is known.
     """
     status = to_status(error)
@@ -52,7 +51,6 @@ def denial(error: ServiceError, *, method: str, request_id: str) -> tuple[int, H
         ]
     if error.reason in (Reason.KEY_MISSING, Reason.KEY_INVALID):
         headers.append((b"www-authenticate", b'Bearer realm="enginehouse"'))
-    openai = method.startswith(_OPENAI_PREFIX)
     if openai:
         error = with_edge_names(error)
         headers.append((ERROR_METADATA_KEY.encode(), error_metadata(error)[1].encode()))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from enginehouse.kit.contracts import Contracts
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.admission.admission import Admission
 from enginehouse.router.admission.admitting import Admitted, Check
@@ -35,6 +36,7 @@ class AuthorizationApp:
     """The ASGI application.
 
     Args:
+        contracts: the form of each service's errors.
         admission: decides.
         metrics: counts decisions.
         max_body_bytes: a larger body is refused without being read to its end.
@@ -42,8 +44,15 @@ class AuthorizationApp:
     """
 
     def __init__(
-        self, *, admission: Admission, metrics: RouterMetrics, max_body_bytes: int, ready: Callable[[], bool]
+        self,
+        *,
+        contracts: Contracts,
+        admission: Admission,
+        metrics: RouterMetrics,
+        max_body_bytes: int,
+        ready: Callable[[], bool],
     ) -> None:
+        self._contracts = contracts
         self._admission = admission
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
@@ -99,11 +108,9 @@ class AuthorizationApp:
 
     async def _deny(self, error: ServiceError, method: str, headers: dict[bytes, bytes], send: _Send) -> None:
         self._metrics.refused(error.reason)
-        status, out, body = denial(
-            error,
-            method=method,
-            request_id=given_request_id(headers),
-        )
+        service = self._contracts.services.get(method[1:].partition("/")[0])
+        openai = service is not None and service.openai_errors
+        status, out, body = denial(error, openai=openai, request_id=given_request_id(headers))
         out.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": out})
         await send({"type": "http.response.body", "body": body})

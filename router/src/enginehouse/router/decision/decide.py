@@ -13,9 +13,8 @@ from enginehouse.router.decision.decision import Candidate, ConsideredModel, Dec
 from enginehouse.router.decision.explain import explain as explain_choice
 from enginehouse.router.decision.selector import ModelSelector, rough_tokens
 from enginehouse.router.identity import Caller
-from enginehouse.router.request import InferenceRequest, Purpose
-
-_TASKS_OF_THEIR_OWN = (Purpose.EMBED, Purpose.SPEAK, Purpose.LISTEN)
+from enginehouse.router.policy import tasks_of
+from enginehouse.router.request import InferenceRequest
 
 __all__ = ["Candidate", "ConsideredModel", "Decision", "State", "decide"]
 
@@ -34,7 +33,7 @@ def decide(
         request_id: by which a request is chosen to explore, where the policy learns; without it none does.
         explain: whether to give the reason why every other model was rejected. It changes nothing else.
     """
-    task = request.task or (request.purpose.value if request.purpose in _TASKS_OF_THEIR_OWN else "generate")
+    task = request.policy_task or tasks_of(request.task)[0]
     subject = request.subject or state.policy.subject_of(caller, request.texts)
     rules = state.policy.rules(caller, task=task, subject=subject)
     free = request.model == "auto"

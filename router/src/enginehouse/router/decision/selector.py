@@ -14,7 +14,7 @@ from enginehouse.router.identity import Caller
 from enginehouse.router.policy import BanditTerms, PolicyRules
 from enginehouse.router.predictor.complexity import Prediction
 from enginehouse.router.prices import Offer
-from enginehouse.router.request import InferenceRequest, Purpose
+from enginehouse.router.request import InferenceRequest, Task
 
 # Bytes of text a token stands for, at least on average; for whether a prompt may fit, never for money.
 _BYTES_PER_TOKEN = 4
@@ -271,7 +271,7 @@ def sufficiency(prediction: Prediction | None, offer: Offer) -> float:
 
 def rough_tokens(request: InferenceRequest, offer: Offer) -> int:
     """How many tokens the request may take, roughly in and at most out."""
-    if request.purpose is Purpose.GENERATE:
+    if request.task == Task.GENERATE:
         return request.input_bytes // _BYTES_PER_TOKEN + request.choices * offer.output_tokens(request)
     return sum(request.inputs) // _BYTES_PER_TOKEN
 
@@ -292,6 +292,6 @@ def _fits(request: InferenceRequest, offer: Offer) -> bool:
     context = offer.context
     if not context:
         return True
-    if request.purpose is Purpose.EMBED:
+    if request.task == Task.EMBED:
         return max(request.inputs, default=0) // _BYTES_PER_TOKEN <= context
     return request.input_bytes // _BYTES_PER_TOKEN + min(request.max_output_tokens, context // 2) <= context

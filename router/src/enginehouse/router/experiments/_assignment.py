@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 from enginehouse.router.experiments._arms import Experiment, ExperimentState, Flag, Rollout, Unit
-from enginehouse.router.request import MESSAGE_OVERHEAD, InferenceRequest, Purpose
+from enginehouse.router.request import MESSAGE_OVERHEAD, InferenceRequest, Task
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Assignment:
             if experiment.state is ExperimentState.RUNNING:
                 exposures.append(Exposure(experiment.experiment_id, arm.name, unit))
         rollout = self._rollouts.get(model)
-        if rollout is not None and request.purpose is not Purpose.OTHER:
+        if rollout is not None and request.task != Task.NONE:
             unit = subject.person
             to = rollout.model_of(unit)
             if may_use(to):

@@ -5,7 +5,7 @@ Knows documents and rules; nothing of engines, prices or money, which `decide` b
 
 from enginehouse.router.policy._check import problems
 from enginehouse.router.policy._policy import DEFAULT, Policy
-from enginehouse.router.policy._route import TASKS, checked_route, read_route
+from enginehouse.router.policy._route import checked_route, policy_tasks, read_route, tasks_of
 from enginehouse.router.policy._rules import BanditTerms, Chain, PolicyRules
 from enginehouse.router.policy._store import POLICIES_CHANNEL, PolicyStore
 from enginehouse.router.policy._tiers import TierSettings
@@ -13,7 +13,6 @@ from enginehouse.router.policy._tiers import TierSettings
 __all__ = [
     "DEFAULT",
     "POLICIES_CHANNEL",
-    "TASKS",
     "BanditTerms",
     "Chain",
     "Policy",
@@ -21,6 +20,8 @@ __all__ = [
     "PolicyStore",
     "TierSettings",
     "checked_route",
+    "policy_tasks",
     "problems",
     "read_route",
+    "tasks_of",
 ]

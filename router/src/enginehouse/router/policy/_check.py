@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from enginehouse.api.router.v1 import policy_pb2
 from enginehouse.kit.catalog import Catalog, CatalogModel
+from enginehouse.kit.contracts import Contracts
 from enginehouse.kit.errors import FieldViolation
 from enginehouse.kit.nearest import did_you_mean
 from enginehouse.router.policy._document import PolicyDocument
 from enginehouse.router.policy._policy import DEFAULT
-from enginehouse.router.policy._route import LABEL, TASKS
+from enginehouse.router.policy._route import LABEL, policy_tasks, tasks_of
 from enginehouse.router.policy._rules import PolicyRules
 
 _LARGEST = 256 << 10
@@ -26,6 +27,7 @@ def problems(
     message: policy_pb2.Policy,
     *,
     catalog: Catalog,
+    contracts: Contracts,
     tiers: Mapping[str, PolicyRules],
     keys: Mapping[str, str],
     tenants: Iterable[str],
@@ -35,24 +37,26 @@ def problems(
     Args:
         message: the document.
         catalog: the models that there are.
+        contracts: the tasks that there are.
         tiers: what the configuration says of each tier.
         keys: of the keys that the document names, those that exist, with their tenants' tiers.
         tenants: of the tenants that it names, those that exist.
     """
     if message.ByteSize() > _LARGEST:
         return [FieldViolation("policy", f"has {message.ByteSize()} bytes; at most {_LARGEST} are taken")]
-    check = _Check(catalog)
+    check = _Check(catalog, contracts)
     found = list(check.document(message, tiers=tiers, keys=keys, tenants=frozenset(tenants)))
     if not found:
         # Only of what is sound by itself can be told whether it contradicts itself.
-        found = list(_contradictions(message, catalog, tiers, keys))
+        found = list(_contradictions(message, catalog, contracts, tiers, keys))
     return found
 
 
 class _Check:
     """Checks parts of a document against the catalog."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, contracts: Contracts) -> None:
+        self._tasks = policy_tasks(contracts)
         self._models = [model.name for model in catalog.models]
         self._clusters = {model.name: model.cluster for model in catalog.models}
         self._regions = sorted({model.region for model in catalog.models if model.region})
@@ -80,7 +84,7 @@ class _Check:
             yield FieldViolation("tenants", f"name the tenants that it is for; only {DEFAULT!r} is for all others")
         yield from _named("tenants", message.tenants, tenants, "a tenant's id; list them with ListTenants")
         yield from _named("tiers", [entry.tier for entry in message.tiers], tiers, _one_of(tiers))
-        yield from _named("tasks", [entry.task for entry in message.tasks], TASKS, _one_of(TASKS))
+        yield from _named("tasks", [entry.task for entry in message.tasks], self._tasks, _one_of(self._tasks))
         yield from _named("keys", [entry.key_id for entry in message.keys], keys, "a key's id; list them with ListKeys")
         for field, rules in sections(message):
             yield from self._rules(field, rules)
@@ -206,14 +210,18 @@ def find_cycle(steps: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _contradictions(
-    message: policy_pb2.Policy, catalog: Catalog, tiers: Mapping[str, PolicyRules], keys: Mapping[str, str]
+    message: policy_pb2.Policy,
+    catalog: Catalog,
+    contracts: Contracts,
+    tiers: Mapping[str, PolicyRules],
+    keys: Mapping[str, str],
 ) -> Iterator[FieldViolation]:
     """PolicyRules that no model meets, and floors over ceilings, where layers come together."""
     document = PolicyDocument(message, tiers=tiers)
-    tasks = ["", *[entry.task for entry in message.tasks]]
+    able = {"": catalog.models} | {entry.task: _able(catalog, contracts, entry.task) for entry in message.tasks}
     subjects = ["", *[entry.name for entry in message.subjects]]
-    cases = [("", tier, "", task, subject) for tier in tiers for task in tasks for subject in subjects]
-    cases += [(key_id, tier, key_id, task, "") for key_id, tier in keys.items() for task in tasks]
+    cases = [("", tier, "", task, subject) for tier in tiers for task in able for subject in subjects]
+    cases += [(key_id, tier, key_id, task, "") for key_id, tier in keys.items() for task in able]
     told: set[tuple[str, str]] = set()
     for _, tier, key_id, task, subject in cases:
         if tier not in tiers:
@@ -221,7 +229,7 @@ def _contradictions(
         rules = document.rules(tier=tier, key_ids=[key_id], task=task, subject=subject)
         # Blamed on the last layer, which made it so; each is told of once.
         field = rules.layers[-1]
-        problem = _contradiction(rules, catalog, task)
+        problem = _contradiction(rules, able[task], task)
         kind = problem.partition(" ")[0]
         if problem and (field, kind) not in told:
             told.add((field, kind))
@@ -234,13 +242,12 @@ def _contradictions(
             )
 
 
-def _contradiction(rules: PolicyRules, catalog: Catalog, task: str) -> str:
+def _contradiction(rules: PolicyRules, able: Sequence[CatalogModel], task: str) -> str:
     if rules.quality_floor > rules.quality_ceiling and rules.sufficiency is None:
         return (
             f"quality_floor {rules.quality_floor:g} is over quality_ceiling {rules.quality_ceiling:g}; lower the "
             "floor or raise the ceiling"
         )
-    able = [model for model in catalog.models if not task or _can(model, task)]
     # Where no model can do a task at all, no policy is to blame.
     if able and all(rules.refuses(model) for model in able):
         return (
@@ -250,10 +257,11 @@ def _contradiction(rules: PolicyRules, catalog: Catalog, task: str) -> str:
     return ""
 
 
-def _can(model: CatalogModel, task: str) -> bool:
-    if task == "embed":
-        return "embeddings" in model.capabilities
-    return bool(model.capabilities & {"chat", "completion"})
+def _able(catalog: Catalog, contracts: Contracts, task: str) -> Sequence[CatalogModel]:
+    """Return the models that can do what some method of the task asks of one."""
+    needed = {method.capabilities for method in contracts.methods.values() if task in tasks_of(method.task)}
+    needed.discard(frozenset())
+    return [model for model in catalog.models if any(words <= model.capabilities for words in needed)]
 
 
 def _bandit(bandit: policy_pb2.Bandit) -> Iterator[FieldViolation]:

@@ -1,18 +1,18 @@
-"""What a request is for: its task and its subject, from its headers."""
+"""The task and the subject of a request, from its headers, and the tasks that policies may name."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from enginehouse.kit.contracts import Contracts
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.request import Purpose
+from enginehouse.router.request import Task
 
-TASKS = ("generate", "enhance", "analyse", "embed", "speak", "transcribe")
-"""What a request may be for."""
-
-# What a method does by itself; the other tasks are those of a method that generates.
-_OF_PURPOSE = {Purpose.EMBED: "embed", Purpose.SPEAK: "speak", Purpose.LISTEN: "transcribe"}
+# Kinds of generating, which policies may tell apart.
+_GENERATING = ("generate", "enhance", "analyse")
+# Tokenizing prepares a generation, and is decided like one.
+_DECIDED_AS_GENERATING = (Task.GENERATE, Task.TOKENIZE, Task.NONE)
 
 LABEL = re.compile(r"[a-z][a-z0-9-]{0,63}").fullmatch
 """What a subject or a document may be called."""
@@ -21,8 +21,23 @@ _TASK_HEADER = b"x-enginehouse-task"
 _SUBJECT_HEADER = b"x-enginehouse-subject"
 
 
-def read_route(headers: Mapping[bytes, bytes], purpose: Purpose) -> tuple[str, str]:
-    """The task and the subject of a request; the subject is empty where no header names one.
+def policy_tasks(contracts: Contracts) -> tuple[str, ...]:
+    """Return the tasks that policies may name: kinds of generating, and every other task of an installed contract."""
+    return tuple(dict.fromkeys([*_GENERATING, *(word for task in contracts.tasks for word in tasks_of(task))]))
+
+
+def tasks_of(task: str) -> tuple[str, ...]:
+    """Return the tasks in policies' words that a request may name, by its method's task. The first is the default."""
+    return _GENERATING if task in _DECIDED_AS_GENERATING else (task,)
+
+
+def read_route(headers: Mapping[bytes, bytes], method_task: str, *, tasks: Sequence[str]) -> tuple[str, str]:
+    """Return the task and the subject of a request; the subject is empty where no header names one.
+
+    Args:
+        headers: the request's.
+        method_task: what its method does.
+        tasks: what policies may name.
 
     Raises:
         ServiceError: INVALID_REQUEST for a task that there is not or that the method cannot do, or for a subject that
@@ -30,23 +45,23 @@ def read_route(headers: Mapping[bytes, bytes], purpose: Purpose) -> tuple[str, s
     """
     task = headers.get(_TASK_HEADER, b"").decode("latin-1")
     subject = headers.get(_SUBJECT_HEADER, b"").decode("latin-1")
-    return checked_route(task, subject, purpose)
+    return checked_route(task, subject, method_task, tasks=tasks)
 
 
-def checked_route(task: str, subject: str, purpose: Purpose) -> tuple[str, str]:
-    """The same from a task and a subject, either of which may be empty."""
-    own = _OF_PURPOSE.get(purpose)
+def checked_route(task: str, subject: str, method_task: str, *, tasks: Sequence[str]) -> tuple[str, str]:
+    """Return the same from a task and a subject, either of which may be empty."""
+    own = tasks_of(method_task)
     if not task:
-        task = own or "generate"
-    elif task not in TASKS:
+        task = own[0]
+    elif task not in tasks:
         raise ServiceError(
-            Reason.INVALID_REQUEST, f"x-enginehouse-task: {task[:64]!r} must be one of {', '.join(TASKS)}"
+            Reason.INVALID_REQUEST, f"x-enginehouse-task: {task[:64]!r} must be one of {', '.join(tasks)}"
         )
-    elif task != own and (own is not None or task in _OF_PURPOSE.values()):
+    elif task not in own:
         raise ServiceError(
             Reason.INVALID_REQUEST,
             f"x-enginehouse-task: {task!r} is not what this method does; "
-            f"{f'it has the task {own}' if own else 'it has the tasks generate, enhance and analyse'}",
+            f"{f'it has the task {own[0]}' if len(own) == 1 else 'it has the tasks generate, enhance and analyse'}",
         )
     if subject and not LABEL(subject):
         raise ServiceError(

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.kit.catalog import CatalogModel
-from enginehouse.kit.pricing import PER_MILLION, Unit, in_order
-from enginehouse.router.request import InferenceRequest, Purpose
+from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, Unit, in_order
+from enginehouse.router.request import InferenceRequest, Task
 
 # Bytes; vocabularies hold runs of up to 128 spaces or dashes.
 _LONGEST_TOKEN = 256
+
+UNBOUNDED_NANOS = MAX_NANOS
+"""The bound of a request that nothing bounds."""
 
 WHOLE = 10_000
 """Basis points in one: a discount of so many makes a model free."""
@@ -69,7 +72,7 @@ class Offer:
 
     def least_nanos(self, ask: InferenceRequest) -> int:
         """Less than this no request of that size can cost, for no vocabulary has a longer token."""
-        if ask.purpose not in (Purpose.GENERATE, Purpose.EMBED):
+        if ask.task not in (Task.GENERATE, Task.EMBED):
             return 0
         price = self.prices.get(usage_pb2.UNIT_INPUT_TOKENS, 0)
         cheapest = min(price, self.prices.get(usage_pb2.UNIT_CACHED_INPUT_TOKENS, price))
@@ -77,16 +80,20 @@ class Offer:
         return -(-min(read, self.context or read) * cheapest // PER_MILLION)
 
     def bound_nanos(self, ask: InferenceRequest) -> int:
-        """The most that the request may cost: every byte a token, every choice at its full length, every unit that the
-        request bounds by itself at its bound. What an engine counts beyond that, the cap stops.
+        """Return the most that the request may cost: every byte a token, every choice at its full length, every unit
+        that the request bounds by itself at its bound. What an engine counts beyond that, the cap stops.
+
+        `UNBOUNDED_NANOS` where nothing bounds it but the cap that its caller or its key gives.
         """
+        if ask.any_unit:
+            return self._any_unit_bound(ask)
         context = self.context
-        if ask.purpose is Purpose.GENERATE:
+        if ask.task == Task.GENERATE:
             read = ask.input_bytes
             if context and read > context:
                 read = context
             total = read * self.read_price + ask.choices * self.output_tokens(ask) * self.write_price
-        elif ask.purpose is Purpose.EMBED:
+        elif ask.task == Task.EMBED:
             read = sum([min(size, context) for size in ask.inputs]) if context else sum(ask.inputs)
             total = read * self.read_price
         else:
@@ -94,4 +101,15 @@ class Offer:
         if ask.units:
             price = self.prices.get
             total += sum([amount * price(unit, 0) for unit, amount in ask.units.items()])
+        return -(-total // PER_MILLION)
+
+    def _any_unit_bound(self, ask: InferenceRequest) -> int:
+        """Return the sum over all units with a price, each at its bound in the request or at the model's limit."""
+        asked, limits, total = ask.units or {}, self.model.max_units, 0
+        for unit, price in self.prices.items():
+            amounts = [bounds[unit] for bounds in (asked, limits) if unit in bounds]
+            if amounts:
+                total += min(amounts) * price
+            elif price:
+                return UNBOUNDED_NANOS
         return -(-total // PER_MILLION)

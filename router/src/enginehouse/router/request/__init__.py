@@ -2,5 +2,14 @@
 
 from enginehouse.router.request._parse import first_message, parse_request, read_request
 from enginehouse.router.request._request import MESSAGE_OVERHEAD, InferenceRequest, Task
+from enginehouse.router.request._sample import sample_request
 
-__all__ = ["MESSAGE_OVERHEAD", "InferenceRequest", "Task", "first_message", "parse_request", "read_request"]
+__all__ = [
+    "MESSAGE_OVERHEAD",
+    "InferenceRequest",
+    "Task",
+    "first_message",
+    "parse_request",
+    "read_request",
+    "sample_request",
+]

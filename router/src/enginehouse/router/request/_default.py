@@ -24,7 +24,7 @@ _MAX_AMOUNT = 10**12
 _Fields = Callable[[str], Any]
 
 
-def estimate(call: Call) -> InferenceRequest:
+def estimate_by_options(call: Call) -> InferenceRequest:
     """Return the request that a call makes. Raise INVALID_REQUEST where its body cannot be read."""
     method = call.method
     fields = _fields(call)

@@ -12,8 +12,9 @@ from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.kit.contracts import Body, Contracts, Method
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.request import _default, _openai, _text, _voice
+from enginehouse.router.request import _openai, _text, _voice
 from enginehouse.router.request._call import Call
+from enginehouse.router.request._default import estimate_by_options
 from enginehouse.router.request._request import InferenceRequest, Task
 
 _HTTP_BODY = httpbody_pb2.HttpBody.DESCRIPTOR.full_name
@@ -68,6 +69,11 @@ def parse_request(
     return read_request(contracts, method, message, headers)
 
 
+def has_estimator(method: Method) -> bool:
+    """Return whether the router knows how to size requests of a method by more than its options."""
+    return (method.task, method.request_type) in _ESTIMATORS
+
+
 def read_request(
     contracts: Contracts,
     method: Method,
@@ -75,7 +81,7 @@ def read_request(
     headers: Mapping[bytes, bytes] = MappingProxyType({}),
 ) -> InferenceRequest:
     """Return the request that a message makes, without gRPC's framing. Raise INVALID_REQUEST."""
-    estimate = _ESTIMATORS.get((method.task, method.request_type), _default.estimate)
+    estimate = _ESTIMATORS.get((method.task, method.request_type), estimate_by_options)
     request = estimate(Call(contracts, method, message, headers))
     request.free = method.free
     return request

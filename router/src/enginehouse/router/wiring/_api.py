@@ -120,6 +120,7 @@ def build_api(
     return ApiParts(
         checks=CheckServer(
             app=AuthorizationApp(
+                contracts=environment.contracts,
                 admission=router.admission,
                 metrics=environment.metrics,
                 max_body_bytes=settings.max_body_bytes,
@@ -176,7 +177,7 @@ def _administration(environment: Environment, router: RouterParts, audit: AuditP
             keys=identity.key_store,
             clock=clock,
         ),
-        catalog=CatalogAdmin(state=decision.state, callers=identity.callers),
+        catalog=CatalogAdmin(contracts=environment.contracts, state=decision.state, callers=identity.callers),
         spend=SpendAdmin(database=environment.reports),
         prices=PriceAdmin(
             store=decision.price_store,
@@ -201,6 +202,7 @@ def _administration(environment: Environment, router: RouterParts, audit: AuditP
         apply=decision.refresher.read_policies,
         policy=decision.policy,
         catalog=catalog,
+        contracts=environment.contracts,
         keys=identity.key_store,
         recorder=recorder,
         clock=clock,
@@ -263,6 +265,7 @@ def _cache(environment: Environment, router: RouterParts, access: Access) -> lis
         rules=cache.rules,
         metrics=cache.metrics,
         settings=environment.settings.cache,
+        contracts=environment.contracts,
         state=router.decision.state,
         keys=router.identity.keys,
         router_id=environment.settings.engine_id,

@@ -281,6 +281,7 @@ def build_router(environment: Environment) -> RouterParts:
     run_caps = RunCaps(store=ledger.budget_store, index=ledger.budgets, clock=environment.clock)
     settings = environment.settings
     admission = Admission(
+        contracts=environment.contracts,
         state=decision.state,
         callers=identity.callers,
         limiter=limits.limiter,

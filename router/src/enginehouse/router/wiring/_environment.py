@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.kit.catalog import Catalog
+from enginehouse.kit.contracts import Contracts, load_contracts
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.router.clock import SteadyClock
 from enginehouse.router.database import open_database
@@ -33,6 +34,7 @@ class Environment:
     database: AsyncEngine
     reports: AsyncEngine
     catalog: Catalog
+    contracts: Contracts
     grant_keys: GrantKeys
     hasher: KeyHasher
     clock: SteadyClock
@@ -54,6 +56,7 @@ def build_environment(
         database=database,
         reports=open_database(settings.database_url, pool_size=_REPORT_CONNECTIONS, statement_s=_REPORT_S),
         catalog=catalog,
+        contracts=load_contracts(),
         grant_keys=grant_keys,
         hasher=hasher,
         clock=SteadyClock(),

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.router.v1 import admin_pb2
 from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.contracts import Contracts
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.pricing import in_order, unit_price
 from enginehouse.router.api.access import Administrator, denied
 from enginehouse.router.api.paging import page_size, page_start, page_token
 from enginehouse.router.decision.decide import State, decide
 from enginehouse.router.identity import Authenticator
-from enginehouse.router.policy import checked_route
-from enginehouse.router.request import InferenceRequest, Purpose, purpose_of
+from enginehouse.router.policy import checked_route, policy_tasks
+from enginehouse.router.request import Task, sample_request
 
 _GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
-# A conversation of one message, and what a template adds to it.
-_OVERHEAD = 80
 _MOST_NANOS = 2**63 - 1
 
 
 class CatalogAdmin:
     """Lists models and explains choices."""
 
-    def __init__(self, *, state: State, callers: Authenticator) -> None:
+    def __init__(self, *, contracts: Contracts, state: State, callers: Authenticator) -> None:
+        self._contracts = contracts
         self._state = state
         self._callers = callers
 
@@ -49,24 +48,24 @@ class CatalogAdmin:
             raise ServiceError(
                 Reason.INVALID_REQUEST, f"max_output_tokens: {request.max_output_tokens} must not be negative"
             )
-        purpose = purpose_of(request.method or _GENERATE)
-        task, subject = checked_route(request.task, request.subject, purpose)
-        if purpose is Purpose.OTHER:
+        method = self._contracts.methods.get(request.method or _GENERATE)
+        task, subject = checked_route(
+            request.task,
+            request.subject,
+            Task.NONE if method is None else method.task,
+            tasks=policy_tasks(self._contracts),
+        )
+        if method is None or not method.task:
             raise ServiceError(
                 Reason.UNKNOWN_METHOD,
                 f"no model serves the method {request.method[:200]!r}; leave it empty for Generate",
             )
-        size = len(request.prompt.encode()) + _OVERHEAD
-        ask = InferenceRequest(
-            purpose=purpose,
-            model=request.model or "auto",
-            texts=[request.prompt],
-            input_bytes=size,
-            inputs=[size] if purpose is Purpose.EMBED else (),
+        ask = sample_request(
+            method,
+            model=request.model,
+            prompt=request.prompt,
             max_output_tokens=request.max_output_tokens,
-            capabilities=_capabilities(request.method, purpose),
-            units={usage_pb2.UNIT_CHARACTERS: len(request.prompt)} if purpose is Purpose.SPEAK else None,
-            task=task,
+            policy_task=task,
             subject=subject,
         )
         decision = decide(ask, owner, self._state, explain=True)
@@ -119,16 +118,3 @@ class CatalogAdmin:
             endpoints=[endpoint.address for endpoint in self._state.fleet.serving(model.name)],
             health=self._state.fleet.health_of(model.name),
         )
-
-
-def _capabilities(method: str, purpose: Purpose) -> frozenset[str]:
-    if purpose is Purpose.EMBED:
-        return frozenset({"embeddings"})
-    if purpose is Purpose.TOKENIZE:
-        return frozenset()
-    if purpose is Purpose.SPEAK:
-        return frozenset({"speech"})
-    if purpose is Purpose.LISTEN:
-        translates = {"translation"} if method.endswith("/CreateTranslation") else set()
-        return frozenset({"transcription", *translates})
-    return frozenset({"completion" if method.endswith("/CreateCompletion") else "chat"})

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from enginehouse.api.router.v1 import policy_pb2 as pb
 from enginehouse.kit.catalog import Catalog
+from enginehouse.kit.contracts import Contracts
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 from enginehouse.router.api.paging import page_size, page_start, page_token
 from enginehouse.router.audit import Recorder, document_of
@@ -24,6 +25,7 @@ class PolicyAdmin:
         apply: puts what is in the store in force on this replica.
         policy: what the configuration says.
         catalog: the models that documents may name.
+        contracts: the tasks that they may name.
         keys: the keys and tenants that they may name.
         recorder: puts changes on the audit log.
         clock: milliseconds since 1970 UTC.
@@ -36,6 +38,7 @@ class PolicyAdmin:
         apply: Callable[[], Awaitable[None]],
         policy: Policy,
         catalog: Catalog,
+        contracts: Contracts,
         keys: KeyStore,
         recorder: Recorder,
         clock: Clock,
@@ -44,6 +47,7 @@ class PolicyAdmin:
         self._put_in_force = apply
         self._policy = policy
         self._catalog = catalog
+        self._contracts = contracts
         self._keys = keys
         self._recorder = recorder
         self._clock = clock
@@ -149,6 +153,7 @@ class PolicyAdmin:
         return problems(
             document,
             catalog=self._catalog,
+            contracts=self._contracts,
             tiers=self._policy.base(),
             keys={key.key_id: tenants[key.tenant_id].tier for key in keys if key.tenant_id in tenants},
             tenants=tenants,
