@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,25 @@ def test_what_is_missing_is_named(cli: Any, tmp_path: Path) -> None:
         assert done.exit_code == 1, arguments
         assert told in done.stderr, (arguments, done.stderr)
         assert done.stdout == ""
+
+
+def test_a_right_engine_and_a_wrong_one(cli: Any, tmp_path: Path) -> None:
+    engine = f"{sys.executable} -m engines.kit.tests.conformance.minimal"
+    rules = ["--rule", "grant.missing", "--rule", "cap.exact"]
+    done = cli("conformance", "--service", SERVICE, "--command", engine, *rules, "--junit", str(tmp_path / "right.xml"))
+    assert done.exit_code == 0, done.stdout + done.stderr
+    first, second, summary = done.stdout.splitlines()
+    assert first.split() == ["ok", "grant.missing", "No", "grant"]
+    assert second.split()[:2] == ["ok", "cap.exact"]
+    assert summary.startswith("2 passed, 0 failed, 0 skipped")
+    assert 'tests="2"' in (tmp_path / "right.xml").read_text()
+
+    wrong = f"{engine} --fault grant.missing"
+    done = cli("conformance", "--service", SERVICE, "--command", wrong, *rules, "--junit", str(tmp_path / "wrong.xml"))
+    assert done.exit_code == 1
+    assert done.stdout.startswith("FAIL  grant.missing")
+    assert 'failures="1"' in (tmp_path / "wrong.xml").read_text()
+    done = cli("conformance", "--service", SERVICE, "--command", wrong, "--rule", "grant.missing", "--json")
+    assert done.exit_code == 1
+    document = json.loads(done.stdout)
+    assert (document["passed"], document["results"][0]["verdict"]) == (False, "failed")

@@ -8,7 +8,7 @@ from enginehouse.kit.conformance._engine import ENVIRONMENT_PREFIX, StartError
 from enginehouse.kit.conformance._options import ConformanceOptions
 from enginehouse.kit.conformance._report import result_line, summary_line, write_junit
 from enginehouse.kit.conformance._rule import ConformanceRule, Need, RuleResult, RuleVerdict, failures
-from enginehouse.kit.conformance._suite import RULES, chosen_rules, run
+from enginehouse.kit.conformance._suite import RULES, check_engine, chosen_rules, run
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -19,6 +19,7 @@ __all__ = [
     "RuleResult",
     "RuleVerdict",
     "StartError",
+    "check_engine",
     "chosen_rules",
     "failures",
     "result_line",

@@ -133,11 +133,6 @@ class RunningCall:
         self._messages.append(message)
         return bytes(message)
 
-    @property
-    def ended(self) -> bool:
-        """True if the status has come."""
-        return bool(self._call.done())
-
     def cancel(self) -> None:
         """Cancel the call."""
         self._call.cancel()

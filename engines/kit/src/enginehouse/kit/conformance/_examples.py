@@ -112,7 +112,7 @@ def _message(where: str, method: ServedMethod, document: Any) -> bytes:
         try:
             json_format.ParseDict(document, request)
         except (json_format.ParseError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{where}: not a {method.request.full_name}: {error}") from None
+            raise ConfigError(f"{where}: not a valid {method.request.full_name}: {error}") from None
     data: bytes = request.SerializeToString(deterministic=True)
     return data
 

@@ -79,7 +79,7 @@ def run(
         ConfigError: the options, the request file or the keys file are wrong.
         StartError: the engine does not start or cannot be reached.
     """
-    return asyncio.run(_run(options, started=started, finished=finished))
+    return asyncio.run(check_engine(options, started=started, finished=finished))
 
 
 def chosen_rules(starts: Sequence[str]) -> list[ConformanceRule]:
@@ -99,12 +99,13 @@ def _meant(rule: ConformanceRule, start: str) -> bool:
     return rule.id == start or rule.id.startswith(f"{start}.")
 
 
-async def _run(
+async def check_engine(
     options: ConformanceOptions,
     *,
-    started: Callable[[ConformanceRule], None],
-    finished: Callable[[RuleResult], None],
+    started: Callable[[ConformanceRule], None] = lambda rule: None,
+    finished: Callable[[RuleResult], None] = lambda result: None,
 ) -> list[RuleResult]:
+    """Check an engine on the running event loop; arguments, result and errors as for `run`."""
     options.check()
     rules = chosen_rules(options.rules)
     results = []
