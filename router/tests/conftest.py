@@ -36,8 +36,11 @@ def postgres() -> Iterator[PostgresCluster]:
 
 
 @pytest.fixture
-async def database_uri(postgres: PostgresCluster) -> str:
-    return await postgres.create_database()
+async def database_uri(postgres: PostgresCluster) -> AsyncIterator[str]:
+    """The URL of a database of the test's own."""
+    uri = await postgres.create_database()
+    yield uri
+    await postgres.drop_database(uri)
 
 
 @pytest.fixture

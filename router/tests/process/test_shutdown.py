@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +16,7 @@ from enginehouse.router.database import open_database
 from enginehouse.router.fleet.fleet import FleetWatch
 from enginehouse.router.identity import KeyHasher
 from enginehouse.router.settings import RouterSettings
+from router.tests.harness.waiting import wait_for
 
 _CATALOG = """
 models:
@@ -43,7 +43,7 @@ async def _fail(_: object) -> None:
 
 
 async def test_a_failed_background_task_does_not_keep_the_ledger_from_giving_back_its_leases(
-    tmp_path: Path, database: AsyncEngine, database_uri: str, monkeypatch: pytest.MonkeyPatch, wait_until: Any
+    tmp_path: Path, database: AsyncEngine, database_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FleetWatch, "_run", _fail)
     GrantKeys.generate(tmp_path / "keys")
@@ -66,11 +66,7 @@ async def test_a_failed_background_task_does_not_keep_the_ledger_from_giving_bac
         tracing=None,
     )
     await service.start()
-
-    async def ready() -> bool:
-        return service.ready
-
-    await wait_until(ready, True, within_s=40)
+    await wait_for(lambda: service.ready)
     assert await _states(database) == ["live"]
     await asyncio.wait_for(service.close(), 30)
     assert await _states(database) == ["dead"]
