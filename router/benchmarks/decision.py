@@ -32,7 +32,7 @@ from enginehouse.router.cache import (
     CacheRules,
     CacheSettings,
     CacheStore,
-    Embedder,
+    QuestionEmbedder,
     RequestCoalescer,
     ResponseCache,
     SemanticIndex,
@@ -196,14 +196,14 @@ def _cache(fleet: Fleet) -> ResponseCache:
         rules=rules,
         memory=AnswerMemory(max_bytes=1 << 26, clock=wall_clock),
         shared=None,
-        flights=RequestCoalescer(wait_s=30, max_waiting=1000, alive=lambda _: True, now_s=time.monotonic),
+        coalescer=RequestCoalescer(wait_s=30, max_waiting=1000, alive=lambda _: True, now_s=time.monotonic),
         index=SemanticIndex(max_entries=1000),
-        embedder=Embedder(
+        embedder=QuestionEmbedder(
             model="", engines=fleet.serving, grant_keys=GrantKeys({"k1": b"s" * 32}), clock=wall_clock, timeout_s=1
         ),
         metrics=CacheMetrics(registry=CollectorRegistry()),
         clock=wall_clock,
-        hears_changes=lambda: True,
+        receives_changes=lambda: True,
     )
     cache.address = "127.0.0.1:18011"
     return cache

@@ -33,13 +33,13 @@ from enginehouse.router.cache import (
     CacheRules,
     CacheSettings,
     CacheStore,
-    CacheTerms,
-    Embedder,
+    DirectiveParser,
     HitRecorder,
     KeyPolicy,
+    LookupResult,
+    QuestionEmbedder,
     RequestCoalescer,
     ResponseCache,
-    Result,
     SemanticIndex,
     SharedAnswers,
 )
@@ -91,19 +91,19 @@ class Replica:
         self.memory = AnswerMemory(max_bytes=self.settings.max_bytes, clock=clock)
         self.metrics = CacheMetrics(registry=CollectorRegistry())
         live = {"engine-1"} if alive is None else alive
-        self.flights = RequestCoalescer(wait_s=30, max_waiting=100, alive=live.__contains__, now_s=clock.seconds)
+        self.coalescer = RequestCoalescer(wait_s=30, max_waiting=100, alive=live.__contains__, now_s=clock.seconds)
         shared = SharedAnswers(redis=redis, timeout_s=DEADLINE_S, max_bytes=1 << 20, clock=clock) if redis else None
         self.cache = ResponseCache(
             settings=self.settings,
             rules=self.rules,
             memory=self.memory,
             shared=shared,
-            flights=self.flights,
+            coalescer=self.coalescer,
             index=SemanticIndex(max_entries=10),
-            embedder=Embedder(model="m", engines=lambda _: (), grant_keys=KEYS, clock=clock, timeout_s=0.1),
+            embedder=QuestionEmbedder(model="m", engines=lambda _: (), grant_keys=KEYS, clock=clock, timeout_s=0.1),
             metrics=self.metrics,
             clock=clock,
-            hears_changes=lambda: self.listener.connected,
+            receives_changes=lambda: self.listener.connected,
         )
         self.cache.address = "127.0.0.1:1"
         self.hits = HitRecorder(
@@ -125,22 +125,22 @@ class Replica:
             expires_at_ms=now + 60_000,
         )
 
-    async def look(
+    async def lookup(
         self, text: str = "Hello?", *, grant: grant_pb2.Grant | None = None, headers: dict[bytes, bytes] | None = None
     ) -> tuple[CacheLookup, grant_pb2.Grant]:
         grant = grant or self.grant()
-        terms = CacheTerms(settings=self.settings).of(USE | (headers or {}), self.rules.policy("key_1"))
-        assert terms is not None
+        directives = DirectiveParser(settings=self.settings).parse(USE | (headers or {}), self.rules.policy("key_1"))
+        assert directives is not None
         request = generation_pb2.GenerateRequest(prompt=text, sampling=generation_pb2.Sampling(temperature=0))
-        look = await self.cache.look(
-            terms,
+        found = await self.cache.lookup(
+            directives,
             method=GENERATE,
             message=request.SerializeToString(),
             model=TINY,
             engine_id="engine-1",
             grant=grant,
         )
-        return look, grant
+        return found, grant
 
 
 def answer(text: str = "Hello!", **changes: Any) -> cache_pb2.Answer:
@@ -168,18 +168,18 @@ async def replica(database: AsyncEngine, clock: Clock) -> Replica:
 async def test_an_answer_is_given_until_its_class_says_no_more(replica: Replica, clock: Clock) -> None:
     week_ms = 7 * 86_400_000
     factual = {b"x-enginehouse-cache-class": b"factual"}
-    look, grant = await replica.look(headers=factual)
-    assert look.result is Result.MISS
+    found, grant = await replica.lookup(headers=factual)
+    assert found.result is LookupResult.MISS
     assert grant.keep.keep_ms == week_ms
     assert grant.keep.address == "127.0.0.1:1"
     assert await replica.cache.keep(grant, answer())
     clock.now_ms += week_ms - 1
-    look, grant = await replica.look(headers=factual)
-    assert look.result is Result.HIT
+    found, grant = await replica.lookup(headers=factual)
+    assert found.result is LookupResult.HIT
     assert not grant.candidates
     assert not grant.HasField("keep")
     clock.now_ms += 1
-    assert (await replica.look(headers=factual))[0].result is Result.MISS
+    assert (await replica.lookup(headers=factual))[0].result is LookupResult.MISS
 
 
 @pytest.mark.parametrize(
@@ -211,20 +211,20 @@ async def test_an_answer_is_given_until_its_class_says_no_more(replica: Replica,
     ids=["none", "no end", "empty", "one choice", "budget", "another model", "too large", "no kind", "no vectors"],
 )
 async def test_what_is_no_whole_answer_is_not_kept(replica: Replica, bad: cache_pb2.Answer | None) -> None:
-    _, grant = await replica.look()
-    waiting, other = await replica.look()
-    assert waiting.result is Result.SHARED
+    _, grant = await replica.lookup()
+    waiting, other = await replica.lookup()
+    assert waiting.result is LookupResult.SHARED
     assert not await replica.cache.keep(grant, bad)
     # Who waited is told at once, and the next makes it.
-    assert await replica.cache.replayed(other) is None
-    assert (await replica.look())[0].result is Result.MISS
+    assert await replica.cache.replay(other) is None
+    assert (await replica.lookup())[0].result is LookupResult.MISS
     assert len(replica.memory) == 0
 
 
 async def test_a_request_that_is_refused_lets_the_next_go_ahead(replica: Replica) -> None:
-    look, grant = await replica.look()
-    replica.cache.abandon(look, grant.grant_id)
-    assert (await replica.look())[0].result is Result.MISS
+    found, grant = await replica.lookup()
+    replica.cache.abandon(found, grant.grant_id)
+    assert (await replica.lookup())[0].result is LookupResult.MISS
 
 
 async def test_tenants_keys_and_everyone(database: AsyncEngine, clock: Clock) -> None:
@@ -232,21 +232,21 @@ async def test_tenants_keys_and_everyone(database: AsyncEngine, clock: Clock) ->
     for share, (same_tenant, other_tenant) in expected.items():
         replica = Replica(database, clock=clock, settings=CacheSettings(share=share))  # type: ignore[arg-type]
         await replica.rules.reload()
-        _, grant = await replica.look()
+        _, grant = await replica.lookup()
         await replica.cache.keep(grant, answer())
         for found, asking in (
             (same_tenant, replica.grant(key="key_2")),
             (other_tenant, replica.grant(tenant="ten_2", key="key_3")),
         ):
-            assert ((await replica.look(grant=asking))[0].result is Result.HIT) == found, share
+            assert ((await replica.lookup(grant=asking))[0].result is LookupResult.HIT) == found, share
 
 
 async def test_an_experiments_message_has_answers_of_its_own(replica: Replica) -> None:
-    _, grant = await replica.look()
+    _, grant = await replica.lookup()
     await replica.cache.keep(grant, answer())
     steered = replica.grant()
     steered.system_prompt = "Be kind."
-    assert (await replica.look(grant=steered))[0].result is Result.MISS
+    assert (await replica.lookup(grant=steered))[0].result is LookupResult.MISS
 
 
 async def test_a_tag_falls_on_every_router_and_takes_what_is_being_made(database: AsyncEngine, clock: Clock) -> None:
@@ -254,16 +254,16 @@ async def test_a_tag_falls_on_every_router_and_takes_what_is_being_made(database
     tagged = {b"x-enginehouse-cache-tags": b"collection:physics@7"}
     # Before a router hears of changes, it gives nothing that could have been invalidated.
     await two.rules.reload()
-    assert (await two.look(headers=tagged))[0].result is Result.BYPASS
+    assert (await two.lookup(headers=tagged))[0].result is LookupResult.BYPASS
     one.listener.start()
     two.listener.start()
     try:
         await wait_for(lambda: one.listener.connected and two.listener.connected)
         for replica in (one, two):
-            _, grant = await replica.look(headers=tagged)
+            _, grant = await replica.lookup(headers=tagged)
             await replica.cache.keep(grant, answer())
-            assert (await replica.look(headers=tagged))[0].result is Result.HIT
-        _, begun = await two.look("Being made?", headers=tagged)
+            assert (await replica.lookup(headers=tagged))[0].result is LookupResult.HIT
+        _, begun = await two.lookup("Being made?", headers=tagged)
 
         await one.store.invalidate(tenant_id="", tag="collection:physics", now_ms=clock())
         changed = two.rules.epochs("ten_1", ["collection:physics@7"])
@@ -272,10 +272,10 @@ async def test_a_tag_falls_on_every_router_and_takes_what_is_being_made(database
             await wait_for(lambda: two.rules.epochs("ten_1", ["collection:physics@7"]) != before)
         await wait_for(lambda: one.rules.epochs("ten_1", ["collection:physics@7"]) != before)
         for replica in (one, two):
-            assert (await replica.look(headers=tagged))[0].result is Result.MISS
+            assert (await replica.lookup(headers=tagged))[0].result is LookupResult.MISS
         # The answer that was begun before is kept under what nobody asks for any more.
         await two.cache.keep(begun, answer())
-        assert (await two.look("Being made?", headers=tagged))[0].result is Result.MISS
+        assert (await two.lookup("Being made?", headers=tagged))[0].result is LookupResult.MISS
         # Another tag, another version and another tenant are as they were.
         assert one.rules.epochs("ten_1", ["x"]) == CacheRules(store=one.store).epochs("ten_1", ["x"])
         await one.store.invalidate(tenant_id="ten_2", tag="x", now_ms=clock())
@@ -283,7 +283,7 @@ async def test_a_tag_falls_on_every_router_and_takes_what_is_being_made(database
     finally:
         await one.listener.close()
         await two.listener.close()
-    assert (await one.look(headers=tagged))[0].result is Result.BYPASS
+    assert (await one.lookup(headers=tagged))[0].result is LookupResult.BYPASS
 
 
 async def test_policies_reach_every_router(database: AsyncEngine, clock: Clock) -> None:
@@ -328,32 +328,32 @@ async def test_routers_share_over_redis_and_go_on_alone_without(
         two = Replica(database, clock=clock, redis=redis)
         for replica in (one, two):
             await replica.rules.reload()
-        _, grant = await one.look()
+        _, grant = await one.lookup()
         assert await one.cache.keep(grant, answer())
-        look, given = await two.look()
-        assert look.result is Result.HIT
-        assert await two.cache.replayed(given) == answer()
+        found, given = await two.lookup()
+        assert found.result is LookupResult.HIT
+        assert await two.cache.replay(given) == answer()
         # What somebody else wrote there is no answer.
-        key = (await two.look("Garbage?"))[1].keep.key
+        key = (await two.lookup("Garbage?"))[1].keep.key
         await redis.ask(lambda client: client.set(b"eh:cache:" + key, b"\x00" * 7))
         assert await two.cache.find(key) is None
         far = (clock() + 60_000).to_bytes(8, "big")
         await redis.ask(lambda client: client.set(b"eh:cache:" + key, far + b"\xff\xff"))
-        look, given = await two.look("Garbage?")
-        assert look.result is Result.HIT
-        assert await two.cache.replayed(given) is None
+        found, given = await two.lookup("Garbage?")
+        assert found.result is LookupResult.HIT
+        assert await two.cache.replay(given) is None
         # Redis keeps it no longer than it is good.
         left_ms = await redis.ask(lambda client: client.pttl(b"eh:cache:" + grant.keep.key))
         assert 0 < left_ms <= grant.keep.keep_ms
         redis_server.kill()
-        assert (await one.look("Alone?"))[0].result is Result.MISS
-        assert (await one.look())[0].result is Result.HIT
+        assert (await one.lookup("Alone?"))[0].result is LookupResult.MISS
+        assert (await one.lookup())[0].result is LookupResult.HIT
         fresh = Replica(database, clock=clock, redis=redis)
         await fresh.rules.reload()
-        look, grant = await fresh.look()
-        assert look.result is Result.MISS
+        found, grant = await fresh.lookup()
+        assert found.result is LookupResult.MISS
         assert await fresh.cache.keep(grant, answer())
-        assert (await fresh.look())[0].result is Result.HIT
+        assert (await fresh.lookup())[0].result is LookupResult.HIT
         redis_server.start()
         await wait_for(lambda: redis.up)
     finally:
@@ -370,31 +370,31 @@ async def test_equal_requests_at_two_routers_are_made_once(
         await wait_for(lambda: redis.up)
         for replica in (one, two):
             await replica.rules.reload()
-        look, first = await one.look()
-        assert look.result is Result.MISS
-        waits = [await two.look() for _ in range(3)]
-        assert {look.result for look, _ in waits} == {Result.SHARED}
-        waiting = [asyncio.create_task(two.cache.replayed(grant)) for _, grant in waits]
+        found, first = await one.lookup()
+        assert found.result is LookupResult.MISS
+        waits = [await two.lookup() for _ in range(3)]
+        assert {found.result for found, _ in waits} == {LookupResult.SHARED}
+        waiting = [asyncio.create_task(two.cache.replay(grant)) for _, grant in waits]
         await one.cache.keep(first, answer())
         assert await asyncio.gather(*waiting) == [answer()] * 3
         # One that ends without an answer lets the other router go ahead.
         for end in ("no answer", "refused"):
-            look, first = await one.look(end)
-            shared, second = await two.look(end)
-            assert (look.result, shared.result) == (Result.MISS, Result.SHARED)
-            waits_for = asyncio.create_task(two.cache.replayed(second))
+            found, first = await one.lookup(end)
+            shared, second = await two.lookup(end)
+            assert (found.result, shared.result) == (LookupResult.MISS, LookupResult.SHARED)
+            waits_for = asyncio.create_task(two.cache.replay(second))
             if end == "refused":
-                one.cache.abandon(look, first.grant_id)
+                one.cache.abandon(found, first.grant_id)
             else:
                 await one.cache.keep(first, None)
             assert await waits_for is None
-            assert (await two.look(end))[0].result is Result.MISS
+            assert (await two.lookup(end))[0].result is LookupResult.MISS
         # Without Redis each goes ahead by itself, and who waited is told.
-        await one.look("cut off")
-        _, second = await two.look("cut off")
+        await one.lookup("cut off")
+        _, second = await two.lookup("cut off")
         redis_server.kill()
-        assert await two.cache.replayed(second) is None
-        assert (await two.look("cut off"))[0].result is Result.MISS
+        assert await two.cache.replay(second) is None
+        assert (await two.lookup("cut off"))[0].result is LookupResult.MISS
     finally:
         for replica in (one, two):
             await replica.cache.close()
@@ -446,7 +446,7 @@ async def refusal(call: Any) -> str:
 
 
 async def test_the_replay_endpoint_takes_the_routers_grants_and_each_once(replica: Replica, clock: Clock) -> None:
-    _, grant = await replica.look()
+    _, grant = await replica.lookup()
     async with served(replica) as channel:
         text = generation_pb2_grpc.GenerationServiceStub(channel)
         ask = generation_pb2.GenerateRequest(prompt="Hello?")
@@ -454,7 +454,7 @@ async def test_the_replay_endpoint_takes_the_routers_grants_and_each_once(replic
             cache_pb2.StoreRequest(grant=sign(grant, keys=KEYS), answer=answer())
         )
         assert stored.kept
-        _, given = await replica.look()
+        _, given = await replica.lookup()
         call = text.Generate(ask, metadata=granted(given))
         messages = [message async for message in call]
         assert "".join(delta.text for message in messages for delta in message.deltas) == "Hello!"
@@ -471,13 +471,13 @@ async def test_the_replay_endpoint_takes_the_routers_grants_and_each_once(replic
         assert await refusal(text.Generate(ask, metadata=granted(given, forged))) == "GRANT_INVALID"
         # An engine's grant is none for this door, nor is one for another method.
         assert await refusal(text.Generate(ask, metadata=granted(replica.grant()))) == "GRANT_INVALID"
-        _, other = await replica.look(grant=replica.grant(method=CHAT))
+        _, other = await replica.lookup(grant=replica.grant(method=CHAT))
         assert await refusal(text.Generate(ask, metadata=granted(other))) == "GRANT_INVALID"
-        _, late = await replica.look()
+        _, late = await replica.lookup()
         clock.now_ms += 10_001
         assert await refusal(text.Generate(ask, metadata=granted(late))) == "GRANT_EXPIRED"
         # Through OpenAI's door it is the same answer.
-        _, other = await replica.look(grant=replica.grant(method=CHAT))
+        _, other = await replica.lookup(grant=replica.grant(method=CHAT))
         body = {"model": "tiny", "messages": [{"role": "user", "content": "Hello?"}]}
         call = text_pb2_grpc.TextServiceStub(channel).CreateChatCompletion(
             httpbody_pb2.HttpBody(data=json.dumps(body).encode()), metadata=granted(other)
@@ -497,12 +497,12 @@ async def test_who_waits_is_told_when_there_is_nothing_to_wait_for(database: Asy
         ask = generation_pb2.GenerateRequest(prompt="Hello?")
 
         async def wait() -> tuple[grant_pb2.Grant, asyncio.Task[str]]:
-            look, first = await replica.look()
-            assert look.result is Result.MISS
-            look, second = await replica.look()
-            assert look.result is Result.SHARED
+            found, first = await replica.lookup()
+            assert found.result is LookupResult.MISS
+            found, second = await replica.lookup()
+            assert found.result is LookupResult.SHARED
             task = asyncio.create_task(refusal(text.Generate(ask, metadata=granted(second))))
-            await wait_for(lambda: replica.flights.waiting == 1)
+            await wait_for(lambda: replica.coalescer.waiting == 1)
             return first, task
 
         first, waiting = await wait()
@@ -515,20 +515,20 @@ async def test_who_waits_is_told_when_there_is_nothing_to_wait_for(database: Asy
         assert await waiting == "ANSWER_LOST"
         alive.add("engine-1")
 
-        _, first = await replica.look()
-        _, second = await replica.look()
+        _, first = await replica.lookup()
+        _, second = await replica.lookup()
         call = text.Generate(ask, metadata=granted(second))
-        await wait_for(lambda: replica.flights.waiting == 1)
+        await wait_for(lambda: replica.coalescer.waiting == 1)
         await handed.Store(cache_pb2.StoreRequest(grant=sign(first, keys=KEYS), answer=answer("There it is")))
         messages = [message async for message in call]
         assert "".join(delta.text for message in messages for delta in message.deltas) == "There it is"
         # One who does not wait to the end leaves nothing behind.
-        await replica.look("Another?")
-        _, third = await replica.look("Another?")
+        await replica.lookup("Another?")
+        _, third = await replica.lookup("Another?")
         call = text.Generate(ask, metadata=granted(third))
-        await wait_for(lambda: replica.flights.waiting == 1)
+        await wait_for(lambda: replica.coalescer.waiting == 1)
         call.cancel()
-        await wait_for(lambda: replica.flights.waiting == 0)
+        await wait_for(lambda: replica.coalescer.waiting == 0)
 
 
 async def test_a_router_that_promised_nothing_gives_what_it_has_or_says_that_it_is_lost(
@@ -537,20 +537,20 @@ async def test_a_router_that_promised_nothing_gives_what_it_has_or_says_that_it_
     one, two = Replica(database, clock=clock), Replica(database, clock=clock)
     for replica in (one, two):
         await replica.rules.reload()
-    _, grant = await one.look()
+    _, grant = await one.lookup()
     await one.cache.keep(grant, answer())
     async with served(two) as channel:
         text = generation_pb2_grpc.GenerationServiceStub(channel)
         ask = generation_pb2.GenerateRequest(prompt="Hello?")
-        assert await refusal(text.Generate(ask, metadata=granted((await one.look())[1]))) == "ANSWER_LOST"
-        _, grant = await two.look()
+        assert await refusal(text.Generate(ask, metadata=granted((await one.lookup())[1]))) == "ANSWER_LOST"
+        _, grant = await two.lookup()
         await two.cache.keep(grant, answer())
-        messages = [m async for m in text.Generate(ask, metadata=granted((await one.look())[1]))]
+        messages = [m async for m in text.Generate(ask, metadata=granted((await one.lookup())[1]))]
         assert messages[-1].HasField("summary")
 
 
 async def test_only_engines_with_a_grant_hand_answers_over(replica: Replica, clock: Clock) -> None:
-    _, grant = await replica.look()
+    _, grant = await replica.lookup()
     async with served(replica) as channel:
         handed = cache_pb2_grpc.AnswerServiceStub(channel)
 
@@ -568,13 +568,13 @@ async def test_only_engines_with_a_grant_hand_answers_over(replica: Replica, clo
 
 
 async def test_each_hit_is_on_record_and_costs_nothing(database: AsyncEngine, replica: Replica) -> None:
-    _, grant = await replica.look()
+    _, grant = await replica.lookup()
     await replica.cache.keep(grant, answer())
     replica.hits.start()
     async with served(replica) as channel:
         text = generation_pb2_grpc.GenerationServiceStub(channel)
         for _ in range(3):
-            _, given = await replica.look()
+            _, given = await replica.lookup()
             async for _ in text.Generate(generation_pb2.GenerateRequest(prompt="x"), metadata=granted(given)):
                 pass
     await replica.hits.close()

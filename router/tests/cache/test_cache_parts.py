@@ -16,12 +16,12 @@ from enginehouse.api.router.v1 import cache_pb2
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.cache import (
     AnswerMemory,
+    CachedAnswer,
     CacheSettings,
-    CacheTerms,
-    Kept,
+    DirectiveParser,
     KeyPolicy,
-    Pair,
     Question,
+    QuestionPair,
     RequestCoalescer,
     SemanticIndex,
     conflict,
@@ -45,9 +45,9 @@ class Clock:
 def test_an_answer_is_good_until_its_time_and_not_a_millisecond_longer() -> None:
     clock = Clock()
     memory = AnswerMemory(max_bytes=1 << 20, clock=clock)
-    assert memory.put(b"k", Kept(b"answer", 2_000))
+    assert memory.put(b"k", CachedAnswer(b"answer", 2_000))
     clock.now = 1_999
-    assert memory.get(b"k") == Kept(b"answer", 2_000)
+    assert memory.get(b"k") == CachedAnswer(b"answer", 2_000)
     clock.now = 2_000
     assert memory.get(b"k") is None
     assert (len(memory), memory.bytes) == (0, 0)
@@ -66,7 +66,7 @@ def test_memory_never_passes_its_bound_and_keeps_what_was_used_last(
         if reads:
             memory.get(key)
         else:
-            kept = memory.put(key, Kept(bytes(size), 10**15))
+            kept = memory.put(key, CachedAnswer(bytes(size), 10**15))
             assert kept == (memory.get(key) is not None)
         assert 0 <= memory.bytes <= bound
         assert (len(memory) == 0) == (memory.bytes == 0)
@@ -77,27 +77,29 @@ def test_memory_never_passes_its_bound_and_keeps_what_was_used_last(
 def test_the_least_recently_used_gives_way() -> None:
     memory = AnswerMemory(max_bytes=3_000, clock=Clock())
     for name in (b"a", b"b"):
-        memory.put(name, Kept(bytes(1_000), 10**15))
+        memory.put(name, CachedAnswer(bytes(1_000), 10**15))
     assert memory.get(b"a") is not None
-    memory.put(b"c", Kept(bytes(1_000), 10**15))
+    memory.put(b"c", CachedAnswer(bytes(1_000), 10**15))
     assert memory.get(b"b") is None
     assert memory.get(b"a") is not None
     assert memory.evicted == 1
-    assert not memory.put(b"d", Kept(bytes(3_000), 10**15))
+    assert not memory.put(b"d", CachedAnswer(bytes(3_000), 10**15))
 
 
-def flights(clock: Clock, *, alive: set[str] | None = None, most: int = 10, wait_s: float = 30) -> RequestCoalescer:
+def coalescer(
+    clock: Clock, *, alive: set[str] | None = None, max_waiting: int = 10, wait_s: float = 30
+) -> RequestCoalescer:
     live = {"engine-1"} if alive is None else alive
-    return RequestCoalescer(wait_s=wait_s, max_waiting=most, alive=live.__contains__, now_s=clock.seconds)
+    return RequestCoalescer(wait_s=wait_s, max_waiting=max_waiting, alive=live.__contains__, now_s=clock.seconds)
 
 
 async def test_those_who_wait_get_the_answer_that_lands() -> None:
-    at_once = flights(Clock())
+    at_once = coalescer(Clock())
     assert at_once.join(b"k") is None
     at_once.begin(b"k", grant_id="g1", engine_id="engine-1")
-    flight = at_once.join(b"k")
-    assert flight is not None
-    waiting = [asyncio.create_task(at_once.wait(flight)) for _ in range(5)]
+    pending = at_once.join(b"k")
+    assert pending is not None
+    waiting = [asyncio.create_task(at_once.wait(pending)) for _ in range(5)]
     await asyncio.sleep(0)
     assert at_once.waiting == 5
     at_once.complete(b"k", b"answer")
@@ -106,14 +108,14 @@ async def test_those_who_wait_get_the_answer_that_lands() -> None:
 
 
 async def test_nobody_waits_for_one_that_failed_and_another_may_fail_without_harm() -> None:
-    at_once = flights(Clock())
+    at_once = coalescer(Clock())
     at_once.begin(b"k", grant_id="g1", engine_id="engine-1")
     # A second begins beside it, when it was not worth waiting; its end is not the first's.
     at_once.begin(b"k", grant_id="g2", engine_id="engine-1")
     at_once.abandon(b"k", "g2")
-    flight = at_once.join(b"k")
-    assert flight is not None
-    waiting = asyncio.create_task(at_once.wait(flight))
+    pending = at_once.join(b"k")
+    assert pending is not None
+    waiting = asyncio.create_task(at_once.wait(pending))
     await asyncio.sleep(0)
     at_once.abandon(b"k", "g1")
     assert await waiting is None
@@ -122,11 +124,11 @@ async def test_nobody_waits_for_one_that_failed_and_another_may_fail_without_har
 
 async def test_a_dead_engine_is_not_waited_for() -> None:
     alive = {"engine-1"}
-    at_once = flights(Clock(), alive=alive)
+    at_once = coalescer(Clock(), alive=alive)
     at_once.begin(b"k", grant_id="g1", engine_id="engine-1")
-    flight = at_once.join(b"k")
-    assert flight is not None
-    waiting = asyncio.create_task(at_once.wait(flight))
+    pending = at_once.join(b"k")
+    assert pending is not None
+    waiting = asyncio.create_task(at_once.wait(pending))
     await asyncio.sleep(0)
     alive.clear()
     assert await waiting is None
@@ -135,24 +137,24 @@ async def test_a_dead_engine_is_not_waited_for() -> None:
 
 async def test_waiting_is_bounded_in_time_and_number() -> None:
     clock = Clock()
-    at_once = flights(clock, most=1)
+    at_once = coalescer(clock, max_waiting=1)
     at_once.begin(b"k", grant_id="g1", engine_id="engine-1")
-    flight = at_once.join(b"k")
-    assert flight is not None
-    waiting = asyncio.create_task(at_once.wait(flight))
+    pending = at_once.join(b"k")
+    assert pending is not None
+    waiting = asyncio.create_task(at_once.wait(pending))
     await asyncio.sleep(0)
     assert at_once.join(b"k") is None
     clock.now += 30_001
     assert await waiting is None
     assert at_once.join(b"k") is None
-    none = flights(Clock(), wait_s=0)
+    none = coalescer(Clock(), wait_s=0)
     none.begin(b"k", grant_id="g1", engine_id="engine-1")
     assert none.join(b"k") is None
 
 
-def terms(policy: KeyPolicy | None = None, *, mode: Any = "asked", **headers: str) -> Any:
+def directives(policy: KeyPolicy | None = None, *, mode: Any = "asked", **headers: str) -> Any:
     given = {f"x-enginehouse-{name}".replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-    return CacheTerms(settings=CacheSettings(mode=mode)).of(given, policy)
+    return DirectiveParser(settings=CacheSettings(mode=mode)).parse(given, policy)
 
 
 def policy(mode: int = 0, kind: int = 0, *, semantic: bool = False, threshold: float = 0.0) -> KeyPolicy:
@@ -163,34 +165,34 @@ DAY_MS = 86_400_000
 
 
 def test_nothing_is_kept_unless_somebody_asks_for_it() -> None:
-    assert terms() is None
-    assert terms(policy()) is None
-    assert terms(cache="use").keep_ms == DAY_MS
-    assert terms(policy(cache_pb2.CACHE_MODE_DETERMINISTIC)).deterministic_only
-    assert not terms(policy(cache_pb2.CACHE_MODE_DETERMINISTIC), cache="use").deterministic_only
-    assert not terms(policy(cache_pb2.CACHE_MODE_ALWAYS)).deterministic_only
-    assert terms(policy(cache_pb2.CACHE_MODE_ALWAYS), cache="off") is None
-    assert terms(policy(cache_pb2.CACHE_MODE_NEVER), cache="use") is None
-    assert terms(mode="deterministic").deterministic_only
-    assert terms(cache="use").reads
-    assert not terms(cache="refresh").reads
+    assert directives() is None
+    assert directives(policy()) is None
+    assert directives(cache="use").keep_ms == DAY_MS
+    assert directives(policy(cache_pb2.CACHE_MODE_DETERMINISTIC)).deterministic_only
+    assert not directives(policy(cache_pb2.CACHE_MODE_DETERMINISTIC), cache="use").deterministic_only
+    assert not directives(policy(cache_pb2.CACHE_MODE_ALWAYS)).deterministic_only
+    assert directives(policy(cache_pb2.CACHE_MODE_ALWAYS), cache="off") is None
+    assert directives(policy(cache_pb2.CACHE_MODE_NEVER), cache="use") is None
+    assert directives(mode="deterministic").deterministic_only
+    assert directives(cache="use").reads
+    assert not directives(cache="refresh").reads
 
 
 def test_classes_decide_how_long() -> None:
     times = {"factual": 7, "practice": 1, "curriculum": 30}
-    assert {name: terms(cache="use", cache_class=name).keep_ms / DAY_MS for name in times} == times
-    assert terms(cache="use", cache_class="personal") is None
+    assert {name: directives(cache="use", cache_class=name).keep_ms / DAY_MS for name in times} == times
+    assert directives(cache="use", cache_class="personal") is None
     personal = policy(kind=cache_pb2.CACHE_CLASS_PERSONAL)
-    assert terms(personal, cache="use") is None
-    assert terms(personal, cache="use", cache_class="factual").keep_ms == 7 * DAY_MS
-    assert terms(policy(kind=cache_pb2.CACHE_CLASS_CURRICULUM), cache="use").keep_ms == 30 * DAY_MS
+    assert directives(personal, cache="use") is None
+    assert directives(personal, cache="use", cache_class="factual").keep_ms == 7 * DAY_MS
+    assert directives(policy(kind=cache_pb2.CACHE_CLASS_CURRICULUM), cache="use").keep_ms == 30 * DAY_MS
 
 
 def test_tags_and_meaning() -> None:
-    assert terms(cache="use", cache_tags="b, a@7,b").tags == ("a@7", "b")
-    assert terms(cache="use").semantic == 0
-    assert terms(policy(semantic=True), cache="use").semantic == 0.9
-    assert terms(policy(semantic=True, threshold=0.97), cache="use").semantic == 0.97
+    assert directives(cache="use", cache_tags="b, a@7,b").tags == ("a@7", "b")
+    assert directives(cache="use").semantic == 0
+    assert directives(policy(semantic=True), cache="use").semantic == 0.9
+    assert directives(policy(semantic=True, threshold=0.97), cache="use").semantic == 0.97
 
 
 @pytest.mark.parametrize(
@@ -199,13 +201,13 @@ def test_tags_and_meaning() -> None:
         {"cache": "maybe"},
         {"cache": "use", "cache_class": "fleeting"},
         {"cache": "use", "cache_tags": "with space, b"},
-        {"cache": "use", "cache_tags": ",".join(str(one) for one in range(9))},
+        {"cache": "use", "cache_tags": ",".join(str(number) for number in range(9))},
         {"cache": "use", "cache_tags": "x" * 129},
     ],
 )
 def test_a_header_that_cannot_be_read_is_refused(headers: dict[str, str]) -> None:
     with pytest.raises(ServiceError) as refused:
-        terms(**headers)
+        directives(**headers)
     assert refused.value.reason is Reason.INVALID_REQUEST
     assert "x-enginehouse-cache" in refused.value.message
 
@@ -303,10 +305,10 @@ def test_the_guard_parts_what_differs_by_number_name_or_negation() -> None:
 
 def test_rates_are_shares_of_the_pairs_of_each_kind() -> None:
     pairs = [
-        Pair("Why is it so?", "Why is that so?", same=True),
-        Pair("How is it made?", "In what way is it made by people?", same=True),
-        Pair("What is 2 plus 2?", "What is 2 plus 3?", same=False),
-        Pair("What is it?", "How old is the sun?", same=False),
+        QuestionPair("Why is it so?", "Why is that so?", same=True),
+        QuestionPair("How is it made?", "In what way is it made by people?", same=True),
+        QuestionPair("What is 2 plus 2?", "What is 2 plus 3?", same=False),
+        QuestionPair("What is it?", "How old is the sun?", same=False),
     ]
     found = rates(pairs, [0.99, 0.8, 0.97, 0.1], threshold=0.9)
     assert (found.hits, found.wrong) == (0.5, 0.5)

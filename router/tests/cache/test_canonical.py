@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.catalog import CatalogModel
-from enginehouse.router.cache import Canonical, answer_key, canonical, model_identity
+from enginehouse.router.cache import CanonicalRequest, answer_key, canonicalize, model_identity
 
 CHAT = "/enginehouse.api.openai.v1.TextService/CreateChatCompletion"
 COMPLETION = "/enginehouse.api.openai.v1.TextService/CreateCompletion"
@@ -37,9 +37,9 @@ def model(**changes: Any) -> CatalogModel:
     return CatalogModel(**{**facts, **changes})
 
 
-def read(method: str, body: dict[str, Any], *, text: str | None = None) -> Canonical | None:
+def read(method: str, body: dict[str, Any], *, text: str | None = None) -> CanonicalRequest | None:
     data = (text or json.dumps(body)).encode()
-    return canonical(method, httpbody_pb2.HttpBody(content_type="application/json", data=data).SerializeToString())
+    return canonicalize(method, httpbody_pb2.HttpBody(content_type="application/json", data=data).SerializeToString())
 
 
 def form(method: str, body: dict[str, Any], *, text: str | None = None) -> bytes:
@@ -77,7 +77,7 @@ def shuffled(value: Any, draw: Any) -> Any:
         keys = draw(st.permutations(sorted(value)))
         return {name: shuffled(value[name], draw) if name != "parameters" else value[name] for name in keys}
     if isinstance(value, list):
-        return [shuffled(one, draw) for one in value]
+        return [shuffled(entry, draw) for entry in value]
     return value
 
 
@@ -161,7 +161,7 @@ def test_different_questions_never_share_a_key(one: str, other: str) -> None:
         request = generation_pb2.GenerateRequest(
             messages=[generation_pb2.Message(role=generation_pb2.ROLE_USER, content=text)]
         )
-        found = canonical(GENERATE, request.SerializeToString())
+        found = canonicalize(GENERATE, request.SerializeToString())
         assert found is not None
         return found.form
 
@@ -174,7 +174,7 @@ def test_the_parts_of_a_key_cannot_run_into_each_other(parts: list[str], data: s
 
     def made(of: list[str]) -> bytes:
         return answer_key(
-            Canonical(of[0].encode(), deterministic=True),
+            CanonicalRequest(of[0].encode(), deterministic=True),
             scope=of[1],
             model=of[2].encode(),
             system_prompt=of[3],
@@ -222,11 +222,11 @@ def test_edges_share_answers() -> None:
         "temperature": 0,
         "max_completion_tokens": 8,
     }
-    found = canonical(GENERATE, typed.SerializeToString())
+    found = canonicalize(GENERATE, typed.SerializeToString())
     assert found is not None
     assert found.form == form(CHAT, body)
     embed = generation_pb2.EmbedRequest(model="m", inputs=["a", "b"])
-    found = canonical(EMBED, embed.SerializeToString())
+    found = canonicalize(EMBED, embed.SerializeToString())
     assert found is not None
     assert found.form == form(EMBEDDING, {"model": "m", "input": ["a", "b"], "encoding_format": "base64"})
     assert found.form != form(EMBEDDING, {"model": "m", "input": ["b", "a"]})
@@ -238,7 +238,7 @@ def test_a_resumable_stream_shares_answers_unless_a_seed_draws_them_otherwise() 
         request = generation_pb2.GenerateRequest(
             prompt="x", resumable=resumable, sampling=generation_pb2.Sampling(**sampling)
         )
-        found = canonical(GENERATE, request.SerializeToString())
+        found = canonicalize(GENERATE, request.SerializeToString())
         assert found is not None
         return found.form
 
@@ -246,7 +246,7 @@ def test_a_resumable_stream_shares_answers_unless_a_seed_draws_them_otherwise() 
     assert made(resumable=True, temperature=0.5) == made(resumable=False, temperature=0.5)
     assert made(resumable=True, temperature=0.5, seed=1) != made(resumable=False, temperature=0.5, seed=1)
     resumed = generation_pb2.GenerateRequest(prompt="x", resume=generation_pb2.Resume(token_ids=[1]))
-    assert canonical(GENERATE, resumed.SerializeToString()) is None
+    assert canonicalize(GENERATE, resumed.SerializeToString()) is None
 
 
 @pytest.mark.parametrize(
@@ -265,11 +265,11 @@ def test_what_is_not_kept() -> None:
     assert read(COMPLETION, {"model": "tiny", "prompt": ["a"]}) is not None
     assert read(CHAT, {"model": "tiny", "messages": "none"}) is None
     assert read(CHAT, {}, text="{") is None
-    assert canonical(GENERATE, b"\xff") is None
-    assert canonical("/enginehouse.api.inference.v1.GenerationService/Tokenize", b"") is None
+    assert canonicalize(GENERATE, b"\xff") is None
+    assert canonicalize("/enginehouse.api.inference.v1.GenerationService/Tokenize", b"") is None
     # A field that this version does not know, as a newer client may send.
     request = generation_pb2.GenerateRequest(prompt="x").SerializeToString()
-    unknown = canonical(GENERATE, request + b"\xca\x3e\x01x")
+    unknown = canonicalize(GENERATE, request + b"\xca\x3e\x01x")
     assert unknown is None or unknown.form != form(COMPLETION, {"model": "tiny", "prompt": "x"})
 
 

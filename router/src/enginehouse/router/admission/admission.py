@@ -198,12 +198,12 @@ class Admission:
     async def _look_up(self, admitting: Admitting, chosen: Candidate, grant: grant_pb2.Grant) -> CacheLookup | None:
         """Look for the answer where the request or its key asks for it; fit the grant to what is found."""
         check = admitting.check
-        terms = self._cache.terms(check.headers, admitting.caller.key_ids)
-        if terms is None:
+        directives = self._cache.directives(check.headers, admitting.caller.key_ids)
+        if directives is None:
             return None
         encoding = check.headers.get(b"grpc-encoding", b"").decode("latin-1")
-        return await self._cache.look(
-            terms,
+        return await self._cache.lookup(
+            directives,
             method=check.method,
             message=first_message(check.body, encoding=encoding, max_bytes=self._max_body_bytes),
             model=chosen.model,

@@ -16,13 +16,13 @@ from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.validation import invalid
 from enginehouse.router.api.admin import Access, Administrator, asked, page_size, page_start, page_token
 from enginehouse.router.cache._cache import ResponseCache
-from enginehouse.router.cache._canonical import canonical_chat
+from enginehouse.router.cache._canonical import canonicalize_chat
+from enginehouse.router.cache._directives import CacheDirectives, check_tags
 from enginehouse.router.cache._memory import AnswerMemory
 from enginehouse.router.cache._metrics import CacheMetrics
 from enginehouse.router.cache._settings import CLASSES, CacheSettings
 from enginehouse.router.cache._shared import SharedAnswers
 from enginehouse.router.cache._store import CacheRules, CacheStore, KeyPolicy
-from enginehouse.router.cache._terms import Terms, check_tags
 from enginehouse.router.clock import Clock
 from enginehouse.router.decision.decide import State, decide
 from enginehouse.router.identity import Caller, KeyIndex
@@ -136,7 +136,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         with self._caller(context, "ClearCache"):
             generation = await self._invalidate(request.tenant_id, "")
             if not request.tenant_id:
-                self._cache.forget()
+                self._cache.clear()
             return cache_pb2.ClearCacheResponse(generation=generation)
 
     async def WarmCache(self, request: cache_pb2.WarmCacheRequest, context: Any) -> cache_pb2.WarmCacheResponse:
@@ -148,10 +148,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             if not 1 <= len(request.entries) <= _MOST_ENTRIES:
                 raise invalid("entries", f"{len(request.entries)} entries are not between 1 and {_MOST_ENTRIES}")
             _known("cache_class", request.cache_class, cache_pb2.CacheClass.values())
-            terms = self._warm_terms(caller, request)
-            made = [self._warmed(f"entries[{at}]", one, caller, terms) for at, one in enumerate(request.entries)]
+            directives = self._warm_directives(caller, request)
+            made = [self._warmed(f"entries[{at}]", one, caller, directives) for at, one in enumerate(request.entries)]
             for key, data in made:
-                await self._cache.put(key, data, keep_ms=terms.keep_ms)
+                await self._cache.put(key, data, keep_ms=directives.keep_ms)
             return cache_pb2.WarmCacheResponse(kept=len(made))
 
     async def GetCacheStats(
@@ -180,7 +180,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self._rules.note(changed)
         return changed.generation
 
-    def _warm_terms(self, caller: Caller, request: cache_pb2.WarmCacheRequest) -> Terms:
+    def _warm_directives(self, caller: Caller, request: cache_pb2.WarmCacheRequest) -> CacheDirectives:
         policy = self._rules.policy(caller.key.key_id)
         kind = request.cache_class or (policy.default_class if policy is not None else 0)
         kind = kind or CLASSES[self._settings.default_class]
@@ -188,12 +188,16 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         if not keep_s:
             raise invalid("cache_class", "answers about a person are never kept; name another class")
         tags = check_tags(list(request.tags), field="tags")
-        return Terms(deterministic_only=False, reads=True, keep_ms=int(keep_s * 1000), tags=tags, semantic=0.0)
+        return CacheDirectives(
+            deterministic_only=False, reads=True, keep_ms=int(keep_s * 1000), tags=tags, semantic=0.0
+        )
 
-    def _warmed(self, field: str, entry: cache_pb2.WarmEntry, caller: Caller, terms: Terms) -> tuple[bytes, bytes]:
+    def _warmed(
+        self, field: str, entry: cache_pb2.WarmEntry, caller: Caller, directives: CacheDirectives
+    ) -> tuple[bytes, bytes]:
         """What an entry is kept under, and its answer."""
         body = entry.request_json.encode()
-        asked = canonical_chat(body)
+        asked = canonicalize_chat(body)
         message = httpbody_pb2.HttpBody(data=body).SerializeToString()
         ask = read_request(self._contracts, self._contracts.methods[_CHAT], message)
         if asked is None:
@@ -217,7 +221,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         data = answer.SerializeToString()
         if len(data) > self._settings.max_answer_bytes:
             raise invalid(f"{field}.answer", f"is over the {self._settings.max_answer_bytes} bytes that are kept")
-        return self._cache.key_of(asked, terms, model=model, principal=principal), data
+        return self._cache.key_of(asked, directives, model=model, principal=principal), data
 
     def _caller(
         self, context: Any, method: str, *, reads: bool = False

@@ -39,7 +39,7 @@ class ReplayCall:
 
     async def answer(self) -> cache_pb2.Answer:
         """The answer. Raises ANSWER_LOST if there is none any more."""
-        answer = await self._cache.replayed(self.grant)
+        answer = await self._cache.replay(self.grant)
         if answer is None:
             raise ServiceError(
                 Reason.ANSWER_LOST,
@@ -103,9 +103,9 @@ class ReplayCalls:
             raise
         finally:
             add_trailer(context, COST_TRAILER, "0")
-            self._metrics.replayed(outcome)
+            self._metrics.count_replay(outcome)
             if call.model:
-                self._hits.note(
+                self._hits.record(
                     grant, model=call.model, started_at_ms=now, first_output_ms=call.first_output_ms, outcome=outcome
                 )
 

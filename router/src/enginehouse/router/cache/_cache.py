@@ -1,7 +1,7 @@
-"""Looks for an answer that is there already, and takes those that engines hand over.
+"""Lookup of cached answers, and storage of those that engines hand over.
 
-A lookup happens once a request is admitted and decided, before money is reserved: what it answers costs nothing. It
-does no I/O but for what was asked for: Redis where it is configured, a vector where the key's policy wants one.
+A lookup happens once a request is admitted and decided, before money is reserved, because a cached answer costs
+nothing. It does no I/O beyond what was configured: Redis, and an embedding if the key's policy wants one.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.router.v1 import cache_pb2, grant_pb2
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.tasks import TaskSet
-from enginehouse.router.cache._canonical import Canonical, answer_key, canonical, frame_key, model_identity
-from enginehouse.router.cache._coalescer import Flight, RequestCoalescer
-from enginehouse.router.cache._embedder import Embedder
+from enginehouse.router.cache._canonical import CanonicalRequest, answer_key, canonicalize, frame_key, model_identity
+from enginehouse.router.cache._coalescer import PendingAnswer, RequestCoalescer
+from enginehouse.router.cache._directives import CacheDirectives, DirectiveParser
+from enginehouse.router.cache._embedder import QuestionEmbedder
 from enginehouse.router.cache._guard import traits
-from enginehouse.router.cache._memory import AnswerMemory, Kept
+from enginehouse.router.cache._memory import AnswerMemory, CachedAnswer
 from enginehouse.router.cache._metrics import CacheMetrics
 from enginehouse.router.cache._semantic import Question, SemanticIndex
 from enginehouse.router.cache._settings import CacheSettings
 from enginehouse.router.cache._shared import SharedAnswers
 from enginehouse.router.cache._store import CacheRules
-from enginehouse.router.cache._terms import CacheTerms, Terms
 from enginehouse.router.clock import Clock
 from enginehouse.router.redis import RedisAway
 
-# Questions whose answers are being made; one that is lost is found again by its next asker.
-_MOST_PENDING = 4096
-_MOST_PINNED = 10_000
-# How often a router looks for an answer that another makes.
+# Questions whose answers are being made. One that is dropped is added again when it is next asked.
+_MAX_PENDING_QUESTIONS = 4096
+_MAX_PROMISED = 10_000
+# Seconds between two looks for an answer that another router's request is making.
 _FOLLOW_S = 0.05
 
 
-class Result(enum.StrEnum):
-    """What came of a lookup, as the response header `x-enginehouse-cache` says it."""
+class LookupResult(enum.StrEnum):
+    """The result of a lookup, as in the response header `x-enginehouse-cache`."""
 
     HIT = "hit"
     SEMANTIC = "semantic"
@@ -53,31 +53,31 @@ class Result(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CacheLookup:
-    """What a lookup found.
+    """A lookup that was made.
 
     Attributes:
-        result: what came of it.
-        key: what the answer is, or will be, kept under; empty for a bypass.
+        result: its result.
+        key: the key that the answer is, or will be, kept under; empty for a bypass.
     """
 
-    result: Result
+    result: LookupResult
     key: bytes = b""
 
     @property
     def answered(self) -> bool:
-        """Whether the replay endpoint answers, and no engine."""
+        """True if the replay endpoint answers, and no engine."""
         return self.result in _ANSWERED
 
 
-_ANSWERED = frozenset({Result.HIT, Result.SEMANTIC, Result.SHARED})
+_ANSWERED = frozenset({LookupResult.HIT, LookupResult.SEMANTIC, LookupResult.SHARED})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Pinned:
-    """An answer promised to a request: there already, or on its way."""
+class PromisedAnswer:
+    """An answer promised to a request: already present, or being made."""
 
     data: bytes | None
-    flight: Flight | None
+    pending: PendingAnswer | None
     until_ms: int
 
 
@@ -87,14 +87,14 @@ class ResponseCache:
     Args:
         settings: bounds and times.
         rules: tags and policies.
-        memory: the answers here.
-        shared: those in Redis; None without.
-        flights: answers being made.
-        index: questions that answers may be shared among.
-        embedder: makes vectors of them.
-        metrics: counts.
+        memory: the answers in this router's memory.
+        shared: the answers in Redis; None if there is no Redis.
+        coalescer: the answers that are being made.
+        index: the questions that may share answers.
+        embedder: embeds questions.
+        metrics: the counters.
         clock: milliseconds since 1970 UTC.
-        hears_changes: whether invalidations arrive; while they don't, no answer with tags is given.
+        receives_changes: returns whether invalidations arrive; while they don't, no answer with tags is given.
     """
 
     def __init__(
@@ -104,100 +104,107 @@ class ResponseCache:
         rules: CacheRules,
         memory: AnswerMemory,
         shared: SharedAnswers | None,
-        flights: RequestCoalescer,
+        coalescer: RequestCoalescer,
         index: SemanticIndex,
-        embedder: Embedder,
+        embedder: QuestionEmbedder,
         metrics: CacheMetrics,
         clock: Clock,
-        hears_changes: Callable[[], bool],
+        receives_changes: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._rules = rules
-        self._terms = CacheTerms(settings=settings)
+        self._parser = DirectiveParser(settings=settings)
         self._memory = memory
         self._shared = shared
-        self._flights = flights
+        self._coalescer = coalescer
         self._index = index
         self._embedder = embedder
         self._metrics = metrics
         self._clock = clock
-        self._hears_changes = hears_changes
+        self._receives_changes = receives_changes
         self._identities: dict[str, tuple[CatalogModel, bytes]] = {}
-        self._pending: OrderedDict[bytes, Question] = OrderedDict()
-        self._pinned: OrderedDict[str, Pinned] = OrderedDict()
+        self._pending_questions: OrderedDict[bytes, Question] = OrderedDict()
+        self._promised: OrderedDict[str, PromisedAnswer] = OrderedDict()
         self._tasks = TaskSet()
         self.address = ""
-        """Where the replay endpoint listens, as Envoy and engines reach it; set once it does."""
+        """The replay endpoint's address for Envoy and engines; set once it listens."""
 
-    def terms(self, headers: Mapping[bytes, bytes], key_ids: Sequence[str]) -> Terms | None:
-        """How a request uses the cache; None where it has nothing to do with it.
+    def directives(self, headers: Mapping[bytes, bytes], key_ids: Sequence[str]) -> CacheDirectives | None:
+        """Return a request's directives; None if it does not use the cache.
 
-        `key_ids` are its key and the keys that it was made with, nearest first: the first that has a policy counts.
+        `key_ids` are its key and the keys that it was made with, nearest first. The first that has a policy counts.
 
         Raises:
             ServiceError: INVALID_REQUEST for a header that cannot be read.
         """
-        return self._terms.of(headers, next(filter(None, map(self._rules.policy, key_ids)), None))
+        return self._parser.parse(headers, next(filter(None, map(self._rules.policy, key_ids)), None))
 
-    async def look(
-        self, terms: Terms, *, method: str, message: bytes, model: CatalogModel, engine_id: str, grant: grant_pb2.Grant
+    async def lookup(
+        self,
+        directives: CacheDirectives,
+        *,
+        method: str,
+        message: bytes,
+        model: CatalogModel,
+        engine_id: str,
+        grant: grant_pb2.Grant,
     ) -> CacheLookup:
-        """Looks for the answer to a call, and turns its grant into one that gets or keeps it.
+        """Look up the answer to a call, and complete its grant accordingly.
 
-        A grant for what is found is good at the replay endpoint alone; a grant for what is not asks the engine to hand
-        its answer over.
+        After a hit the grant is valid at the replay endpoint alone. After a miss it asks the engine to hand its answer
+        over.
 
         Args:
-            terms: how the request uses the cache.
+            directives: the request's use of the cache.
             method: the full method.
             message: the request message.
             model: the model chosen.
             engine_id: the engine that would serve it.
             grant: the grant that is being made for it.
         """
-        asked = canonical(method, message) if self._usable(terms) else None
-        if asked is None or (terms.deterministic_only and not asked.deterministic):
-            return self._counted(CacheLookup(Result.BYPASS))
-        key = self.key_of(asked, terms, model=model, principal=grant.principal, system_prompt=grant.system_prompt)
-        if not terms.reads:
-            return self._keeping(Result.REFRESH, key, terms, grant)
+        asked = canonicalize(method, message) if self._usable(directives) else None
+        if asked is None or (directives.deterministic_only and not asked.deterministic):
+            return self._count(CacheLookup(LookupResult.BYPASS))
+        key = self.key_of(asked, directives, model=model, principal=grant.principal, system_prompt=grant.system_prompt)
+        if not directives.reads:
+            return self._request_storage(LookupResult.REFRESH, key, directives, grant)
         kept = await self.find(key)
         if kept is not None:
-            return self._promised(Result.HIT, key, grant, kept.data, None)
-        flight = self._flights.join(key)
-        if flight is None and terms.semantic and asked.frame:
-            near = await self._near(asked, terms, key, model=model, grant=grant)
-            if near is not None:
-                return self._promised(Result.SEMANTIC, near[0], grant, near[1].data, None)
-            # An equal question may have come while the vector was made.
-            flight = self._flights.join(key)
-        if flight is None and self._shared is not None and self._settings.wait_s > 0:
-            flight = await self._elsewhere(self._shared, key, engine_id)
-        if flight is not None:
-            return self._promised(Result.SHARED, key, grant, None, flight)
-        self._flights.begin(key, grant_id=grant.grant_id, engine_id=engine_id)
-        return self._keeping(Result.MISS, key, terms, grant)
+            return self._promise(LookupResult.HIT, key, grant, kept.data, None)
+        pending = self._coalescer.join(key)
+        if pending is None and directives.semantic and asked.frame:
+            similar = await self._find_similar(asked, directives, key, model=model, grant=grant)
+            if similar is not None:
+                return self._promise(LookupResult.SEMANTIC, similar[0], grant, similar[1].data, None)
+            # An equal question may have come while this one was embedded.
+            pending = self._coalescer.join(key)
+        if pending is None and self._shared is not None and self._settings.wait_s > 0:
+            pending = await self._join_other_router(self._shared, key, engine_id)
+        if pending is not None:
+            return self._promise(LookupResult.SHARED, key, grant, None, pending)
+        self._coalescer.begin(key, grant_id=grant.grant_id, engine_id=engine_id)
+        return self._request_storage(LookupResult.MISS, key, directives, grant)
 
     def key_of(
         self,
-        asked: Canonical,
-        terms: Terms,
+        asked: CanonicalRequest,
+        directives: CacheDirectives,
         *,
         model: CatalogModel,
         principal: grant_pb2.Principal,
         system_prompt: str = "",
     ) -> bytes:
-        """What the answer to a request is kept under."""
+        """Return the key that the answer to a request is kept under."""
         return answer_key(
             asked,
             scope=self._scope(principal),
             model=self._identity(model),
             system_prompt=system_prompt,
-            epochs=self._rules.epochs(principal.tenant_id, terms.tags),
+            epochs=self._rules.epochs(principal.tenant_id, directives.tags),
         )
 
-    async def find(self, key: bytes) -> Kept | None:
-        """The answer kept under a key, here or in Redis."""
+    async def find(self, key: bytes) -> CachedAnswer | None:
+        """Return the answer kept under a key, here or in Redis."""
         kept = self._memory.get(key)
         if kept is None and self._shared is not None:
             kept = await self._shared.get(key)
@@ -205,22 +212,22 @@ class ResponseCache:
                 self._memory.put(key, kept)
         return kept
 
-    def abandon(self, look: CacheLookup, grant_id: str) -> None:
-        """The request that was looked up will not be served after all."""
-        if look.result is Result.MISS:
-            self._flights.abandon(look.key, grant_id)
-            self._pending.pop(look.key, None)
+    def abandon(self, lookup: CacheLookup, grant_id: str) -> None:
+        """End what a lookup began, because its request will not be served."""
+        if lookup.result is LookupResult.MISS:
+            self._coalescer.abandon(lookup.key, grant_id)
+            self._pending_questions.pop(lookup.key, None)
             if self._shared is not None:
-                self._begin(self._shared.release(look.key))
+                self._spawn(self._shared.release(lookup.key))
 
     async def keep(self, grant: grant_pb2.Grant, answer: cache_pb2.Answer | None) -> bool:
-        """Takes the answer to a granted request, or the news that there is none; whether it is kept."""
+        """Keep the answer to a granted request; `answer` is None if there will be none. Returns whether it was kept."""
         key = grant.keep.key
-        question = self._pending.pop(key, None)
-        if answer is None or not self._acceptable(grant, answer):
-            self._flights.abandon(key, grant.grant_id)
+        question = self._pending_questions.pop(key, None)
+        if answer is None or not self._is_acceptable(grant, answer):
+            self._coalescer.abandon(key, grant.grant_id)
             if answer is not None:
-                self._metrics.refused()
+                self._metrics.count_refused()
             if self._shared is not None:
                 await self._shared.release(key)
             return False
@@ -231,27 +238,27 @@ class ResponseCache:
         return True
 
     async def put(self, key: bytes, data: bytes, *, keep_ms: int) -> None:
-        """Keeps a serialized answer."""
-        kept = Kept(data, self._clock() + keep_ms)
+        """Keep a serialized answer."""
+        kept = CachedAnswer(data, self._clock() + keep_ms)
         self._memory.put(key, kept)
-        self._metrics.stored()
-        self._flights.complete(key, data)
+        self._metrics.count_stored()
+        self._coalescer.complete(key, data)
         if self._shared is not None:
             await self._shared.put(key, kept)
             await self._shared.release(key)
 
-    async def replayed(self, grant: grant_pb2.Grant) -> cache_pb2.Answer | None:
-        """The answer that was promised to a request, waited for if need be; None if it is gone."""
-        pinned = self._pinned.pop(grant.grant_id, None)
+    async def replay(self, grant: grant_pb2.Grant) -> cache_pb2.Answer | None:
+        """Return the answer that was promised to a request, waiting for it if need be; None if it is gone."""
+        promised = self._promised.pop(grant.grant_id, None)
         data: bytes | None = None
-        if pinned is None:
-            # Promised by another router, which Envoy could not reach.
+        if promised is None:
+            # Another router promised it, and Envoy could not reach that router.
             kept = await self.find(grant.replay.key)
             data = kept.data if kept is not None else None
-        elif pinned.flight is not None:
-            data = await self._flights.wait(pinned.flight)
+        elif promised.pending is not None:
+            data = await self._coalescer.wait(promised.pending)
         else:
-            data = pinned.data
+            data = promised.data
         if data is None:
             return None
         try:
@@ -259,38 +266,38 @@ class ResponseCache:
         except DecodeError:
             return None
 
-    def forget(self) -> None:
-        """Lets go of every answer here; those that are given out already are not called back."""
+    def clear(self) -> None:
+        """Drop every answer here; those that are already promised are still given."""
         self._memory.clear()
         self._index.clear()
-        self._pending.clear()
+        self._pending_questions.clear()
 
     async def close(self) -> None:
-        """Stops looking for answers that other routers wait for."""
+        """Stop following the answers that other routers' requests are making."""
         await self._tasks.close()
 
-    async def _elsewhere(self, shared: SharedAnswers, key: bytes, engine_id: str) -> Flight | None:
-        """The flight to wait for where another router's request is being served; else the answer is ours to make."""
+    async def _join_other_router(self, shared: SharedAnswers, key: bytes, engine_id: str) -> PendingAnswer | None:
+        """Return the answer that another router's request is making; None if this request is the one to make it."""
         making = await shared.claim(key, engine_id, wait_ms=int(self._settings.wait_s * 1000))
         # An equal request may have come here meanwhile.
-        flight = self._flights.join(key)
-        if flight is None and making:
-            self._flights.begin(key, grant_id="", engine_id=making)
-            flight = self._flights.join(key)
-            if flight is not None:
-                self._begin(self._follow(shared, flight))
-        return flight
+        pending = self._coalescer.join(key)
+        if pending is None and making:
+            self._coalescer.begin(key, grant_id="", engine_id=making)
+            pending = self._coalescer.join(key)
+            if pending is not None:
+                self._spawn(self._follow(shared, pending))
+        return pending
 
-    async def _follow(self, shared: SharedAnswers, flight: Flight) -> None:
-        """Looks for the answer that another router's request makes, until it is there or nobody makes it."""
+    async def _follow(self, shared: SharedAnswers, pending: PendingAnswer) -> None:
+        """Poll for the answer that another router's request is making, until it is there or nobody makes it."""
         try:
-            while not flight.landed.done():
-                # In this order: the answer is there before its making ends.
-                making = await shared.made_by(flight.key)
-                kept = await shared.get(flight.key)
+            while not pending.answer.done():
+                # The order matters: a router stores the answer before it releases its claim.
+                making = await shared.made_by(pending.key)
+                kept = await shared.get(pending.key)
                 if kept is not None:
-                    self._memory.put(flight.key, kept)
-                    self._flights.complete(flight.key, kept.data)
+                    self._memory.put(pending.key, kept)
+                    self._coalescer.complete(pending.key, kept.data)
                 elif not making:
                     return
                 else:
@@ -298,14 +305,14 @@ class ResponseCache:
         except RedisAway:
             return
         finally:
-            # Whatever ended this: nobody waits for what nobody looks for.
-            self._flights.abandon(flight.key, "")
+            # Nobody must go on waiting for an answer that is no longer polled for.
+            self._coalescer.abandon(pending.key, "")
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.spawn(work, name="cache-shared")
 
-    def _usable(self, terms: Terms) -> bool:
-        return bool(self.address) and self._rules.loaded and (not terms.tags or self._hears_changes())
+    def _usable(self, directives: CacheDirectives) -> bool:
+        return bool(self.address) and self._rules.loaded and (not directives.tags or self._receives_changes())
 
     def _scope(self, principal: grant_pb2.Principal) -> str:
         if self._settings.share == "everyone":
@@ -320,10 +327,16 @@ class ResponseCache:
             known = self._identities[model.name] = (model, model_identity(model))
         return known[1]
 
-    async def _near(
-        self, asked: Canonical, terms: Terms, key: bytes, *, model: CatalogModel, grant: grant_pb2.Grant
-    ) -> tuple[bytes, Kept] | None:
-        """The answer to a question of the same meaning. Notes the question, for its own answer, where there is none."""
+    async def _find_similar(
+        self,
+        asked: CanonicalRequest,
+        directives: CacheDirectives,
+        key: bytes,
+        *,
+        model: CatalogModel,
+        grant: grant_pb2.Grant,
+    ) -> tuple[bytes, CachedAnswer] | None:
+        """Return the answer to a question of the same meaning. If none, note the question."""
         vector = await self._embedder.vector(asked.question, grant.principal)
         if vector is None:
             return None
@@ -332,44 +345,51 @@ class ResponseCache:
             scope=self._scope(grant.principal),
             model=self._identity(model),
             system_prompt=grant.system_prompt,
-            epochs=self._rules.epochs(grant.principal.tenant_id, terms.tags),
+            epochs=self._rules.epochs(grant.principal.tenant_id, directives.tags),
         )
         question = Question(frame, vector, traits(asked.question))
-        near = self._index.nearest(question, threshold=terms.semantic)
-        if near is not None:
-            kept = await self.find(near.key)
+        similar = self._index.nearest(question, threshold=directives.semantic)
+        if similar is not None:
+            kept = await self.find(similar.key)
             if kept is not None:
-                return near.key, kept
-            self._index.drop(frame, near.key)
-        self._pending[key] = question
-        if len(self._pending) > _MOST_PENDING:
-            self._pending.popitem(last=False)
+                return similar.key, kept
+            self._index.drop(frame, similar.key)
+        self._pending_questions[key] = question
+        if len(self._pending_questions) > _MAX_PENDING_QUESTIONS:
+            self._pending_questions.popitem(last=False)
         return None
 
-    def _keeping(self, result: Result, key: bytes, terms: Terms, grant: grant_pb2.Grant) -> CacheLookup:
+    def _request_storage(
+        self, result: LookupResult, key: bytes, directives: CacheDirectives, grant: grant_pb2.Grant
+    ) -> CacheLookup:
         grant.keep.key = key
         grant.keep.address = self.address
         grant.keep.most_bytes = self._settings.max_answer_bytes
-        grant.keep.keep_ms = terms.keep_ms
-        return self._counted(CacheLookup(result, key))
+        grant.keep.keep_ms = directives.keep_ms
+        return self._count(CacheLookup(result, key))
 
-    def _promised(
-        self, result: Result, key: bytes, grant: grant_pb2.Grant, data: bytes | None, flight: Flight | None
+    def _promise(
+        self,
+        result: LookupResult,
+        key: bytes,
+        grant: grant_pb2.Grant,
+        data: bytes | None,
+        pending: PendingAnswer | None,
     ) -> CacheLookup:
         now = self._clock()
-        while self._pinned:
-            grant_id, oldest = next(iter(self._pinned.items()))
-            if oldest.until_ms > now and len(self._pinned) < _MOST_PINNED:
+        while self._promised:
+            grant_id, oldest = next(iter(self._promised.items()))
+            if oldest.until_ms > now and len(self._promised) < _MAX_PROMISED:
                 break
-            del self._pinned[grant_id]
-        self._pinned[grant.grant_id] = Pinned(data, flight, grant.accept_by_ms)
-        # No engine can take it: it names no model.
+            del self._promised[grant_id]
+        self._promised[grant.grant_id] = PromisedAnswer(data, pending, grant.accept_by_ms)
+        # Without a candidate no engine accepts the grant.
         del grant.candidates[:]
         grant.replay.key = key
-        return self._counted(CacheLookup(result, key))
+        return self._count(CacheLookup(result, key))
 
-    def _acceptable(self, grant: grant_pb2.Grant, answer: cache_pb2.Answer) -> bool:
-        """Whether it is a whole answer of the model that the request was looked up for."""
+    def _is_acceptable(self, grant: grant_pb2.Grant, answer: cache_pb2.Answer) -> bool:
+        """Return whether this is a whole answer of the model that the request was looked up for."""
         if len(grant.keep.key) != 32 or grant.keep.keep_ms <= 0 or not grant.candidates:
             return False
         if answer.ByteSize() > self._settings.max_answer_bytes:
@@ -385,6 +405,6 @@ class ResponseCache:
             return bool(answer.embedded.embeddings) and answer.embedded.model == grant.candidates[0].model
         return False
 
-    def _counted(self, look: CacheLookup) -> CacheLookup:
-        self._metrics.looked(look.result)
-        return look
+    def _count(self, lookup: CacheLookup) -> CacheLookup:
+        self._metrics.count_lookup(lookup.result)
+        return lookup

@@ -1,8 +1,8 @@
 """The canonical form of a request: equal meaning gives equal bytes, and whatever could change the answer changes them.
 
-Every edge's request is read into the typed one first, so that a chat completion finds the answer to the same gRPC call.
-Order does not count where it means nothing (the keys of the JSON body, stop texts); it does within schemas, whose
-properties a model writes in their order. Blanks between the tokens of a schema's JSON do not count.
+Requests of every API are read into the typed one first, so that a chat completion finds the answer to the same gRPC
+call. Order does not count where it has no meaning (the keys of the JSON body, stop texts). It counts within schemas,
+because a model writes their properties in that order. Blanks between the tokens of a schema's JSON do not count.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from enginehouse.kit.openai import read_chat, read_completion, read_embedding
 
 _INFERENCE = "/enginehouse.api.inference.v1.GenerationService/"
 _OPENAI = "/enginehouse.api.openai.v1.TextService/"
-# A change of the form makes every older key another one.
+# Changing this text changes every key, so that older answers are not found.
 _FORM = b"enginehouse answer 1"
 
-# Fields that are understood here. A request with any other, such as one that continues a cut answer, is not kept.
+# The fields that this module knows. The answer to a request with any other field, such as one that continues a cut
+# answer, is not kept.
 _GENERATE_FIELDS = frozenset(
     {"request_id", "model", "messages", "prompt", "sampling", "max_output_tokens", "stop", "format", "tools",
      "tool_choice", "choices", "logprobs", "top_logprobs", "echo", "parallel_tool_calls", "resumable"}
@@ -34,14 +35,14 @@ _EMBED_FIELDS = frozenset({"request_id", "model", "inputs", "dimensions"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Canonical:
+class CanonicalRequest:
     """A request in its canonical form.
 
     Attributes:
         form: the bytes.
-        deterministic: whether the same answer comes each time: greedy or seeded sampling, or vectors.
-        question: the last message, where it is the user's: what questions of the same meaning differ in.
-        frame: the canonical bytes of all but the question; empty where there is none.
+        deterministic: true if the same answer comes each time: greedy or seeded sampling, or embeddings.
+        question: the last message, if it is the user's; questions of the same meaning differ in it alone.
+        frame: the canonical bytes of all but the question; empty if there is no question.
     """
 
     form: bytes
@@ -50,10 +51,10 @@ class Canonical:
     frame: bytes = b""
 
 
-def canonical(method: str, message: bytes) -> Canonical | None:
-    """The canonical form of a call's request message; None where its answer cannot be kept.
+def canonicalize(method: str, message: bytes) -> CanonicalRequest | None:
+    """Return the canonical form of a call's request message; None if its answer cannot be kept.
 
-    None also stands for a request that an engine will refuse: it says why better than a cache can.
+    A request that an engine will refuse gives None too: the engine explains the fault better than a cache can.
     """
     try:
         if method == _INFERENCE + "Generate":
@@ -69,38 +70,41 @@ def canonical(method: str, message: bytes) -> Canonical | None:
             return _embed(read_embedding(body).embed)
         if method == _OPENAI + "CreateCompletion":
             prompts = read_completion(body).prompts
-            # Several prompts are several generations of one call.
+            # A call with several prompts has several generations.
             return _generate(prompts[0]) if len(prompts) == 1 else None
     except (DecodeError, ServiceError):
         return None
     return None
 
 
-def canonical_chat(body: bytes) -> Canonical | None:
-    """The canonical form of a chat completion's JSON. Raises ServiceError for one that cannot be read."""
+def canonicalize_chat(body: bytes) -> CanonicalRequest | None:
+    """Return the canonical form of a chat completion's JSON. Raises ServiceError if it cannot be read."""
     return _generate(read_chat(body).generate)
 
 
-def answer_key(request: Canonical, *, scope: str, model: bytes, system_prompt: str, epochs: bytes) -> bytes:
-    """What the answer is kept under; 32 bytes.
+def answer_key(request: CanonicalRequest, *, scope: str, model: bytes, system_prompt: str, epochs: bytes) -> bytes:
+    """Return the 32-byte key that the answer is kept under.
 
     Args:
-        request: what is asked.
+        request: the request.
         scope: who may share the answer.
         model: the identity of the model that answers.
-        system_prompt: what an experiment puts before the conversation.
+        system_prompt: the message that an experiment puts before the conversation.
         epochs: the tags, and how often each was invalidated.
     """
     return _digest((request.form, scope.encode(), model, system_prompt.encode(), epochs))
 
 
-def frame_key(request: Canonical, *, scope: str, model: bytes, system_prompt: str, epochs: bytes) -> bytes:
-    """What questions are compared within: those with the same key differ in their last message alone. 32 bytes."""
+def frame_key(request: CanonicalRequest, *, scope: str, model: bytes, system_prompt: str, epochs: bytes) -> bytes:
+    """Return the 32-byte key of the frame that questions are compared within.
+
+    Requests with the same frame differ in their last message alone.
+    """
     return _digest((b"frame", request.frame, scope.encode(), model, system_prompt.encode(), epochs))
 
 
 def model_identity(model: CatalogModel) -> bytes:
-    """A digest of what makes a model answer as it does: all but its price and its rank."""
+    """Return a digest of all that shapes a model's answers: its entry in the catalog without price and rank."""
     facts = {
         "name": model.name,
         "cluster": model.cluster,
@@ -113,11 +117,11 @@ def model_identity(model: CatalogModel) -> bytes:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).digest()
 
 
-def _generate(request: generation_pb2.GenerateRequest) -> Canonical | None:
+def _generate(request: generation_pb2.GenerateRequest) -> CanonicalRequest | None:
     if not _known(request, _GENERATE_FIELDS):
         return None
     request.ClearField("request_id")
-    # The model that answers counts, not the name that it was asked for by.
+    # The key holds the model that answers, not the name in the request.
     request.ClearField("model")
     if request.choices == 1:
         request.choices = 0
@@ -133,7 +137,7 @@ def _generate(request: generation_pb2.GenerateRequest) -> Canonical | None:
     sampling = request.sampling
     greedy = sampling.HasField("temperature") and sampling.temperature == 0
     if greedy or not sampling.HasField("seed"):
-        # It changes the answer where a seed draws the tokens, and nowhere else.
+        # `resumable` changes the answer only if a seed draws the tokens.
         request.resumable = False
     deterministic = greedy or sampling.HasField("seed")
     form = _bytes(b"generate", request)
@@ -142,15 +146,15 @@ def _generate(request: generation_pb2.GenerateRequest) -> Canonical | None:
         question = request.messages[-1].content
         request.messages[-1].content = ""
         frame = _bytes(b"generate", request)
-    return Canonical(form, deterministic, question, frame)
+    return CanonicalRequest(form, deterministic, question, frame)
 
 
-def _embed(request: generation_pb2.EmbedRequest) -> Canonical | None:
+def _embed(request: generation_pb2.EmbedRequest) -> CanonicalRequest | None:
     if not _known(request, _EMBED_FIELDS):
         return None
     request.ClearField("request_id")
     request.ClearField("model")
-    return Canonical(_bytes(b"embed", request), deterministic=True)
+    return CanonicalRequest(_bytes(b"embed", request), deterministic=True)
 
 
 def _known(request: Message, names: frozenset[str]) -> bool:
@@ -165,7 +169,7 @@ def _without_blanks(text: str) -> str:
     try:
         return json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
     except (ValueError, RecursionError):
-        # Not JSON: the engine will say so.
+        # Not JSON: the engine will refuse it.
         return text
 
 

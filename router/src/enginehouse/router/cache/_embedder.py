@@ -1,4 +1,4 @@
-"""Vectors of questions, made by an engine on a grant of the router's own that may spend nothing."""
+"""Embeddings of questions, made by an engine on a grant of the router's own that may spend nothing."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ from enginehouse.router.ids import new_id
 _log = logging.getLogger(__name__)
 
 _EMBED = "/enginehouse.api.inference.v1.GenerationService/Embed"
-_MOST_ENGINES = 64
-# What the model reads of a question: 512 tokens are at most so many characters of most scripts, and an engine would
-# refuse more.
-_LONGEST_QUESTION = 1500
+_MAX_ENGINES = 64
+# The model reads 512 tokens, which are at most so many characters in most scripts. An engine would refuse more.
+_MAX_QUESTION_LENGTH = 1500
 
 
-class Embedder:
-    """Asks live engines for vectors.
+class QuestionEmbedder:
+    """Embeds questions on live engines.
 
     Args:
-        model: the catalog's model that makes them.
-        engines: live engines that serve a model, best first.
-        grant_keys: what grants are signed with.
+        model: the catalog's model that embeds.
+        engines: returns the live engines that serve a model, best first.
+        grant_keys: the keys that sign grants.
         clock: milliseconds since 1970 UTC.
-        timeout_s: how long an engine may take.
+        timeout_s: seconds that an engine may take.
     """
 
     def __init__(
@@ -52,17 +51,17 @@ class Embedder:
         self._timeout_s = timeout_s
         self._channels: dict[str, grpc.aio.Channel] = {}
         self.failures = 0
-        """How often no vector came in time."""
+        """The number of times that no vector came in time."""
 
     async def vector(self, question: str, principal: grant_pb2.Principal) -> Vector | None:
-        """The question's vector of length 1; None if it is too long, or no engine makes one in time.
+        """Return the question's vector of length 1; None if the question is too long or no engine answers in time.
 
         Args:
             question: the text.
-            principal: whose request it is for; the work is on record under it, and free.
+            principal: the caller of the request. The embedding is recorded as the caller's, and free.
         """
         engines = self._engines(self._model)
-        if not question or len(question) > _LONGEST_QUESTION:
+        if not question or len(question) > _MAX_QUESTION_LENGTH:
             return None
         if not engines:
             self.failures += 1
@@ -98,7 +97,7 @@ class Embedder:
         return vector / length if length > 0 else None
 
     async def close(self) -> None:
-        """Lets go of the engines."""
+        """Close the connections to engines."""
         for channel in self._channels.values():
             await channel.close(None)
         self._channels.clear()
@@ -106,7 +105,7 @@ class Embedder:
     async def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)
         if channel is None:
-            if len(self._channels) >= _MOST_ENGINES:
+            if len(self._channels) >= _MAX_ENGINES:
                 await self._channels.pop(next(iter(self._channels))).close(None)
             channel = self._channels[address] = grpc.aio.insecure_channel(
                 address, options=(("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))

@@ -1,4 +1,4 @@
-"""`evaluate-cache`: how often questions of one meaning share an answer, and how often others would, by threshold."""
+"""The command `evaluate-cache`: hit rates and wrong-hit rates of the semantic cache, by cosine threshold."""
 
 from __future__ import annotations
 
@@ -24,8 +24,14 @@ _TIMEOUT_S = 60
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Pair:
-    """Two questions, and whether one answer serves both."""
+class QuestionPair:
+    """Two questions.
+
+    Attributes:
+        one: the first question.
+        other: the second question.
+        same: true if one answer serves both.
+    """
 
     one: str
     other: str
@@ -34,12 +40,12 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rates:
-    """What a threshold does.
+    """The rates of right and wrong hits at a threshold.
 
     Attributes:
         threshold: the cosine from which questions count as one.
         hits: the share of the pairs of one meaning that share an answer, by cosine alone.
-        wrong: the share of the other pairs that would, by cosine alone.
+        wrong: the share of the other pairs that share an answer, by cosine alone.
         guarded_hits: the same as `hits`, with the guard.
         guarded_wrong: the same as `wrong`, with the guard.
     """
@@ -52,7 +58,7 @@ class Rates:
 
 
 def add_evaluate_cache(commands: Any) -> None:
-    """Adds the command to an argument parser's commands."""
+    """Add the command to an argument parser's commands."""
     about = (
         "Measure how often questions of one meaning share an answer, and how often others would: by cosine threshold, "
         "with and without the guard. Takes vectors from a mesh; the key is read from ENGINEHOUSE_API_KEY."
@@ -65,8 +71,8 @@ def add_evaluate_cache(commands: Any) -> None:
     sub.set_defaults(offline=_evaluate)
 
 
-def rates(pairs: Sequence[Pair], cosines: Sequence[float], *, threshold: float) -> Rates:
-    """What a threshold does to pairs of those cosines."""
+def rates(pairs: Sequence[QuestionPair], cosines: Sequence[float], *, threshold: float) -> Rates:
+    """Return the rates of pairs with these cosines at a threshold."""
     near = [cosine >= threshold for cosine in cosines]
     passed = [not conflict(traits(pair.one), traits(pair.other)) for pair in pairs]
 
@@ -94,19 +100,19 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     cosines = [float(vectors[at] @ vectors[at + 1]) for at in range(0, len(texts), 2)]
     found = [rates(pairs, cosines, threshold=threshold) for threshold in _THRESHOLDS]
     if arguments.json:
-        sys.stdout.write(orjson.dumps([dataclasses.asdict(one) for one in found]).decode() + "\n")
+        sys.stdout.write(orjson.dumps([dataclasses.asdict(row) for row in found]).decode() + "\n")
         return 0
     same = sum(pair.same for pair in pairs)
     sys.stdout.write(f"{same} pairs of one meaning, {len(pairs) - same} of another; vectors by {arguments.model}\n")
     sys.stdout.write("threshold   hits  wrong   with the guard: hits  wrong\n")
-    for one in found:
+    for row in found:
         sys.stdout.write(
-            f"{one.threshold:9.2f} {one.hits:6.1%} {one.wrong:6.1%} {one.guarded_hits:20.1%} {one.guarded_wrong:6.1%}\n"
+            f"{row.threshold:9.2f} {row.hits:6.1%} {row.wrong:6.1%} {row.guarded_hits:20.1%} {row.guarded_wrong:6.1%}\n"
         )
     return 0
 
 
-def _read(file: Path) -> list[Pair]:
+def _read(file: Path) -> list[QuestionPair]:
     pairs = []
     try:
         lines = file.read_bytes().splitlines()
@@ -115,14 +121,16 @@ def _read(file: Path) -> list[Pair]:
     for number, line in enumerate(lines, start=1):
         try:
             entry = orjson.loads(line)
-            pair = Pair(entry["one"], entry["other"], entry["same"])
+            pair = QuestionPair(entry["one"], entry["other"], entry["same"])
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            raise ConfigError(f'{file}: line {number} is not {{"one": text, "other": text, "same": bool}}') from None
+            raise ConfigError(
+                f'{file}: line {number}: invalid pair; write {{"one": text, "other": text, "same": true or false}}'
+            ) from None
         if not (isinstance(pair.one, str) and isinstance(pair.other, str) and isinstance(pair.same, bool)):
-            raise ConfigError(f'{file}: line {number}: "one" and "other" must be texts, "same" true or false')
+            raise ConfigError(f'{file}: line {number}: "one" and "other" must be texts, and "same" true or false')
         pairs.append(pair)
     if not pairs:
-        raise ConfigError(f"{file}: has no pairs")
+        raise ConfigError(f"{file}: no pairs in it")
     return pairs
 
 
@@ -135,12 +143,12 @@ def _vectors(texts: Sequence[str], *, url: str, model: str) -> list[Vector]:
                 body = {"model": model, "input": list(texts[start : start + _AT_ONCE])}
                 response = client.post("/v1/embeddings", json=body)
                 if response.status_code != 200:
-                    raise ConfigError(f"{url} makes no vectors ({response.status_code}): {response.text[:300]}")
+                    raise ConfigError(f"no vectors from {url} (status {response.status_code}): {response.text[:300]}")
                 for entry in response.json()["data"]:
                     vector = np.array(entry["embedding"], dtype=np.float32)
                     found.append(vector / np.linalg.norm(vector))
     except httpx.HTTPError as error:
         raise ConfigError(
-            f"{url} does not answer ({type(error).__name__}); start a mesh, or name one by --url"
+            f"no answer from {url} ({type(error).__name__}); start a mesh, or name one by --url"
         ) from None
     return found

@@ -1,10 +1,10 @@
-"""Whether two questions that look alike may share an answer. Vectors do not see a digit, a name or a "not".
+"""The guard of the semantic cache: it decides if two questions with similar vectors may share an answer.
 
-A hit that is wrong is worse than a miss, so the guard only ever forbids. It compares what vectors are blind to:
-numbers (in digits or words), names (words that are capitalised where a sentence does not begin, and all in capitals),
-negations, words whose opposite the other question has, what is asked for (who, when, why...), what is quoted, and the
-script that each is written in. The same words in another order, and a single word put in another's place with all else
-the same ("measles" for "mumps"), are taken for another question: that costs hits where they are not.
+Vectors barely change with a digit, a name or a "not". A wrong hit is worse than a miss, so the guard only ever forbids.
+It compares numbers (in digits or words), names (words that are capitalised within a sentence, or written all in
+capitals), negations, words whose opposite the other question has, question words (who, when, why...), quoted text, and
+the script of each question. Questions with the same words in another order count as different. So do questions of
+which one has another word in a single place ("measles" for "mumps"). Both rules cost some right hits.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ _QUOTED = re.compile(r"\"([^\"]{1,200})\"|“([^”]{1,200})”|`([^`]{1,200})`"
 _SYMBOLS = re.compile(r"[+*/^=<>%√≤≥≠±×÷$€£₹°]")
 _SENTENCE_END = '.?!:;\n"“(—–-'
 
-# Words with this much in common at their beginning are forms of one word.
+# Words that share this many first letters count as forms of one word.
 _STEM = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Traits:
-    """What two questions must have in common to share an answer.
+    """The traits of a question that must agree before it shares an answer with another.
 
     Attributes:
         numbers: the numbers, sorted, each as often as it occurs.
         sequence: every word, folded to lower case, in order.
         words: the same as a set.
-        asks: what is asked for, by the question words.
-        names: words written as names, folded.
-        negations: how many words deny something.
-        quoted: what stands in quotation marks, as it is.
-        symbols: operators, currencies and units by sign, sorted.
-        script: the script that most letters are in.
+        asks: the question words.
+        names: the words written as names, folded.
+        negations: the number of negating words.
+        quoted: the texts in quotation marks, unchanged.
+        symbols: the signs of operators, currencies and units, sorted.
+        script: the script of most letters.
     """
 
     numbers: tuple[str, ...]
@@ -64,7 +64,7 @@ class Traits:
 
 
 def traits(text: str) -> Traits:
-    """The traits of a question."""
+    """Return the traits of a question."""
     text = unicodedata.normalize("NFKC", text)
     numbers = [_plain(number) for number in _NUMBER.findall(text)]
     words: list[str] = []
@@ -95,7 +95,7 @@ def traits(text: str) -> Traits:
 
 
 def conflict(one: Traits, other: Traits) -> str:
-    """Why the two must not share an answer; empty where nothing speaks against it."""
+    """Return the reason why the two must not share an answer; empty if there is none."""
     if one.script != other.script:
         return "script"
     if one.numbers != other.numbers:
@@ -104,7 +104,7 @@ def conflict(one: Traits, other: Traits) -> str:
         return "symbols"
     if one.quoted != other.quoted:
         return "quotes"
-    # A name in one must be in the other, however it is written there.
+    # A name in one must be in the other, capitalised or not.
     if not (one.names <= other.words and other.names <= one.words):
         return "names"
     if (one.negations > 0) != (other.negations > 0):
@@ -132,13 +132,13 @@ def _asks(words: Sequence[str]) -> Iterator[str]:
 
 
 def _reordered(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether both have the same words, as singular or plural, in another order."""
+    """Return whether both have the same words, as singular or plural, in another order."""
     first, second = [word.rstrip("s") for word in one], [word.rstrip("s") for word in other]
     return first != second and sorted(first) == sorted(second)
 
 
 def _replaced(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether one word stands in another's place, and all else is the same."""
+    """Return whether exactly one word is replaced by another, and all else is the same."""
     if len(one) != len(other):
         return False
     different = [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]]
@@ -149,7 +149,7 @@ def _replaced(one: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _substituted(words: frozenset[str], others: frozenset[str]) -> bool:
-    """Whether one word of meaning stands in another's place."""
+    """Return whether a single word with a meaning of its own is replaced by another."""
     if len(words) != 1 or len(others) != 1:
         return False
     (word,), (other,) = words, others
@@ -157,13 +157,13 @@ def _substituted(words: frozenset[str], others: frozenset[str]) -> bool:
 
 
 def _weak(words: frozenset[str]) -> set[str]:
-    # A weak number differs only where the other question has another number in its place.
+    # A weak number counts only if the other question has another number in its place.
     found = {NUMBER_WORDS[word] for word in words if word in NUMBER_WORDS}
     return found if len(found) > 1 else set()
 
 
 def _negated(words: frozenset[str], others: frozenset[str]) -> bool:
-    """Whether one of the words is another's with a prefix that denies it, as in "reversible" and "irreversible"."""
+    """Return whether a word is another's with a negating prefix, as in "reversible" and "irreversible"."""
     return any(
         word.startswith(prefix) and len(word) > len(prefix) + 3 and word[len(prefix) :] in others
         for word in words
@@ -172,15 +172,15 @@ def _negated(words: frozenset[str], others: frozenset[str]) -> bool:
 
 
 def _words(text: str) -> Iterator[tuple[str, bool]]:
-    """Each word, and whether a sentence begins with it."""
+    """Yield each word with True if it begins a sentence."""
     for match in _WORD.finditer(text):
         before = text[: match.start()].rstrip(" \t")
         yield match.group(), not before or before[-1] in _SENTENCE_END
 
 
 def _plain(number: str) -> str:
-    """A number without what groups its thousands: 1,000 is 1000."""
-    digits = "".join(str(unicodedata.digit(one)) if one.isdigit() else one for one in number)
+    """Return a number without the commas that group its thousands: 1000 for 1,000."""
+    digits = "".join(str(unicodedata.digit(sign)) if sign.isdigit() else sign for sign in number)
     return digits.replace(",", "") if re.fullmatch(r"\d{1,3}(,\d{2,3})+(\.\d+)?", digits) else digits
 
 

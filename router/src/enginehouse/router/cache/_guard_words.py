@@ -1,4 +1,4 @@
-"""The words that the guard knows: numbers, negations, opposites, question words, and words without a subject."""
+"""The words that the guard knows: numbers, negations, opposites, question words and function words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ NUMBER_WORDS: Mapping[str, str] = MappingProxyType(
         for word in words.split()
     }
 )  # fmt: skip
-# "One" is a pronoun as often as a number, and "second" a unit of time: they count only beside each other.
+# "One" is a pronoun as often as a number, and "second" is also a unit of time. They count only if another number
+# takes their place.
 WEAK_NUMBERS = frozenset({"one", "once", "single", "first", "second", "pair"})
 
 _DENYING = (
@@ -32,7 +33,7 @@ _DENYING = (
 NEGATIONS = frozenset(_DENYING.split())
 NEGATING_PREFIXES = ("un", "non", "in", "im", "ir", "dis", "il")
 
-# Pairs where one word instead of the other turns the question round.
+# Pairs of words of which one in place of the other reverses the question.
 _OPPOSITES = (
     "before|after earlier|later increase|decrease increases|decreases increasing|decreasing more|less most|least "
     "maximum|minimum max|min largest|smallest biggest|smallest highest|lowest higher|lower longest|shortest "
@@ -50,7 +51,7 @@ _OPPOSITES = (
     "plant|animal plants|animals singular|plural past|future ancient|modern to|from for|against last|this this|next "
     "last|next today|tomorrow today|yesterday tomorrow|yesterday"
 )
-# Words that carry no subject: a question with others of them is the same question.
+# Words without a meaning of their own: exchanging them leaves the question the same.
 _CARRYING = (
     "a an the of in on at to for from by with into as is are was were be been being am do does did done have has "
     "had having can could will would shall should may might must what which who whom whose when where why how that "
@@ -59,11 +60,12 @@ _CARRYING = (
     "like way ways kind thing things some any all each every up out about get make let"
 )
 FUNCTION = frozenset(_CARRYING.split())
-# Words that ask for different things; what and which ask for anything. "How" with one of the others is one of its own.
+# Words that ask for different things ("what" and "which" ask for anything). "How" together with a word of MEASURES,
+# such as "how long", counts as a question word of its own.
 ASKING = frozenset({"who", "whose", "where", "when", "why", "how"})
 _MEASURING = "long many much old far often fast big large tall deep heavy wide high soon likely"
 MEASURES = frozenset(_MEASURING.split())
-# Words that may stand for each other at one place.
+# Words that may replace each other in one place.
 _EXCHANGEABLE = (
     "a an the what which can could will would do does did my your our "
     "it that this these those some any each every please"

@@ -1,6 +1,6 @@
-"""Answers given from the cache, on record as usage that costs nothing.
+"""Records of answers given from the cache, written as usage that costs nothing.
 
-Written in batches from memory: a crash forgets the last moment's hits, and no money with them.
+They are written in batches from memory. A crash loses the hits of the last moment, but no money.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from enginehouse.router.database.tables import usage
 _log = logging.getLogger(__name__)
 
 _WRITE_S = 0.5
-_MOST_WAITING = 20_000
-_MOST_AT_ONCE = 500
+_MAX_WAITING = 20_000
+_MAX_AT_ONCE = 500
 
 
 class HitRecorder:
-    """Puts hits on record.
+    """Writes cache hits to the usage table.
 
     Args:
-        database: where usage is.
-        engine_id: what the replay endpoint is called in the records.
-        service_of: the kind of engine that made the answers of a model.
+        database: holds the usage table.
+        engine_id: the replay endpoint's name in the records.
+        service_of: returns the kind of engine that a grant's model runs on.
         clock: milliseconds since 1970 UTC.
     """
 
@@ -45,25 +45,25 @@ class HitRecorder:
         self._engine_id = engine_id
         self._service_of = service_of
         self._clock = clock
-        self._waiting: deque[dict[str, Any]] = deque(maxlen=_MOST_WAITING)
+        self._waiting: deque[dict[str, Any]] = deque(maxlen=_MAX_WAITING)
         self._task = BackgroundTask(self._run, name="cache-hits")
         self._blank = {
             column.name: _nothing(column) for column in usage.columns if column.name != "ordinal" and _plain(column)
         }
 
     def start(self) -> None:
-        """Begins to write."""
+        """Start writing."""
         self._task.start()
 
     async def close(self) -> None:
-        """Writes what waits, and stops."""
+        """Stop, and write the hits that wait."""
         await self._task.close()
         await self._write()
 
-    def note(
+    def record(
         self, grant: grant_pb2.Grant, *, model: str, started_at_ms: int, first_output_ms: int, outcome: str
     ) -> None:
-        """Notes an answer that was given, or begun to be given. It used no units: an engine's are what is billed."""
+        """Record an answer that was given in whole or in part. It has no units: only an engine's units are billed."""
         principal = grant.principal
         self._waiting.append(
             self._blank
@@ -94,17 +94,17 @@ class HitRecorder:
 
     async def _write(self) -> None:
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_AT_ONCE))]
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_AT_ONCE))]
             try:
                 with translate_db_errors():
                     async with self._database.begin() as connection:
                         await connection.execute(insert(usage).on_conflict_do_nothing(), batch)
             except DatabaseUnavailable:
-                # Before those that came meanwhile; what does not fit any more is the newest.
+                # Back to the front. If the queue is full, the newest hits fall out.
                 self._waiting.extendleft(reversed(batch))
                 return
             except Exception:
-                _log.exception("could not put answers from the cache on record", extra={"count": len(batch)})
+                _log.exception("could not record cache hits", extra={"count": len(batch)})
 
 
 def _plain(column: sa.Column[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Answers in this router's memory: bounded by bytes, the least recently used give way."""
+"""Answers in this router's memory: bounded in bytes, evicted least recently used first."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import OrderedDict
 
 from enginehouse.router.clock import Clock
 
-# What an entry takes besides its bytes: the key, two objects and their places in the table.
+# The bytes that an entry takes besides its data: the key, two objects and their places in the table.
 _ENTRY_BYTES = 400
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Kept:
-    """An answer as it is kept: a serialized `Answer`, until when, in milliseconds since 1970 UTC."""
+class CachedAnswer:
+    """A serialized `Answer` and its expiry in milliseconds since 1970 UTC."""
 
     data: bytes
     expires_at_ms: int
@@ -23,24 +23,24 @@ class AnswerMemory:
     """The answers by key.
 
     Args:
-        max_bytes: what they may take together.
+        max_bytes: the most bytes that they take together.
         clock: milliseconds since 1970 UTC.
     """
 
     def __init__(self, *, max_bytes: int, clock: Clock) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
-        """What they take, roughly."""
+        """The bytes that they take, roughly."""
         self.evicted = 0
-        """How many gave way to others."""
+        """The number of answers evicted to make room for others."""
         self._clock = clock
-        self._kept: OrderedDict[bytes, Kept] = OrderedDict()
+        self._kept: OrderedDict[bytes, CachedAnswer] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, key: bytes) -> Kept | None:
-        """The answer, if it is still good."""
+    def get(self, key: bytes) -> CachedAnswer | None:
+        """Return the answer, unless it has expired."""
         kept = self._kept.get(key)
         if kept is None:
             return None
@@ -50,8 +50,8 @@ class AnswerMemory:
         self._kept.move_to_end(key)
         return kept
 
-    def put(self, key: bytes, kept: Kept) -> bool:
-        """Keeps an answer in place of what was there; False if it is larger than everything may be."""
+    def put(self, key: bytes, kept: CachedAnswer) -> bool:
+        """Keep an answer, replacing the key's previous one. Returns False if it alone is larger than the bound."""
         size = len(kept.data) + _ENTRY_BYTES
         self.drop(key)
         if size > self.max_bytes:
@@ -65,12 +65,12 @@ class AnswerMemory:
         return True
 
     def drop(self, key: bytes) -> None:
-        """Forgets an answer."""
+        """Drop an answer."""
         kept = self._kept.pop(key, None)
         if kept is not None:
             self.bytes -= len(kept.data) + _ENTRY_BYTES
 
     def clear(self) -> None:
-        """Forgets all of them."""
+        """Drop all answers."""
         self._kept.clear()
         self.bytes = 0

@@ -1,4 +1,4 @@
-"""What the cache counts, for Prometheus and for its statistics."""
+"""The cache's counters, for Prometheus and for its statistics."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ class CacheMetrics:
         """Lookups by result."""
         return self._tally
 
-    def looked(self, result: str) -> None:
-        """A lookup ended so."""
+    def count_lookup(self, result: str) -> None:
+        """Count a lookup by its result."""
         self._tally[result] += 1
         self._lookups.labels(result).inc()
 
-    def stored(self) -> None:
-        """An answer was kept."""
+    def count_stored(self) -> None:
+        """Count an answer that was kept."""
         self.stored_count += 1
         self._stored.inc()
 
-    def refused(self) -> None:
-        """An answer was not kept."""
+    def count_refused(self) -> None:
+        """Count an answer that was not kept."""
         self.refused_count += 1
         self._refused.inc()
 
-    def replayed(self, outcome: str) -> None:
-        """The replay endpoint answered: given, lost or cancelled."""
+    def count_replay(self, outcome: str) -> None:
+        """Count an answer of the replay endpoint by its outcome: given, lost or cancelled."""
         self._replays.labels(outcome).inc()

@@ -1,4 +1,4 @@
-"""The cache put together: what a router process starts, serves and ends."""
+"""The cache as one module that a router process starts, serves and closes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.router.cache._cache import ResponseCache
 from enginehouse.router.cache._coalescer import RequestCoalescer
-from enginehouse.router.cache._embedder import Embedder
+from enginehouse.router.cache._embedder import QuestionEmbedder
 from enginehouse.router.cache._hits import HitRecorder
 from enginehouse.router.cache._memory import AnswerMemory
 from enginehouse.router.cache._metrics import CacheMetrics
@@ -32,13 +32,13 @@ class CacheModule:
 
     Args:
         settings: bounds and times.
-        router_id: what this router calls itself.
-        database: tags, policies and the record of hits.
-        redis: shared with other routers; None without.
-        fleet: the live engines, of which some make vectors.
+        router_id: this router's name.
+        database: holds tags, policies and the record of hits.
+        redis: shared with other routers; None if there is no Redis.
+        fleet: the live engines, some of which embed questions.
         reports: knows a model's kind of engine.
-        grant_keys: what grants are signed and verified with.
-        registry: where counts are read.
+        grant_keys: the keys that sign and verify grants.
+        registry: the registry of the counters.
         clock: milliseconds since 1970 UTC.
     """
 
@@ -64,13 +64,13 @@ class CacheModule:
             self.shared = SharedAnswers(
                 redis=redis, timeout_s=settings.shared_timeout_s, max_bytes=settings.max_answer_bytes, clock=clock
             )
-        self._flights = RequestCoalescer(
+        self._coalescer = RequestCoalescer(
             wait_s=settings.wait_s,
             max_waiting=settings.max_waiting,
             alive=lambda engine_id: engine_id in fleet.spending_engines(),
             now_s=time.monotonic,
         )
-        self._embedder = Embedder(
+        self._embedder = QuestionEmbedder(
             model=settings.semantic_model,
             engines=fleet.serving,
             grant_keys=grant_keys,
@@ -84,46 +84,46 @@ class CacheModule:
             rules=self.rules,
             memory=self.memory,
             shared=self.shared,
-            flights=self._flights,
+            coalescer=self._coalescer,
             index=index,
             embedder=self._embedder,
             metrics=self.metrics,
             clock=clock,
-            hears_changes=lambda: self._listener is not None and self._listener.connected,
+            receives_changes=lambda: self._listener is not None and self._listener.connected,
         )
-        registry.register(_Held(self.memory, self._flights, index))
+        registry.register(_CacheGauges(self.memory, self._coalescer, index))
         self.hits = HitRecorder(
             database=database, engine_id=f"cache-{router_id}"[:64], service_of=reports.service_of, clock=clock
         )
 
     def start(self, *, address: str, listener: Listener) -> None:
-        """Begins to give answers.
+        """Start giving answers.
 
         Args:
-            address: where Envoy and engines reach the services, "ip:port".
-            listener: hears what other routers change.
+            address: the address at which Envoy and engines reach the services, "ip:port".
+            listener: receives the changes that other routers make.
         """
         self._listener = listener
         self.answers.address = address
         self.hits.start()
 
     async def close(self) -> None:
-        """Puts the last hits on record and lets go of engines."""
+        """Write the last hits and close the connections to engines."""
         await self.answers.close()
         await self.hits.close()
         await self._embedder.close()
 
 
-class _Held(Collector):
-    """What is held now, as Prometheus reads it."""
+class _CacheGauges(Collector):
+    """The present sizes, as Prometheus reads them."""
 
-    def __init__(self, memory: AnswerMemory, flights: RequestCoalescer, index: SemanticIndex) -> None:
+    def __init__(self, memory: AnswerMemory, coalescer: RequestCoalescer, index: SemanticIndex) -> None:
         self._memory = memory
-        self._flights = flights
+        self._coalescer = coalescer
         self._index = index
 
     def collect(self) -> list[GaugeMetricFamily]:
-        """Every value as it is now."""
+        """Return the present values."""
         return [
             GaugeMetricFamily("enginehouse_router_cache_entries", "Answers in memory.", value=len(self._memory)),
             GaugeMetricFamily("enginehouse_router_cache_bytes", "What they take.", value=self._memory.bytes),
@@ -131,6 +131,6 @@ class _Held(Collector):
             GaugeMetricFamily(
                 "enginehouse_router_cache_waiting",
                 "Requests that wait for the answer to an equal one.",
-                value=self._flights.waiting,
+                value=self._coalescer.waiting,
             ),
         ]

@@ -1,8 +1,8 @@
-"""Questions of the same meaning: vectors searched among those that share everything else.
+"""Search for questions of the same meaning, among those whose requests are otherwise the same.
 
 Two questions are compared only within a frame: the same conversation before them, the same sampling, format, tools,
-model and tags, and the same tenant. Within it the nearest in angle wins, if it is near enough and the guard has nothing
-against it. The search is one product of a small matrix with a vector.
+model and tags, and the same tenant. Within a frame the question nearest in angle wins, if it is near enough and the
+guard allows it. The search is one product of a small matrix with a vector.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from enginehouse.router.cache._guard import Traits, conflict
 
 Vector = npt.NDArray[np.float32]
 
-_FIRST_ROOM = 8
-# Looked at besides the nearest, where the guard objects to that one.
+_INITIAL_ROWS = 8
+# The number of nearest questions that are tried, in case the guard forbids the first.
 _NEAREST = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
-    """A question as it is compared: its vector of length 1, its traits, and the frame that it belongs to."""
+    """A question prepared for comparison: its vector of length 1, its traits and its frame."""
 
     frame: bytes
     vector: Vector
@@ -32,8 +32,8 @@ class Question:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Near:
-    """A question that counts as the same, by what its answer is kept under, and how near it is."""
+class SimilarQuestion:
+    """A question that counts as the same: the key of its answer, and the cosine."""
 
     key: bytes
     cosine: float
@@ -43,7 +43,8 @@ class SemanticIndex:
     """The questions whose answers may be given to others.
 
     Args:
-        max_entries: how many are held; the frame that was used longest ago gives way, oldest questions first.
+        max_entries: the most questions that are held. Beyond them the least recently used frame loses its oldest
+            questions first.
     """
 
     def __init__(self, *, max_entries: int) -> None:
@@ -55,7 +56,7 @@ class SemanticIndex:
         return self._count
 
     def add(self, question: Question, key: bytes) -> None:
-        """Takes a question whose answer is kept under `key`."""
+        """Add a question whose answer is kept under `key`."""
         frame = self._frames.get(question.frame)
         if frame is None:
             frame = self._frames[question.frame] = _Frame(len(question.vector))
@@ -68,8 +69,8 @@ class SemanticIndex:
             if not len(oldest):
                 del self._frames[name]
 
-    def nearest(self, question: Question, *, threshold: float) -> Near | None:
-        """The nearest question that counts as the same, from that cosine on."""
+    def nearest(self, question: Question, *, threshold: float) -> SimilarQuestion | None:
+        """Return the nearest question that counts as the same, at a cosine of at least `threshold`."""
         frame = self._frames.get(question.frame)
         if frame is None:
             return None
@@ -77,7 +78,7 @@ class SemanticIndex:
         return frame.nearest(question, threshold)
 
     def drop(self, frame: bytes, key: bytes) -> None:
-        """Forgets a question whose answer is gone."""
+        """Drop a question whose answer is gone."""
         found = self._frames.get(frame)
         if found is not None:
             self._count -= found.remove(key)
@@ -85,7 +86,7 @@ class SemanticIndex:
                 del self._frames[frame]
 
     def clear(self) -> None:
-        """Forgets all."""
+        """Drop all questions."""
         self._frames.clear()
         self._count = 0
 
@@ -94,7 +95,7 @@ class _Frame:
     """The questions of one frame, oldest first."""
 
     def __init__(self, dimensions: int) -> None:
-        self._matrix: Vector = np.empty((_FIRST_ROOM, dimensions), dtype=np.float32)
+        self._matrix: Vector = np.empty((_INITIAL_ROWS, dimensions), dtype=np.float32)
         self._keys: list[bytes] = []
         self._traits: list[Traits] = []
 
@@ -102,7 +103,7 @@ class _Frame:
         return len(self._keys)
 
     def put(self, question: Question, key: bytes) -> int:
-        """Takes a question; how many more there are now."""
+        """Add a question, and return the change in their number."""
         before = len(self._keys)
         self.remove(key)
         if len(question.vector) != self._matrix.shape[1]:
@@ -118,19 +119,19 @@ class _Frame:
         self._traits.append(question.traits)
         return len(self._keys) - before
 
-    def nearest(self, question: Question, threshold: float) -> Near | None:
+    def nearest(self, question: Question, threshold: float) -> SimilarQuestion | None:
         count = len(self._keys)
         if not count or len(question.vector) != self._matrix.shape[1]:
             return None
         cosines = self._matrix[:count] @ question.vector
-        # Enough of the nearest to get past those that the guard turns down, without sorting all.
+        # Take enough of the nearest to get past those that the guard forbids, without sorting all.
         some = min(count, _NEAREST)
         best = np.argpartition(cosines, count - some)[count - some :]
         for at in sorted(best.tolist(), key=lambda index: -float(cosines[index])):
             if cosines[at] < threshold:
                 return None
             if not conflict(question.traits, self._traits[at]):
-                return Near(self._keys[at], float(cosines[at]))
+                return SimilarQuestion(self._keys[at], float(cosines[at]))
         return None
 
     def remove(self, key: bytes) -> int:

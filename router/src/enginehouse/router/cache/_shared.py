@@ -1,10 +1,10 @@
-"""Answers that routers share over Redis. Redis away, slow or full is a miss, never an error."""
+"""Answers that routers share over Redis. If Redis is away, slow or full, a lookup is a miss, never an error."""
 
 from __future__ import annotations
 
 import asyncio
 
-from enginehouse.router.cache._memory import Kept
+from enginehouse.router.cache._memory import CachedAnswer
 from enginehouse.router.clock import Clock
 from enginehouse.router.redis import RedisAway, SharedRedis
 
@@ -18,8 +18,8 @@ class SharedAnswers:
 
     Args:
         redis: the connection.
-        timeout_s: how long a lookup may take.
-        max_bytes: larger values are not read: somebody else wrote them.
+        timeout_s: seconds that a lookup may take.
+        max_bytes: the largest value that is read; no router writes larger ones.
         clock: milliseconds since 1970 UTC.
     """
 
@@ -31,11 +31,11 @@ class SharedAnswers:
 
     @property
     def up(self) -> bool:
-        """Whether Redis answers."""
+        """True if Redis answers."""
         return self._redis.up
 
-    async def get(self, key: bytes) -> Kept | None:
-        """The answer, if Redis has it and says so in time."""
+    async def get(self, key: bytes) -> CachedAnswer | None:
+        """Return the answer, if Redis has it and replies in time."""
         if not self._redis.up:
             return None
         try:
@@ -45,11 +45,11 @@ class SharedAnswers:
             return None
         if not isinstance(value, bytes) or not _HEAD_BYTES < len(value) <= self._max_bytes + _HEAD_BYTES:
             return None
-        kept = Kept(value[_HEAD_BYTES:], int.from_bytes(value[:_HEAD_BYTES], "big"))
+        kept = CachedAnswer(value[_HEAD_BYTES:], int.from_bytes(value[:_HEAD_BYTES], "big"))
         return kept if kept.expires_at_ms > self._clock() else None
 
-    async def put(self, key: bytes, kept: Kept) -> None:
-        """Keeps an answer, if Redis is there."""
+    async def put(self, key: bytes, kept: CachedAnswer) -> None:
+        """Keep an answer, if Redis is up."""
         left_ms = kept.expires_at_ms - self._clock()
         if left_ms <= 0 or not self._redis.up:
             return
@@ -60,7 +60,10 @@ class SharedAnswers:
             return
 
     async def claim(self, key: bytes, engine_id: str, *, wait_ms: int) -> str:
-        """Says that an engine is about to make an answer; which one makes it already for another router, or nothing."""
+        """Claim an answer for an engine that is about to make it.
+
+        Returns the engine that is making it already for another router; empty if the claim succeeds.
+        """
         if not self._redis.up:
             return ""
         try:
@@ -73,12 +76,12 @@ class SharedAnswers:
             return ""
 
     async def made_by(self, key: bytes) -> str:
-        """The engine that is making an answer for some router; empty if none is. Raises RedisAway."""
+        """Return the engine that is making an answer for some router; empty if none is. Raises RedisAway."""
         value = await self._redis.ask(lambda client: client.get(_MAKING + key))
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
 
     async def release(self, key: bytes) -> None:
-        """Says that nobody makes the answer any more."""
+        """Release a claim: nobody is making the answer any more."""
         try:
             await self._redis.ask(lambda client: client.delete(_MAKING + key))
         except RedisAway:

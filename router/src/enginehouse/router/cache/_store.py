@@ -14,12 +14,12 @@ from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import api_keys, cache_policies, cache_tags
 
 CACHE_CHANNEL = "enginehouse_cache"
-"""Notified with what changed, as `CacheRules.changed` reads it."""
+"""The channel that carries each change, in the form that `CacheRules.changed` reads."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KeyPolicy:
-    """How a key's requests use the cache: numbers of `CacheMode` and `CacheClass`, 0 for the installation's own."""
+    """A key's use of the cache: numbers of `CacheMode` and `CacheClass`, 0 for the installation's default."""
 
     key_id: str
     mode: int
@@ -30,7 +30,7 @@ class KeyPolicy:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TagGeneration:
-    """How often a tag was invalidated. An empty tenant stands for all, an empty tag for every answer."""
+    """The number of times that a tag was invalidated. An empty tenant means all tenants, an empty tag every answer."""
 
     tenant_id: str
     tag: str
@@ -38,13 +38,13 @@ class TagGeneration:
 
 
 class CacheStore:
-    """Reads and writes tags and policies; each change is told to every router as it commits."""
+    """Reads and writes tags and policies; every router is notified of each change as it commits."""
 
     def __init__(self, *, database: AsyncEngine) -> None:
         self._database = database
 
     async def all(self) -> tuple[list[TagGeneration], list[KeyPolicy]]:
-        """Everything."""
+        """Return every tag and every policy."""
         async with self._database.connect() as connection:
             tags = await connection.execute(
                 sa.select(cache_tags.c.tenant_id, cache_tags.c.tag, cache_tags.c.generation)
@@ -53,7 +53,7 @@ class CacheStore:
             return [TagGeneration(*row) for row in tags], [KeyPolicy(*row) for row in policies]
 
     async def invalidate(self, *, tenant_id: str, tag: str, now_ms: int) -> TagGeneration:
-        """Counts a tag's generation up."""
+        """Increment a tag's generation."""
         statement = (
             insert(cache_tags)
             .values(tenant_id=tenant_id, tag=tag, generation=1, changed_at_ms=now_ms)
@@ -70,7 +70,7 @@ class CacheStore:
         return changed
 
     async def set_policy(self, policy: KeyPolicy, *, now_ms: int) -> bool:
-        """Writes a key's policy; False when there is no such key."""
+        """Write a key's policy. Returns False if there is no such key."""
         values = dataclasses.asdict(policy) | {"changed_at_ms": now_ms}
         statement = insert(cache_policies).values(values).on_conflict_do_update(index_elements=["key_id"], set_=values)
         async with self._database.begin() as connection:
@@ -84,7 +84,7 @@ class CacheStore:
         return True
 
     async def list_policies(self, *, after: str, count: int) -> list[KeyPolicy]:
-        """Policies whose key's id comes after that one, in the order of ids."""
+        """Return the policies of keys whose id comes after `after`, in the order of ids."""
         query = sa.select(*_POLICY_COLUMNS).where(cache_policies.c.key_id > after)
         async with self._database.connect() as connection:
             rows = await connection.execute(query.order_by(cache_policies.c.key_id).limit(count))
@@ -94,7 +94,7 @@ class CacheStore:
 class CacheRules:
     """The tags' generations and the keys' policies in memory.
 
-    `reload` reads everything and runs on every connection to PostgreSQL; `changed` takes one change.
+    `reload` reads everything, and runs on every connection to PostgreSQL. `changed` applies one change.
     """
 
     def __init__(self, *, store: CacheStore) -> None:
@@ -102,10 +102,10 @@ class CacheRules:
         self._generations: dict[tuple[str, str], int] = {}
         self._policies: dict[str, KeyPolicy] = {}
         self.loaded = False
-        """Whether they have been read; until then no answer is given, for it may have been invalidated."""
+        """True once they have been read. Until then no answer is given, because it may have been invalidated."""
 
     async def reload(self) -> None:
-        """Reads everything again."""
+        """Read everything again."""
         tags, policies = await self._store.all()
         for tag in tags:
             self.note(tag)
@@ -113,7 +113,7 @@ class CacheRules:
         self.loaded = True
 
     def changed(self, payload: str) -> None:
-        """Takes a change as `CACHE_CHANNEL` tells it."""
+        """Apply a change from `CACHE_CHANNEL`."""
         change = json.loads(payload)
         if "tag" in change:
             self.note(TagGeneration(**change["tag"]))
@@ -122,19 +122,22 @@ class CacheRules:
             self._policies[policy.key_id] = policy
 
     def note(self, tag: TagGeneration) -> None:
-        """Takes a tag's generation; an older one changes nothing."""
-        kept = self._generations.get((tag.tenant_id, tag.tag), 0)
-        self._generations[tag.tenant_id, tag.tag] = max(kept, tag.generation)
+        """Apply a tag's generation; an older one changes nothing."""
+        known = self._generations.get((tag.tenant_id, tag.tag), 0)
+        self._generations[tag.tenant_id, tag.tag] = max(known, tag.generation)
 
     def policy(self, key_id: str) -> KeyPolicy | None:
-        """The key's own policy, if it has one."""
+        """Return the key's own policy, if it has one."""
         return self._policies.get(key_id)
 
     def epochs(self, tenant_id: str, tags: Iterable[str]) -> bytes:
-        """Bytes that change whenever one of the tags, or everything, is invalidated. Equal sets give equal bytes."""
+        """Return bytes that change whenever one of the tags, or everything, is invalidated.
+
+        Equal sets of tags give equal bytes.
+        """
         names = {""}
         for tag in tags:
-            # "collection:physics@7" falls with "collection:physics" as well.
+            # Invalidating "collection:physics" invalidates "collection:physics@7" too.
             names |= {tag, tag.partition("@")[0]}
         lines = []
         for name in sorted(names):

@@ -1,4 +1,4 @@
-"""What a request wants of the cache: its headers over its key's policy over the installation's."""
+"""A request's use of the cache: its headers over its key's policy over the installation's settings."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ CLASS_HEADER = b"x-enginehouse-cache-class"
 TAGS_HEADER = b"x-enginehouse-cache-tags"
 
 _USES = ("use", "refresh", "off")
-_MOST_TAGS = 8
+_MAX_TAGS = 8
 _TAG = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,128}").fullmatch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Terms:
-    """How a request uses the cache.
+class CacheDirectives:
+    """A request's use of the cache.
 
     Attributes:
-        deterministic_only: not unless its answer is the same each time.
-        reads: whether a kept answer may be given.
-        keep_ms: how long its own answer is kept.
-        tags: what invalidates it.
-        semantic: from which cosine the answer to another question may be given; 0 for never.
+        deterministic_only: true if the cache is used only when the answer is the same each time.
+        reads: true if a cached answer may be given.
+        keep_ms: milliseconds that its own answer is kept.
+        tags: the tags that invalidate its answer.
+        semantic: the cosine from which the answer to another question may be given; 0 for never.
     """
 
     deterministic_only: bool
@@ -39,16 +39,16 @@ class Terms:
     semantic: float
 
 
-class CacheTerms:
-    """Works terms out; a microsecond for a request that does not use the cache."""
+class DirectiveParser:
+    """Reads directives from headers; a request that does not use the cache costs a microsecond."""
 
     def __init__(self, *, settings: CacheSettings) -> None:
         self._settings = settings
         self._mode = MODES[settings.mode]
         self._class = CLASSES[settings.default_class]
 
-    def of(self, headers: Mapping[bytes, bytes], policy: KeyPolicy | None) -> Terms | None:
-        """The terms, or None where the request has nothing to do with the cache.
+    def parse(self, headers: Mapping[bytes, bytes], policy: KeyPolicy | None) -> CacheDirectives | None:
+        """Return the request's directives, or None if it does not use the cache.
 
         Raises:
             ServiceError: INVALID_REQUEST for a header that cannot be read.
@@ -70,7 +70,7 @@ class CacheTerms:
         semantic = 0.0
         if policy is not None and policy.semantic:
             semantic = policy.semantic_threshold or self._settings.semantic_threshold
-        return Terms(
+        return CacheDirectives(
             deterministic_only=not use and mode == cache_pb2.CACHE_MODE_DETERMINISTIC,
             reads=use != "refresh",
             keep_ms=int(keep_s * 1000),
@@ -80,15 +80,15 @@ class CacheTerms:
 
 
 def check_tags(tags: list[str], *, field: str) -> tuple[str, ...]:
-    """The tags, each once. Raises INVALID_REQUEST for one that is none, or too many."""
-    if len(tags) > _MOST_TAGS:
-        raise ServiceError(Reason.INVALID_REQUEST, f"{field}: {len(tags)} tags are over the {_MOST_TAGS} taken")
+    """Return the tags, sorted, each once. Raises INVALID_REQUEST for a malformed tag, or too many tags."""
+    if len(tags) > _MAX_TAGS:
+        raise ServiceError(Reason.INVALID_REQUEST, f"{field}: {len(tags)} tags are too many; give at most {_MAX_TAGS}")
     for tag in tags:
         if not _TAG(tag):
             raise ServiceError(
                 Reason.INVALID_REQUEST,
-                f"{field}: {tag[:64]!r} must be 1-128 printable ASCII characters without spaces and commas, such as "
-                "collection:physics@7",
+                f"{field}: invalid tag {tag[:64]!r}: write 1-128 printable ASCII characters without spaces and "
+                "commas, such as collection:physics@7",
             )
     return tuple(sorted(set(tags)))
 
@@ -102,5 +102,7 @@ def _tags(given: bytes | None) -> tuple[str, ...]:
 def _word(header: bytes, given: bytes, known: tuple[str, ...]) -> str:
     word = given.decode("latin-1").strip().lower()
     if word not in known:
-        raise ServiceError(Reason.INVALID_REQUEST, f"{header.decode()}: {word[:32]!r} is none of {', '.join(known)}")
+        raise ServiceError(
+            Reason.INVALID_REQUEST, f"{header.decode()}: unknown value {word[:32]!r}; use one of {', '.join(known)}"
+        )
     return word
