@@ -171,7 +171,7 @@ async def test_another_model_does_not_speak_with_it(cloner: VoiceClient) -> None
         text="Hello.", audio=PCM, controls=voice_pb2.SpeechControls(voice=voice.voice_id)
     )
     error = await refusal(cloner.speak(request, models=["espeak-ng"]))
-    assert "was cloned for the model 'echo'" in error.message
+    assert "was made for the model 'echo'" in error.message
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from enginehouse.kit.errors import Reason, ServiceError
 
 @pytest.fixture
 async def threads():
-    made = ModelThreads(name="m", slots=1, max_pending=3)
+    made = ModelThreads(name="m", slots=1, waiting=3)
     yield made
     await made.close()
 
@@ -125,7 +125,7 @@ async def test_errors_come_after_what_was_made(threads):
 
 
 async def test_closing_ends_what_runs_and_what_waits():
-    threads = ModelThreads(name="m", slots=1, max_pending=3)
+    threads = ModelThreads(name="m", slots=1, waiting=3)
     began = asyncio.Event()
     loop = asyncio.get_running_loop()
 

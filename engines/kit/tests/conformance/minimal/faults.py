@@ -370,6 +370,18 @@ def reports_no_times() -> None:
     Spool.record = timeless  # type: ignore[method-assign]
 
 
+@fault("usage.units", "which the method's options do not declare")
+def invents_units() -> None:
+    record = Spool.record
+
+    def with_words(self: Spool, accepted: Accepted, outcome: Any) -> usage_pb2.UsageRecord:
+        made = record(self, accepted, outcome)
+        made.usage.units.add(name="words", amount=1)
+        return made
+
+    Spool.record = with_words  # type: ignore[method-assign]
+
+
 @fault("usage.told", "are reported")
 def tells_another_cost() -> None:
     told = Engine.told_usage

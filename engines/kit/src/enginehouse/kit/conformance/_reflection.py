@@ -11,6 +11,7 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2
 
+from enginehouse.api.options.v1 import options_pb2
 from enginehouse.kit.conformance._calls import call
 
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
@@ -32,6 +33,7 @@ class ServedMethod:
         response: the descriptor of its response.
         streams_requests: whether the client streams.
         streams_responses: whether the engine streams.
+        options: the contract's options of the method.
     """
 
     service: str
@@ -40,6 +42,7 @@ class ServedMethod:
     response: Descriptor
     streams_requests: bool
     streams_responses: bool
+    options: options_pb2.MethodOptions
 
     @property
     def path(self) -> str:
@@ -50,6 +53,11 @@ class ServedMethod:
     def takes_http_body(self) -> bool:
         """True if its request is `google.api.HttpBody`: a method of an HTTP API that is carried as bytes."""
         return self.request.full_name == HTTP_BODY
+
+    @property
+    def unit_names(self) -> tuple[str, ...]:
+        """The names of the units that its options say it counts."""
+        return tuple(unit.name for unit in self.options.units)
 
     def new_request(self) -> Any:
         """A new, empty request."""
@@ -115,7 +123,15 @@ def _method(service: str, method: MethodDescriptor) -> ServedMethod:
         response=method.output_type,
         streams_requests=method.client_streaming,
         streams_responses=method.server_streaming,
+        options=_options(method),
     )
+
+
+def _options(method: MethodDescriptor) -> options_pb2.MethodOptions:
+    """The method's options; read again, because the engine's descriptors have classes of their own."""
+    read = descriptor_pb2.MethodOptions.FromString(method.GetOptions().SerializeToString())
+    found: options_pb2.MethodOptions = read.Extensions[options_pb2.method]
+    return found
 
 
 async def _collect(

@@ -19,11 +19,11 @@ from enginehouse.kit.conformance._reflection import ServedMethod
 from enginehouse.kit.conformance._rule import Failed, Inapplicable, expect
 from enginehouse.kit.errors import STATUS_CODES, Reason
 from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, sign
-from enginehouse.kit.pricing import UNITS, Unit, cost_nanos, unit_name
+from enginehouse.kit.pricing import UNITS, Unit, cost_nanos, unit_name, unit_of
 from enginehouse.kit.testing import GrantIssuer
 
-PRICES: Mapping[Unit, int] = {unit: 1_000_003 + 7_919 * unit for unit in UNITS.values()}
-"""A price for every unit: each another, and none a whole number of nano-dollars for one of its unit."""
+# Prices begin here and differ by this, so that none is a whole number of nano-dollars for one of its unit.
+_FIRST_PRICE, _PRICE_STEP = 1_000_003, 7_919
 
 T = TypeVar("T")
 
@@ -80,6 +80,13 @@ class Session:
         return self._keys
 
     @property
+    def prices(self) -> Mapping[Unit, int]:
+        """A price for every unit, those included that the methods' options name; each another."""
+        named = dict.fromkeys(name for method in self.methods for name in method.unit_names)
+        units: list[Unit] = [*UNITS.values(), *(name for name in named if name not in UNITS)]
+        return {unit: _FIRST_PRICE + _PRICE_STEP * number for number, unit in enumerate(units)}
+
+    @property
     def has_keys(self) -> bool:
         """True if grants can be signed."""
         return self._keys is not None
@@ -120,7 +127,7 @@ class Session:
 
     def grant(self, method: ServedMethod, *, models: Sequence[str] = (), **changes: Any) -> Grant:
         """A grant for one call; changes as `GrantIssuer.grant` takes them."""
-        changes.setdefault("prices", PRICES)
+        changes.setdefault("prices", self.prices)
         return GrantIssuer(self.keys).grant(method.path, models=models, **changes)
 
     def token(self, method: ServedMethod, *, models: Sequence[str] = (), **changes: Any) -> str:
@@ -251,21 +258,11 @@ def expect_refusal(ended: CallEnd, reason: Reason, case: str) -> None:
 
 def amounts_of(record: usage_pb2.UsageRecord) -> dict[Unit, int]:
     """The amounts of a record by unit."""
-    return {unit.unit: unit.amount for unit in record.usage.units}
-
-
-def prices_of(grant: Grant, model: str) -> dict[Unit, int]:
-    """The prices of a grant's model by unit; empty where the grant does not name it."""
-    for candidate in grant.candidates:
-        if candidate.model == model:
-            return {price.unit: price.nanos_per_million for price in candidate.prices}
-    return {}
+    return {unit_of(entry): entry.amount for entry in record.usage.units}
 
 
 def expect_cost(record: usage_pb2.UsageRecord, prices: Mapping[Unit, int]) -> None:
     """Fail the rule unless a record's cost is that of its amounts, rounded up once."""
-    units = [unit.unit for unit in record.usage.units]
-    expect(len(units) == len(set(units)), "the record has two amounts of one unit")
     amounts = amounts_of(record)
     expect(all(amount >= 0 for amount in amounts.values()), f"the record has a negative amount: {named(amounts)}")
     cost = cost_nanos(prices, amounts)
@@ -278,5 +275,4 @@ def expect_cost(record: usage_pb2.UsageRecord, prices: Mapping[Unit, int]) -> No
 
 def named(amounts: Mapping[Unit, int]) -> str:
     """Amounts in words."""
-    told = ", ".join(f"{amount} {unit_name(unit)}" for unit, amount in amounts.items())
-    return told or "no units"
+    return ", ".join(f"{amount} {unit_name(unit)}" for unit, amount in amounts.items()) or "no units"

@@ -140,6 +140,9 @@ async def _check(rule: ConformanceRule, session: Session) -> RuleResult:
         verdict, reason = RuleVerdict.FAILED, f"the rule is not through after {_RULE_S:g} s"
     except StartError as error:
         verdict, reason = RuleVerdict.FAILED, str(error)
+    except Exception as error:
+        # An engine may answer with anything; the other rules are checked all the same.
+        verdict, reason = RuleVerdict.FAILED, f"the check broke off: {type(error).__name__}: {error}"
     return RuleResult(rule, verdict, reason, time.monotonic() - began)
 
 

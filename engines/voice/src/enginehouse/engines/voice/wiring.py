@@ -1,4 +1,4 @@
-"""Build a voice engine from its configuration."""
+"""Builds a voice engine from its configuration. Wires, and does nothing else."""
 
 from __future__ import annotations
 

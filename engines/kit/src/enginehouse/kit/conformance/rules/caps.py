@@ -8,7 +8,7 @@ from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit.conformance._calls import CallEnd
 from enginehouse.kit.conformance._examples import RequestExample
 from enginehouse.kit.conformance._rule import Failed, Inapplicable, Need, RuleFamily, expect
-from enginehouse.kit.conformance._session import PRICES, Session, amounts_of, expect_cost, expect_refusal, named
+from enginehouse.kit.conformance._session import Session, amounts_of, expect_cost, expect_refusal, named
 from enginehouse.kit.errors import Reason
 from enginehouse.kit.pricing import Unit, cost_nanos, price_numerator, unit_name
 
@@ -57,7 +57,7 @@ async def _cost(session: Session) -> None:
     for example in session.paid:
         _, record, _ = await session.answer_recorded(example)
         expect(amounts_of(record), f"{example.method.name} is answered and reported without any unit")
-        expect_cost(record, PRICES)
+        expect_cost(record, session.prices)
 
 
 @rule(
@@ -110,8 +110,8 @@ async def _whole(session: Session) -> None:
             if ended.ok and record.outcome == usage_pb2.OUTCOME_COMPLETED:
                 break
             # Another answer may be longer; one that stopped must have spent all but the price of one unit.
-            left = cap * 1_000_000 - price_numerator(PRICES, amounts_of(record))
-            if ended.ok and left < max(PRICES.values()):
+            left = cap * 1_000_000 - price_numerator(session.prices, amounts_of(record))
+            if ended.ok and left < max(session.prices.values()):
                 continue
             raise Failed(
                 f"{example.method.name} cost {cap} nano-dollars; under a cap of {cap} it ends with {ended} and "

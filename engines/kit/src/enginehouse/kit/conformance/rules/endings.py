@@ -8,7 +8,7 @@ import grpc
 
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit.conformance._rule import Failed, Inapplicable, Need, RuleFamily, expect
-from enginehouse.kit.conformance._session import PRICES, Session, amounts_of, expect_cost, named
+from enginehouse.kit.conformance._session import Session, amounts_of, expect_cost, named
 from enginehouse.kit.errors import Reason
 
 FAMILY = RuleFamily("end")
@@ -38,7 +38,7 @@ async def _cancelled(session: Session) -> None:
     record = await session.record(token)
     _expect_outcome(record, usage_pb2.OUTCOME_CANCELLED, "a call that was cancelled while it streamed")
     expect(amounts_of(record), "a call that was cancelled after its first message is reported without any unit")
-    expect_cost(record, PRICES)
+    expect_cost(record, session.prices)
 
 
 @rule(
@@ -60,7 +60,7 @@ async def _deadline(session: Session) -> None:
     expect(ended.code is grpc.StatusCode.DEADLINE_EXCEEDED, f"a call whose deadline passed ends with {ended}")
     record = await session.record(token)
     _expect_outcome(record, usage_pb2.OUTCOME_CANCELLED, "a call whose deadline passed")
-    expect_cost(record, PRICES)
+    expect_cost(record, session.prices)
 
 
 @rule(
@@ -96,7 +96,7 @@ async def _expired(session: Session) -> None:
         any(amount < whole.get(unit, 0) for unit, amount in spent.items()) or not spent,
         f"a call whose grant expired spent all of the answer: {named(spent)}",
     )
-    expect_cost(record, PRICES)
+    expect_cost(record, session.prices)
 
 
 async def _length_s(session: Session) -> float:

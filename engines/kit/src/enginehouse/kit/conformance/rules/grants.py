@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.api.router.v1.grant_pb2 import Grant, GrantCandidate
 from enginehouse.kit.conformance._rule import Need, RuleFamily, expect
-from enginehouse.kit.conformance._session import PRICES, Session, expect_cost, expect_refusal
+from enginehouse.kit.conformance._session import Session, expect_cost, expect_refusal
 from enginehouse.kit.errors import Reason
 from enginehouse.kit.grants import GrantKeys, sign
 from enginehouse.kit.pricing import MAX_NANOS, unit_price
@@ -304,7 +304,7 @@ async def _candidates(session: Session) -> None:
     for example in session.paid:
         model = example.models[0]
         grant = session.grant(example.method, models=[_UNKNOWN_MODEL])
-        prices = [unit_price(unit, price * 3) for unit, price in PRICES.items()]
+        prices = [unit_price(unit, price * 3) for unit, price in session.prices.items()]
         grant.candidates.append(GrantCandidate(model=model, prices=prices, cap_nanos=MAX_NANOS))
         token = sign(grant, keys=session.keys)
         ended = await session.call(example.method, example.messages, token=token)
@@ -313,7 +313,7 @@ async def _candidates(session: Session) -> None:
         expect(named == model, f"x-enginehouse-model is {named!r} in the initial metadata; {model!r} answers")
         record = await session.record(token)
         expect(record.model == model, f"the record names the model {record.model!r}; {model!r} answered")
-        expect_cost(record, {unit: price * 3 for unit, price in PRICES.items()})
+        expect_cost(record, {unit: price * 3 for unit, price in session.prices.items()})
 
 
 @rule(

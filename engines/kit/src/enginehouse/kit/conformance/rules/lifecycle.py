@@ -13,7 +13,7 @@ from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit.conformance._calls import CallEnd, RunningCall
 from enginehouse.kit.conformance._doubles import Answering
 from enginehouse.kit.conformance._rule import Failed, Inapplicable, Need, RuleFamily, expect
-from enginehouse.kit.conformance._session import PRICES, Session, amounts_of, expect_cost, expect_refusal
+from enginehouse.kit.conformance._session import Session, amounts_of, expect_cost, expect_refusal
 from enginehouse.kit.conformance.rules.discovery import health
 from enginehouse.kit.errors import Reason
 
@@ -95,7 +95,7 @@ async def _crash_reported(session: Session) -> None:
         f"the cut call is reported without any unit, although {crash.received} messages had come: what is sent must be "
         "counted on disk or in a mapped file before",
     )
-    expect_cost(record, PRICES)
+    expect_cost(record, session.prices)
     await asyncio.sleep(0.3)
     count = len(session.router.records_of(crash.running_token))
     expect(count == 1, f"the cut call is reported {count} times although the first report was acknowledged")

@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit.conformance._examples import RequestExample
 from enginehouse.kit.conformance._rule import Failed, Inapplicable, Need, RuleFamily, expect
-from enginehouse.kit.conformance._session import PRICES, Session, expect_cost, expect_refusal
+from enginehouse.kit.conformance._session import Session, expect_cost, expect_refusal
 from enginehouse.kit.conformance.rules.grants import UNKNOWN_FIELD
 from enginehouse.kit.errors import Reason
 
@@ -145,7 +145,7 @@ async def _slow_reader(session: Session) -> None:
         record = await session.record(slow_token)
         outcome = usage_pb2.Outcome.Name(record.outcome)
         expect(record.outcome == usage_pb2.OUTCOME_COMPLETED, f"a caller that read late is reported as {outcome}")
-        expect_cost(record, PRICES)
+        expect_cost(record, session.prices)
     finally:
         slow.cancel()
         leaving.cancel()

@@ -14,6 +14,7 @@ from enginehouse.kit.conformance._rule import Failed, Inapplicable, Need, RuleFa
 from enginehouse.kit.conformance._session import Session, amounts_of, named
 from enginehouse.kit.errors import Reason
 from enginehouse.kit.grants import sign
+from enginehouse.kit.pricing import UNIT_NAMES, unit_of
 
 FAMILY = RuleFamily("usage")
 rule = FAMILY.rule
@@ -62,6 +63,29 @@ async def _reported(session: Session) -> None:
         await asyncio.sleep(0.1)
         count = len(session.router.records_of(token))
         expect(count == 1, f"{name} was reported {count} times although the first report was acknowledged")
+
+
+@rule(
+    "units",
+    "Units that can be settled",
+    "Each amount of a record is of another unit: one of Unit, or one whose name the method's options declare.",
+    Need.KEYS,
+    Need.PAID_EXAMPLE,
+    Need.ROUTER,
+)
+async def _units(session: Session) -> None:
+    for example in session.paid:
+        _, record, _ = await session.answer_recorded(example)
+        for entry in record.usage.units:
+            where = f"an amount of {example.method.name}"
+            expect(bool(entry.unit) != bool(entry.name), f"{where} must have either a unit or a name")
+            expect(not entry.unit or entry.unit in UNIT_NAMES, f"{where} has the unknown unit {entry.unit}")
+            expect(
+                not entry.name or entry.name in example.method.unit_names,
+                f"{where} has the unit {entry.name!r}, which the method's options do not declare",
+            )
+        units = [unit_of(entry) for entry in record.usage.units]
+        expect(len(units) == len(set(units)), f"a record of {example.method.name} has two amounts of one unit")
 
 
 @rule(

@@ -1,1 +1,1 @@
-"""Runtimes for speech synthesis and recognition, behind the interfaces of `base`."""
+"""Runtimes that speak and listen, behind the interfaces of `base`."""

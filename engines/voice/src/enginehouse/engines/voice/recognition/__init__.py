@@ -1,1 +1,1 @@
-"""Speech recognition of recordings and of live streams."""
+"""Speech to text: recordings, and streams while they are spoken."""

@@ -1,1 +1,1 @@
-"""Speech synthesis of whole texts, and of text while it is written."""
+"""Texts to speech: whole, or while they are written."""

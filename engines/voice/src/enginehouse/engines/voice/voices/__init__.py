@@ -1,1 +1,1 @@
-"""The models' own voices, and the cloned voices of tenants."""
+"""The voices of models, and those that tenants made."""

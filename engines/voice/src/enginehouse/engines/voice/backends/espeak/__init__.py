@@ -1,4 +1,4 @@
-"""Speech synthesis by espeak-ng, in child processes."""
+"""Speech by espeak-ng, in processes of its own."""
 
 from enginehouse.engines.voice.backends.espeak._backend import EspeakBackend
 

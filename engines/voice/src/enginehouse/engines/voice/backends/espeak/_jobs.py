@@ -1,4 +1,4 @@
-"""The frames between the parent and an espeak-ng child: kinds and payloads."""
+"""What the parent and an espeak-ng child say to each other: kinds of frames, and what is in them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-SPEAK = 1
-"""To the child: a `Job`. Answered with AUDIO, and with FAILED at the end after a failure."""
-LIST_VOICES = 2
-"""To the child, without a payload. Answered with one VOICES."""
+SAY = 1
+"""To the child: a `Job`. It answers with AUDIO, and with FAILED at the end if there was a failure."""
+LIST = 2
+"""To the child, without a payload. It answers with one LISTED."""
 AUDIO = 3
 """From the child: samples, 16 bits, little-endian."""
 FAILED = 4
-"""From the child: the failure, in words."""
-VOICES = 5
+"""From the child: what went wrong, in words."""
+LISTED = 5
 """From the child: an `Inventory`."""
 
 
@@ -23,9 +23,9 @@ class Job:
     """One utterance, in espeak-ng's own units."""
 
     text: str
-    """The text."""
+    """What is said."""
     voice: str
-    """A language's file, optionally with a variant, such as "gmw/en-US+f3"."""
+    """A language's file and perhaps a variant, such as "gmw/en-US+f3"."""
     rate: int
     """Words a minute, 80 to 449."""
     pitch: int
@@ -35,47 +35,47 @@ class Job:
     volume: int
     """0 to 200; 100 is the voice's own."""
     tempo: float
-    """Factor of the speed, on top of `rate`."""
+    """Times as fast, on top of `rate`."""
     spell: bool
-    """True to spell it letter by letter."""
+    """Letter by letter."""
 
     def encode(self) -> bytes:
-        """Return the payload of a SPEAK frame."""
+        """The payload of a SAY frame."""
         return json.dumps(dataclasses.asdict(self)).encode()
 
     @classmethod
     def decode(cls, payload: bytes) -> Job:
-        """Parse the output of `encode`."""
+        """Read what `encode` wrote."""
         return cls(**json.loads(payload))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageVoice:
-    """A language in espeak-ng's list."""
+    """A language as espeak-ng lists it."""
 
     file: str
     """Its file, such as "gmw/en-US"."""
     name: str
-    """The name for people."""
+    """What people call it."""
     tags: Sequence[tuple[int, str]]
-    """Language tags with priorities, its own first; the lower the priority, the better it suits that language."""
+    """The languages that it is for, its own first; the lower the number, the better it is for that language."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A voice variant, which can be combined with every language."""
+    """A way to speak, which goes with every language."""
 
     file: str
     """Its file, such as "f3" or "Mr serious"."""
     name: str
-    """Its own name."""
+    """What it calls itself."""
     gender: str
-    """"female", "male", or empty if the file has none."""
+    """"female", "male", or empty where the file does not say."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """The voices of an installed espeak-ng."""
+    """What a copy of espeak-ng can speak with."""
 
     sample_rate: int
     """Samples a second."""
@@ -85,12 +85,12 @@ class Inventory:
     """In no particular order."""
 
     def encode(self) -> bytes:
-        """Return the payload of a VOICES frame."""
+        """The payload of a LISTED frame."""
         return json.dumps(dataclasses.asdict(self)).encode()
 
     @classmethod
     def decode(cls, payload: bytes) -> Inventory:
-        """Parse the output of `encode`."""
+        """Read what `encode` wrote."""
         read = json.loads(payload)
         return cls(
             sample_rate=read["sample_rate"],

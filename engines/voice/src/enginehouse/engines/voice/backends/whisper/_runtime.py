@@ -1,4 +1,4 @@
-"""The interface of a Whisper runtime."""
+"""What a Whisper is to the recogniser, whichever runtime computes it."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ FloatSamples: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodingOptions:
-    """Options for decoding a window."""
+    """How a window is to be heard."""
 
     language: str = ""
     """Whisper's code; empty detects it."""
     translate: bool = False
-    """True to translate to English."""
+    """True if it is to be written down in English."""
     word_times: bool = False
-    """True to return the times of words."""
+    """True if the words' times are wanted."""
     prompt: str = ""
-    """Likely words."""
+    """Words that are likely."""
     quick: bool = False
-    """True to prefer a rough result soon over a good one later."""
+    """True if a rough answer soon is better than a good one later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhisperSegment:
-    """A transcribed segment, with times in seconds from the window's beginning."""
+    """What a runtime heard, with times in seconds from the window's beginning."""
 
     text: str
-    """The transcription; begins with a space in languages that have spaces."""
+    """What was said; begins with a space in languages that have them."""
     start_s: float
-    """Its beginning."""
+    """When it begins."""
     end_s: float
-    """Its end."""
+    """When it ends."""
     logprob: float
-    """The mean log probability of its tokens."""
+    """The mean logarithm of its tokens' probabilities."""
     language: str
     """Whisper's code of the language, given or detected."""
     words: Sequence[tuple[str, float, float, float]] = ()
@@ -48,20 +48,20 @@ class WhisperSegment:
 
 
 class WhisperRuntime(Protocol):
-    """A loaded Whisper model. Computes in the calling thread."""
+    """A Whisper in memory. Computes in the thread that calls it."""
 
     @property
     def languages(self) -> Sequence[str]:
-        """Whisper's codes of its languages."""
+        """Whisper's codes of the languages that it knows."""
 
     @property
     def translates(self) -> bool:
-        """True if it can translate speech to English."""
+        """Return whether it can write down in English what was said in another language."""
 
     def transcribe(
         self, audio: FloatSamples, decoding: DecodingOptions, check: Callable[[], None]
     ) -> Iterator[WhisperSegment]:
-        """Transcribe a window of at most 30 s and yield its segments.
+        """Hear a window of at most 30 s and yields what was said.
 
-        `check` is called between its steps; an exception from it ends the work.
+        `check` is called between its steps; what that raises ends the work.
         """
