@@ -19,7 +19,8 @@ MODEL_HEADER = b"x-enginehouse-ask-model"
 _MessageT = TypeVar("_MessageT", bound=Message)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+# Not frozen: one is made for every request, and a frozen one takes a microsecond more.
+@dataclasses.dataclass(slots=True)
 class Call:
     """A call to be sized.
 
