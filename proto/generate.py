@@ -1,7 +1,7 @@
-"""Generates the Python stubs, their types and the descriptor set from the contracts in this folder.
+"""The Python stubs, their types and the descriptor set, generated from the contracts in this folder.
 
     generate.py                  replaces the committed stubs
-    generate.py --check          says which committed stubs differ from what the contracts give
+    generate.py --check          lists the committed stubs that differ from what the contracts give
     generate.py --image FILE     writes a descriptor set with comments, for lint, documents and comparison
 
 Run by `make` with the interpreter of the generators' own environment, which holds the floor versions: code made by a
@@ -31,7 +31,7 @@ IMPORTED = ("common", "options")
 
 
 def run_protoc(contracts: pathlib.Path, *outputs: str) -> None:
-    """Runs protoc over every contract; raises SystemExit with its status where it fails."""
+    """Run protoc over every contract. Raise SystemExit with its status where it fails."""
     protos = sorted(str(path) for path in (contracts / "enginehouse").rglob("*.proto"))
     third_party = pathlib.Path(annotations_pb2.__file__).parents[2]
     bundled = pathlib.Path(grpc_tools.__file__).parent / "_proto"
@@ -44,7 +44,7 @@ def run_protoc(contracts: pathlib.Path, *outputs: str) -> None:
 
 
 def write_stubs(contracts: pathlib.Path, target: pathlib.Path) -> None:
-    """Replaces every generated file under `target`."""
+    """Replace every generated file under `target`."""
     api = target / PACKAGE
     shutil.rmtree(api, ignore_errors=True)
     api.mkdir(parents=True)
@@ -63,7 +63,7 @@ def write_stubs(contracts: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def differences(committed: pathlib.Path, fresh: pathlib.Path) -> list[str]:
-    """The files, relative to either folder, that are not the same bytes in both."""
+    """Return the files, relative to either folder, that are not the same bytes in both."""
     ours, theirs = (
         {path.relative_to(root) for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
         for root in (committed, fresh)
@@ -73,7 +73,7 @@ def differences(committed: pathlib.Path, fresh: pathlib.Path) -> list[str]:
 
 
 def main() -> int:
-    """Does what the command line says; returns the exit status."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--contracts", type=pathlib.Path, default=CONTRACTS, help="the folder of the .proto files")
     parser.add_argument("--stubs", type=pathlib.Path, default=STUBS, help="the folder that the stubs lie in")

@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def wait_for(condition: Callable[[], Any], what: str, *, within_s: float = DEADLINE_S) -> float:
-    """Waits until the condition holds; returns the seconds that it took."""
+    """Wait until the condition holds and return the seconds that it took."""
     began = time.perf_counter()
     while time.perf_counter() - began < within_s:
         if condition():
@@ -239,7 +239,7 @@ def served(edge: Edge) -> Iterator[Edge]:
 
 @pytest.fixture(scope="session")
 def started_edge() -> Callable[..., contextlib.AbstractContextManager[Edge]]:
-    """Starts an edge with settings of the test's own."""
+    """Start an edge with settings of the test's own."""
     return started
 
 

@@ -51,7 +51,7 @@ def test_bootstrap_prints_what_envoy_reads(tmp_path: pathlib.Path) -> None:
     assert bootstrap["node"]["id"] == "envoy-3"
     clusters = {cluster["name"]: cluster for cluster in bootstrap["staticResources"]["clusters"]}
     [group] = clusters["enginehouse_router"]["loadAssignment"]["endpoints"]
-    ports = [one["endpoint"]["address"]["socketAddress"]["portValue"] for one in group["lbEndpoints"]]
+    ports = [entry["endpoint"]["address"]["socketAddress"]["portValue"] for entry in group["lbEndpoints"]]
     assert ports == [18010, 18011]
     path = tmp_path / "envoy.json"
     path.write_text(done.stdout)

@@ -1,4 +1,4 @@
-"""What gRPC and gRPC-web clients see at the public door, with Envoy itself."""
+"""The public listener as gRPC and gRPC-web clients see it, with Envoy itself."""
 
 from __future__ import annotations
 

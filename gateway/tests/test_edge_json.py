@@ -1,4 +1,4 @@
-"""What HTTP clients see at the public door, with Envoy itself."""
+"""The public listener as HTTP clients see it, with Envoy itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def post(edge: Any, path: str, body: Any, **headers: str) -> httpx.Response:
 
 
 def saw(answer: httpx.Response) -> dict[str, Any]:
-    """What the router's stand-in received."""
+    """Return what the router's stand-in received."""
     return json.loads(answer.headers["ratelimit-test-saw"])
 
 

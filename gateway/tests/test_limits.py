@@ -1,4 +1,4 @@
-"""What the public door does to slow, greedy and malformed clients; over TLS, with traces, with Envoy itself."""
+"""Slow, greedy and malformed clients at the public listener; over TLS, with traces, with Envoy itself."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def connected(edge: Any) -> ssl.SSLSocket:
 
 
 def answer_to(edge: Any, sent: bytes) -> tuple[bytes, float]:
-    """Sends, then reads until the door closes; returns what it said and how long that took."""
+    """Send, then read until the connection is closed; return what was read and how long that took."""
     began = time.perf_counter()
     with connected(edge) as connection:
         connection.sendall(sent)

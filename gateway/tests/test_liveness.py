@@ -22,7 +22,7 @@ SERVICE = "enginehouse.api.inference.v1.GenerationService"
 
 @dataclass
 class Load:
-    """What a load has seen so far."""
+    """The results of a load so far."""
 
     answered: dict[int, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def load(edge: Any, *, endpoints: str, callers: int = 6) -> AsyncIterator[Load]:
-    """Calls over one channel without a pause, in the order of endpoints given; each takes some 50 ms."""
+    """Call over one channel without a pause, in the order of endpoints given; each takes some 50 ms."""
     seen = Load()
     stop = asyncio.Event()
     async with grpc.aio.insecure_channel(edge.target) as channel:
@@ -100,7 +100,7 @@ def watch(edge: Any) -> Iterator[Watch]:
 
 
 def test_an_engine_is_served_within_100_ms_of_registering(edge: Any, wait: Any) -> None:
-    """Registers a running engine five times under new names, and calls until it answers through Envoy."""
+    """Register a running engine five times under new names, and call until it answers through Envoy."""
     served_s, gone_s = [], []
     with (
         edge.engine("by-hand", registers=False) as engine,

@@ -1,4 +1,4 @@
-"""How often Envoy carries a call on: as far as the router's endpoints go, and never into a storm."""
+"""Envoy's retries: as far as the router's endpoints go, and never a storm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CALLS = 400
 
 
 async def attempts(edge: Any, engines: list[Any]) -> int:
-    """How many calls reached engines when as many as CALLS were made at once, and every engine failed each."""
+    """Return how many calls reached engines when as many as CALLS were made at once, and every engine failed each."""
     before = edge.stats("^cluster.inference.upstream_rq_total$")
     metadata = (
         ("authorization", "Bearer ok"),

@@ -24,9 +24,9 @@ class Routers:
 
     def __init__(self, count: int) -> None:
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-        self.ports = [one.getsockname()[1] for one in sockets]
-        for one in sockets:
-            one.close()
+        self.ports = [listening.getsockname()[1] for listening in sockets]
+        for listening in sockets:
+            listening.close()
         self.processes = [self.start(port) for port in self.ports]
 
     @staticmethod
@@ -63,7 +63,7 @@ def ask(door: Any) -> int:
 
 
 def answered(door: Any, port: int) -> int:
-    """How many checks the router at that port has answered, as Envoy counts them."""
+    """Return how many checks the router at that port has answered, as Envoy counts them."""
     text = httpx.get(f"http://127.0.0.1:{door.admin_port}/clusters", timeout=5).text
     wanted = f"enginehouse_router::127.0.0.1:{port}::rq_success::"
     return sum(int(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted))
@@ -76,9 +76,9 @@ def test_a_router_that_dies_with_checks_in_hand_costs_no_request(door: Any, rout
         asked = [threads.submit(ask, door) for _ in range(8)]
         wait(lambda: door.stats("cluster.enginehouse_router.upstream_rq_active") > 0, "checks wait for the stopped one")
         routers.kill(0)
-        assert [one.result(60) for one in asked] == [200] * 8
+        assert [answer.result(60) for answer in asked] == [200] * 8
         # Nor does one that is gone cost those that come later.
-        assert [one.result(60) for one in [threads.submit(ask, door) for _ in range(40)]] == [200] * 40
+        assert [answer.result(60) for answer in [threads.submit(ask, door) for _ in range(40)]] == [200] * 40
     # The one that comes back takes its share again, and then all of it.
     routers.processes[0] = routers.start(routers.ports[0])
     before = answered(door, routers.ports[0])

@@ -1,1 +1,1 @@
-"""Makes the OpenAPI document and the reference page from the contracts' descriptors and their comments."""
+"""The OpenAPI document and the reference page, made from the contracts' descriptors and their comments."""

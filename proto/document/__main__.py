@@ -1,4 +1,4 @@
-"""Writes docs/openapi.json and docs/reference.md, or with --check says whether they are what the contracts give."""
+"""The command that writes docs/openapi.json and docs/reference.md, or with --check compares them with the contracts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
-    """Writes or compares both documents; returns the exit status."""
+    """Write or compare both documents and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--image", type=pathlib.Path, required=True, help="a descriptor set with source information")
     parser.add_argument("--docs", type=pathlib.Path, default=ROOT / "docs")

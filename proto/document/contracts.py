@@ -106,7 +106,7 @@ class Package:
 
 
 def read_packages(image: bytes) -> list[Package]:
-    """Reads our packages, by name, from a serialised FileDescriptorSet."""
+    """Return our packages, by name, from a serialised FileDescriptorSet."""
     # Held by name so that the annotations' extension is registered before it is read.
     assert annotations_pb2.DESCRIPTOR.name
     files = descriptor_pb2.FileDescriptorSet.FromString(image).file

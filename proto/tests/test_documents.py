@@ -101,7 +101,7 @@ def test_the_page_names_every_message_and_its_links_lead_somewhere(
 def test_path_parameters_leave_the_query_and_64_bits_are_strings() -> None:
     read = document(sample(verb="get"), version="1")
     operation = read["paths"]["/v1/things/{name}:turn"]["get"]  # type: ignore[index]
-    assert [(one["name"], one["in"], one["required"]) for one in operation["parameters"]] == [
+    assert [(parameter["name"], parameter["in"], parameter["required"]) for parameter in operation["parameters"]] == [
         ("name", "path", True),
         ("angle_nanos", "query", False),
         ("tags", "query", False),

@@ -1,4 +1,4 @@
-"""What is read from bodies: enough to bound the cost, from whatever comes."""
+"""Requests read from bodies: enough to bound the cost, from whatever comes."""
 
 from __future__ import annotations
 

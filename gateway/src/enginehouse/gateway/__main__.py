@@ -15,7 +15,7 @@ from enginehouse.kit.telemetry import configure_logging
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status (2 for a configuration that cannot be used)."""
+    """Run the command and return its exit status (2 for a configuration that cannot be used)."""
     parser = argparse.ArgumentParser(prog="enginehouse-gateway", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (

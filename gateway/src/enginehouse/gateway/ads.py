@@ -1,4 +1,4 @@
-"""The ADS server: one stream a proxy, state of the world. It knows resources by type and name, not what they mean."""
+"""The ADS server: one stream a proxy, state of the world. It knows resources by type and name, not their meaning."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _Context = grpc.aio.ServicerContext[bytes, bytes]
 class SnapshotFeed:
     """The current snapshot, and a way to wait for the next.
 
-    Until it is settled it may know less than a proxy does: after a restart without a state file, engines that live have
-    not come back yet.
+    Until it is settled it may know less than a proxy does: after a restart without a state file, live engines have not
+    registered again yet.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class SnapshotFeed:
         self.settled = False
 
     def publish(self, snapshot: Snapshot) -> bool:
-        """Makes a snapshot current; returns whether it differs from the last one."""
+        """Make a snapshot current and return whether it differs from the last one."""
         if self.snapshot is not None and self.snapshot.versions == snapshot.versions:
             return False
         self.snapshot = snapshot
@@ -50,7 +50,7 @@ class SnapshotFeed:
         return True
 
     def settle(self) -> None:
-        """From now on the snapshot is the truth for every proxy."""
+        """Mark the snapshot as complete: from now on it holds for every proxy."""
         if not self.settled:
             self.settled = True
             self.revision.move()
@@ -69,10 +69,10 @@ class _Subscription:
 
 @dataclass
 class Proxy:
-    """What one proxy was told and has answered: the protocol's rules, without a stream.
+    """The state of one proxy, what was sent and what it answered: the protocol's rules, without a stream.
 
     Attributes:
-        node: what it calls itself.
+        node: the proxy's own id.
     """
 
     node: str = ""
@@ -80,7 +80,7 @@ class Proxy:
     _nonces: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def asked(self, request: DiscoveryRequest) -> str | None:
-        """Takes a subscription, an acknowledgement or a refusal; returns the reason of a refusal."""
+        """Take a subscription, an acknowledgement or a rejection; return the reason of a rejection."""
         if request.node is not None and request.node.id:
             self.node = request.node.id
         kind = request.type_url
@@ -98,7 +98,7 @@ class Proxy:
         return request.error_detail.message if request.error_detail is not None else None
 
     def due(self, snapshot: Snapshot, *, settled: bool) -> list[DiscoveryResponse]:
-        """What to send now, in order."""
+        """Return the responses to send now, in order."""
         responses = []
         for kind in _ORDER:
             subscription = self._subscriptions.get(kind)
@@ -116,7 +116,7 @@ class Proxy:
         return responses
 
     def _has_clusters(self, snapshot: Snapshot) -> bool:
-        """Whether every cluster that routes may lead to has arrived, with its endpoints."""
+        """Return whether every cluster that routes may lead to has arrived, with its endpoints."""
         for kind in (TYPE_CLUSTER, TYPE_ENDPOINTS):
             subscription = self._subscriptions.get(kind)
             if subscription is None or not subscription.answered:
@@ -145,8 +145,8 @@ class AdsServer:
     """Serves snapshots to proxies.
 
     Args:
-        feed: where snapshots come from.
-        metrics: streams, pushes and refusals are counted there.
+        feed: the source of snapshots.
+        metrics: counts streams, pushes and refusals.
     """
 
     def __init__(self, *, feed: SnapshotFeed, metrics: AdsMetrics) -> None:
@@ -154,7 +154,7 @@ class AdsServer:
         self._metrics = metrics
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Registers the service; messages pass as bytes, as their classes are not protobuf's own."""
+        """Register the service. Messages pass as bytes, because their classes are not protobuf's own."""
         handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._stream)
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, {"StreamAggregatedResources": handler}),)

@@ -33,7 +33,7 @@ Addresses = Annotated[tuple[Address, ...], pydantic.BeforeValidator(_several)]
 
 
 class EdgeSection(Section):
-    """What the public door allows. Durations are seconds, sizes are bytes."""
+    """Limits of the public listener. Durations are seconds, sizes are bytes."""
 
     max_request_bytes: int = pydantic.Field(default=4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     """The largest request body; a larger one ends as 413, or INVALID_ARGUMENT over gRPC."""
@@ -94,7 +94,7 @@ class EdgeSection(Section):
 
 
 class GatewaySection(Section):
-    """Where the gateway, Envoy and the router meet."""
+    """The addresses of the gateway, Envoy and the router, and the gateway's own settings."""
 
     public_listen: OneAddress
     """Envoy's public listener."""

@@ -1,4 +1,4 @@
-"""The control plane: what happens between an engine's registration and Envoy's next configuration."""
+"""The control plane: from an engine's registration to Envoy's next configuration."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SWEEP_EVERY_S = 0.1
 
 
 class ControlPlane:
-    """Turns the registry's changes into snapshots, and keeps them for the next start.
+    """The loop that turns the registry's changes into snapshots and saves its state for the next start.
 
     Args:
         registry: the leases.
         translator: makes snapshots.
-        feed: where snapshots go.
-        state_file: where the registry's state goes.
-        health: told which services have engines.
+        feed: takes the snapshots.
+        state_file: takes the registry's state.
+        health: takes the services that have engines.
         metrics: counts members, snapshots and failures.
         grace_s: how long engines may take to come back after a restart, in seconds.
     """
@@ -53,7 +53,7 @@ class ControlPlane:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Takes up the last state and begins to follow the registry.
+        """Restore the last state and start following the registry.
 
         Raises:
             ConfigError: the state file's folder cannot be written to.
@@ -68,7 +68,7 @@ class ControlPlane:
         ]
 
     async def stop(self) -> None:
-        """Stops following: the leases that end with the server must change neither Envoy nor the state file."""
+        """Stop following. The leases that end with the server must change neither Envoy nor the state file."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -76,7 +76,7 @@ class ControlPlane:
 
     @property
     def running(self) -> bool:
-        """Whether every part of it works."""
+        """True if every part of it works."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     def _restore(self) -> None:

@@ -23,15 +23,15 @@ class AdsMetrics:
         )
 
     def connected(self, change: int) -> None:
-        """A proxy came (1) or went (-1)."""
+        """Count a proxy that connected (1) or disconnected (-1)."""
         self._proxies.inc(change)
 
     def pushed(self, type_url: str) -> None:
-        """A configuration was sent."""
+        """Count a configuration that was sent."""
         self._pushes.labels(_short(type_url)).inc()
 
     def refused(self, type_url: str) -> None:
-        """A proxy refused a configuration."""
+        """Count a configuration that a proxy rejected."""
         self._refusals.labels(_short(type_url)).inc()
 
 
@@ -56,22 +56,22 @@ class RegistryMetrics:
         self._clusters: set[str] = set()
 
     def members(self, leases: Iterable[Lease]) -> None:
-        """Sets the number of engines of every cluster ever seen."""
+        """Set the number of engines of every cluster ever seen."""
         tally = Tally(lease.engine.cluster for lease in leases)
         self._clusters |= tally.keys()
         for cluster in self._clusters:
             self._engines.labels(cluster).set(tally[cluster])
 
     def ended(self, lease: Lease, end: LeaseEnd) -> None:
-        """A lease ended."""
+        """Count a lease that ended."""
         self._ended.labels(end.value).inc()
 
     def snapshot_made(self, seconds: float) -> None:
-        """A snapshot was made."""
+        """Record the time that a snapshot took."""
         self._seconds.observe(seconds)
 
     def state_failed(self) -> None:
-        """The state could not be written."""
+        """Count a failure to write the state file."""
         self._failures.inc()
 
 

@@ -1,4 +1,4 @@
-"""Reflection and health of the mesh as a whole: what clients may call now, from the committed contracts."""
+"""Reflection and health of the whole mesh: the services that clients may call now, from the installed contracts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _Responses = AsyncIterator[reflection_pb2.ServerReflectionResponse]
 
 
 class MeshReflection:
-    """Answers for every service that engines registered, under both of reflection's names.
+    """Reflection for every service that engines registered, under both of reflection's names.
 
     Args:
-        contracts: where descriptors come from; a service of others is listed without them.
-        services: the full names of the services known now.
+        contracts: the source of descriptors; a service that is not in them is listed without one.
+        services: returns the full names of the services known now.
     """
 
     def __init__(self, *, contracts: EdgeContracts, services: Callable[[], Iterable[str]]) -> None:
@@ -36,7 +36,7 @@ class MeshReflection:
         self._services = services
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Registers it; the messages of v1 are those of v1alpha under another name."""
+        """Register it. The messages of v1 are those of v1alpha under another name."""
         handler = grpc.stream_stream_rpc_method_handler(
             self._info,
             reflection_pb2.ServerReflectionRequest.FromString,
@@ -63,7 +63,7 @@ class MeshReflection:
 class MeshHealth:
     """grpc.health.v1 for the mesh: a service is SERVING while a live engine takes its calls; "" while the gateway runs.
 
-    It says what the registry knows, not whether Envoy or the router work: `/healthz` at the public door says that.
+    It tells what the registry knows, not whether Envoy or the router work: `/healthz` at the public listener does.
     """
 
     def __init__(self) -> None:
@@ -71,11 +71,11 @@ class MeshHealth:
         self._known: dict[str, bool] = {}
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Registers it."""
+        """Register it."""
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
     async def update(self, serving: Iterable[str]) -> None:
-        """Takes the names of the services with live engines."""
+        """Set the services that have live engines."""
         now = dict.fromkeys(self._known, False) | dict.fromkeys(serving, True)
         for service, alive in now.items():
             if self._known.get(service) != alive:

@@ -1,4 +1,4 @@
-"""The gateway's process: its doors, and the order in which they open and close."""
+"""The gateway's process: its servers, and the order in which they start and stop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OPTIONS = (
 
 
 async def serve(section: GatewaySection) -> None:
-    """Runs the gateway until SIGTERM or SIGINT.
+    """Run the gateway until SIGTERM or SIGINT.
 
     Raises:
         ConfigError: an address cannot be listened on, or the state file cannot be written.

@@ -1,4 +1,4 @@
-"""The state file: what the registry knew, so that a restart of the gateway changes nothing for clients."""
+"""The state file: the registry's last state, so that a restart of the gateway changes nothing for clients."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _VERSION = 1
 
 
 class StateFile:
-    """Reads and writes the state, whole or not at all."""
+    """The file, read and written whole or not at all."""
 
     def __init__(self, *, path: Path) -> None:
         self._path = path
 
     def prepare(self) -> None:
-        """Makes sure at start that the state can be written later.
+        """Check at start that the state can be written later.
 
         Raises:
             ConfigError: the folder cannot be made or written to.
@@ -40,10 +40,10 @@ class StateFile:
             ) from error
 
     def read(self) -> RegistryState | None:
-        """The state, or None where no gateway has written one.
+        """Return the state, or None where no gateway has written one.
 
         Raises:
-            ValueError: the file is there and holds something else; it says what.
+            ValueError: the file is there and holds something else, which the message names.
         """
         try:
             raw = self._path.read_bytes()
@@ -60,13 +60,13 @@ class StateFile:
         return RegistryState(engines={engine.engine_id: engine for engine in engines}, services=services)
 
     def set_aside(self) -> Path:
-        """Moves a file that cannot be read out of the way, and says where it is now."""
+        """Move a file that cannot be read out of the way and return its new path."""
         aside = self._path.with_name(self._path.name + ".unreadable")
         os.replace(self._path, aside)
         return aside
 
     def write(self, state: RegistryState) -> None:
-        """Replaces the state; a crash at any point leaves the old or the new one.
+        """Replace the state. A crash at any point leaves the old or the new one.
 
         Raises:
             OSError: it cannot be written; the old state is still there.

@@ -1,4 +1,4 @@
-"""From leases to topology: which engines take new requests, as a pure function of the registry."""
+"""The topology of the mesh, the engines that take new requests, as a pure function of the leases."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from enginehouse.kit.addresses import Address, parse_address
 
 
 def topology(leases: Iterable[Lease], services: Mapping[str, str]) -> Topology:
-    """The topology of the leases.
+    """Return the topology of these leases.
 
     Args:
-        leases: all that hold; engines that drain are left out, as they take nothing new.
+        leases: all that hold; engines that drain are left out, because they take nothing new.
         services: the cluster of each gRPC service ever seen.
     """
     addresses: dict[str, list[Address]] = {cluster: [] for cluster in services.values()}

@@ -54,7 +54,7 @@ class Exposure(enum.Enum):
 
 
 class Body(enum.Enum):
-    """How a request travels to the decision."""
+    """The way in which a request travels to the decision."""
 
     MESSAGE = options_pb2.BODY_UNSPECIFIED
     MEDIA = options_pb2.BODY_MEDIA
@@ -110,7 +110,7 @@ class Method:
 
     @property
     def raw(self) -> bool:
-        """Whether the request is bytes of another format (`google.api.HttpBody`), such as JSON or a form."""
+        """True if the request is bytes of another format (`google.api.HttpBody`), such as JSON or a form."""
         return self.request_type == _HTTP_BODY
 
 

@@ -1,4 +1,4 @@
-"""The registry of live engines: who holds a lease, and since when nothing was heard of it."""
+"""The registry of live engines and their leases."""
 
 from __future__ import annotations
 

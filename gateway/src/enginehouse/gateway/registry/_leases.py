@@ -1,4 +1,4 @@
-"""Leases: one for each live engine. No gRPC here, no Envoy, and no clock but the one given."""
+"""Leases, one for each live engine. No gRPC here, no Envoy, and no clock but the one given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from enginehouse.kit.errors import Reason, ServiceError
 
 
 class LeaseEnd(enum.Enum):
-    """Why a lease ended."""
+    """The reason why a lease ended."""
 
     RELEASED = "released"
     """The engine ended its stream, or its connection broke."""
@@ -30,14 +30,14 @@ class LeaseEnd(enum.Enum):
 
 @dataclass(eq=False)
 class Lease:
-    """An engine's place in the registry.
+    """An engine's entry in the registry.
 
     Attributes:
         engine: its description.
         load: its latest load.
         expires_at: when it lapses, by the registry's clock.
         restored: known from before a restart only; its engine has not come back yet.
-        end: why it ended; None while it holds.
+        end: the reason why it ended; None while it holds.
         ended: set when it ends.
     """
 
@@ -51,7 +51,7 @@ class Lease:
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryState:
-    """What outlives a restart of the gateway.
+    """The registry's state that outlives a restart of the gateway.
 
     Attributes:
         engines: the engines that held leases, by id.
@@ -63,20 +63,20 @@ class RegistryState:
 
 
 class Revision:
-    """A counter that can be waited for."""
+    """A counter whose changes can be awaited."""
 
     def __init__(self) -> None:
         self.value = 0
         self._moved = asyncio.Event()
 
     def move(self) -> None:
-        """Counts a change, and wakes all who wait."""
+        """Count a change and wake all waiters."""
         self.value += 1
         self._moved.set()
         self._moved = asyncio.Event()
 
     async def after(self, value: int) -> int:
-        """The revision once it is past `value`."""
+        """Return the revision once it is past `value`."""
         while self.value <= value:
             await self._moved.wait()
         return self.value
@@ -94,7 +94,7 @@ class Registry:
         contracts: whose services engines may serve.
         lease_s: how long a lease outlives its last sign of life, in seconds.
         clock: monotonic seconds.
-        ended: told of every lease that ends.
+        ended: called for every lease that ends.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Registry:
         """Moves with every load report that differs from the last."""
 
     def restore(self, state: RegistryState, *, grace_s: float) -> None:
-        """Takes up what a former process knew; its engines have `grace_s` seconds to come back."""
+        """Restore the state of a former process; its engines have `grace_s` seconds to come back."""
         for engine in state.engines.values():
             self._leases[engine.engine_id] = Lease(
                 engine=engine, load=registry_pb2.Load(), expires_at=self._clock() + grace_s, restored=True
@@ -127,13 +127,13 @@ class Registry:
         self.membership.move()
 
     def state(self) -> RegistryState:
-        """What a later process should know."""
+        """Return the state that a later process restores."""
         return RegistryState(
             engines={lease.engine.engine_id: lease.engine for lease in self._sorted()}, services=dict(self._services)
         )
 
     def register(self, engine: registry_pb2.Engine, load: registry_pb2.Load, *, peer: str = "") -> Lease:
-        """Takes an engine in.
+        """Register an engine and return its lease.
 
         Raises:
             ServiceError: INVALID_REQUEST for a description that cannot be routed; ALREADY_EXISTS where another live
@@ -154,7 +154,7 @@ class Registry:
         return lease
 
     def renew(self, lease: Lease, load: registry_pb2.Load) -> None:
-        """A sign of life, with the load.
+        """Renew a lease, with the engine's load.
 
         Raises:
             ServiceError: INVALID_REQUEST for a load that cannot be true.
@@ -173,13 +173,13 @@ class Registry:
             self.load.move()
 
     def release(self, lease: Lease) -> None:
-        """Ends a lease whose stream ended."""
+        """End a lease whose stream ended."""
         self._end(lease, LeaseEnd.RELEASED)
 
     def sweep(self, *, every_s: float) -> None:
-        """Ends the leases that lapsed. To be called every `every_s` seconds.
+        """End the leases that lapsed. Call it every `every_s` seconds.
 
-        Time in which this process itself stood still is added to every lease: the reports may lie unread.
+        Time in which this process itself stood still is added to every lease, because reports may lie unread.
         """
         now = self._clock()
         stood_still = now - self._swept_at - every_s
@@ -192,15 +192,15 @@ class Registry:
                 self._end(lease, LeaseEnd.NOT_BACK if lease.restored else LeaseEnd.LAPSED)
 
     def live(self) -> tuple[registry_pb2.LiveEngine, ...]:
-        """Every engine that holds a lease, by id."""
+        """Return every engine that holds a lease, by id."""
         return tuple(registry_pb2.LiveEngine(engine=lease.engine, load=lease.load) for lease in self._sorted())
 
     def leases(self) -> tuple[Lease, ...]:
-        """Every lease, by engine id."""
+        """Return every lease, by engine id."""
         return tuple(self._sorted())
 
     def services(self) -> Mapping[str, str]:
-        """The cluster of each gRPC service ever seen."""
+        """Return the cluster of each gRPC service ever seen."""
         return MappingProxyType(self._services)
 
     def _sorted(self) -> list[Lease]:

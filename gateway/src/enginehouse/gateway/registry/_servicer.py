@@ -23,7 +23,7 @@ _LOADS_EVERY_S = 0.1
 
 
 class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
-    """Engines register here, and routers watch."""
+    """The service that engines register with and routers watch."""
 
     def __init__(self, *, registry: Registry) -> None:
         self._registry = registry
@@ -32,7 +32,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
     async def Register(  # type: ignore[override]
         self, request_iterator: AsyncIterator[registry_pb2.RegisterRequest], context: _Context
     ) -> None:
-        """Holds a lease for as long as the stream is open."""
+        """Hold a lease for as long as the stream is open."""
         try:
             await self._hold(request_iterator, context)
         except ServiceError as error:
@@ -99,7 +99,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
     async def WatchEngines(
         self, request: registry_pb2.WatchEnginesRequest, context: _WatchContext
     ) -> AsyncIterator[registry_pb2.WatchEnginesResponse]:
-        """The whole set at once, then after every change."""
+        """Yield the whole set at once, then after every change."""
         loop = asyncio.get_running_loop()
         registry = self._registry
         while True:

@@ -1,4 +1,4 @@
-"""Envoy's bootstrap: how it finds the gateway and the routers. All else comes by ADS."""
+"""Envoy's bootstrap, by which it finds the gateway and the routers. All else comes by ADS."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ _CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
 
 
 def bootstrap(section: GatewaySection, *, node_id: str = "envoy") -> dict[str, Json]:
-    """The bootstrap as JSON-ready values, for `envoy --config-yaml` or a file.
+    """Return the bootstrap as JSON-ready values, for `envoy --config-yaml` or a file.
 
     Args:
         section: the gateway's configuration.
-        node_id: what this Envoy calls itself to the gateway.
+        node_id: this Envoy's id at the gateway.
     """
     message = Bootstrap(
         node=Node(id=node_id, cluster="enginehouse"),

@@ -1,4 +1,4 @@
-"""Clusters and endpoints: how Envoy connects to engines, routers and the gateway, and when it gives up on one."""
+"""Clusters and endpoints: Envoy's connections to engines, routers and the gateway, and their health."""
 
 from __future__ import annotations
 
@@ -66,16 +66,16 @@ from enginehouse.kit.addresses import Address
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 # Envoy's default of 1,024 requests at once is meant for clusters of small web services.
 _UNBOUNDED = 1_000_000
-_LEAST_RETRIES = 20
+_MIN_RETRIES = 20
 
 
 def from_ads() -> ConfigSource:
-    """Everything that changes comes over the one ADS stream."""
+    """Return the source of everything that changes: the one ADS stream."""
     return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
 
 
 def engine_cluster(name: str, *, edge: EdgeSection) -> Cluster:
-    """The cluster of engines of one kind: the router's order first, then whoever is least busy."""
+    """Return the cluster of engines of one kind: the router's order first, then the least busy one."""
     return Cluster(
         name=name,
         type=ClusterDiscoveryType.EDS,
@@ -84,7 +84,7 @@ def engine_cluster(name: str, *, edge: EdgeSection) -> Cluster:
         typed_extension_protocol_options={_PROTOCOL_OPTIONS: Any.pack(_http2())},
         load_balancing_policy=_ordered_endpoints(),
         common_lb_config=ClusterCommonLbConfig(
-            # Where every engine looks ill, trying one beats refusing: the check itself may have starved.
+            # Where every engine looks unhealthy, trying one beats refusing: the check itself may have starved.
             healthy_panic_threshold=Percent(value=1.0),
         ),
         health_checks=[
@@ -96,15 +96,15 @@ def engine_cluster(name: str, *, edge: EdgeSection) -> Cluster:
             )
         ],
         outlier_detection=_cut_off(max_ejection_percent=50, enforcing_5xx=0),
-        circuit_breakers=_raised(retry_percent=edge.retry_percent, least_retries=edge.retry_concurrency),
-        # The registry knows better than a health check who is gone.
+        circuit_breakers=_raised(retry_percent=edge.retry_percent, min_retries=edge.retry_concurrency),
+        # The registry knows better than a health check which engines are gone.
         ignore_health_on_host_removal=True,
         upstream_connection_options=_keepalive(),
     )
 
 
 def endpoints(cluster: str, addresses: Sequence[Address]) -> ClusterLoadAssignment:
-    """Where the engines of a cluster listen."""
+    """Return the addresses of a cluster's engines."""
     return ClusterLoadAssignment(
         cluster_name=cluster,
         endpoints=[LocalityLbEndpoints(lb_endpoints=[_endpoint(address) for address in addresses])],
@@ -112,7 +112,7 @@ def endpoints(cluster: str, addresses: Sequence[Address]) -> ClusterLoadAssignme
 
 
 def router_cluster(routers: Sequence[Address]) -> Cluster:
-    """The routers' decision doors: HTTP/1.1. One that is not ready is asked only when none is, and then says why."""
+    """Return the cluster of the routers' HTTP/1.1 servers. One that is not ready is asked only when none is ready."""
     return Cluster(
         name=ROUTER_CLUSTER,
         type=ClusterDiscoveryType.STATIC,
@@ -131,7 +131,7 @@ def router_cluster(routers: Sequence[Address]) -> Cluster:
         common_lb_config=ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=1.0)),
         health_checks=[
             _check(
-                # Any answer but a 5xx: what can refuse can also admit.
+                # Any answer but a 5xx: a router that can refuse can also admit.
                 http_health_check=HealthCheckHttpHealthCheck(
                     path="/readyz", expected_statuses=[Int64Range(start=200, end=500)]
                 ),
@@ -144,14 +144,14 @@ def router_cluster(routers: Sequence[Address]) -> Cluster:
         # The bootstrap is JSON, where the message classes misspell the field that leaves 5xx answers out; a router
         # gives none.
         outlier_detection=_cut_off(max_ejection_percent=90, enforcing_5xx=None),
-        # Half of the questions may have to be asked again when one of two routers goes, but none of them twice over.
-        circuit_breakers=_raised(retry_percent=100, least_retries=_LEAST_RETRIES),
+        # When one of two routers dies, half of the checks may be sent again, but none of them twice.
+        circuit_breakers=_raised(retry_percent=100, min_retries=_MIN_RETRIES),
         upstream_connection_options=_keepalive(),
     )
 
 
 def gateway_cluster(address: Address) -> Cluster:
-    """The control plane itself: ADS, and reflection and health for clients."""
+    """Return the cluster of the control plane itself: ADS, and reflection and health for clients."""
     return Cluster(
         name=GATEWAY_CLUSTER,
         type=ClusterDiscoveryType.STATIC,
@@ -163,7 +163,7 @@ def gateway_cluster(address: Address) -> Cluster:
 
 
 def collector_cluster(address: Address) -> Cluster:
-    """The OpenTelemetry collector."""
+    """Return the cluster of the OpenTelemetry collector."""
     try:
         ip_address(address.host)
         kind = ClusterDiscoveryType.STATIC
@@ -179,7 +179,7 @@ def collector_cluster(address: Address) -> Cluster:
 
 
 def socket_address(address: Address) -> EnvoyAddress:
-    """An address as Envoy writes it."""
+    """Return an address as Envoy writes it."""
     return EnvoyAddress(socket_address=SocketAddress(address=address.host, port_value=address.port))
 
 
@@ -249,8 +249,8 @@ def _check(
 
 
 def _cut_off(*, max_ejection_percent: int, enforcing_5xx: int | None) -> OutlierDetection:
-    """Passes over who cannot be reached. Only failures to connect and cut connections count: what a process answers,
-    be it an error, must not empty the cluster.
+    """Eject endpoints that cannot be reached. Only failures to connect and cut connections count: an answer, even an
+    error, must not empty the cluster.
     """
     return OutlierDetection(
         split_external_local_origin_errors=True,
@@ -267,9 +267,9 @@ def _cut_off(*, max_ejection_percent: int, enforcing_5xx: int | None) -> Outlier
     )
 
 
-def _raised(*, retry_percent: float, least_retries: int) -> CircuitBreakers:
-    """Bounds on nothing but retries: so many at once as a share of the requests at once, and a few in any case. Without
-    them, engines that all fail would get every request as often as there are endpoints, when they can least bear it.
+def _raised(*, retry_percent: float, min_retries: int) -> CircuitBreakers:
+    """Bound only retries: at once a share of the requests at once, and a few in any case. Without that bound, engines
+    that all fail would get every request as often as there are endpoints, when they can least bear it.
     """
     return CircuitBreakers(
         thresholds=[
@@ -278,7 +278,7 @@ def _raised(*, retry_percent: float, least_retries: int) -> CircuitBreakers:
                 max_pending_requests=_UNBOUNDED,
                 max_requests=_UNBOUNDED,
                 retry_budget=CircuitBreakersThresholdsRetryBudget(
-                    budget_percent=Percent(value=retry_percent), min_retry_concurrency=least_retries
+                    budget_percent=Percent(value=retry_percent), min_retry_concurrency=min_retries
                 ),
             )
         ]

@@ -13,7 +13,7 @@ from enginehouse.kit.contracts import Body, Contracts, Exposure
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeContracts:
-    """The facts, in a form that needs no descriptors any more.
+    """The facts that routes and filters follow from, without descriptors.
 
     Attributes:
         descriptor_set: a serialized FileDescriptorSet: the contracts, what they import, and the error details.
@@ -62,7 +62,7 @@ def edge_contracts(contracts: Contracts) -> EdgeContracts:
 
 
 def _pattern(template: str) -> str:
-    """A path template such as `/v1/models/{model}` as a regular expression."""
+    """Return a path template such as `/v1/models/{model}` as a regular expression."""
     pieces = re.split(r"(\{[^}]*\})", template)
     return "".join("[^/]+" if piece.startswith("{") else re.escape(piece) for piece in pieces)
 

@@ -1,4 +1,4 @@
-"""The HTTP filters of the public door, in the order that a request passes them and an answer passes back."""
+"""The HTTP filters of the public listener, in the order in which a request passes them."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ _HIDDEN_HEADERS = (
 )
 
 # What the router sees of a request, besides method, path and body. Never the content type: with a gRPC one, Envoy takes
-# the question itself for a gRPC call, its own "cannot connect" then has HTTP status 200, and the filter takes that for
-# leave. The body is gRPC's framing always, as what is not gRPC does not get this far.
-_ASKED = (
+# the check itself for a gRPC call, its own "cannot connect" then has HTTP status 200, and the filter takes that for
+# permission. The body always has gRPC's framing, because nothing else gets this far.
+_CHECKED = (
     "authorization",
     "x-api-key",
     "grpc-encoding",
@@ -87,8 +87,8 @@ _ASKED = (
     ORIGINAL_PATH_HEADER,
     "x-envoy-original-method",
 )
-_ASKED_PREFIX = "x-enginehouse-"
-# What it may give to the engine, and to the client of an admitted and of a refused request.
+_CHECKED_PREFIX = "x-enginehouse-"
+# What it may pass to the engine, and to the client of an admitted and of a refused request.
 _TO_ENGINE = ("x-enginehouse-grant", DESTINATION_HEADER, REPLAY_HEADER, REQUEST_ID_HEADER)
 _TO_CLIENT = (REQUEST_ID_HEADER, "x-enginehouse-model", "x-enginehouse-cache", "x-enginehouse-fallbacks")
 _TO_CLIENT_PREFIX = "ratelimit-"
@@ -104,7 +104,7 @@ _TO_REFUSED = (
 
 
 def http_filters(edge: EdgeSection, *, contracts: EdgeContracts) -> list[HttpFilter]:
-    """The filter chain."""
+    """Return the filter chain."""
     return [
         _filter("envoy.filters.http.header_mutation", _response_headers()),
         _filter("envoy.filters.http.health_check", _healthz()),
@@ -112,7 +112,7 @@ def http_filters(edge: EdgeSection, *, contracts: EdgeContracts) -> list[HttpFil
         _filter("envoy.filters.http.grpc_web", GrpcWeb()),
         _filter("envoy.filters.http.grpc_json_transcoder", _transcoder(edge, contracts)),
         _filter(AUTHORIZATION_FILTER, _authorization(edge)),
-        # Only the routes of OpenAI's JSON give it anything to do.
+        # Only the routes of OpenAI's JSON have a script.
         HttpFilter(name=LUA_FILTER, typed_config=Any.pack(Lua())),
         _filter("envoy.filters.http.router", Router(suppress_envoy_headers=True)),
     ]
@@ -138,7 +138,7 @@ def _response_headers() -> HeaderMutationFilter:
 
 
 def _healthz() -> HealthCheck:
-    """`/healthz`: 200 while Envoy runs and at least one router answers, else 503. It says nothing of engines."""
+    """Answer `/healthz` with 200 while Envoy runs and at least one router answers, else 503; engines do not count."""
     return HealthCheck(
         pass_through_mode=False,
         headers=[HeaderMatcher(name=":path", string_match=StringMatcher(exact="/healthz"))],
@@ -151,11 +151,11 @@ def _transcoder(edge: EdgeSection, contracts: EdgeContracts) -> GrpcJsonTranscod
         proto_descriptor_bin=contracts.descriptor_set,
         services=list(contracts.json_services),
         convert_grpc_status=True,
-        # Clients written for other providers add their own (an `api-version`), and mean no harm.
+        # Clients written for other providers add their own, such as `api-version`.
         ignore_unknown_query_parameters=True,
         # Clients escape the slash in a model's name, which is one segment of the path all the same.
         url_unescape_spec=GrpcJsonTranscoderUrlUnescapeSpec.ALL_CHARACTERS,
-        # What most services take is less, and the authorisation of their routes sees to it.
+        # Most services take less; the authorization of their routes bounds them.
         max_request_body_size=edge.max_media_bytes,
         max_response_body_size=edge.max_response_bytes,
         request_validation_options=GrpcJsonTranscoderRequestValidationOptions(reject_unknown_method=True),
@@ -184,7 +184,7 @@ def _authorization(edge: EdgeSection) -> ExtAuthz:
             authorization_request=AuthorizationRequest(),
             retry_policy=RetryPolicy(
                 # A decision whose answer was lost has reserved a bound that no engine can ever spend: it lapses at
-                # zero. So the next router is asked when one dies with a check in its hands.
+                # zero. So another router can be asked when one dies during a check.
                 retry_on="connect-failure,refused-stream,reset",
                 num_retries=2,
                 retry_host_predicate=[
@@ -201,11 +201,11 @@ def _authorization(edge: EdgeSection) -> ExtAuthz:
                 ),
             ),
         ),
-        allowed_headers=_names(_ASKED, (_ASKED_PREFIX,)),
+        allowed_headers=_names(_CHECKED, (_CHECKED_PREFIX,)),
         with_request_body=BufferSettings(max_request_bytes=edge.max_request_bytes, allow_partial_message=False),
         # The route depends on how many endpoints the router named.
         clear_route_cache=True,
-        # Fails closed, and marks that it was not the router who said so.
+        # Fail closed, with a status that no refusal of a router has.
         failure_mode_allow=False,
         status_on_error=HttpStatus(code=StatusCode.BadGateway),
     )

@@ -1,4 +1,4 @@
-"""The public listener: one port for HTTP/1.1 and HTTP/2, with the filters every request passes in order."""
+"""The public listener: one port for HTTP/1.1 and HTTP/2, with the filters that every request passes in order."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ _ACCESS_LOG_FIELDS = {
 
 
 def public_listener(section: GatewaySection, *, contracts: EdgeContracts) -> Listener:
-    """The listener of the public door."""
+    """Return the public listener."""
     return Listener(
         name=LISTENER,
         address=socket_address(section.public_listen),
@@ -102,7 +102,7 @@ def public_listener(section: GatewaySection, *, contracts: EdgeContracts) -> Lis
             )
         ],
         per_connection_buffer_limit_bytes=1024 * 1024,
-        # gRPC clients hold few connections for long: they are dealt out evenly. Without port reuse a second mesh on
+        # gRPC clients hold few connections for long, so threads take them in turn. Without port reuse a second mesh on
         # the same port fails at once, where it would otherwise take half of the requests.
         enable_reuse_port=False,
         connection_balance_config=ListenerConnectionBalanceConfig(
@@ -123,7 +123,7 @@ def _manager(section: GatewaySection, contracts: EdgeContracts) -> HttpConnectio
         http_protocol_options=Http1ProtocolOptions(),
         http2_protocol_options=Http2ProtocolOptions(
             max_concurrent_streams=edge.max_streams_per_connection,
-            # A stream that its client does not read holds this much of ours at most.
+            # A stream that its client does not read holds at most this much memory.
             initial_stream_window_size=256 * 1024,
             initial_connection_window_size=4 * 1024 * 1024,
         ),
@@ -165,7 +165,7 @@ def _strip_reserved() -> TypedExtensionConfig:
             EarlyHeaderMutation(
                 mutations=[
                     *(HeaderMutation(remove=name) for name in RESERVED_HEADERS),
-                    # Envoy's own: they raise retries, change timeouts and pass for what the filters set.
+                    # Envoy's own: they raise retries, change timeouts and imitate what the filters set.
                     removal(StringMatcher(prefix="x-envoy-")),
                 ]
             )

@@ -1,6 +1,6 @@
-"""Answers that Envoy gives itself, in the three shapes that clients expect: gRPC status, OpenAI's JSON, our JSON.
+"""Envoy's own answers, in the three forms that clients expect: gRPC status, OpenAI's JSON, our JSON.
 
-What the router refuses passes untouched: its answer has the right shape already.
+A refusal of the router passes untouched: its answer has the right form already.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from enginehouse.gateway.translate.names import ORIGINAL_PATH_HEADER
 from enginehouse.kit.errors import Reason, ServiceError, to_status
 from enginehouse.kit.openai.errors import openai_error
 
-# Envoy marks with it whatever the authorization filter ends, by the router's refusal or for want of an answer.
+# Envoy marks with it what the authorization filter ends, by a refusal of the router or for want of an answer.
 _AUTHORIZATION_FLAG = "UAEX"
 # What the filter answers when the router gave none. No refusal of the router has this status.
 NO_DECISION_STATUS = 502
@@ -60,7 +60,7 @@ _UNAVAILING = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Fault:
-    """An answer of Envoy's: the status it has, the one it gets, and what is said."""
+    """An answer of Envoy's own: its status, the status that it gets, and its error."""
 
     status: int
     error: ServiceError
@@ -74,7 +74,7 @@ class _Fault:
 def local_replies(
     *, max_request_bytes: int, max_media_bytes: int, first_byte_timeout_s: float, openai_paths: Sequence[str]
 ) -> LocalReplyConfig:
-    """The rules that give Envoy's own answers their shape; the first that matches is taken."""
+    """Return the rules that give Envoy's own answers their form; the first that matches is taken."""
     is_grpc = _all(
         _header("content-type", StringMatcher(prefix="application/grpc")),
         _absent(ORIGINAL_PATH_HEADER),

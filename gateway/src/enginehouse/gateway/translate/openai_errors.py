@@ -1,4 +1,4 @@
-"""The answer of a failed OpenAI call, which the engine puts into its trailers, as the client must see it."""
+"""The HTTP answer of a failed OpenAI call, from the error that the engine puts into its trailers."""
 
 from __future__ import annotations
 

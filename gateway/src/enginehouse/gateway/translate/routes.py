@@ -53,7 +53,7 @@ _NEVER_BEGAN = "connect-failure,refused-stream,reset-before-request"
 # An engine that is full, and one whose provider is away or limits its rate, has answered nothing either.
 _UNANSWERED = f"{_NEVER_BEGAN},unavailable,resource-exhausted,reset"
 # The router names no more endpoints than one more than this.
-_MOST_OTHERS = 4
+_MAX_OTHERS = 4
 _OTHER_HOSTS = RetryPolicyRetryHostPredicate(
     name="envoy.retry_host_predicates.previous_hosts", typed_config=Any.pack(PreviousHostsPredicate())
 )
@@ -104,7 +104,7 @@ class RouteTable:
             self._routes_of(service, NO_CLUSTER)
 
     def serialized(self, services: Mapping[str, str]) -> bytes:
-        """A RouteConfiguration.
+        """Return a RouteConfiguration.
 
         Args:
             services: the cluster of each gRPC service, by the service's full name.
@@ -131,13 +131,13 @@ def _embedded(routes: Iterable[Route]) -> bytes:
 
 
 def _field(number: int, value: bytes) -> bytes:
-    """A length-delimited field of protobuf's wire format."""
+    """Return a length-delimited field of protobuf's wire format."""
     return encode_varint(number << 3 | 2) + encode_varint(len(value)) + value
 
 
 def _service_routes(service: str, cluster: str, contracts: EdgeContracts, edge: EdgeSection) -> list[Route]:
     routes: list[Route] = []
-    asked = {AUTHORIZATION_FILTER: _media_collected(edge)} if service in contracts.media_services else {}
+    checked = {AUTHORIZATION_FILTER: _media_collected(edge)} if service in contracts.media_services else {}
     for headers, action in [*_replays(service, contracts, edge), *_actions(cluster, edge)]:
         # A client that streams waits for answers: its body cannot be collected first.
         routes += [
@@ -157,7 +157,7 @@ def _service_routes(service: str, cluster: str, contracts: EdgeContracts, edge: 
                     name=f"{service} as JSON",
                     match=RouteMatch(prefix=f"/{service}/", headers=[from_json, *headers]),
                     route=action,
-                    typed_per_filter_config={LUA_FILTER: _OPENAI_ERRORS, **asked},
+                    typed_per_filter_config={LUA_FILTER: _OPENAI_ERRORS, **checked},
                 )
             )
         routes.append(
@@ -165,7 +165,7 @@ def _service_routes(service: str, cluster: str, contracts: EdgeContracts, edge: 
                 name=service,
                 match=RouteMatch(prefix=f"/{service}/", headers=headers),
                 route=action,
-                typed_per_filter_config=asked,
+                typed_per_filter_config=checked,
             )
         )
     return routes
@@ -177,7 +177,7 @@ def _media_collected(edge: EdgeSection) -> Any:
 
 
 def _actions(cluster: str, edge: EdgeSection) -> list[tuple[list[HeaderMatcher], RouteAction]]:
-    """What is done with a call, by the number of endpoints that the router named; the first that fits.
+    """Return the actions for a call by the number of endpoints that the router named; the first that matches is taken.
 
     An engine refuses a grant that it has seen, so a call that may have arrived is repeated only while there are engines
     that it has not been sent to. One that cannot have arrived is repeated anywhere. The endpoints of a model that the
@@ -189,7 +189,7 @@ def _actions(cluster: str, edge: EdgeSection) -> list[tuple[list[HeaderMatcher],
     if cluster == ROUTER_ENGINE_CLUSTER:
         return [([], once)]
     actions: list[tuple[list[HeaderMatcher], RouteAction]] = []
-    for others in range(_MOST_OTHERS, 0, -1):
+    for others in range(_MAX_OTHERS, 0, -1):
         several = HeaderMatcher(
             name=DESTINATION_HEADER,
             string_match=StringMatcher(safe_regex=RegexMatcher(regex="[^,]+," * others + ".+")),
@@ -202,7 +202,7 @@ def _actions(cluster: str, edge: EdgeSection) -> list[tuple[list[HeaderMatcher],
 def _replays(
     service: str, contracts: EdgeContracts, edge: EdgeSection
 ) -> list[tuple[list[HeaderMatcher], RouteAction]]:
-    """The route of a call whose answer a router has: to that router, or to another if it cannot have begun there."""
+    """Return the route of a call whose answer a router has: to that router, or to another if it did not begin there."""
     if service not in contracts.replayed_services:
         return []
     kept = HeaderMatcher(name=REPLAY_HEADER, present_match=True)

@@ -1,4 +1,4 @@
-"""Snapshot: everything that Envoy is told, as a pure function of who is alive and of the configuration."""
+"""The snapshot of Envoy's whole configuration, as a pure function of the live engines and the gateway's settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from enginehouse.kit.addresses import Address
 
 @dataclass(frozen=True, kw_only=True)
 class Topology:
-    """Who serves what, and where.
+    """The services, their clusters, and the endpoints of those.
 
     Attributes:
         services: the cluster of each gRPC service ever seen, by full name. A service whose engines are all gone keeps
@@ -52,7 +52,7 @@ class Snapshot:
 
 
 class Translator:
-    """Makes snapshots. Equal topologies give equal snapshots; what cannot change is serialized once."""
+    """The translation of topologies into snapshots: equal ones give equal snapshots. Constants are serialized once."""
 
     def __init__(self, *, section: GatewaySection, contracts: EdgeContracts) -> None:
         self._section = section
@@ -65,7 +65,7 @@ class Translator:
         self.snapshot(Topology(services={"warm.Up": "warm-up"}, endpoints={"warm-up": (Address("127.0.0.1", 1),)}))
 
     def snapshot(self, topology: Topology) -> Snapshot:
-        """The configuration that serves a topology."""
+        """Return the configuration that serves a topology."""
         resources: dict[str, Mapping[str, bytes]] = {
             TYPE_CLUSTER: self._cluster_resources(topology),
             TYPE_ENDPOINTS: {

@@ -1,4 +1,4 @@
-"""What a request asks for, read from its body in whatever form it comes: sizes and names, never meaning."""
+"""Requests read from their bodies, in whatever form these come: sizes and names, never meaning."""
 
 from enginehouse.router.request._parse import first_message, parse_request, read_request
 from enginehouse.router.request._request import MESSAGE_OVERHEAD, InferenceRequest, Task

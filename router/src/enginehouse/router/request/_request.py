@@ -10,7 +10,7 @@ from enginehouse.kit.pricing import Unit
 
 
 class Task:
-    """What a model does for a request, as the method's options name it.
+    """The work that a model does for a request, as the method's options name it.
 
     The set is open: a contract of another distribution has words of its own. These are the tasks whose requests the
     router knows how to size; `_default.py` bounds every other one.
