@@ -7,6 +7,8 @@ import subprocess
 
 # Made by tools from something that is checked itself.
 GENERATED = ("proto/python/src/", "docs/reference.md", "docs/openapi.json", "requirements/")
+# Stubs of contracts, wherever an engine keeps them.
+STUBS = ("_pb2.py", "_pb2_grpc.py")
 
 
 def source_files(root: pathlib.Path) -> list[pathlib.Path]:
@@ -44,5 +46,5 @@ def text_of(path: pathlib.Path) -> str | None:
 
 
 def is_generated(path: pathlib.Path) -> bool:
-    """Whether a tool made the file at this path, relative to the root."""
-    return path.as_posix().startswith(GENERATED)
+    """Return whether a tool made the file at this path, relative to the root."""
+    return path.as_posix().startswith(GENERATED) or path.name.endswith(STUBS)

@@ -1,0 +1,1 @@
+"""An engine that turns text into Morse code."""

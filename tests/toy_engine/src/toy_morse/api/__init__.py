@@ -1,0 +1,1 @@
+"""The contract of the Morse engine, with its stubs and its descriptor set."""
