@@ -6,8 +6,6 @@ The one place where a decision's parts meet. Nothing here waits for a network, e
 
 from __future__ import annotations
 
-import dataclasses
-
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.contracts import Contracts, Exposure
 from enginehouse.kit.errors import Reason, ServiceError
@@ -157,7 +155,7 @@ class Admission:
             raise decision.refusal or ServiceError(Reason.INTERNAL, "a decision without a model")
         cap = request_cap(check.headers, context.lowest_cap)
         if cap is not None and cap < decision.bound_nanos:
-            decision = dataclasses.replace(decision, candidates=capped(decision.candidates, request, cap))
+            decision = decision._replace(candidates=capped(decision.candidates, request, cap))
         if decision.bound_nanos >= UNBOUNDED_NANOS and not request.free:
             raise errors.unbounded(check.method)
         candidates = decision.candidates

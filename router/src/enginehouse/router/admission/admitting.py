@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from enginehouse.router.admission.caller_context import CallerContext
 from enginehouse.router.fleet.fleet import Endpoint
@@ -20,8 +21,8 @@ class Check:
     body: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Admitting:
+# A tuple: one is made for each request, and a frozen dataclass takes longer.
+class Admitting(NamedTuple):
     """A check that is being admitted.
 
     Attributes:

@@ -56,7 +56,7 @@ class CallerContext:
         self._ancestors = tuple(ancestors)
         # Whose caps hold: the key's and those of the keys that it was made with.
         self.keys = (key, *self._ancestors)
-        self.key_ids = tuple(one.key_id for one in self.keys)
+        self.key_ids = tuple(key.key_id for key in self.keys)
         self.lowest_cap = lowest_cap(self.keys)
         self._tier = tier
         self._routes: dict[str, tuple[Bounds, ...]] = {}
@@ -69,7 +69,7 @@ class CallerContext:
         """What a request is charged to: tenant, key with ancestors, and the user and run, which are the tenant's."""
         tenant_id = principal.tenant_id
         scopes: list[tuple[str, str]] = [(Scope.TENANT, tenant_id), (Scope.KEY, principal.key_id)]
-        scopes += [(Scope.KEY, one.key_id) for one in self._ancestors]
+        scopes += [(Scope.KEY, ancestor.key_id) for ancestor in self._ancestors]
         if principal.user_id:
             scopes.append((Scope.USER, f"{tenant_id}/{principal.user_id}"))
         if principal.run_id:
@@ -121,7 +121,7 @@ class CallerContext:
             Bounds.of(f"{tenant.tenant_id} {name}", f"route {name} of tenant", allowance)
             for name, allowance in of_route(tier.route_allowances, route)
         ]
-        return tuple(one for one in found if one.bounds_anything)
+        return tuple(bounds for bounds in found if bounds.bounds_anything)
 
     def _of_user(self, user_id: str) -> list[Bounds]:
         found: list[tuple[str, Allowance]] = [

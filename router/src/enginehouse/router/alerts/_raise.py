@@ -48,16 +48,16 @@ async def raise_alerts(connection: AsyncConnection, crossings: Sequence[Crossing
     """Raises those that were not raised before. The windows are locked by the caller."""
     if not crossings:
         return
-    ordered = sorted(crossings, key=lambda one: (one.budget_id, one.window_start_ms, one.percent))
+    ordered = sorted(crossings, key=lambda crossing: (crossing.budget_id, crossing.window_start_ms, crossing.percent))
     raised = await connection.execute(
         _INSERT,
         {
             "alert_ids": [new_id("alr") for _ in ordered],
-            "budget_ids": [one.budget_id for one in ordered],
-            "starts": [one.window_start_ms for one in ordered],
-            "percents": [one.percent for one in ordered],
-            "limits": [one.limit_nanos for one in ordered],
-            "settled": [one.settled_nanos for one in ordered],
+            "budget_ids": [crossing.budget_id for crossing in ordered],
+            "starts": [crossing.window_start_ms for crossing in ordered],
+            "percents": [crossing.percent for crossing in ordered],
+            "limits": [crossing.limit_nanos for crossing in ordered],
+            "settled": [crossing.settled_nanos for crossing in ordered],
             "now_ms": now_ms,
         },
     )

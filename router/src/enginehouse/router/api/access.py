@@ -74,7 +74,7 @@ class Administrator:
 
     def require_scopes(self, scopes: Sequence[str], what: str) -> None:
         """Nobody gives, or gets at, what they do not hold. Raises SCOPE_DENIED."""
-        lacking = [] if self.everything else [one for one in scopes if one not in self.scopes]
+        lacking = [] if self.everything else [scope for scope in scopes if scope not in self.scopes]
         if lacking:
             raise ServiceError(
                 Reason.SCOPE_DENIED, f"{what} holds {', '.join(lacking)}, which the caller does not hold itself"

@@ -70,7 +70,7 @@ def json_status(status: status_pb2.Status) -> bytes:
         elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             bad = error_details_pb2.BadRequest.FromString(detail.value)
             entry["field_violations"] = [
-                {"field": one.field, "description": one.description} for one in bad.field_violations
+                {"field": violation.field, "description": violation.description} for violation in bad.field_violations
             ]
         elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
             delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay

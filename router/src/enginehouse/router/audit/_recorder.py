@@ -270,7 +270,7 @@ def _target(message: Message | None) -> str:
     if message is None:
         return ""
     names = [field.name for field in message.DESCRIPTOR.fields if field.name.endswith("_id")]
-    for name in sorted(names, key=lambda one: one == "tenant_id"):
+    for name in sorted(names, key=lambda name: name == "tenant_id"):
         value = getattr(message, name)
         if isinstance(value, str) and value:
             return value[:256]

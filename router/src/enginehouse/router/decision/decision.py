@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import ServiceError
@@ -92,8 +93,8 @@ class ConsideredModel:
     fallback: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+# A tuple: one is made for each request, and a frozen dataclass of ten fields takes 1.4 us more.
+class Decision(NamedTuple):
     """The outcome of a decision.
 
     Attributes:

@@ -42,7 +42,7 @@ class FirstTokens:
         median = self._medians.get(model)
         if median is None:
             return None
-        pressure = min([one.pressure() for one in endpoints()], default=0.0)
+        pressure = min([endpoint.pressure() for endpoint in endpoints()], default=0.0)
         return int(median * pressure) if pressure > 1 else median
 
 

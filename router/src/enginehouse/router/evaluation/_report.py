@@ -102,14 +102,15 @@ class Report:
         ):
             cells = [f"{measures.apgr.value:.3f} [{measures.apgr.low:.3f}, {measures.apgr.high:.3f}]"]
             cells += [
-                f"{one.value:.1%} [{one.low:.1%}, {one.high:.1%}]"
-                for one in (measures.cpt20, measures.cpt50, measures.cpt80)
+                f"{cost.value:.1%} [{cost.low:.1%}, {cost.high:.1%}]"
+                for cost in (measures.cpt20, measures.cpt50, measures.cpt80)
             ]
             lines.append(f"{name:8}{cells[0]:>22}" + "".join(f"{cell:>24}" for cell in cells[1:]))
         lines.append(f"a strong call costs {self.price_ratio:g} weak ones; saved against the strong model alone:")
         lines += [
-            f"  {one.gap:.0%} of the gap (score {one.quality:.4f}): {one.router:.1%}, by a random mix {one.random:.1%}"
-            for one in self.savings
+            f"  {saving.gap:.0%} of the gap (score {saving.quality:.4f}): {saving.router:.1%}, "
+            f"by a random mix {saving.random:.1%}"
+            for saving in self.savings
         ]
         lines.append(f"in brackets: 95 % intervals of {self.resamples} bootstrap resamples, seed {self.seed}")
         return "\n".join(lines)
@@ -174,7 +175,7 @@ def _bootstrap(rankings: Sequence[Ranking], prompts: int, *, resamples: int, see
         weights = np.bincount(rng.integers(prompts, size=prompts), minlength=prompts).astype(np.float64)
         for one, ranking in zip(taken, rankings, strict=True):
             one.append(_numbers(ranking, weights))
-    return [np.array(one) for one in taken]
+    return [np.array(share) for share in taken]
 
 
 def _measures(values: list[float], samples: Floats) -> RouterMeasures:

@@ -61,11 +61,13 @@ class Assignment:
     def replace(self, *, experiments: Iterable[Experiment], rollouts: Iterable[Rollout], flags: Iterable[Flag]) -> None:
         """Takes everything anew. Of several for one name the newest holds."""
         by_model: dict[str, list[Experiment]] = {}
-        for experiment in sorted(experiments, key=lambda one: -one.ordinal):
+        for experiment in sorted(experiments, key=lambda experiment: -experiment.ordinal):
             if experiment.active:
                 by_model.setdefault(experiment.asked_model, []).append(experiment)
         self._experiments = {name: tuple(found) for name, found in by_model.items()}
-        self._rollouts = {one.asked_model: one for one in sorted(rollouts, key=lambda one: one.ordinal)}
+        self._rollouts = {
+            rollout.asked_model: rollout for rollout in sorted(rollouts, key=lambda rollout: rollout.ordinal)
+        }
         self._flags = {flag.name: flag for flag in flags}
 
     @property

@@ -39,13 +39,13 @@ class ExposureLog:
     def note(self, assigned: Assigned, *, grant_id: str, request_id: str, refusal: str = "") -> None:
         """Notes that a request was exposed; `refusal` is the reason if it was refused."""
         now = self._clock()
-        for one in assigned.exposures:
+        for exposure in assigned.exposures:
             self._waiting.append(
                 {
-                    "subject_id": one.subject_id,
+                    "subject_id": exposure.subject_id,
                     "grant_id": grant_id,
-                    "arm": one.arm,
-                    "unit": one.unit,
+                    "arm": exposure.arm,
+                    "unit": exposure.unit,
                     "tenant_id": assigned.tenant_id,
                     "request_id": request_id,
                     "refusal": refusal,

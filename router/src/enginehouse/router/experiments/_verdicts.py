@@ -39,7 +39,7 @@ def winner(experiment: Experiment, results: Mapping[str, ArmResults]) -> tuple[s
         best = max(better, key=lambda name: differences[name].value * sign)
         found = differences[best]
         return best, f"{metric} {found.value:+.4g} against the control (interval {found.low:+.4g} to {found.high:+.4g})"
-    if all(one.significant for one in differences.values()):
+    if all(difference.significant for difference in differences.values()):
         return experiment.arms[0].name, f"every other arm is worse in {metric}"
     return None
 

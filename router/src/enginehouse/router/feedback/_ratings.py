@@ -27,7 +27,7 @@ class Ratings:
 
     def covers(self, half_lives: Iterable[float]) -> bool:
         """Whether ratings were read for each of these half-lives."""
-        return all(one in self._by_half_life for one in half_lives)
+        return all(half_life in self._by_half_life for half_life in half_lives)
 
 
 NO_RATINGS = Ratings({})

@@ -133,14 +133,14 @@ class Fleet:
         """Engines whose breaker is closed, those that may be probed, and the others, the least bad first."""
         health = self.health
         well, probes, bad = [], [], []
-        for one in found:
-            if not health.lets_through(model, one.engine_id):
-                bad.append(one)
-            elif health.state(model, one.engine_id) is BreakerState.CLOSED:
-                well.append(one)
+        for endpoint in found:
+            if not health.lets_through(model, endpoint.engine_id):
+                bad.append(endpoint)
+            elif health.state(model, endpoint.engine_id) is BreakerState.CLOSED:
+                well.append(endpoint)
             else:
-                probes.append(one)
-        bad.sort(key=lambda one: (health.wait_s(model, one.engine_id), one.pressure()))
+                probes.append(endpoint)
+        bad.sort(key=lambda endpoint: (health.wait_s(model, endpoint.engine_id), endpoint.pressure()))
         return tuple(well), probes, bad
 
     def serves(self, model: str) -> bool:
@@ -154,13 +154,13 @@ class Fleet:
         if health.untroubled:
             return True
         return health.lets_through(model) and any(
-            health.lets_through(model, one.engine_id) for one in self._by_model.get(model, ())
+            health.lets_through(model, endpoint.engine_id) for endpoint in self._by_model.get(model, ())
         )
 
     def health_of(self, model: str) -> str:
         """How a model's engines are, in words: "2 live", "2 live, 1 open", "1 live; failing (open)"."""
         found = self._by_model.get(model, ())
-        states = Counter(self.health.state(model, one.engine_id) for one in found)
+        states = Counter(self.health.state(model, endpoint.engine_id) for endpoint in found)
         bad = [f"{states[state]} {state}" for state in (BreakerState.OPEN, BreakerState.HALF_OPEN) if states[state]]
         words = ", ".join([f"{len(found)} live", *bad])
         over_all = self.health.state(model)

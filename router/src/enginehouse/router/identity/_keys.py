@@ -40,15 +40,15 @@ class KeyHasher:
     """
 
     def __init__(self, *, pepper: bytes, old: Sequence[bytes] = ()) -> None:
-        self._begun = [_begin(one) for one in (pepper, *old)]
+        self._begun = [_begin(secret) for secret in (pepper, *old)]
         # HMAC's own construction again: whoever reads the database cannot seal what it writes there.
-        self.seal_keys = tuple(hmac.digest(one, b"enginehouse audit log", "sha256") for one in (pepper, *old))
+        self.seal_keys = tuple(hmac.digest(secret, b"enginehouse audit log", "sha256") for secret in (pepper, *old))
         """What the audit log is sealed with: the first seals, every one verifies."""
 
     @classmethod
     def from_files(cls, path: Path, *, old: Sequence[Path] = ()) -> KeyHasher:
         """Reads the peppers: each file's bytes without surrounding white space. Raises OSError or ValueError."""
-        return cls(pepper=path.read_bytes().strip(), old=[one.read_bytes().strip() for one in old])
+        return cls(pepper=path.read_bytes().strip(), old=[file.read_bytes().strip() for file in old])
 
     def digest(self, secret: str) -> bytes:
         """What is kept of a key: 32 bytes."""

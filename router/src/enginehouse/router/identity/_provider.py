@@ -61,7 +61,7 @@ class ProviderKeys:
         """The key of that id (or the only one there is, for an empty id) if it can check that kind of signature."""
         made = self._made.get((key_id, algorithm))
         if made is None and (key_id, algorithm) not in self._made:
-            fitting = [one for one in self._candidates(key_id) if _fits(one, algorithm)]
+            fitting = [key for key in self._candidates(key_id) if _fits(key, algorithm)]
             if len(fitting) != 1:
                 return None
             made = self._made[key_id, algorithm] = _make(fitting[0], algorithm)
@@ -78,7 +78,7 @@ class ProviderKeys:
     def _candidates(self, key_id: str) -> list[dict[str, Any]]:
         if key_id:
             return self._keys.get(key_id, [])
-        return [one for keys in self._keys.values() for one in keys]
+        return [key for keys in self._keys.values() for key in keys]
 
     async def _run(self) -> None:
         retry = _FIRST_RETRY_S
@@ -126,10 +126,10 @@ class ProviderKeys:
         if not isinstance(listed, list) or len(listed) > _MOST_KEYS:
             raise ProviderUnread(f"it must answer a list of at most {_MOST_KEYS} keys")
         keys: dict[str, list[dict[str, Any]]] = {}
-        for one in listed:
-            if isinstance(one, dict) and one.get("use", "sig") == "sig" and one.get("kty") in ("RSA", "EC", "OKP"):
-                key_id = one.get("kid", "")
-                keys.setdefault(key_id if isinstance(key_id, str) else "", []).append(one)
+        for key in listed:
+            if isinstance(key, dict) and key.get("use", "sig") == "sig" and key.get("kty") in ("RSA", "EC", "OKP"):
+                key_id = key.get("kid", "")
+                keys.setdefault(key_id if isinstance(key_id, str) else "", []).append(key)
         if keys != self._keys:
             self._keys, self._made = keys, {}
             self.generation += 1

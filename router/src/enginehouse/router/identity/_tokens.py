@@ -59,7 +59,7 @@ class TokenVerifier:
     """
 
     def __init__(self, *, issuers: Sequence[IssuerSettings], people: UserIndex) -> None:
-        self._providers = {one.issuer: Provider(one, ProviderKeys(settings=one)) for one in issuers}
+        self._providers = {issuer.issuer: Provider(issuer, ProviderKeys(settings=issuer)) for issuer in issuers}
         self._people = people
         self._known: dict[bytes, _Known] = {}
         self._signatures = PyJWS()
@@ -69,13 +69,13 @@ class TokenVerifier:
 
     def start(self) -> None:
         """Begins to read the providers' keys."""
-        for one in self._providers.values():
-            one.keys.start()
+        for provider in self._providers.values():
+            provider.keys.start()
 
     async def close(self) -> None:
         """Stops."""
-        for one in self._providers.values():
-            await one.keys.close()
+        for provider in self._providers.values():
+            await provider.keys.close()
 
     def authenticate(self, token: bytes, *, now_ms: int) -> Caller:
         """The caller. Raises ServiceError with TOKEN_INVALID; with a time to retry while the keys are being read."""
@@ -146,7 +146,7 @@ def _parts(token: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
         raise _invalid("it is not a signed JWT")
     try:
         header, claims = (
-            json.loads(base64.b64decode(one + b"=" * (-len(one) % 4), b"-_", validate=True)) for one in pieces[:2]
+            json.loads(base64.b64decode(piece + b"=" * (-len(piece) % 4), b"-_", validate=True)) for piece in pieces[:2]
         )
     except (binascii.Error, ValueError, RecursionError):
         raise _invalid("it is not a signed JWT") from None
@@ -159,7 +159,7 @@ def _check_claims(claims: Mapping[str, Any], settings: IssuerSettings, now_ms: i
     """When the token ends, in milliseconds since 1970 UTC, skew included."""
     audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
-    if not isinstance(named, list) or not any(one in settings.audiences for one in named if isinstance(one, str)):
+    if not isinstance(named, list) or not any(value in settings.audiences for value in named if isinstance(value, str)):
         raise _invalid(f"its audience is none of {', '.join(settings.audiences)}")
     skew_ms = settings.skew_s * 1000
     expires = _time(claims, "exp")
@@ -198,8 +198,8 @@ def _user(claims: Mapping[str, Any], settings: IssuerSettings) -> TokenUser:
     if settings.role_claim:
         words = _claim(claims, settings.role_claim)
         words = [words] if isinstance(words, str) else words
-        given = [_role(one, settings.roles) for one in words] if isinstance(words, list) else []
-        role = max((one for one in given if one is not None), key=_ROLES.index, default=role)
+        given = [_role(word, settings.roles) for word in words] if isinstance(words, list) else []
+        role = max((value for value in given if value is not None), key=_ROLES.index, default=role)
     return TokenUser(tenant, name, role)
 
 

@@ -95,9 +95,9 @@ class UserIndex:
             tenants, users = await self._tenant_store.all_tenants(), await self._user_store.all()
             if before == self._changes:
                 break
-        self._tenants = {one.tenant_id: one for one in tenants}
-        self._tenant_ids = {one.name: one.tenant_id for one in tenants}
-        self._users = {one.user_id: one for one in users}
+        self._tenants = {tenant.tenant_id: tenant for tenant in tenants}
+        self._tenant_ids = {tenant.name: tenant.tenant_id for tenant in tenants}
+        self._users = {user.user_id: user for user in users}
         self._callers = {}
 
     def changed(self, changed_id: str) -> None:

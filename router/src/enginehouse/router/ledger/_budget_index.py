@@ -34,7 +34,7 @@ class BudgetIndex:
         """Reads every budget again."""
         while True:
             before = self._changes
-            held = [one.budget_id for one in self._by_id.values() if one.automatic]
+            held = [budget.budget_id for budget in self._by_id.values() if budget.automatic]
             found = await self._store.all_live(automatic=held)
             # One that changed during the read may have been read as it was.
             if before == self._changes:
@@ -74,7 +74,7 @@ class BudgetIndex:
         old = self._by_id.pop(budget_id, None)
         if old is not None:
             scope = (str(old.scope), old.scope_id)
-            left = tuple(one for one in self._by_scope[scope] if one.budget_id != budget_id)
+            left = tuple(budget for budget in self._by_scope[scope] if budget.budget_id != budget_id)
             if left:
                 self._by_scope[scope] = left
             else:

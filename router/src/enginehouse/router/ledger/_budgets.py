@@ -224,18 +224,18 @@ class BudgetStore:
             windows = await connection.execute(
                 sa.select(budget_windows).where(
                     sa.tuple_(budget_windows.c.budget_id, budget_windows.c.window_start_ms).in_(
-                        [(one.budget_id, one.period.window_start_ms(now_ms)) for one in found]
+                        [(budget.budget_id, budget.period.window_start_ms(now_ms)) for budget in found]
                     )
                 )
             )
             by_id = {row.budget_id: row for row in windows}
         return [
             BudgetState(
-                one,
-                by_id[one.budget_id].settled_nanos if one.budget_id in by_id else 0,
-                by_id[one.budget_id].leased_nanos if one.budget_id in by_id else 0,
+                budget,
+                by_id[budget.budget_id].settled_nanos if budget.budget_id in by_id else 0,
+                by_id[budget.budget_id].leased_nanos if budget.budget_id in by_id else 0,
             )
-            for one in found
+            for budget in found
         ]
 
 

@@ -176,9 +176,9 @@ class Ledger:
         """The accounts of every budget that bounds the payer."""
         budgets = self._budgets
         if payer.version != budgets.version or payer.book is not self._book or now_ms >= payer.until_ms:
-            found = [one for scope, scope_id in payer.scopes for one in budgets.of(scope, scope_id)]
-            payer.accounts = tuple([self._book.account(one, now_ms=now_ms) for one in found])
-            payer.until_ms = min((one.period.window_end_ms(now_ms) for one in found), default=2**63 - 1)
+            found = [budget for scope, scope_id in payer.scopes for budget in budgets.of(scope, scope_id)]
+            payer.accounts = tuple([self._book.account(budget, now_ms=now_ms) for budget in found])
+            payer.until_ms = min((budget.period.window_end_ms(now_ms) for budget in found), default=2**63 - 1)
             payer.version, payer.book = budgets.version, self._book
         return payer.accounts
 
@@ -384,8 +384,8 @@ class Ledger:
         except Exception as error:
             if len(batch) > 1:
                 # One claim that PostgreSQL can't take must not keep the others from settling.
-                for one in batch:
-                    await self._settle_batch([one])
+                for claim in batch:
+                    await self._settle_batch([claim])
                 return
             _log.exception("a report could not be settled", extra={"grant_id": batch[0][0].grant.grant_id})
             if not batch[0][1].done():
@@ -468,15 +468,21 @@ class Ledger:
         before = self._clock() - (int(self._terms.renew_s * 1000) if youngest_ms is None else youngest_ms)
         # One at a time: another's rows may be older than what this one finds closed.
         async with self._returns:
-            waiting = [one for one in self._book.open_reservations() if one.issued_at_ms <= before]
-            closed = await self._store.closed_of([one.grant_id for one in waiting]) if waiting else []
+            waiting = [
+                reservation for reservation in self._book.open_reservations() if reservation.issued_at_ms <= before
+            ]
+            closed = await self._store.closed_of([reservation.grant_id for reservation in waiting]) if waiting else []
             gone = [found for grant_id in closed if (found := self._book.get(grant_id)) is not None]
             for reservation in gone:
                 for account in reservation.accounts:
                     account.stale = True
             await self._read_stale()
             # A draw under way kept its account from being read: what it paid for stays until the next comparison.
-            known = [one.grant_id for one in gone if not any(account.stale for account in one.accounts)]
+            known = [
+                reservation.grant_id
+                for reservation in gone
+                if not any(account.stale for account in reservation.accounts)
+            ]
             self._handle_freed(self._book.close(known))
 
     async def _read_stale(self) -> None:
@@ -484,7 +490,9 @@ class Ledger:
 
         Whatever makes an account stale while its row is read makes it be read again.
         """
-        stale = {one.lease_id: one for one in self._book.accounts() if one.stale and one.drawing is None}
+        stale = {
+            account.lease_id: account for account in self._book.accounts() if account.stale and account.drawing is None
+        }
         if not stale:
             return
         for account in stale.values():

@@ -149,7 +149,7 @@ async def _lock(connection: AsyncConnection, claims: Sequence[Claim]) -> Rows:
                 "replica_ids": [grant.replica_id for grant in ordered],
                 "states": ["open"] * len(ordered),
                 "grants": [grant.SerializeToString() for grant in ordered],
-                "caps": [max((one.cap_nanos for one in grant.candidates), default=0) for grant in ordered],
+                "caps": [max((candidate.cap_nanos for candidate in grant.candidates), default=0) for grant in ordered],
                 "issued": [grant.issued_at_ms for grant in ordered],
                 "expires": [grant.expires_at_ms for grant in ordered],
             },
@@ -163,7 +163,7 @@ async def _lock(connection: AsyncConnection, claims: Sequence[Claim]) -> Rows:
     if fundings:
         named = sorted({(funding.budget_id, funding.window_start_ms) for funding in fundings})
         found = await connection.execute(
-            _LOCK_WINDOWS, {"budget_ids": [one[0] for one in named], "starts": [one[1] for one in named]}
+            _LOCK_WINDOWS, {"budget_ids": [window[0] for window in named], "starts": [window[1] for window in named]}
         )
         windows = {
             (row.budget_id, row.window_start_ms): WindowRow(

@@ -292,7 +292,7 @@ class SharedBuckets:
     async def _tell(self) -> None:
         """Tells what has changed until now."""
         changed, self._changed = self._changed, {}
-        calls: list[_Call] = [([one], None, None) for one in changed.values()]
+        calls: list[_Call] = [([change], None, None) for change in changed.values()]
         for at in range(0, len(calls), _MOST_IN_BATCH):
             try:
                 await self._send(calls[at : at + _MOST_IN_BATCH])

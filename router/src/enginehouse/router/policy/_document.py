@@ -52,7 +52,7 @@ class PolicyDocument:
         """
         which = (
             tier,
-            tuple([one for one in reversed(key_ids) if one in self._keys]) if self._keys else (),
+            tuple([key_id for key_id in reversed(key_ids) if key_id in self._keys]) if self._keys else (),
             task if task in self._tasks else "",
             subject if subject in self._subjects else "",
         )

@@ -149,8 +149,8 @@ class PriceBook:
 
     def _build(self, now_ms: int) -> None:
         timelines = [*self._prices.values(), *self._discounts.values()]
-        self._since = max((one.since(now_ms) for one in timelines), default=-_NEVER)
-        self._until = min((one.next_after(now_ms) for one in timelines), default=_NEVER)
+        self._since = max((timeline.since(now_ms) for timeline in timelines), default=-_NEVER)
+        self._until = min((timeline.next_after(now_ms) for timeline in timelines), default=_NEVER)
         self._holding = {}
         for (subject, subject_id, model), timeline in self._discounts.items():
             basis_points = timeline.at(now_ms)

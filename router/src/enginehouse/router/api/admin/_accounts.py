@@ -71,7 +71,7 @@ class AccountAdmin:
         more = len(found) > size
         found = found[:size]
         return admin_pb2.ListTenantsResponse(
-            tenants=[_tenant(one) for one in found],
+            tenants=[_tenant(tenant) for tenant in found],
             next_page_token=page_token("tenants", str(found[-1].ordinal)) if more else "",
         )
 
@@ -87,7 +87,7 @@ class AccountAdmin:
         more = len(found) > size
         found = found[:size]
         return admin_pb2.ListKeysResponse(
-            keys=[key_message(one) for one in found],
+            keys=[key_message(key) for key in found],
             next_page_token=page_token(listing, str(found[-1].ordinal)) if more else "",
         )
 

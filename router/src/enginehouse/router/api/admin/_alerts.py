@@ -41,7 +41,7 @@ class AlertAdmin:
         more = len(found) > size
         found = found[:size]
         return alerts_pb2.ListAlertsResponse(
-            alerts=[_message(one) for one in found],
+            alerts=[_message(alert) for alert in found],
             next_page_token=page_token(listing, str(found[-1].ordinal)) if more else "",
         )
 

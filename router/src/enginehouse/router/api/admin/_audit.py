@@ -52,7 +52,7 @@ class AuditAdmin:
         more = len(found) > size
         found = found[:size]
         return pb.ListAuditResponse(
-            entries=[_message(one) for one in found],
+            entries=[_message(entry) for entry in found],
             next_page_token=page_token(listing, str(found[-1].sequence)) if more else "",
         )
 

@@ -112,7 +112,7 @@ class BudgetAdmin:
         more = len(found) > size
         found = found[:size]
         return admin_pb2.ListBudgetsResponse(
-            budgets=[_message(one) for one in found],
+            budgets=[_message(state) for state in found],
             next_page_token=page_token(listing, str(found[-1].budget.ordinal)) if more else "",
         )
 
@@ -151,7 +151,8 @@ class BudgetAdmin:
             except LimitTooLow as error:
                 low = error
             existing = next(
-                (one for one in self._index.of(wanted.scope, wanted.scope_id) if one.period is wanted.period), None
+                (budget for budget in self._index.of(wanted.scope, wanted.scope_id) if budget.period is wanted.period),
+                None,
             )
             # Settled spend alone forbids it, so no return can help.
             if low.settled_nanos > wanted.limit_nanos or existing is None:

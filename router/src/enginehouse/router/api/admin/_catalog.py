@@ -88,21 +88,21 @@ class CatalogAdmin:
             prompt_class=decision.prompt_class,
         )
         first = decision.candidates[0].bound_nanos if decision.candidates else None
-        for one in decision.considered:
-            bound = min(one.bound_nanos, _MOST_NANOS)
+        for considered in decision.considered:
+            bound = min(considered.bound_nanos, _MOST_NANOS)
             response.candidates.add(
-                model=one.model.name,
-                chosen=not one.rejection_reason,
-                passed_over_because=one.rejection_reason,
-                quality=one.model.quality,
+                model=considered.model.name,
+                chosen=not considered.rejection_reason,
+                passed_over_because=considered.rejection_reason,
+                quality=considered.model.quality,
                 bound_nanos=bound,
-                endpoints=[endpoint.address for endpoint in one.endpoints],
-                sufficiency=one.sufficiency,
-                first_token_ms=one.first_token_ms,
-                health=self._state.fleet.health_of(one.model.name),
-                fallback=one.fallback,
+                endpoints=[endpoint.address for endpoint in considered.endpoints],
+                sufficiency=considered.sufficiency,
+                first_token_ms=considered.first_token_ms,
+                health=self._state.fleet.health_of(considered.model.name),
+                fallback=considered.fallback,
                 price_difference_nanos=0 if first is None else bound - min(first, _MOST_NANOS),
-                region=one.model.region,
+                region=considered.model.region,
             )
         return response
 

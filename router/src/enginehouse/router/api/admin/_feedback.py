@@ -75,12 +75,12 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServiceServicer):
         return pb.SummarizeFeedbackResponse(
             summaries=[
                 pb.FeedbackSummary(
-                    model=one.model,
-                    prompt_class=one.prompt_class,
-                    ratings=one.ratings,
-                    mean_score=one.score_millionths / ONE / one.ratings,
+                    model=rating.model,
+                    prompt_class=rating.prompt_class,
+                    ratings=rating.ratings,
+                    mean_score=rating.score_millionths / ONE / rating.ratings,
                 )
-                for one in found
+                for rating in found
             ]
         )
 

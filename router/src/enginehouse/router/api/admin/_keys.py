@@ -112,7 +112,7 @@ class KeyAdmin:
             user_id=user_id,
             parent_id=parent_id,
             user_limits=_allowance(request.user_limits),
-            route_limits={one.route: _allowance(one.limits) for one in request.route_limits},
+            route_limits={limit.route: _allowance(limit.limits) for limit in request.route_limits},
         )
         budget_nanos = request.budget_nanos if request.HasField("budget_nanos") else None
         key = await self._insert(key, tenant, budget_nanos, now)
@@ -201,11 +201,11 @@ class KeyAdmin:
         if not keys:
             return []
         revoked = await self._keys.revoke_keys(
-            [one.key_id for one in keys], now_ms=self._clock(), connection=connection
+            [key.key_id for key in keys], now_ms=self._clock(), connection=connection
         )
-        for one in revoked:
-            await self._record(connection, dataclasses.replace(one, revoked_at_ms=0), one)
-            self._index.drop(one.key_id)
+        for key in revoked:
+            await self._record(connection, dataclasses.replace(key, revoked_at_ms=0), key)
+            self._index.drop(key.key_id)
         return revoked
 
     async def _insert(self, key: Key, tenant: Tenant, budget_nanos: int | None, now: int) -> Key:
@@ -241,7 +241,7 @@ class KeyAdmin:
             if user is not None and user.disabled_at_ms:
                 raise ServiceError(Reason.FAILED_PRECONDITION, f"the user {user.name!r} is shut out; enable it first")
             if user is not None:
-                beyond = [one for one in key.scopes if one not in ROLE_SCOPES[user.role]]
+                beyond = [scope for scope in key.scopes if scope not in ROLE_SCOPES[user.role]]
                 if beyond:
                     raise ServiceError(
                         Reason.SCOPE_DENIED,
@@ -252,7 +252,7 @@ class KeyAdmin:
         parent = await self._keys.lock_key(key.parent_id, connection)
         if parent is None or parent.revoked_at_ms or (parent.expires_at_ms and parent.expires_at_ms <= now):
             raise ServiceError(Reason.KEY_INVALID, "the key that makes this one was revoked or has expired meanwhile")
-        beyond = [one for one in key.allowed_models if parent.allowed_models and one not in parent.allowed_models]
+        beyond = [model for model in key.allowed_models if parent.allowed_models and model not in parent.allowed_models]
         if beyond:
             raise ServiceError(Reason.MODEL_DENIED, f"the key that makes this one may not use {', '.join(beyond)}")
         return dataclasses.replace(
@@ -307,7 +307,7 @@ class KeyAdmin:
         self._check_bounds(checks, "limits", request.limits)
         self._check_bounds(checks, "user_limits", request.user_limits)
         checks.size("route_limits", request.route_limits, 0, _MOST_ROUTES)
-        routes = [one.route for one in request.route_limits]
+        routes = [limit.route for limit in request.route_limits]
         for at, one in enumerate(request.route_limits):
             try:
                 check_route(one.route)

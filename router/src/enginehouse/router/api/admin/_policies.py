@@ -69,9 +69,9 @@ class PolicyAdmin:
         size = page_size(request.page_size)
         after = page_start(request.page_token, "policies")
         found = await self._store.in_force()
-        if all(one.name != DEFAULT for one in found):
+        if all(policy.name != DEFAULT for policy in found):
             found.append(self._policy.configured())
-        rest = [one for one in sorted(found, key=lambda one: one.name) if one.name > after]
+        rest = [policy for policy in sorted(found, key=lambda policy: policy.name) if policy.name > after]
         return pb.ListPoliciesResponse(
             policies=rest[:size],
             next_page_token=page_token("policies", rest[size - 1].name) if len(rest) > size else "",
@@ -82,7 +82,7 @@ class PolicyAdmin:
         found = await self._problems(document)
         found += _shared(document, await self._store.in_force())
         return pb.CheckPolicyResponse(
-            problems=[pb.PolicyProblem(field=one.field, description=one.description) for one in found]
+            problems=[pb.PolicyProblem(field=problem.field, description=problem.description) for problem in found]
         )
 
     async def set_(self, request: pb.SetPolicyRequest, *, key_id: str) -> pb.SetPolicyResponse:

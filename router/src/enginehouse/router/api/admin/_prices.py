@@ -98,11 +98,11 @@ class PriceAdmin:
         found, _ = await self._store.all()
         messages = await self._priced([*self._of_catalog(), *found], self._clock())
         rest = [
-            one
-            for one in sorted(messages, key=_place)
-            if _place(one) > after
-            and (not request.model or one.model == request.model)
-            and (one.holds or not request.holding_only)
+            price
+            for price in sorted(messages, key=_place)
+            if _place(price) > after
+            and (not request.model or price.model == request.model)
+            and (price.holds or not request.holding_only)
         ]
         return prices_pb2.ListPricesResponse(
             prices=rest[:size], next_page_token=page_token(listing, _place(rest[size - 1])) if len(rest) > size else ""
@@ -171,14 +171,14 @@ class PriceAdmin:
         _, cuts = await self._store.all()
         holding = _holding(cuts, self._clock())
         rest = [
-            one
-            for one in sorted(cuts, key=_turn)
-            if _turn(one) > after
-            and (not request.subject_id or one.subject_id == request.subject_id)
-            and (one.discount_id in holding or not request.holding_only)
+            cut
+            for cut in sorted(cuts, key=_turn)
+            if _turn(cut) > after
+            and (not request.subject_id or cut.subject_id == request.subject_id)
+            and (cut.discount_id in holding or not request.holding_only)
         ]
         return prices_pb2.ListDiscountsResponse(
-            discounts=[_discount_message(one, holds=one.discount_id in holding) for one in rest[:size]],
+            discounts=[_discount_message(cut, holds=cut.discount_id in holding) for cut in rest[:size]],
             next_page_token=page_token(listing, _turn(rest[size - 1])) if len(rest) > size else "",
         )
 
@@ -207,17 +207,17 @@ class PriceAdmin:
         """Messages that know which price holds: the latest begun, or the catalog's where that has no amount."""
         found, _ = await self._store.all()
         latest: dict[tuple[str, Unit], ListPrice] = {}
-        for one in sorted(found, key=lambda price: price.from_ms):
-            if one.from_ms <= now:
-                latest[one.model, one.unit] = one
-        holding = {one.price_id for one in latest.values() if one.nanos_per_million is not None}
-        covered = {(one.model, one.unit) for one in latest.values() if one.price_id in holding}
+        for price in sorted(found, key=lambda price: price.from_ms):
+            if price.from_ms <= now:
+                latest[price.model, price.unit] = price
+        holding = {price.price_id for price in latest.values() if price.nanos_per_million is not None}
+        covered = {(price.model, price.unit) for price in latest.values() if price.price_id in holding}
         return [
             _price_message(
-                one,
-                holds=one.price_id in holding if one.price_id else (one.model, one.unit) not in covered,
+                price,
+                holds=price.price_id in holding if price.price_id else (price.model, price.unit) not in covered,
             )
-            for one in prices
+            for price in prices
         ]
 
     def _unit(self, checks: Checks, request: prices_pb2.SetPriceRequest) -> Unit:
@@ -303,10 +303,10 @@ def _turn(discount: Discount) -> str:
 
 def _holding(cuts: Iterable[Discount], now: int) -> set[str]:
     latest: dict[tuple[str, str, str], Discount] = {}
-    for one in sorted(cuts, key=lambda cut: cut.from_ms):
-        if one.from_ms <= now:
-            latest[one.subject, one.subject_id, one.model] = one
-    return {one.discount_id for one in latest.values() if one.basis_points is not None}
+    for cut in sorted(cuts, key=lambda cut: cut.from_ms):
+        if cut.from_ms <= now:
+            latest[cut.subject, cut.subject_id, cut.model] = cut
+    return {cut.discount_id for cut in latest.values() if cut.basis_points is not None}
 
 
 def _price_message(price: ListPrice, *, holds: bool) -> prices_pb2.Price:

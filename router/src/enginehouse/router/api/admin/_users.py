@@ -89,7 +89,7 @@ class UserAdmin:
         more = len(found) > size
         found = found[:size]
         return pb.ListUsersResponse(
-            users=[_message(one) for one in found],
+            users=[_message(user) for user in found],
             next_page_token=page_token(listing, str(found[-1].ordinal)) if more else "",
         )
 
@@ -119,7 +119,7 @@ class UserAdmin:
             revoked = await self._keys.revoke_all(keys, connection)
             await self._record(connection, user, changed)
         self._people.put_user(changed)
-        return pb.DisableUserResponse(user=_message(changed), revoked_key_ids=[one.key_id for one in revoked])
+        return pb.DisableUserResponse(user=_message(changed), revoked_key_ids=[key.key_id for key in revoked])
 
     async def enable(self, request: pb.EnableUserRequest, caller: Administrator) -> pb.EnableUserResponse:
         """Lets a user in again. Raises NOT_FOUND or SCOPE_DENIED."""
@@ -141,8 +141,8 @@ class UserAdmin:
 
     async def _revoke_beyond(self, user: User, connection: AsyncConnection) -> list[str]:
         keys = await self._tenants.keys_of_user(user.user_id, user.name, user.tenant_id, connection)
-        beyond = [one for one in keys if not set(one.scopes) <= set(ROLE_SCOPES[user.role])]
-        return [one.key_id for one in await self._keys.revoke_all(beyond, connection)]
+        beyond = [key for key in keys if not set(key.scopes) <= set(ROLE_SCOPES[user.role])]
+        return [key.key_id for key in await self._keys.revoke_all(beyond, connection)]
 
     async def _record(self, connection: AsyncConnection, before: User | None, after: User) -> None:
         await self._recorder.write(

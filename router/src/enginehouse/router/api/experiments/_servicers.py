@@ -102,7 +102,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
             after = ordinal_start(request.page_token, "experiments")
             found = await self._store.list_experiments(after=after, count=size + 1)
         return experiments_pb2.ListExperimentsResponse(
-            experiments=[experiment_message(one) for one in found[:size]],
+            experiments=[experiment_message(experiment) for experiment in found[:size]],
             next_page_token=page_token("experiments", str(found[size - 1].ordinal)) if len(found) > size else "",
         )
 
@@ -191,7 +191,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
             after = ordinal_start(request.page_token, "rollouts")
             found = await self._store.list_rollouts(after=after, count=size + 1)
         return rollouts_pb2.ListRolloutsResponse(
-            rollouts=[rollout_message(one) for one in found[:size]],
+            rollouts=[rollout_message(rollout) for rollout in found[:size]],
             next_page_token=page_token("rollouts", str(found[size - 1].ordinal)) if len(found) > size else "",
         )
 
@@ -259,7 +259,7 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
             size = page_size(request.page_size)
             found = await self._store.list_flags(after=page_start(request.page_token, "flags"), count=size + 1)
         return flags_pb2.ListFlagsResponse(
-            flags=[flag_message(one) for one in found[:size]],
+            flags=[flag_message(flag) for flag in found[:size]],
             next_page_token=page_token("flags", found[size - 1].name) if len(found) > size else "",
         )
 

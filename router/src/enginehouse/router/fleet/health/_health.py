@@ -162,7 +162,7 @@ class Health:
             if breaker.forgettable(now):
                 del self._models[model]
         known = {pair[1] for pair in self._pairs}
-        for engine_id in [one for one in self._tallies if one not in served and one not in known]:
+        for engine_id in [engine for engine in self._tallies if engine not in served and engine not in known]:
             del self._tallies[engine_id]
 
     def _record_pair(self, model: str, engine_id: str, now: float, answered: int, failed: int) -> None:
