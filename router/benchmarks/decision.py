@@ -146,7 +146,7 @@ def _admission() -> tuple[Admission, Ledger, ResponseCache, str]:
     )
     keys.put(key, tenant)
     keys.loaded = True
-    people = UserIndex(tenants=KeyStore(database=None), users=UserStore(database=None))  # type: ignore[arg-type]
+    users = UserIndex(tenants=KeyStore(database=None), users=UserStore(database=None))  # type: ignore[arg-type]
     budgets = BudgetIndex(store=BudgetStore(database=None))  # type: ignore[arg-type]
     for scope, scope_id in ((Scope.TENANT, tenant.tenant_id), (Scope.KEY, key.key_id)):
         budget = Budget(
@@ -171,7 +171,7 @@ def _admission() -> tuple[Admission, Ledger, ResponseCache, str]:
     admission = Admission(
         contracts=load_contracts(),
         state=State(catalog=catalog, fleet=fleet, policy=policy, predictor=load_predictor()),
-        callers=Authenticator(keys=keys, people=people, tokens=TokenVerifier(issuers=(), people=people)),
+        callers=Authenticator(keys=keys, users=users, tokens=TokenVerifier(issuers=(), users=users)),
         limiter=Limiter(now_s=time.monotonic),
         ledger=ledger,
         cache=cache,

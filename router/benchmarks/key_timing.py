@@ -79,8 +79,8 @@ def _authenticator() -> tuple[Authenticator, dict[str, list[bytes]]]:
     for kind in ("unknown", "unknown too"):
         kinds[kind] = [new_secret().encode() for _ in range(_EACH)]
     index.loaded = True
-    people = UserIndex(tenants=store, users=UserStore(database=None))  # type: ignore[arg-type]
-    return Authenticator(keys=index, people=people, tokens=TokenVerifier(issuers=(), people=people)), kinds
+    users = UserIndex(tenants=store, users=UserStore(database=None))  # type: ignore[arg-type]
+    return Authenticator(keys=index, users=users, tokens=TokenVerifier(issuers=(), users=users)), kinds
 
 
 def _measure(calls: int) -> dict[str, list[int]]:

@@ -106,7 +106,7 @@ def shared_pair_processes(
         gateway_port=shared_registry.port,
     )
     # What replicas tell each other, and what is measured, is looked at as often as tests would like.
-    extra = "  feed: {every_s: 0.2}\n  experiments_every_s: 0.2"
+    extra = "  refresh: {every_s: 0.2}\n  experiments_every_s: 0.2"
     first, second = factory(extra=extra), factory(extra=extra)
     asyncio.run(first.create_first_key())
     second.key, second.key_id, second.tenant = first.key, first.key_id, first.tenant

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from routing_set import EVERYDAY, STORY_TASKS, RoutingSet
 from scipy.optimize import minimize, nnls
 
-from enginehouse.router.predictor import KNOWLEDGE, STORY, Weights, WordTable, read
+from enginehouse.router.predictor import KNOWLEDGE, STORY, PredictorWeights, WordTable, read
 
 Numbers = dict[str, NDArray[np.float64]]
 
@@ -37,7 +37,7 @@ _STORY_SPREAD = 1.2
 # Stories with sums are arithmetic, whatever they tell of.
 STORY_NEED = 0.75
 # Log-odds of failing that a step of 1 in score is worth at least.
-_LEAST_SPREAD = 0.1
+_MIN_SPREAD = 0.1
 _MIDDLE = 0.5
 # What everyday prompts count in that, beside a task of the set: what is asked every day is easier than exams.
 _EVERYDAY_HEFT = 2
@@ -45,9 +45,9 @@ _EVERYDAY_HEFT = 2
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fitted:
-    """Weights, and the score of any numbers by them."""
+    """PredictorWeights, and the score of any numbers by them."""
 
-    weights: Weights
+    weights: PredictorWeights
 
     def score(self, numbers: Numbers) -> NDArray[np.float64]:
         """The score of each prompt, as `LearnedPredictor` has it."""
@@ -133,7 +133,9 @@ def _calibrate(
 
     A model's quality is how often it is right, every task counting alike.
     """
-    fitted = Fitted(Weights(knowledge, story, STORY_NEED, spread=1.0, offset=0.0, steepness=1.0, middle=_MIDDLE))
+    fitted = Fitted(
+        PredictorWeights(knowledge, story, STORY_NEED, spread=1.0, offset=0.0, steepness=1.0, middle=_MIDDLE)
+    )
     quality = qualities(data)
     rows, columns = np.nonzero(~np.isnan(data.scores) & chosen[:, None])
     failed = 1 - data.scores[rows, columns]
@@ -151,7 +153,7 @@ def _calibrate(
         p = 1 / (1 + np.exp(-odds))
         return float(weight @ (np.logaddexp(0, odds) - failed * odds)), x.T @ (weight * (p - failed))
 
-    bounds = [(_LEAST_SPREAD, None), (None, None), (0.5, 20)]
+    bounds = [(_MIN_SPREAD, None), (None, None), (0.5, 20)]
     spread, offset, steepness = map(float, minimize(loss, np.array([0.3, 0.0, 4.0]), jac=True, bounds=bounds).x)
     return Fitted(dataclasses.replace(fitted.weights, spread=spread, offset=offset, steepness=steepness))
 

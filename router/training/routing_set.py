@@ -22,7 +22,7 @@ _PREFIX = 300
 
 STORY_TASKS = ("gsm8k", "agentverse-mgsm")
 # A pair tells something if one model is decidedly better than the other and mostly right itself.
-_STRONG, _LEAST_GAIN = 0.7, 0.15
+_STRONG, _MIN_GAIN = 0.7, 0.15
 
 
 # The set has nothing that is easy for every model. What people say every day is, mostly.
@@ -55,7 +55,7 @@ class RoutingSet:
             (strong, weak)
             for strong in range(len(self.models))
             for weak in range(len(self.models))
-            if mean[strong] >= _STRONG and mean[weak] >= _CHANCE and mean[strong] - mean[weak] >= _LEAST_GAIN
+            if mean[strong] >= _STRONG and mean[weak] >= _CHANCE and mean[strong] - mean[weak] >= _MIN_GAIN
         ]
 
     def gain(self, task: str) -> NDArray[np.float64]:

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from enginehouse.router.predictor import EDGE_LETTERS, LEAST_LETTERS
+from enginehouse.router.predictor import EDGE_LETTERS, MIN_LETTERS
 
 # Words that count, those that speak most clearly of a field; words read in public text at least so often are looked
 # at besides the encoder's own.
-_MOST_WORDS = 12_000
-_LEAST_SEEN = 100
+_MAX_WORDS = 12_000
+_MIN_SEEN = 100
 # A word's affinity to a field is its mean likeness to so many of the field's words.
 _NEAREST = 3
 # Words that share a beginning or an end, to judge an unknown word by.
-_LEAST_SHARING = 4
+_MIN_SHARING = 4
 _WORD = re.compile("[a-z]{3,}")
 _SILENT = """
     the and for with that this from which what who how are was were has have had not but his her its their they them
@@ -60,12 +60,12 @@ def make_table(*, topics: Path, text: Path) -> Table:
     affinities -= affinities.mean(axis=1, keepdims=True)
     sharing = defaultdict(list)
     for word, index in row.items():
-        if len(word) >= LEAST_LETTERS:
+        if len(word) >= MIN_LETTERS:
             sharing[word[:EDGE_LETTERS] + "-"].append(index)
             sharing["-" + word[-EDGE_LETTERS:]].append(index)
-    edges = {edge: affinities[at].mean(axis=0) for edge, at in sharing.items() if len(at) >= _LEAST_SHARING}
+    edges = {edge: affinities[at].mean(axis=0) for edge, at in sharing.items() if len(at) >= _MIN_SHARING}
     # Words that speak clearly of nothing stay in the table as such, lest they be judged by their ends.
-    silent = np.argsort(-affinities.max(axis=1), kind="stable")[_MOST_WORDS:]
+    silent = np.argsort(-affinities.max(axis=1), kind="stable")[_MAX_WORDS:]
     affinities[[*silent, *(row[word] for word in _SILENT.split() if word in row)]] = 0
     listed = words + sorted(edges)
     rows = np.concatenate([affinities, np.array([edges[edge] for edge in sorted(edges)])])
@@ -89,7 +89,7 @@ def _read_words(folder: Path) -> set[str]:
     for file in sorted(folder.rglob("*")):
         if file.is_file():
             seen.update(_WORD.findall(file.read_text(errors="replace").lower()))
-    return {word for word, count in seen.items() if count >= _LEAST_SEEN}
+    return {word for word, count in seen.items() if count >= _MIN_SEEN}
 
 
 def _encoder() -> Path:

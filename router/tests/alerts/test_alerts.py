@@ -19,7 +19,7 @@ from enginehouse.kit.errors import ServiceError
 from enginehouse.router.alerts import Alert, AlertSettings, AlertStore, ExhaustionRecorder, WebhookDispatcher
 from enginehouse.router.api.admin import Administrator, AlertAdmin
 from enginehouse.router.clock import DAY_MS
-from enginehouse.router.ledger import Budget, BudgetExhausted, BudgetStore, Ledger, Period
+from enginehouse.router.ledger import Budget, BudgetStore, InsufficientBudget, Ledger, Period
 from router.tests.harness.ledger import LedgerHarness
 from router.tests.harness.waiting import wait_until
 from router.tests.harness.webhook import Webhook
@@ -123,7 +123,7 @@ async def test_a_spent_budget_that_refuses_is_at_a_hundred_percent(harness: Ledg
     ledger = await harness.replica()
     watch = ExhaustionRecorder(database=harness.database, clock=harness.clock)
     await spend(harness, ledger, 950)
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(InsufficientBudget):
         await harness.grant(ledger, 60)
     for _ in range(100):
         watch.refused(budget.budget_id, 0)
@@ -145,7 +145,7 @@ async def test_a_request_that_is_too_dear_for_a_fresh_budget_raises_nothing(harn
     ledger = await harness.replica()
     watch = ExhaustionRecorder(database=harness.database, clock=harness.clock)
     await spend(harness, ledger, 700)
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(InsufficientBudget):
         await harness.grant(ledger, 5_000)
     watch.refused(budget.budget_id, 0)
     await watch._tasks.wait()

@@ -18,7 +18,7 @@ from enginehouse.kit.pricing import UNITS
 from enginehouse.router.api.admin import Administrator, PriceAdmin
 from enginehouse.router.database import Listener
 from enginehouse.router.identity import KeyStore, Tenant
-from enginehouse.router.prices import PRICES_CHANNEL, PriceBook, PriceFeed, PriceStore
+from enginehouse.router.prices import PRICES_CHANNEL, PriceBook, PriceRefresher, PriceStore
 from router.tests.harness.waiting import wait_until
 
 ADMIN = Administrator(tenant_id="ten_test", key_id="key_admin", everything=True)
@@ -40,10 +40,10 @@ class PriceHarness:
         self.database = database
         self.catalog = catalog
         self.store = PriceStore(database=database)
-        self.book, self.feed = self.replica()
+        self.book, self.refresher = self.replica()
         self.admin = PriceAdmin(
             store=self.store,
-            feed=self.feed,
+            refresher=self.refresher,
             keys=KeyStore(database=database),
             policy=Tiers(),  # type: ignore[arg-type]
             catalog=catalog,
@@ -53,9 +53,9 @@ class PriceHarness:
     def clock(self) -> int:
         return self.now_ms
 
-    def replica(self) -> tuple[PriceBook, PriceFeed]:
+    def replica(self) -> tuple[PriceBook, PriceRefresher]:
         book = PriceBook(catalog=self.catalog)
-        return book, PriceFeed(store=self.store, book=book, clock=self.clock)
+        return book, PriceRefresher(store=self.store, book=book, clock=self.clock)
 
     async def set(self, amount: int | None, from_ms: int = 0, *, unit: Any = READ, model: str = "small") -> pb.Price:
         request = pb.SetPriceRequest(model=model, unit=unit, nanos_per_million=amount, from_ms=from_ms)
@@ -254,14 +254,14 @@ async def test_lists_come_in_pages_without_a_gap_or_a_repetition(harness: PriceH
 
 
 async def test_every_replica_hears_of_a_new_price(harness: PriceHarness) -> None:
-    book, feed = harness.replica()
+    book, refresher = harness.replica()
     loaded = asyncio.Event()
 
     async def reload() -> None:
-        await feed.reload()
+        await refresher.reload()
         loaded.set()
 
-    listener = Listener(database=harness.database, handlers={PRICES_CHANNEL: feed.changed}, on_connect=reload)
+    listener = Listener(database=harness.database, handlers={PRICES_CHANNEL: refresher.changed}, on_connect=reload)
     listener.start()
     small = harness.catalog.get("small")
     assert small is not None
@@ -273,4 +273,4 @@ async def test_every_replica_hears_of_a_new_price(harness: PriceHarness) -> None
 
     await wait_until(heard, 123, within_s=60)
     await listener.close()
-    await feed.close()
+    await refresher.close()

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.api.router.v1 import admin_pb2, identity_pb2, prices_pb2
-from enginehouse.router.audit import AuditEntry, AuditLog, Outcome
+from enginehouse.router.audit import AuditEntry, AuditLog, AuditOutcome
 from enginehouse.router.database import open_database
 from enginehouse.router.ids import new_id
 from router.tests.harness.admin_calls import Refused, call
@@ -159,7 +159,7 @@ def entry(number: int, **fields: Any) -> AuditEntry:
         "request_id": f"req-{number}",
         "action": "AdminService/CreateKey",
         "target_id": f"key_{number}",
-        "outcome": Outcome.DONE,
+        "outcome": AuditOutcome.DONE,
     }
     return AuditEntry(**(values | fields))
 

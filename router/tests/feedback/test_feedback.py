@@ -33,11 +33,11 @@ async def test_old_feedback_fades_by_its_half_life(database: AsyncEngine) -> Non
     for number in range(4, 12):
         await store.record(rating(number, score=0, day=70), SMALL)
     await store.record(rating(12, score=250_000), LARGE)
-    said = await store.said(half_life_days=30.0, today=100)
-    assert said == {"generate/0": {"small": (4.0, 4.0)}, "generate/1": {"large": (0.25, 0.75)}}
-    assert (await store.said(half_life_days=10.0, today=100))["generate/0"]["small"] == (4.0, 1.0)
+    ratings = await store.ratings(half_life_days=30.0, today=100)
+    assert ratings == {"generate/0": {"small": (4.0, 4.0)}, "generate/1": {"large": (0.25, 0.75)}}
+    assert (await store.ratings(half_life_days=10.0, today=100))["generate/0"]["small"] == (4.0, 1.0)
     # A clock that runs behind makes nothing of tomorrow's ratings.
-    assert (await store.said(half_life_days=10.0, today=60))["generate/0"]["small"] == (4.0, 8.0)
+    assert (await store.ratings(half_life_days=10.0, today=60))["generate/0"]["small"] == (4.0, 8.0)
 
 
 async def test_a_rating_that_is_replaced_is_taken_back_from_its_own_day(database: AsyncEngine) -> None:

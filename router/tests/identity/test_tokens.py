@@ -56,10 +56,10 @@ class Door:
             "default_role": "developer",
             "unknown_key_s": 0.1,
         }
-        self.people = UserIndex(tenants=KeyStore(database=None), users=UserStore(database=None))  # type: ignore[arg-type]
-        self.people.put_tenant(TENANT)
-        self.people.put_tenant(OTHER)
-        self.verifier = TokenVerifier(issuers=[IssuerSettings(**(values | changed))], people=self.people)
+        self.users = UserIndex(tenants=KeyStore(database=None), users=UserStore(database=None))  # type: ignore[arg-type]
+        self.users.put_tenant(TENANT)
+        self.users.put_tenant(OTHER)
+        self.verifier = TokenVerifier(issuers=[IssuerSettings(**(values | changed))], users=self.users)
 
     def enter(self, token: str, *, at_ms: int | None = None) -> Caller:
         return self.verifier.authenticate(token.encode(), now_ms=now_ms() if at_ms is None else at_ms)
@@ -312,9 +312,9 @@ async def test_the_role_given_here_counts(provider: IdentityProviderServer, open
         role=Role.VIEWER,
         created_at_ms=0,
     )
-    door.people.put_user(user)
+    door.users.put_user(user)
     assert door.enter(token).key.scopes == ("spend",)
-    door.people.put_user(User(**{**_fields(user), "disabled_at_ms": 5}))
+    door.users.put_user(User(**{**_fields(user), "disabled_at_ms": 5}))
     assert "shut out" in door.refusal(token).message
 
 

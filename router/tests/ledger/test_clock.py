@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from enginehouse.kit.grants import peek
 from enginehouse.router.clock import DAY_MS, SteadyClock, day_start_ms, month_start_ms
 from enginehouse.router.database import open_database
-from enginehouse.router.ledger import BudgetExhausted, Ledger, Period, Scope, Verdict
+from enginehouse.router.ledger import InsufficientBudget, Ledger, Period, Scope, Verdict
 from router.tests.harness.ledger import LedgerHarness
 from router.tests.harness.postgres import PostgresCluster
 
@@ -116,7 +116,7 @@ def test_money_stays_right_whatever_a_clock_does(postgres: PostgresCluster) -> N
                 try:
                     scopes = (("tenant", harness.TENANT), ("key", harness.KEY))
                     out.append((await harness.grant(ledger, cap, scopes=scopes), dice.randint(0, cap)))
-                except BudgetExhausted:
+                except InsufficientBudget:
                     pass
             elif move < 0.65 and out:
                 token, cost = dice.choice(out)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from enginehouse.router.database import Listener
 from enginehouse.router.ledger import (
     RETURN_CHANNEL,
-    BudgetExhausted,
+    InsufficientBudget,
     Kind,
     Ledger,
     LedgerUnavailable,
@@ -32,7 +32,7 @@ async def spend_until_refused(harness: LedgerHarness, ledger: Ledger, *, cap: in
     for _ in range(1_000):
         try:
             token = await harness.grant(ledger, cap)
-        except BudgetExhausted:
+        except InsufficientBudget:
             return
         await settle(ledger, harness.report(token, cost))
     pytest.fail("never refused")
@@ -88,7 +88,7 @@ async def test_all_budgets_in_scope_pay_or_none(harness: LedgerHarness) -> None:
     poor = await harness.budget(50, scope=Scope.TENANT, scope_id=harness.TENANT)
     ledger = await harness.replica()
     scopes = (("tenant", harness.TENANT), ("key", harness.KEY))
-    with pytest.raises(BudgetExhausted) as refused:
+    with pytest.raises(InsufficientBudget) as refused:
         await harness.grant(ledger, 100, scopes=scopes)
     assert refused.value.budget.budget_id == poor.budget_id
     assert all(account.reserved == 0 for account in ledger.book.accounts())
@@ -101,7 +101,7 @@ async def test_all_budgets_in_scope_pay_or_none(harness: LedgerHarness) -> None:
 async def test_a_budget_of_nothing_pays_for_nothing(harness: LedgerHarness) -> None:
     await harness.budget(0)
     ledger = await harness.replica()
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(InsufficientBudget):
         await harness.grant(ledger, 1)
 
 
@@ -123,7 +123,7 @@ async def test_hundreds_at_once_never_overspend_and_leave_less_than_one_cap(harn
         nonlocal refusals
         try:
             token = await harness.grant(ledger, 70)
-        except BudgetExhausted:
+        except InsufficientBudget:
             refusals += 1
             return
         await asyncio.sleep(0)
@@ -144,7 +144,7 @@ async def test_many_replicas_share_one_budget_without_overspending(harness: Ledg
         ledger = replicas[number % 4]
         try:
             token = await harness.grant(ledger, 50)
-        except BudgetExhausted:
+        except InsufficientBudget:
             return
         # Any replica may hear the report.
         await settle(replicas[(number // 4) % 4], harness.report(token, 50))
@@ -289,7 +289,7 @@ async def test_a_request_settles_in_the_window_that_reserved_it(harness: LedgerH
     budget = await harness.budget(1_000, period=Period.DAY)
     ledger = await harness.replica()
     token = await harness.grant(ledger, 1_000)
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(InsufficientBudget):
         await harness.grant(ledger, 10)
     harness.now_ms += 86_400_000
     second = await harness.grant(ledger, 1_000)
@@ -360,7 +360,9 @@ async def test_a_request_waits_for_what_another_replica_holds_idle(harness: Ledg
         listening.set()
 
     listening = asyncio.Event()
-    listener = Listener(database=harness.database, handlers={RETURN_CHANNEL: holder.asked_back}, on_connect=connected)
+    listener = Listener(
+        database=harness.database, handlers={RETURN_CHANNEL: holder.return_requested}, on_connect=connected
+    )
     listener.start()
     try:
         await listening.wait()
@@ -369,7 +371,7 @@ async def test_a_request_waits_for_what_another_replica_holds_idle(harness: Ledg
         await harness.grant(other, 900)
     finally:
         await listener.close()
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(InsufficientBudget):
         await harness.grant(other, 1)
 
 

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from enginehouse.router.ledger import BudgetExhausted, Claim, Outcome, Verdict
+from enginehouse.router.ledger import Claim, InsufficientBudget, Outcome, Verdict
 from router.tests.harness.ledger import LedgerHarness
 
 FIRST, SECOND = "engine-1", "engine-2"
@@ -32,7 +32,7 @@ async def test_a_refusal_keeps_the_money_for_the_next_engine(harness: LedgerHarn
     ledger = await harness.replica()
     token = await harness.grant(ledger, 100)
     assert await ledger.settle_now([refusal(harness, token, FIRST)]) == [Verdict.REFUSED]
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(InsufficientBudget):
         await harness.grant(ledger, 1)
     assert await ledger.settle_now([answer(harness, token, 60, SECOND)]) == [Verdict.SETTLED]
     assert (await harness.window(budget))[1] == 60 == await harness.billed()

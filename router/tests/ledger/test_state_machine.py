@@ -30,8 +30,8 @@ from hypothesis.stateful import (
 from enginehouse.kit.grants import peek
 from enginehouse.router.database import open_database
 from enginehouse.router.ledger import (
-    BudgetExhausted,
     Claim,
+    InsufficientBudget,
     Ledger,
     LedgerTerms,
     LedgerUnavailable,
@@ -114,7 +114,7 @@ def test_random_interleavings(postgres: PostgresCluster) -> None:
             ledger = self.replicas[which % len(self.replicas)]
             try:
                 token = self.go(self.harness.grant(ledger, cap, scopes=scopes))
-            except BudgetExhausted:
+            except InsufficientBudget:
                 return
             self.work.append(Work(token, cap, self.harness.now_ms))
             if journalled:
@@ -129,7 +129,7 @@ def test_random_interleavings(postgres: PostgresCluster) -> None:
             async def one() -> None:
                 try:
                     token = await self.harness.grant(ledger, dice.randint(1, cap))
-                except BudgetExhausted:
+                except InsufficientBudget:
                     return
                 found = peek(token).candidates[0].cap_nanos
                 self.work.append(Work(token, found, self.harness.now_ms))

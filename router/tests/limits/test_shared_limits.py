@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from enginehouse.api.router.v1 import admin_pb2
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.ids import new_id
-from enginehouse.router.limits import Bounds, Held, Limiter, SharedBuckets
+from enginehouse.router.limits import Bounds, Limiter, LimitReservation, SharedBuckets
 from enginehouse.router.redis import SharedRedis
 from router.tests.harness.admin_calls import call
 from router.tests.harness.redis_server import RedisServer
@@ -53,7 +53,7 @@ class Replica:
         await self.sharing.close()
         await self.redis.close()
 
-    async def admits(self, one: Bounds, *, tokens: int = 0) -> Held | None:
+    async def admits(self, one: Bounds, *, tokens: int = 0) -> LimitReservation | None:
         try:
             return await self.limiter.admit([one], tokens=tokens)
         except ServiceError as error:

@@ -14,7 +14,7 @@ from enginehouse.router.prices import Discount, DiscountScope, ListPrice, Offer,
 from enginehouse.router.request import InferenceRequest, Task
 
 READ, CACHED, WRITE = UNITS["input_tokens"], UNITS["cached_input_tokens"], UNITS["output_tokens"]
-MOST_PRICE = (2**63 - 1) // PER_MILLION
+MAX_PRICE = (2**63 - 1) // PER_MILLION
 UNIT_VALUES = tuple(UNITS.values())
 
 
@@ -152,7 +152,7 @@ def test_a_discount_ends_and_the_next_one_counts_again() -> None:
 STARTS = st.integers(0, 50)
 ENTRIES = st.dictionaries(
     st.tuples(st.sampled_from(["text", "media"]), st.sampled_from(UNIT_VALUES), STARTS),
-    st.none() | st.integers(0, MOST_PRICE),
+    st.none() | st.integers(0, MAX_PRICE),
     max_size=12,
 )
 CUTS = st.dictionaries(
@@ -209,7 +209,7 @@ def test_what_holds_at_any_moment_is_what_began_last_by_then(
                 assert offer.prices.get(unit, 0) == discounted(list_price, off)
 
 
-@given(st.integers(0, MOST_PRICE), st.integers(0, 10_000))
+@given(st.integers(0, MAX_PRICE), st.integers(0, 10_000))
 def test_a_discounted_price_is_rounded_up_once_and_never_negative(amount: int, basis_points: int) -> None:
     paid = discounted(amount, basis_points)
     assert 0 <= paid <= amount
@@ -262,9 +262,7 @@ def test_nothing_within_what_was_asked_for_costs_more_than_the_bound(
         if task == Task.GENERATE:
             used[WRITE] = used.get(WRITE, 0) + int(choices * offer.output_tokens(ask) * share)
         assert cost_nanos(offer.prices, used) <= offer.bound_nanos(ask)  # type: ignore[arg-type]
-        assert (
-            0 <= offer.least_nanos(ask) <= max(offer.bound_nanos(ask), offer.least_nanos(InferenceRequest(task=task)))
-        )
+        assert 0 <= offer.min_nanos(ask) <= max(offer.bound_nanos(ask), offer.min_nanos(InferenceRequest(task=task)))
 
 
 def test_what_an_engine_of_images_or_voices_may_cost_is_known_beforehand() -> None:

@@ -12,7 +12,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from enginehouse.kit.config import ConfigError, load
-from enginehouse.router.redis import RedisAway, SharedRedis
+from enginehouse.router.redis import RedisUnavailable, SharedRedis
 from enginehouse.router.settings import RouterSettings
 from router.tests.harness.redis_server import RedisServer
 from router.tests.harness.waiting import wait_for, wait_until
@@ -35,21 +35,21 @@ async def test_it_keeps_what_it_is_given(shared: SharedRedis) -> None:
 async def test_before_it_is_found_it_is_away(tmp_path: Path) -> None:
     shared = SharedRedis(url=f"unix://{tmp_path}/nobody.sock")
     shared.start()
-    with pytest.raises(RedisAway):
+    with pytest.raises(RedisUnavailable):
         await shared.ask(lambda client: client.ping())
     await shared.close()
 
 
 async def test_a_killed_redis_is_away_at_once_and_found_again(shared: SharedRedis, redis_server: RedisServer) -> None:
     redis_server.kill()
-    with pytest.raises(RedisAway):
+    with pytest.raises(RedisUnavailable):
         await shared.ask(lambda client: client.ping())
     asked: list[int] = []
 
     async def count(client: Any) -> None:
         asked.append(1)
 
-    with pytest.raises(RedisAway):
+    with pytest.raises(RedisUnavailable):
         await shared.ask(count)
     assert not asked, "while it is known to be away nobody waits for it"
     redis_server.start()
@@ -63,7 +63,7 @@ async def test_a_hanging_redis_counts_as_away(redis_server: RedisServer) -> None
     await wait_for(lambda: shared.up)
     redis_server.pause()
     began = time.monotonic()
-    with pytest.raises(RedisAway):
+    with pytest.raises(RedisUnavailable):
         await shared.ask(lambda client: client.get("eh:test"))
     assert time.monotonic() - began < 60
     redis_server.resume()
@@ -86,7 +86,7 @@ async def test_a_connection_that_died_idle_costs_no_use(shared: SharedRedis, red
     async def answers() -> bool:
         try:
             return bool(await shared.ask(lambda client: client.ping()))
-        except RedisAway:
+        except RedisUnavailable:
             return False
 
     await wait_until(answers, True, within_s=60)
@@ -97,7 +97,7 @@ async def test_its_password_is_never_told(caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.DEBUG):
         shared.start()
         await wait_for(lambda: caplog.records)
-        with pytest.raises(RedisAway) as away:
+        with pytest.raises(RedisUnavailable) as away:
             await shared.ask(lambda client: client.ping())
         await shared.close()
     assert "hunter2" not in caplog.text + str(away.value) + repr(shared)

@@ -22,7 +22,7 @@ from enginehouse.router.alerts import ALERTS_CHANNEL
 from enginehouse.router.cache import CACHE_CHANNEL
 from enginehouse.router.database import DatabaseUnavailable, Listener, migrate, translate_db_errors
 from enginehouse.router.experiments import EXPERIMENTS_CHANNEL
-from enginehouse.router.identity import KEYS_CHANNEL, PEOPLE_CHANNEL, KeyHasher
+from enginehouse.router.identity import KEYS_CHANNEL, USERS_CHANNEL, KeyHasher
 from enginehouse.router.ledger import BUDGETS_CHANNEL, RETURN_CHANNEL, SETTLED_CHANNEL
 from enginehouse.router.policy import POLICIES_CHANNEL
 from enginehouse.router.prices import PRICES_CHANNEL
@@ -67,11 +67,11 @@ class RouterService:
             handlers={
                 CACHE_CHANNEL: router.cache.rules.changed,
                 KEYS_CHANNEL: router.identity.keys.changed,
-                PEOPLE_CHANNEL: router.identity.users.changed,
+                USERS_CHANNEL: router.identity.users.changed,
                 BUDGETS_CHANNEL: router.ledger.budgets.changed,
                 POLICIES_CHANNEL: router.decision.refresher.policy_changed,
                 SETTLED_CHANNEL: ledger.settled_elsewhere,
-                RETURN_CHANNEL: ledger.asked_back,
+                RETURN_CHANNEL: ledger.return_requested,
                 PRICES_CHANNEL: router.decision.prices.changed,
                 ALERTS_CHANNEL: router.alerts.dispatcher.wake,
                 EXPERIMENTS_CHANNEL: router.experiments.controller.changed,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, ClassVar
 
 import pydantic
 
@@ -48,6 +49,8 @@ class LedgerSettings(Section):
 
 class RouterSettings(Section):
     """The router's configuration."""
+
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({"feed": "refresh"})
 
     http_listen: str = "127.0.0.1:18010"
     """Where Envoy asks for decisions, over HTTP/1.1."""
@@ -93,7 +96,7 @@ class RouterSettings(Section):
     """When models and engines count as broken, and how requests are spread over engines."""
     alerts: AlertSettings = AlertSettings()
     """Where budgets' alerts go."""
-    feed: RefreshSettings = RefreshSettings()
+    refresh: RefreshSettings = RefreshSettings()
     """How often feedback and measurements are read again."""
     cache: CacheSettings = CacheSettings()
     """Which answers are kept, for whom and how long."""

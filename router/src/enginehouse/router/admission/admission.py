@@ -28,8 +28,8 @@ from enginehouse.router.decision.decide import Candidate, Decision, State, decid
 from enginehouse.router.experiments import Assigned, Assignment, ExperimentSubject, ExposureLog
 from enginehouse.router.identity import Authenticator, Caller
 from enginehouse.router.ids import new_id, new_ids
-from enginehouse.router.ledger import BudgetExhausted, Ledger, LedgerUnavailable, Shortfall
-from enginehouse.router.limits import Held, Limiter
+from enginehouse.router.ledger import InsufficientBudget, Ledger, LedgerUnavailable, Shortfall
+from enginehouse.router.limits import Limiter, LimitReservation
 from enginehouse.router.policy import policy_tasks, read_route
 from enginehouse.router.prices import UNBOUNDED_NANOS
 from enginehouse.router.request import InferenceRequest, first_message, parse_request
@@ -123,7 +123,7 @@ class Admission:
         )
         request.policy_task, request.subject = read_route(headers, method.task, tasks=self._policy_tasks)
         context = self._context_of(caller)
-        if not context.infers:
+        if not context.may_infer:
             raise errors.scope_denied(caller, "inference")
         grant_id, request_id = new_ids("grn", "req")
         request_id = chosen_request_id(headers, request.request_id) or request_id
@@ -209,7 +209,9 @@ class Admission:
             grant=grant,
         )
 
-    def _replayed(self, lookup: CacheLookup, grant: grant_pb2.Grant, chosen: Candidate, held: Held) -> Admitted:
+    def _replayed(
+        self, lookup: CacheLookup, grant: grant_pb2.Grant, chosen: Candidate, held: LimitReservation
+    ) -> Admitted:
         return Admitted(
             grant.request_id,
             sign(grant, keys=self._grant_keys),
@@ -249,7 +251,7 @@ class Admission:
             return Admitted(request_id)
         known = self._contracts.services.get(service)
         # What the routers serve asks for scopes of its own, and notes who was refused.
-        if not (context.infers or (known is not None and known.exposure is Exposure.ROUTER)):
+        if not (context.may_infer or (known is not None and known.exposure is Exposure.ROUTER)):
             raise errors.scope_denied(caller, "inference")
         endpoints = self._state.fleet.of_service(service)
         if not endpoints:
@@ -277,7 +279,9 @@ class Admission:
             )
         return context
 
-    async def _reserve(self, admitting: Admitting, decision: Decision, grant: grant_pb2.Grant, held: Held) -> str:
+    async def _reserve(
+        self, admitting: Admitting, decision: Decision, grant: grant_pb2.Grant, held: LimitReservation
+    ) -> str:
         """Reserve the request's bound and sign the grant for it."""
         context, principal, cap = admitting.caller, grant.principal, decision.bound_nanos
         payer = context.payer
@@ -301,7 +305,7 @@ class Admission:
                     now_ms=admitting.now_ms,
                     expires_at_ms=grant.expires_at_ms,
                 )
-        except BudgetExhausted as error:
+        except InsufficientBudget as error:
             self._exhaustion.refused(error.budget.budget_id, error.budget.period.window_start_ms(admitting.now_ms))
             raise errors.budget_exhausted(error, cap) from None
         except LedgerUnavailable as error:

@@ -14,7 +14,7 @@ from enginehouse.router.policy import TierSettings
 from enginehouse.router.prices import Offer
 
 # Routes are as many as a caller likes to make up.
-_MOST_ROUTES = 256
+_MAX_ROUTES = 256
 
 
 class CallerContext:
@@ -31,10 +31,10 @@ class CallerContext:
         "_routes",
         "_tier",
         "caller",
-        "infers",
         "key_ids",
         "keys",
         "lowest_cap",
+        "may_infer",
         "payer",
         "prices_version",
         "principal",
@@ -44,7 +44,7 @@ class CallerContext:
     def __init__(self, caller: Caller, *, ancestors: Sequence[Key], tier: TierSettings) -> None:
         key, tenant = caller.key, caller.tenant
         self.caller = caller
-        self.infers = "inference" in key.scopes
+        self.may_infer = "inference" in key.scopes
         self.principal = grant_pb2.Principal(
             tenant_id=tenant.tenant_id,
             key_id=key.key_id,
@@ -81,7 +81,7 @@ class CallerContext:
         """Every bound on a request: of key and ancestors, of the user, of the route, of the tenant."""
         found = self._routes.get(method)
         if found is None:
-            if len(self._routes) >= _MOST_ROUTES:
+            if len(self._routes) >= _MAX_ROUTES:
                 self._routes.clear()
             found = self._routes[method] = self._of_method(method)
         if not user_id:

@@ -51,7 +51,7 @@ def capped(candidates: Sequence[Candidate], request: InferenceRequest, cap_nanos
     found = []
     least = MAX_NANOS
     for candidate in candidates:
-        needed = candidate.offer.least_nanos(request)
+        needed = candidate.offer.min_nanos(request)
         least = min(least, needed)
         if needed <= cap_nanos:
             lower = min(candidate.bound_nanos, cap_nanos)

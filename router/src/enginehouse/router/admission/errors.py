@@ -5,7 +5,7 @@ from __future__ import annotations
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 from enginehouse.router.admission.cost_caps import MAX_COST_HEADER
 from enginehouse.router.identity import Caller
-from enginehouse.router.ledger import BudgetExhausted, LedgerUnavailable
+from enginehouse.router.ledger import InsufficientBudget, LedgerUnavailable
 
 
 def scope_denied(caller: Caller, needed: str) -> ServiceError:
@@ -27,7 +27,7 @@ def unbounded(method: str) -> ServiceError:
     )
 
 
-def budget_exhausted(error: BudgetExhausted, cap_nanos: int) -> ServiceError:
+def budget_exhausted(error: InsufficientBudget, cap_nanos: int) -> ServiceError:
     """Return the error for a budget that cannot pay the request's cap."""
     budget = error.budget
     return ServiceError(

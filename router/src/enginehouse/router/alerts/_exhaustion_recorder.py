@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 # A budget refuses thousands of times once it is spent; PostgreSQL is asked this often about one of them.
 _PAUSE_S = 2.0
-_MOST_REMEMBERED = 100_000
+_MAX_REMEMBERED = 100_000
 
 _INSERT = sa.text(
     """
@@ -54,7 +54,7 @@ class ExhaustionRecorder:
         now = self._monotonic()
         if now - self._asked.get(window, -_PAUSE_S) < _PAUSE_S:
             return
-        if len(self._asked) >= _MOST_REMEMBERED:
+        if len(self._asked) >= _MAX_REMEMBERED:
             self._asked.clear()
         self._asked[window] = now
         self._tasks.spawn(self._consider(budget_id, window_start_ms), name="budget-exhausted")

@@ -14,7 +14,7 @@ from enginehouse.api.router.v1 import cache_pb2, cache_pb2_grpc, grant_pb2
 from enginehouse.kit.contracts import Contracts
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.validation import invalid
-from enginehouse.router.api.admin import Access, Administrator, asked, page_size, page_start, page_token
+from enginehouse.router.api.admin import Access, Administrator, authorized_call, page_size, page_start, page_token
 from enginehouse.router.cache._cache import ResponseCache
 from enginehouse.router.cache._canonical import canonicalize_chat
 from enginehouse.router.cache._directives import CacheDirectives, check_tags
@@ -30,7 +30,7 @@ from enginehouse.router.request import read_request
 
 _PREFIX = "/enginehouse.api.router.v1.CacheService/"
 _CHAT = "/enginehouse.api.openai.v1.TextService/CreateChatCompletion"
-_MOST_ENTRIES = 1000
+_MAX_ENTRIES = 1000
 _FINISH = {
     "": generation_pb2.FINISH_REASON_STOP,
     "stop": generation_pb2.FINISH_REASON_STOP,
@@ -145,8 +145,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             caller = self._keys.get(request.key_id)
             if caller is None:
                 raise ServiceError(Reason.NOT_FOUND, f"no usable key {request.key_id[:64]!r}")
-            if not 1 <= len(request.entries) <= _MOST_ENTRIES:
-                raise invalid("entries", f"{len(request.entries)} entries are not between 1 and {_MOST_ENTRIES}")
+            if not 1 <= len(request.entries) <= _MAX_ENTRIES:
+                raise invalid("entries", f"{len(request.entries)} entries are not between 1 and {_MAX_ENTRIES}")
             _known("cache_class", request.cache_class, cache_pb2.CacheClass.values())
             directives = self._warm_directives(caller, request)
             made = [self._warmed(f"entries[{at}]", one, caller, directives) for at, one in enumerate(request.entries)]
@@ -226,7 +226,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     def _caller(
         self, context: Any, method: str, *, reads: bool = False
     ) -> contextlib.AbstractContextManager[Administrator]:
-        return asked(self._access, context, _PREFIX + method, reads=reads)
+        return authorized_call(self._access, context, _PREFIX + method, reads=reads)
 
 
 def _policy(policy: KeyPolicy) -> cache_pb2.CachePolicy:

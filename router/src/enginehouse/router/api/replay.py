@@ -21,7 +21,7 @@ from enginehouse.router.cache._hits import HitRecorder
 from enginehouse.router.cache._metrics import CacheMetrics
 from enginehouse.router.clock import Clock
 
-_MOST_USED = 100_000
+_MAX_USED = 100_000
 
 
 class ReplayCall:
@@ -112,7 +112,7 @@ class ReplayCalls:
     def _use(self, grant: grant_pb2.Grant, now: int) -> None:
         while self._used:
             grant_id, until = next(iter(self._used.items()))
-            if until > now and len(self._used) < _MOST_USED:
+            if until > now and len(self._used) < _MAX_USED:
                 break
             del self._used[grant_id]
         if grant.grant_id in self._used:

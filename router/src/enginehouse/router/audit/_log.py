@@ -29,7 +29,7 @@ _FIRST_SEAL = bytes(32)
 _PAGE = 2000
 
 
-class Outcome(enum.StrEnum):
+class AuditOutcome(enum.StrEnum):
     """What came of an attempt."""
 
     DONE = "done"
@@ -59,7 +59,7 @@ class AuditEntry:
     request_id: str
     action: str
     target_id: str
-    outcome: Outcome
+    outcome: AuditOutcome
     reason: str = ""
     before_json: str = ""
     after_json: str = ""
@@ -188,7 +188,7 @@ class AuditLog:
 
 def _entry(row: sa.Row[tuple[object, ...]]) -> AuditEntry:
     values = dict(row._mapping)
-    values["outcome"] = Outcome(values["outcome"])
+    values["outcome"] = AuditOutcome(values["outcome"])
     return AuditEntry(**values)
 
 

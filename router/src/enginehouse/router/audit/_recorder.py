@@ -24,16 +24,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.server import AddServicer
 from enginehouse.kit.tasks import BackgroundTask
-from enginehouse.router.audit._log import Actor, AuditEntry, AuditLog, Outcome
+from enginehouse.router.audit._log import Actor, AuditEntry, AuditLog, AuditOutcome
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 
 _log = logging.getLogger(__name__)
 
 _FLUSH_S = 1.0
 # Different denials between two writes; more are counted together under the last one's name.
-_MOST_DENIALS = 200
-_MOST_WAITING = 10_000
-_MOST_TEXT = 4096
+_MAX_DENIALS = 200
+_MAX_WAITING = 10_000
+_MAX_TEXT = 4096
 # Methods that change nothing, by how their names begin.
 _READS = ("List", "Get", "Query", "Explain", "Export", "Verify", "Watch", "Check", "Summarize")
 _PACKAGE = "enginehouse.api.router.v1."
@@ -61,7 +61,7 @@ class Change:
     written: bool = False
 
 
-class Recorder:
+class AuditRecorder:
     """Records calls of administrative services.
 
     Args:
@@ -111,7 +111,7 @@ class Recorder:
             request_id=change.request_id,
             action=change.action,
             target_id=target_id,
-            outcome=Outcome.DONE,
+            outcome=AuditOutcome.DONE,
             before_json=_json(before),
             after_json=_json(after),
         )
@@ -128,10 +128,10 @@ class Recorder:
             request_id="",
             action=action[:256],
             target_id=_target(asked),
-            outcome=Outcome.DENIED,
+            outcome=AuditOutcome.DENIED,
             reason=reason,
         )
-        if len(self._denials) >= _MOST_DENIALS and entry not in self._denials:
+        if len(self._denials) >= _MAX_DENIALS and entry not in self._denials:
             entry = dataclasses.replace(entry, actor_id="", actor_user="", target_id="", action="(several)")
         self._denials[entry] = self._denials.get(entry, 0) + 1
 
@@ -141,10 +141,10 @@ class Recorder:
         self._waiting += [
             dataclasses.replace(entry, after_json=_json({"times": times})) for entry, times in denials.items()
         ]
-        if len(self._waiting) > _MOST_WAITING:
-            _log.error("audit entries are lost", extra={"lost": len(self._waiting) - _MOST_WAITING})
-            del self._waiting[: len(self._waiting) - _MOST_WAITING]
-        batch = self._waiting[:_MOST_DENIALS]
+        if len(self._waiting) > _MAX_WAITING:
+            _log.error("audit entries are lost", extra={"lost": len(self._waiting) - _MAX_WAITING})
+            del self._waiting[: len(self._waiting) - _MAX_WAITING]
+        batch = self._waiting[:_MAX_DENIALS]
         if not batch:
             return
         try:
@@ -173,7 +173,7 @@ class Recorder:
             self._refused(change, request, error)
             raise
         if change.changes and not change.written:
-            entry = _followed(change, request, Outcome.DONE, "", answer)
+            entry = _followed(change, request, AuditOutcome.DONE, "", answer)
             try:
                 with translate_db_errors():
                     await self._audit.append([entry])
@@ -204,13 +204,13 @@ class Recorder:
         if error.reason in _DENIED:
             self.denied(change.actor, action=change.action, reason=error.reason.value, asked=request)
         elif change.changes:
-            self._waiting.append(_followed(change, request, Outcome.FAILED, error.reason.value))
+            self._waiting.append(_followed(change, request, AuditOutcome.FAILED, error.reason.value))
 
 
 class _Recording:
     """Stands in for a server while a servicer is added, to put the recorder before each handler."""
 
-    def __init__(self, server: Any, recorder: Recorder) -> None:
+    def __init__(self, server: Any, recorder: AuditRecorder) -> None:
         self._server = server
         self._recorder = recorder
 
@@ -249,7 +249,7 @@ def document_of(message: Message) -> dict[str, object]:
 
 
 def _followed(
-    change: Change, request: Message, outcome: Outcome, reason: str, answer: Message | None = None
+    change: Change, request: Message, outcome: AuditOutcome, reason: str, answer: Message | None = None
 ) -> AuditEntry:
     return AuditEntry(
         tenant_id=getattr(request, "tenant_id", "") or change.actor.tenant_id,
@@ -287,4 +287,4 @@ def _json(document: Mapping[str, object] | None) -> str:
         return ""
     text = orjson.dumps(document, option=orjson.OPT_SORT_KEYS, default=str).decode()
     # Cut, it is no JSON any more; so it says what it is.
-    return text if len(text) <= _MOST_TEXT else orjson.dumps({"cut": text[:_MOST_TEXT]}).decode()
+    return text if len(text) <= _MAX_TEXT else orjson.dumps({"cut": text[:_MAX_TEXT]}).decode()

@@ -31,7 +31,7 @@ from enginehouse.router.cache._settings import CacheSettings
 from enginehouse.router.cache._shared import SharedAnswers
 from enginehouse.router.cache._store import CacheRules
 from enginehouse.router.clock import Clock
-from enginehouse.router.redis import RedisAway
+from enginehouse.router.redis import RedisUnavailable
 
 # Questions whose answers are being made. One that is dropped is added again when it is next asked.
 _MAX_PENDING_QUESTIONS = 4096
@@ -302,7 +302,7 @@ class ResponseCache:
                     return
                 else:
                     await asyncio.sleep(_FOLLOW_S)
-        except RedisAway:
+        except RedisUnavailable:
             return
         finally:
             # Nobody must go on waiting for an answer that is no longer polled for.

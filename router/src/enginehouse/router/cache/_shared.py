@@ -6,7 +6,7 @@ import asyncio
 
 from enginehouse.router.cache._memory import CachedAnswer
 from enginehouse.router.clock import Clock
-from enginehouse.router.redis import RedisAway, SharedRedis
+from enginehouse.router.redis import RedisUnavailable, SharedRedis
 
 _PREFIX = b"eh:cache:"
 _MAKING = b"eh:cache-making:"
@@ -41,7 +41,7 @@ class SharedAnswers:
         try:
             async with asyncio.timeout(self._timeout_s):
                 value = await self._redis.ask(lambda client: client.get(_PREFIX + key))
-        except (RedisAway, TimeoutError):
+        except (RedisUnavailable, TimeoutError):
             return None
         if not isinstance(value, bytes) or not _HEAD_BYTES < len(value) <= self._max_bytes + _HEAD_BYTES:
             return None
@@ -56,7 +56,7 @@ class SharedAnswers:
         value = kept.expires_at_ms.to_bytes(_HEAD_BYTES, "big") + kept.data
         try:
             await self._redis.ask(lambda client: client.set(_PREFIX + key, value, px=left_ms))
-        except RedisAway:
+        except RedisUnavailable:
             return
 
     async def claim(self, key: bytes, engine_id: str, *, wait_ms: int) -> str:
@@ -72,11 +72,11 @@ class SharedAnswers:
                 if await self._redis.ask(lambda client: client.set(name, engine_id.encode(), nx=True, px=wait_ms)):
                     return ""
                 return await self.made_by(key)
-        except (RedisAway, TimeoutError):
+        except (RedisUnavailable, TimeoutError):
             return ""
 
     async def made_by(self, key: bytes) -> str:
-        """Return the engine that is making an answer for some router; empty if none is. Raises RedisAway."""
+        """Return the engine that is making an answer for some router; empty if none is. Raises RedisUnavailable."""
         value = await self._redis.ask(lambda client: client.get(_MAKING + key))
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
 
@@ -84,5 +84,5 @@ class SharedAnswers:
         """Release a claim: nobody is making the answer any more."""
         try:
             await self._redis.ask(lambda client: client.delete(_MAKING + key))
-        except RedisAway:
+        except RedisUnavailable:
             return

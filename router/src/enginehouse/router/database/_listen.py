@@ -16,7 +16,7 @@ from enginehouse.kit.tasks import BackgroundTask
 _log = logging.getLogger(__name__)
 
 _PROBE_S = 2.0
-_LONGEST_BACKOFF_S = 2.0
+_MAX_BACKOFF_S = 2.0
 
 
 class Listener:
@@ -57,7 +57,7 @@ class Listener:
             except Exception as error:
                 _log.warning("lost the notification channel; reconnecting", extra={"error": type(error).__name__})
             await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
+            backoff = min(backoff * 2, _MAX_BACKOFF_S)
 
     async def _listen(self, connection: Any) -> None:
         raw = await connection.get_raw_connection()

@@ -57,7 +57,7 @@ class StateRefresher:
         """Puts the documents that PostgreSQL holds in force."""
         # One after the other, so that what was read first is not put in force last.
         async with self._reading:
-            self._state.policy.replace(await self._policies.in_force())
+            self._state.policy.replace(await self._policies.active())
             if not self._state.ratings.covers(self._state.policy.half_lives):
                 await self._read_ratings()
 
@@ -83,7 +83,7 @@ class StateRefresher:
         today = self._clock() // _MS_A_DAY
         self._state.ratings = Ratings(
             {
-                half_life: await self._feedback.said(half_life_days=half_life, today=today)
+                half_life: await self._feedback.ratings(half_life_days=half_life, today=today)
                 for half_life in self._state.policy.half_lives
             }
         )

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 COLUMNS = ("prompt", "weak", "strong")
 # What is read at most; 14,000 exam questions are 10 MB.
-MOST_BYTES = 1 << 30
-_MOST_FIELD = 1 << 24
+MAX_BYTES = 1 << 30
+_MAX_FIELD = 1 << 24
 
 
 class BadAnswers(Exception):
@@ -37,7 +37,7 @@ def read_answers(path: Path) -> Answers:
         BadAnswers: it can't be read, a column is missing, a score isn't a number from 0 to 1, there are no rows, or
             the strong model is not better than the weak one on average, so that there is no gap to recover.
     """
-    csv.field_size_limit(_MOST_FIELD)
+    csv.field_size_limit(_MAX_FIELD)
     rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     prompts: list[str] = []
     weak: list[float] = []
@@ -70,11 +70,11 @@ def read_answers(path: Path) -> Answers:
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            raw = file.read(MOST_BYTES + 1)
+            raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BadAnswers(f"{path}: {error.strerror or error}") from None
-    if len(raw) > MOST_BYTES:
-        raise BadAnswers(f"{path}: more than {MOST_BYTES} bytes; give a part of it")
+    if len(raw) > MAX_BYTES:
+        raise BadAnswers(f"{path}: more than {MAX_BYTES} bytes; give a part of it")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

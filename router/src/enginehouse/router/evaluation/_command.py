@@ -20,7 +20,7 @@ _ABOUT = (
 # GPT-4 cost about 100 times what Mixtral 8x7B did when RouteLLM's figures were made; today's pairs are nearer to 20.
 _PRICE_RATIO = 20.0
 _RESAMPLES = 1000
-_MOST_RESAMPLES = 100_000
+_MAX_RESAMPLES = 100_000
 
 
 def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -71,7 +71,7 @@ def _ratio(text: str) -> float:
 
 
 def _resamples(text: str) -> int:
-    return _whole(text, least=1, most=_MOST_RESAMPLES)
+    return _whole(text, least=1, most=_MAX_RESAMPLES)
 
 
 def _seed(text: str) -> int:

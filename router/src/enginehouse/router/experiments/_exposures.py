@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 _WRITE_S = 0.5
 _BATCH = 1000
 # About 30 MB. Beyond it the oldest are dropped, and counted: they are knowledge about experiments, never money.
-_MOST_WAITING = 100_000
+_MAX_WAITING = 100_000
 
 
 class ExposureLog:
@@ -52,7 +52,7 @@ class ExposureLog:
                     "exposed_at_ms": now,
                 }
             )
-        while len(self._waiting) > _MOST_WAITING:
+        while len(self._waiting) > _MAX_WAITING:
             self._waiting.popleft()
             self.dropped += 1
 

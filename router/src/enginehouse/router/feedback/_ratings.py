@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 ONE = 1_000_000
 """A score of 1, in the whole numbers that scores are kept in, so that a rating can be taken back exactly."""
 
-Said = Mapping[str, Mapping[str, tuple[float, float]]]
+RatingsByClass = Mapping[str, Mapping[str, tuple[float, float]]]
 """By class of prompt and model, the good and the bad that was said of its answers."""
 
 
@@ -18,7 +18,7 @@ class Ratings:
         by_half_life: what was said, each rating halved every so many days.
     """
 
-    def __init__(self, by_half_life: Mapping[float, Said]) -> None:
+    def __init__(self, by_half_life: Mapping[float, RatingsByClass]) -> None:
         self._by_half_life = dict(by_half_life)
 
     def of(self, prompt_class: str, *, half_life_days: float) -> Mapping[str, tuple[float, float]]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.router.database.tables import feedback, feedback_days, reservations, usage
-from enginehouse.router.feedback._ratings import ONE, Said
+from enginehouse.router.feedback._ratings import ONE, RatingsByClass
 
 _MS_A_DAY = 86_400_000
 
@@ -105,7 +105,7 @@ class FeedbackStore:
             )
         return old is not None
 
-    async def said(self, *, half_life_days: float, today: int) -> Said:
+    async def ratings(self, *, half_life_days: float, today: int) -> RatingsByClass:
         """What was said of every model, each rating halved for each half-life since its day. Days count from 1970."""
         age = sa.func.greatest(0, today - feedback_days.c.day)
         weight = sa.func.power(0.5, sa.cast(age, sa.Double) / half_life_days)

@@ -19,11 +19,11 @@ from enginehouse.router.fleet.health import BreakerState, Health
 _log = logging.getLogger(__name__)
 
 _RETRY_S = 0.1
-_LONGEST_RETRY_S = 1.0
+_MAX_RETRY_S = 1.0
 # Envoy tries no more than so many; see the gateway's routes.
-_MOST_ENDPOINTS = 5
+_MAX_ENDPOINTS = 5
 # Where there are models to fall back to, a model's endpoints must not use up the tries before it is their turn.
-_MOST_BEFORE_FALLBACK = 2
+_MAX_BEFORE_FALLBACK = 2
 # A KV cache fuller than this makes an engine stop and wait in the middle of answers.
 _FULL = 0.95
 
@@ -118,14 +118,14 @@ class Fleet:
         if not self.health.untroubled:
             found, probes, bad = self._judged(model, found)
             if not found:
-                return (probes + bad)[:_MOST_ENDPOINTS]
+                return (probes + bad)[:_MAX_ENDPOINTS]
         ordered = sorted(found, key=Endpoint.pressure)
         if affinity and len(ordered) > 1:
             first = preferred(found, affinity, slack=self._slack)
             if first is not ordered[0]:
                 ordered.remove(first)
                 ordered.insert(0, first)
-        return (probes[:1] + ordered)[:_MOST_ENDPOINTS]
+        return (probes[:1] + ordered)[:_MAX_ENDPOINTS]
 
     def _judged(
         self, model: str, found: Sequence[Endpoint]
@@ -174,7 +174,7 @@ class Fleet:
     def of_service(self, service: str) -> Sequence[Endpoint]:
         """Engines that serve a gRPC service, least busy first."""
         found = self._by_service.get(service, ())
-        return found if len(found) < 2 else sorted(found, key=Endpoint.pressure)[:_MOST_ENDPOINTS]
+        return found if len(found) < 2 else sorted(found, key=Endpoint.pressure)[:_MAX_ENDPOINTS]
 
     def count_of_service(self, service: str) -> int:
         """How many live engines serve it."""
@@ -202,7 +202,7 @@ def in_order(chains: Sequence[Sequence[Endpoint]]) -> Sequence[Endpoint]:
             if endpoint.address not in ordered and endpoint.cluster == chains[0][0].cluster:
                 ordered[endpoint.address] = endpoint
                 taken += 1
-            if taken == _MOST_BEFORE_FALLBACK or len(ordered) == _MOST_ENDPOINTS:
+            if taken == _MAX_BEFORE_FALLBACK or len(ordered) == _MAX_ENDPOINTS:
                 break
     return list(ordered.values())
 
@@ -274,4 +274,4 @@ class FleetWatch:
                     )
             self.connected = False
             await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_RETRY_S)
+            pause = min(pause * 2, _MAX_RETRY_S)

@@ -5,7 +5,7 @@ from enginehouse.router.identity._index import Caller, KeyIndex
 from enginehouse.router.identity._keys import KEY_PREFIX, KeyHasher, new_secret, secret_hint
 from enginehouse.router.identity._roles import ROLE_SCOPES, SCOPES, Role
 from enginehouse.router.identity._settings import IssuerSettings
-from enginehouse.router.identity._store import KEYS_CHANNEL, PEOPLE_CHANNEL, Key, KeyStore, Tenant
+from enginehouse.router.identity._store import KEYS_CHANNEL, USERS_CHANNEL, Key, KeyStore, Tenant
 from enginehouse.router.identity._tokens import TokenVerifier
 from enginehouse.router.identity._user_index import UserIndex
 from enginehouse.router.identity._users import User, UserStore, user_id_of
@@ -13,9 +13,9 @@ from enginehouse.router.identity._users import User, UserStore, user_id_of
 __all__ = [
     "KEYS_CHANNEL",
     "KEY_PREFIX",
-    "PEOPLE_CHANNEL",
     "ROLE_SCOPES",
     "SCOPES",
+    "USERS_CHANNEL",
     "Authenticator",
     "Caller",
     "IssuerSettings",

@@ -13,7 +13,7 @@ from enginehouse.router.identity._tokens import TokenVerifier
 from enginehouse.router.identity._user_index import UserIndex
 
 # Deep enough for a user's key that makes keys of runs; what is deeper was not made here.
-_MOST_ANCESTORS = 8
+_MAX_ANCESTORS = 8
 _USER_PREFIX = "user_"
 
 
@@ -22,13 +22,13 @@ class Authenticator:
 
     Args:
         keys: the usable keys.
-        people: tenants and users.
+        users: tenants and users.
         tokens: checks tokens of identity providers; falsy when none is configured.
     """
 
-    def __init__(self, *, keys: KeyIndex, people: UserIndex, tokens: TokenVerifier) -> None:
+    def __init__(self, *, keys: KeyIndex, users: UserIndex, tokens: TokenVerifier) -> None:
         self._keys = keys
-        self._people = people
+        self._users = users
         self._tokens = tokens
 
     def authenticate(self, headers: Mapping[bytes, bytes], *, now_ms: int) -> Caller:
@@ -69,13 +69,13 @@ class Authenticator:
 
     def get(self, caller_id: str) -> Caller | None:
         """The caller of that key id or user id, if it is usable."""
-        return self._people.get(caller_id) if caller_id.startswith(_USER_PREFIX) else self._keys.get(caller_id)
+        return self._users.get(caller_id) if caller_id.startswith(_USER_PREFIX) else self._keys.get(caller_id)
 
     def of_principal(self, principal: grant_pb2.Principal) -> Caller | None:
         """The caller that a grant was issued for; a user may have come with a token to another replica."""
         caller = self.get(principal.key_id)
         if caller is None and principal.key_id.startswith(_USER_PREFIX):
-            caller = self._people.of_principal(principal)
+            caller = self._users.of_principal(principal)
         return caller
 
     def ancestors(self, caller: Caller) -> tuple[Key, ...]:
@@ -88,7 +88,7 @@ class Authenticator:
         parent_id = caller.key.parent_id
         while parent_id and not parent_id.startswith(_USER_PREFIX):
             parent = self._keys.get(parent_id)
-            if parent is None or len(found) >= _MOST_ANCESTORS:
+            if parent is None or len(found) >= _MAX_ANCESTORS:
                 raise invalid_key()
             found.append(parent.key)
             parent_id = parent.key.parent_id

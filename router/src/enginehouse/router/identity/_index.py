@@ -16,9 +16,9 @@ _log = logging.getLogger(__name__)
 
 _NEVER_MS = 2**63
 # Keys found under an old pepper that wait to be hashed anew.
-_MOST_STALE = 10_000
+_MAX_STALE = 10_000
 # How often a changed key is read again because something else changed meanwhile.
-_MOST_READS = 5
+_MAX_READS = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class KeyIndex:
     def _note_stale(self, found: _Entry, digests: list[bytes]) -> None:
         # A secret that was rotated away keeps its hash for the days that it has left.
         key = found.caller.key if found.caller is not None else None
-        if key is not None and key.digest == found.digest and len(self._stale) < _MOST_STALE:
+        if key is not None and key.digest == found.digest and len(self._stale) < _MAX_STALE:
             self._stale[key.key_id] = (found.digest, digests[0])
 
     def _forget(self, key_id: str) -> None:
@@ -160,7 +160,7 @@ class KeyIndex:
 
     async def _fetch(self, key_id: str) -> None:
         try:
-            for _ in range(_MOST_READS):
+            for _ in range(_MAX_READS):
                 before = self._changes
                 key, tenant = await self._read(key_id)
                 # What changed while this was read is newer than it.

@@ -21,16 +21,16 @@ from enginehouse.router.identity._settings import IssuerSettings, check_provider
 
 _log = logging.getLogger(__name__)
 
-_MOST_BYTES = 1 << 20
-_MOST_KEYS = 100
+_MAX_BYTES = 1 << 20
+_MAX_KEYS = 100
 _TIMEOUT_S = 5.0
 _FIRST_RETRY_S = 0.5
-_LEAST_RSA_BITS = 2048
+_MIN_RSA_BITS = 2048
 # The curve that each signature is made on; other pairs are refused.
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 
 
-class ProviderUnread(Exception):
+class ProviderKeysError(Exception):
     """The provider's answer is no set of keys."""
 
 
@@ -92,7 +92,7 @@ class ProviderKeys:
                         url = await self._discover(client)
                     self._take(await _get(client, url))
                 retry = _FIRST_RETRY_S
-            except (httpx.HTTPError, ProviderUnread) as error:
+            except (httpx.HTTPError, ProviderKeysError) as error:
                 _log.warning(
                     "could not read an identity provider's keys; those known stay",
                     extra={"issuer": self._settings.issuer, "error": str(error) or type(error).__name__},
@@ -111,20 +111,20 @@ class ProviderKeys:
         issuer = self._settings.issuer
         document = await _get(client, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
         if document.get("issuer") != issuer:
-            raise ProviderUnread(f"its configuration is that of {str(document.get('issuer'))[:200]!r}")
+            raise ProviderKeysError(f"its configuration is that of {str(document.get('issuer'))[:200]!r}")
         url = document.get("jwks_uri")
         if not isinstance(url, str):
-            raise ProviderUnread("its configuration names no jwks_uri")
+            raise ProviderKeysError("its configuration names no jwks_uri")
         try:
             check_provider_url(url)
         except ValueError as error:
-            raise ProviderUnread(f"jwks_uri: {error}") from None
+            raise ProviderKeysError(f"jwks_uri: {error}") from None
         return url
 
     def _take(self, document: Mapping[str, Any]) -> None:
         listed = document.get("keys")
-        if not isinstance(listed, list) or len(listed) > _MOST_KEYS:
-            raise ProviderUnread(f"it must answer a list of at most {_MOST_KEYS} keys")
+        if not isinstance(listed, list) or len(listed) > _MAX_KEYS:
+            raise ProviderKeysError(f"it must answer a list of at most {_MAX_KEYS} keys")
         keys: dict[str, list[dict[str, Any]]] = {}
         for key in listed:
             if isinstance(key, dict) and key.get("use", "sig") == "sig" and key.get("kty") in ("RSA", "EC", "OKP"):
@@ -140,19 +140,19 @@ class ProviderKeys:
 async def _get(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     async with client.stream("GET", url, headers={"accept": "application/json"}) as response:
         if response.status_code != 200:
-            raise ProviderUnread(f"{url} answered {response.status_code}")
+            raise ProviderKeysError(f"{url} answered {response.status_code}")
         parts, size = [], 0
         async for part in response.aiter_bytes():
             parts.append(part)
             size += len(part)
-            if size > _MOST_BYTES:
-                raise ProviderUnread(f"{url} answered over {_MOST_BYTES} bytes")
+            if size > _MAX_BYTES:
+                raise ProviderKeysError(f"{url} answered over {_MAX_BYTES} bytes")
     try:
         document = httpx.Response(200, content=b"".join(parts)).json()
     except ValueError:
-        raise ProviderUnread(f"{url} answered what is not JSON") from None
+        raise ProviderKeysError(f"{url} answered what is not JSON") from None
     if not isinstance(document, dict):
-        raise ProviderUnread(f"{url} answered no object")
+        raise ProviderKeysError(f"{url} answered no object")
     return document
 
 
@@ -171,5 +171,5 @@ def _make(key: dict[str, Any], algorithm: str) -> jwt.PyJWK | None:
         made = jwt.PyJWK(key, algorithm=algorithm)
     except jwt.PyJWTError:
         return None
-    bits = getattr(made.key, "key_size", _LEAST_RSA_BITS)
-    return None if algorithm[:2] in ("RS", "PS") and bits < _LEAST_RSA_BITS else made
+    bits = getattr(made.key, "key_size", _MIN_RSA_BITS)
+    return None if algorithm[:2] in ("RS", "PS") and bits < _MIN_RSA_BITS else made

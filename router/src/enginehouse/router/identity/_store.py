@@ -17,7 +17,7 @@ from enginehouse.router.limits import Allowance
 # Notified with the key's id when a key is made or revoked.
 KEYS_CHANNEL = "enginehouse_keys"
 # Notified with a tenant's or user's id when one is made or changed.
-PEOPLE_CHANNEL = "enginehouse_people"
+USERS_CHANNEL = "enginehouse_users"
 
 _UNBOUNDED = Allowance()
 
@@ -91,7 +91,7 @@ class KeyStore:
         result = await connection.execute(insert(tenants).values(values).on_conflict_do_nothing())
         if result.rowcount != 1:
             return False
-        await notify(connection, PEOPLE_CHANNEL, tenant.tenant_id)
+        await notify(connection, USERS_CHANNEL, tenant.tenant_id)
         return True
 
     async def all_tenants(self) -> list[Tenant]:

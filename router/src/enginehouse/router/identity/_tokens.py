@@ -26,8 +26,8 @@ from enginehouse.router.identity._roles import Role
 from enginehouse.router.identity._settings import Claim, IssuerSettings
 from enginehouse.router.identity._user_index import TokenUser, UserIndex
 
-_MOST_CHARACTERS = 8192
-_MOST_KNOWN = 50_000
+_MAX_CHARACTERS = 8192
+_MAX_KNOWN = 50_000
 _NAME = re.compile(r"[\x21-\x7e]{1,128}").fullmatch
 # A token made for something else, such as a logout, says so.
 _TYPES = (None, "jwt", "at+jwt", "application/at+jwt")
@@ -35,7 +35,7 @@ _ROLES = tuple(Role)
 
 
 @dataclasses.dataclass(slots=True)
-class Provider:
+class IdentityProvider:
     """An issuer with its keys."""
 
     settings: IssuerSettings
@@ -46,7 +46,7 @@ class Provider:
 class _Known:
     user: TokenUser
     until_ms: float
-    provider: Provider
+    provider: IdentityProvider
     generation: int
 
 
@@ -55,12 +55,12 @@ class TokenVerifier:
 
     Args:
         issuers: the providers whose tokens are taken.
-        people: tenants and users.
+        users: tenants and users.
     """
 
-    def __init__(self, *, issuers: Sequence[IssuerSettings], people: UserIndex) -> None:
-        self._providers = {issuer.issuer: Provider(issuer, ProviderKeys(settings=issuer)) for issuer in issuers}
-        self._people = people
+    def __init__(self, *, issuers: Sequence[IssuerSettings], users: UserIndex) -> None:
+        self._providers = {issuer.issuer: IdentityProvider(issuer, ProviderKeys(settings=issuer)) for issuer in issuers}
+        self._users = users
         self._known: dict[bytes, _Known] = {}
         self._signatures = PyJWS()
 
@@ -79,16 +79,16 @@ class TokenVerifier:
 
     def authenticate(self, token: bytes, *, now_ms: int) -> Caller:
         """The caller. Raises ServiceError with TOKEN_INVALID; with a time to retry while the keys are being read."""
-        if len(token) > _MOST_CHARACTERS:
-            raise _invalid(f"it has {len(token)} characters, and {_MOST_CHARACTERS} are taken")
+        if len(token) > _MAX_CHARACTERS:
+            raise _invalid(f"it has {len(token)} characters, and {_MAX_CHARACTERS} are taken")
         digest = hashlib.sha256(token).digest()
         known = self._known.get(digest)
         if known is None or known.until_ms <= now_ms or known.generation != known.provider.keys.generation:
             known = self._verify(token, now_ms)
-            if len(self._known) >= _MOST_KNOWN:
+            if len(self._known) >= _MAX_KNOWN:
                 self._make_room(now_ms)
             self._known[digest] = known
-        caller = self._people.caller(known.user)
+        caller = self._users.caller(known.user)
         if caller is None:
             raise _invalid(
                 f"the user {known.user.name!r} has no role in the tenant {known.user.tenant[:64]!r}, or is shut out; "
@@ -98,7 +98,7 @@ class TokenVerifier:
 
     def _make_room(self, now_ms: int) -> None:
         self._known = {digest: one for digest, one in self._known.items() if one.until_ms > now_ms}
-        for digest in list(self._known)[: max(0, len(self._known) - _MOST_KNOWN // 2)]:
+        for digest in list(self._known)[: max(0, len(self._known) - _MAX_KNOWN // 2)]:
             del self._known[digest]
 
     def _verify(self, token: bytes, now_ms: int) -> _Known:
@@ -129,7 +129,7 @@ class TokenVerifier:
         generation = provider.keys.generation
         return _Known(_user(claims, settings), until_ms, provider, generation)
 
-    def _without_key(self, provider: Provider, key_id: str) -> ServiceError:
+    def _without_key(self, provider: IdentityProvider, key_id: str) -> ServiceError:
         if provider.keys.loaded and provider.keys.knows(key_id):
             return _invalid("the issuer's key of that id is for another algorithm")
         provider.keys.want()

@@ -16,9 +16,9 @@ from enginehouse.router.identity._users import User, UserStore, user_id_of
 _log = logging.getLogger(__name__)
 
 # Callers of users that were never made, kept so that each stays one object; worked out again beyond this.
-_MOST_CALLERS = 100_000
+_MAX_CALLERS = 100_000
 # How often what changed is read again because something else changed meanwhile.
-_MOST_READS = 5
+_MAX_READS = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class UserIndex:
         known = self._callers.get(user_id)
         if known is not None and known[0] is role:
             return known[1]
-        if len(self._callers) >= _MOST_CALLERS:
+        if len(self._callers) >= _MAX_CALLERS:
             self._callers.clear()
         caller = Caller(_key_of(user_id, tenant, token.name, ROLE_SCOPES[role]), tenant)
         self._callers[user_id] = role, caller
@@ -126,7 +126,7 @@ class UserIndex:
         tenant: Tenant | None = None
         try:
             with translate_db_errors():
-                for _ in range(_MOST_READS):
+                for _ in range(_MAX_READS):
                     before = self._changes
                     if changed_id.startswith("user_"):
                         user = await self._user_store.get(changed_id)

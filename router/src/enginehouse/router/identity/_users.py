@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import users
 from enginehouse.router.identity._roles import Role
-from enginehouse.router.identity._store import PEOPLE_CHANNEL
+from enginehouse.router.identity._store import USERS_CHANNEL
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class UserStore:
         result = await connection.execute(insert(users).values(values).on_conflict_do_nothing())
         if result.rowcount != 1:
             return False
-        await notify(connection, PEOPLE_CHANNEL, user.user_id)
+        await notify(connection, USERS_CHANNEL, user.user_id)
         return True
 
     async def lock(self, user_id: str, connection: AsyncConnection) -> User | None:
@@ -63,7 +63,7 @@ class UserStore:
             .values(role=user.role.value, disabled_at_ms=user.disabled_at_ms)
         )
         await connection.execute(statement)
-        await notify(connection, PEOPLE_CHANNEL, user.user_id)
+        await notify(connection, USERS_CHANNEL, user.user_id)
 
     async def listed(self, *, tenant_id: str, after: int, count: int) -> list[User]:
         """Users made after that ordinal, oldest first; of every tenant when `tenant_id` is empty."""

@@ -6,7 +6,7 @@ import dataclasses
 
 import orjson
 
-from enginehouse.router.audit import AuditEntry, AuditLog, Outcome
+from enginehouse.router.audit import AuditEntry, AuditLog, AuditOutcome
 from enginehouse.router.clock import Clock
 from enginehouse.router.identity import Key, KeyHasher, KeyStore, Tenant, new_secret, secret_hint
 from enginehouse.router.ids import new_id
@@ -58,7 +58,7 @@ async def bootstrap_key(
         request_id="",
         action="enginehouse-router/bootstrap-key",
         target_id=key.key_id,
-        outcome=Outcome.DONE,
+        outcome=AuditOutcome.DONE,
         after_json=orjson.dumps({"name": name, "scopes": key.scopes}).decode(),
     )
     async with keys.transaction() as connection:

@@ -59,7 +59,7 @@ from enginehouse.router.ledger._budgets import (
     Period,
     Scope,
 )
-from enginehouse.router.ledger._ledger import BudgetExhausted, Ledger, LedgerTerms, LedgerUnavailable
+from enginehouse.router.ledger._ledger import InsufficientBudget, Ledger, LedgerTerms, LedgerUnavailable
 from enginehouse.router.ledger._report_parser import MAX_TIME_MS, Unsettleable, UsageReportParser
 from enginehouse.router.ledger._settlement import SETTLED_CHANNEL
 from enginehouse.router.ledger._store import RETURN_CHANNEL, LedgerStore
@@ -72,11 +72,11 @@ __all__ = [
     "Account",
     "Book",
     "Budget",
-    "BudgetExhausted",
     "BudgetIndex",
     "BudgetState",
     "BudgetStore",
     "Claim",
+    "InsufficientBudget",
     "Kind",
     "Ledger",
     "LedgerStore",

@@ -42,7 +42,7 @@ class Account:
     # The window had nothing at this time: no background draws for a while.
     refused_at_ms: int = 0
     # When other replicas were last asked to give back what they hold idle, and the wait for it; when they asked.
-    asked_at_ms: int = 0
+    recalled_at_ms: int = 0
     recalling: asyncio.Task[None] | None = None
     wanted_elsewhere_ms: int = 0
 

@@ -37,7 +37,7 @@ class LedgerUnavailable(Exception):
     """PostgreSQL is away and what is leased does not suffice."""
 
 
-class BudgetExhausted(Exception):
+class InsufficientBudget(Exception):
     """A budget in scope can't pay; `budget` says which."""
 
     def __init__(self, budget: Budget) -> None:
@@ -204,7 +204,7 @@ class Ledger:
     async def reserve(
         self, payer: Payer, *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
     ) -> Reservation:
-        """Steps 1 and 2: reserves, after a draw if need be. Raises BudgetExhausted or LedgerUnavailable."""
+        """Steps 1 and 2: reserves, after a draw if need be. Raises InsufficientBudget or LedgerUnavailable."""
         for _ in range(_DRAWS):
             reserved = self.try_reserve(
                 payer, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
@@ -218,12 +218,12 @@ class Ledger:
                     continue
                 if await self._recalled(account):
                     continue
-                raise BudgetExhausted(account.budget)
+                raise InsufficientBudget(account.budget)
         reserved = self.try_reserve(
             payer, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
         )
         if isinstance(reserved, Shortfall):
-            raise BudgetExhausted(reserved.account.budget)
+            raise InsufficientBudget(reserved.account.budget)
         return reserved
 
     def cancel(self, reservation: Reservation) -> None:
@@ -237,9 +237,9 @@ class Ledger:
         recalling = account.recalling
         if recalling is None:
             now = self._clock()
-            if now - account.asked_at_ms <= _REFUSED_PAUSE_MS:
+            if now - account.recalled_at_ms <= _REFUSED_PAUSE_MS:
                 return False
-            account.asked_at_ms = now
+            account.recalled_at_ms = now
             recalling = account.recalling = asyncio.create_task(self._recall(account), name="ledger-recall")
             recalling.add_done_callback(lambda task: task.cancelled() or task.exception())
         await asyncio.shield(recalling)
@@ -248,7 +248,7 @@ class Ledger:
     async def _recall(self, account: Account) -> None:
         try:
             with translate_db_errors():
-                await self._store.ask_back(account.budget.budget_id)
+                await self._store.request_return(account.budget.budget_id)
             await asyncio.sleep(self._terms.recall_s)
         except DatabaseUnavailable as error:
             raise LedgerUnavailable("the ledger's database does not answer") from error
@@ -538,12 +538,12 @@ class Ledger:
             elif not current and account.remaining == 0 and account.reserved == 0:
                 self._book.drop(account)
 
-    async def ask_back(self, budget_id: str) -> None:
+    async def request_return(self, budget_id: str) -> None:
         """Has every replica, this one included, give back what lies free of a budget."""
         await self.return_idle(budget_id=budget_id)
-        await self._store.ask_back(budget_id)
+        await self._store.request_return(budget_id)
 
-    def asked_back(self, budget_id: str) -> None:
+    def return_requested(self, budget_id: str) -> None:
         """Handles another replica's request to give back what lies free of a budget."""
         now = self._clock()
         for account in self._book.accounts():

@@ -244,7 +244,7 @@ class LedgerStore:
             )
             return [LeaseState(row.lease_id, row.remaining_nanos, row.version) for row in rows]
 
-    async def ask_back(self, budget_id: str) -> None:
+    async def request_return(self, budget_id: str) -> None:
         """Asks every replica to give back what it holds idle of a budget."""
         async with self._database.begin() as connection:
             await notify(connection, RETURN_CHANNEL, budget_id)

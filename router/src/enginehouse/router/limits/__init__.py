@@ -1,14 +1,14 @@
 """How much a key, a user, a route and a tenant may do: requests and tokens a minute, and requests at once."""
 
 from enginehouse.router.limits._bounds import Allowance, Bounds, Quota, of_route, route_of
-from enginehouse.router.limits._limiter import Held, Limiter
+from enginehouse.router.limits._limiter import Limiter, LimitReservation
 from enginehouse.router.limits._settings import LimitSettings, SharingSettings, check_route
 from enginehouse.router.limits._shared import SharedBuckets
 
 __all__ = [
     "Allowance",
     "Bounds",
-    "Held",
+    "LimitReservation",
     "LimitSettings",
     "Limiter",
     "Quota",

@@ -23,7 +23,7 @@ _ROUNDING_S = 1e-9
 
 
 @dataclasses.dataclass(slots=True)
-class Meter:
+class BucketState:
     """One subject's state here. Times are the limiter's clock, in seconds.
 
     `requests_at` and `tokens_at` say when the buckets will be full again. What was charged and Redis has not heard of
@@ -43,16 +43,16 @@ class Meter:
     heard_s: float = float("-inf")
 
 
-class Held:
+class LimitReservation:
     """What an admitted request holds of its limits. `release` gives it back, once."""
 
-    __slots__ = ("_charged", "_limiter", "_meters", "_tokens", "quota")
+    __slots__ = ("_charged", "_limiter", "_states", "_tokens", "quota")
 
     def __init__(
-        self, limiter: Limiter, meters: Sequence[tuple[Meter, Bounds]], tokens: int, quota: Quota | None
+        self, limiter: Limiter, states: Sequence[tuple[BucketState, Bounds]], tokens: int, quota: Quota | None
     ) -> None:
         self._limiter = limiter
-        self._meters = meters
+        self._states = states
         self._tokens = tokens
         self._charged = True
         self.quota = quota
@@ -62,21 +62,21 @@ class Held:
         if not self._charged:
             return
         self._charged = False
-        for meter, bounds in self._meters:
+        for state, bounds in self._states:
             if bounds.concurrency:
-                meter.active -= 1
+                state.active -= 1
             if bounds.tokens_per_minute and tokens_used is not None:
-                self._limiter.correct_tokens(meter, bounds, tokens_used - self._tokens)
-            self._limiter.changed(meter, bounds)
+                self._limiter.correct_tokens(state, bounds, tokens_used - self._tokens)
+            self._limiter.changed(state, bounds)
 
     def cancel(self) -> None:
         """Takes everything back, as if the request had never come."""
         if not self._charged:
             return
         self.release(0)
-        for meter, bounds in self._meters:
+        for state, bounds in self._states:
             if bounds.requests_per_minute:
-                self._limiter.correct_requests(meter, bounds, -1)
+                self._limiter.correct_requests(state, bounds, -1)
 
 
 class Sharing(Protocol):
@@ -94,10 +94,10 @@ class Sharing(Protocol):
     def slack(self) -> float:
         """What part of a bound all replicas together may admit before it is heard of."""
 
-    def changed(self, meter: Meter, bounds: Bounds) -> None:
+    def changed(self, state: BucketState, bounds: Bounds) -> None:
         """There is something to tell."""
 
-    async def charge(self, meters: Sequence[tuple[Meter, Bounds]], tokens: int) -> bool | None:
+    async def charge(self, states: Sequence[tuple[BucketState, Bounds]], tokens: int) -> bool | None:
         """Charges a request in Redis if every bound has room, and brings the meters up to date.
 
         False if one has not; None if Redis could not say, and the replica must decide alone.
@@ -115,9 +115,9 @@ class Limiter:
     def __init__(self, *, now_s: Callable[[], float], sharing: Sharing | None = None) -> None:
         self._now_s = now_s
         self._sharing = sharing
-        self._meters: dict[str, Meter] = {}
+        self._states: dict[str, BucketState] = {}
 
-    async def admit(self, subjects: Sequence[Bounds], *, tokens: int) -> Held:
+    async def admit(self, subjects: Sequence[Bounds], *, tokens: int) -> LimitReservation:
         """Charges the request to every bound, or raises the typed error of the first that refuses.
 
         Without Redis, and with it as long as the float lasts, this waits for nothing.
@@ -126,68 +126,68 @@ class Limiter:
             ServiceError: CONCURRENCY_LIMITED, RATE_LIMITED or TOKENS_LIMITED.
         """
         if not subjects:
-            return Held(self, (), 0, None)
-        meters = [(self._meter(bounds.subject), bounds) for bounds in subjects]
+            return LimitReservation(self, (), 0, None)
+        states = [(self._meter(bounds.subject), bounds) for bounds in subjects]
         sharing = self._sharing
         try:
-            self._check(meters, tokens)
-            asks = sharing is not None and not sharing.alone and self._beyond_float(meters, tokens, sharing)
+            self._check(states, tokens)
+            asks = sharing is not None and not sharing.alone and self._beyond_float(states, tokens, sharing)
         except ServiceError as refused:
             # What others gave back since is not known here: worth asking, but not for each request of a flood.
             asks = sharing is not None and not sharing.alone and refused.retry_after_s is not None
-            if not asks or self._now_s() < min(meter.heard_s for meter, _ in meters) + FRESH_S:
+            if not asks or self._now_s() < min(state.heard_s for state, _ in states) + FRESH_S:
                 raise
         if sharing is not None and asks:
-            admitted = await sharing.charge(meters, tokens)
+            admitted = await sharing.charge(states, tokens)
             if admitted:
-                return self._held(meters, tokens, charge=False)
+                return self._held(states, tokens, charge=False)
             # What is known by now says why not, or decides where Redis could not.
-            self._check(meters, tokens)
+            self._check(states, tokens)
             if admitted is False:
-                raise _refusal_of_rounding(meters)
-        return self._held(meters, tokens, charge=True)
+                raise _refusal_of_rounding(states)
+        return self._held(states, tokens, charge=True)
 
     def prune(self) -> None:
         """Forgets subjects that hold nothing, owe nothing and whose buckets are full."""
         now = self._now_s()
-        self._meters = {
-            subject: meter
-            for subject, meter in self._meters.items()
-            if meter.active
-            or meter.active_told
-            or meter.requests_at > now
-            or meter.tokens_at > now
-            or meter.requests_owed
-            or meter.tokens_owed
-            or meter.requests_sent
-            or meter.tokens_sent
+        self._states = {
+            subject: state
+            for subject, state in self._states.items()
+            if state.active
+            or state.active_told
+            or state.requests_at > now
+            or state.tokens_at > now
+            or state.requests_owed
+            or state.tokens_owed
+            or state.requests_sent
+            or state.tokens_sent
         }
 
     def __len__(self) -> int:
-        return len(self._meters)
+        return len(self._states)
 
-    def correct_requests(self, meter: Meter, bounds: Bounds, requests: float) -> None:
+    def correct_requests(self, state: BucketState, bounds: Bounds, requests: float) -> None:
         """Charges more or fewer requests than was thought."""
-        meter.requests_at += requests * self._interval(bounds.requests_per_minute)
-        meter.requests_owed += requests
+        state.requests_at += requests * self._interval(bounds.requests_per_minute)
+        state.requests_owed += requests
 
-    def correct_tokens(self, meter: Meter, bounds: Bounds, tokens: float) -> None:
+    def correct_tokens(self, state: BucketState, bounds: Bounds, tokens: float) -> None:
         """Charges more or fewer tokens than was thought."""
-        meter.tokens_at += tokens * self._interval(bounds.tokens_per_minute)
-        meter.tokens_owed += tokens
+        state.tokens_at += tokens * self._interval(bounds.tokens_per_minute)
+        state.tokens_owed += tokens
 
-    def changed(self, meter: Meter, bounds: Bounds) -> None:
+    def changed(self, state: BucketState, bounds: Bounds) -> None:
         """Lets the others hear of it soon."""
         if self._sharing is not None:
-            self._sharing.changed(meter, bounds)
+            self._sharing.changed(state, bounds)
         else:
-            meter.requests_owed = meter.tokens_owed = 0.0
+            state.requests_owed = state.tokens_owed = 0.0
 
-    def _meter(self, subject: str) -> Meter:
-        meter = self._meters.get(subject)
-        if meter is None:
-            meter = self._meters[subject] = Meter()
-        return meter
+    def _meter(self, subject: str) -> BucketState:
+        state = self._states.get(subject)
+        if state is None:
+            state = self._states[subject] = BucketState()
+        return state
 
     def _interval(self, per_minute: int) -> float:
         """Seconds that one unit takes to refill here: longer for a replica that has only its share."""
@@ -196,67 +196,67 @@ class Limiter:
             return MINUTE_S / per_minute
         return min(MINUTE_S, MINUTE_S * sharing.replicas / per_minute)
 
-    def _beyond_float(self, meters: Sequence[tuple[Meter, Bounds]], tokens: int, sharing: Sharing) -> bool:
+    def _beyond_float(self, states: Sequence[tuple[BucketState, Bounds]], tokens: int, sharing: Sharing) -> bool:
         share = sharing.slack / sharing.replicas
-        for meter, bounds in meters:
+        for state, bounds in states:
             if bounds.requests_per_minute and (
-                meter.requests_owed + meter.requests_sent + 1 > bounds.requests_per_minute * share
+                state.requests_owed + state.requests_sent + 1 > bounds.requests_per_minute * share
             ):
                 return True
             if bounds.tokens_per_minute and (
-                meter.tokens_owed + meter.tokens_sent + tokens > bounds.tokens_per_minute * share
+                state.tokens_owed + state.tokens_sent + tokens > bounds.tokens_per_minute * share
             ):
                 return True
-            if bounds.concurrency and meter.active - meter.active_told + 1 > bounds.concurrency * share:
+            if bounds.concurrency and state.active - state.active_told + 1 > bounds.concurrency * share:
                 return True
         return False
 
-    def _held(self, meters: Sequence[tuple[Meter, Bounds]], tokens: int, *, charge: bool) -> Held:
+    def _held(self, states: Sequence[tuple[BucketState, Bounds]], tokens: int, *, charge: bool) -> LimitReservation:
         now = self._now_s()
         quota: Quota | None = None
-        for meter, bounds in meters:
+        for state, bounds in states:
             if charge:
-                self._charge(meter, bounds, tokens, now)
+                self._charge(state, bounds, tokens, now)
             if bounds.requests_per_minute:
-                ahead = max(0.0, meter.requests_at - now)
+                ahead = max(0.0, state.requests_at - now)
                 left = int((MINUTE_S - ahead) / self._interval(bounds.requests_per_minute) + 1e-9)
                 if quota is None or left < quota.remaining:
                     quota = Quota(bounds.requests_per_minute, left, ahead)
-        return Held(self, meters, tokens, quota)
+        return LimitReservation(self, states, tokens, quota)
 
-    def _charge(self, meter: Meter, bounds: Bounds, tokens: int, now: float) -> None:
+    def _charge(self, state: BucketState, bounds: Bounds, tokens: int, now: float) -> None:
         if bounds.concurrency:
-            meter.active += 1
+            state.active += 1
         if bounds.tokens_per_minute:
-            meter.tokens_at = max(meter.tokens_at, now) + tokens * self._interval(bounds.tokens_per_minute)
-            meter.tokens_owed += tokens
+            state.tokens_at = max(state.tokens_at, now) + tokens * self._interval(bounds.tokens_per_minute)
+            state.tokens_owed += tokens
         if bounds.requests_per_minute:
-            meter.requests_at = max(meter.requests_at, now) + self._interval(bounds.requests_per_minute)
-            meter.requests_owed += 1
-        self.changed(meter, bounds)
+            state.requests_at = max(state.requests_at, now) + self._interval(bounds.requests_per_minute)
+            state.requests_owed += 1
+        self.changed(state, bounds)
 
-    def _check(self, meters: Sequence[tuple[Meter, Bounds]], tokens: int) -> None:
+    def _check(self, states: Sequence[tuple[BucketState, Bounds]], tokens: int) -> None:
         now = self._now_s()
         sharing = self._sharing
         alone = sharing is not None and sharing.alone
-        for meter, bounds in meters:
+        for state, bounds in states:
             if bounds.concurrency:
                 most = -(-bounds.concurrency // sharing.replicas) if alone and sharing else bounds.concurrency
-                running = meter.active + (0 if alone else meter.elsewhere)
+                running = state.active + (0 if alone else state.elsewhere)
                 if running >= most:
                     raise _too_many_at_once(bounds, running)
             if bounds.requests_per_minute:
                 interval = self._interval(bounds.requests_per_minute)
-                wait = max(meter.requests_at, now) + interval - now - MINUTE_S
+                wait = max(state.requests_at, now) + interval - now - MINUTE_S
                 if wait > _ROUNDING_S:
-                    raise _too_fast(bounds, wait, max(0.0, meter.requests_at - now))
+                    raise _too_fast(bounds, wait, max(0.0, state.requests_at - now))
             if bounds.tokens_per_minute:
                 if tokens > bounds.tokens_per_minute:
                     raise _never(bounds, tokens)
                 interval = self._interval(bounds.tokens_per_minute)
-                wait = max(meter.tokens_at, now) + tokens * interval - now - MINUTE_S
+                wait = max(state.tokens_at, now) + tokens * interval - now - MINUTE_S
                 # Alone, a request over its replica's whole share waits for the share to be full, and then has it.
-                if wait > _ROUNDING_S and not (alone and meter.tokens_at <= now):
+                if wait > _ROUNDING_S and not (alone and state.tokens_at <= now):
                     raise _too_many_tokens(bounds, tokens, wait)
 
 
@@ -299,9 +299,9 @@ def _too_many_tokens(bounds: Bounds, tokens: int, wait_s: float) -> ServiceError
     )
 
 
-def _refusal_of_rounding(meters: Sequence[tuple[Meter, Bounds]]) -> ServiceError:
+def _refusal_of_rounding(states: Sequence[tuple[BucketState, Bounds]]) -> ServiceError:
     """Redis refused by a hair that is lost between its clock and this one."""
-    bounds = next((one for _, one in meters if one.requests_per_minute or one.tokens_per_minute), meters[0][1])
+    bounds = next((one for _, one in states if one.requests_per_minute or one.tokens_per_minute), states[0][1])
     if bounds.requests_per_minute:
         return _too_fast(bounds, 0.1, MINUTE_S)
     if bounds.tokens_per_minute:

@@ -29,14 +29,14 @@ from redis.exceptions import NoScriptError
 from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.ids import new_id
 from enginehouse.router.limits._bounds import Bounds
-from enginehouse.router.limits._limiter import MINUTE_S, Meter
-from enginehouse.router.redis import RedisAway, SharedRedis
+from enginehouse.router.limits._limiter import MINUTE_S, BucketState
+from enginehouse.router.redis import RedisUnavailable, SharedRedis
 
 _log = logging.getLogger(__name__)
 
 TELL_S = 0.02
 _REPLICA_TTL_MS = 5_000
-_MOST_IN_BATCH = 512
+_MAX_IN_BATCH = 512
 
 # One subject's buckets, and slots. ARGV: 1 if the charge depends on room in all, the replica, the slots' time to live
 # in ms; then for each key its kind and four numbers. "r" (a rate): microseconds a unit, units owed, units to charge,
@@ -109,9 +109,9 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('GET', KEYS[2])}
 _REPLICAS_KEY = "eh:limits:replicas"
 _MEMORY_KEY = "eh:limits:memory"
 
-_Meters = Sequence[tuple[Meter, Bounds]]
+_States = Sequence[tuple[BucketState, Bounds]]
 # A request that asks, or without tokens and future a subject that tells.
-_Call = tuple[_Meters, int | None, asyncio.Future[bool | None] | None]
+_Call = tuple[_States, int | None, asyncio.Future[bool | None] | None]
 
 
 class SharedBuckets:
@@ -149,8 +149,8 @@ class SharedBuckets:
         self._joined_s: float | None = None
         self._memory = b""
         self._restore_until_s = 0.0
-        self._changed: dict[str, tuple[Meter, Bounds]] = {}
-        self._running: dict[str, tuple[Meter, Bounds]] = {}
+        self._changed: dict[str, tuple[BucketState, Bounds]] = {}
+        self._running: dict[str, tuple[BucketState, Bounds]] = {}
         self._asks: list[_Call] = []
         self._wake = asyncio.Event()
         self._closing = False
@@ -187,26 +187,26 @@ class SharedBuckets:
         self._wake.set()
         await self._task.wait()
         self._answer_all()
-        with contextlib.suppress(RedisAway):
+        with contextlib.suppress(RedisUnavailable):
             if not self.alone:
                 await self._tell()
             self._joined_s = None
             await self._redis.ask(lambda client: client.zrem(_REPLICAS_KEY, self._replica))
 
-    def changed(self, meter: Meter, bounds: Bounds) -> None:
+    def changed(self, state: BucketState, bounds: Bounds) -> None:
         """There is something to tell of a subject."""
-        self._changed[bounds.subject] = meter, bounds
+        self._changed[bounds.subject] = state, bounds
         if bounds.concurrency:
-            self._running[bounds.subject] = meter, bounds
+            self._running[bounds.subject] = state, bounds
 
-    async def charge(self, meters: _Meters, tokens: int) -> bool | None:
+    async def charge(self, states: _States, tokens: int) -> bool | None:
         """Charges a request in Redis if every bound has room; the meters are up to date then.
 
         False if one has not; None if Redis went away meanwhile.
         """
         self.asked += 1
         future: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
-        self._asks.append((meters, tokens, future))
+        self._asks.append((states, tokens, future))
         self._wake.set()
         return await future
 
@@ -236,7 +236,7 @@ class SharedBuckets:
                     tell_s = now
                 while self._asks:
                     await self._send_asks()
-            except RedisAway:
+            except RedisUnavailable:
                 self._answer_all()
             except Exception:
                 self._answer_all()
@@ -265,27 +265,27 @@ class SharedBuckets:
             self._restore_until_s = now + MINUTE_S if self._memory else 0.0
             self._memory = memory
         if self._joined_s is None:
-            for meter, bounds in self._changed.values():
-                self._forgive(meter, bounds, now)
+            for state, bounds in self._changed.values():
+                self._forgive(state, bounds, now)
             self._joined_s = now
 
-    def _forgive(self, meter: Meter, bounds: Bounds, now: float) -> None:
+    def _forgive(self, state: BucketState, bounds: Bounds, now: float) -> None:
         """Of what was charged alone, only what has not flowed off again meanwhile is owed."""
         share = max(1, self._known_replicas)
         if bounds.requests_per_minute:
             interval = min(MINUTE_S, MINUTE_S * share / bounds.requests_per_minute)
-            meter.requests_owed = min(meter.requests_owed, max(0.0, meter.requests_at - now) / interval)
+            state.requests_owed = min(state.requests_owed, max(0.0, state.requests_at - now) / interval)
         if bounds.tokens_per_minute:
             interval = min(MINUTE_S, MINUTE_S * share / bounds.tokens_per_minute)
-            meter.tokens_owed = min(meter.tokens_owed, max(0.0, meter.tokens_at - now) / interval)
-        meter.active_told = 0
+            state.tokens_owed = min(state.tokens_owed, max(0.0, state.tokens_at - now) / interval)
+        state.active_told = 0
 
     def _renew(self) -> None:
         """Slots in use are told again before Redis forgets them."""
         self._running = {
-            subject: (meter, bounds)
-            for subject, (meter, bounds) in self._running.items()
-            if meter.active or meter.active_told
+            subject: (state, bounds)
+            for subject, (state, bounds) in self._running.items()
+            if state.active or state.active_told
         }
         self._changed.update(self._running)
 
@@ -293,16 +293,16 @@ class SharedBuckets:
         """Tells what has changed until now."""
         changed, self._changed = self._changed, {}
         calls: list[_Call] = [([change], None, None) for change in changed.values()]
-        for at in range(0, len(calls), _MOST_IN_BATCH):
+        for at in range(0, len(calls), _MAX_IN_BATCH):
             try:
-                await self._send(calls[at : at + _MOST_IN_BATCH])
-            except RedisAway:
-                untold = [meters[0] for meters, _, _ in calls[at:]]
-                self._changed = {bounds.subject: (meter, bounds) for meter, bounds in untold} | self._changed
+                await self._send(calls[at : at + _MAX_IN_BATCH])
+            except RedisUnavailable:
+                untold = [states[0] for states, _, _ in calls[at:]]
+                self._changed = {bounds.subject: (state, bounds) for state, bounds in untold} | self._changed
                 raise
 
     async def _send_asks(self) -> None:
-        asks, self._asks = self._asks[:_MOST_IN_BATCH], self._asks[_MOST_IN_BATCH:]
+        asks, self._asks = self._asks[:_MAX_IN_BATCH], self._asks[_MAX_IN_BATCH:]
         try:
             await self._send(asks)
         except BaseException:
@@ -315,15 +315,15 @@ class SharedBuckets:
         restores = now < self._restore_until_s
         commands = []
         owns = []
-        for meters, tokens, _ in calls:
+        for states, tokens, _ in calls:
             keys: list[str] = []
             arguments: list[Any] = ["0" if tokens is None else "1", self._replica, int(self._slots_ttl_s * 1000)]
-            for meter, bounds in meters:
+            for state, bounds in states:
                 # Those asked for before in the same batch may have been let in by then.
-                owns.append(meter.active + wanted.get(id(meter), 0))
-                _describe(meter, bounds, tokens, owns[-1], now if restores else None, keys, arguments)
+                owns.append(state.active + wanted.get(id(state), 0))
+                _describe(state, bounds, tokens, owns[-1], now if restores else None, keys, arguments)
                 if tokens is not None:
-                    wanted[id(meter)] = wanted.get(id(meter), 0) + 1
+                    wanted[id(state)] = wanted.get(id(state), 0) + 1
             commands.append((keys, arguments))
 
         async def send(client: Any) -> list[Any]:
@@ -338,57 +338,57 @@ class SharedBuckets:
                     return answers
                 await client.script_load(_CHARGE)
 
-        touched = {id(meter): (meter, bounds) for meters, _, _ in calls for meter, bounds in meters}
+        touched = {id(state): (state, bounds) for states, _, _ in calls for state, bounds in states}
         try:
             answers = await self._redis.ask(send)
         except BaseException:
-            for meter, bounds in touched.values():
-                meter.requests_owed += meter.requests_sent
-                meter.tokens_owed += meter.tokens_sent
-                meter.requests_sent = meter.tokens_sent = 0.0
-                self._changed[bounds.subject] = meter, bounds
+            for state, bounds in touched.values():
+                state.requests_owed += state.requests_sent
+                state.tokens_owed += state.tokens_sent
+                state.requests_sent = state.tokens_sent = 0.0
+                self._changed[bounds.subject] = state, bounds
             raise
-        for meter, _ in touched.values():
-            meter.requests_sent = meter.tokens_sent = 0.0
+        for state, _ in touched.values():
+            state.requests_sent = state.tokens_sent = 0.0
         told = iter(owns)
-        for (meters, tokens, future), answer in zip(calls, answers, strict=True):
-            of_call = [next(told) for _ in meters]
+        for (states, tokens, future), answer in zip(calls, answers, strict=True):
+            of_call = [next(told) for _ in states]
             if isinstance(answer, Exception):
                 _log.error("Redis refused a charge", extra={"error": str(answer)[:200]})
                 if future is not None and not future.done():
                     future.set_result(None)
                 continue
             admitted = bool(answer[0]) and tokens is not None
-            _take_in(meters, answer[1:], now, admitted)
-            for (meter, bounds), own in zip(meters, of_call, strict=True):
+            _take_in(states, answer[1:], now, admitted)
+            for (state, bounds), own in zip(states, of_call, strict=True):
                 if bounds.concurrency:
-                    meter.active_told = own + admitted
+                    state.active_told = own + admitted
             if future is None:
                 continue
             if not future.done():
                 future.set_result(admitted)
             elif admitted:
-                self._give_back(meters, tokens or 0)
-        for meter, bounds in touched.values():
-            if meter.active_told != meter.active and bounds.concurrency:
-                self.changed(meter, bounds)
+                self._give_back(states, tokens or 0)
+        for state, bounds in touched.values():
+            if state.active_told != state.active and bounds.concurrency:
+                self.changed(state, bounds)
 
-    def _give_back(self, meters: _Meters, tokens: int) -> None:
+    def _give_back(self, states: _States, tokens: int) -> None:
         """Whoever asked has gone away meanwhile."""
-        for meter, bounds in meters:
+        for state, bounds in states:
             if bounds.requests_per_minute:
-                meter.requests_owed -= 1
-                meter.requests_at -= MINUTE_S / bounds.requests_per_minute
+                state.requests_owed -= 1
+                state.requests_at -= MINUTE_S / bounds.requests_per_minute
             if bounds.tokens_per_minute:
-                meter.tokens_owed -= tokens
-                meter.tokens_at -= tokens * MINUTE_S / bounds.tokens_per_minute
+                state.tokens_owed -= tokens
+                state.tokens_at -= tokens * MINUTE_S / bounds.tokens_per_minute
             if bounds.concurrency:
-                meter.active -= 1
-            self.changed(meter, bounds)
+                state.active -= 1
+            self.changed(state, bounds)
 
 
 def _describe(
-    meter: Meter,
+    state: BucketState,
     bounds: Bounds,
     tokens: int | None,
     own: int,
@@ -406,38 +406,38 @@ def _describe(
         interval_us = MINUTE_S * 1e6 / bounds.requests_per_minute
         known = 0.0
         if restores_s is not None:
-            known = (meter.requests_at - restores_s) * 1e6 - meter.requests_owed * interval_us
-        arguments += ["r", repr(interval_us), repr(meter.requests_owed), int(asks), repr(known)]
-        meter.requests_sent += meter.requests_owed
-        meter.requests_owed = 0.0
+            known = (state.requests_at - restores_s) * 1e6 - state.requests_owed * interval_us
+        arguments += ["r", repr(interval_us), repr(state.requests_owed), int(asks), repr(known)]
+        state.requests_sent += state.requests_owed
+        state.requests_owed = 0.0
     if bounds.tokens_per_minute:
         keys.append(f"eh:limits:t:{bounds.subject}")
         interval_us = MINUTE_S * 1e6 / bounds.tokens_per_minute
         known = 0.0
         if restores_s is not None:
-            known = (meter.tokens_at - restores_s) * 1e6 - meter.tokens_owed * interval_us
-        arguments += ["r", repr(interval_us), repr(meter.tokens_owed), tokens or 0, repr(known)]
-        meter.tokens_sent += meter.tokens_owed
-        meter.tokens_owed = 0.0
+            known = (state.tokens_at - restores_s) * 1e6 - state.tokens_owed * interval_us
+        arguments += ["r", repr(interval_us), repr(state.tokens_owed), tokens or 0, repr(known)]
+        state.tokens_sent += state.tokens_owed
+        state.tokens_owed = 0.0
     if bounds.concurrency:
         keys.append(f"eh:limits:c:{bounds.subject}")
         arguments += ["c", bounds.concurrency, own, int(asks), 0]
 
 
-def _take_in(meters: _Meters, found: Sequence[int], sent_s: float, admitted: bool) -> None:
+def _take_in(states: _States, found: Sequence[int], sent_s: float, admitted: bool) -> None:
     """Brings the copies up to date: with when they were asked for, not heard of, a copy is never too strict."""
     values = iter(found)
-    for meter, bounds in meters:
-        meter.heard_s = sent_s
+    for state, bounds in states:
+        state.heard_s = sent_s
         if bounds.requests_per_minute:
             interval = MINUTE_S / bounds.requests_per_minute
-            meter.requests_at = sent_s + next(values) / 1e6 + meter.requests_owed * interval
+            state.requests_at = sent_s + next(values) / 1e6 + state.requests_owed * interval
         if bounds.tokens_per_minute:
             interval = MINUTE_S / bounds.tokens_per_minute
-            meter.tokens_at = sent_s + next(values) / 1e6 + meter.tokens_owed * interval
+            state.tokens_at = sent_s + next(values) / 1e6 + state.tokens_owed * interval
         if bounds.concurrency:
-            meter.elsewhere = next(values)
-            meter.active += admitted
+            state.elsewhere = next(values)
+            state.active += admitted
 
 
 def _leave_alone(asks: Sequence[_Call]) -> None:

@@ -17,7 +17,7 @@ from enginehouse.router.policy._rules import PolicyRules
 
 _LARGEST = 256 << 10
 _MOST = {"tenants": 1000, "keys": 1000, "subjects": 64, "keywords": 256, "description": 512}
-_LONGEST_HALF_LIFE = 365
+_MAX_HALF_LIFE_DAYS = 365
 _GREATEST_PRIOR = 10_000
 # Of the words that are looked for; the same that a prompt is cut into.
 _NOT_IN_WORDS = frozenset(" \t\n\r\v\f!\"#$%&'(),./:;<=>?@[\\]^`{|}~")
@@ -278,8 +278,10 @@ def _bandit(bandit: policy_pb2.Bandit) -> Iterator[FieldViolation]:
     factor = bandit.max_price_factor
     if factor != 0 and not (factor >= 1 and math.isfinite(factor)):
         yield FieldViolation("bandit.max_price_factor", f"{factor} must be at least 1")
-    if not 0 <= bandit.half_life_days <= _LONGEST_HALF_LIFE:
-        yield FieldViolation("bandit.half_life_days", f"{bandit.half_life_days} must be from 0 to {_LONGEST_HALF_LIFE}")
+    if not 0 <= bandit.half_life_days <= _MAX_HALF_LIFE_DAYS:
+        yield FieldViolation(
+            "bandit.half_life_days", f"{bandit.half_life_days} must be from 0 to {_MAX_HALF_LIFE_DAYS}"
+        )
     if not 0 <= bandit.prior_weight <= _GREATEST_PRIOR:
         yield FieldViolation("bandit.prior_weight", f"{bandit.prior_weight} must be from 0 to {_GREATEST_PRIOR}")
 

@@ -11,7 +11,7 @@ from enginehouse.router.policy._rules import BanditTerms, Chain, PolicyRules, la
 
 # Characters looked at from each end of a prompt for keywords.
 _SAMPLE = 256
-MOST_FALLBACKS = 4
+MAX_FALLBACKS = 4
 """How many models are tried after the first."""
 
 _SPACES = str.maketrans(dict.fromkeys("!\"#$%&'(),./:;<=>?@[\\]^`{|}~", " "))
@@ -110,14 +110,14 @@ def chains(message: policy_pb2.Policy) -> dict[str, Chain]:
     for entry in message.fallbacks:
         order = dict.fromkeys(entry.models)
         waiting = list(entry.models)
-        while waiting and len(order) <= MOST_FALLBACKS:
+        while waiting and len(order) <= MAX_FALLBACKS:
             for model in direct.get(waiting.pop(0), ()):
                 if model not in order:
                     order[model] = None
                     waiting.append(model)
         order.pop(entry.model, None)
         found[entry.model] = Chain(
-            tuple(order)[:MOST_FALLBACKS],
+            tuple(order)[:MAX_FALLBACKS],
             entry.for_named,
             entry.max_price_factor if entry.HasField("max_price_factor") else None,
         )

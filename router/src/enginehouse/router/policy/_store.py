@@ -25,7 +25,7 @@ _LOCK = 0x504F4C49
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Kept:
+class PolicyVersion:
     """The newest version of a document, which may be its deletion."""
 
     version: int
@@ -45,23 +45,23 @@ class PolicyStore:
             await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             yield connection
 
-    async def in_force(self, connection: AsyncConnection | None = None) -> list[policy_pb2.Policy]:
+    async def active(self, connection: AsyncConnection | None = None) -> list[policy_pb2.Policy]:
         """The documents in force, by name."""
         if connection is None:
             async with self._database.connect() as own:
-                return await self.in_force(own)
+                return await self.active(own)
         rows = await connection.execute(
             sa.select(policies).ext(distinct_on(policies.c.name)).order_by(policies.c.name, policies.c.version.desc())
         )
         return [_policy(row) for row in rows if not row.deleted]
 
-    async def newest(self, name: str, connection: AsyncConnection) -> Kept:
+    async def newest(self, name: str, connection: AsyncConnection) -> PolicyVersion:
         """The newest version of a document; version 0 and no document where there never was one."""
         query = sa.select(policies).where(policies.c.name == name).order_by(policies.c.version.desc()).limit(1)
         row = (await connection.execute(query)).first()
         if row is None:
-            return Kept(0, None)
-        return Kept(row.version, None if row.deleted else _policy(row))
+            return PolicyVersion(0, None)
+        return PolicyVersion(row.version, None if row.deleted else _policy(row))
 
     async def get(self, name: str, version: int) -> policy_pb2.Policy | None:
         """A document as it was in a version, or, for version 0, as it is in force."""

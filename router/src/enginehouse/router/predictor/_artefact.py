@@ -19,14 +19,14 @@ import orjson
 from numpy.typing import NDArray
 
 from enginehouse.kit.config import ConfigError
-from enginehouse.router.predictor._model import LearnedPredictor, Weights
+from enginehouse.router.predictor._model import LearnedPredictor, PredictorWeights
 from enginehouse.router.predictor._reading import GROUPS, KNOWLEDGE, STORY
 from enginehouse.router.predictor._words import WordTable
 
 FORMAT = 1
 SHIPPED = Path(__file__).with_name("predictor.npz")
 # Far more than any artefact of this format needs.
-_MOST_BYTES = 64 << 20
+_MAX_BYTES = 64 << 20
 # What reading a damaged file may raise.
 _DAMAGE = (
     ValueError,
@@ -42,9 +42,9 @@ _DAMAGE = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Artefact:
-    """What a predictor is made of; see `Weights` and `WordTable`."""
+    """What a predictor is made of; see `PredictorWeights` and `WordTable`."""
 
-    weights: Weights
+    weights: PredictorWeights
     words: tuple[str, ...]
     affinities: NDArray[np.int8]
     scale: float
@@ -60,8 +60,8 @@ def load_predictor(path: Path | None = None) -> LearnedPredictor:
     """
     where = path or SHIPPED
     try:
-        if where.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"it has {where.stat().st_size} bytes, more than {_MOST_BYTES}")
+        if where.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it has {where.stat().st_size} bytes, more than {_MAX_BYTES}")
         with np.load(io.BytesIO(where.read_bytes()), allow_pickle=False) as file:
             artefact = _checked({name: file[name] for name in file.files})
     except OSError as error:
@@ -112,7 +112,7 @@ def _checked(arrays: dict[str, NDArray[Any]]) -> Artefact:
         raise ValueError(f"affinities are {affinities.dtype} {affinities.shape}, not int8 {(len(words), len(fields))}")
     if needs.dtype != np.float32 or needs.shape != (len(fields),) or not ((needs >= 0) & (needs <= 1)).all():
         raise ValueError("needs are not one number from 0 to 1 for each field")
-    weights = Weights(**settings["weights"])
+    weights = PredictorWeights(**settings["weights"])
     for name, numbers, expected in (
         ("knowledge", weights.knowledge, KNOWLEDGE),
         ("story", weights.story, STORY),

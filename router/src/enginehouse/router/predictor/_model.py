@@ -12,7 +12,7 @@ from enginehouse.router.predictor.complexity import Prediction
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Weights:
+class PredictorWeights:
     """Everything learned besides the words.
 
     The score of a prompt is the weighed numbers of KNOWLEDGE, and as far as it is a story with sums those of STORY;
@@ -36,7 +36,7 @@ class Weights:
 class LearnedPredictor:
     """Predicts how likely a small model fails at a prompt, in tens of microseconds, no more for any length."""
 
-    def __init__(self, *, weights: Weights, words: WordTable) -> None:
+    def __init__(self, *, weights: PredictorWeights, words: WordTable) -> None:
         self._words = words
         self._knowledge = [(name, weights.knowledge[name]) for name in KNOWLEDGE]
         self._story = [(name, weights.story[name]) for name in STORY]

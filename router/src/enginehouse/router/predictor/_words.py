@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 # Letters of a word's beginning and end by which an unknown word is judged, and what such a judgement weighs.
 EDGE_LETTERS = 4
-LEAST_LETTERS = 6
+MIN_LETTERS = 6
 EDGE_WEIGHT = 0.5
 # Words after which more of them make no surer.
 _SURE = 6
 _SHARPNESS = 16.0
 # Different words that count, at most.
-_MOST_WORDS = 256
+_MAX_WORDS = 256
 # Fields that a word may speak of, those that it speaks of most.
 _FIELDS_OF_A_WORD = 3
 _GROUP_BITS = 4
@@ -99,11 +99,11 @@ class WordTable:
         if None in known:
             edge = self._codes.get
             for word in set(words).difference(self._codes):
-                if len(word) >= LEAST_LETTERS:
+                if len(word) >= MIN_LETTERS:
                     known.add(edge(word[:EDGE_LETTERS] + b"-"))
                     known.add(edge(b"-" + word[-EDGE_LETTERS:]))
         # In order, for sums of floating-point numbers depend on it.
-        found = sorted([code >> _GROUP_BITS for code in filter(None, known) if code > _GROUPS])[:_MOST_WORDS]
+        found = sorted([code >> _GROUP_BITS for code in filter(None, known) if code > _GROUPS])[:_MAX_WORDS]
         if not found:
             return Heard(counts, "", 0.0, self._mean_need)
         spoken: dict[int, float] = {}

@@ -2,7 +2,7 @@
 
 from enginehouse.router.prices._book import Discount, DiscountScope, ListPrice, PriceBook
 from enginehouse.router.prices._offer import UNBOUNDED_NANOS, Offer, discounted
-from enginehouse.router.prices._store import PRICES_CHANNEL, AlreadyBegun, PriceFeed, PriceStore, StartTaken
+from enginehouse.router.prices._store import PRICES_CHANNEL, AlreadyBegun, PriceRefresher, PriceStore, StartTaken
 
 __all__ = [
     "PRICES_CHANNEL",
@@ -13,7 +13,7 @@ __all__ = [
     "ListPrice",
     "Offer",
     "PriceBook",
-    "PriceFeed",
+    "PriceRefresher",
     "PriceStore",
     "StartTaken",
     "discounted",

@@ -20,7 +20,7 @@ from enginehouse.router.prices._offer import Offer
 
 _NEVER = 2**63 - 1
 # Callers with a discount whose offers are kept at once; beyond it they are made again.
-_MOST_LISTS = 10_000
+_MAX_LISTS = 10_000
 
 
 class DiscountScope(enum.StrEnum):
@@ -129,7 +129,7 @@ class PriceBook:
         named = tuple([subject for subject in subjects if subject in holding])
         found = self._lists.get(named)
         if found is None:
-            if len(self._lists) >= _MOST_LISTS:
+            if len(self._lists) >= _MAX_LISTS:
                 self._lists = {(): self._lists[()]}
             cuts = [holding[subject] for subject in named]
             found = self._lists[named] = {

@@ -11,7 +11,7 @@ from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, Unit, in_order
 from enginehouse.router.request import InferenceRequest, Task
 
 # Bytes; vocabularies hold runs of up to 128 spaces or dashes.
-_LONGEST_TOKEN = 256
+_MAX_TOKEN_LENGTH = 256
 
 UNBOUNDED_NANOS = MAX_NANOS
 """The bound of a request that nothing bounds."""
@@ -70,13 +70,13 @@ class Offer:
         wanted = ask.max_output_tokens or self.default_output
         return wanted if wanted < self.context or not self.context else self.context
 
-    def least_nanos(self, ask: InferenceRequest) -> int:
+    def min_nanos(self, ask: InferenceRequest) -> int:
         """Less than this no request of that size can cost, for no vocabulary has a longer token."""
         if ask.task not in (Task.GENERATE, Task.EMBED):
             return 0
         price = self.prices.get(usage_pb2.UNIT_INPUT_TOKENS, 0)
         cheapest = min(price, self.prices.get(usage_pb2.UNIT_CACHED_INPUT_TOKENS, price))
-        read = max(1, (ask.input_bytes or sum(ask.inputs)) // _LONGEST_TOKEN)
+        read = max(1, (ask.input_bytes or sum(ask.inputs)) // _MAX_TOKEN_LENGTH)
         return -(-min(read, self.context or read) * cheapest // PER_MILLION)
 
     def bound_nanos(self, ask: InferenceRequest) -> int:

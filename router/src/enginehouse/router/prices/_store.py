@@ -139,7 +139,7 @@ def _discount(row: sa.Row[Any]) -> Discount:
     return Discount(**{**values, "subject": DiscountScope(values["subject"])})
 
 
-class PriceFeed:
+class PriceRefresher:
     """Keeps a replica's price book in step: reads all of it at start, on news, and from time to time, and moves it on
     where no decision does.
     """

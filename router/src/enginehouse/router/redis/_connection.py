@@ -1,7 +1,7 @@
 """A connection to Redis that knows whether Redis is there.
 
 While Redis is away every use fails at once, without a wait, and one task looks for it with a back-off. Callers treat
-`RedisAway` as "go on alone": no request fails because Redis is gone.
+`RedisUnavailable` as "go on alone": no request fails because Redis is gone.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _T = TypeVar("_T")
 
 _PROBE_S = 1.0
 _FIRST_BACKOFF_S = 0.05
-_LONGEST_BACKOFF_S = 2.0
+_MAX_BACKOFF_S = 2.0
 _SCHEMES = ("redis", "rediss", "unix")
 
 
-class RedisAway(Exception):
+class RedisUnavailable(Exception):
     """Redis does not answer, or not in time. Its message names no address and no password."""
 
 
@@ -68,7 +68,7 @@ class SharedRedis:
         self._task = BackgroundTask(self._watch, name="redis-watch")
 
     def start(self) -> None:
-        """Begins to look for Redis. Until it is found, `ask` raises RedisAway."""
+        """Begins to look for Redis. Until it is found, `ask` raises RedisUnavailable."""
         self._task.start()
 
     async def close(self) -> None:
@@ -85,11 +85,11 @@ class SharedRedis:
         """The operation's result.
 
         Raises:
-            RedisAway: Redis is known to be away (at once), or did not answer in time.
+            RedisUnavailable: Redis is known to be away (at once), or did not answer in time.
             redis.exceptions.ResponseError: Redis answered that the command is wrong, which is a defect of ours.
         """
         if not self.up:
-            raise RedisAway("Redis is away")
+            raise RedisUnavailable("Redis is away")
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await operation(self._client)
@@ -101,7 +101,7 @@ class SharedRedis:
                 self.up = False
                 _log.warning("Redis is away; this replica goes on alone", extra={"error": type(error).__name__})
             self._lost.set()
-            raise RedisAway(f"Redis does not answer ({type(error).__name__})") from None
+            raise RedisUnavailable(f"Redis does not answer ({type(error).__name__})") from None
 
     async def _watch(self) -> None:
         backoff, told = _FIRST_BACKOFF_S, False
@@ -116,7 +116,7 @@ class SharedRedis:
                     told = True
                 self.up = False
                 await self._pause(backoff)
-                backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
+                backoff = min(backoff * 2, _MAX_BACKOFF_S)
                 continue
             if not self.up:
                 _log.info("Redis is here")

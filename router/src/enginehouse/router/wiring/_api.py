@@ -49,7 +49,7 @@ from enginehouse.router.api.http_server import CheckServer
 from enginehouse.router.api.models import ModelsServicer
 from enginehouse.router.api.replay import ReplayCall, ReplayCalls, ReplayEngine, ReplayServicer
 from enginehouse.router.api.usage import UsageServicer
-from enginehouse.router.audit import AuditLog, Recorder
+from enginehouse.router.audit import AuditLog, AuditRecorder
 from enginehouse.router.wiring._domains import RouterParts
 from enginehouse.router.wiring._environment import Environment
 
@@ -60,7 +60,7 @@ class AuditParts:
 
     access: Access
     log: AuditLog
-    recorder: Recorder
+    recorder: AuditRecorder
 
 
 def build_audit(environment: Environment, router: RouterParts) -> AuditParts:
@@ -68,7 +68,7 @@ def build_audit(environment: Environment, router: RouterParts) -> AuditParts:
     clock = environment.clock
     access = Access(grant_keys=environment.grant_keys, caller_of=router.identity.callers.of_principal, clock=clock)
     log = AuditLog(database=environment.database, seal_keys=environment.hasher.seal_keys, clock=clock)
-    return AuditParts(access=access, log=log, recorder=Recorder(log=log, identify=access.identify))
+    return AuditParts(access=access, log=log, recorder=AuditRecorder(log=log, identify=access.identify))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +152,7 @@ def _administration(environment: Environment, router: RouterParts, audit: AuditP
         keys=identity.key_store,
         index=identity.keys,
         users=identity.user_store,
-        people=identity.users,
+        user_index=identity.users,
         hasher=environment.hasher,
         budgets=ledger.budget_store,
         budget_index=ledger.budgets,
@@ -165,7 +165,7 @@ def _administration(environment: Environment, router: RouterParts, audit: AuditP
         accounts=AccountAdmin(
             store=identity.key_store,
             keys=key_admin,
-            people=identity.users,
+            user_index=identity.users,
             policy=decision.policy,
             recorder=recorder,
             clock=clock,
@@ -181,7 +181,7 @@ def _administration(environment: Environment, router: RouterParts, audit: AuditP
         spend=SpendAdmin(database=environment.reports),
         prices=PriceAdmin(
             store=decision.price_store,
-            feed=decision.prices,
+            refresher=decision.prices,
             keys=identity.key_store,
             policy=decision.policy,
             catalog=catalog,
@@ -193,7 +193,7 @@ def _administration(environment: Environment, router: RouterParts, audit: AuditP
         users=identity.user_store,
         tenants=identity.key_store,
         keys=key_admin,
-        people=identity.users,
+        user_index=identity.users,
         recorder=recorder,
         clock=clock,
     )

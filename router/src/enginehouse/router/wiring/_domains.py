@@ -21,7 +21,7 @@ from enginehouse.router.ledger import BudgetIndex, BudgetStore, Ledger, LedgerSt
 from enginehouse.router.limits import Limiter, SharedBuckets
 from enginehouse.router.policy import Policy, PolicyStore
 from enginehouse.router.predictor import load_predictor
-from enginehouse.router.prices import PriceBook, PriceFeed, PriceStore
+from enginehouse.router.prices import PriceBook, PriceRefresher, PriceStore
 from enginehouse.router.redis import SharedRedis
 from enginehouse.router.wiring._environment import Environment
 
@@ -89,14 +89,14 @@ def build_identity(environment: Environment, *, budgets: BudgetIndex) -> Identit
     user_store = UserStore(database=environment.database)
     keys = KeyIndex(store=key_store, hasher=environment.hasher, clock=environment.clock, before_use=budgets.refresh_key)
     users = UserIndex(tenants=key_store, users=user_store)
-    tokens = TokenVerifier(issuers=environment.settings.issuers, people=users)
+    tokens = TokenVerifier(issuers=environment.settings.issuers, users=users)
     return IdentityParts(
         key_store=key_store,
         user_store=user_store,
         keys=keys,
         users=users,
         tokens=tokens,
-        callers=Authenticator(keys=keys, people=users, tokens=tokens),
+        callers=Authenticator(keys=keys, users=users, tokens=tokens),
     )
 
 
@@ -108,7 +108,7 @@ class DecisionParts:
     policy: Policy
     policy_store: PolicyStore
     price_store: PriceStore
-    prices: PriceFeed
+    prices: PriceRefresher
     feedback_store: FeedbackStore
     refresher: StateRefresher
 
@@ -134,7 +134,7 @@ def build_decision(environment: Environment, *, fleet: Fleet, callers: Authentic
         policy=policy,
         policy_store=policy_store,
         price_store=price_store,
-        prices=PriceFeed(store=price_store, book=book, clock=clock),
+        prices=PriceRefresher(store=price_store, book=book, clock=clock),
         feedback_store=feedback_store,
         refresher=StateRefresher(
             state=state,
@@ -142,7 +142,7 @@ def build_decision(environment: Environment, *, fleet: Fleet, callers: Authentic
             feedback=feedback_store,
             database=database,
             clock=clock,
-            settings=settings.feed,
+            settings=settings.refresh,
         ),
     )
 

@@ -3,8 +3,8 @@
 from enginehouse.router.api.access import Access, Administrator
 from enginehouse.router.api.admin._accounts import AccountAdmin
 from enginehouse.router.api.admin._alerts import AlertAdmin
-from enginehouse.router.api.admin._asked import asked
 from enginehouse.router.api.admin._audit import AuditAdmin
+from enginehouse.router.api.admin._authorized_call import authorized_call
 from enginehouse.router.api.admin._budgets import BudgetAdmin
 from enginehouse.router.api.admin._catalog import CatalogAdmin
 from enginehouse.router.api.admin._feedback import FeedbackServicer
@@ -35,7 +35,7 @@ __all__ = [
     "PriceAdmin",
     "SpendAdmin",
     "UserAdmin",
-    "asked",
+    "authorized_call",
     "ordinal_start",
     "page_size",
     "page_start",

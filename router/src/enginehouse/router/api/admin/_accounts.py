@@ -9,7 +9,7 @@ from enginehouse.router.api.access import Administrator
 from enginehouse.router.api.admin._keys import KeyAdmin, key_message
 from enginehouse.router.api.fields import check_id, check_name
 from enginehouse.router.api.paging import ordinal_start, page_size, page_token
-from enginehouse.router.audit import Recorder, document_of
+from enginehouse.router.audit import AuditRecorder, document_of
 from enginehouse.router.clock import Clock
 from enginehouse.router.identity import KeyStore, Tenant, UserIndex
 from enginehouse.router.ids import new_id
@@ -24,14 +24,14 @@ class AccountAdmin:
         *,
         store: KeyStore,
         keys: KeyAdmin,
-        people: UserIndex,
+        user_index: UserIndex,
         policy: Policy,
-        recorder: Recorder,
+        recorder: AuditRecorder,
         clock: Clock,
     ) -> None:
         self._store = store
         self.keys = keys
-        self._people = people
+        self._user_index = user_index
         self._policy = policy
         self._recorder = recorder
         self._clock = clock
@@ -55,7 +55,7 @@ class AccountAdmin:
             await self._recorder.write(
                 connection, tenant_id=tenant.tenant_id, target_id=tenant.tenant_id, after=document_of(message)
             )
-        self._people.put_tenant(tenant)
+        self._user_index.put_tenant(tenant)
         return admin_pb2.CreateTenantResponse(tenant=message)
 
     async def list_tenants(

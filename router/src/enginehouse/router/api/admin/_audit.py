@@ -9,12 +9,12 @@ from enginehouse.kit.validation import Checks
 from enginehouse.router.api.access import Administrator
 from enginehouse.router.api.fields import check_id
 from enginehouse.router.api.paging import ordinal_start, page_size, page_token
-from enginehouse.router.audit import AuditEntry, AuditLog, Outcome
+from enginehouse.router.audit import AuditEntry, AuditLog, AuditOutcome
 
 _OUTCOMES = {
-    pb.AUDIT_OUTCOME_DONE: Outcome.DONE,
-    pb.AUDIT_OUTCOME_DENIED: Outcome.DENIED,
-    pb.AUDIT_OUTCOME_FAILED: Outcome.FAILED,
+    pb.AUDIT_OUTCOME_DONE: AuditOutcome.DONE,
+    pb.AUDIT_OUTCOME_DENIED: AuditOutcome.DENIED,
+    pb.AUDIT_OUTCOME_FAILED: AuditOutcome.FAILED,
 }
 _NUMBERS = {outcome: number for number, outcome in _OUTCOMES.items()}
 

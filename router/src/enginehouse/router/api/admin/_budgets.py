@@ -45,7 +45,7 @@ _WINDOW_NAMES = {
 # Replicas asked for what lies idle answer within milliseconds.
 _RETURNS = 10
 _RETURN_S = 0.05
-_MOST_PERCENTS = 8
+_MAX_PERCENTS = 8
 
 
 class BudgetAdmin:
@@ -70,9 +70,9 @@ class BudgetAdmin:
         checks.require(request.limit_nanos >= 0, "limit_nanos", f"{request.limit_nanos} must not be negative")
         percents = tuple(sorted(set(request.alert_percents)))
         checks.require(
-            len(request.alert_percents) <= _MOST_PERCENTS and all(1 <= percent <= 100 for percent in percents),
+            len(request.alert_percents) <= _MAX_PERCENTS and all(1 <= percent <= 100 for percent in percents),
             "alert_percents",
-            f"{list(request.alert_percents)[:20]} must be at most {_MOST_PERCENTS} whole numbers from 1 to 100",
+            f"{list(request.alert_percents)[:20]} must be at most {_MAX_PERCENTS} whole numbers from 1 to 100",
         )
         checks.done()
         check_id("scope_id", request.scope_id, required=True)
@@ -158,7 +158,7 @@ class BudgetAdmin:
             if low.settled_nanos > wanted.limit_nanos or existing is None:
                 break
             if attempt == 0:
-                await self._ledger.ask_back(existing.budget_id)
+                await self._ledger.request_return(existing.budget_id)
             else:
                 await asyncio.sleep(_RETURN_S)
         raise ServiceError(

@@ -15,7 +15,7 @@ from enginehouse.router.policy import checked_route, policy_tasks
 from enginehouse.router.request import Task, sample_request
 
 _GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
-_MOST_NANOS = 2**63 - 1
+_MAX_NANOS = 2**63 - 1
 
 
 class CatalogAdmin:
@@ -89,7 +89,7 @@ class CatalogAdmin:
         )
         first = decision.candidates[0].bound_nanos if decision.candidates else None
         for considered in decision.considered:
-            bound = min(considered.bound_nanos, _MOST_NANOS)
+            bound = min(considered.bound_nanos, _MAX_NANOS)
             response.candidates.add(
                 model=considered.model.name,
                 chosen=not considered.rejection_reason,
@@ -101,7 +101,7 @@ class CatalogAdmin:
                 first_token_ms=considered.first_token_ms,
                 health=self._state.fleet.health_of(considered.model.name),
                 fallback=considered.fallback,
-                price_difference_nanos=0 if first is None else bound - min(first, _MOST_NANOS),
+                price_difference_nanos=0 if first is None else bound - min(first, _MAX_NANOS),
                 region=considered.model.region,
             )
         return response

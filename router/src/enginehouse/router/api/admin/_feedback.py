@@ -11,7 +11,7 @@ from enginehouse.api.router.v1 import feedback_pb2_grpc
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.validation import invalid
 from enginehouse.router.api.access import Access
-from enginehouse.router.api.admin._asked import asked, unavailable_without_database
+from enginehouse.router.api.admin._authorized_call import authorized_call, unavailable_without_database
 from enginehouse.router.clock import Clock
 from enginehouse.router.feedback import ONE, FeedbackStore, Rating
 
@@ -20,7 +20,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _JUDGE = re.compile(r"[A-Za-z0-9._:/-]{1,64}").fullmatch
 _MS_A_DAY = 86_400_000
 _DAYS = 90
-_MOST_DAYS = 3650
+_MAX_DAYS = 3650
 
 
 class FeedbackServicer(feedback_pb2_grpc.FeedbackServiceServicer):
@@ -67,9 +67,9 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServiceServicer):
         self, request: pb.SummarizeFeedbackRequest, context: Any
     ) -> pb.SummarizeFeedbackResponse:
         """Sums ratings."""
-        with asked(self._access, context, _PREFIX + "SummarizeFeedback"):
-            if not 0 <= request.days <= _MOST_DAYS:
-                raise invalid("days", f"{request.days} must be from 0 to {_MOST_DAYS}")
+        with authorized_call(self._access, context, _PREFIX + "SummarizeFeedback"):
+            if not 0 <= request.days <= _MAX_DAYS:
+                raise invalid("days", f"{request.days} must be from 0 to {_MAX_DAYS}")
             today = self._clock() // _MS_A_DAY
             found = await self._store.totals(since_day=today - (request.days or _DAYS) + 1, model=request.model)
         return pb.SummarizeFeedbackResponse(

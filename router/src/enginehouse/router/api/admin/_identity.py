@@ -8,8 +8,8 @@ from typing import Any
 from enginehouse.api.router.v1 import identity_pb2 as pb
 from enginehouse.api.router.v1 import identity_pb2_grpc
 from enginehouse.router.api.access import Access, Administrator
-from enginehouse.router.api.admin._asked import asked
 from enginehouse.router.api.admin._audit import AuditAdmin
+from enginehouse.router.api.admin._authorized_call import authorized_call
 from enginehouse.router.api.admin._keys import KeyAdmin
 from enginehouse.router.api.admin._users import UserAdmin
 from enginehouse.router.identity import Authenticator
@@ -87,4 +87,4 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
             return await self._audit.verify(request)
 
     def _caller(self, context: Any, method: str) -> contextlib.AbstractContextManager[Administrator]:
-        return asked(self._access, context, _PREFIX + method)
+        return authorized_call(self._access, context, _PREFIX + method)

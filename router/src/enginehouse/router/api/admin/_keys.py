@@ -18,7 +18,7 @@ from enginehouse.kit.nearest import did_you_mean
 from enginehouse.kit.validation import Checks
 from enginehouse.router.api.access import Administrator
 from enginehouse.router.api.fields import PERSON, check_id, check_name
-from enginehouse.router.audit import Recorder
+from enginehouse.router.audit import AuditRecorder
 from enginehouse.router.clock import Clock
 from enginehouse.router.identity import (
     ROLE_SCOPES,
@@ -40,12 +40,12 @@ from enginehouse.router.ledger import Budget, BudgetIndex, BudgetStore, Period, 
 from enginehouse.router.limits import Allowance, check_route
 
 _MOST = 2**53
-_MOST_LIMIT = 2**31 - 1
-_MOST_ROUTES = 32
+_MAX_LIMIT = 2**31 - 1
+_MAX_ROUTES = 32
 _DAY_S = 86_400
-_LONGEST_OVERLAP_S = 30 * _DAY_S
+_MAX_OVERLAP_S = 30 * _DAY_S
 _RUN_S = 3600
-_LONGEST_RUN_S = 7 * _DAY_S
+_MAX_RUN_S = 7 * _DAY_S
 
 
 class KeyAdmin:
@@ -57,18 +57,18 @@ class KeyAdmin:
         keys: KeyStore,
         index: KeyIndex,
         users: UserStore,
-        people: UserIndex,
+        user_index: UserIndex,
         hasher: KeyHasher,
         budgets: BudgetStore,
         budget_index: BudgetIndex,
         catalog: Catalog,
-        recorder: Recorder,
+        recorder: AuditRecorder,
         clock: Clock,
     ) -> None:
         self._keys = keys
         self._index = index
         self._users = users
-        self._people = people
+        self._user_index = user_index
         self._hasher = hasher
         self._budgets = budgets
         self._budget_index = budget_index
@@ -125,7 +125,7 @@ class KeyAdmin:
         now = self._clock()
         checks = Checks()
         checks.matches("run_id", request.run_id, PERSON, "1-128 printable ASCII characters without spaces")
-        checks.in_range("lifetime_seconds", request.lifetime_seconds, 0, _LONGEST_RUN_S)
+        checks.in_range("lifetime_seconds", request.lifetime_seconds, 0, _MAX_RUN_S)
         self._check_bounds(checks, "limits", request.limits)
         self._check_models(checks, request.allowed_models)
         if request.HasField("budget_nanos"):
@@ -163,7 +163,7 @@ class KeyAdmin:
         check_id("key_id", request.key_id, required=True)
         checks = Checks()
         overlap_s = request.overlap_seconds if request.HasField("overlap_seconds") else _DAY_S
-        checks.in_range("overlap_seconds", overlap_s, 0, _LONGEST_OVERLAP_S)
+        checks.in_range("overlap_seconds", overlap_s, 0, _MAX_OVERLAP_S)
         checks.done()
         now, secret = self._clock(), new_secret()
         async with self._keys.transaction() as connection:
@@ -182,7 +182,7 @@ class KeyAdmin:
                 connection=connection,
             )
             await self._record(connection, key, rotated)
-        tenant = self._people.tenant(key.tenant_id) or await self._tenant(key.tenant_id)
+        tenant = self._user_index.tenant(key.tenant_id) or await self._tenant(key.tenant_id)
         self._index.put(rotated, tenant)
         return identity_pb2.RotateKeyResponse(key=key_message(rotated), secret=secret)
 
@@ -236,7 +236,7 @@ class KeyAdmin:
         if key.user_id:
             user_id = user_id_of(key.tenant_id, key.user_id)
             user = await self._users.lock(user_id, connection)
-            if user is None and key.parent_id == user_id and self._people.get(user_id) is None:
+            if user is None and key.parent_id == user_id and self._user_index.get(user_id) is None:
                 raise ServiceError(Reason.NOT_FOUND, f"no user {key.user_id!r} in the tenant; make it with CreateUser")
             if user is not None and user.disabled_at_ms:
                 raise ServiceError(Reason.FAILED_PRECONDITION, f"the user {user.name!r} is shut out; enable it first")
@@ -306,7 +306,7 @@ class KeyAdmin:
             checks.require(scope in SCOPES, "scopes", f"{scope[:64]!r} must be one of {', '.join(SCOPES)}")
         self._check_bounds(checks, "limits", request.limits)
         self._check_bounds(checks, "user_limits", request.user_limits)
-        checks.size("route_limits", request.route_limits, 0, _MOST_ROUTES)
+        checks.size("route_limits", request.route_limits, 0, _MAX_ROUTES)
         routes = [limit.route for limit in request.route_limits]
         for at, one in enumerate(request.route_limits):
             try:
@@ -338,7 +338,7 @@ class KeyAdmin:
     @staticmethod
     def _check_bounds(checks: Checks, field: str, limits: admin_pb2.Limits) -> None:
         for name in ("requests_per_minute", "tokens_per_minute", "concurrency"):
-            checks.in_range(f"{field}.{name}", getattr(limits, name), 0, _MOST_LIMIT)
+            checks.in_range(f"{field}.{name}", getattr(limits, name), 0, _MAX_LIMIT)
 
     def _check_models(self, checks: Checks, models: Sequence[str]) -> None:
         known = [model.name for model in self._catalog.models]

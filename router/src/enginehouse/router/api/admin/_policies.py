@@ -11,7 +11,7 @@ from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.contracts import Contracts
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 from enginehouse.router.api.paging import page_size, page_start, page_token
-from enginehouse.router.audit import Recorder, document_of
+from enginehouse.router.audit import AuditRecorder, document_of
 from enginehouse.router.clock import Clock
 from enginehouse.router.identity import KeyStore
 from enginehouse.router.policy import DEFAULT, Policy, PolicyStore, problems
@@ -40,11 +40,11 @@ class PolicyAdmin:
         catalog: Catalog,
         contracts: Contracts,
         keys: KeyStore,
-        recorder: Recorder,
+        recorder: AuditRecorder,
         clock: Clock,
     ) -> None:
         self._store = store
-        self._put_in_force = apply
+        self._apply = apply
         self._policy = policy
         self._catalog = catalog
         self._contracts = contracts
@@ -68,7 +68,7 @@ class PolicyAdmin:
         """The documents in force, by name. That of the configuration is among them where no other is "default"."""
         size = page_size(request.page_size)
         after = page_start(request.page_token, "policies")
-        found = await self._store.in_force()
+        found = await self._store.active()
         if all(policy.name != DEFAULT for policy in found):
             found.append(self._policy.configured())
         rest = [policy for policy in sorted(found, key=lambda policy: policy.name) if policy.name > after]
@@ -80,7 +80,7 @@ class PolicyAdmin:
     async def check(self, document: pb.Policy) -> pb.CheckPolicyResponse:
         """What is wrong with a document."""
         found = await self._problems(document)
-        found += _shared(document, await self._store.in_force())
+        found += _shared(document, await self._store.active())
         return pb.CheckPolicyResponse(
             problems=[pb.PolicyProblem(field=problem.field, description=problem.description) for problem in found]
         )
@@ -93,7 +93,7 @@ class PolicyAdmin:
             document.ClearField(field)
         _refuse(document, await self._problems(document))
         async with self._store.changing() as connection:
-            _refuse(document, _shared(document, await self._store.in_force(connection)))
+            _refuse(document, _shared(document, await self._store.active(connection)))
             newest = await self._store.newest(document.name, connection)
             there = 0 if newest.policy is None else newest.version
             if request.HasField("expected_version") and request.expected_version != there:
@@ -109,7 +109,7 @@ class PolicyAdmin:
             )
             await self._record(connection, document.name, newest.policy, document)
         # The replica that was asked has it in force when it answers; the others hear of it.
-        await self._put_in_force()
+        await self._apply()
         return pb.SetPolicyResponse(policy=document)
 
     async def delete(self, request: pb.DeletePolicyRequest, *, key_id: str) -> pb.DeletePolicyResponse:
@@ -129,7 +129,7 @@ class PolicyAdmin:
                 connection=connection,
             )
             await self._record(connection, request.name, newest.policy, None)
-        await self._put_in_force()
+        await self._apply()
         return pb.DeletePolicyResponse()
 
     async def _record(
@@ -160,10 +160,10 @@ class PolicyAdmin:
         )
 
 
-def _shared(document: pb.Policy, in_force: list[pb.Policy]) -> list[FieldViolation]:
+def _shared(document: pb.Policy, active: list[pb.Policy]) -> list[FieldViolation]:
     """The tenants that another document is for already."""
     found = []
-    for other in in_force:
+    for other in active:
         if other.name != document.name:
             found += [
                 FieldViolation("tenants", f"{tenant!r} is in the policy {other.name!r} already; take it out of there")

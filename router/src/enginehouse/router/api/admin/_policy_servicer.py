@@ -7,7 +7,7 @@ from typing import Any
 from enginehouse.api.router.v1 import policy_pb2 as pb
 from enginehouse.api.router.v1 import policy_pb2_grpc
 from enginehouse.router.api.access import Access
-from enginehouse.router.api.admin._asked import asked
+from enginehouse.router.api.admin._authorized_call import authorized_call
 from enginehouse.router.api.admin._policies import PolicyAdmin
 
 _PREFIX = "/enginehouse.api.router.v1.PolicyService/"
@@ -22,25 +22,25 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, context: Any) -> pb.GetPolicyResponse:
         """Returns a document."""
-        with asked(self._access, context, _PREFIX + "GetPolicy"):
+        with authorized_call(self._access, context, _PREFIX + "GetPolicy"):
             return await self._policies.get(request)
 
     async def ListPolicies(self, request: pb.ListPoliciesRequest, context: Any) -> pb.ListPoliciesResponse:
         """Lists documents."""
-        with asked(self._access, context, _PREFIX + "ListPolicies"):
+        with authorized_call(self._access, context, _PREFIX + "ListPolicies"):
             return await self._policies.list_(request)
 
     async def SetPolicy(self, request: pb.SetPolicyRequest, context: Any) -> pb.SetPolicyResponse:
         """Puts a document in force."""
-        with asked(self._access, context, _PREFIX + "SetPolicy") as caller:
+        with authorized_call(self._access, context, _PREFIX + "SetPolicy") as caller:
             return await self._policies.set_(request, key_id=caller.key_id)
 
     async def DeletePolicy(self, request: pb.DeletePolicyRequest, context: Any) -> pb.DeletePolicyResponse:
         """Takes a document out of force."""
-        with asked(self._access, context, _PREFIX + "DeletePolicy") as caller:
+        with authorized_call(self._access, context, _PREFIX + "DeletePolicy") as caller:
             return await self._policies.delete(request, key_id=caller.key_id)
 
     async def CheckPolicy(self, request: pb.CheckPolicyRequest, context: Any) -> pb.CheckPolicyResponse:
         """Says whether a document could be set."""
-        with asked(self._access, context, _PREFIX + "CheckPolicy"):
+        with authorized_call(self._access, context, _PREFIX + "CheckPolicy"):
             return await self._policies.check(request.policy)

@@ -23,15 +23,15 @@ from enginehouse.router.prices import (
     Discount,
     DiscountScope,
     ListPrice,
-    PriceFeed,
+    PriceRefresher,
     PriceStore,
     StartTaken,
 )
 
 # As in the catalog: a million million of a unit must still be priceable in 63 bits.
-_MOST_PRICE = MAX_NANOS // PER_MILLION
-_MOST_BASIS_POINTS = 10_000
-_MOST_MS = 2**53
+_MAX_PRICE = MAX_NANOS // PER_MILLION
+_MAX_BASIS_POINTS = 10_000
+_MAX_MS = 2**53
 _SUBJECTS = {
     prices_pb2.DISCOUNT_SUBJECT_KEY: DiscountScope.KEY,
     prices_pb2.DISCOUNT_SUBJECT_TENANT: DiscountScope.TENANT,
@@ -44,10 +44,17 @@ class PriceAdmin:
     """Sets, lists and takes back prices and discounts."""
 
     def __init__(
-        self, *, store: PriceStore, feed: PriceFeed, keys: KeyStore, policy: Policy, catalog: Catalog, clock: Clock
+        self,
+        *,
+        store: PriceStore,
+        refresher: PriceRefresher,
+        keys: KeyStore,
+        policy: Policy,
+        catalog: Catalog,
+        clock: Clock,
     ) -> None:
         self._store = store
-        self._feed = feed
+        self._refresher = refresher
         self._keys = keys
         self._policy = policy
         self._catalog = catalog
@@ -64,9 +71,9 @@ class PriceAdmin:
         amount = request.nanos_per_million if request.HasField("nanos_per_million") else None
         if amount is not None:
             checks.require(
-                0 <= amount <= _MOST_PRICE,
+                0 <= amount <= _MAX_PRICE,
                 "nanos_per_million",
-                f"{amount} must be from 0 to {_MOST_PRICE} nano-dollars for a million; leave it out for the catalog's",
+                f"{amount} must be from 0 to {_MAX_PRICE} nano-dollars for a million; leave it out for the catalog's",
             )
         _check_start(checks, request.from_ms, now)
         checks.done()
@@ -83,7 +90,7 @@ class PriceAdmin:
             price = await self._store.put_price(wanted, at_once=not request.from_ms)
         except StartTaken as error:
             raise _taken(error, wanted.from_ms) from None
-        await self._feed.reload()
+        await self._refresher.reload()
         return prices_pb2.SetPriceResponse(price=(await self._priced([price], now))[0])
 
     async def list_prices(self, request: prices_pb2.ListPricesRequest) -> prices_pb2.ListPricesResponse:
@@ -118,7 +125,7 @@ class PriceAdmin:
             raise _begun("price", request.price_id) from None
         if price is None:
             raise ServiceError(Reason.NOT_FOUND, f"no price {request.price_id[:64]!r}; list them with ListPrices")
-        await self._feed.reload()
+        await self._refresher.reload()
         return prices_pb2.DeletePriceResponse(price=_price_message(price, holds=False))
 
     async def set_discount(
@@ -133,9 +140,9 @@ class PriceAdmin:
         amount = request.basis_points if request.HasField("basis_points") else None
         if amount is not None:
             checks.require(
-                0 <= amount <= _MOST_BASIS_POINTS,
+                0 <= amount <= _MAX_BASIS_POINTS,
                 "basis_points",
-                f"{amount} must be from 0 to {_MOST_BASIS_POINTS} hundredths of a percent; leave it out to end one",
+                f"{amount} must be from 0 to {_MAX_BASIS_POINTS} hundredths of a percent; leave it out to end one",
             )
         _check_start(checks, request.from_ms, now)
         checks.done()
@@ -156,7 +163,7 @@ class PriceAdmin:
             discount = await self._store.put_discount(wanted, at_once=not request.from_ms)
         except StartTaken as error:
             raise _taken(error, wanted.from_ms) from None
-        await self._feed.reload()
+        await self._refresher.reload()
         _, cuts = await self._store.all()
         return prices_pb2.SetDiscountResponse(
             discount=_discount_message(discount, holds=discount.discount_id in _holding(cuts, now))
@@ -193,7 +200,7 @@ class PriceAdmin:
             raise ServiceError(
                 Reason.NOT_FOUND, f"no discount {request.discount_id[:64]!r}; list them with ListDiscounts"
             )
-        await self._feed.reload()
+        await self._refresher.reload()
         return prices_pb2.DeleteDiscountResponse(discount=_discount_message(discount, holds=False))
 
     def _of_catalog(self) -> Iterable[ListPrice]:
@@ -261,7 +268,7 @@ class PriceAdmin:
 
 def _check_start(checks: Checks, from_ms: int, now: int) -> None:
     checks.require(
-        not from_ms or now < from_ms <= _MOST_MS,
+        not from_ms or now < from_ms <= _MAX_MS,
         "from_ms",
         f"{from_ms} is not a time to come (it is {now} now); what has passed stays as it was: give a later time, or 0 "
         "for now",

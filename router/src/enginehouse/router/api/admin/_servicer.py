@@ -13,7 +13,7 @@ from enginehouse.api.router.v1 import admin_pb2_grpc, alerts_pb2, prices_pb2
 from enginehouse.router.api.access import Access, Administrator
 from enginehouse.router.api.admin._accounts import AccountAdmin
 from enginehouse.router.api.admin._alerts import AlertAdmin
-from enginehouse.router.api.admin._asked import asked
+from enginehouse.router.api.admin._authorized_call import authorized_call
 from enginehouse.router.api.admin._budgets import BudgetAdmin
 from enginehouse.router.api.admin._catalog import CatalogAdmin
 from enginehouse.router.api.admin._prices import PriceAdmin
@@ -148,4 +148,4 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     def _caller(
         self, context: Any, method: str, *, reads: bool = False
     ) -> contextlib.AbstractContextManager[Administrator]:
-        return asked(self._access, context, _PREFIX + method, reads=reads)
+        return authorized_call(self._access, context, _PREFIX + method, reads=reads)

@@ -37,9 +37,9 @@ _GROUPS: dict[int, Any] = {
 }
 _MOST = 2**63 - 1
 _DEFAULT_GROUPS = 1_000
-_MOST_GROUPS = 10_000
+_MAX_GROUPS = 10_000
 # One export holds one connection for as long as its reader takes.
-_MOST_EXPORTS = 2
+_MAX_EXPORTS = 2
 # Rows held at once: about a megabyte of text.
 _ROWS = 4_000
 _COLUMNS = (
@@ -64,8 +64,8 @@ class SpendAdmin:
         """Sums by the group asked for; without the scope "admin", of one's own tenant."""
         if request.group_by not in _GROUPS:
             raise invalid("group_by", f"{request.group_by} is not a group")
-        if not 0 <= request.page_size <= _MOST_GROUPS:
-            raise invalid("page_size", f"{request.page_size} must be from 0 to {_MOST_GROUPS}")
+        if not 0 <= request.page_size <= _MAX_GROUPS:
+            raise invalid("page_size", f"{request.page_size} must be from 0 to {_MAX_GROUPS}")
         size = request.page_size or _DEFAULT_GROUPS
         selected = _selected(request, caller)
         listing = _listing(request)
@@ -119,12 +119,12 @@ class SpendAdmin:
         query = sa.select(*[usage.c[name] for name in (*_COLUMNS[1:], "settled_at_ms")]).where(
             *_selected(request, caller)
         )
-        if self._exports >= _MOST_EXPORTS:
+        if self._exports >= _MAX_EXPORTS:
             raise ServiceError(
                 Reason.CONCURRENCY_LIMITED,
-                f"{_MOST_EXPORTS} exports run at this router already; retry when one has ended",
+                f"{_MAX_EXPORTS} exports run at this router already; retry when one has ended",
                 retry_after_s=5.0,
-                metadata={"limit": str(_MOST_EXPORTS)},
+                metadata={"limit": str(_MAX_EXPORTS)},
             )
         self._exports += 1
         try:

@@ -13,7 +13,7 @@ from enginehouse.router.api.access import Administrator
 from enginehouse.router.api.admin._keys import KeyAdmin
 from enginehouse.router.api.fields import PERSON, check_id
 from enginehouse.router.api.paging import ordinal_start, page_size, page_token
-from enginehouse.router.audit import Recorder
+from enginehouse.router.audit import AuditRecorder
 from enginehouse.router.clock import Clock
 from enginehouse.router.identity import ROLE_SCOPES, KeyStore, Role, User, UserIndex, UserStore, user_id_of
 
@@ -35,14 +35,14 @@ class UserAdmin:
         users: UserStore,
         tenants: KeyStore,
         keys: KeyAdmin,
-        people: UserIndex,
-        recorder: Recorder,
+        user_index: UserIndex,
+        recorder: AuditRecorder,
         clock: Clock,
     ) -> None:
         self._users = users
         self._tenants = tenants
         self._keys = keys
-        self._people = people
+        self._user_index = user_index
         self._recorder = recorder
         self._clock = clock
 
@@ -74,7 +74,7 @@ class UserAdmin:
             # Its user may have come with tokens before, in a role that a provider gave.
             await self._revoke_beyond(user, connection)
             await self._record(connection, None, user)
-        self._people.put_user(user)
+        self._user_index.put_user(user)
         return pb.CreateUserResponse(user=_message(user))
 
     async def listed(self, request: pb.ListUsersRequest, caller: Administrator) -> pb.ListUsersResponse:
@@ -106,7 +106,7 @@ class UserAdmin:
             await self._users.change(changed, connection)
             revoked = await self._revoke_beyond(changed, connection)
             await self._record(connection, user, changed)
-        self._people.put_user(changed)
+        self._user_index.put_user(changed)
         return pb.SetUserRoleResponse(user=_message(changed), revoked_key_ids=revoked)
 
     async def disable(self, request: pb.DisableUserRequest, caller: Administrator) -> pb.DisableUserResponse:
@@ -118,7 +118,7 @@ class UserAdmin:
             keys = await self._tenants.keys_of_user(user.user_id, user.name, user.tenant_id, connection)
             revoked = await self._keys.revoke_all(keys, connection)
             await self._record(connection, user, changed)
-        self._people.put_user(changed)
+        self._user_index.put_user(changed)
         return pb.DisableUserResponse(user=_message(changed), revoked_key_ids=[key.key_id for key in revoked])
 
     async def enable(self, request: pb.EnableUserRequest, caller: Administrator) -> pb.EnableUserResponse:
@@ -128,7 +128,7 @@ class UserAdmin:
             changed = dataclasses.replace(user, disabled_at_ms=0)
             await self._users.change(changed, connection)
             await self._record(connection, user, changed)
-        self._people.put_user(changed)
+        self._user_index.put_user(changed)
         return pb.EnableUserResponse(user=_message(changed))
 
     async def _held(self, user_id: str, caller: Administrator, connection: AsyncConnection) -> User:

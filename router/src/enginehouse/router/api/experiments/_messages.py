@@ -28,8 +28,8 @@ from enginehouse.router.experiments._sequential import Difference, Sample
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 _NAME_WORDS = "1-64 characters of [a-z0-9.-], with a letter or digit at either end"
-_MOST_PROMPT = 2048
-_MOST_IDS = 1000
+_MAX_PROMPT = 2048
+_MAX_IDS = 1000
 _DAY_S = 86_400
 
 _UNITS = {
@@ -80,7 +80,7 @@ def read_experiment(given: epb.Experiment, *, catalog: Catalog, experiment_id: s
             _model(checks, f"{field}.model", arm.model, catalog, required=False)
         if not arm.model and given.asked_model != "auto":
             _model(checks, f"{field}.model", given.asked_model, catalog, required=True)
-        checks.size(f"{field}.system_prompt", arm.system_prompt.encode(), 0, _MOST_PROMPT, of="bytes")
+        checks.size(f"{field}.system_prompt", arm.system_prompt.encode(), 0, _MAX_PROMPT, of="bytes")
     total = sum(arm.share_bp for arm in given.arms)
     checks.require(total == WHOLE, "experiment.arms", f"their shares sum to {total}; they must sum to {WHOLE}")
     if given.min_units:
@@ -243,8 +243,8 @@ def read_flag(given: fpb.Flag, *, now_ms: int) -> Flag:
     checks.matches("flag.name", given.name, _NAME, _NAME_WORDS)
     checks.size("flag.description", given.description, 0, 256, of="characters")
     checks.in_range("flag.share_bp", given.share_bp, 0, WHOLE)
-    checks.size("flag.tenant_ids", given.tenant_ids, 0, _MOST_IDS)
-    checks.size("flag.user_ids", given.user_ids, 0, _MOST_IDS)
+    checks.size("flag.tenant_ids", given.tenant_ids, 0, _MAX_IDS)
+    checks.size("flag.user_ids", given.user_ids, 0, _MAX_IDS)
     checks.done()
     return Flag(
         name=given.name,

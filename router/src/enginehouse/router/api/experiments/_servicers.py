@@ -16,7 +16,7 @@ from enginehouse.api.router.v1 import (
 )
 from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.api.admin import Access, asked, ordinal_start, page_size, page_start, page_token
+from enginehouse.router.api.admin import Access, authorized_call, ordinal_start, page_size, page_start, page_token
 from enginehouse.router.api.experiments._messages import (
     experiment_message,
     flag_message,
@@ -63,7 +63,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
 
     async def CreateExperiment(self, request: Any, context: Any) -> experiments_pb2.CreateExperimentResponse:
         """Starts an experiment."""
-        with asked(self._access, context, _PACKAGE + "ExperimentService/CreateExperiment"):
+        with authorized_call(self._access, context, _PACKAGE + "ExperimentService/CreateExperiment"):
             experiment = read_experiment(
                 request.experiment, catalog=self._catalog, experiment_id=new_id("exp"), now_ms=self._clock()
             )
@@ -81,7 +81,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
 
     async def GetExperiment(self, request: Any, context: Any) -> experiments_pb2.GetExperimentResponse:
         """One experiment with its results."""
-        with asked(self._access, context, _PACKAGE + "ExperimentService/GetExperiment"):
+        with authorized_call(self._access, context, _PACKAGE + "ExperimentService/GetExperiment"):
             experiment = await self._store.get_experiment(request.experiment_id)
             if experiment is None:
                 raise _missing("experiment", request.experiment_id)
@@ -97,7 +97,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
 
     async def ListExperiments(self, request: Any, context: Any) -> experiments_pb2.ListExperimentsResponse:
         """Lists experiments."""
-        with asked(self._access, context, _PACKAGE + "ExperimentService/ListExperiments"):
+        with authorized_call(self._access, context, _PACKAGE + "ExperimentService/ListExperiments"):
             size = page_size(request.page_size)
             after = ordinal_start(request.page_token, "experiments")
             found = await self._store.list_experiments(after=after, count=size + 1)
@@ -108,7 +108,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
 
     async def StopExperiment(self, request: Any, context: Any) -> experiments_pb2.StopExperimentResponse:
         """Ends an experiment."""
-        with asked(self._access, context, _PACKAGE + "ExperimentService/StopExperiment"):
+        with authorized_call(self._access, context, _PACKAGE + "ExperimentService/StopExperiment"):
             experiment = await self._store.get_experiment(request.experiment_id)
             if experiment is None:
                 raise _missing("experiment", request.experiment_id)
@@ -156,7 +156,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
 
     async def CreateRollout(self, request: Any, context: Any) -> rollouts_pb2.CreateRolloutResponse:
         """Starts a rollout."""
-        with asked(self._access, context, _PACKAGE + "RolloutService/CreateRollout"):
+        with authorized_call(self._access, context, _PACKAGE + "RolloutService/CreateRollout"):
             rollout = read_rollout(
                 request.rollout, catalog=self._catalog, rollout_id=new_id("rol"), now_ms=self._clock()
             )
@@ -173,7 +173,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
 
     async def GetRollout(self, request: Any, context: Any) -> rollouts_pb2.GetRolloutResponse:
         """One rollout and how it goes."""
-        with asked(self._access, context, _PACKAGE + "RolloutService/GetRollout"):
+        with authorized_call(self._access, context, _PACKAGE + "RolloutService/GetRollout"):
             rollout = await self._rollout(request.rollout_id)
             since = rollout.step_started_at_ms if rollout.state.under_way else rollout.created_at_ms
             results = await self._results.of(rollout.rollout_id, since_ms=since, by_request=True)
@@ -186,7 +186,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
 
     async def ListRollouts(self, request: Any, context: Any) -> rollouts_pb2.ListRolloutsResponse:
         """Lists rollouts."""
-        with asked(self._access, context, _PACKAGE + "RolloutService/ListRollouts"):
+        with authorized_call(self._access, context, _PACKAGE + "RolloutService/ListRollouts"):
             size = page_size(request.page_size)
             after = ordinal_start(request.page_token, "rollouts")
             found = await self._store.list_rollouts(after=after, count=size + 1)
@@ -197,7 +197,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
 
     async def ChangeRollout(self, request: Any, context: Any) -> rollouts_pb2.ChangeRolloutResponse:
         """Pauses, resumes, advances or rolls back."""
-        with asked(self._access, context, _PACKAGE + "RolloutService/ChangeRollout"):
+        with authorized_call(self._access, context, _PACKAGE + "RolloutService/ChangeRollout"):
             rollout = await self._rollout(request.rollout_id)
             after = self._changed(rollout, request.action)
             written = await self._store.move_rollout(rollout, after)
@@ -247,7 +247,7 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
 
     async def SetFlag(self, request: Any, context: Any) -> flags_pb2.SetFlagResponse:
         """Makes or replaces a flag."""
-        with asked(self._access, context, _PACKAGE + "FlagService/SetFlag"):
+        with authorized_call(self._access, context, _PACKAGE + "FlagService/SetFlag"):
             flag = read_flag(request.flag, now_ms=self._clock())
             await self._store.put_flag(flag)
             await self._apply()
@@ -255,7 +255,7 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
 
     async def ListFlags(self, request: Any, context: Any) -> flags_pb2.ListFlagsResponse:
         """Lists flags."""
-        with asked(self._access, context, _PACKAGE + "FlagService/ListFlags"):
+        with authorized_call(self._access, context, _PACKAGE + "FlagService/ListFlags"):
             size = page_size(request.page_size)
             found = await self._store.list_flags(after=page_start(request.page_token, "flags"), count=size + 1)
         return flags_pb2.ListFlagsResponse(
@@ -265,7 +265,7 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
 
     async def DeleteFlag(self, request: Any, context: Any) -> flags_pb2.DeleteFlagResponse:
         """Removes a flag."""
-        with asked(self._access, context, _PACKAGE + "FlagService/DeleteFlag"):
+        with authorized_call(self._access, context, _PACKAGE + "FlagService/DeleteFlag"):
             if not await self._store.delete_flag(request.name):
                 raise _missing("flag", request.name)
             await self._apply()

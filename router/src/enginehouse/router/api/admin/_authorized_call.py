@@ -12,7 +12,7 @@ from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 
 
 @contextlib.contextmanager
-def asked(access: Access, context: Any, method: str, *, reads: bool = False) -> Iterator[Administrator]:
+def authorized_call(access: Access, context: Any, method: str, *, reads: bool = False) -> Iterator[Administrator]:
     """The caller of a method, for the length of its work.
 
     Raises:
