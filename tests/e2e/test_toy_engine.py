@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -21,11 +22,13 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from google.protobuf import descriptor_pb2
 
 from enginehouse.client.errors import from_rpc_error
 from tests.mesh import Mesh
 
 ENGINE = pathlib.Path(__file__).parents[1] / "toy_engine"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "adding-an-engine.md"
 UV = pathlib.Path(sys.executable).parent / "uv"
 SIGNAL_NANOS = 3
 """The price of a signal in the engine's catalog."""
@@ -53,6 +56,27 @@ def mesh(installed: pathlib.Path) -> Iterator[Mesh]:
     """A mesh with two of its engines, and no other."""
     with Mesh.started(config={"local": {"engines": {"inference": 0, "voice": 0, "morse": 2}}}) as running:
         yield running
+
+
+def test_the_page_shows_its_code() -> None:
+    shown = dict(re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
+    files = {path.relative_to(ENGINE).as_posix(): path for path in ENGINE.rglob("*") if path.is_file()}
+    made = ("__init__.py", "_pb2.py", "_pb2_grpc.py", ".binpb", ".pyc")
+    assert shown == {name: path.read_text() for name, path in files.items() if not name.endswith(made)}
+
+
+def test_its_stubs_and_descriptors_are_of_one_contract(installed: pathlib.Path) -> None:
+    from toy_morse.api import morse_pb2
+
+    found = descriptor_pb2.FileDescriptorSet.FromString(
+        (installed / "toy_morse" / "api" / "descriptors.binpb").read_bytes()
+    )
+    [ours] = [file for file in found.file if file.package == "toy.morse.v1"]
+    for message in ours.message_type:
+        for message_field in message.field:
+            # The compiler writes it into descriptor sets, and not into stubs.
+            message_field.ClearField("json_name")
+    assert descriptor_pb2.FileDescriptorProto.FromString(morse_pb2.DESCRIPTOR.serialized_pb) == ours
 
 
 def until(condition: Callable[[], bool], *, timeout_s: float = RECOVERY_S) -> None:

@@ -73,7 +73,6 @@ def test_an_entry_point_that_is_no_engine_is_refused(monkeypatch: pytest.MonkeyP
 
 def test_a_resource_that_an_engine_does_not_bring_is_empty() -> None:
     assert TOY.read_catalog() == ""
-    assert TOY.read_descriptors() == b""
 
 
 def test_an_engine_that_cannot_start_says_so_and_frees_its_spool(

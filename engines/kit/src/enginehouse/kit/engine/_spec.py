@@ -32,8 +32,6 @@ class EngineSpec(Generic[ConfigT]):
         build: makes the engine of one process. Imports the runtimes when it is called, not before.
         services: the full names of the gRPC services that it serves.
         catalog: the YAML file in the package with the catalog entries of a fresh installation; None if it has none.
-        descriptors: the file in the package with its contract's `FileDescriptorSet`; None where the contract is part
-            of `enginehouse-api`.
         data_folders: keys of its section that name a folder of its own, each with the folder's name in a mesh's data
             directory.
         ready_path: a path of the public address that answers a GET with 200, at no cost, once the engine serves through
@@ -49,7 +47,6 @@ class EngineSpec(Generic[ConfigT]):
     build: Callable[[EngineContext[ConfigT]], Awaitable[BuiltEngine[Any]]]
     services: tuple[str, ...]
     catalog: str | None = None
-    descriptors: str | None = None
     data_folders: Mapping[str, str] = field(default_factory=dict)
     ready_path: str | None = None
     model_store: str | None = None
@@ -59,12 +56,6 @@ class EngineSpec(Generic[ConfigT]):
         if self.catalog is None:
             return ""
         return importlib.resources.files(self.package).joinpath(self.catalog).read_text(encoding="utf-8")
-
-    def read_descriptors(self) -> bytes:
-        """Return its own contract's serialized `FileDescriptorSet`; empty if it is part of `enginehouse-api`."""
-        if self.descriptors is None:
-            return b""
-        return importlib.resources.files(self.package).joinpath(self.descriptors).read_bytes()
 
     def version(self) -> str:
         """Return the version of the distribution."""
