@@ -46,7 +46,7 @@ class RegistryServer(registry_pb2_grpc.RegistryServiceServicer):
             capacity=4,
         )
         load = registry_pb2.Load(active=active, queued=queued, draining=draining)
-        self._add(registry_pb2.LiveEngine(engine=engine, load=load))
+        self.add(registry_pb2.LiveEngine(engine=engine, load=load))
 
     def reset(self) -> None:
         """Leave one engine that serves every model but `asleep`."""
@@ -61,7 +61,8 @@ class RegistryServer(registry_pb2_grpc.RegistryServiceServicer):
             self._changed.notify_all()
         self._server.stop(0.2).wait()
 
-    def _add(self, added: registry_pb2.LiveEngine) -> None:
+    def add(self, added: registry_pb2.LiveEngine) -> None:
+        """Add an engine, or replace the one of that id."""
         with self._changed:
             others = [live for live in self.engines if live.engine.engine_id != added.engine.engine_id]
             self.engines = [*others, added]
@@ -84,5 +85,5 @@ class RegistryServer(registry_pb2_grpc.RegistryServiceServicer):
         """Hold a lease for as long as the caller keeps its stream."""
         for request in requests:
             if request.HasField("engine"):
-                self._add(registry_pb2.LiveEngine(engine=request.engine, load=request.load))
+                self.add(registry_pb2.LiveEngine(engine=request.engine, load=request.load))
             yield registry_pb2.RegisterResponse(lease_seconds=3)
