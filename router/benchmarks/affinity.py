@@ -1,4 +1,4 @@
-"""How much of what is asked comes from engines' prompt caches, with prefix affinity and without, over two engines.
+"""The share of input that comes from engines' prompt caches, with prefix affinity and without, over two engines.
 
 Run: `python router/benchmarks/affinity.py [--json]`. It starts a mesh of its own twice, with real engines and the
 bundled model, and asks each of many assistants (a system prompt each) a few questions, in a random order.
@@ -74,7 +74,7 @@ async def measure(url: str, key: str) -> dict[str, float]:
 
 
 def with_mesh(affinity_characters: int) -> dict[str, float]:
-    """Measures on a fresh mesh of two engines."""
+    """Measure on a fresh mesh of two engines."""
     # A short path: PostgreSQL's socket lies below it.
     data = pathlib.Path(tempfile.mkdtemp(prefix="eh-", dir="/tmp"))
     config = data.with_suffix(".yaml")
@@ -98,7 +98,7 @@ def with_mesh(affinity_characters: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints both."""
+    """Print both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

@@ -40,7 +40,7 @@ def _quantiles(times: list[float]) -> dict[str, float]:
 
 
 def main() -> int:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8080", help="the mesh")
     parser.add_argument("--questions", type=int, default=100, help="different questions")

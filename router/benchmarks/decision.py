@@ -257,7 +257,7 @@ async def _measure(rounds: int) -> dict[str, float]:
                 await admission.admit(Check(method, sent, body))
             batches.append((time.process_time() - began) / _BATCH)
             # What settles would be closed by then; an ever-growing book is not what is measured.
-            ledger.book.close([one.grant_id for one in ledger.book.open_reservations()])
+            ledger.book.close([reservation.grant_id for reservation in ledger.book.open_reservations()])
             await ledger.flush_journal()
         # A tenth of the batches at least ran without a neighbour on the same core.
         found[name] = round(statistics.quantiles(batches, n=10)[0] * 1e6, 1)
@@ -265,7 +265,7 @@ async def _measure(rounds: int) -> dict[str, float]:
 
 
 def main() -> int:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--rounds", type=int, default=100, help="batches of 50 decisions; the fastest tenth counts")

@@ -1,4 +1,4 @@
-"""Whether a client can tell by timing if a key exists: the time to an answer for four kinds of keys, interleaved.
+"""The time to an answer for four kinds of keys, interleaved: a client must not tell by timing if a key exists.
 
 Run: `python router/benchmarks/key_timing.py [--calls N] [--json]`. Keys that are unknown, expired and revoked must take
 the same time. Beside them: what a key takes that has just expired and is not forgotten yet (that takes a reload, 30 s
@@ -120,7 +120,7 @@ def _z(one: Sequence[int], other: Sequence[int]) -> float:
 
 
 def main() -> int:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=100_000, help="calls in all")
     parser.add_argument("--json", action="store_true", help="print JSON")

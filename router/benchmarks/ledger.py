@@ -95,9 +95,9 @@ async def _claim(ledger: Ledger, payer: Payer) -> Claim:
         candidates=[grant_pb2.GrantCandidate(model="m", cap_nanos=_CAP)],
         funding=[
             grant_pb2.GrantFunding(
-                budget_id=one.budget.budget_id, lease_id=one.lease_id, window_start_ms=one.window_start_ms
+                budget_id=account.budget.budget_id, lease_id=account.lease_id, window_start_ms=account.window_start_ms
             )
-            for one in reserved.accounts
+            for account in reserved.accounts
         ],
         issued_at_ms=now,
         expires_at_ms=now + 60_000,
@@ -129,7 +129,7 @@ async def _decides(seconds: float, start_at: float) -> float:
             account.remaining = 2**61
         for _ in range(_BATCH):
             await admission.admit(check)
-        ledger.book.close([one.grant_id for one in ledger.book.open_reservations()])
+        ledger.book.close([reservation.grant_id for reservation in ledger.book.open_reservations()])
         await ledger.flush_journal()
         done += _BATCH
     return done / (time.monotonic() - began)
@@ -232,7 +232,7 @@ def measure(seconds: float) -> dict[str, float]:
 
 
 def main() -> int:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each load lasts")

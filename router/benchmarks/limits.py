@@ -1,4 +1,4 @@
-"""What a limit costs a decision: alone, shared over Redis with slack, and shared exactly.
+"""The cost of a limit to a decision: alone, shared over Redis with slack, and shared exactly.
 
 Run: `python router/benchmarks/limits.py --redis redis://... [--calls N]`. Two replicas in one process, 64 requests at a
 time, each with two limits on requests and one on concurrency; the time is the process's for each request.
@@ -37,17 +37,17 @@ async def _shared(url: str, slack: float, calls: int) -> tuple[float, float]:
     """Microseconds for each request, and the part of them that asked Redis."""
     redis = [SharedRedis(url=url) for _ in range(2)]
     buckets = [
-        SharedBuckets(redis=one, replica=new_id("bench"), slack=slack, peers=lambda: 2, now_s=time.monotonic)
-        for one in redis
+        SharedBuckets(redis=connection, replica=new_id("bench"), slack=slack, peers=lambda: 2, now_s=time.monotonic)
+        for connection in redis
     ]
     for each in (*redis, *buckets):
         each.start()
     # Until every replica knows of the other and has its float.
     await asyncio.sleep(4)
-    if any(one.alone or one.slack != slack or one.replicas != 2 for one in buckets):
+    if any(bucket.alone or bucket.slack != slack or bucket.replicas != 2 for bucket in buckets):
         raise SystemExit("Redis does not answer")
-    taken = await _measure([Limiter(now_s=time.monotonic, sharing=one) for one in buckets], calls)
-    asked = sum(one.asked for one in buckets) / calls
+    taken = await _measure([Limiter(now_s=time.monotonic, sharing=bucket) for bucket in buckets], calls)
+    asked = sum(bucket.asked for bucket in buckets) / calls
     for closing in (*buckets, *redis):
         await closing.close()
     return taken, asked
@@ -62,7 +62,7 @@ async def _main(url: str, calls: int) -> None:
 
 
 def main() -> int:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--redis", required=True, help="the address of a Redis")
     parser.add_argument("--calls", type=int, default=64_000, help="requests for each kind")

@@ -127,7 +127,7 @@ def _measured(call: Callable[[str], object], rounds: int) -> float:
 
 
 def main() -> int:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--rounds", type=int, default=200, help="batches of 50 decisions; the fastest tenth counts")

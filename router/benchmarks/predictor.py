@@ -34,7 +34,7 @@ def prompts(size: int, count: int) -> list[str]:
 
 
 def main() -> None:
-    """Prints a table, or JSON."""
+    """Print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     as_json = parser.parse_args().json

@@ -15,7 +15,7 @@ _BUDGET_S, _BUDGET_REQUESTS = 30.0, 50
 
 
 def buckets(keys: int, per_second: float) -> list[tuple[int, float]]:
-    """How many keys there are about as busy, and how many requests a second each of them makes (Zipf's law)."""
+    """Groups of about equally busy keys: how many they are, and the requests a second of each (Zipf's law)."""
     total = sum(1 / rank for rank in range(1, keys + 1))
     made, first = [], 1
     while first <= keys:

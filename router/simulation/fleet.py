@@ -22,7 +22,7 @@ _WANTED_S = 3.0
 
 @dataclasses.dataclass(slots=True)
 class Lease:
-    """What one replica has of the budget."""
+    """One replica's part of the budget."""
 
     free: int = 0
     open: int = 0
@@ -35,7 +35,7 @@ class Lease:
 
 @dataclasses.dataclass(slots=True)
 class Spent:
-    """How a budget was spent.
+    """The course of a budget's spending.
 
     Attributes:
         requests: that came while the budget had a request's cap left that no running request held.

@@ -27,9 +27,9 @@ def drawn(sizes: Sequence[float], curves: Sequence[Curves], *, title: str) -> st
         curves: at most two; the second is dashed.
         title: what stands above it.
     """
-    writes = [one for each in curves for one in each.writes]
+    writes = [share for each in curves for share in each.writes]
     low, high = math.floor(math.log10(min(writes))), math.ceil(math.log10(max(writes)))
-    most = max(0.0001, *(one for each in curves for one in each.refused)) * 1.25
+    most = max(0.0001, *(share for each in curves for share in each.refused)) * 1.25
 
     def x(size: float) -> float:
         share = math.log(size / sizes[0]) / math.log(sizes[-1] / sizes[0])
@@ -56,9 +56,10 @@ def drawn(sizes: Sequence[float], curves: Sequence[Curves], *, title: str) -> st
         parts.append(_text(_WIDTH - _RIGHT + 8, y(step / 5) + 4, label, colour=_REFUSED, anchor="start"))
     for dashes, each in zip(("", "6 5"), curves, strict=False):
         at_writes = [
-            (x(size), y((math.log10(one) - low) / (high - low))) for size, one in zip(sizes, each.writes, strict=True)
+            (x(size), y((math.log10(share) - low) / (high - low)))
+            for size, share in zip(sizes, each.writes, strict=True)
         ]
-        at_refused = [(x(size), y(one / most)) for size, one in zip(sizes, each.refused, strict=True)]
+        at_refused = [(x(size), y(share / most)) for size, share in zip(sizes, each.refused, strict=True)]
         for points, colour in ((at_writes, _WRITES), (at_refused, _REFUSED)):
             parts.append(_line(points, colour, width=2.5, dashes=dashes))
             parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="{colour}"/>' for px, py in points]

@@ -131,7 +131,7 @@ async def shared_pair(
 
 @pytest.fixture
 async def make_router(tmp_path: Path, database_uri: str, registry: RegistryServer) -> AsyncIterator[RouterFactory]:
-    """Makes router processes on one database; they end with the test."""
+    """A factory of router processes on one database; they end with the test."""
     factory = RouterFactory(tmp_path, database_uri=database_uri, gateway_port=registry.port)
     yield factory
     await factory.close()

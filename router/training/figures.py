@@ -1,4 +1,4 @@
-"""How good the predictor is on questions, and on whole tasks, that it was not fitted on."""
+"""The predictor's quality on questions, and on whole tasks, that it was not fitted on."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def figures(data: RoutingSet, numbers: Numbers, *, seed: int) -> dict[str, objec
     return {
         "unseen_questions": {task: _task(data, numbers, np.mean(by_question, axis=0), task, rng) for task in tasks},
         "unseen_task": {task: _task(data, numbers, by_task, task, rng) for task in tasks},
-        "calibration": {key: float(np.mean([one[key] for one in calibration])) for key in calibration[0]},
+        "calibration": {key: float(np.mean([row[key] for row in calibration])) for key in calibration[0]},
     }
 
 

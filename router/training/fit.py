@@ -55,9 +55,9 @@ class Fitted:
 
 
 def numbers_of(texts: Sequence[str], table: WordTable) -> Numbers:
-    """What is read of each text, by name."""
+    """The readings of each text, by name."""
     readings = [read([text], table) for text in texts]
-    numbers = {name: np.array([one.numbers[name] for one in readings]) for name in readings[0].numbers}
+    numbers = {name: np.array([reading.numbers[name] for reading in readings]) for name in readings[0].numbers}
     numbers["need"] += numbers["sums"] * (STORY_NEED - numbers["need"])
     return numbers
 

@@ -77,8 +77,8 @@ def read_routing_set(folder: Path, *, everyday: Path) -> RoutingSet:
     rows = json.loads((folder / "train.json").read_text())
     models = tuple(sorted(rows[0]["scores"]))
     kept = [(row, about[row["question"][:_PREFIX]]) for row in rows if row["question"][:_PREFIX] in about]
-    kept = [(row, one) for row, one in kept if one["metric"] in _RIGHT_OR_WRONG]
-    tasks = np.array([one["task_name"] for _, one in kept])
+    kept = [(row, task) for row, task in kept if task["metric"] in _RIGHT_OR_WRONG]
+    tasks = np.array([task["task_name"] for _, task in kept])
     scores = np.array([[float(row["scores"][model]) for model in models] for row, _ in kept])
     for task in np.unique(tasks):
         here = tasks == task
@@ -90,7 +90,7 @@ def read_routing_set(folder: Path, *, everyday: Path) -> RoutingSet:
         tasks=np.concatenate([tasks, np.full(len(lines), EVERYDAY)]),
         scores=np.concatenate([scores, np.full((len(lines), len(models)), _EVERYDAY_SCORE)]),
         models=models,
-        steps=np.array([_steps(one) for _, one in kept] + [np.nan] * len(lines)),
+        steps=np.array([_steps(task) for _, task in kept] + [np.nan] * len(lines)),
     )
 
 

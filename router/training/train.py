@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Trains, writes the artefact, and prints the figures if asked."""
+    """Train, write the artefact, and print the figures if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="LLMRouter's routing set")
     parser.add_argument("--text", type=Path, required=True, help="English text whose words are to be known")

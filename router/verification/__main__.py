@@ -37,14 +37,14 @@ def main() -> int:
 
         missed = 0
         for mutation in MUTATIONS:
-            found = search(mutation(), rest_of=4, most_seconds=given.seconds)
+            found = search(mutation(), rest_of=4, max_seconds=given.seconds)
             missed += not found.violation
             print(f"{mutation.__name__}: {_said(found)}")
         return 1 if missed else 0
     if given.walks:
         found = walk(Protocol(bounds), seed=given.seed, walks=given.walks)
     else:
-        found = search(Protocol(bounds), rest_of=given.rest_of, most_seconds=given.seconds)
+        found = search(Protocol(bounds), rest_of=given.rest_of, max_seconds=given.seconds)
     print(_said(found))
     for step in found.trace:
         print(f"  {step}")

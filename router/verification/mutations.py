@@ -45,7 +45,7 @@ class SettlesWithoutLookingForTheFirst(Mutation):
 
 
 class DoesNotClamp(Mutation):
-    """What an engine reports over the cap is billed."""
+    """Reported cost over the cap is billed."""
 
     bounds_to_search = dataclasses.replace(_QUIET, costs=(0, 2))
 
@@ -83,7 +83,7 @@ class ReleasesWithoutWatermarks(Mutation):
 
 
 class LapsesWithoutWatermarks(Mutation):
-    """What nobody has reported when it expires lapses at zero."""
+    """A grant that nobody has reported when it expires lapses at zero."""
 
     def lapses(self, request: Request, marks: list[EngineMark]) -> Kind | None:
         return Kind.LAPSE if request.journal == Journal.OPEN else None
@@ -187,7 +187,7 @@ class DropsBeforeItKnows(Mutation):
 
 
 class GivesBackWhatItStillUses(Mutation):
-    """What is on its way back is not set aside."""
+    """Money on its way back is not set aside."""
 
     bounds_to_search = Bounds(requests=1, draws=1, faults=0)
 

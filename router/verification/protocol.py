@@ -46,7 +46,7 @@ class Violation(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """How large the model is.
+    """The size of the model.
 
     Attributes:
         replicas: how many are alive at once, at most.
@@ -93,8 +93,8 @@ class Protocol:
                 yield f"r{index} is declared dead", state.with_replica(index, replica._replace(life=Life.DEAD))
         yield from self.engine_steps(state)
         yield from self.replicas_start(state)
-        ages = [one.age for one in state.requests]
-        ages += [one.dead_age for one in state.replicas if one.life == Life.DEAD]
+        ages = [request.age for request in state.requests]
+        ages += [replica.dead_age for replica in state.replicas if replica.life == Life.DEAD]
         # Once everything is older than any threshold, a tick changes nothing.
         if min([*ages, state.mark_age]) <= 2:
             yield "a tick", self.tick(state)
@@ -105,8 +105,8 @@ class Protocol:
         return state._replace(
             requests=tuple(
                 [
-                    one._replace(stage=Stage.GONE) if one.stage == Stage.WIRE and one.age > 1 else one
-                    for one in state.requests
+                    request._replace(stage=Stage.GONE) if request.stage == Stage.WIRE and request.age > 1 else request
+                    for request in state.requests
                 ]
             )
         )
@@ -115,14 +115,14 @@ class Protocol:
 
     def replicas_start(self, state: State) -> Iterator[Step]:
         """A process starts, in place of one that died or beside another."""
-        alive = sum(one.alive for one in state.replicas)
+        alive = sum(replica.alive for replica in state.replicas)
         # One that has not drawn yet is as good as another that has not.
-        idle = any(one.alive and one == Replica() for one in state.replicas)
+        idle = any(replica.alive and replica == Replica() for replica in state.replicas)
         if alive < self.bounds.replicas and not idle:
             yield f"r{len(state.replicas)} starts", state._replace(replicas=(*state.replicas, Replica()))
 
     def replica_steps(self, state: State, index: int, replica: Replica) -> Iterator[Step]:
-        """What a living replica does of itself, and the outcomes that reach it."""
+        """The steps that a living replica takes by itself, and the outcomes that reach it."""
         name = f"r{index}"
         book, free = self.book(state, index, replica)
         if len(state.requests) < self.bounds.requests:
@@ -145,7 +145,7 @@ class Protocol:
             swept = self.sweep(state, index)
             if swept is not None:
                 yield f"{name} sweeps", swept
-        if any(one.holder == index and one.unwritten and one.open for one in state.requests):
+        if any(request.holder == index and request.unwritten and request.open for request in state.requests):
             yield f"{name} writes its journal", self.write_journal(state, index)
         if replica.compared == 0 and not replica.giving:
             closed = self.found_closed(state, index)
@@ -155,7 +155,7 @@ class Protocol:
             yield f"{name} has compared", self.end_compare(state, index, replica)
 
     def faults(self, state: State, index: int, replica: Replica) -> Iterator[Step]:
-        """What goes wrong for a living replica: it dies, or an outcome or an acknowledgement is lost, or a transaction.
+        """The faults of a living replica: it dies, or an outcome or an acknowledgement is lost, or a transaction.
 
         One that is given up while it is on its way may commit all the same.
         """
@@ -187,8 +187,8 @@ class Protocol:
         book = Book()
         account = book.account(_BUDGET, now_ms=0)
         account.remaining = 10**6
-        for number, one in enumerate(state.requests):
-            if one.holder == index and one.open:
+        for number, request in enumerate(state.requests):
+            if request.holder == index and request.open:
                 book.reserve(
                     (account,), grant_id=str(number), cap_nanos=self.bounds.cap, now_ms=_NOW_MS, expires_at_ms=_NOW_MS
                 )
@@ -227,7 +227,7 @@ class Protocol:
         return replica._replace(remaining=account.remaining, version=account.version)
 
     def begin_giving(self, state: State, index: int, replica: Replica, free: int) -> State:
-        """What is free is set aside, and a transaction begins that takes it off the lease."""
+        """The free part is set aside, and a transaction begins that takes it off the lease."""
         return state.with_replica(index, replica._replace(giving=(SENT, free), returning=free))
 
     def learn_giving(self, state: State, index: int, replica: Replica) -> State:
@@ -248,22 +248,22 @@ class Protocol:
             replica = self.observe(state, index, replica, remaining, version)
         requests = list(state.requests)
         stale = replica.stale
-        for number, one in enumerate(requests):
+        for number, request in enumerate(requests):
             bit = 1 << number
-            if closed & bit and one.holder == index:
-                requests[number] = one = one._replace(open=False)
-            if already & bit and one.holder == index and one.open:
+            if closed & bit and request.holder == index:
+                requests[number] = request = request._replace(open=False)
+            if already & bit and request.holder == index and request.open:
                 stale = True
-            if acknowledges and told & bit and one.stage == Stage.DONE:
-                requests[number] = one._replace(stage=Stage.ACKNOWLEDGED)
+            if acknowledges and told & bit and request.stage == Stage.DONE:
+                requests[number] = request._replace(stage=Stage.ACKNOWLEDGED)
         return state._replace(requests=tuple(requests)).with_replica(index, replica._replace(news=(), stale=stale))
 
     def found_closed(self, state: State, index: int) -> int:
         """Which reservations that the replica holds are no longer open in the journal."""
         return sum(
             1 << number
-            for number, one in enumerate(state.requests)
-            if one.holder == index and one.open and one.journal > Journal.OPEN
+            for number, request in enumerate(state.requests)
+            if request.holder == index and request.open and request.journal > Journal.OPEN
         )
 
     def begin_compare(self, state: State, index: int, replica: Replica, closed: int) -> State:
@@ -271,7 +271,7 @@ class Protocol:
         return state.with_replica(index, replica._replace(compared=closed + 1, stale=replica.stale or closed > 0))
 
     def may_read(self, replica: Replica) -> bool:
-        """Whether the lease's row can be read: a transaction that has changed it and not ended holds it."""
+        """Return whether the lease's row can be read: a transaction that has changed it and not ended holds it."""
         return not replica.ghost
 
     def end_compare(self, state: State, index: int, replica: Replica) -> State:
@@ -285,9 +285,10 @@ class Protocol:
         return self.close(state, index, replica._replace(compared=0), closed)
 
     def close(self, state: State, index: int, replica: Replica, closed: int) -> State:
-        """Drops reservations."""
+        """Drop reservations."""
         requests = [
-            one._replace(open=False) if closed & 1 << number else one for number, one in enumerate(state.requests)
+            request._replace(open=False) if closed & 1 << number else request
+            for number, request in enumerate(state.requests)
         ]
         return state._replace(requests=tuple(requests)).with_replica(index, replica)
 
@@ -306,13 +307,16 @@ class Protocol:
             news=(),
             compared=0,
         )
-        requests = [one._replace(open=False, unwritten=False) if one.holder == index else one for one in state.requests]
+        requests = [
+            request._replace(open=False, unwritten=False) if request.holder == index else request
+            for request in state.requests
+        ]
         return state._replace(requests=tuple(requests)).with_replica(index, dead)
 
     # PostgreSQL.
 
     def transactions(self, state: State, index: int, replica: Replica) -> Iterator[Step]:
-        """What was sent commits, also after its sender's death or when it was given up. Of those it may never, too."""
+        """A sent transaction commits, also after its sender's death. One that was given up may never commit."""
         if replica.draw and replica.draw[0] == SENT:
             yield f"r{index}'s draw commits", self.commit_draw(state, index, replica)
         if replica.giving and replica.giving[0] == SENT:
@@ -341,11 +345,11 @@ class Protocol:
         return state.with_replica(index, replica._replace(draw=outcome if replica.alive else ()))
 
     def may_draw(self, replica: Replica) -> bool:
-        """Whether the registration is good."""
+        """Return whether the registration is valid."""
         return replica.life == Life.LIVE
 
     def drawn(self, state: State, target: int) -> int:
-        """What the window gives."""
+        """The amount that the window gives."""
         return granted(
             need_nanos=min(self.bounds.cap, target),
             target_nanos=target,
@@ -363,7 +367,7 @@ class Protocol:
         return state._replace(leased=state.leased - amount).with_replica(index, replica._replace(giving=outcome))
 
     def commit_ghost(self, state: State, index: int, replica: Replica) -> State:
-        """What the replica had given up commits, and nobody is told."""
+        """A transaction that the replica had given up commits, and nobody is told."""
         returns, amount = replica.ghost
         bare = replica._replace(ghost=(), alive=False)
         if returns:
@@ -374,12 +378,12 @@ class Protocol:
         return after.with_replica(index, done)
 
     def write_journal(self, state: State, index: int) -> State:
-        """What the replica holds is written down, except what has a row already."""
+        """The replica's reservations are written down, except those that have a row already."""
         requests = [
-            one._replace(unwritten=False, journal=self.journalled(one))
-            if one.holder == index and one.unwritten and one.open
-            else one
-            for one in state.requests
+            request._replace(unwritten=False, journal=self.journalled(request))
+            if request.holder == index and request.unwritten and request.open
+            else request
+            for request in state.requests
         ]
         return state._replace(requests=tuple(requests))
 
@@ -389,14 +393,14 @@ class Protocol:
 
     def settlements(self, state: State, index: int) -> Iterator[Step]:
         """Step 6: any report reaches this replica, for the first time or again, and its transaction commits."""
-        for number, one in enumerate(state.requests):
-            if one.stage not in (Stage.DONE, Stage.ACKNOWLEDGED):
+        for number, request in enumerate(state.requests):
+            if request.stage not in (Stage.DONE, Stage.ACKNOWLEDGED):
                 continue
-            if one.stage == Stage.ACKNOWLEDGED and not (one.holder == index and one.open):
+            if request.stage == Stage.ACKNOWLEDGED and not (request.holder == index and request.open):
                 # Again: it changes nothing that is not looked at here as well.
                 continue
             changed, news = self.apply(state, index, [(number, Kind.REPORT)])
-            if one.holder == index:
+            if request.holder == index:
                 news = (*news[:4], 1 << number)
                 yield (
                     f"r{index} settles q{number}",
@@ -412,10 +416,10 @@ class Protocol:
         """Steps 7 and 8; None where there is nothing to do."""
         marks = self.marks(state)
         claims: list[tuple[int, Kind]] = []
-        for number, one in enumerate(state.requests):
-            if one.journal not in (Journal.OPEN, Journal.ASSUMED) or one.age <= 1:
+        for number, request in enumerate(state.requests):
+            if request.journal not in (Journal.OPEN, Journal.ASSUMED) or request.age <= 1:
                 continue
-            kind = self.lapses(one, marks)
+            kind = self.lapses(request, marks)
             if kind is not None:
                 claims.append((number, kind))
         before = state
@@ -437,18 +441,20 @@ class Protocol:
                 )
         if state == before:
             return None
-        own = sum(1 << number for number, one in enumerate(state.requests) if one.holder == index and one.open)
+        own = sum(
+            1 << number for number, request in enumerate(state.requests) if request.holder == index and request.open
+        )
         if news and own & (news[2] | news[3]):
             state = state.with_replica(index, state.replicas[index]._replace(news=(*news, 0)))
         return state
 
     def marks(self, state: State) -> list[EngineMark]:
-        """What PostgreSQL knows of the engine."""
+        """The engine's watermark as PostgreSQL knows it."""
         mark_ms = 0 if state.mark_age == NEVER else _NOW_MS - state.mark_age
         return [EngineMark(_ENGINE, mark_ms, _NOW_MS)]
 
     def lapses(self, request: Request, marks: list[EngineMark]) -> Kind | None:
-        """What the sweep makes of a reservation that nobody has reported."""
+        """The sweep's outcome for a reservation that nobody has reported."""
         issued = _NOW_MS - request.age
         return what_becomes_of(
             request_state(request),
@@ -460,12 +466,12 @@ class Protocol:
         )
 
     def may_release(self, replica: Replica, marks: list[EngineMark]) -> bool:
-        """Whether no engine can hold or report a grant of a dead replica."""
+        """Return whether no engine can hold or report a grant of a dead replica."""
         died = _NOW_MS - replica.dead_age
         return nobody_has(marks, first_ms=0, last_ms=died, terms=_TERMS, now_ms=_NOW_MS)
 
     def apply(self, state: State, index: int, claims: list[tuple[int, Kind]]) -> tuple[State, tuple[int, ...]]:
-        """Settles claims in one transaction; the news of it for the replica that did, without what to acknowledge."""
+        """Settle claims in one transaction; return the news for the replica that did, without what to acknowledge."""
         rows = self.rows(state, claims)
         closed = already = 0
         for number, kind in claims:
@@ -486,7 +492,7 @@ class Protocol:
         return self.written(state, index, rows, closed, already)
 
     def billable(self, request: Request) -> int:
-        """What a report is read as: its cost within the cap."""
+        """The cost that a report counts for: within the cap."""
         return min(request.cost, self.bounds.cap)
 
     def rows(self, state: State, claims: list[tuple[int, Kind]]) -> Rows:
@@ -538,15 +544,15 @@ class Protocol:
     def engine_steps(self, state: State) -> Iterator[Step]:
         """The engine takes grants, serves them, dies and comes back, and says how far it is."""
         running = False
-        for number, one in enumerate(state.requests):
-            if self.accepts(one):
-                yield f"the engine takes q{number}", state.with_request(number, self.accepted(one))
-            elif one.stage == Stage.RUNNING:
+        for number, request in enumerate(state.requests):
+            if self.accepts(request):
+                yield f"the engine takes q{number}", state.with_request(number, self.accepted(request))
+            elif request.stage == Stage.RUNNING:
                 running = True
                 for cost in self.bounds.costs:
                     yield (
                         f"q{number} ends at {cost}",
-                        state.with_request(number, self.engine_end(one, cost)),
+                        state.with_request(number, self.engine_end(request, cost)),
                     )
         if running and state.faults < self.bounds.faults:
             for cost in self.bounds.costs:
@@ -562,7 +568,7 @@ class Protocol:
             yield "the engine's watermark arrives", state._replace(mark_age=mark_age)
 
     def accepts(self, request: Request) -> bool:
-        """Whether the engine starts on a grant: it is there, and young, and was not used."""
+        """Return whether the engine starts on a grant: it is there, and young, and was not used."""
         return request.stage == Stage.WIRE and request.age <= 1
 
     def accepted(self, request: Request) -> Request:
@@ -574,15 +580,16 @@ class Protocol:
         return request._replace(stage=Stage.DONE, cost=request.cost + cost)
 
     def engine_crash(self, state: State, cost: int) -> State:
-        """What ran ends with what was counted, from the spool."""
+        """Running requests end with the cost that was counted, from the spool."""
         requests = [
-            one._replace(stage=Stage.DONE, cost=cost) if one.stage == Stage.RUNNING else one for one in state.requests
+            request._replace(stage=Stage.DONE, cost=cost) if request.stage == Stage.RUNNING else request
+            for request in state.requests
         ]
         return state._replace(requests=tuple(requests), faults=state.faults + 1)
 
     def watermark_age(self, state: State) -> int:
         """The earlier of one tick ago and the oldest grant that is running or not acknowledged."""
-        return max([1, *(one.age for one in state.requests if one.stage in (Stage.RUNNING, Stage.DONE))])
+        return max([1, *(request.age for request in state.requests if request.stage in (Stage.RUNNING, Stage.DONE))])
 
 
 def request_state(request: Request) -> str:

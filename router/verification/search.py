@@ -15,7 +15,7 @@ _ROUNDS = 8
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Found:
-    """How a search ended.
+    """The outcome of a search.
 
     Attributes:
         states: how many different ones were reached.
@@ -36,13 +36,13 @@ class Found:
     trace: tuple[str, ...] = ()
 
 
-def search(protocol: Protocol, *, most_states: int = 0, most_seconds: float = 0, rest_of: int = 64) -> Found:
-    """Looks at every reachable state, nearest first, until one violates what must hold.
+def search(protocol: Protocol, *, max_states: int = 0, max_seconds: float = 0, rest_of: int = 64) -> Found:
+    """Look at every reachable state, nearest first, until one violates what must hold.
 
     Args:
         protocol: the steps.
-        most_states: stop after so many; 0 for no bound.
-        most_seconds: stop after so long; 0 for no bound.
+        max_states: stop after so many; 0 for no bound.
+        max_seconds: stop after so long; 0 for no bound.
         rest_of: of one in so many states, everything outstanding is let come to its end as well, and what must hold at
             rest is checked; 1 means of all.
     """
@@ -73,9 +73,9 @@ def search(protocol: Protocol, *, most_states: int = 0, most_seconds: float = 0,
     while frontier:
         following = []
         for number, state in frontier:
-            if most_states and len(parents) >= most_states:
+            if max_states and len(parents) >= max_states:
                 return ended(False)
-            if most_seconds and time.monotonic() - began > most_seconds:
+            if max_seconds and time.monotonic() - began > max_seconds:
                 return ended(False)
             name = ""
             try:
@@ -140,26 +140,26 @@ def _walked(taken: int, steps: int, began: float, violation: str = "", trace: Se
 
 
 def check(protocol: Protocol, state: State) -> None:
-    """What holds in every state."""
+    """Check what holds in every state. Raises Violation."""
     limit, cap = protocol.bounds.limit, protocol.bounds.cap
     if state.settled + state.leased > limit or state.settled < 0 or state.leased < 0:
         raise Violation(f"settled {state.settled} and leased {state.leased} of a limit of {limit}")
-    if state.leased != sum(one.lease for one in state.replicas):
+    if state.leased != sum(replica.lease for replica in state.replicas):
         raise Violation("what the window counts as leased is not what the leases have")
-    if state.settled != sum(one.usage for one in state.requests):
+    if state.settled != sum(request.usage for request in state.requests):
         raise Violation("what is settled is not the sum of the usage")
     needed = [0] * len(state.replicas)
-    for number, one in enumerate(state.requests):
-        if one.reports > 1:
+    for number, request in enumerate(state.requests):
+        if request.reports > 1:
             raise Violation(f"q{number} was settled twice")
-        if not 0 <= one.usage <= cap:
-            raise Violation(f"q{number} is billed {one.usage} with a cap of {cap}")
-        if one.journal == Journal.LAPSED and not one.reports and one.stage in (Stage.RUNNING, Stage.DONE):
+        if not 0 <= request.usage <= cap:
+            raise Violation(f"q{number} is billed {request.usage} with a cap of {cap}")
+        if request.journal == Journal.LAPSED and not request.reports and request.stage in (Stage.RUNNING, Stage.DONE):
             raise Violation(f"q{number} lapsed at zero while the engine had it")
-        if one.stage == Stage.ACKNOWLEDGED and not one.reports:
+        if request.stage == Stage.ACKNOWLEDGED and not request.reports:
             raise Violation(f"q{number} was acknowledged and is not settled")
-        if one.stage in (Stage.WIRE, Stage.RUNNING, Stage.DONE) and one.journal in (Journal.NONE, Journal.OPEN):
-            needed[one.holder] += cap
+        if request.stage in (Stage.WIRE, Stage.RUNNING, Stage.DONE) and request.journal in (Journal.NONE, Journal.OPEN):
+            needed[request.holder] += cap
     for number, replica in enumerate(state.replicas):
         if replica.lease < needed[number]:
             raise Violation(f"an outstanding grant of r{number} is not covered by its lease")
@@ -170,25 +170,25 @@ def check(protocol: Protocol, state: State) -> None:
 
 
 def check_rest(protocol: Protocol, state: State) -> None:
-    """Lets everything come to its end, and checks what holds then: all that was served is billed, once, and nothing is
+    """Let everything come to its end, and check what holds then: all that was served is billed, once, and nothing is
     held for anybody.
     """
     state = at_rest(protocol, state)
-    for number, one in enumerate(state.requests):
-        served = min(one.cost, protocol.bounds.cap)
-        if one.usage != served:
-            raise Violation(f"at rest q{number} was served {served} and is billed {one.usage}")
-        if one.journal == Journal.OPEN:
+    for number, request in enumerate(state.requests):
+        served = min(request.cost, protocol.bounds.cap)
+        if request.usage != served:
+            raise Violation(f"at rest q{number} was served {served} and is billed {request.usage}")
+        if request.journal == Journal.OPEN:
             raise Violation(f"at rest q{number} is still open")
-        if one.open and state.replicas[one.holder].alive:
-            raise Violation(f"at rest r{one.holder} still holds q{number}")
+        if request.open and state.replicas[request.holder].alive:
+            raise Violation(f"at rest r{request.holder} still holds q{number}")
     if state.leased:
         raise Violation(f"at rest {state.leased} is held for nothing")
 
 
 def at_rest(protocol: Protocol, state: State) -> State:
     """One way for everything outstanding to end well."""
-    if not any(one.alive for one in state.replicas):
+    if not any(replica.alive for replica in state.replicas):
         state = state._replace(replicas=(*state.replicas, Replica()))
     for _ in range(_ROUNDS):
         before = state
@@ -199,9 +199,9 @@ def at_rest(protocol: Protocol, state: State) -> State:
                     state = reached
         for index in range(len(state.replicas)):
             state = _settle_down(protocol, state, index)
-        for number, one in enumerate(state.requests):
-            if one.stage == Stage.RUNNING:
-                served = one._replace(stage=Stage.DONE, cost=one.cost + max(protocol.bounds.costs))
+        for number, request in enumerate(state.requests):
+            if request.stage == Stage.RUNNING:
+                served = request._replace(stage=Stage.DONE, cost=request.cost + max(protocol.bounds.costs))
                 state = state.with_request(number, served)
         state = protocol.tick(state)
         state = state._replace(mark_age=min(state.mark_age, protocol.watermark_age(state)), late_mark=NEVER)

@@ -116,9 +116,12 @@ class State(NamedTuple):
 def later(state: State) -> State:
     """One tick on."""
     return state._replace(
-        requests=tuple([one._replace(age=min(NEVER, one.age + 1)) for one in state.requests]),
+        requests=tuple([request._replace(age=min(NEVER, request.age + 1)) for request in state.requests]),
         replicas=tuple(
-            [one._replace(dead_age=one.dead_age + 1) if one.life == Life.DEAD else one for one in state.replicas]
+            [
+                replica._replace(dead_age=replica.dead_age + 1) if replica.life == Life.DEAD else replica
+                for replica in state.replicas
+            ]
         ),
         mark_age=min(NEVER, state.mark_age + 1),
         late_mark=min(NEVER, state.late_mark + 1),
@@ -130,9 +133,9 @@ def canonical(state: State) -> State:
     were beyond any threshold, when a request came that everybody is done with, how often a lease's row has changed, and
     replicas that nothing is left of.
     """
-    requests = [_done_with(one) for one in state.requests]
-    ages = {one.age for one in requests if one.age != NEVER}
-    ages |= {one.dead_age for one in state.replicas if one.life == Life.DEAD}
+    requests = [_done_with(request) for request in state.requests]
+    ages = {request.age for request in requests if request.age != NEVER}
+    ages |= {replica.dead_age for replica in state.replicas if replica.life == Life.DEAD}
     oldest = max(ages, default=0)
     # A watermark matters to what came before it alone.
     mark_age = state.mark_age if state.mark_age < oldest else NEVER
@@ -143,11 +146,15 @@ def canonical(state: State) -> State:
         shortened += min(age - last, _FAR)
         shorter[age], last = shortened, age
     return state._replace(
-        requests=tuple([one._replace(age=shorter[one.age]) for one in requests]),
+        requests=tuple([request._replace(age=shorter[request.age]) for request in requests]),
         replicas=tuple(
             [
-                _forgotten(_renumbered(one._replace(dead_age=shorter[one.dead_age]) if one.life == Life.DEAD else one))
-                for one in state.replicas
+                _forgotten(
+                    _renumbered(
+                        replica._replace(dead_age=shorter[replica.dead_age]) if replica.life == Life.DEAD else replica
+                    )
+                )
+                for replica in state.replicas
             ]
         ),
         mark_age=shorter[mark_age],

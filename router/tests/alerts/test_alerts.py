@@ -48,7 +48,7 @@ async def test_each_percentage_is_raised_once_as_spend_reaches_it(harness: Ledge
     assert await alerts(harness, budget) == [(0, 50, 1_000, 500, "spend")]
     await spend(harness, ledger, 100)
     await spend(harness, ledger, 400)
-    assert [one[1] for one in await alerts(harness, budget)] == [50, 80, 100]
+    assert [alert[1] for alert in await alerts(harness, budget)] == [50, 80, 100]
     assert (await alerts(harness, budget))[2] == (0, 100, 1_000, 1_000, "spend")
 
 
@@ -63,7 +63,7 @@ async def test_replicas_that_settle_at_once_raise_each_alert_once(harness: Ledge
             await ledger.settle_now([harness.report(token, 50)])
 
     await asyncio.gather(*[settle(number, token) for number, token in enumerate(tokens)])
-    assert sorted(one[1] for one in await alerts(harness, budget)) == [50, 80]
+    assert sorted(alert[1] for alert in await alerts(harness, budget)) == [50, 80]
 
 
 async def test_an_assumption_that_is_taken_back_raises_nothing_a_second_time(harness: LedgerHarness) -> None:
@@ -75,11 +75,11 @@ async def test_an_assumption_that_is_taken_back_raises_nothing_a_second_time(har
     # An engine that may have run it has not spoken, so its cap is billed until it does.
     await harness.watermark(ledger, 1)
     await ledger.sweep()
-    assert [one[1:] for one in await alerts(harness, budget)] == [(50, 1_000, 600, "spend")]
+    assert [alert[1:] for alert in await alerts(harness, budget)] == [(50, 1_000, 600, "spend")]
     await ledger.settle_now([harness.report(token, 10)])
     assert (await harness.window(budget))[1] == 10
     await spend(harness, ledger, 700)
-    assert [one[1] for one in await alerts(harness, budget)] == [50]
+    assert [alert[1] for alert in await alerts(harness, budget)] == [50]
 
 
 async def test_a_new_window_raises_them_anew(harness: LedgerHarness) -> None:
@@ -89,7 +89,7 @@ async def test_a_new_window_raises_them_anew(harness: LedgerHarness) -> None:
         await spend(harness, ledger, 60)
         harness.now_ms += DAY_MS
     found = await alerts(harness, budget)
-    assert [one[1] for one in found] == [50, 50]
+    assert [alert[1] for alert in found] == [50, 50]
     assert found[1][0] - found[0][0] == DAY_MS
 
 
@@ -104,7 +104,7 @@ async def test_a_budget_may_have_percentages_of_its_own(harness: LedgerHarness) 
     ledger = await harness.replica()
     await spend(harness, ledger, 980)
     await spend(harness, ledger, 20)
-    assert [one[1] for one in await alerts(harness, made)] == [1, 99]
+    assert [alert[1] for alert in await alerts(harness, made)] == [1, 99]
 
 
 async def test_a_lowered_limit_raises_what_is_reached_by_it(harness: LedgerHarness) -> None:
@@ -136,7 +136,7 @@ async def test_a_spent_budget_that_refuses_is_at_a_hundred_percent(harness: Ledg
     # Spend that reaches the limit after all is no further news.
     await ledger.return_idle(budget_id=budget.budget_id)
     await spend(harness, ledger, 50)
-    assert [one[1] for one in await alerts(harness, budget)] == [50, 80, 100]
+    assert [alert[1] for alert in await alerts(harness, budget)] == [50, 80, 100]
     await watch.close()
 
 
@@ -185,8 +185,8 @@ async def couriers(harness: LedgerHarness) -> Any:
     made = Couriers(harness)
     async with contextlib.AsyncExitStack() as stack:
         yield made
-        for one in made.running:
-            stack.push_async_callback(one.close)
+        for dispatcher in made.running:
+            stack.push_async_callback(dispatcher.close)
 
 
 async def test_an_alert_is_posted_signed_until_it_is_taken(
@@ -203,7 +203,7 @@ async def test_an_alert_is_posted_signed_until_it_is_taken(
     assert len({headers["x-enginehouse-alert-id"] for headers, _ in webhook.received}) == 1
     assert len(webhook.received) >= 3
     # However many replicas there are, and however often it is sent, it is news once.
-    assert [one.percent for one in couriers.counted] == [50]
+    assert [alert.percent for alert in couriers.counted] == [50]
     for headers, body in webhook.received:
         told = json.loads(body)
         assert told["alert_id"] == headers["x-enginehouse-alert-id"]
@@ -221,11 +221,11 @@ async def test_without_a_webhook_alerts_are_kept_and_listed(harness: LedgerHarne
     admin = AlertAdmin(store=AlertStore(database=harness.database))
     owner = Administrator(tenant_id=harness.TENANT, key_id="k", everything=False)
     page = await admin.list_alerts(pb.ListAlertsRequest(page_size=1), owner)
-    assert [one.percent for one in page.alerts] == [80]
+    assert [alert.percent for alert in page.alerts] == [80]
     assert page.alerts[0].delivery == pb.ALERT_DELIVERY_KEPT
     assert page.alerts[0].cause == pb.ALERT_CAUSE_SPEND
     rest = await admin.list_alerts(pb.ListAlertsRequest(page_size=1, page_token=page.next_page_token), owner)
-    assert [one.percent for one in rest.alerts] == [50]
+    assert [alert.percent for alert in rest.alerts] == [50]
     assert rest.next_page_token == ""
     by_scope = await admin.list_alerts(pb.ListAlertsRequest(scope_id=harness.KEY), owner)
     by_budget = await admin.list_alerts(pb.ListAlertsRequest(budget_id=budget.budget_id), owner)

@@ -70,9 +70,9 @@ class PriceHarness:
         """Of the prompt's tokens of `small`: from when, how much, and whether it holds."""
         found = await self.admin.list_prices(pb.ListPricesRequest(model="small", **fields))
         return [
-            (one.from_ms, one.nanos_per_million if one.HasField("nanos_per_million") else None, one.holds)
-            for one in found.prices
-            if one.unit == READ
+            (price.from_ms, price.nanos_per_million if price.HasField("nanos_per_million") else None, price.holds)
+            for price in found.prices
+            if price.unit == READ
         ]
 
     async def rows(self) -> int:
@@ -153,7 +153,7 @@ async def test_a_bad_price_is_refused_by_name_and_nothing_is_written(harness: Pr
         request = pb.SetPriceRequest(**{"model": "small", "unit": READ, "nanos_per_million": 5, **fields})
         error = await refused(harness.admin.set_price(request, ADMIN))
         assert error.reason is Reason.INVALID_REQUEST, fields
-        assert [one.field for one in error.violations] == [field], fields
+        assert [violation.field for violation in error.violations] == [field], fields
         assert says in error.violations[0].description
     assert await harness.rows() == 0
 
@@ -207,7 +207,7 @@ async def test_setting_what_holds_already_changes_nothing(harness: PriceHarness)
 async def test_racing_callers_leave_one_price_for_a_moment(harness: PriceHarness) -> None:
     steps = [harness.set(amount, NOW + 1_000) for amount in (5, 6, 7, 8)]
     done = await asyncio.gather(*steps, return_exceptions=True)
-    assert sum(isinstance(one, pb.Price) for one in done) == 1
+    assert sum(isinstance(result, pb.Price) for result in done) == 1
     assert await harness.rows() == 1
 
 
@@ -235,7 +235,7 @@ async def test_lists_come_in_pages_without_a_gap_or_a_repetition(harness: PriceH
     token = ""
     while True:
         page = await harness.admin.list_prices(pb.ListPricesRequest(page_size=2, page_token=token))
-        seen += [f"{one.model}/{one.unit}/{one.from_ms}" for one in page.prices]
+        seen += [f"{price.model}/{price.unit}/{price.from_ms}" for price in page.prices]
         token = page.next_page_token
         if not token:
             break
@@ -244,7 +244,7 @@ async def test_lists_come_in_pages_without_a_gap_or_a_repetition(harness: PriceH
     found: list[str] = []
     while True:
         cuts = await harness.admin.list_discounts(pb.ListDiscountsRequest(page_size=2, page_token=token))
-        found += [one.discount_id for one in cuts.discounts]
+        found += [discount.discount_id for discount in cuts.discounts]
         token = cuts.next_page_token
         if not token:
             break

@@ -182,7 +182,7 @@ async def test_another_tenants_things_do_not_exist(tenants: Tenants, shared_rout
         with pytest.raises(Refused, match="SCOPE_DENIED"):
             await call(shared_router, owner, method, request)
     listed = await call(shared_router, owner, "AdminService/ListKeys", admin_pb2.ListKeysRequest())
-    assert {one.tenant_id for one in listed.keys} == {tenants.first}
+    assert {key.tenant_id for key in listed.keys} == {tenants.first}
 
 
 async def test_a_tenants_admin_cannot_reach_a_key_of_the_platform_in_its_own_tenant(
@@ -279,7 +279,7 @@ async def test_users_bound_their_keys(tenants: Tenants, shared_router: RouterPro
     assert enabled.user.disabled_at_ms == 0
     await tenants.create(admin, user_id="ravi@example.org")
     listed = await user("ListUsers", identity_pb2.ListUsersRequest())
-    assert [(one.name, one.role) for one in listed.users] == [("ravi@example.org", identity_pb2.ROLE_DEVELOPER)]
+    assert [(user.name, user.role) for user in listed.users] == [("ravi@example.org", identity_pb2.ROLE_DEVELOPER)]
 
 
 async def test_an_admin_does_not_touch_an_owner(tenants: Tenants, shared_router: RouterProcess) -> None:

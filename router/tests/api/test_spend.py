@@ -130,7 +130,7 @@ def test_spend_is_the_sum_of_the_records_however_it_is_asked_for(postgres: Postg
     def holds(drawn: list[dict[str, Any]], group: int, size: int, key: str, user: str, span: tuple[int, int]) -> None:
         # A tenant of its own for each example: no need to empty the table.
         tenant = f"ten_{next(numbers)}"
-        rows = [record(next(numbers), tenant, one) for one in drawn]
+        rows = [record(next(numbers), tenant, fields) for fields in drawn]
         from_ms, until_ms = (START_MS + hour * HOUR_MS for hour in sorted(span))
 
         async def check() -> None:
@@ -171,7 +171,7 @@ def test_spend_is_the_sum_of_the_records_however_it_is_asked_for(postgres: Postg
 
 
 async def test_what_was_assumed_and_corrected_adds_up(harness: LedgerHarness) -> None:
-    """Reports, an assumption, its correction: the sum over all is what the budget's window has settled."""
+    """With reports, an assumption and its correction, the sum over all is what the budget's window has settled."""
     budget = await harness.budget(10_000)
     ledger = await harness.replica()
     spend = SpendAdmin(database=harness.database)
@@ -240,13 +240,13 @@ async def test_many_records_come_piece_by_piece_and_few_readers_at_once(harness:
     assert max(sizes) < 5_000
     assert total == sum(range(10_001)) == (await pages(spend))[1]
     reading = [spend.export(pb.ExportSpendRequest(), EVERYTHING) for _ in range(2)]
-    for one in reading:
-        await anext(one)
+    for reader in reading:
+        await anext(reader)
     with pytest.raises(ServiceError) as refused:
         await anext(spend.export(pb.ExportSpendRequest(), EVERYTHING))
     assert refused.value.reason is Reason.CONCURRENCY_LIMITED
-    for one in reading:
-        await one.aclose()
+    for reader in reading:
+        await reader.aclose()
     assert len(await exported(spend)) == 10_000
 
 
@@ -267,6 +267,6 @@ async def test_a_bad_question_is_refused_by_the_fields_name(harness: LedgerHarne
     for fields, field in BAD:
         with pytest.raises(ServiceError) as refused:
             await spend.query(pb.QuerySpendRequest(**fields), EVERYTHING)
-        assert [one.field for one in refused.value.violations] == [field], fields
+        assert [violation.field for violation in refused.value.violations] == [field], fields
     page = await spend.query(pb.QuerySpendRequest(group_by=pb.SPEND_GROUP_KEY), EVERYTHING)
     assert not page.next_page_token

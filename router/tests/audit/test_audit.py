@@ -38,7 +38,7 @@ async def test_a_change_is_on_record_with_what_was_before(shared_router: RouterP
     )
     await call(shared_router, shared_router.key, "AdminService/RevokeKey", admin_pb2.RevokeKeyRequest(key_id=key_id))
     revoked, rotated, created = await listed(shared_router, target_id=key_id)
-    assert [one.action for one in (created, rotated, revoked)] == [
+    assert [listed_entry.action for listed_entry in (created, rotated, revoked)] == [
         "AdminService/CreateKey",
         "IdentityService/RotateKey",
         "AdminService/RevokeKey",
@@ -55,7 +55,9 @@ async def test_a_change_is_on_record_with_what_was_before(shared_router: RouterP
     assert (after["name"], after["budget_nanos"]) == ("audited", 5)
     assert "revoked_at_ms" not in json.loads(revoked.before_json)
     assert json.loads(revoked.after_json)["revoked_at_ms"] > 0
-    everything = "".join(one.before_json + one.after_json for one in (created, rotated, revoked))
+    everything = "".join(
+        listed_entry.before_json + listed_entry.after_json for listed_entry in (created, rotated, revoked)
+    )
     assert made.secret not in everything
     assert "digest" not in everything
 
@@ -91,17 +93,18 @@ async def test_denied_and_failed_attempts_are_on_record(shared_router: RouterPro
     async def times() -> int:
         found = await listed(shared_router, actor_id=viewer.key.key_id, outcome=identity_pb2.AUDIT_OUTCOME_DENIED)
         assert all(
-            (one.action, one.target_id, one.reason) == ("AdminService/RevokeKey", target, "SCOPE_DENIED")
-            for one in found
+            (listed_entry.action, listed_entry.target_id, listed_entry.reason)
+            == ("AdminService/RevokeKey", target, "SCOPE_DENIED")
+            for listed_entry in found
         )
-        return sum(json.loads(one.after_json)["times"] for one in found)
+        return sum(json.loads(listed_entry.after_json)["times"] for listed_entry in found)
 
     await wait_until(times, 3, within_s=60)
 
     async def failures() -> list[str]:
         return [
-            one.reason
-            for one in await listed(shared_router, target_id=target, outcome=identity_pb2.AUDIT_OUTCOME_FAILED)
+            listed_entry.reason
+            for listed_entry in await listed(shared_router, target_id=target, outcome=identity_pb2.AUDIT_OUTCOME_FAILED)
         ]
 
     await wait_until(failures, ["NOT_FOUND"], within_s=60)
@@ -122,8 +125,8 @@ async def test_a_tenant_sees_its_own(shared_router: RouterProcess) -> None:
         admin_pb2.CreateKeyRequest(name="admin", tenant_id=tenant_id, role="admin"),
     )
     seen = await listed(shared_router, admin.secret)
-    assert {one.action for one in seen} == {"AdminService/CreateTenant", "AdminService/CreateKey"}
-    assert {one.tenant_id for one in seen} == {tenant_id}
+    assert {listed_entry.action for listed_entry in seen} == {"AdminService/CreateTenant", "AdminService/CreateKey"}
+    assert {listed_entry.tenant_id for listed_entry in seen} == {tenant_id}
     pages = []
     token = ""
     while True:
@@ -180,7 +183,7 @@ def log(database: AsyncEngine) -> AuditLog:
 async def test_the_database_refuses_to_change_or_remove_entries(
     log: AuditLog, database: AsyncEngine, statement: str
 ) -> None:
-    await log.append([entry(one) for one in range(3)])
+    await log.append([entry(number) for number in range(3)])
     with pytest.raises(sa.exc.DBAPIError, match="neither changed nor removed"):
         async with database.begin() as connection:
             await connection.execute(sa.text(statement))
@@ -203,7 +206,7 @@ async def test_the_database_refuses_to_change_or_remove_entries(
 async def test_who_gets_around_the_database_is_seen(
     log: AuditLog, database: AsyncEngine, statement: str, problem: str
 ) -> None:
-    await log.append([entry(one) for one in range(5)])
+    await log.append([entry(number) for number in range(5)])
     noted = await log.verify()
     async with database.begin() as connection:
         await connection.execute(sa.text("ALTER TABLE audit_log DISABLE TRIGGER ALL"))
@@ -230,9 +233,9 @@ async def test_a_change_that_fails_leaves_no_entry(log: AuditLog, database: Asyn
 
 async def test_many_at_once_are_put_in_line(database_uri: str) -> None:
     engines = [open_database(database_uri, pool_size=4) for _ in range(3)]
-    logs = [AuditLog(database=one, seal_keys=SEALS, clock=lambda: 1_000) for one in engines]
-    await asyncio.gather(*(one.append([entry(at)]) for at in range(20) for one in logs))
+    logs = [AuditLog(database=engine, seal_keys=SEALS, clock=lambda: 1_000) for engine in engines]
+    await asyncio.gather(*(log.append([entry(at)]) for at in range(20) for log in logs))
     verdict = await logs[0].verify()
     assert (verdict.entries, verdict.head_sequence, verdict.problem) == (60, 60, "")
-    for one in engines:
-        await one.dispose()
+    for engine in engines:
+        await engine.dispose()

@@ -67,14 +67,14 @@ def state(
     fleet.update(
         registry_pb2.LiveEngine(
             engine=registry_pb2.Engine(
-                engine_id=one.name,
+                engine_id=model.name,
                 address=f"127.0.0.1:{5000 + number}",
-                models=[registry_pb2.ServedModel(name=one.name)],
+                models=[registry_pb2.ServedModel(name=model.name)],
                 capacity=1,
             )
         )
-        for number, one in enumerate(models)
-        if one.name not in asleep
+        for number, model in enumerate(models)
+        if model.name not in asleep
     )
     return State(
         catalog=Catalog(models),
@@ -138,7 +138,7 @@ def test_auto_passes_over_what_is_asleep_denied_too_short_or_unable_and_says_why
     here = state(*MODELS, short, complexity=0.4, asleep=("middle",))
     decision = decide(ask(size=1000), caller("middle", "dear", "vectors", "short"), here, explain=True)
     assert decision.model is DEAR
-    why = {one.model.name: one.rejection_reason for one in decision.considered}
+    why = {option.model.name: option.rejection_reason for option in decision.considered}
     assert why["dear"] == ""
     assert "may not use" in why["cheap"]
     assert "no live engine" in why["middle"]
@@ -152,7 +152,7 @@ def test_explaining_never_changes_the_choice() -> None:
         here = state(*MODELS, complexity=complexity)
         plain, explained = decide(ask(), caller(), here), decide(ask(), caller(), here, explain=True)
         assert (plain.model, plain.bound_nanos) == (explained.model, explained.bound_nanos)
-        assert [one.model for one in explained.considered if not one.rejection_reason] == [plain.model]
+        assert [option.model for option in explained.considered if not option.rejection_reason] == [plain.model]
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_the_report_sets_a_perfect_router_beside_the_oracle() -> None:
     assert report.router.apgr.low <= report.router.apgr.value <= report.router.apgr.high
     assert report.random.apgr.value == 0.5
     # 80 % of the gap takes 3/8 * 0.8 = 0.3 of the calls; a weak call costs 1/11 of a strong one.
-    saved = {one.gap: one for one in report.savings}[0.8]
+    saved = {saving.gap: saving for saving in report.savings}[0.8]
     assert saved.router == pytest.approx(0.7 * 10 / 11)
     assert saved.random == pytest.approx(0.2 * 10 / 11)
     assert saved.quality == pytest.approx(5 / 8 + 0.8 * 3 / 8)
@@ -147,7 +147,7 @@ def test_intervals_hold_the_truth_most_of_the_time() -> None:
         score = rng.random(150)
         # Of infinitely many such prompts the gain at score s is s: APGR is the area under 1 - (1 - x)^2, 2/3.
         gains = (rng.random(150) < score).astype(float)
-        answers = Answers([str(one) for one in score], np.zeros(150), gains)
+        answers = Answers([str(value) for value in score], np.zeros(150), gains)
         measured = evaluate(answers, Given(), price_ratio=2, resamples=150, seed=trial).router.apgr
         held += measured.low <= 2 / 3 <= measured.high
     assert held >= 50

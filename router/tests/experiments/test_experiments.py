@@ -123,13 +123,13 @@ def test_an_experiment_steers_only_its_own() -> None:
     prompts = (Arm(name="a", share_bp=5000), Arm(name="b", share_bp=5000, system_prompt="Be brief."))
     lives = assignment(experiments=[experiment(arms=prompts, tenant_id="t")])
     found = [lives.assign(asked(), person(f"u{number}"), may_use=everything) for number in range(50)]
-    assigned = [one for one in found if one is not None]
+    assigned = [assignment for assignment in found if assignment is not None]
     assert len(assigned) == 50
-    told = [one for one in assigned if one.system_prompt]
+    told = [assignment for assignment in assigned if assignment.system_prompt]
     assert 10 < len(told) < 40
     # The message is read by the model, so it counts in what the request may cost.
-    assert all(one.request.input_bytes >= 100 + len("Be brief.") for one in told)
-    assert all(one.request.input_bytes == 100 for one in assigned if not one.system_prompt)
+    assert all(assignment.request.input_bytes >= 100 + len("Be brief.") for assignment in told)
+    assert all(assignment.request.input_bytes == 100 for assignment in assigned if not assignment.system_prompt)
     for other in (
         lives.assign(asked(), person("u", tenant="other"), may_use=everything),
         lives.assign(asked("small"), person("u"), may_use=everything),
@@ -149,7 +149,7 @@ def test_requests_units_spread_and_persons_do_not() -> None:
 
     def arms(lives: Assignment) -> set[str]:
         assigned = [lives.assign(asked(), person("u", request=f"r{n}"), may_use=everything) for n in range(60)]
-        return {one.exposures[0].arm for one in assigned if one is not None}
+        return {assignment.exposures[0].arm for assignment in assigned if assignment is not None}
 
     assert arms(by_request) == {"a", "b"}
     assert len(arms(by_person)) == 1
@@ -170,7 +170,7 @@ def test_a_rollout_takes_what_an_experiment_chose() -> None:
     assigned = both.assign(asked(), person("u"), may_use=everything)
     assert assigned is not None
     assert assigned.request.model == "new"
-    assert [one.subject_id for one in assigned.exposures] == ["exp_1", "rol_1"]
+    assert [exposure.subject_id for exposure in assigned.exposures] == ["exp_1", "rol_1"]
 
 
 def test_flags_by_share_tenant_and_user() -> None:
@@ -302,7 +302,7 @@ def test_a_rollout_goes_back_when_the_new_model_is_worse(field: str, old: Sample
     assert back is not None
     assert back.state is RolloutState.ROLLED_BACK
     # Too few to be certain of: it does not go back, and goes no further either.
-    few = {name: arm(**{field: dataclasses.replace(one, n=2)}) for name, one in (("old", old), ("new", new))}
+    few = {name: arm(**{field: dataclasses.replace(numbers, n=2)}) for name, numbers in (("old", old), ("new", new))}
     assert moved(rollout(step_requests=0), few, few, now_ms=10**9) is None
     # A guard left out guards nothing.
     guards = Guards(error_rate_bp=0, latency_percent=0, quality_bp=0)

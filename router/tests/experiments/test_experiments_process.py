@@ -179,7 +179,7 @@ async def test_a_rollout_moves_by_steps_and_back_on_errors(router: RouterProcess
     numbers = iter(range(10**6))
 
     async def serve(outcome_of_large: int) -> tuple[int, int]:
-        """Serves fewer requests of new users than a step asks for, and says where the rollout stands."""
+        """Serve fewer requests of new users than a step asks for, and return where the rollout stands."""
         for number in (next(numbers) for _ in range(6)):
             response = await router.generate(
                 router.key, model="writer", headers={"x_enginehouse_user_id": f"user-{number}"}
@@ -208,7 +208,7 @@ async def test_a_rollout_moves_by_steps_and_back_on_errors(router: RouterProcess
 
     async def models() -> set[str]:
         answers = [await router.generate(router.key, model="writer") for _ in range(3)]
-        return {one.headers["x-enginehouse-model"] for one in answers}
+        return {answer.headers["x-enginehouse-model"] for answer in answers}
 
     await wait_until(models, {"small"})
     change = rollouts_pb2.ChangeRolloutRequest(rollout_id=made.rollout_id, action=rollouts_pb2.ROLLOUT_ACTION_ADVANCE)
@@ -244,7 +244,7 @@ async def test_a_rollout_by_hand(shared_router: RouterProcess) -> None:
     listed = await call(
         shared_router, shared_router.key, "RolloutService/ListRollouts", rollouts_pb2.ListRolloutsRequest()
     )
-    assert [one.rollout_id for one in listed.rollouts] == [made.rollout_id]
+    assert [rollout.rollout_id for rollout in listed.rollouts] == [made.rollout_id]
 
 
 async def test_flags(shared_router: RouterProcess) -> None:
@@ -265,7 +265,7 @@ async def test_flags(shared_router: RouterProcess) -> None:
     await call(shared_router, shared_router.key, "FlagService/SetFlag", flags_pb2.SetFlagRequest(flag=flag))
     assert await on_for("bob") == ["new-editor"]
     listed = await call(shared_router, shared_router.key, "FlagService/ListFlags", flags_pb2.ListFlagsRequest())
-    assert [(one.name, one.share_bp) for one in listed.flags] == [("new-editor", 10_000)]
+    assert [(flag.name, flag.share_bp) for flag in listed.flags] == [("new-editor", 10_000)]
     await call(
         shared_router, shared_router.key, "FlagService/DeleteFlag", flags_pb2.DeleteFlagRequest(name="new-editor")
     )
@@ -309,10 +309,14 @@ async def test_bad_input_is_named_and_nothing_is_written(router: RouterProcess) 
     error = await refusal_of(
         router, router.key, "RolloutService/CreateRollout", rollouts_pb2.CreateRolloutRequest(rollout=rollout)
     )
-    assert {one.field for one in error.violations} == {"rollout.asked_model", "rollout.to_model", "rollout.steps"}
+    assert {violation.field for violation in error.violations} == {
+        "rollout.asked_model",
+        "rollout.to_model",
+        "rollout.steps",
+    }
     flag = flags_pb2.Flag(name="x", share_bp=10_001)
     error = await refusal_of(router, router.key, "FlagService/SetFlag", flags_pb2.SetFlagRequest(flag=flag))
-    assert [one.field for one in error.violations] == ["flag.share_bp"]
+    assert [violation.field for violation in error.violations] == ["flag.share_bp"]
     assert await listed() == before
     # Two at once for one model: the second is told which stands in its way.
     first = await started(router)

@@ -48,8 +48,8 @@ async def test_a_rating_that_is_replaced_is_taken_back_from_its_own_day(database
     (large, small) = sorted(await store.totals(since_day=0), key=lambda one: one.model)
     assert (small.ratings, small.score_millionths) == (1, 500_000)
     assert (large.ratings, large.score_millionths) == (1, 0)
-    assert [one.model for one in await store.totals(since_day=95)] == ["large"]
-    assert [one.model for one in await store.totals(since_day=0, model="small")] == ["small"]
+    assert [total.model for total in await store.totals(since_day=95)] == ["large"]
+    assert [total.model for total in await store.totals(since_day=0, model="small")] == ["small"]
 
 
 async def test_ratings_at_once_are_all_counted_and_each_once(database: AsyncEngine) -> None:

@@ -94,6 +94,6 @@ def test_a_full_cache_makes_room_nowhere() -> None:
 def test_the_chosen_is_never_busy_over_its_share(loads: list[tuple[int, int]], wanted: int, slack: float) -> None:
     engines = [Engine(str(number), capacity, requests) for number, (capacity, requests) in enumerate(loads)]
     chosen = preferred(engines, wanted, slack=slack)
-    total, capacity = sum(one.requests for one in engines), sum(one.capacity for one in engines)
+    total, capacity = sum(engine.requests for engine in engines), sum(engine.capacity for engine in engines)
     bound = max(0.5, (total + 1) * (1 + slack) / capacity)
     assert chosen.requests + 1 <= math.ceil(bound * chosen.capacity)

@@ -63,7 +63,7 @@ class Mesh:
         self.update()
 
     def order(self, model: str = "m", affinity: int = 0) -> list[str]:
-        return [one.engine_id for one in self.fleet.serving(model, affinity=affinity)]
+        return [endpoint.engine_id for endpoint in self.fleet.serving(model, affinity=affinity)]
 
     def send(self, model: str = "m") -> str:
         first = self.fleet.serving(model)[0]
@@ -174,11 +174,11 @@ def test_every_router_learns_the_same_from_the_registry() -> None:
     late.tallies = mesh.tallies
     late.health = Health(clock=lambda: late.now, jitter=lambda: 0.0)
     late.fleet = Fleet(health=late.health)
-    for one in (mesh, late):
-        one.update()
+    for replica in (mesh, late):
+        replica.update()
     mesh.tallies["m", "a"][1] += 1
-    for one in (mesh, late):
-        one.update()
+    for replica in (mesh, late):
+        replica.update()
     assert mesh.health.state("m", "a") is OPEN
     assert late.health.state("m", "a") is CLOSED
     mesh.tallies["m", "a"][1] += 4
@@ -290,7 +290,7 @@ def test_endpoints_of_fallbacks_follow_within_five() -> None:
     mesh = Mesh({name: ("m", "n") if name in "ab" else ("n",) for name in "abcdef"} | {"g": ("m",), "h": ("m",)})
     first, second = mesh.fleet.serving("m"), mesh.fleet.serving("n")
     ordered = in_order([first, second])
-    assert [one.engine_id for one in ordered[:2]] == [one.engine_id for one in first[:2]]
-    assert len(ordered) == len({one.address for one in ordered}) == 4
-    assert all(one in second for one in ordered[2:])
+    assert [endpoint.engine_id for endpoint in ordered[:2]] == [endpoint.engine_id for endpoint in first[:2]]
+    assert len(ordered) == len({endpoint.address for endpoint in ordered}) == 4
+    assert all(endpoint in second for endpoint in ordered[2:])
     assert len(in_order([mesh.fleet.serving("n")])) == 5

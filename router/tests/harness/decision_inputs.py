@@ -60,15 +60,15 @@ def fleet(models: Iterable[CatalogModel], *, queued: dict[str, int] | None = Non
     found.update(
         registry_pb2.LiveEngine(
             engine=registry_pb2.Engine(
-                engine_id=f"engine-{one.name}",
+                engine_id=f"engine-{model.name}",
                 address=f"127.0.0.1:{5000 + number}",
-                cluster=one.cluster,
-                models=[registry_pb2.ServedModel(name=one.name)],
+                cluster=model.cluster,
+                models=[registry_pb2.ServedModel(name=model.name)],
                 capacity=1,
             ),
-            load=registry_pb2.Load(queued=(queued or {}).get(one.name, 0)),
+            load=registry_pb2.Load(queued=(queued or {}).get(model.name, 0)),
         )
-        for number, one in enumerate(models)
+        for number, model in enumerate(models)
     )
     return found
 
@@ -90,7 +90,7 @@ def state(
     policy.replace(documents)
     return State(
         catalog=Catalog(models),
-        fleet=fleet([one for one in models if one.name not in asleep]),
+        fleet=fleet([model for model in models if model.name not in asleep]),
         policy=policy,
         predictor=Fixed(complexity),
     )

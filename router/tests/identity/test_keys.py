@@ -54,13 +54,13 @@ async def test_both_secrets_work_until_the_overlap_ends(shared_router: RouterPro
     assert rotated.secret != made.secret
     assert rotated.key.hint == rotated.secret[:9]
     assert rotated.key.previous_until_ms - rotated.key.rotated_at_ms == 3600 * 1000
-    assert [await outcome(shared_router, one) for one in (made.secret, rotated.secret)] == ["OK", "OK"]
+    assert [await outcome(shared_router, secret) for secret in (made.secret, rotated.secret)] == ["OK", "OK"]
     again = await rotate(shared_router, made.key.key_id)
     assert again.key.previous_until_ms - again.key.rotated_at_ms == 86_400 * 1000
-    results = [await outcome(shared_router, one) for one in (made.secret, rotated.secret, again.secret)]
+    results = [await outcome(shared_router, secret) for secret in (made.secret, rotated.secret, again.secret)]
     assert results == ["KEY_INVALID", "OK", "OK"], "of the secrets before, the last one alone goes on"
     last = await rotate(shared_router, made.key.key_id, overlap_seconds=0)
-    results = [await outcome(shared_router, one) for one in (again.secret, last.secret)]
+    results = [await outcome(shared_router, secret) for secret in (again.secret, last.secret)]
     assert results == ["KEY_INVALID", "OK"]
     await revoke(shared_router, made.key.key_id)
     assert await outcome(shared_router, last.secret) == "KEY_INVALID"
@@ -181,7 +181,7 @@ async def test_routes_and_users_have_bounds_of_their_own(shared_router: RouterPr
     assert chat.status_code == 200, "another service is another route"
     for routes in (["Generate"], ["A/*", "A/*"], ["a.b.C/D"]):
         with pytest.raises(Refused, match="INVALID_REQUEST"):
-            await make(shared_router, route_limits=[admin_pb2.RouteLimits(route=one) for one in routes])
+            await make(shared_router, route_limits=[admin_pb2.RouteLimits(route=route) for route in routes])
 
 
 _TENANT = Tenant(tenant_id="ten_1", name="t", tier="pro", created_at_ms=0)

@@ -139,11 +139,11 @@ def test_random_interleavings(postgres: PostgresCluster) -> None:
 
             self.go(all_of_them())
 
-        @precondition(lambda self: any(not one.engine for one in self.work))
+        @precondition(lambda self: any(not work.engine for work in self.work))
         @rule(which=st.integers(0, 99), engine=st.sampled_from(ENGINES), share=st.floats(0, 1))
         def an_engine_takes_one(self, which: int, engine: str, share: float) -> None:
             """Unless it is too old: then nobody ever does."""
-            waiting = [one for one in self.work if not one.engine]
+            waiting = [work for work in self.work if not work.engine]
             work = waiting[which % len(waiting)]
             if self.harness.now_ms - work.issued_ms > 10_000:
                 self.work.remove(work)
@@ -154,21 +154,21 @@ def test_random_interleavings(postgres: PostgresCluster) -> None:
             work.cost = round(work.cap * share)
             self.served += work.cost
 
-        @precondition(lambda self: any(not one.engine for one in self.work))
+        @precondition(lambda self: any(not work.engine for work in self.work))
         @rule(which=st.integers(0, 99), engine=st.sampled_from(ENGINES))
         def an_engine_refuses_one(self, which: int, engine: str) -> None:
             """The gateway may carry it to the other, or give it up."""
-            waiting = [one for one in self.work if not one.engine]
+            waiting = [work for work in self.work if not work.engine]
             work = waiting[which % len(waiting)]
             if self.harness.now_ms - work.issued_ms <= 10_000 and engine not in work.refused:
                 work.refused.add(engine)
                 work.unsaid.add(engine)
 
-        @precondition(lambda self: self.replicas and any(one.refused for one in self.work))
+        @precondition(lambda self: self.replicas and any(work.refused for work in self.work))
         @rule(which=st.integers(0, 9), choice=st.integers(0, 99), acked=st.booleans())
         def a_refusal_is_reported(self, which: int, choice: int, acked: bool) -> None:
             """Perhaps before the other engine takes it, perhaps long after, perhaps again."""
-            refused = [(one, engine) for one in self.work for engine in sorted(one.refused)]
+            refused = [(work, engine) for work in self.work for engine in sorted(work.refused)]
             work, engine = refused[choice % len(refused)]
             ledger = self.replicas[which % len(self.replicas)]
             (verdict,) = self.go(ledger.settle_now([self.refusal(work, engine)]))
@@ -181,15 +181,15 @@ def test_random_interleavings(postgres: PostgresCluster) -> None:
             claim: Claim = self.harness.report(work.token, 0, engine=engine, outcome=Outcome.REFUSED)
             return dataclasses.replace(claim, amounts={})
 
-        @precondition(lambda self: self.replicas and any(one.engine for one in self.work))
+        @precondition(lambda self: self.replicas and any(work.engine for work in self.work))
         @rule(which=st.integers(0, 9), seed=st.integers(0, 999), count=st.integers(1, 6), acked=st.booleans())
         def reports_arrive(self, which: int, seed: int, count: int, acked: bool) -> None:
             """At any replica, in one transaction, perhaps again, the answer perhaps lost."""
-            done = [one for one in self.work if one.engine]
+            done = [work for work in self.work if work.engine]
             dice = random.Random(seed)
             batch = [dice.choice(done) for _ in range(count)]
             ledger = self.replicas[which % len(self.replicas)]
-            claims = [self.harness.report(one.token, one.cost, engine=one.engine) for one in batch]
+            claims = [self.harness.report(work.token, work.cost, engine=work.engine) for work in batch]
             verdicts = self.go(ledger.settle_now(claims))
             for work, verdict in zip(batch, verdicts, strict=True):
                 if work.acknowledged:
@@ -219,9 +219,9 @@ def test_random_interleavings(postgres: PostgresCluster) -> None:
 
         def watermark(self, engine: str) -> int:
             unreported = [
-                one.issued_ms
-                for one in self.work
-                if (one.engine == engine and not one.acknowledged) or engine in one.unsaid
+                work.issued_ms
+                for work in self.work
+                if (work.engine == engine and not work.acknowledged) or engine in work.unsaid
             ]
             return min([self.harness.now_ms - WINDOW_MS, *unreported])
 

@@ -19,7 +19,7 @@ def test_every_state_within_small_bounds() -> None:
 
 
 def test_what_is_near_within_larger_bounds() -> None:
-    found = search(Protocol(Bounds(requests=3, draws=4, faults=2, late_marks=True)), rest_of=64, most_states=15_000)
+    found = search(Protocol(Bounds(requests=3, draws=4, faults=2, late_marks=True)), rest_of=64, max_states=15_000)
     assert not found.violation, "\n".join([found.violation, *found.trace])
 
 

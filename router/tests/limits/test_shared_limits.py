@@ -30,7 +30,7 @@ def bounds(*, requests: int = 0, tokens: int = 0, concurrency: int = 0, subject:
 
 
 class Replica:
-    """What a router has of it."""
+    """A router's part in the shared limits."""
 
     def __init__(self, url: str, *, slack: float, peers: int) -> None:
         self.redis = SharedRedis(url=url, timeout_s=5)
@@ -70,18 +70,18 @@ def _joined(sharing: SharedBuckets, count: int, slack: float) -> bool:
 async def replicas(server: RedisServer, count: int, *, slack: float) -> AsyncIterator[list[Replica]]:
     """Replicas that know of each other and have their floats."""
     made = [Replica(server.url, slack=slack, peers=count) for _ in range(count)]
-    for one in made:
-        one.start()
-    await wait_for(lambda: all(_joined(one.sharing, count, slack) for one in made))
+    for replica in made:
+        replica.start()
+    await wait_for(lambda: all(_joined(replica.sharing, count, slack) for replica in made))
     try:
         yield made
     finally:
-        for one in made:
-            await one.close()
+        for replica in made:
+            await replica.close()
 
 
 async def hammer(made: Sequence[Replica], one: Bounds, *, calls: int, tokens: int = 0) -> list[tuple[float, float]]:
-    """Asks everywhere at once; when each request that was let in began and ended its asking."""
+    """Ask everywhere at once; return when each admitted request began and ended asking."""
     admitted: list[tuple[float, float]] = []
 
     async def ask(replica: Replica, pauses: random.Random) -> None:

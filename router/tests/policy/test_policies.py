@@ -1,4 +1,4 @@
-"""What policy documents say, what they may not say, and what decisions make of them."""
+"""Policy documents: their meaning, their faults, and the decisions that follow from them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def name_of(decision: Decision) -> str:
 
 
 def why(decision: Decision) -> dict[str, str]:
-    return {one.model.name: one.rejection_reason for one in decision.considered}
+    return {option.model.name: option.rejection_reason for option in decision.considered}
 
 
 def test_without_documents_the_configuration_holds() -> None:
@@ -179,7 +179,7 @@ def test_a_model_that_begins_too_late_is_passed_over_by_measurements_and_load() 
 def test_a_probability_can_be_the_threshold() -> None:
     here = state(MODELS, document(everyone={"sufficiency": 0.9}), complexity=0.5)
     decision = decide(ask(), caller(), here, explain=True)
-    probabilities = {one.model.name: one.sufficiency for one in decision.considered}
+    probabilities = {option.model.name: option.sufficiency for option in decision.considered}
     assert probabilities["small"] < probabilities["large"] < probabilities["huge"]
     assert probabilities["huge"] < 0.9
     assert name_of(decision) == "huge"
@@ -203,20 +203,20 @@ def test_fallbacks_follow_the_policy_in_order_and_only_where_it_says_so() -> Non
     )
     here = state(MODELS, rules)
     decision = decide(ask(), caller(), here, explain=True)
-    assert [one.model.name for one in decision.candidates] == ["small", "large", "huge", "sums"]
-    assert decision.bound_nanos == max(one.bound_nanos for one in decision.candidates)
+    assert [candidate.model.name for candidate in decision.candidates] == ["small", "large", "huge", "sums"]
+    assert decision.bound_nanos == max(candidate.bound_nanos for candidate in decision.candidates)
     assert [endpoint.engine_id for endpoint in decision.endpoints][:2] == ["engine-small", "engine-large"]
-    weighed = {one.model.name: one for one in decision.considered}
+    weighed = {option.model.name: option for option in decision.considered}
     assert [weighed[name].fallback for name in ("small", "large", "huge", "sums", "vectors")] == [0, 1, 2, 3, 0]
     assert weighed["large"].rejection_reason == "it is fallback 1"
     # The chain of a model is for those who name it only where that is said.
     assert len(decide(ask("small"), caller(), here).candidates) == 1
-    assert [one.model.name for one in decide(ask("large"), caller(), here).candidates] == ["large", "sums"]
+    assert [candidate.model.name for candidate in decide(ask("large"), caller(), here).candidates] == ["large", "sums"]
     refused = decide(ask("small"), caller(), state(MODELS, rules, asleep=("small",))).refusal
     assert refused is not None
     assert refused.reason is Reason.NO_ENDPOINT
     instead = decide(ask("large"), caller(), state(MODELS, rules, asleep=("large",)), explain=True)
-    assert [one.model.name for one in instead.candidates] == ["sums"]
+    assert [candidate.model.name for candidate in instead.candidates] == ["sums"]
     assert "large has 0 live" in instead.rule
 
 
@@ -226,28 +226,28 @@ def test_a_fallback_is_never_one_that_the_caller_may_not_use_or_too_dear() -> No
         fallbacks=[{"model": "small", **chain("large", "huge", "sums", max_price_factor=2.0)}],
     )
     decision = decide(ask(), caller(), state(MODELS, rules))
-    assert [one.model.name for one in decision.candidates] == ["small", "sums"]
+    assert [candidate.model.name for candidate in decision.candidates] == ["small", "sums"]
     narrow = decide(ask(), caller("small", "large"), state(MODELS, rules))
-    assert [one.model.name for one in narrow.candidates] == ["small"]
+    assert [candidate.model.name for candidate in narrow.candidates] == ["small"]
 
 
 def trip(here: State, name: str) -> None:
-    """Lets a model's breaker open, through what engines report."""
+    """Open a model's breaker through the reports of engines."""
     for failed in range(0, 60, 20):
         here.fleet.update(
             registry_pb2.LiveEngine(
                 engine=registry_pb2.Engine(
-                    engine_id=f"engine-{one.name}",
+                    engine_id=f"engine-{model.name}",
                     address=f"127.0.0.1:{5000 + number}",
-                    cluster=one.cluster,
-                    models=[registry_pb2.ServedModel(name=one.name)],
+                    cluster=model.cluster,
+                    models=[registry_pb2.ServedModel(name=model.name)],
                     capacity=1,
                 ),
                 load=registry_pb2.Load(
-                    tallies=[registry_pb2.ModelTally(model=one.name, failed=failed if one.name == name else 0)]
+                    tallies=[registry_pb2.ModelTally(model=model.name, failed=failed if model.name == name else 0)]
                 ),
             )
-            for number, one in enumerate(here.catalog.models)
+            for number, model in enumerate(here.catalog.models)
         )
 
 
@@ -261,7 +261,7 @@ def test_a_model_whose_engines_fail_is_passed_over_while_another_serves() -> Non
     assert name_of(decide(ask("small"), caller(), here)) == "small"
     trip(here, "large")
     named = decide(ask("large"), caller(), here, explain=True)
-    assert [one.model.name for one in named.candidates] == ["huge", "large"]
+    assert [candidate.model.name for candidate in named.candidates] == ["huge", "large"]
     assert "large" in named.rule
 
 
@@ -278,7 +278,7 @@ def found_in(**fields: Any) -> dict[str, str]:
         keys=KEYS,
         tenants=["ten_1"],
     )
-    return {one.field: one.description for one in found}
+    return {problem.field: problem.description for problem in found}
 
 
 def test_a_sound_document_has_no_problems() -> None:
@@ -343,7 +343,7 @@ def test_a_sound_document_has_no_problems() -> None:
         ({"bandit": {"quality_floor": 0.8, "quality_ceiling": 0.5}}, "bandit.quality_floor", "over quality_ceiling"),
         ({"bandit": {"half_life_days": -1}}, "bandit.half_life_days", "-1"),
         # Contradictions between layers.
-        ({"everyone": {"deny": [one.name for one in MODELS]}}, "everyone", "denies every model"),
+        ({"everyone": {"deny": [model.name for model in MODELS]}}, "everyone", "denies every model"),
         (
             {"everyone": {"models": ["small"]}, "tiers": [{"tier": "pro", "rules": {"deny": ["small"]}}]},
             "tiers.pro",
@@ -388,4 +388,4 @@ def test_a_request_stays_in_one_cluster() -> None:
         keys={},
         tenants=[],
     )
-    assert ["cluster voice" in one.description for one in found] == [True]
+    assert ["cluster voice" in problem.description for problem in found] == [True]

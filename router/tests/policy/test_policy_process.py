@@ -84,7 +84,7 @@ async def test_a_policy_set_in_one_router_is_in_force_in_all(routers: tuple[Rout
     told = await second.admin(second.key, "Explain", admin_pb2.ExplainRequest(prompt="the statute says"))
     assert (told.subject, told.policy, told.policy_version) == ("law", "default", made.version)
     assert list(told.layers)[1:] == ["everyone", "subjects.law"]
-    weighed = {one.model: one for one in told.candidates}
+    weighed = {candidate.model: candidate for candidate in told.candidates}
     assert "subjects.law" in weighed["small"].passed_over_because
     assert weighed["large"].health == "1 live"
     assert 0 < weighed["small"].sufficiency < weighed["large"].sufficiency < 1
@@ -110,14 +110,14 @@ async def test_a_fallback_is_in_the_grant_and_a_slow_model_is_passed_over(
     # Who answers is the engine's to say, now that it may be one of two.
     assert "x-enginehouse-model" not in response.headers
     grant = peek(response.headers["x-enginehouse-grant"])
-    assert [one.model for one in grant.candidates] == ["small", "large"]
-    small, large = (one.cap_nanos for one in grant.candidates)
+    assert [candidate.model for candidate in grant.candidates] == ["small", "large"]
+    small, large = (candidate.cap_nanos for candidate in grant.candidates)
     assert small < large
     assert grant.prompt_class.startswith("generate/")
     assert response.headers["x-enginehouse-fallbacks"] == f"large;difference_nanos={large - small}"
     # Whoever names a model gets it alone, unless the policy says otherwise.
     named = await first.generate(first.key, model="small")
-    assert [one.model for one in peek(named.headers["x-enginehouse-grant"]).candidates] == ["small"]
+    assert [candidate.model for candidate in peek(named.headers["x-enginehouse-grant"]).candidates] == ["small"]
     assert "x-enginehouse-fallbacks" not in named.headers
 
     await set_policy(first, everyone={"max_first_token_ms": 1000})
@@ -128,7 +128,7 @@ async def test_a_fallback_is_in_the_grant_and_a_slow_model_is_passed_over(
 
     await wait_until(lambda: chosen_by(second), "large", within_s=60)
     told = await second.admin(second.key, "Explain", admin_pb2.ExplainRequest(prompt="hello"))
-    weighed = {one.model: one for one in told.candidates}
+    weighed = {candidate.model: candidate for candidate in told.candidates}
     assert weighed["small"].first_token_ms >= 4000
     assert not weighed["large"].HasField("first_token_ms")
     assert "the policy asks for at most 1000 ms" in weighed["small"].passed_over_because
@@ -213,11 +213,11 @@ async def test_what_is_not_valid_changes_nothing(routers: tuple[RouterProcess, R
     error = await refusal_of(second, second.key, "PolicyService/SetPolicy", rival)
     assert "in the policy 'ours' already" in error.violations[0].description
     listed = await call(second, second.key, "PolicyService/ListPolicies", policy_pb2.ListPoliciesRequest(page_size=1))
-    assert [one.name for one in listed.policies] == ["default"]
+    assert [policy.name for policy in listed.policies] == ["default"]
     rest = policy_pb2.ListPoliciesRequest(page_size=1, page_token=listed.next_page_token)
-    assert [one.name for one in (await call(second, second.key, "PolicyService/ListPolicies", rest)).policies] == [
-        "ours"
-    ]
+    assert [
+        policy.name for policy in (await call(second, second.key, "PolicyService/ListPolicies", rest)).policies
+    ] == ["ours"]
 
 
 async def test_feedback_is_counted_once_a_source_and_moves_what_is_chosen(
@@ -254,7 +254,7 @@ async def test_feedback_is_counted_once_a_source_and_moves_what_is_chosen(
     summary = await call(
         second, second.key, "FeedbackService/SummarizeFeedback", feedback_pb2.SummarizeFeedbackRequest()
     )
-    assert [(one.model, one.ratings, one.mean_score) for one in summary.summaries] == [("small", 2, 0.25)]
+    assert [(row.model, row.ratings, row.mean_score) for row in summary.summaries] == [("small", 2, 0.25)]
 
     # Learning is off until a policy turns it on, and stays within the price that it allows.
     bandit = {"enabled": True, "explore_share": 0.0, "max_price_factor": 1000.0, "prior_weight": 1.0}

@@ -52,8 +52,8 @@ def rules(draw: st.DrawFn, names: list[str], regions: list[str]) -> dict[str, An
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[list[CatalogModel], dict[str, Any], dict[str, Any]]:
     found = draw(models)
-    names = [one.name for one in found]
-    regions = sorted({one.region for one in found if one.region})
+    names = [candidate.name for candidate in found]
+    regions = sorted({candidate.region for candidate in found if candidate.region})
     chains = draw(
         st.dictionaries(
             st.sampled_from(names), st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True), max_size=4
@@ -88,7 +88,7 @@ def cases(draw: st.DrawFn) -> tuple[list[CatalogModel], dict[str, Any], dict[str
 
 
 def may_use(one: CatalogModel, fields: dict[str, Any], request: dict[str, Any]) -> bool:
-    """What the document means, said another way."""
+    """Return whether the document allows the model: its meaning, written another way."""
     layers = [fields["everyone"], fields["tiers"][0]["rules"]]
     if request["task"]:
         layers.append(fields["tasks"][0]["rules"])
@@ -115,18 +115,24 @@ def test_no_decision_leaves_the_policy(case: tuple[list[CatalogModel], dict[str,
     who = caller(*request["allowed"])
     decision = decide(asked, who, here, request_id=request["request_id"])
     explained = decide(asked, who, here, request_id=request["request_id"], explain=True)
-    assert [one.model for one in explained.candidates] == [one.model for one in decision.candidates]
-    assert [one.model for one in explained.considered if not one.rejection_reason] == (
+    assert [candidate.model for candidate in explained.candidates] == [
+        candidate.model for candidate in decision.candidates
+    ]
+    assert [option.model for option in explained.considered if not option.rejection_reason] == (
         [decision.model] if decision.model else []
     )
 
-    by_name = {one.name: one for one in found}
-    chosen = [one.model.name for one in decision.candidates]
+    by_name = {candidate.name: candidate for candidate in found}
+    chosen = [candidate.model.name for candidate in decision.candidates]
     assert len(chosen) == len(set(chosen)) <= 5
     for name in chosen:
         assert may_use(by_name[name], fields, request)
         assert name not in request["asleep"]
-    usable = [one for one in found if may_use(one, fields, request) and one.name not in request["asleep"]]
+    usable = [
+        candidate
+        for candidate in found
+        if may_use(candidate, fields, request) and candidate.name not in request["asleep"]
+    ]
     chains = {entry["model"]: entry for entry in fields["fallbacks"]}
     if request["model"] != "auto":
         if request["model"] in chains and chains[request["model"]]["for_named"]:
@@ -138,12 +144,12 @@ def test_no_decision_leaves_the_policy(case: tuple[list[CatalogModel], dict[str,
         return
     if chosen[0] not in chains:
         assert len(chosen) == 1
-    if decision.rules.prefer and {one.name for one in usable} & set(decision.rules.prefer):
-        wanted = [name for name in decision.rules.prefer if name in {one.name for one in usable}]
+    if decision.rules.prefer and {candidate.name for candidate in usable} & set(decision.rules.prefer):
+        wanted = [name for name in decision.rules.prefer if name in {candidate.name for candidate in usable}]
         assert chosen[0] == wanted[0]
         return
     bounds = {name: here.prices.offers_for(who)[name].bound_nanos(asked) for name in by_name}
-    good = [one for one in usable if one.quality >= decision.quality_needed]
+    good = [candidate for candidate in usable if candidate.quality >= decision.quality_needed]
     plain = (
         min(good, key=lambda one: (bounds[one.name], -one.quality, one.name))
         if good

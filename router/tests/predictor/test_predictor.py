@@ -1,4 +1,4 @@
-"""What the learned predictor promises: its order, its bounds, and an artefact that is checked before it is used."""
+"""The promises of the learned predictor: its order, its bounds, and an artefact that is checked before it is used."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def test_what_holds_at_any_moment_is_what_began_last_by_then(
     )
 
     def latest(found: list[tuple[int, int | None]], now: int) -> int | None:
-        begun = [one for one in found if one[0] <= now]
+        begun = [price for price in found if price[0] <= now]
         return max(begun, key=lambda one: one[0])[1] if begun else None
 
     for now in moments:

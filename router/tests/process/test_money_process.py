@@ -100,7 +100,7 @@ async def test_a_new_price_holds_on_every_router_and_an_alert_is_raised_by_one(
 
     await wait_until(paid, 999_000_000, within_s=60)
     listed = await second.admin(first.key, "ListPrices", prices_pb2.ListPricesRequest(model="small", holding_only=True))
-    assert {one.unit: one.nanos_per_million for one in listed.prices}[WRITE] == 999_000_000
+    assert {price.unit: price.nanos_per_million for price in listed.prices}[WRITE] == 999_000_000
 
     # One of them grants, both hear reports, and the alert is one, signed, and sent until it is taken.
     webhook.refusing = 1
@@ -113,12 +113,12 @@ async def test_a_new_price_holds_on_every_router_and_an_alert_is_raised_by_one(
 
     async def delivered() -> list[tuple[int, int]]:
         found = await second.admin(first.key, "ListAlerts", alerts_pb2.ListAlertsRequest())
-        return [(one.percent, one.delivery) for one in found.alerts]
+        return [(alert.percent, alert.delivery) for alert in found.alerts]
 
     await wait_until(delivered, [(50, alerts_pb2.ALERT_DELIVERY_DELIVERED)], within_s=60)
     assert len({headers["x-enginehouse-alert-id"] for headers, _ in webhook.received}) == 1
     assert all(webhook.signed(headers, body) for headers, body in webhook.received)
-    counted = [await one.metric("enginehouse_router_budget_alerts_total") for one in (first, second)]
+    counted = [await router.metric("enginehouse_router_budget_alerts_total") for router in (first, second)]
     assert sum(counted) == 1
     for router in (first, second):
         assert webhook.url not in router.log.read_text()
@@ -162,7 +162,7 @@ async def test_each_run_of_a_key_has_a_budget_from_its_first_request(shared_rout
 
     # Many first requests at once: one budget.
     tokens = await asyncio.gather(*[shared_router.generate(made.secret, **run(1)) for _ in range(4)])
-    granted = [one.headers["x-enginehouse-grant"] for one in tokens if one.status_code == 200]
+    granted = [response.headers["x-enginehouse-grant"] for response in tokens if response.status_code == 200]
     assert granted
     for token in granted:
         assert (await engine.report(token, output=200)).status == SETTLED
@@ -182,7 +182,7 @@ async def test_each_run_of_a_key_has_a_budget_from_its_first_request(shared_rout
     budgets = await shared_router.admin(
         shared_router.key, "ListBudgets", pb.ListBudgetsRequest(scope_id=f"{made.key.key_id} run-1")
     )
-    assert [(one.limit_nanos, one.settled_nanos) for one in budgets.budgets] == [(100_000, spent)]
+    assert [(budget.limit_nanos, budget.settled_nanos) for budget in budgets.budgets] == [(100_000, spent)]
     # An administrator may give a run more.
     more = pb.SetBudgetRequest(scope=pb.BUDGET_SCOPE_RUN, scope_id=f"{made.key.key_id} run-1", limit_nanos=500_000)
     assert (await shared_router.admin(shared_router.key, "SetBudget", more)).budget.budget_id == budgets.budgets[
@@ -206,13 +206,13 @@ async def test_alerts_are_raised_logged_and_listed(shared_router: RouterProcess,
 
     async def listed() -> list[tuple[int, int]]:
         found = await shared_router.admin(shared_router.key, "ListAlerts", request)
-        return [(one.percent, one.delivery) for one in found.alerts]
+        return [(alert.percent, alert.delivery) for alert in found.alerts]
 
     await wait_until(listed, [(30, alerts_pb2.ALERT_DELIVERY_KEPT)], within_s=60)
     assert await shared_router.metric("enginehouse_router_budget_alerts_total") >= 1
     assert "a budget has reached a percentage of its limit" in shared_router.log.read_text()
     own = await shared_router.admin(app.secret, "ListAlerts", alerts_pb2.ListAlertsRequest())
-    assert [one.budget_id for one in own.alerts] == [made.budget_id]
+    assert [alert.budget_id for alert in own.alerts] == [made.budget_id]
     await engine.close()
 
 

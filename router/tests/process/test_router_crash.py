@@ -1,4 +1,4 @@
-"""What a router keeps when it is killed, and when PostgreSQL is not there. Real processes, real spools."""
+"""A router that is killed, and one without PostgreSQL: no usage is lost. Real processes, real spools."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ async def test_the_whole_way_of_a_request_and_its_money(shared_router: RouterPro
         assert [(row.group, row.usage.cost_nanos) for row in spent.rows] == [(name, total)]
     assert (await shared_router.admin(key, "QuerySpend", pb.QuerySpendRequest(model="large", **mine))).total_nanos == 0
     budgets = await shared_router.admin(key, "ListBudgets", pb.ListBudgetsRequest(scope_id=key_id))
-    assert [(one.limit_nanos, one.settled_nanos) for one in budgets.budgets] == [(10_000_000, total)]
+    assert [(budget.limit_nanos, budget.settled_nanos) for budget in budgets.budgets] == [(10_000_000, total)]
     with pytest.raises(grpc.aio.AioRpcError) as denied:
         await shared_router.admin(key, "QuerySpend", pb.QuerySpendRequest(tenant_id="ten_other"))
     assert from_rpc_error(denied.value).reason.value == "SCOPE_DENIED"
@@ -262,7 +262,7 @@ async def test_administration_lists_pages_explains_and_refuses_nonsense(shared_r
         page = await shared_router.admin(
             shared_router.key, "ListTenants", pb.ListTenantsRequest(page_size=2, page_token=token)
         )
-        seen += [one.name for one in page.tenants]
+        seen += [tenant.name for tenant in page.tenants]
         token = page.next_page_token
         if not token:
             break
@@ -302,7 +302,7 @@ async def test_administration_lists_pages_explains_and_refuses_nonsense(shared_r
 
     easy = await shared_router.admin(shared_router.key, "Explain", pb.ExplainRequest(prompt="hello"))
     assert easy.admitted
-    by_name = {one.model: one for one in easy.candidates}
+    by_name = {candidate.model: candidate for candidate in easy.candidates}
     assert set(by_name) == {"small", "large", "vectors", "asleep"}
     assert "embed" not in by_name["small"].passed_over_because
     assert "cannot do chat" in by_name["vectors"].passed_over_because
@@ -314,14 +314,14 @@ async def test_administration_lists_pages_explains_and_refuses_nonsense(shared_r
     )
     assert hard.complexity > easy.complexity
     assert hard.quality_needed > easy.quality_needed
-    assert [one.model for one in hard.candidates if one.chosen] == ["large"]
+    assert [candidate.model for candidate in hard.candidates if candidate.chosen] == ["large"]
     models = await shared_router.admin(shared_router.key, "ListModels", pb.ListModelsRequest(page_size=2))
-    assert [one.name for one in models.models] == ["asleep", "large"]
+    assert [model.name for model in models.models] == ["asleep", "large"]
     assert models.models[1].endpoints == ["127.0.0.1:5001"]
     rest = await shared_router.admin(
         shared_router.key, "ListModels", pb.ListModelsRequest(page_token=models.next_page_token)
     )
-    assert [one.name for one in rest.models] == ["small", "vectors"]
+    assert [model.name for model in rest.models] == ["small", "vectors"]
 
 
 async def test_openais_list_of_models_is_what_the_key_may_use_and_somebody_serves(shared_router: RouterProcess) -> None:
@@ -337,9 +337,9 @@ async def test_openais_list_of_models_is_what_the_key_may_use_and_somebody_serve
             return json.loads((await getattr(stub, method)(request, metadata=metadata)).data)
 
         listed = await call(shared_router.key, "ListModels", models_pb2.ListModelsRequest())
-        assert [one["id"] for one in listed["data"]] == ["large", "small", "vectors"]
+        assert [model["id"] for model in listed["data"]] == ["large", "small", "vectors"]
         listed = await call(made.secret, "ListModels", models_pb2.ListModelsRequest())
-        assert [one["id"] for one in listed["data"]] == ["large"]
+        assert [model["id"] for model in listed["data"]] == ["large"]
         one = await call(shared_router.key, "GetModel", models_pb2.GetModelRequest(model="small"))
         assert one["object"] == "model"
         with pytest.raises(grpc.aio.AioRpcError) as unknown:
@@ -396,7 +396,7 @@ async def test_an_engine_that_joins_is_sent_requests(shared_router: RouterProces
         return int((await shared_router.generate(shared_router.key, model="asleep")).status_code)
 
     await wait_until(status, 200, within_s=2)
-    router = next(one for one in registry.engines if one.engine.cluster == "router")
+    router = next(live for live in registry.engines if live.engine.cluster == "router")
     served = set(router.engine.grpc_services)
     assert {"enginehouse.api.openai.v1.ModelsService", "enginehouse.api.router.v1.AdminService"} <= served
     assert "enginehouse.api.router.v1.UsageService" not in served, "it is internal"
