@@ -1,4 +1,4 @@
-"""What the voice engine's tests share: an engine that speaks and listens, one for all tests of a file."""
+"""Shared fixtures: an engine with synthesis and recognition, one for all tests of a file."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from engines.voice.tests.voice_engine import VoiceClient, listening_model, running_engine, speaking_model
+from engines.voice.tests.voice_engine import VoiceClient, recognition_model, running_engine, speech_model
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[VoiceClient]:
-    models = [speaking_model(), listening_model()]
+    models = [speech_model(), recognition_model()]
     async with running_engine(models, directory=tmp_path_factory.mktemp("voice")) as client:
         yield client
 

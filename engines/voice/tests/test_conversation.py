@@ -1,4 +1,4 @@
-"""Text spoken while it is written, and broken off."""
+"""Synthesis of text while it is written, and interruptions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.api.voice.v1.voice_pb2 import ConverseConfig, ConverseRequest, SpeechControls
 from enginehouse.kit.errors import Reason, from_rpc_error
-from engines.voice.tests.voice_engine import CHARACTERS, VoiceClient, amounts, running_engine, speaking_model
+from engines.voice.tests.voice_engine import CHARACTERS, VoiceClient, amounts, running_engine, speech_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,7 +37,7 @@ class Talk:
         return await asyncio.wait_for(self.call.read(), 20)
 
     async def until(self, wanted: str) -> list[Any]:
-        """Everything up to and with the message that has a field set."""
+        """Return all messages up to and including the first one with a field set."""
         found = []
         while True:
             response = await self.read()
@@ -63,7 +63,7 @@ async def test_a_sentence_is_spoken_as_soon_as_it_is_whole(engine: VoiceClient) 
     heard = await talk.until("done")
     assert heard[0].audio
     assert heard[-1].done[0].chunk == 0
-    # The second sentence is not whole, and is spoken when the caller has no more.
+    # The second sentence is incomplete, and is spoken at the end of the caller's text.
     await talk.write(text="en")
     await talk.call.done_writing()
     rest = await talk.until("summary")
@@ -98,14 +98,14 @@ async def test_an_interruption_drops_what_was_not_sent(engine: VoiceClient) -> N
     await talk.call.done_writing()
     end = (await talk.until("summary"))[-1].summary
     usage = {unit.unit: unit.amount for unit in end.usage.units}
-    # Some sentences were spoken ahead, and what was dropped was neither sent nor billed.
+    # Some sentences were synthesized ahead; the dropped ones were neither sent nor billed.
     assert usage[CHARACTERS] < len(written) / 2
     assert end.audio_ms < 60_000
     assert not dropped[-1].audio
 
 
 async def test_audio_is_sent_no_faster_than_it_is_played(tmp_path: Path) -> None:
-    async with running_engine([speaking_model()], directory=tmp_path, ahead_s=1.0) as engine:
+    async with running_engine([speech_model()], directory=tmp_path, ahead_s=1.0) as engine:
         talk = Talk(engine)
         await talk.begin()
         await talk.write(text="This sentence alone takes about two seconds to be spoken. " * 10)
@@ -142,7 +142,7 @@ async def test_audio_is_sent_no_faster_than_it_is_played(tmp_path: Path) -> None
         ),
     ],
 )
-async def test_what_cannot_be_is_named(
+async def test_invalid_requests_are_named(
     engine: VoiceClient, messages: list[ConverseRequest], field: str, hint: str
 ) -> None:
     talk = Talk(engine)
@@ -156,8 +156,8 @@ async def test_what_cannot_be_is_named(
     assert hint in error.message
 
 
-async def test_a_caller_who_falls_silent_is_let_go(tmp_path: Path) -> None:
-    async with running_engine([speaking_model()], directory=tmp_path, idle_s=1) as engine:
+async def test_an_idle_caller_is_disconnected(tmp_path: Path) -> None:
+    async with running_engine([speech_model()], directory=tmp_path, idle_s=1) as engine:
         talk = Talk(engine)
         await talk.begin()
         error = await failed(talk)
@@ -178,7 +178,7 @@ async def test_the_cap_ends_a_conversation(engine: VoiceClient) -> None:
     assert amounts(record)[CHARACTERS] < 60
 
 
-async def test_a_caller_who_hangs_up_leaves_nothing_running(engine: VoiceClient) -> None:
+async def test_a_cancelled_conversation_leaves_nothing_running(engine: VoiceClient) -> None:
     async def endless() -> AsyncIterator[ConverseRequest]:
         yield ConverseRequest(config=ConverseConfig())
         while True:

@@ -51,7 +51,7 @@ def told(error: grpc.aio.AioRpcError) -> tuple[int, dict[str, Any]]:
     return int(status), json.loads(base64.urlsafe_b64decode(encoded))["error"]
 
 
-async def test_speech_is_bytes_of_the_form_that_was_asked_for(engine: VoiceClient) -> None:
+async def test_speech_is_bytes_of_the_requested_format(engine: VoiceClient) -> None:
     kind, audio = await speech(engine, response_format="wav")
     assert kind == "audio/wav"
     assert audio[:4] == b"RIFF"
@@ -64,7 +64,7 @@ async def test_speech_is_bytes_of_the_form_that_was_asked_for(engine: VoiceClien
     assert len(whole) == pytest.approx(2 * len(half), rel=0.01)
 
 
-async def test_openais_own_voices_have_stand_ins(engine: VoiceClient) -> None:
+async def test_openais_voices_have_aliases(engine: VoiceClient) -> None:
     alloy = (await speech(engine, voice="alloy", response_format="pcm"))[1]
     onyx = (await speech(engine, voice="onyx", response_format="pcm"))[1]
     assert alloy
@@ -116,14 +116,14 @@ async def test_a_transcription_in_each_format(engine: VoiceClient) -> None:
     assert body.endswith(b"data: [DONE]\n\n")
 
 
-async def test_a_file_that_is_none_is_named_as_the_file(engine: VoiceClient) -> None:
+async def test_an_invalid_file_is_named_as_the_file(engine: VoiceClient) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await transcription(engine, b"no audio")
     status, error = told(caught.value)
     assert (status, error["param"]) == (400, "file")
 
 
-async def test_a_text_that_would_be_cut_by_the_budget_is_no_answer(engine: VoiceClient) -> None:
+async def test_a_text_over_the_budget_is_refused(engine: VoiceClient) -> None:
     audio = (await speech(engine, response_format="wav", input="One two three four five."))[1]
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await transcription(engine, audio, grant={"prices": {AUDIO_MS: 1_000_000}, "cap_nanos": 500})

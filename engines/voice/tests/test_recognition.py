@@ -1,4 +1,4 @@
-"""Speech written down: recordings of every kind, live audio, and what is no recording."""
+"""Recognition of recordings and of live audio, and invalid recordings."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from engines.voice.tests.voice_engine import (
     AUDIO_MS,
     VoiceClient,
     amounts,
-    listening_model,
+    recognition_model,
     refusal,
     running_engine,
-    speaking_model,
+    speech_model,
     tone,
 )
 
@@ -109,7 +109,7 @@ async def test_any_container_is_read(
     assert heard.duration_ms > 2000
 
 
-async def test_odd_recordings_are_listened_to(engine: VoiceClient) -> None:
+async def test_unusual_recordings_are_recognized(engine: VoiceClient) -> None:
     second = tone(1.0, rate=16_000)
     stereo = np.stack([second, second], axis=1).reshape(-1)
     eight = (second // 256 + 128).astype(np.uint8)
@@ -124,13 +124,13 @@ async def test_odd_recordings_are_listened_to(engine: VoiceClient) -> None:
         assert abs(heard.duration_ms - 1000) < 40
 
 
-async def test_silence_says_nothing(engine: VoiceClient) -> None:
+async def test_silence_has_no_segments(engine: VoiceClient) -> None:
     heard = await engine.recognize(wav(np.zeros(48_000, np.int16)))
     assert (heard.text, len(heard.segments), heard.duration_ms) == ("", 0, 3000)
 
 
 def bomb() -> bytes:
-    """A small file of many hours: FLAC codes silence as nearly nothing."""
+    """A small file of many hours: FLAC compresses silence to almost nothing."""
     file = io.BytesIO()
     with av.open(file, "w", format="flac") as output:
         stream = output.add_stream("flac", rate=8000, layout="mono")
@@ -161,7 +161,7 @@ def zipped() -> bytes:
         (wav(np.zeros(0, np.int16))[:30], ""),
     ],
 )
-async def test_what_is_no_recording_is_refused(engine: VoiceClient, audio: bytes, hint: str) -> None:
+async def test_invalid_recordings_are_refused(engine: VoiceClient, audio: bytes, hint: str) -> None:
     error = await refusal(engine.recognize(audio))
     assert error.reason is Reason.INVALID_REQUEST
     assert error.violations[0].field == "audio"
@@ -174,11 +174,11 @@ async def test_what_is_no_recording_is_refused(engine: VoiceClient, audio: bytes
 async def test_hours_in_a_small_file_are_refused_once_they_are_too_many(tmp_path: Path) -> None:
     data = bomb()
     assert len(data) < 4_000_000
-    async with running_engine([listening_model()], directory=tmp_path, max_audio_s=30) as engine:
+    async with running_engine([recognition_model()], directory=tmp_path, max_audio_s=30) as engine:
         error = await refusal(engine.recognize(data))
         assert error.reason is Reason.INVALID_REQUEST
         assert "longer than" in error.message
-        # It was ended there, and not read to its end.
+        # It was stopped there, and not read to its end.
         [record] = await engine.records(1)
         assert amounts(record)[AUDIO_MS] <= 31_000
         assert engine.busy() == 0
@@ -194,7 +194,7 @@ async def test_the_cap_ends_a_recording(engine: VoiceClient) -> None:
     assert records[1].outcome == usage_pb2.OUTCOME_CAPPED
 
 
-async def test_what_a_model_does_not_know_is_refused(engine: VoiceClient) -> None:
+async def test_unsupported_languages_are_refused(engine: VoiceClient) -> None:
     audio = wav(tone(0.5, rate=16_000))
     error = await refusal(engine.recognize(audio, language="te"))
     assert error.violations[0].field == "options.language"
@@ -230,7 +230,7 @@ async def pcm(engine: VoiceClient, text: str, rate: int = 16_000) -> Samples:
     return np.frombuffer(await spoken(engine, text, **form), dtype="<i2").astype(np.int16)
 
 
-async def test_one_utterance_alone_where_it_is_asked_for(engine: VoiceClient) -> None:
+async def test_a_single_utterance_on_request(engine: VoiceClient) -> None:
     pause = np.zeros(16_000 * 2, np.int16)
     said = await pcm(engine, "One two three four five.")
     responses = await live(engine, np.concatenate([said, pause, said, pause]), single_utterance=True)
@@ -270,7 +270,7 @@ def config(**fields: Any) -> StreamingRecognizeRequest:
         ([config(), StreamingRecognizeRequest(audio=b"x")], "audio"),
     ],
 )
-async def test_live_speech_that_cannot_be_is_named(
+async def test_invalid_live_requests_are_named(
     engine: VoiceClient, messages: Sequence[StreamingRecognizeRequest], field: str
 ) -> None:
     call = engine.stub.StreamingRecognize(
@@ -285,8 +285,8 @@ async def test_live_speech_that_cannot_be_is_named(
     assert error.violations[0].field == field
 
 
-async def test_a_stream_that_stalls_is_let_go(tmp_path: Path) -> None:
-    async with running_engine([speaking_model(), listening_model()], directory=tmp_path, stall_s=1) as engine:
+async def test_a_stalled_stream_is_ended(tmp_path: Path) -> None:
+    async with running_engine([speech_model(), recognition_model()], directory=tmp_path, stall_s=1) as engine:
         call = engine.stub.StreamingRecognize(
             metadata=engine.metadata("StreamingRecognize", models=["pocketsphinx"]), timeout=30
         )

@@ -1,4 +1,4 @@
-"""Texts and SSML, spoken: what comes, in what form, and what it is billed."""
+"""Synthesis of texts and SSML: audio, formats and billing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engines.voice.tests.voice_engine import (
     CHARACTERS,
     ESPEAK_RATE,
     PCM,
-    Spoken,
+    SynthesizedSpeech,
     VoiceClient,
     amounts,
     refusal,
@@ -59,7 +59,7 @@ async def test_a_text_is_spoken_and_billed_for_what_was_sent(engine: VoiceClient
     assert spoken.done[0].start_ms == 0
     assert spoken.done[-1].start_ms + spoken.done[-1].duration_ms == duration_ms
     assert len(spoken.done) == first.info.chunks
-    # Nothing clicks, and nothing clips.
+    # No clicks and no clipping.
     assert largest_jump(spoken.samples) < 16_000
     assert clipped(spoken.samples) == 0
 
@@ -94,33 +94,33 @@ async def test_wav_without_asking(engine: VoiceClient) -> None:
         assert file.getframerate() == 8000
 
 
-async def test_telugu_is_heard_as_telugu(engine: VoiceClient) -> None:
+async def test_telugu_is_spoken_by_a_telugu_voice(engine: VoiceClient) -> None:
     text = "కాకి దాహంతో ఉంది. దానికి 123 రాళ్ళు దొరికాయి."
     spoken = await engine.speak(SynthesizeRequest(text=text, audio=PCM))
     assert spoken.usage[CHARACTERS] == len(text)
     assert np.abs(spoken.samples).max() > 3000
-    # By the voice that speaks Telugu, without its having been named.
+    # By the voice that speaks Telugu, without naming it.
     named = await engine.speak(SynthesizeRequest(text=text, audio=PCM, controls=SpeechControls(voice="te")))
     assert spoken.audio == named.audio
     error = await refusal(engine.speak(SynthesizeRequest(text=text, audio=PCM, controls=SpeechControls(voice="en-us"))))
     assert (error.violations[0].field, "Telugu" in error.message) == ("text", True)
 
 
-async def test_what_was_cut_goes_on_chunk_by_chunk(engine: VoiceClient) -> None:
+async def test_an_interrupted_synthesis_resumes_by_chunk(engine: VoiceClient) -> None:
     text = " ".join(f"This is sentence number {number}, and it ends here." for number in range(12))
     whole = await engine.speak(text)
     assert len(whole.done) > 2
     rest = await engine.speak(SynthesizeRequest(text=text, audio=PCM, first_chunk=2))
     assert [chunk.chunk for chunk in rest.done] == [chunk.chunk for chunk in whole.done[2:]]
     assert rest.usage[CHARACTERS] == sum(chunk.characters for chunk in whole.done[2:])
-    # What went before has no part in it: it sounds as it would have.
+    # It does not depend on the preceding chunks: it sounds as in the whole.
     tail = whole.done[2].start_ms * ESPEAK_RATE // 1000
     assert abs(len(whole.samples) - tail - len(rest.samples)) < ESPEAK_RATE // 20
     error = await refusal(engine.speak(SynthesizeRequest(text=text, audio=PCM, first_chunk=99)))
     assert error.violations[0].field == "first_chunk"
 
 
-async def test_controls_are_heard(engine: VoiceClient) -> None:
+async def test_controls_change_the_audio(engine: VoiceClient) -> None:
     async def length(**controls: object) -> int:
         spoken = await engine.speak(
             SynthesizeRequest(text=STORY, audio=PCM, controls=SpeechControls(**controls))  # type: ignore[arg-type]
@@ -144,14 +144,14 @@ async def test_controls_are_heard(engine: VoiceClient) -> None:
     assert said.usage[CHARACTERS] == 4
 
 
-async def test_ssml_is_obeyed(engine: VoiceClient) -> None:
-    async def samples(ssml: str) -> Spoken:
+async def test_ssml_changes_the_audio(engine: VoiceClient) -> None:
+    async def samples(ssml: str) -> SynthesizedSpeech:
         return await engine.speak(SynthesizeRequest(ssml=ssml, audio=PCM))
 
     plain = await samples("<speak>One two</speak>")
     paused = await samples('<speak>One <break time="1s"/> two</speak>')
     assert 800 < paused.summary.audio_ms - plain.summary.audio_ms < 1400
-    # Tags are no characters.
+    # Tags are not counted.
     assert plain.usage[CHARACTERS] == len("One two")
     voice = await samples('<speak><voice name="en-gb">One two</voice></speak>')
     assert voice.audio != plain.audio
@@ -202,7 +202,7 @@ async def test_bad_ssml_is_named_by_line_and_column(engine: VoiceClient) -> None
         (SynthesizeRequest(text="x", request_id="no blanks please"), "request_id", ""),
     ],
 )
-async def test_what_cannot_be_said_is_named(
+async def test_invalid_synthesis_requests_are_named(
     engine: VoiceClient, request_: SynthesizeRequest, field: str, hint: str
 ) -> None:
     error = await refusal(engine.speak(request_))
@@ -217,7 +217,7 @@ async def test_the_cap_ends_it_between_chunks(engine: VoiceClient) -> None:
     text = "First sentence here. Second sentence here. Third sentence here."
     whole = await engine.speak(text)
     first = whole.done[0]
-    # Enough for the first sentence, and one character short of the second.
+    # Enough for the first sentence, and one character too few for the second.
     prices = {CHARACTERS: 1_000_000}
     cap = first.characters + whole.done[1].characters - 1
     spoken = await engine.speak(text, prices=prices, cap_nanos=cap)
@@ -247,12 +247,12 @@ async def test_a_caller_who_leaves_is_billed_for_what_was_sent(engine: VoiceClie
     call.cancel()
     [record] = await engine.records(1)
     assert record.outcome == usage_pb2.OUTCOME_CANCELLED
-    # A slow reader holds the speech back, so that most of it was never made.
+    # A slow reader pauses synthesis, so that most of it was never made.
     assert 0 < amounts(record)[CHARACTERS] < len(text) / 4
     assert engine.busy() == 0
 
 
-async def test_a_slow_reader_keeps_nobody_waiting(engine: VoiceClient) -> None:
+async def test_a_slow_reader_blocks_nobody(engine: VoiceClient) -> None:
     text = " ".join(f"This is sentence number {number}, and it ends here." for number in range(500))
     slow = [
         engine.stub.Synthesize(SynthesizeRequest(text=text, audio=PCM), metadata=engine.metadata("Synthesize"))
@@ -268,7 +268,7 @@ async def test_a_slow_reader_keeps_nobody_waiting(engine: VoiceClient) -> None:
     assert engine.busy() == 0
 
 
-async def test_many_at_once_say_what_one_alone_says(engine: VoiceClient) -> None:
+async def test_concurrent_calls_have_equal_audio(engine: VoiceClient) -> None:
     texts = [f"Speaker {number} says this, and nothing else." for number in range(12)]
     together = await asyncio.gather(*(engine.speak(text) for text in texts))
     for text, spoken in zip(texts, together, strict=True):
@@ -285,7 +285,7 @@ async def test_a_model_that_only_speaks_does_not_listen(engine: VoiceClient) -> 
     assert "speech" in error.message
 
 
-async def test_without_a_grant_nothing_is_said(engine: VoiceClient) -> None:
+async def test_calls_without_a_grant_are_refused(engine: VoiceClient) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await engine.stub.Synthesize(SynthesizeRequest(text="Hello.")).read()
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED

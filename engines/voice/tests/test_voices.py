@@ -1,4 +1,4 @@
-"""Voices: the models' own, and a tenant's."""
+"""The models' own voices, and a tenant's cloned voices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from enginehouse.api.voice.v1.voice_pb2 import Consent, CreateVoiceRequest, List
 from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Samples, Utterance, VoiceInfo
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason
-from engines.voice.tests.voice_engine import PCM, VoiceClient, refusal, running_engine, speaking_model, tone
+from engines.voice.tests.voice_engine import PCM, VoiceClient, refusal, running_engine, speech_model, tone
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -26,7 +26,7 @@ CONSENT = Consent(speaker="Asha Rao", statement="My voice may be used for the st
 
 
 class EchoSpeaker:
-    """Speaks with the recording itself: what of a made voice reaches the model can be heard."""
+    """Model whose speech is the voice's recording itself, which shows what reaches a model."""
 
     sample_rate = 24_000
     slots = 1
@@ -59,10 +59,10 @@ class EchoBackend:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def cloner(tmp_path: Path) -> AsyncIterator[VoiceClient]:
-    model = speaking_model(
+    model = speech_model(
         "echo", backend="echo", source="package:echo", capabilities=frozenset({"speech", "voice_clone"})
     )
-    async with running_engine([speaking_model(), model], directory=tmp_path, backends=[EchoBackend()]) as client:
+    async with running_engine([speech_model(), model], directory=tmp_path, backends=[EchoBackend()]) as client:
         yield client
 
 
@@ -113,7 +113,7 @@ async def test_thousands_are_listed_page_by_page_and_each_once(engine: VoiceClie
     assert len(page.voices) == 100
 
 
-async def test_filters_find_what_they_say(engine: VoiceClient) -> None:
+async def test_filters_match_voices(engine: VoiceClient) -> None:
     telugu = await listed(engine, language="te", page_size=1000)
     assert telugu
     assert all(voice.languages[0].partition("-")[0] == "te" for voice in telugu)
@@ -127,17 +127,17 @@ async def test_filters_find_what_they_say(engine: VoiceClient) -> None:
     assert await listed(engine, cloned=True) == []
 
 
-async def test_a_voice_is_made_heard_and_deleted(cloner: VoiceClient) -> None:
+async def test_a_voice_is_cloned_used_and_deleted(cloner: VoiceClient) -> None:
     voice = await create(cloner, wish())
     assert (voice.name, list(voice.models), list(voice.languages)) == ("Asha", ["echo"], ["te"])
     assert (voice.cloned, voice.gender) == (True, voice_pb2.GENDER_FEMALE)
-    assert [one.voice_id for one in await listed(cloner, cloned=True)] == [voice.voice_id]
-    assert voice.voice_id in [one.voice_id for one in await listed(cloner, page_size=1000)]
+    assert [entry.voice_id for entry in await listed(cloner, cloned=True)] == [voice.voice_id]
+    assert voice.voice_id in [entry.voice_id for entry in await listed(cloner, page_size=1000)]
     request = voice_pb2.SynthesizeRequest(
         text="కాకి.", audio=PCM, controls=voice_pb2.SpeechControls(voice=voice.voice_id)
     )
     spoken = await cloner.speak(request, models=["echo"])
-    # The recording, at the rate that models are given it.
+    # The recording, at the rate for models.
     assert 3.8 < len(spoken.samples) / 24_000 < 4.1
     metadata = cloner.metadata("DeleteVoice", models=[])
     await cloner.stub.DeleteVoice(voice_pb2.DeleteVoiceRequest(voice_id=voice.voice_id), metadata=metadata)
@@ -149,7 +149,7 @@ async def test_a_voice_is_made_heard_and_deleted(cloner: VoiceClient) -> None:
     assert (await refusal(again)).reason is Reason.NOT_FOUND
 
 
-async def test_a_voice_is_its_tenants_alone(cloner: VoiceClient) -> None:
+async def test_a_voice_belongs_to_its_tenant(cloner: VoiceClient) -> None:
     voice = await create(cloner, wish(), tenant="first")
     assert await listed(cloner, tenant="second", cloned=True) == []
     request = voice_pb2.SynthesizeRequest(
@@ -160,8 +160,8 @@ async def test_a_voice_is_its_tenants_alone(cloner: VoiceClient) -> None:
     metadata = cloner.metadata("DeleteVoice", models=[], tenant="second")
     theirs = cloner.stub.DeleteVoice(voice_pb2.DeleteVoiceRequest(voice_id=voice.voice_id), metadata=metadata)
     assert (await refusal(theirs)).reason is Reason.NOT_FOUND
-    assert [one.voice_id for one in await listed(cloner, tenant="first", cloned=True)] == [voice.voice_id]
-    # Another may have the name.
+    assert [entry.voice_id for entry in await listed(cloner, tenant="first", cloned=True)] == [voice.voice_id]
+    # Another tenant may use the name.
     await create(cloner, wish(), tenant="second")
 
 
@@ -171,7 +171,7 @@ async def test_another_model_does_not_speak_with_it(cloner: VoiceClient) -> None
         text="Hello.", audio=PCM, controls=voice_pb2.SpeechControls(voice=voice.voice_id)
     )
     error = await refusal(cloner.speak(request, models=["espeak-ng"]))
-    assert "was made for the model 'echo'" in error.message
+    assert "was cloned for the model 'echo'" in error.message
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ async def test_another_model_does_not_speak_with_it(cloner: VoiceClient) -> None
         ({"language": "fr"}, "language"),
     ],
 )
-async def test_what_no_voice_is_made_of(cloner: VoiceClient, changes: dict[str, Any], field: str) -> None:
+async def test_invalid_clone_requests_are_refused(cloner: VoiceClient, changes: dict[str, Any], field: str) -> None:
     error = await refusal(create(cloner, wish(**changes)))
     assert error.reason is Reason.INVALID_REQUEST
     assert error.violations[0].field == field
@@ -203,7 +203,7 @@ async def test_a_name_is_given_once(cloner: VoiceClient) -> None:
     assert (await refusal(create(cloner, wish()))).reason is Reason.ALREADY_EXISTS
 
 
-async def test_without_a_model_that_clones_there_is_no_making(engine: VoiceClient) -> None:
+async def test_cloning_needs_a_model_that_clones(engine: VoiceClient) -> None:
     error = await refusal(create(engine, wish()))
     assert error.reason is Reason.UNSUPPORTED_CAPABILITY
     error = await refusal(create(engine, wish(model="nobody")))
@@ -216,7 +216,7 @@ async def test_a_models_own_voice_stays(engine: VoiceClient) -> None:
     assert (await refusal(call)).reason is Reason.FAILED_PRECONDITION
 
 
-async def test_a_control_that_a_model_has_not_is_refused_by_name(cloner: VoiceClient) -> None:
+async def test_an_unsupported_control_is_refused_by_name(cloner: VoiceClient) -> None:
     request = voice_pb2.SynthesizeRequest(text="Hello.", audio=PCM, controls=voice_pb2.SpeechControls(pitch=3))
     error = await refusal(cloner.speak(request, models=["echo"]))
     assert error.reason is Reason.UNSUPPORTED_CAPABILITY

@@ -47,7 +47,7 @@ PCM = AudioForm(encoding=voice_pb2.AUDIO_ENCODING_PCM)
 ESPEAK_RATE = 22_050
 
 
-def speaking_model(name: str = "espeak-ng", **changes: Any) -> CatalogModel:
+def speech_model(name: str = "espeak-ng", **changes: Any) -> CatalogModel:
     values: dict[str, Any] = {
         "name": name,
         "cluster": CLUSTER,
@@ -63,14 +63,14 @@ def speaking_model(name: str = "espeak-ng", **changes: Any) -> CatalogModel:
     return CatalogModel(**(values | changes))
 
 
-def listening_model(name: str = "pocketsphinx", **changes: Any) -> CatalogModel:
+def recognition_model(name: str = "pocketsphinx", **changes: Any) -> CatalogModel:
     own = {"backend": "pocketsphinx", "source": "package:pocketsphinx", "capabilities": frozenset({"transcription"})}
-    return speaking_model(name, **(own | changes))
+    return speech_model(name, **(own | changes))
 
 
 @dataclass
-class Spoken:
-    """A whole synthesis, put together."""
+class SynthesizedSpeech:
+    """The collected responses of one synthesis."""
 
     responses: list[SynthesizeResponse] = field(default_factory=list)
     done: list[voice_pb2.ChunkDone] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Spoken:
 
 
 class VoiceClient:
-    """Calls the engine as the mesh would: each call with a grant of its own."""
+    """Client that calls the engine like the mesh: each call with a grant of its own."""
 
     def __init__(
         self,
@@ -122,10 +122,10 @@ class VoiceClient:
         path = method if method.startswith("/") else f"{SERVICE}/{method}"
         return self.issuer.metadata(path, models=list(models), **grant)
 
-    async def speak(self, request: SynthesizeRequest | str, **grant: Any) -> Spoken:
+    async def speak(self, request: SynthesizeRequest | str, **grant: Any) -> SynthesizedSpeech:
         if isinstance(request, str):
             request = SynthesizeRequest(text=request, audio=PCM)
-        spoken = Spoken()
+        spoken = SynthesizedSpeech()
         async for response in self.stub.Synthesize(request, metadata=self.metadata("Synthesize", **grant), timeout=60):
             spoken.add(response)
         return spoken
@@ -141,7 +141,7 @@ class VoiceClient:
         return list(self.recorder.settled.values())
 
     async def rest(self) -> None:
-        """Wait until nothing runs and everything is reported, and forget it: another test may begin."""
+        """Wait until nothing runs and all usage is reported, and clear it for the next test."""
         async with asyncio.timeout(20):
             while self._calls.active or self.busy():
                 await asyncio.sleep(0.01)
@@ -154,7 +154,7 @@ class VoiceClient:
 
 
 async def refusal(call: Any) -> ServiceError:
-    """The typed error that an awaitable call ends with."""
+    """Return the typed error of an awaitable call."""
     try:
         await call
     except grpc.aio.AioRpcError as error:
@@ -200,7 +200,9 @@ async def running_engine(
     spool = Spool(directory=directory / "spool", engine_id="engine-test")
     reporter = UsageReporter(spool=spool, router_address=f"127.0.0.1:{port}")
     calls = Calls(keys=issuer.keys, spool=spool)
-    speakers = {name: one.loaded.speaker for name, one in loaded.served.items() if one.loaded.speaker is not None}
+    speakers = {
+        name: served.loaded.speaker for name, served in loaded.served.items() if served.loaded.speaker is not None
+    }
     voices = VoiceLibrary(
         speakers=speakers,
         clones=CloneStore(directory=directory / "voices"),

@@ -22,7 +22,7 @@ async def spoken(utterance, sound, *, interim=True, step=RATE // 10):
     return [(end / RATE, segment) for end, segment in told if segment]
 
 
-async def test_what_is_understood_so_far_comes_before_the_end(recogniser):
+async def test_interim_results_come_before_the_end(recogniser):
     async with recogniser.live(RecognitionOptions()) as utterance:
         told = await spoken(utterance, voiced(GERMAN, 4))
         final = await utterance.finish()
@@ -37,7 +37,7 @@ async def test_what_is_understood_so_far_comes_before_the_end(recogniser):
     assert len({segment.text for _, segment in told}) == len(told)
 
 
-async def test_nothing_is_told_that_was_not_asked_for(recogniser):
+async def test_interim_results_come_only_on_request(recogniser):
     async with recogniser.live(RecognitionOptions(word_times=True)) as utterance:
         assert await spoken(utterance, voiced(ENGLISH, 2), interim=False) == []
         final = await utterance.finish()
@@ -57,7 +57,7 @@ async def test_utterances_longer_than_a_window_are_heard_whole(recogniser):
     assert times[-1] <= final.end_ms <= 35_000
 
 
-async def test_an_utterance_may_be_dropped_or_be_nothing(whispers, recogniser):
+async def test_an_utterance_may_be_dropped_or_empty(whispers, recogniser):
     async with recogniser.live(RecognitionOptions()) as utterance:
         await spoken(utterance, voiced(ENGLISH, 1))
     async with recogniser.live(RecognitionOptions()) as utterance:
@@ -69,7 +69,7 @@ async def test_an_utterance_may_be_dropped_or_be_nothing(whispers, recogniser):
     await strict.close()
 
 
-async def test_what_it_cannot_hear_is_refused_at_once(recogniser):
+async def test_unsupported_options_are_refused_at_once(recogniser):
     with pytest.raises(ServiceError) as raised:
         async with recogniser.live(RecognitionOptions(language="xx")):
             pytest.fail("it knows no such language")

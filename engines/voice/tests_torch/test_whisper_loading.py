@@ -149,7 +149,7 @@ async def test_a_model_for_english_alone(tmp_path):
         ({"beamsize": 3}, "did you mean 'beam_size'?"),
     ],
 )
-async def test_options_that_cannot_be(whispers, runtime, options, told):
+async def test_invalid_options(whispers, runtime, options, told):
     cuda = torch.cuda.is_available() or ctranslate2.get_cuda_device_count()
     if options.get("device") == "cuda" and cuda:
         pytest.skip("there is a CUDA device here")

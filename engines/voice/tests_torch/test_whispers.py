@@ -104,7 +104,7 @@ async def test_several_recordings_at_once(recogniser):
     assert [segment.text for [segment] in found] == [SAID["en"], SAID["de"], SAID["en"]]
 
 
-async def test_languages_that_it_does_not_know(recogniser):
+async def test_unknown_languages(recogniser):
     assert len(recogniser.languages) == 99
     assert {"te", "jv", "en"} <= set(recogniser.languages)
     with pytest.raises(ServiceError) as raised:
@@ -170,7 +170,7 @@ async def test_work_in_torch_ends_between_two_tokens(whispers):
 
 
 @pytest.mark.parametrize("runtime", ["faster-whisper", "openai-whisper"])
-async def test_what_is_no_speech_is_left_out(whispers, runtime):
+async def test_frames_without_speech_are_skipped(whispers, runtime):
     recogniser = await load_whisper(whispers, runtime, beam_size=1)
     assert await heard(recogniser, silence(40)) == []
     sound = await speech("Good morning. This is a sentence that somebody says.")
@@ -183,7 +183,7 @@ async def test_what_is_no_speech_is_left_out(whispers, runtime):
     await recogniser.close()
 
 
-async def test_whole_numbers_do_as_well(whispers):
+async def test_integer_arithmetic_works(whispers):
     recogniser = await load_whisper(whispers, "faster-whisper", compute_type="int8", slots=2, threads=1, vad=False)
     assert recogniser.slots == 2
     found = await asyncio.gather_chunks(*(heard(recogniser, voiced(pitch, 2)) for pitch in (ENGLISH, GERMAN)))

@@ -92,7 +92,7 @@ async def test_cloned_voices_are_remembered(speaker, tmp_path):
         (voiced(150, 3, rate=24_000), {"channels": 2}, "2 channels"),
     ],
 )
-async def test_recordings_that_make_no_voice(speaker, tmp_path, sound, form, told):
+async def test_invalid_voice_samples(speaker, tmp_path, sound, form, told):
     path = tmp_path / "bad.wav"
     path.write_bytes(b"RIFF")
     clone = ClonedVoice(voice_id="bad", language="en", sample=path)
@@ -112,7 +112,7 @@ async def test_recordings_that_make_no_voice(speaker, tmp_path, sound, form, tol
         (saying(voice="claribel-dervlo"), "controls.voice", "did you mean 'claribel-dervla'?"),
     ],
 )
-async def test_what_it_cannot_say(speaker, utterance, field, told):
+async def test_unsupported_utterances(speaker, utterance, field, told):
     error = await refused(speaker, utterance)
     assert error.reason is Reason.INVALID_REQUEST
     assert error.violations[0].field == field
@@ -134,7 +134,7 @@ async def test_speed_is_its_own(speaker, speed):
     assert abs(len(whole) - BREATH / speed) <= 1200
 
 
-async def test_long_texts_are_said_breath_by_breath(speaker):
+async def test_long_texts_are_spoken_part_by_part(speaker):
     chinese = "你好吗朋友，" * 25
     assert len(await said(speaker, saying(chinese, language="zh"))) == 2 * BREATH
     # Few characters, yet more tokens than the model takes.

@@ -154,7 +154,7 @@ async def test_a_model_without_speakers_needs_a_cloned_voice(folder):
         ({"accept_license": True}, "did you mean 'accept_licence'?"),
     ],
 )
-async def test_options_that_cannot_be(xtts_folder, options, told):
+async def test_invalid_options(xtts_folder, options, told):
     if options.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
     error = await refused(xtts_folder, **options)

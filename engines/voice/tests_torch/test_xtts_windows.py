@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enginehouse.engines.voice.backends.xtts._model import XttsModel
-from enginehouse.engines.voice.backends.xtts._vocoder import REACH, TimeStretcher, Vocoder
+from enginehouse.engines.voice.backends.xtts._vocoder import RECEPTIVE_FRAMES, TimeStretcher, Vocoder
 
 
 def always():
@@ -25,7 +25,7 @@ def always():
     seed=st.integers(0, 2**16),
 )
 @settings(deadline=None, max_examples=150)
-def test_pieces_stretch_as_the_whole(scale, sizes, seed):
+def test_pieces_are_stretched_like_the_whole(scale, sizes, seed):
     columns = torch.randn(3, sum(sizes) + 1, generator=torch.Generator().manual_seed(seed))
     stretcher = TimeStretcher(scale)
     pieces = list(columns.split([*sizes, 1], dim=-1))
@@ -69,7 +69,7 @@ def test_windows_sound_as_the_whole(model, sizes):
 def test_samples_depend_on_no_frame_out_of_reach(model):
     decoder = model._model.hifigan_decoder.waveform_decoder
     voice = torch.nn.functional.normalize(torch.ones(1, 512, 1), dim=1)
-    middle = REACH + 10
+    middle = RECEPTIVE_FRAMES + 10
 
     def depends(reach):
         """Return whether the middle frame's sound is touched by what is further away: nothing comes of no number."""
@@ -77,12 +77,12 @@ def test_samples_depend_on_no_frame_out_of_reach(model):
         frames[..., middle - reach : middle + reach + 1] = 0
         return bool(decoder(frames, g=voice)[..., middle * 256 : (middle + 1) * 256].isnan().any())
 
-    assert not depends(REACH)
-    assert depends(REACH - 1)
+    assert not depends(RECEPTIVE_FRAMES)
+    assert depends(RECEPTIVE_FRAMES - 1)
 
 
 @pytest.mark.parametrize("speed", [1.0, 1.4])
-def test_the_librarys_own_loop_says_the_same(model, speed):
+def test_the_librarys_own_loop_makes_the_same_audio(model, speed):
     text = "good morning, my dear world"
     prompt, embedding = model._speakers["Damien Black"]
     config = model._model.config
@@ -98,6 +98,6 @@ def test_the_librarys_own_loop_says_the_same(model, speed):
         do_sample=True,
         speed=speed,
     )["wav"]
-    made = np.concatenate(list(model.say(text, language="en", voice="Damien Black", speed=speed, check=always)))
+    made = np.concatenate(list(model.speak(text, language="en", voice="Damien Black", speed=speed, check=always)))
     assert len(made) == len(reference)
     assert np.corrcoef(made, reference)[0, 1] > 0.999

@@ -1,4 +1,4 @@
-"""Audio for the tests: tones, speech-like bursts, and files of every container, made on the spot."""
+"""Audio for tests: tones, speech-like bursts, and files of every container."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def tone(hertz: float, seconds: float, rate: int, *, level: float = 8000) -> Sam
 
 
 def chirp(low: float, high: float, seconds: float, rate: int, *, level: float = 8000) -> Samples:
-    """A tone that rises evenly: every moment of it is unlike any other."""
+    """A tone that rises evenly: every moment of it is different."""
     time = np.arange(round(seconds * rate)) / rate
     return (level * np.sin(2 * np.pi * (low * time + (high - low) * time**2 / (2 * seconds)))).astype(np.int16)
 
@@ -30,7 +30,7 @@ def noise(seconds: float, rate: int, *, level: float, seed: int = 1) -> Samples:
 
 
 def burst(seconds: float, rate: int, *, level: float = 4000, seed: int = 1) -> Samples:
-    """Something like speech: a wavering voice with formants and syllables, and breath."""
+    """A speech-like sound: a wavering voice with formants, syllables and breath."""
     random = np.random.default_rng(seed)
     time = np.arange(round(seconds * rate)) / rate
     pitch = 120 + 20 * np.sin(2 * np.pi * 0.9 * time + seed)
@@ -65,7 +65,7 @@ def wav(
     form: int = 1,
     claimed: int | None = None,
 ) -> bytes:
-    """A WAV file whose header says what it is told to."""
+    """A WAV file with the given header."""
     frame = channels * bits // 8
     about = struct.pack("<HHIIHH", form, channels, rate, rate * frame & 0xFFFFFFFF, frame & 0xFFFF, bits)
     size = len(data) if claimed is None else claimed
@@ -89,7 +89,7 @@ def media(
     video: str = "",
     audio: bool = True,
 ) -> bytes:
-    """A file with a tone, and moving pictures if a video codec is given."""
+    """A file with a tone, and with video if a video codec is given."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         pictures = output.add_stream(video, rate=10) if video else None
@@ -115,7 +115,7 @@ def media(
 
 
 def subtitled(data: bytes) -> bytes:
-    """The film with subtitles, in Matroska."""
+    """A Matroska film with subtitles."""
     subtitles = b"1\n00:00:00,000 --> 00:00:01,000\nGood morning.\n"
     file = io.BytesIO()
     with (

@@ -1,4 +1,4 @@
-"""Files written as they are made: whole, in time, and what was put in."""
+"""Encoding while audio is made: complete, on time, and faithful."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from enginehouse.engines.voice.audio import Encoding, MediaError, StreamEncoder,
 from enginehouse.engines.voice.backends.base import Samples
 from engines.voice.tests.audio.sounds import LIMITS, chirp, heard, peak_hertz, tone
 
-# What each puts before and after the audio, at most, in samples at its own rate.
+# The maximum padding of each before and after the audio, in samples at its own rate.
 PADDING = {Encoding.MP3: (0, 2 * 1152), Encoding.AAC: (1024, 2 * 1024)}
 CASES = [
     (encoding, rate)
@@ -35,7 +35,7 @@ def decoded(data: bytes, encoding: Encoding, rate: int) -> Samples:
 
 
 def delay(got: Samples, sent: Samples) -> int:
-    """The number of samples later `got` has what `sent` begins with."""
+    """Return the delay in samples of the beginning of `sent` in `got`."""
     size = 2 * len(got)
     likeness = np.fft.irfft(np.fft.rfft(got, size) * np.conj(np.fft.rfft(sent, size)), size)
     return int(np.argmax(likeness[: len(got)]))
@@ -48,10 +48,10 @@ def test_round_trip(encoding: Encoding, rate: int) -> None:
     got = decoded(encoded(samples, encoding, source_rate, rate), encoding, rate)
     before, after = PADDING.get(encoding, (0, 0))
     assert 1.37 * rate - 2 <= len(got) <= 1.37 * rate + before + after + 2
-    # Where it began: every moment of a chirp is unlike the others.
+    # Aligned by the beginning: every moment of a chirp is different.
     sent = chirp(100, 1_200, 1.37, rate).astype(float)
     lag = delay(got, sent)
-    # Opus in its mode for speech is late by 1/16 of a millisecond.
+    # Opus in its speech mode lags 1/16 of a millisecond.
     assert abs(lag - before) <= max(1, rate // 16_000)
     part = got[lag : lag + len(sent)].astype(float)
     assert len(part) >= len(sent) - 2
@@ -85,7 +85,7 @@ def test_first_bytes_come_soon(encoding: Encoding, rate: int) -> None:
 
 @pytest.mark.parametrize("encoding", Encoding)
 def test_bytes_keep_coming(encoding: Encoding) -> None:
-    """What is out decodes to all but the last moments of what was fed."""
+    """The bytes so far decode to all but the last moments of the input."""
     encoder = StreamEncoder(encoding=encoding, source_rate=24_000, rate=24_000)
     samples = tone(300, 2, 24_000)
     out = b""
@@ -101,7 +101,7 @@ def test_bytes_keep_coming(encoding: Encoding) -> None:
 
 @pytest.mark.parametrize("encoding", Encoding)
 @pytest.mark.parametrize("count", [0, 100])
-def test_next_to_nothing_is_a_whole_file(encoding: Encoding, count: int) -> None:
+def test_very_short_audio_is_a_complete_file(encoding: Encoding, count: int) -> None:
     encoder = StreamEncoder(encoding=encoding, source_rate=24_000, rate=24_000)
     data = encoder.feed(np.full(count, 1000, dtype=np.int16)) + encoder.finish()
     if encoding is Encoding.PCM:
@@ -117,8 +117,8 @@ def test_next_to_nothing_is_a_whole_file(encoding: Encoding, count: int) -> None
 @given(
     st.lists(st.integers(0, 3_000), max_size=12), st.sampled_from(Encoding), st.sampled_from([8_000, 16_000, 48_000])
 )
-def test_pieces_do_not_matter(sizes: list[int], encoding: Encoding, source_rate: int) -> None:
-    """The file is the same in whatever pieces the audio comes."""
+def test_the_result_does_not_depend_on_the_pieces(sizes: list[int], encoding: Encoding, source_rate: int) -> None:
+    """The file does not depend on how the audio is cut."""
     rate = 16_000
     samples = chirp(100, 3_000, (sum(sizes) + 500) / source_rate, source_rate)
     encoder = StreamEncoder(encoding=encoding, source_rate=source_rate, rate=rate)
@@ -130,7 +130,7 @@ def test_pieces_do_not_matter(sizes: list[int], encoding: Encoding, source_rate:
     at_once = StreamEncoder(encoding=encoding, source_rate=source_rate, rate=rate)
     whole = at_once.feed(samples) + at_once.finish()
     if encoding is Encoding.OPUS:
-        # Its pages end where pieces did.
+        # Its pages end where the pieces did.
         assert np.array_equal(heard(data, rate=rate), heard(whole, rate=rate))
     else:
         assert data == whole
@@ -153,7 +153,7 @@ def test_wav_is_read_by_others() -> None:
         (Encoding.FLAC, "flac"),
     ],
 )
-def test_files_say_what_they_are(encoding: Encoding, container: str) -> None:
+def test_probe_describes_files(encoding: Encoding, container: str) -> None:
     info = probe(encoded(tone(440, 1, 24_000), encoding, 24_000, 24_000), limits=LIMITS)
     assert (info.container, info.channels) == (container, 1)
     assert info.sample_rate == (48_000 if encoding is Encoding.OPUS else 24_000)

@@ -1,4 +1,4 @@
-"""Which rates are picked, and what they are called."""
+"""The choice of sample rates, and media types."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from enginehouse.engines.voice.audio import Encoding, pick_rate
         (Encoding.OPUS, 192_000, 48_000),
     ],
 )
-def test_the_nearest_that_loses_nothing(encoding: Encoding, own: int, picked: int) -> None:
+def test_the_lowest_lossless_rate_is_the_default(encoding: Encoding, own: int, picked: int) -> None:
     assert pick_rate(encoding, asked=0, own=own) == picked
 
 
 @given(st.sampled_from(Encoding), st.integers(-1, 60_000), st.integers(1_000, 200_000))
-def test_what_is_asked_for_is_picked_or_refused(encoding: Encoding, asked: int, own: int) -> None:
+def test_a_requested_rate_is_picked_or_refused(encoding: Encoding, asked: int, own: int) -> None:
     if asked in encoding.rates:
         assert pick_rate(encoding, asked=asked, own=own) == asked
     elif asked:
@@ -40,7 +40,7 @@ def test_what_is_asked_for_is_picked_or_refused(encoding: Encoding, asked: int, 
         assert pick_rate(encoding, asked=asked, own=own) in encoding.rates
 
 
-def test_errors_name_the_rates_that_there_are() -> None:
+def test_errors_name_the_supported_rates() -> None:
     with pytest.raises(ValueError, match="opus supports 8000, 12000, 16000, 24000, 48000"):
         pick_rate(Encoding.OPUS, asked=44_100, own=24_000)
     with pytest.raises(ValueError, match="pcm supports 8000 to 48000"):

@@ -1,4 +1,4 @@
-"""Where somebody speaks: in quiet, in noise, without end, and where nobody does."""
+"""Endpointing in quiet, in noise, without pauses, and without speech."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_utterances_are_found_with_what_surrounds_them() -> None:
     for start, end in zip(starts(found), ends(found), strict=True):
         assert not end.cut
         assert start - end.first_ms == 200
-        # The samples are what was fed, from a little before to a little after.
+        # The samples are the input, from a little before to a little after.
         first = end.first_ms * RATE // 1000
         assert np.array_equal(end.samples, SPEECH[first : first + len(end.samples)])
         assert 0 <= end.first_ms + len(end.samples) * 1000 // RATE - end.at_ms <= 220
@@ -73,7 +73,7 @@ def test_soft_and_clipped_speech_is_speech(gain: float) -> None:
     check(events(np.clip(SPEECH * gain, -32768, 32767).astype(np.int16)), within_ms=250)
 
 
-def test_an_offset_is_no_sound() -> None:
+def test_a_constant_offset_is_silence() -> None:
     check(events((SPEECH // 2 + 9_000).astype(np.int16)), within_ms=200)
 
 
@@ -89,12 +89,12 @@ def test_an_offset_is_no_sound() -> None:
     ],
     ids=["silence", "offset", "faint noise", "loud noise", "hum", "clicks"],
 )
-def test_nobody_speaks(samples: Samples) -> None:
+def test_silence_and_noise_have_no_utterances(samples: Samples) -> None:
     assert events(samples) == []
 
 
-def test_steady_noise_is_soon_known_for_what_it_is() -> None:
-    """However loud: what is taken for speech at first ends."""
+def test_steady_noise_is_soon_ignored() -> None:
+    """Noise of any level that is taken for speech at first ends soon."""
     found = events(noise(20, RATE, level=8_000))
     assert all(end.at_ms < 2_000 for end in ends(found))
 
@@ -117,7 +117,7 @@ def test_an_end_is_told_when_the_pause_is_long_enough() -> None:
     endpointer = Endpointer(sample_rate=RATE, end_silence_ms=500)
     endpointer.feed(np.concatenate([quiet(0.5), burst(1, RATE)]))
     assert endpointer.speaking
-    # The detector itself lingers for a few frames.
+    # The detector itself lags a few frames.
     told = next(index for index in range(100) if endpointer.feed(quiet(0.02)))
     assert 20 * 20 <= told * 20 <= 700
     assert not endpointer.speaking
@@ -131,7 +131,7 @@ def test_a_short_sound_in_a_pause_does_not_prolong_it() -> None:
     assert end.at_ms == pytest.approx(1_500, abs=150)
 
 
-def test_the_utterance_that_goes_on_can_be_looked_at() -> None:
+def test_the_current_utterance_is_available() -> None:
     endpointer = Endpointer(sample_rate=RATE)
     assert len(endpointer.utterance) == 0
     samples = np.concatenate([quiet(1), burst(2, RATE)])
@@ -154,7 +154,7 @@ def test_endless_speech_is_cut_where_it_is_quietest() -> None:
     cuts = [end for end in ends(found) if end.cut]
     assert len(cuts) >= 2
     assert all(len(end.samples) <= 5 * RATE for end in ends(found))
-    # Nothing is lost and nothing is heard twice.
+    # No sample is lost or repeated.
     assert np.array_equal(
         np.concatenate([end.samples for end in ends(found)]), samples[: sum(len(end.samples) for end in ends(found))]
     )
@@ -166,7 +166,7 @@ def test_endless_speech_is_cut_where_it_is_quietest() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 5_000), min_size=1, max_size=40))
-def test_pieces_do_not_matter(sizes: list[int]) -> None:
+def test_the_result_does_not_depend_on_the_pieces(sizes: list[int]) -> None:
     endpointer = Endpointer(sample_rate=RATE)
     samples = SPEECH[: 5 * RATE]
     found, at = [], 0
@@ -185,7 +185,7 @@ def test_pieces_do_not_matter(sizes: list[int]) -> None:
 @given(
     st.lists(st.tuples(st.sampled_from([0, 50, 2_000, 32_767]), st.integers(0, 60_000)), max_size=8), st.integers(0, 99)
 )
-def test_events_make_sense_whatever_is_heard(parts: list[tuple[int, int]], seed: int) -> None:
+def test_events_are_consistent_for_any_audio(parts: list[tuple[int, int]], seed: int) -> None:
     random = np.random.default_rng(seed)
     pieces = [np.clip(random.normal(0, level, size), -32768, 32767).astype(np.int16) for level, size in parts]
     samples = np.concatenate([*pieces, burst(1, RATE, seed=seed)])
@@ -213,7 +213,7 @@ def test_the_detector_alone() -> None:
     assert max(level for _, level in decided) > 1_000
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_invalid_requests_are_refused() -> None:
     with pytest.raises(ValueError, match="speech is detected at 8000, 16000, 32000, 48000 only"):
         Endpointer(sample_rate=44_100)
     with pytest.raises(ValueError, match="a pause of 50 ms is too short"):

@@ -1,4 +1,4 @@
-"""Chunks and pauses become one stream that does not click or clip."""
+"""Chunks and pauses are joined to one stream without clicks or clipping."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def joined(*chunks: Samples, piece: int = 1_000, pause_ms: int = 0, volume_db: f
 
 
 def cut_tone() -> Samples:
-    """A tone that begins and ends at its crest: the worst click there is."""
+    """A tone that begins and ends at its crest: the worst possible click."""
     return tone(300, 0.5, RATE, level=20_000)[20:11_980]
 
 
@@ -45,7 +45,7 @@ def test_borders_do_not_click() -> None:
 
 
 @pytest.mark.parametrize("piece", [1, 7, 96, 97, 5_000])
-def test_pieces_do_not_matter(piece: int) -> None:
+def test_the_result_does_not_depend_on_the_pieces(piece: int) -> None:
     chunk = np.concatenate([quiet(2_000), cut_tone(), quiet(3_000), cut_tone(), quiet(1_500)])
     assert np.array_equal(joined(chunk, piece=piece), joined(chunk, piece=len(chunk)))
 
@@ -93,7 +93,7 @@ def test_sound_is_not_held_back() -> None:
 
 
 @pytest.mark.parametrize("volume_db", [-40, -6, 0, 3, 6, 12])
-def test_volume_is_what_was_asked_for(volume_db: float) -> None:
+def test_volume_is_as_requested(volume_db: float) -> None:
     soft = (tone(300, 0.5, RATE, level=3_000) * np.hanning(RATE // 2)).astype(np.int16)
     gain = 10 ** (volume_db / 20)
     got = joined(soft, volume_db=volume_db)
@@ -106,7 +106,7 @@ def test_nothing_wraps_and_louder_stays_louder(values: list[int], volume_db: flo
     samples = np.array(values, dtype=np.int16)
     got = amplify(samples, 10 ** (volume_db / 20)).astype(int)
     assert np.abs(got).max() <= 32768
-    # The same signs, and the same order.
+    # Signs and order are kept.
     assert (got * samples >= 0).all()
     order = np.argsort(samples, kind="stable")
     assert (np.diff(got[order]) >= 0).all()
@@ -117,7 +117,7 @@ def test_the_limiter_bends_smoothly() -> None:
     got = amplify(ramp.astype(np.int16), 2.0).astype(int)
     steps = np.diff(got)
     assert steps.max() <= 33
-    # Slopes change by little from step to step: no corner that would be heard.
+    # Slopes change little from step to step: there is no audible corner.
     assert np.abs(np.diff(steps)).max() <= 2
     below = np.abs(ramp) < 11_500
     assert np.array_equal(got[below], 2 * ramp[below])

@@ -1,4 +1,4 @@
-"""Measures against known values: the recommendation's own tone, peaks between samples, pictures that others open."""
+"""Measurements against known values: the recommendation's own tone, peaks between samples, readable PNG files."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_the_recommendations_own_tone(rate: int) -> None:
 
 
 @pytest.mark.parametrize(("hertz", "decibels"), [(38, -6), (100, -1.5), (2_000, 2.7), (10_000, 4)])
-def test_the_ear_hears_some_pitches_better(hertz: float, decibels: float) -> None:
-    """The weighting against 997 Hz, whose own is 0.69 dB."""
+def test_the_weighting_depends_on_frequency(hertz: float, decibels: float) -> None:
+    """The weighting relative to 997 Hz, which is 0.69 dB."""
     found = loudness_lufs(tone(hertz, 5, 48_000, level=FULL), 48_000) + 3.01 + 0.69
     assert found == pytest.approx(decibels, abs=0.8)
 
@@ -44,12 +44,12 @@ def test_pauses_do_not_count() -> None:
     speech = burst(4, 16_000)
     paused = np.concatenate([speech, np.zeros(16_000 * 10, dtype=np.int16), speech])
     assert loudness_lufs(paused, 16_000) == pytest.approx(loudness_lufs(speech, 16_000), abs=0.3)
-    # Ten decibels below the rest counts, thirty does not.
+    # Audio ten decibels below the rest counts, thirty does not.
     quiet = np.concatenate([tone(997, 10, 48_000, level=FULL), tone(997, 10, 48_000, level=FULL / 31.6)])
     assert loudness_lufs(quiet, 48_000) == pytest.approx(-3.01, abs=0.2)
 
 
-def test_loudness_of_next_to_nothing() -> None:
+def test_loudness_of_very_short_audio() -> None:
     assert loudness_lufs(np.zeros(0, dtype=np.int16), 16_000) == -np.inf
     assert loudness_lufs(np.zeros(16_000, dtype=np.int16), 16_000) == -np.inf
     assert loudness_lufs(tone(997, 0.1, 48_000, level=FULL), 48_000) == pytest.approx(-3, abs=1)
@@ -96,7 +96,7 @@ def test_pictures_are_png(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         picture = next(container.decode(video=0)).to_ndarray(format="gray")
     assert picture.shape == levels.shape
-    # The lowest pitch is at the bottom: 3,000 Hz is row 60 from there.
+    # The lowest frequency is at the bottom: 3,000 Hz is row 60 from there.
     assert np.argmax(picture[::-1, 30]) == 60
     assert picture[::-1, 30][60] == pytest.approx((levels[60, 30] + 100) * 2.55, abs=1)
     with pytest.raises(ValueError, match=r"invalid shape: \(0, 3\)"):

@@ -1,4 +1,4 @@
-"""Live PCM: bytes to samples in whatever pieces, and from rate to rate without a seam."""
+"""Live PCM: bytes to samples in any pieces, and seamless resampling."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_it_lags_only_a_little() -> None:
     assert 0.1 * 16_000 - got < 0.01 * 16_000
 
 
-def test_what_is_above_half_the_rate_is_taken_out() -> None:
-    """Otherwise it would come back as a tone that nobody made."""
+def test_frequencies_above_half_the_rate_are_removed() -> None:
+    """Otherwise it would alias to another tone."""
     resampler = Resampler(source_rate=48_000, rate=16_000)
     got = np.concatenate([resampler.feed(tone(12_000, 1, 48_000, level=16_000)), resampler.finish()])
     assert np.abs(got[200:-200]).max() < 100

@@ -9,9 +9,9 @@ import pytest_asyncio
 
 from enginehouse.engines.voice.backends.base import Samples
 from enginehouse.engines.voice.backends.pocketsphinx import PocketsphinxBackend
-from engines.voice.tests.backends.listening import COUNT, DOOR, spoken
-from engines.voice.tests.backends.speaking import speaking
-from engines.voice.tests.voice_engine import listening_model
+from engines.voice.tests.backends.recordings import COUNT, DOOR, spoken
+from engines.voice.tests.backends.speech import speaking
+from engines.voice.tests.voice_engine import recognition_model
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -22,7 +22,7 @@ async def speaker() -> AsyncIterator[Any]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def recogniser() -> AsyncIterator[Any]:
-    loaded = await PocketsphinxBackend().load(listening_model(options={"workers": 2}))
+    loaded = await PocketsphinxBackend().load(recognition_model(options={"workers": 2}))
     yield loaded.recogniser
     await loaded.close()
 

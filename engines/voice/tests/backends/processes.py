@@ -1,4 +1,4 @@
-"""Looks at the processes that the backends start."""
+"""Find the processes that the backends start."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def children_of(pid: int, command: str = "") -> list[int]:
-    """The children of a process, of all its threads, whose command line has the word; dead ones are not counted."""
+    """Return the live children of all threads of a process whose command line has the word."""
     found = []
     for listed in Path(f"/proc/{pid}/task").glob("*/children"):
         try:

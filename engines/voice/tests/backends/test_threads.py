@@ -1,4 +1,4 @@
-"""Work in threads: what it makes comes in order, waits for its reader, and ends with it."""
+"""Work in threads: its output comes in order, waits for the reader, and ends with it."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ from enginehouse.kit.errors import Reason, ServiceError
 
 @pytest.fixture
 async def threads():
-    made = ModelThreads(name="m", slots=1, waiting=3)
+    made = ModelThreads(name="m", slots=1, max_pending=3)
     yield made
     await made.close()
 
@@ -29,7 +29,7 @@ async def test_everything_comes_in_order(threads):
     assert await all_of(threads.run(work)) == list(range(1000))
 
 
-async def test_a_slow_reader_holds_the_work_up(threads):
+async def test_a_slow_reader_pauses_the_work(threads):
     made = []
 
     def work(sink):
@@ -42,7 +42,7 @@ async def test_a_slow_reader_holds_the_work_up(threads):
         taken += len(batch)
         for _ in range(20):
             await asyncio.sleep(0.001)
-            # Those that wait, and the one that waits for room.
+            # The pending outputs, and the one that waits for room.
             assert len(made) <= taken + 3 + 1
     assert taken == 100
 
@@ -82,7 +82,7 @@ async def test_a_reader_that_is_cancelled_ends_the_work(threads):
     assert await asyncio.to_thread(ended.wait, 30)
 
 
-async def test_work_that_nobody_waits_for_any_more_is_not_begun(threads):
+async def test_abandoned_work_is_not_started(threads):
     go = threading.Event()
     begun = []
 
@@ -125,7 +125,7 @@ async def test_errors_come_after_what_was_made(threads):
 
 
 async def test_closing_ends_what_runs_and_what_waits():
-    threads = ModelThreads(name="m", slots=1, waiting=3)
+    threads = ModelThreads(name="m", slots=1, max_pending=3)
     began = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -1,4 +1,4 @@
-"""What the torch backends say where their runtimes are not installed, or could never serve a model."""
+"""Errors of the torch backends if their runtimes are not installed, or could never serve a model."""
 
 import importlib.util
 

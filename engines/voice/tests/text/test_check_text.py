@@ -1,4 +1,4 @@
-"""What is wrong with a text as something to be said."""
+"""Texts that cannot be spoken."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enginehouse.engines.voice.text import check_text
 
 
 @pytest.mark.parametrize("text", ["Hi", "5", "నమస్తే", "😀 ok", "a\r\n\tb", "漢", "½ x"])
-def test_texts_that_can_be_said(text: str) -> None:
+def test_texts_that_can_be_spoken(text: str) -> None:
     assert check_text(text) is None
 
 

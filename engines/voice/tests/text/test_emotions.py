@@ -6,7 +6,7 @@ import pytest
 
 from enginehouse.engines.voice.backends.base import Prosody
 from enginehouse.engines.voice.text import Controls, Emotion, Say, plan_text
-from engines.voice.tests.text.spoken import says
+from engines.voice.tests.text.plans import says
 
 
 def spoken(emotion: Emotion, prosody: Prosody | None = None, volume_db: float = 0.0) -> Say:
@@ -41,11 +41,11 @@ def test_directions(emotion: Emotion, faster: bool, higher: bool, livelier: bool
     assert (say.volume_db > 0) is louder
 
 
-def test_every_emotion_sounds_otherwise() -> None:
+def test_every_emotion_sounds_different() -> None:
     assert len({(say.utterance.prosody, say.volume_db) for say in map(spoken, Emotion)}) == len(Emotion)
 
 
-def test_it_adds_to_what_was_asked_for_within_what_a_voice_can_do() -> None:
+def test_emotions_add_to_the_request_within_bounds() -> None:
     assert spoken(Emotion.HAPPY, Prosody(speed=2)).utterance.prosody.speed == pytest.approx(
         2 * spoken(Emotion.HAPPY).utterance.prosody.speed
     )

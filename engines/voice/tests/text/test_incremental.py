@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enginehouse.engines.voice.text import Chunk, Controls, IncrementalText, Pause, plan_text
-from engines.voice.tests.text.spoken import says, script, texts
+from engines.voice.tests.text.plans import says, script, texts
 from engines.voice.tests.text.test_plan_text import TEXTS
 
 
@@ -17,7 +17,7 @@ def fed(pieces: list[str], controls: Controls) -> list[Chunk]:
 
 
 @given(TEXTS, st.integers(16, 80), st.data())
-def test_pieces_are_said_as_the_whole_is(text: str, max_length: int, data: st.DataObject) -> None:
+def test_pieces_are_planned_like_the_whole(text: str, max_length: int, data: st.DataObject) -> None:
     controls = Controls(max_length=max_length)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=30)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
@@ -43,7 +43,7 @@ def test_chunks_follow_one_another_without_a_gap(text: str) -> None:
     assert not any(character.isalnum() and character.isascii() for character in text[at:])
 
 
-def test_a_sentence_comes_once_its_end_and_a_space_were_seen() -> None:
+def test_a_sentence_comes_after_its_end_and_a_space() -> None:
     stream = IncrementalText(controls=Controls())
     assert stream.feed("Hello") == []
     assert stream.feed(" there.") == []
@@ -53,7 +53,7 @@ def test_a_sentence_comes_once_its_end_and_a_space_were_seen() -> None:
     assert texts(stream.feed("నమస్కారం। తరువాత")) == ["నమస్కారం।"]
 
 
-def test_what_may_go_on_waits() -> None:
+def test_possible_continuations_wait() -> None:
     stream = IncrementalText(controls=Controls())
     assert stream.feed("The U.S. ") == []
     assert stream.feed("te") == []
@@ -83,7 +83,7 @@ def test_pauses_come_before_the_sentence_that_follows() -> None:
     assert [script([chunk]) for chunk in chunks] == [["One."], [250, "Two."], [600, "Three"]]
 
 
-def test_what_was_dropped_is_not_said_and_not_counted() -> None:
+def test_dropped_text_is_neither_spoken_nor_counted() -> None:
     stream = IncrementalText(controls=Controls())
     first = stream.feed("One. Two is not ")
     assert texts(first) == ["One."]

@@ -1,4 +1,4 @@
-"""Which language is said, and by which voice."""
+"""The language and the voice of each part of a text."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from enginehouse.engines.voice.text import (
     scripts_of,
     written_in,
 )
-from engines.voice.tests.text.spoken import says
+from engines.voice.tests.text.plans import says
 
 TELUGU = "నేను హైదరాబాద్ వెళ్ళాను"
 
 
 def tongues(text: str, controls: Controls | None = None) -> list[tuple[str, str, str]]:
-    """What is said, in which language, with which voice."""
+    """Return the texts with their languages and voices."""
     spoken = says(plan_text(text, controls=controls or Controls()).chunks)
     return [(say.utterance.text, say.utterance.language, say.utterance.voice) for say in spoken]
 
@@ -66,7 +66,7 @@ def test_scripts_are_counted() -> None:
     assert scripts_of("12 !") == {}
 
 
-def test_what_languages_are_written_in() -> None:
+def test_scripts_of_languages() -> None:
     assert written_in("en-IN") == {"Latin"}
     assert written_in("te") == {"Telugu"}
     assert written_in("ja-JP") == {"Kana", "Han"}
@@ -96,7 +96,7 @@ def test_each_sentence_has_its_own_language() -> None:
     ]
 
 
-def test_figures_alone_go_with_what_was_before() -> None:
+def test_figures_without_letters_follow_the_preceding_sentence() -> None:
     assert tongues("5! ఐదు. 5!") == [("five!", "en", ""), ("ఐదు.", "te", ""), ("ఐదు!", "te", "")]
 
 
@@ -127,13 +127,13 @@ def test_japanese_is_told_from_chinese_by_what_came_before() -> None:
     assert tongues("東京へ行く。", Controls(language="ja")) == [("東京へ行く。", "ja", "")]
 
 
-def test_the_language_that_was_asked_for_is_said() -> None:
+def test_the_requested_language_is_spoken() -> None:
     controls = Controls(language="te", voice="v")
     assert tongues("I have 5 apples today.", controls) == [("I have ఐదు apples today.", "te", "v")]
     assert tongues("यह 5 है।", Controls(language="mr")) == [("यह 5 है।", "mr", "")]
 
 
-def test_a_known_voice_says_what_it_can() -> None:
+def test_a_known_voice_speaks_its_languages() -> None:
     voices = {"te": ("te",), "fr": ("fr-FR", "en"), "xx": ("en", "es")}
     assert tongues(f"{TELUGU} 5.", Controls(voice="te", voices=voices)) == [(f"{TELUGU} ఐదు.", "te", "te")]
     # Its own language reads Latin letters too, but numbers among English words are English.

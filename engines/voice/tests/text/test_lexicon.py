@@ -1,4 +1,4 @@
-"""Words that are said otherwise than they are written."""
+"""The pronunciation lexicon."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import pytest
 
 from enginehouse.engines.voice.text import Controls, plan_text
-from engines.voice.tests.text.spoken import said
+from engines.voice.tests.text.plans import said
 
 
 def saying(text: str, *entries: tuple[str, str]) -> str:
@@ -44,11 +44,11 @@ def test_of_two_entries_for_a_word_the_first_counts_and_blank_ones_match_nothing
     assert saying("word", ("word", "first"), ("WORD", "second"), (" ", "x"), ("", "y")) == "first"
 
 
-def test_what_is_said_is_read_like_text() -> None:
+def test_aliases_are_normalized() -> None:
     assert saying("the lot", ("lot", "5 km 😀")) == "the five kilometres"
 
 
-def test_the_text_as_it_was_written_is_what_counts() -> None:
+def test_the_written_text_is_counted() -> None:
     text = "NASA flies."
     plan = plan_text(text, controls=Controls(lexicon=(("NASA", "the space agency of the United States"),)))
     assert plan.characters == len(text)

@@ -1,4 +1,4 @@
-"""Hostile texts take time in proportion to their length."""
+"""Hostile texts take linear time."""
 
 from __future__ import annotations
 

@@ -18,5 +18,5 @@ def test_half_a_million_characters(unit: str) -> None:
     plan = plan_text(text, controls=Controls())
     spent = time.process_time() - begin
     assert sum(chunk.characters for chunk in plan.chunks) == len(text)
-    # A quiet core needs less than 2 seconds; a busy one is given more. What is quadratic takes minutes.
+    # An idle core needs less than 2 seconds; a busy one gets more. Quadratic time would be minutes.
     assert spent < 8

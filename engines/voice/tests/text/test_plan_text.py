@@ -1,4 +1,4 @@
-"""What a plain text becomes."""
+"""Plans of plain text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from enginehouse.engines.voice.backends.base import Prosody
 from enginehouse.engines.voice.text import Controls, Pause, check_text, plan_text
-from engines.voice.tests.text.spoken import said, says, script, texts
+from engines.voice.tests.text.plans import said, says, script, texts
 
 WORDS = st.sampled_from(
     [
@@ -45,7 +45,7 @@ def test_equal_texts_have_equal_plans(text: str) -> None:
 
 
 @given(TEXTS)
-def test_only_what_says_nothing_is_refused(text: str) -> None:
+def test_only_documents_without_speech_are_refused(text: str) -> None:
     if check_text(text) is None:
         assert said(text)
 
@@ -74,14 +74,14 @@ def test_no_pause_where_a_sentence_was_only_too_long() -> None:
     assert script(plan.chunks) == ["one two three four", "five six seven"]
 
 
-def test_what_a_number_becomes_is_cut_as_well() -> None:
+def test_long_number_words_are_cut() -> None:
     pieces = said("9" * 300, Controls(max_length=100))
     assert all(len(piece) <= 100 for piece in pieces)
     assert " ".join(pieces).split() == ["nine"] * 300
 
 
 @pytest.mark.parametrize("text", ["", "\n\n\r\n", "😀😀", "...", "*** ---"])
-def test_what_says_nothing_has_no_items(text: str) -> None:
+def test_texts_without_speech_have_no_items(text: str) -> None:
     plan = plan_text(text, controls=Controls())
     assert texts(plan.chunks) == []
     assert sum(chunk.characters for chunk in plan.chunks) == len(text)
@@ -95,7 +95,7 @@ def test_silent_sentences_join_their_neighbours() -> None:
     assert [chunk.characters for chunk in plan.chunks] == [len("😀! Hello. 😀😀. "), len("World. 😀")]
 
 
-def test_what_cannot_be_heard_is_left_out() -> None:
+def test_inaudible_characters_are_removed() -> None:
     assert said("Hi 😀 there\u200b, you\ufeff!") == ["Hi there, you!"]
     assert said("a\u202eb\u2066c") == ["abc"]
     assert said("రామ్\u200cగోపాల్ 👨\u200d👩\u200d👧 వచ్చాడు") == ["రామ్\u200cగోపాల్ వచ్చాడు"]
@@ -103,7 +103,7 @@ def test_what_cannot_be_heard_is_left_out() -> None:
     assert said("bad\x00\x07 \ud800 chars") == ["bad chars"]
 
 
-def test_figures_are_left_alone_where_that_is_asked_for() -> None:
+def test_verbatim_leaves_figures_alone() -> None:
     assert said("Dr. Rao owes ₹500 & 5 km.", Controls(verbatim=True)) == ["Dr. Rao owes ₹500 & 5 km."]
     assert said("Dr. Rao owes ₹500 & 5 km.") == ["Doctor Rao owes five hundred rupees and five kilometres."]
 

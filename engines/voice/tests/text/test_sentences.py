@@ -1,11 +1,11 @@
-"""Where sentences end."""
+"""Ends of sentences."""
 
 from __future__ import annotations
 
 import pytest
 
 from enginehouse.engines.voice.text import Controls
-from engines.voice.tests.text.spoken import said
+from engines.voice.tests.text.plans import said
 
 VERBATIM = Controls(verbatim=True)
 
@@ -87,14 +87,14 @@ def test_the_length_of_a_line_counts_from_its_beginning() -> None:
     ]
 
 
-def test_what_has_no_end_is_cut_at_clauses_then_at_spaces_then_between_letters() -> None:
+def test_long_sentences_are_cut_at_clauses_then_spaces_then_letters() -> None:
     controls = Controls(max_length=20)
     assert said("one two three, four five six seven", controls) == ["one two three,", "four five six seven"]
     assert said("one two three four five six seven", controls) == ["one two three four", "five six seven"]
     assert said("a" * 50, controls) == ["a" * 20, "a" * 20, "a" * 10]
 
 
-def test_a_cut_leaves_a_letter_its_signs() -> None:
+def test_a_cut_keeps_combining_marks() -> None:
     syllable = "క్షి"
     controls = Controls(max_length=21)
     pieces = said(syllable * 20, controls)

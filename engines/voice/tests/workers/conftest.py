@@ -1,4 +1,4 @@
-"""Pools of the tests' own child."""
+"""Pools of the tests' own child process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A child process for the tests: it answers, floods, prints, sleeps and dies as it is told."""
+"""A child process for tests: it answers, floods, prints, sleeps and dies on request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def handle(kind: int, payload: bytes) -> Iterator[tuple[int, bytes]]:
     if kind == ECHO:
         yield ECHO, payload
     elif kind == FLOOD:
-        # As many frames of 64 KiB as it says; how many were taken shows on stderr.
+        # As many frames of 64 KiB as requested; the number taken is printed to stderr.
         for index in range(int(payload)):
             yield FLOOD, bytes(65536)
             print(f"wrote {index + 1}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Child processes: frames in and out, deaths, queues, and nothing left behind."""
+"""Child processes: frames in and out, deaths, queues, and no leaks."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def test_a_child_waits_for_its_reader(make_pool: MakePool) -> None:
     async with make_pool().worker() as worker:
         await worker.send(child.FLOOD, b"1000")
         process = psutil.Process(worker.pid)
-        # It has filled the pipe when it sleeps in a write.
+        # The pipe is full when it sleeps in a write.
         async with asyncio.timeout(10):
             while not worker.stderr_tail or process.status() != psutil.STATUS_SLEEPING:
                 await asyncio.sleep(0.01)
@@ -190,7 +190,7 @@ async def test_a_send_that_was_cut_short_is_never_reused(make_pool: MakePool) ->
     async with pool.worker() as worker:
         first = worker.pid
         psutil.Process(first).suspend()
-        # More than the pipe takes while nobody reads.
+        # More than the pipe's capacity while nobody reads.
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await worker.send(child.ECHO, bytes(8_000_000))
@@ -220,7 +220,7 @@ async def test_callers_wait_in_order_and_children_are_bounded(make_pool: MakePoo
     await asyncio.gather(*tasks)
     assert most == 2
     assert sorted(order) == list(range(12))
-    # The first two have a place each and start its child, which takes as long as it takes.
+    # The first two have a place each and start its child, in any order.
     assert [index for index in order if index > 1] == list(range(2, 12))
 
 
@@ -232,14 +232,14 @@ async def test_a_child_that_died_idle_is_replaced(make_pool: MakePool) -> None:
     async with asyncio.timeout(10):
         while psutil.pid_exists(first):
             await asyncio.sleep(0.01)
-    # The loop learns of it in one turn more.
+    # The loop notices it one iteration later.
     await asyncio.sleep(0.05)
     async with pool.worker() as worker:
         assert worker.pid != first
         assert await ask(worker, child.ECHO, b"x") == [(child.ECHO, b"x")]
 
 
-async def test_start_says_why_it_cannot(make_pool: MakePool) -> None:
+async def test_start_reports_the_failure(make_pool: MakePool) -> None:
     with pytest.raises(WorkerError, match=r"echo process did not start: .* status 3; .*cannot find the voices"):
         await make_pool(arguments=["broken"]).start()
     with pytest.raises(WorkerError, match=r"No module named .?enginehouse\.nothing"):

@@ -1,4 +1,4 @@
-"""What the tests of the decoder processes share."""
+"""Shared parts of the tests of decoder processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHORT = wav(pcm_bytes(tone(440, 1, 16_000)))
 
 
 def children() -> list[psutil.Process]:
-    """The decoder processes of this one."""
+    """Return the decoder processes of this process."""
     found = []
     for process in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):

@@ -1,4 +1,4 @@
-"""Files of every form are read, and what is none is refused in words that help."""
+"""Files of every format are decoded, and invalid ones are refused with helpful errors."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ from engines.voice.tests.audio.sounds import LIMITS, chirp, heard, media, noise,
         ("amr", "libopencore_amrnb", 8_000, "mono"),
     ],
 )
-def test_every_form_is_read(container: str, codec: str, rate: int, layout: str) -> None:
+def test_every_format_is_decoded(container: str, codec: str, rate: int, layout: str) -> None:
     data = media(container, codec, rate=rate, layout=layout, seconds=1.5)
     samples = heard(data, rate=16_000)
     assert samples.dtype == np.int16
     assert samples.ndim == 1
-    # Encoders may add a frame or two at either end.
+    # Encoders may pad a frame or two at either end.
     assert 1.49 * 16_000 < len(samples) < 1.5 * 16_000 + 0.15 * 16_000
     assert peak_hertz(samples, 16_000) == pytest.approx(440, abs=2)
     middle = samples[8_000:16_000].astype(float)
@@ -82,7 +82,7 @@ def test_the_sound_of_a_film_is_taken(container: str, video: str, audio: str) ->
 
 
 def test_opus_for_speech_is_read_without_noise() -> None:
-    """FFmpeg's own decoder makes five times the level of this."""
+    """FFmpeg's own decoder decodes this to five times its level."""
     encoder = StreamEncoder(encoding=Encoding.OPUS, source_rate=22_050, rate=8_000)
     data = encoder.feed(chirp(200, 2_500, 1.4, 22_050)) + encoder.finish()
     assert np.abs(heard(data, rate=48_000).astype(int)).max() < 10_000
@@ -101,7 +101,7 @@ def test_samples_at_their_own_rate_are_untouched() -> None:
 
 
 def test_long_frames_are_taken_apart_and_lose_nothing() -> None:
-    """WavPack's frames are half a second long, more than is converted at once."""
+    """WavPack's frames are half a second long, longer than the slices that are converted at once."""
     samples = heard(media("wv", "wavpack", rate=192_000, seconds=1.5, sample_format="s16p"), rate=192_000)
     assert np.array_equal(samples, tone(440, 1.5, 192_000))
 
@@ -120,7 +120,7 @@ def test_channels_are_mixed_down(channels: int, bits: int, form: int) -> None:
     assert np.abs(samples).max() == pytest.approx(8_000, rel=0.1)
 
 
-def test_numbers_that_are_none_do_no_harm() -> None:
+def test_not_a_number_is_harmless() -> None:
     wave = np.array([0.5, np.nan, np.inf, -np.inf, 1e30, -1e30, 0.25] * 1_000, dtype="<f4")
     for channels in (1, 9):
         data = np.repeat(wave, channels).tobytes()
@@ -128,7 +128,7 @@ def test_numbers_that_are_none_do_no_harm() -> None:
         assert len(samples) == len(wave)
         assert samples[0] == pytest.approx(16_384, abs=1)
         if channels > 1:
-            # The mean of what is no number is silence.
+            # NaN is decoded to silence.
             assert samples[1] == 0
         assert samples[6] == pytest.approx(8_192, abs=1)
 
@@ -168,7 +168,7 @@ with zipfile.ZipFile(ZIP, "w") as _archive:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_audio_is_refused_with_a_reason(data: bytes, message: str) -> None:
+def test_files_without_audio_are_refused_with_a_reason(data: bytes, message: str) -> None:
     with pytest.raises(MediaError) as raised:
         heard(data)
     assert message in str(raised.value)
@@ -176,7 +176,7 @@ def test_what_is_no_audio_is_refused_with_a_reason(data: bytes, message: str) ->
 
 
 def test_other_files_are_out_of_reach(tmp_path: Path) -> None:
-    """A playlist that names a file which is there is no way to it."""
+    """A playlist gives no access to an existing file that it names."""
     path = tmp_path / "secret.wav"
     path.write_bytes(wav(pcm_bytes(tone(440, 1, 16_000))))
     for playlist in (
@@ -190,8 +190,8 @@ def test_other_files_are_out_of_reach(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("claimed", [0, 100, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF])
-def test_a_claimed_length_is_not_believed(claimed: int) -> None:
-    """A header that says too much costs nothing; one that says less than there is may be taken at its word."""
+def test_a_claimed_length_is_not_trusted(claimed: int) -> None:
+    """A header that claims too much costs nothing; one that claims too little may be believed."""
     sent = tone(440, 1, 16_000)
     samples = heard(wav(pcm_bytes(sent), claimed=claimed))
     assert len(samples) in ({len(sent), claimed // 2} if claimed else {len(sent)})
@@ -203,7 +203,7 @@ def test_a_claimed_length_is_not_believed(claimed: int) -> None:
 def test_a_file_that_is_cut_off_is_used_as_far_as_it_goes(container: str, codec: str) -> None:
     whole = media(container, codec, seconds=3)
     samples = heard(whole[: len(whole) // 2])
-    # A page of Ogg is a second long.
+    # An Ogg page is a second long.
     assert 0.9 < len(samples) / 16_000 < 2
     assert peak_hertz(samples, 16_000) == pytest.approx(440, abs=2)
 
@@ -219,11 +219,11 @@ def test_damage_in_the_middle_costs_a_little(container: str, codec: str) -> None
 
 
 def test_streams_that_are_announced_late_do_no_harm() -> None:
-    """A second sound track that begins where nobody expects one any more."""
+    """A second audio track that begins late in the file."""
     first, second = (media("mpegts", "aac", seconds=seconds) for seconds in (1, 1))
     packets = bytearray(second)
     for start in range(0, len(packets), 188):
-        # Another packet identifier, in the map of programs too.
+        # Another packet identifier, in the program map too.
         if packets[start + 1] & 0x1F == 1:
             packets[start + 2] ^= 0x20
     samples = heard(first * 8 + bytes(packets) + first)

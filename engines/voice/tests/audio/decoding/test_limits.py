@@ -1,4 +1,4 @@
-"""Decoding in other processes: memory and rights are bounded, whatever a file is like."""
+"""The decoder pool bounds the memory and the rights of any file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engines.voice.tests.audio.sounds import LIMITS, media, wav
 
 
 async def test_the_decoder_waits_for_its_reader(pool: DecoderPool) -> None:
-    """An hour of silence is a small file; of what comes out, a few pieces are waiting at most."""
+    """An hour of silence is a small file; at most a few pieces of its audio are buffered."""
     data = silence_for(3_600)
     assert len(data) < 2_000_000
     answers = pool.decode(data, rate=16_000, limits=LIMITS)
@@ -36,7 +36,7 @@ async def test_the_decoder_waits_for_its_reader(pool: DecoderPool) -> None:
 def silence_for(seconds: int) -> bytes:
     """A FLAC file of silence: 12 bytes for a tenth of a second."""
     one = media("flac", "flac", seconds=1, hertz=0, rate=8_000)
-    # Frames are numbered, but FFmpeg takes any that follow one another: repeat the first second's.
+    # Frames are numbered, but FFmpeg accepts any consecutive ones: repeat those of the first second.
     header, frames = one[: one.index(b"\xff\xf8")], one[one.index(b"\xff\xf8") :]
     return header + frames * seconds
 
@@ -57,7 +57,7 @@ async def test_a_small_file_of_many_hours_is_stopped_at_the_limit(pool: DecoderP
 @pytest.mark.parametrize(
     ("max_memory", "data", "message"),
     [
-        # What is too large even to be taken in, and what is too large to be worked on.
+        # Too large to be received, and too large to be decoded.
         (1 << 20, wav(bytes(12_000_000)), r"made the decoder crash \(status 1\)"),
         (2 << 20, media("ogg", "libopus", seconds=3), "takes more memory than a recording should"),
     ],
@@ -72,7 +72,7 @@ async def test_memory_is_bounded_by_the_kernel(max_memory: int, data: bytes, mes
             seen |= {child.pid for child in children()}
             with pytest.raises(MediaError, match=message):
                 await decoded(pool, data, rate=768_000)
-        # What has run out of memory is not used again.
+        # A process that has run out of memory is not used again.
         assert len(seen) == 2
     finally:
         await pool.close()

@@ -1,4 +1,4 @@
-"""Decoding in other processes: nothing that a file does reaches the engine."""
+"""The decoder pool isolates the engine from files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def test_it_decodes_what_decode_does(pool: DecoderPool, container: str, co
 
 
 async def test_a_film_with_subtitles_is_read(pool: DecoderPool) -> None:
-    """All that it needs was loaded before the process lost the right to open files."""
+    """Everything is loaded before the process loses the right to open files."""
     film = subtitled(media("mp4", "aac", video="libx264", seconds=1))
     assert len(await decoded(pool, film)) == pytest.approx(16_000, abs=1_000)
 
@@ -44,7 +44,7 @@ async def test_a_process_is_reused_even_after_a_refusal(pool: DecoderPool) -> No
     assert children() == [first]
 
 
-async def test_what_was_decoded_before_the_limit_arrives(pool: DecoderPool) -> None:
+async def test_audio_before_the_limit_arrives(pool: DecoderPool) -> None:
     got = 0
     with pytest.raises(MediaError, match="longer than 2 seconds"):
         async for samples in pool.decode(
@@ -60,7 +60,7 @@ async def test_a_crash_is_an_error_of_its_file_alone(pool: DecoderPool, name: st
     answers = pool.decode(wav(pcm_bytes(tone(440, 100, 16_000))), rate=16_000, limits=LIMITS)
     await anext(answers)
     (child,) = children()
-    # As a broken parser would, in the middle of the work.
+    # Like an exploited parser, in the middle of the work.
     os.kill(child.pid, signal.Signals[name])
     with pytest.raises(MediaError, match=rf"the file made the decoder crash \({name}\)"):
         async for _ in answers:

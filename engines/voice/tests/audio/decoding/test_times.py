@@ -1,4 +1,4 @@
-"""Decoding in other processes: time is bounded, whatever a file is like."""
+"""The decoder pool bounds the time of any file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def test_processor_time_is_bounded(pool: DecoderPool) -> None:
     part = media("ogg", "libopus", seconds=10)
     with pytest.raises(MediaError, match="takes more than 1 seconds of processor time"):
         await decoded(pool, part * 140, limits=MediaLimits(max_cpu_s=1))
-    # It counts from each file's beginning.
+    # It is counted from each file's beginning.
     await pool.start()
     (child,) = children()
     while child.cpu_times().user < 1.1:
@@ -28,7 +28,7 @@ async def test_processor_time_is_bounded(pool: DecoderPool) -> None:
 
 
 async def test_waits_add_up(pool: DecoderPool) -> None:
-    # At this rate a piece is more than the pipe holds: each is waited for.
+    # At this rate a piece exceeds the pipe's capacity: the child waits with each.
     answers = pool.decode(wav(pcm_bytes(tone(440, 30, 16_000))), rate=768_000, limits=MediaLimits(max_wait_s=1))
     await anext(answers)
     (child,) = children()
@@ -39,7 +39,7 @@ async def test_waits_add_up(pool: DecoderPool) -> None:
             await anext(answers)
 
 
-async def test_waiting_is_bounded_and_reading_slowly_is_not(pool: DecoderPool) -> None:
+async def test_waiting_is_bounded_but_slow_reading_is_not(pool: DecoderPool) -> None:
     await pool.start()
     (child,) = children()
     child.suspend()

@@ -1,4 +1,4 @@
-"""espeak-ng's processes: many callers, callers who leave, processes that die, and what cannot be loaded."""
+"""espeak-ng's processes: many callers, callers that leave, processes that die, and failed loads."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from enginehouse.engines.voice.backends.base import ClonedVoice, Prosody
 from enginehouse.engines.voice.backends.espeak import EspeakBackend
 from enginehouse.kit.errors import Reason, ServiceError
 from engines.voice.tests.backends.processes import children_of, gone
-from engines.voice.tests.backends.speaking import SENTENCE, said, speaking, utterance
-from engines.voice.tests.voice_engine import speaking_model
+from engines.voice.tests.backends.speech import SENTENCE, said, speaking, utterance
+from engines.voice.tests.voice_engine import speech_model
 
 CHILD = "espeak._child"
-# Takes some seconds to speak.
+# Takes some seconds to synthesize.
 LONG = SENTENCE * 600
 CASES: list[dict[str, Any]] = [
     {},
@@ -59,7 +59,7 @@ async def test_there_are_no_more_processes_than_workers() -> None:
     assert children_of(os.getpid(), CHILD) == []
 
 
-async def test_the_engine_itself_loads_nothing_of_espeak() -> None:
+async def test_the_engine_process_does_not_load_espeak() -> None:
     async with speaking(workers=1) as speaker:
         await said(speaker, "One.")
     assert "espeakng_loader" not in sys.modules
@@ -74,7 +74,7 @@ async def test_the_first_audio_comes_before_the_last_is_made() -> None:
         assert children_of(child), "the utterance is still being spoken"
 
 
-async def test_who_leaves_a_long_utterance_frees_its_process() -> None:
+async def test_an_abandoned_long_utterance_frees_its_process() -> None:
     async with speaking(workers=1) as speaker:
         async with aclosing(speaker.speak(utterance(LONG))) as audio:
             await anext(audio)
@@ -86,7 +86,7 @@ async def test_who_leaves_a_long_utterance_frees_its_process() -> None:
         assert again.tobytes() == (await said(speaker)).tobytes()
 
 
-async def test_who_leaves_a_sentence_costs_no_process() -> None:
+async def test_an_abandoned_sentence_keeps_its_process() -> None:
     async with speaking(workers=1) as speaker:
         whole = await said(speaker)
         [child] = children_of(os.getpid(), CHILD)
@@ -110,7 +110,7 @@ async def test_a_caller_is_cancelled_while_it_waits() -> None:
             assert len(await said(speaker, "Two."))
 
 
-async def test_a_slow_reader_holds_up_nobody() -> None:
+async def test_a_slow_reader_blocks_nobody() -> None:
     text = SENTENCE * 12
     async with speaking(workers=1) as speaker:
         whole = await said(speaker, text, prosody=Prosody(speed=0.5))
@@ -156,7 +156,7 @@ async def test_a_crash_costs_its_utterance_only() -> None:
         assert children_of(os.getpid(), CHILD) == [child]
 
 
-async def test_nothing_is_spoken_after_the_end() -> None:
+async def test_nothing_is_fed_after_the_end() -> None:
     async with speaking(workers=1) as speaker:
         pass
     with pytest.raises(ServiceError) as raised:
@@ -164,7 +164,7 @@ async def test_nothing_is_spoken_after_the_end() -> None:
     assert raised.value.reason is Reason.BACKEND_FAILED
 
 
-async def test_it_speaks_with_no_recording(tmp_path: Path) -> None:
+async def test_cloned_voices_are_refused(tmp_path: Path) -> None:
     clone = ClonedVoice(voice_id="voc_1", language="en", sample=tmp_path / "sample.wav")
     async with speaking(workers=1) as speaker:
         assert not speaker.clones
@@ -182,9 +182,9 @@ async def test_it_speaks_with_no_recording(tmp_path: Path) -> None:
         ({"aliases": {"reader": 3}}, "options.aliases.reader", "3"),
     ],
 )
-async def test_options_that_it_does_not_know_are_refused(options: dict[str, Any], field: str, hint: str) -> None:
+async def test_unknown_options_are_refused(options: dict[str, Any], field: str, hint: str) -> None:
     with pytest.raises(ServiceError) as raised:
-        await EspeakBackend().load(speaking_model(options=options))
+        await EspeakBackend().load(speech_model(options=options))
     assert raised.value.reason is Reason.INVALID_REQUEST
     assert [violation.field for violation in raised.value.violations] == [field]
     assert hint in raised.value.message
@@ -193,12 +193,12 @@ async def test_options_that_it_does_not_know_are_refused(options: dict[str, Any]
 
 async def test_another_source_is_refused() -> None:
     with pytest.raises(ServiceError, match="package:espeakng-loader") as raised:
-        await EspeakBackend().load(speaking_model(source="hf:somebody/something"))
+        await EspeakBackend().load(speech_model(source="hf:somebody/something"))
     assert raised.value.reason is Reason.INVALID_REQUEST
 
 
-async def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(ServiceError, match="pip install espeakng-loader") as raised:
-        await EspeakBackend().load(speaking_model())
+        await EspeakBackend().load(speech_model())
     assert raised.value.reason is Reason.WEIGHTS_ABSENT

@@ -1,4 +1,4 @@
-"""How espeak-ng speaks: pace, pitch, melody, emphasis, spelling."""
+"""The prosody of espeak-ng: speed, pitch, melody, emphasis, spelling."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from enginehouse.engines.voice.backends.base import Prosody
-from engines.voice.tests.backends.speaking import fundamental, heights, loudness, said, seconds, semitones
+from engines.voice.tests.backends.speech import fundamental, heights, loudness, said, seconds, semitones
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# Below 0.46 and above 2.3 the audio is stretched; about there it passes from one to the other.
+# Below 0.46 and above 2.3 the audio is stretched; these values are around the limits.
 SPEEDS = [0.25, 0.35, 0.45, 0.46, 0.5, 0.75, 1, 1.5, 2, 2.2, 2.3, 2.5, 3, 4]
 
 
@@ -50,7 +50,7 @@ async def test_pitch_moves_by_semitones(speaker: Any, voice: str) -> None:
     assert max(lengths) < 1.03 * min(lengths)
 
 
-async def test_a_mans_voice_rises_an_octave(speaker: Any) -> None:
+async def test_a_male_voice_rises_an_octave(speaker: Any) -> None:
     plain, high = await asyncio.gather(said(speaker), said(speaker, prosody=Prosody(pitch=12)))
     rate = speaker.sample_rate
     assert semitones(fundamental(high, rate), fundamental(plain, rate)) == pytest.approx(12, abs=1.5)
@@ -76,7 +76,7 @@ async def test_emphasis_is_louder_slower_and_higher(speaker: Any) -> None:
         assert fundamental(stronger, speaker.sample_rate) > fundamental(weaker, speaker.sample_rate)
 
 
-async def test_prosody_out_of_range_is_the_nearest(speaker: Any) -> None:
+async def test_prosody_out_of_range_is_clamped(speaker: Any) -> None:
     wild, edge = await asyncio.gather(
         said(speaker, "One.", prosody=Prosody(speed=100, pitch=-99, pitch_range=50, emphasis=9)),
         said(speaker, "One.", prosody=Prosody(speed=4, pitch=-12, pitch_range=50, emphasis=2)),
@@ -108,7 +108,7 @@ async def test_spelling_names_what_is_markup_elsewhere(speaker: Any) -> None:
     assert len(same) > 2 * len(other)
 
 
-async def test_control_characters_are_no_commands(speaker: Any) -> None:
+async def test_control_characters_are_not_commands(speaker: Any) -> None:
     command, blank = await asyncio.gather(said(speaker, "hello \x01300S there"), said(speaker, "hello  300S there"))
     assert command.tobytes() == blank.tobytes()
     assert len(await said(speaker, "hello\x00there")) > 1.5 * len(await said(speaker, "hello"))

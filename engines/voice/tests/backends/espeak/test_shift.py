@@ -1,4 +1,4 @@
-"""Audio played faster or slower while it comes in."""
+"""Pitch shifting of audio while it comes in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enginehouse.engines.voice.backends.base import Samples
-from enginehouse.engines.voice.backends.espeak._shift import Shift
+from enginehouse.engines.voice.backends.espeak._shift import PitchShifter
 
 RATE = 22_050
 
@@ -25,7 +25,7 @@ def frequency(samples: Samples) -> float:
 
 @pytest.mark.parametrize("factor", [0.83, 0.95, 1.0, 1.05, 1.13])
 def test_a_tone_moves_by_the_factor(factor: float) -> None:
-    out = Shift(factor).feed(tone(440))
+    out = PitchShifter(factor).feed(tone(440))
     assert frequency(out) == pytest.approx(440 * factor, rel=0.01)
     assert len(out) == pytest.approx(RATE / factor, abs=2)
 
@@ -35,16 +35,16 @@ def test_a_tone_moves_by_the_factor(factor: float) -> None:
     st.floats(0.5, 2),
     st.lists(st.integers(0, 300), max_size=10),
 )
-def test_it_does_not_matter_how_the_audio_comes(values: list[int], factor: float, cuts: list[int]) -> None:
+def test_the_result_does_not_depend_on_the_cuts(values: list[int], factor: float, cuts: list[int]) -> None:
     samples = np.array(values, np.int16)
-    whole = Shift(factor).feed(samples)
-    shift = Shift(factor)
+    whole = PitchShifter(factor).feed(samples)
+    shift = PitchShifter(factor)
     pieces = [shift.feed(piece) for piece in np.split(samples, sorted(cuts))]
     assert np.concatenate(pieces).tobytes() == whole.tobytes()
     assert len(values) / factor - 1 / factor - 1 <= len(whole) <= len(values) / factor + 1
 
 
 @given(st.integers(-32_768, 32_767), st.floats(0.5, 2))
-def test_an_even_signal_stays_even(value: int, factor: float) -> None:
-    out = Shift(factor).feed(np.full(50, value, np.int16))
+def test_a_uniform_signal_stays_uniform(value: int, factor: float) -> None:
+    out = PitchShifter(factor).feed(np.full(50, value, np.int16))
     assert set(out) == {value}

@@ -1,4 +1,4 @@
-"""Which voices espeak-ng has, and which of them a request gets."""
+"""The voices of espeak-ng, and the choice of one for a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from enginehouse.engines.voice.backends.base import Gender, Prosody
 from enginehouse.kit.errors import Reason, ServiceError
-from engines.voice.tests.backends.speaking import loudness, said, speaking
+from engines.voice.tests.backends.speech import loudness, said, speaking
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -42,7 +42,7 @@ async def test_the_list_is_a_sequence(speaker: Any) -> None:
         voices[len(voices)]
 
 
-async def test_what_is_told_of_a_voice(speaker: Any) -> None:
+async def test_voice_fields(speaker: Any) -> None:
     voices = {voice.voice_id: voice for voice in speaker.voices}
     plain, woman, whisper = voices["en-us"], voices["en-us+f3"], voices["te+whisperf"]
     assert (plain.name, plain.gender, plain.style) == ("English (America)", Gender.MALE, "")
@@ -102,14 +102,14 @@ async def test_a_language_takes_its_own_voice_or_the_nearest(speaker: Any, langu
     assert by_language.tobytes() == by_voice.tobytes()
 
 
-async def test_every_language_that_is_claimed_has_a_voice(speaker: Any) -> None:
+async def test_every_listed_language_has_a_voice(speaker: Any) -> None:
     assert {"en", "te", "hi", "zh", "cmn", "no", "nn"} <= set(speaker.languages)
     assert list(speaker.languages) == sorted(set(speaker.languages))
     for language in speaker.languages:
         speaker.check_voice("+f3", language)
 
 
-async def test_names_are_taken_in_any_case(speaker: Any) -> None:
+async def test_names_match_in_any_case(speaker: Any) -> None:
     capital, plain = await asyncio.gather(
         said(speaker, "One.", voice="EN-US+F3"), said(speaker, "One.", voice="en-us+f3")
     )
@@ -166,7 +166,7 @@ async def test_the_operators_own_aliases_replace_them() -> None:
         ("../../voices/!v/f3", ["espeak-ng has no voice"]),
     ],
 )
-async def test_an_unknown_voice_is_refused_with_what_comes_near(speaker: Any, voice: str, hints: list[str]) -> None:
+async def test_an_unknown_voice_is_refused_with_the_nearest(speaker: Any, voice: str, hints: list[str]) -> None:
     message = await refused(speaker, "controls.voice", voice=voice)
     assert "enginehouse voices" in message
     for hint in hints:
@@ -175,7 +175,7 @@ async def test_an_unknown_voice_is_refused_with_what_comes_near(speaker: Any, vo
         speaker.check_voice(voice, "")
 
 
-async def test_an_unknown_language_is_refused_with_what_comes_near(speaker: Any) -> None:
+async def test_an_unknown_language_is_refused_with_the_nearest(speaker: Any) -> None:
     message = await refused(speaker, "controls.language", language="enn-US")
     assert "'enn-US'" in message
     assert "en-US" in message
@@ -185,7 +185,7 @@ async def test_an_unknown_language_is_refused_with_what_comes_near(speaker: Any)
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(voice=st.text(max_size=12), language=st.text(max_size=12))
-async def test_whatever_is_asked_for_is_found_or_refused(speaker: Any, voice: str, language: str) -> None:
+async def test_any_language_is_found_or_refused(speaker: Any, voice: str, language: str) -> None:
     try:
         speaker.check_voice(voice, language)
     except ServiceError as error:

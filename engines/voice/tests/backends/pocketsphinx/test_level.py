@@ -1,4 +1,4 @@
-"""Utterances brought to a level."""
+"""Normalization of the level of utterances."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from enginehouse.engines.voice.backends.base import Samples
 from enginehouse.engines.voice.backends.pocketsphinx._level import LevelNormalizer
-from engines.voice.tests.backends.speaking import loudness
+from engines.voice.tests.backends.speech import loudness
 
 LISTEN = 4_000
 
@@ -50,7 +50,7 @@ def test_a_short_utterance_is_kept(length: int) -> None:
     assert len(levelled(noise(100, length))) == length
 
 
-def test_what_would_wrap_is_clipped() -> None:
+def test_overflow_is_clipped() -> None:
     loud_later = np.concatenate([noise(50, LISTEN), np.full(100, 30_000, np.int16), np.full(100, -30_000, np.int16)])
     out = levelled(loud_later)
     assert set(out[LISTEN : LISTEN + 100]) == {32_767}
@@ -58,5 +58,5 @@ def test_what_would_wrap_is_clipped() -> None:
 
 
 @given(st.lists(st.integers(0, 16_000), max_size=10))
-def test_it_does_not_matter_how_the_utterance_comes(cuts: list[int]) -> None:
+def test_the_result_does_not_depend_on_the_cuts(cuts: list[int]) -> None:
     assert levelled(noise(900), cuts).tobytes() == levelled(noise(900)).tobytes()

@@ -1,4 +1,4 @@
-"""Utterances that PocketSphinx hears while they are spoken."""
+"""Live recognition by PocketSphinx."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from enginehouse.engines.voice.backends.base import Samples, Segment
-from engines.voice.tests.backends.listening import COUNT, RATE, WORDS, heard_live, pieces, right
 from engines.voice.tests.backends.processes import children_of
+from engines.voice.tests.backends.recordings import COUNT, RATE, WORDS, heard_live, pieces, right
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -31,7 +31,7 @@ async def test_it_is_understood_while_it_goes_on(recogniser: Any, count: Samples
     assert len(interim) >= 3
     assert all(before.text != after.text for before, after in pairwise(interim))
     assert len(interim[0].text) < len(interim[-1].text)
-    # To tell what is understood so far changes nothing, nor does it matter how the utterance comes.
+    # Neither interim results nor the cuts of the utterance change the final result.
     assert final == await heard_live(recogniser, count)
     assert final == await heard_live(recogniser, count, size=777)
 
@@ -54,7 +54,7 @@ async def test_loudness_does_not_matter(recogniser: Any, count: Samples, gain: f
     assert right(segment.text, COUNT) >= 3
 
 
-async def test_nothing_was_said(recogniser: Any) -> None:
+async def test_an_empty_utterance_has_no_result(recogniser: Any) -> None:
     async with recogniser.live(WORDS) as utterance:
         assert await utterance.finish() is None
     assert await heard_live(recogniser, np.zeros(100, np.int16)) is None

@@ -1,4 +1,4 @@
-"""Recordings cut at their pauses, by a judge that takes every byte above 127 for speech."""
+"""Recordings split at pauses, with a detector that takes every byte above 127 for speech."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def phrases(pcm: bytes, cuts: Sequence[int] = ()) -> list[Phrase]:
 
 
 def sound(*segments: tuple[bytes, int]) -> bytes:
-    """Speech and silence of so many milliseconds each."""
+    """Alternating speech and silence of the given milliseconds."""
     return b"".join(kind * FRAME * (length // FRAME_MS) for kind, length in segments)
 
 
@@ -35,7 +35,7 @@ def test_silence_has_no_phrases() -> None:
     assert phrases(b"") == []
 
 
-def test_a_click_is_no_phrase() -> None:
+def test_a_click_starts_no_phrase() -> None:
     assert phrases(sound((SILENCE, 900), (SPEECH, 90), (SILENCE, 900))) == []
 
 
@@ -68,7 +68,7 @@ RECORDINGS = st.lists(st.tuples(st.sampled_from([SPEECH, SILENCE]), st.integers(
 
 
 @given(RECORDINGS, st.lists(st.integers(0, 20_000), max_size=8))
-def test_it_does_not_matter_how_the_recording_comes(parts: list[tuple[bytes, int]], cuts: list[int]) -> None:
+def test_the_result_does_not_depend_on_the_cuts(parts: list[tuple[bytes, int]], cuts: list[int]) -> None:
     recording = sound(*parts)
     assert phrases(recording, cuts) == phrases(recording)
 
@@ -86,7 +86,7 @@ def test_all_speech_is_in_one_phrase_each(parts: list[tuple[bytes, int]]) -> Non
         assert not frames & inside
         inside |= frames
     assert [phrase.start_ms for phrase in found] == sorted(phrase.start_ms for phrase in found)
-    # Less than 150 ms of speech may be taken for a click, where it does not belong to a phrase anyway.
+    # Less than 150 ms of speech may be taken for a click, unless it is part of a phrase.
     frames = [recording[at] > 127 for at in range(0, len(recording), FRAME)]
     for at in range(len(frames) - 4):
         if all(frames[at : at + 5]) and at not in inside:

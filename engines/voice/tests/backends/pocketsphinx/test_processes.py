@@ -1,4 +1,4 @@
-"""PocketSphinx's processes: many callers, callers who leave, processes that die, and what cannot be loaded."""
+"""PocketSphinx's processes: many callers, callers that leave, processes that die, and failed loads."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import pytest
 from enginehouse.engines.voice.backends.base import Samples
 from enginehouse.engines.voice.backends.pocketsphinx import PocketsphinxBackend
 from enginehouse.kit.errors import Reason, ServiceError
-from engines.voice.tests.backends.listening import DOOR, RATE, WORDS, heard, heard_live, right, text
 from engines.voice.tests.backends.processes import children_of
-from engines.voice.tests.voice_engine import listening_model
+from engines.voice.tests.backends.recordings import DOOR, RATE, WORDS, heard, heard_live, right, text
+from engines.voice.tests.voice_engine import recognition_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHILD = "pocketsphinx._child"
 
 
-async def test_many_listen_and_hear_what_each_hears_alone(recogniser: Any, count: Samples, door: Samples) -> None:
+async def test_concurrent_recognitions_have_equal_results(recogniser: Any, count: Samples, door: Samples) -> None:
     alone = [await heard(recogniser, samples) for samples in (count, door)]
     live = await heard_live(recogniser, door)
     together = await asyncio.gather(
@@ -38,7 +38,7 @@ async def test_many_listen_and_hear_what_each_hears_alone(recogniser: Any, count
     assert len(children_of(os.getpid(), CHILD)) == 2
 
 
-async def test_what_the_recording_raises_is_passed_on(recogniser: Any, door: Samples) -> None:
+async def test_exceptions_of_the_audio_are_passed_on(recogniser: Any, door: Samples) -> None:
     async def broken() -> AsyncIterator[Samples]:
         yield door[:RATE]
         raise ServiceError(Reason.INVALID_REQUEST, "no more")
@@ -85,7 +85,7 @@ async def test_a_process_that_dies_fails_its_caller_and_is_replaced(door: Sample
         kill()
         yield door[RATE:]
 
-    loaded = await PocketsphinxBackend().load(listening_model(options={"workers": 1}))
+    loaded = await PocketsphinxBackend().load(recognition_model(options={"workers": 1}))
     try:
         recogniser: Any = loaded.recogniser
         with pytest.raises(ServiceError, match="SIGKILL") as raised:
@@ -115,15 +115,15 @@ async def test_a_process_that_dies_fails_its_caller_and_is_replaced(door: Sample
         ({"source": "file:model"}, "package:pocketsphinx"),
     ],
 )
-async def test_what_it_cannot_load_is_refused(changes: dict[str, Any], hint: str) -> None:
+async def test_unloadable_models_are_refused(changes: dict[str, Any], hint: str) -> None:
     with pytest.raises(ServiceError) as raised:
-        await PocketsphinxBackend().load(listening_model(**changes))
+        await PocketsphinxBackend().load(recognition_model(**changes))
     assert raised.value.reason is Reason.INVALID_REQUEST
     assert hint in raised.value.message
 
 
-async def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     with pytest.raises(ServiceError, match="pip install pocketsphinx") as raised:
-        await PocketsphinxBackend().load(listening_model())
+        await PocketsphinxBackend().load(recognition_model())
     assert raised.value.reason is Reason.WEIGHTS_ABSENT

@@ -1,4 +1,4 @@
-"""What PocketSphinx makes of recordings: speech, silence and noise."""
+"""Recognition by PocketSphinx: speech, silence and noise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from enginehouse.engines.voice.backends.base import RecognitionOptions, Samples
 from enginehouse.kit.errors import Reason, ServiceError
-from engines.voice.tests.backends.listening import COUNT, DOOR, RATE, WORDS, heard, pieces, right, silence, text
+from engines.voice.tests.backends.recordings import COUNT, DOOR, RATE, WORDS, heard, pieces, right, silence, text
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -36,7 +36,7 @@ async def test_words_have_their_times(recogniser: Any, count: Samples) -> None:
     assert segment.language == "en"
 
 
-async def test_words_come_only_if_asked_for(recogniser: Any, door: Samples) -> None:
+async def test_words_come_only_on_request(recogniser: Any, door: Samples) -> None:
     [segment] = await heard(recogniser, door, RecognitionOptions())
     assert list(segment.words) == []
     assert segment.text
@@ -47,12 +47,12 @@ async def test_phrases_come_one_by_one_at_their_times(recogniser: Any, count: Sa
     [alone] = await heard(recogniser, door)
     later = len(count) * 1000 // RATE + 2000
     assert first.end_ms < later
-    # Phrases begin on the judge's frames, of 30 ms.
+    # Phrases begin on the detector's frames of 30 ms.
     assert second.start_ms == pytest.approx(later + alone.start_ms, abs=100)
     assert right(second.text, DOOR) >= 2
 
 
-async def test_it_does_not_matter_how_the_recording_comes(recogniser: Any, count: Samples) -> None:
+async def test_the_result_does_not_depend_on_the_cuts(recogniser: Any, count: Samples) -> None:
     assert await heard(recogniser, count, size=777) == await heard(recogniser, count, size=len(count))
 
 
@@ -62,7 +62,7 @@ async def test_loudness_does_not_matter(recogniser: Any, count: Samples, gain: f
     assert right(text(await heard(recogniser, samples)), COUNT) >= 3
 
 
-async def test_it_stops_where_the_reader_does(recogniser: Any, door: Samples) -> None:
+async def test_it_stops_with_its_reader(recogniser: Any, door: Samples) -> None:
     taken = 0
 
     async def recording() -> AsyncIterator[Samples]:
@@ -78,11 +78,11 @@ async def test_it_stops_where_the_reader_does(recogniser: Any, door: Samples) ->
 
 
 @pytest.mark.parametrize("samples", [np.empty(0, np.int16), np.zeros(3, np.int16), silence(5)])
-async def test_silence_says_nothing(recogniser: Any, samples: Samples) -> None:
+async def test_silence_has_no_segments(recogniser: Any, samples: Samples) -> None:
     assert await heard(recogniser, samples) == []
 
 
-async def test_hiss_says_nothing(recogniser: Any) -> None:
+async def test_hiss_is_no_speech(recogniser: Any) -> None:
     assert await heard(recogniser, np.random.default_rng(1).integers(-30, 30, 5 * RATE).astype(np.int16)) == []
 
 

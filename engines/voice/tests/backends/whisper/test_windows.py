@@ -1,4 +1,4 @@
-"""Recordings cut into what Whisper hears in one go."""
+"""Recordings cut into Whisper's windows."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def cut(pieces, *, skip_silence):
     return [*found, *windows.finish()]
 
 
-# Parts of a second, in tenths: what is spoken and what is not, by turns.
+# Alternating speech and silence, in tenths of a second.
 turns = st.lists(st.integers(0, 250), max_size=8).map(
     lambda tenths: np.concatenate(
         [np.empty(0, np.int16), *(voiced(t / 10) if i % 2 else silence(t / 10) for i, t in enumerate(tenths))]
@@ -55,7 +55,7 @@ def test_silence_alone_is_skipped(recording, step):
         assert np.array_equal(window.samples, recording[window.start : end])
         assert not kept[window.start : end].any()
         kept[window.start : end] = True
-    # What sounds like a voice is kept, apart from what the detector takes its time to notice.
+    # Speech is kept, except for the detector's delay.
     sound = recording != 0
     if sound.sum() > 3 * RATE:
         assert sound[kept].sum() > 0.8 * sound.sum()
@@ -69,7 +69,7 @@ def test_windows_end_in_the_last_good_pause():
     assert len(first.samples) == second.start
 
 
-def test_a_pause_too_early_is_no_place_to_cut():
+def test_an_early_pause_does_not_cut():
     recording = np.concatenate((voiced(4), silence(1), voiced(40)))
     first, *_ = cut([recording], skip_silence=False)
     assert len(first.samples) > 10 * RATE
@@ -91,7 +91,7 @@ def test_hours_of_silence_are_not_kept():
     list(windows.push(voiced(2)))
     window = windows.so_far()
     assert 2999 * RATE < window.start < 3000.5 * RATE
-    # Looking takes nothing away.
+    # `so_far` takes nothing away.
     assert [found.start for found in windows.finish()] == [window.start]
 
 

@@ -1,15 +1,22 @@
-"""Texts cut to what XTTS says in one go."""
+"""Texts split for XTTS."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.engines.voice.backends.xtts._text import LIMITS, MAX_TEXT_LENGTH, breaths, speakable, spelled, unread
+from enginehouse.engines.voice.backends.xtts._text import (
+    LIMITS,
+    MAX_TEXT_LENGTH,
+    missing_reader,
+    spelled,
+    split_for_model,
+    supported_languages,
+)
 
 
 @given(text=st.text(max_size=900), language=st.sampled_from(["en", "zh", "ja", "hi", "xx"]))
 def test_nothing_is_lost_and_nothing_is_too_long(text, language):
-    parts = breaths(text, language)
+    parts = split_for_model(text, language)
     assert "".join("".join(parts).split()) == "".join(text.split())
     assert all(part.strip() == part and 0 < len(part) <= LIMITS.get(language, MAX_TEXT_LENGTH) for part in parts)
 
@@ -24,22 +31,22 @@ def test_nothing_is_lost_and_nothing_is_too_long(text, language):
         ("यह एक वाक्य है। ", "hi", "।"),
     ],
 )
-def test_cuts_are_where_one_breathes(unit, language, last):
-    parts = breaths(unit * (600 // len(unit)), language)
+def test_cuts_are_at_the_best_boundary(unit, language, last):
+    parts = split_for_model(unit * (600 // len(unit)), language)
     assert len(parts) > 1
     assert all(part.endswith(last) for part in parts)
-    # Each as long as it may be.
+    # Each of the maximum length.
     assert all(len(part) + len(unit) > LIMITS[language] for part in parts[:-1])
 
 
 def test_numbers_are_not_cut_at_their_points():
     text = "a" * 240 + " 3.14159265358979"
-    assert breaths(text, "en") == ["a" * 240, "3.14159265358979"]
+    assert split_for_model(text, "en") == ["a" * 240, "3.14159265358979"]
 
 
 def test_short_texts_stay_as_they_are():
-    assert breaths("  Hello. There. ", "en") == ["Hello. There."]
-    assert breaths(" \n", "en") == []
+    assert split_for_model("  Hello. There. ", "en") == ["Hello. There."]
+    assert split_for_model(" \n", "en") == []
 
 
 def test_signs_keep_their_marks():
@@ -48,7 +55,7 @@ def test_signs_keep_their_marks():
 
 
 def test_languages_without_a_reader_are_left_out():
-    # This environment has neither.
-    assert unread("zh") == "pip install 'coqui-tts[zh]'"
-    assert unread("en") == ""
-    assert speakable(["en", "pt", "zh-cn", "ja", "hi"]) == ["en", "pt", "hi"]
+    # Neither is installed in this environment.
+    assert missing_reader("zh") == "pip install 'coqui-tts[zh]'"
+    assert missing_reader("en") == ""
+    assert supported_languages(["en", "pt", "zh-cn", "ja", "hi"]) == ["en", "pt", "hi"]

@@ -1,4 +1,4 @@
-"""English text as it is said."""
+"""English text normalization."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_dates(text: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["31/02/2026", "29/02/2026", "00/01/2026", "2026-13-45"])
-def test_what_is_no_day_is_no_date(text: str) -> None:
+def test_impossible_days_are_no_dates(text: str) -> None:
     assert "February" not in say(text)
     assert "January" not in say(text)
     assert not any(character.isdigit() for character in say(text))
@@ -156,7 +156,7 @@ def test_measures(text: str, words: str) -> None:
         ("version 1.2.3", "version one point two point three"),
     ],
 )
-def test_numbers_that_name(text: str, words: str) -> None:
+def test_identifiers_are_read_digit_by_digit(text: str, words: str) -> None:
     assert say(text) == words
 
 

@@ -1,4 +1,4 @@
-"""Numbers in English words mean what the figures say."""
+"""Numbers in English words have the value of the figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCALES = {
 
 
 def meant(words: str) -> int:
-    """The number that English words stand for, worked out from the words alone."""
+    """Return the value of English number words, from the words alone."""
     parts: list[int] = []
     for word in words.replace("-", " ").split():
         if word in SMALL:
@@ -112,5 +112,5 @@ def test_ordinals(figures: str, words: str) -> None:
     assert normalize(figures, "en") == words
 
 
-def test_digits_without_end_are_read_one_by_one_in_linear_time() -> None:
+def test_endless_digits_are_read_one_by_one_in_linear_time() -> None:
     assert normalize("9" * 5000, "en") == " ".join(["nine"] * 5000)

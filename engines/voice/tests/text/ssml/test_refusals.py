@@ -1,4 +1,4 @@
-"""What is not SSML, and what is not spoken, is refused with its place."""
+"""Invalid SSML and unsupported elements are refused with their place."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ def test_the_place_is_named() -> None:
 
 
 @pytest.mark.parametrize("document", ["hello", "  hello <b>x</b>", "\n", ""])
-def test_text_alone_is_no_document(document: str) -> None:
+def test_plain_text_is_not_ssml(document: str) -> None:
     assert "a document must begin with <speak>" in refused(document).message
 
 
-def test_a_fragment_is_no_document() -> None:
+def test_a_fragment_is_refused() -> None:
     assert "outermost element is <p>: put everything into one <speak>" in refused("<p>a</p><p>b</p>").message
 
 

@@ -1,4 +1,4 @@
-"""What SSML documents become."""
+"""Plans of SSML documents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from enginehouse.engines.voice.backends.base import Prosody
 from enginehouse.engines.voice.text import SILENT_DB, Controls, Emotion, Say, plan_ssml
-from engines.voice.tests.text.spoken import says, ssml, texts
+from engines.voice.tests.text.plans import says, ssml, texts
 
 
 def only(inside: str, controls: Controls | None = None) -> Say:
@@ -29,7 +29,7 @@ def test_paragraphs_and_sentences() -> None:
     assert ssml("One <s>two</s> three") == ["One", 250, "two", 250, "three"]
 
 
-def test_the_ends_of_lines_mean_nothing() -> None:
+def test_line_breaks_mean_nothing() -> None:
     assert ssml("\n  One\n\n  two\n") == ["One two"]
 
 
@@ -60,7 +60,7 @@ def test_characters_are_those_of_the_text_without_tags() -> None:
 )
 def test_breaks(attributes: str, milliseconds: int) -> None:
     assert ssml(f"Wait <break {attributes}/> here") == ["Wait", milliseconds, "here"]
-    # Between sentences they take the place of the usual pause.
+    # Between sentences they replace the default pause.
     assert ssml(f"Wait. <break {attributes}/> Here") == ["Wait.", milliseconds, "Here"]
 
 
@@ -124,14 +124,14 @@ def test_nesting_combines() -> None:
     assert prosody('<prosody rate="50%"><prosody rate="50%" pitch="+1st">x</prosody></prosody>') == Prosody(
         speed=0.25, pitch=1
     )
-    # What leaves the range inside comes back from where it really was.
+    # A nested value that leaves the range comes back from the unbounded value.
     assert prosody('<prosody rate="10%"><prosody rate="1000%">x</prosody></prosody>') == Prosody()
     assert prosody('<prosody rate="slow"><prosody rate="default">x</prosody></prosody>') == Prosody()
     silent = '<prosody volume="silent"><prosody volume="+6dB">x</prosody></prosody>'
     assert only(silent).volume_db == SILENT_DB
 
 
-def test_it_comes_on_top_of_the_request() -> None:
+def test_prosody_adds_to_the_request() -> None:
     controls = Controls(prosody=Prosody(speed=2.0, pitch=1), volume_db=-3, emotion=Emotion.NEUTRAL)
     say = only('<prosody rate="50%" pitch="+2st" volume="-6dB">x</prosody>', controls)
     assert say.utterance.prosody == Prosody(speed=1.0, pitch=3)
@@ -227,7 +227,7 @@ def test_sub() -> None:
     assert ssml('<sub alias="5 km">far. Away</sub> from here') == ["five kilometres from here"]
 
 
-def test_what_is_one_whole_is_not_split() -> None:
+def test_overrides_are_not_split() -> None:
     assert ssml('It was <say-as interpret-as="date" format="dmy">28. 11. 2026</say-as> then.') == [
         "It was the twenty-eighth of November twenty twenty-six then."
     ]

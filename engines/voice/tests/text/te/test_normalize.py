@@ -1,4 +1,4 @@
-"""Telugu text as it is said."""
+"""Telugu text normalization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers in Telugu words mean what the figures say."""
+"""Numbers in Telugu words have the value of the figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCALES = {
 
 
 def meant(words: str) -> int:
-    """The number that Telugu words stand for, worked out from the words alone."""
+    """Return the value of Telugu number words, from the words alone."""
     parts: list[int] = []
     for word in words.split():
         if word in SMALL:
@@ -35,8 +35,8 @@ def meant(words: str) -> int:
         else:
             scale = SCALES[word]
             below = 0
-            # The words of one, such as వెయ్యి, count nothing that comes before them.
-            # Nothing is above a crore but crores of crores.
+            # Singular scales, such as వెయ్యి, have no multiplier before them.
+            # Above a crore there are only crores of crores.
             while word not in ("వంద", "నూట", "వెయ్యి", "లక్ష", "కోటి") and parts and (parts[-1] < scale or scale == 10**7):
                 below += parts.pop()
             parts.append((below or 1) * scale)
@@ -46,7 +46,7 @@ def meant(words: str) -> int:
 def test_zero_to_a_hundred() -> None:
     expected = [*SMALL]
     for ten in TENS:
-        expected += [ten, *(f"{ten} {one}" for one in SMALL[1:10])]
+        expected += [ten, *(f"{ten} {ones}" for ones in SMALL[1:10])]
     words = [normalize(str(number), "te") for number in range(101)]
     assert words == [*expected, "వంద"]
     assert len(set(words)) == 101

@@ -1,4 +1,4 @@
-"""The model that serves a call, and what it can do."""
+"""The model that serves a call, and its capabilities."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ ServedModel: TypeAlias = loading.ServedModel[LoadedVoiceModel]
 
 
 def speaker_of(served: ServedModel) -> Speaker:
-    """The model's voice. Raises UNSUPPORTED_CAPABILITY where it has none."""
+    """Return the model's synthesizer. Raises UNSUPPORTED_CAPABILITY if it has none."""
     if served.loaded.speaker is None:
         raise unsupported(served, "speech")
     return served.loaded.speaker
 
 
 def recogniser_of(served: ServedModel) -> Recogniser:
-    """The model's ear. Raises UNSUPPORTED_CAPABILITY where it has none."""
+    """Return the model's recogniser. Raises UNSUPPORTED_CAPABILITY if it has none."""
     if served.loaded.recogniser is None:
         raise unsupported(served, "transcription")
     return served.loaded.recogniser
 
 
 def unsupported(served: ServedModel, capability: str) -> ServiceError:
-    """The error for what a model cannot do."""
+    """Return the error for a capability that a model lacks."""
     known = ", ".join(sorted(served.catalog.capabilities)) or "nothing"
     return ServiceError(
-        Reason.UNSUPPORTED_CAPABILITY, f"model {served.catalog.name!r} cannot do {capability!r}; it can do: {known}"
+        Reason.UNSUPPORTED_CAPABILITY,
+        f"model {served.catalog.name!r} does not support {capability!r}; it supports: {known}",
     )

@@ -1,6 +1,6 @@
-"""The voice engine: knows the models, and hands each call to what speaks, listens or keeps voices.
+"""The voice engine: routes each call to synthesis, recognition or the voices.
 
-It knows neither gRPC nor which runtime answers. `VoiceServicer` and the OpenAI edge both serve it.
+It is independent of gRPC and of the runtimes. `VoiceServicer` and the OpenAI edge both serve it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from enginehouse.kit.loading import LoadedModels
 
 
 class VoiceEngine:
-    """Answers for the models that are loaded.
+    """Serves the loaded models.
 
     Args:
-        models: the models that are loaded.
-        voices: lists, makes and deletes voices.
-        synthesizer: speak texts.
-        conversations: speak texts while they are written.
-        transcriber: write down speech.
+        models: the loaded models.
+        voices: lists, clones and deletes voices.
+        synthesizer: synthesizes texts.
+        conversations: synthesizes texts while they are written.
+        transcriber: transcribes recordings and streams.
     """
 
     def __init__(
@@ -40,27 +40,27 @@ class VoiceEngine:
         transcriber: Transcriber,
     ) -> None:
         self.models = models
-        """The models that are loaded."""
+        """The loaded models."""
         self._synthesizer = synthesizer
         self._conversations = conversations
         self._transcriber = transcriber
         self.voices = voices
-        """Lists, makes and deletes voices."""
+        """Lists, clones and deletes voices."""
 
     def synthesize(
         self, request: voice_pb2.SynthesizeRequest, call: GrantedCall
     ) -> AsyncGenerator[voice_pb2.SynthesizeResponse, None]:
-        """Yield the messages of one synthesis; the last has a summary. Raises ServiceError.
+        """Yield the messages of one synthesis; the last one has a summary. Raises ServiceError.
 
-        Where the model fails before it has made anything, the next one that the grant names takes over, if it is here.
-        Closing the generator ends the work at once.
+        If the model fails before its first output, the grant's next model takes over, if it is served here. Closing the
+        generator ends the work at once.
         """
         return self.models.stream(call, lambda: self._synthesizer.synthesize(request, call, self._granted(call)))
 
     async def converse(
         self, requests: AsyncIterator[voice_pb2.ConverseRequest], call: GrantedCall
     ) -> AsyncGenerator[voice_pb2.ConverseResponse, None]:
-        """Yield the messages of one conversation; the last has a summary. Raises ServiceError."""
+        """Yield the messages of one conversation; the last one has a summary. Raises ServiceError."""
         async with aclosing(self._conversations.converse(requests, call, self._granted(call))) as responses:
             async for response in responses:
                 yield response
@@ -68,21 +68,22 @@ class VoiceEngine:
     def recognize(
         self, request: voice_pb2.RecognizeRequest, call: GrantedCall
     ) -> AsyncGenerator[voice_pb2.RecognizeResponse, None]:
-        """Yield segments as they are understood; the last message has everything but the segments. Raises
-        ServiceError. Where the model fails before it has understood anything, the grant's next one takes over.
+        """Yield segments as they are recognized; the last message has everything except the segments.
+
+        If the model fails before its first segment, the grant's next model takes over. Raises ServiceError.
         """
         return self.models.stream(call, lambda: self._transcriber.recognize(request, call, self._granted(call)))
 
     async def recognize_stream(
         self, requests: AsyncIterator[voice_pb2.StreamingRecognizeRequest], call: GrantedCall
     ) -> AsyncGenerator[voice_pb2.StreamingRecognizeResponse, None]:
-        """Yield the messages of one recognition; the last has a summary. Raises ServiceError."""
+        """Yield the messages of one live recognition; the last one has a summary. Raises ServiceError."""
         async with aclosing(self._transcriber.recognize_stream(requests, call, self._granted(call))) as responses:
             async for response in responses:
                 yield response
 
     def list_voices(self, request: voice_pb2.ListVoicesRequest, call: GrantedCall) -> voice_pb2.ListVoicesResponse:
-        """A page of voices. Raises ServiceError."""
+        """Return a page of voices. Raises ServiceError."""
         return self.voices.list(request, call)
 
     def _granted(self, call: GrantedCall) -> ServedModel:

@@ -1,4 +1,4 @@
-"""`voice.v1.VoiceService` over the engine: accepts each call's grant and lets the engine answer."""
+"""`voice.v1.VoiceService` over the engine: accept each call's grant and let the engine answer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
 class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
-    """Serves speech and voices.
+    """gRPC service of speech and voices.
 
     Args:
-        engine: does the work.
-        calls: accepts grants and settles what calls used.
+        engine: the engine.
+        calls: accepts grants and settles usage.
     """
 
     def __init__(self, *, engine: VoiceEngine, calls: Calls) -> None:
@@ -30,7 +30,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     async def Synthesize(
         self, request: voice_pb2.SynthesizeRequest, context: Context
     ) -> AsyncIterator[voice_pb2.SynthesizeResponse]:
-        """Speak a text; see the contract."""
+        """Synthesize a text; see the contract."""
         async with (
             self._calls.accept(context, served_models=self._engine.models.names) as call,
             aclosing(self._engine.synthesize(request, call)) as responses,
@@ -41,7 +41,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     async def Converse(
         self, requests: AsyncIterator[voice_pb2.ConverseRequest], context: Context
     ) -> AsyncIterator[voice_pb2.ConverseResponse]:
-        """Speak text while it is written; see the contract."""
+        """Synthesize text while it is written; see the contract."""
         async with (
             self._calls.accept(context, served_models=self._engine.models.names) as call,
             aclosing(self._engine.converse(requests, call)) as responses,
@@ -50,7 +50,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
                 yield response
 
     async def Recognize(self, request: voice_pb2.RecognizeRequest, context: Context) -> voice_pb2.RecognizeResponse:
-        """Write down a recording; see the contract."""
+        """Transcribe a recording; see the contract."""
         whole = voice_pb2.RecognizeResponse()
         async with (
             self._calls.accept(context, served_models=self._engine.models.names) as call,
@@ -63,7 +63,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     async def StreamingRecognize(
         self, requests: AsyncIterator[voice_pb2.StreamingRecognizeRequest], context: Context
     ) -> AsyncIterator[voice_pb2.StreamingRecognizeResponse]:
-        """Write down speech while it is spoken; see the contract."""
+        """Transcribe speech while it is spoken; see the contract."""
         async with (
             self._calls.accept(context, served_models=self._engine.models.names) as call,
             aclosing(self._engine.recognize_stream(requests, call)) as responses,
@@ -74,7 +74,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     async def CreateVoice(
         self, request: voice_pb2.CreateVoiceRequest, context: Context
     ) -> voice_pb2.CreateVoiceResponse:
-        """Make a voice from a recording; see the contract."""
+        """Clone a voice from a recording; see the contract."""
         async with self._calls.accept(context, served_models=None) as call:
             return voice_pb2.CreateVoiceResponse(voice=await self._engine.voices.create(request, call))
 

@@ -1,4 +1,4 @@
-"""What requests must be; whatever does not fit is refused with every fault named."""
+"""Validation of requests; an error names every fault."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enginehouse.engines.voice.text import check_text
 from enginehouse.kit.validation import Checks
 
 MAX_CHARACTERS = 500_000
-"""The longest text of one request."""
+"""The maximum length of a request's text."""
 
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 _TAG = 'a BCP 47 tag, such as "te" or "en-IN"'
@@ -20,7 +20,7 @@ MAX_SAMPLE_BYTES = 10 * 2**20
 
 
 def check_synthesize(request: voice_pb2.SynthesizeRequest) -> None:
-    """Raise INVALID_REQUEST for whatever a SynthesizeRequest has wrong."""
+    """Raise INVALID_REQUEST for an invalid SynthesizeRequest."""
     checks = Checks()
     checks.request_id("request_id", request.request_id)
     kind = request.WhichOneof("input")
@@ -38,7 +38,7 @@ def check_synthesize(request: voice_pb2.SynthesizeRequest) -> None:
 
 
 def check_converse(config: voice_pb2.ConverseConfig) -> None:
-    """Raise INVALID_REQUEST for whatever a conversation's beginning has wrong."""
+    """Raise INVALID_REQUEST for an invalid first message of a conversation."""
     checks = Checks()
     checks.request_id("config.request_id", config.request_id)
     _controls(checks, config.controls)
@@ -51,7 +51,7 @@ def check_converse(config: voice_pb2.ConverseConfig) -> None:
 
 
 def check_recognize(request: voice_pb2.RecognizeRequest) -> None:
-    """Raise INVALID_REQUEST for whatever a RecognizeRequest has wrong."""
+    """Raise INVALID_REQUEST for an invalid RecognizeRequest."""
     checks = Checks()
     checks.request_id("request_id", request.request_id)
     checks.require(len(request.audio) > 0, "audio", "is empty; send a file of any common container")
@@ -60,7 +60,7 @@ def check_recognize(request: voice_pb2.RecognizeRequest) -> None:
 
 
 def check_streaming(config: voice_pb2.StreamingRecognizeConfig) -> None:
-    """Raise INVALID_REQUEST for whatever a recognition's beginning has wrong."""
+    """Raise INVALID_REQUEST for an invalid first message of a live recognition."""
     checks = Checks()
     checks.request_id("config.request_id", config.request_id)
     _options(checks, config.options)
@@ -71,15 +71,13 @@ def check_streaming(config: voice_pb2.StreamingRecognizeConfig) -> None:
 
 
 def check_create_voice(request: voice_pb2.CreateVoiceRequest) -> None:
-    """Raise INVALID_REQUEST for whatever a CreateVoiceRequest has wrong."""
+    """Raise INVALID_REQUEST for an invalid CreateVoiceRequest."""
     checks = Checks()
     checks.size("name", request.name.strip(), 1, 100, of="characters")
     checks.require(request.name.isprintable(), "name", "must be printable characters")
     checks.size("sample", request.sample, 1, MAX_SAMPLE_BYTES, of="bytes")
     consent = request.consent
-    checks.require(
-        consent.confirmed, "consent.confirmed", "must be true: make no voice of a speaker who has not agreed to it"
-    )
+    checks.require(consent.confirmed, "consent.confirmed", "must be true: clone no speaker who has not agreed to it")
     checks.size("consent.speaker", consent.speaker.strip(), 1, 200, of="characters")
     checks.size("consent.statement", consent.statement.strip(), 1, 2000, of="characters")
     checks.matches("language", request.language, LANGUAGE, _TAG)
@@ -89,7 +87,7 @@ def check_create_voice(request: voice_pb2.CreateVoiceRequest) -> None:
 
 
 def check_list_voices(request: voice_pb2.ListVoicesRequest) -> None:
-    """Raise INVALID_REQUEST for whatever a ListVoicesRequest has wrong."""
+    """Raise INVALID_REQUEST for an invalid ListVoicesRequest."""
     checks = Checks()
     if request.language:
         checks.matches("language", request.language, LANGUAGE, _TAG)

@@ -1,4 +1,4 @@
-"""Builds a voice engine from its configuration. Wires, and does nothing else."""
+"""Build a voice engine from its configuration."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Runtimes that speak and listen, behind the interfaces of `base`."""
+"""Runtimes for speech synthesis and recognition, behind the interfaces of `base`."""

@@ -1,7 +1,7 @@
-"""Runs a model's blocking work in threads of its own, and hands what it makes to the event loop, with bounds between.
+"""Run a model's blocking work in threads of its own, and pass its output to the event loop through a bounded queue.
 
-A runtime that computes in this process lets go of Python's lock while it does, so threads are enough. What is made
-waits for its reader in a queue of a few entries; a full one holds the work up, a reader that left ends it.
+A runtime that computes in this process releases Python's lock meanwhile, so threads are enough. The output waits for
+its reader in a queue of a few entries; a full queue blocks the work, a reader that left cancels it.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from enginehouse.kit.server.stream import CoalescingWriter
 
 Output = TypeVar("Output")
 
-# How long a full queue is waited for before the work looks whether it is still wanted.
-_LOOK_S = 0.2
+# The time that the work waits for a full queue before it checks whether it is cancelled.
+_POLL_S = 0.2
 
 
 class WorkCancelled(Exception):
-    """Nobody waits for the work any more: let it out of the function that does the work."""
+    """The work is cancelled: let this exception leave the function that does the work."""
 
 
 class OutputSink(Generic[Output]):
-    """Where work in a thread puts what it makes. Made by `ModelThreads`."""
+    """The output of work in a thread. Made by `ModelThreads`."""
 
     def __init__(self, writer: CoalescingWriter[Output, Sequence[Output]], closed: Callable[[], bool]) -> None:
         self._writer = writer
         self._closed = closed
 
     def check(self) -> None:
-        """Raise Unwanted where the reader has left or the model is being closed. Call it at every step."""
+        """Raise WorkCancelled if the reader has left or the model is being closed. Call it at every step."""
         if self._writer.abandoned or self._closed():
             raise WorkCancelled
 
     def put(self, made: Output) -> None:
-        """Hand something over, after waiting for room. Raises Unwanted."""
+        """Pass on an output, after waiting for room. Raises WorkCancelled."""
         self.check()
-        while not self._writer.put_blocking(made, timeout_s=_LOOK_S):
+        while not self._writer.put_blocking(made, timeout_s=_POLL_S):
             self.check()
 
 
@@ -48,29 +48,29 @@ class ModelThreads:
     """The threads of one model.
 
     Args:
-        name: the model's, for errors.
-        slots: how many jobs run at once; further ones wait, in order.
-        waiting: how many things that a job made may wait for its reader.
+        name: the model's name, for errors.
+        slots: the number of concurrent jobs; further jobs wait, in order.
+        max_pending: the maximum number of a job's outputs that wait for its reader.
     """
 
-    def __init__(self, *, name: str, slots: int, waiting: int) -> None:
+    def __init__(self, *, name: str, slots: int, max_pending: int) -> None:
         self._name = name
-        self._waiting = waiting
+        self._max_pending = max_pending
         self._closed = False
         self._executor = ThreadPoolExecutor(max_workers=slots, thread_name_prefix=f"voice-{name}")
 
     async def run(self, work: Callable[[OutputSink[Output]], None]) -> AsyncGenerator[Sequence[Output], None]:
-        """Yield what `work` puts into its outlet, all that is there at a time, oldest first.
+        """Yield the outputs that `work` puts into its sink, as many as there are at a time, oldest first.
 
-        Closing the generator returns at once; the work ends at its next step. Raises what `work` raises, as
-        BACKEND_FAILED where it is no ServiceError; ENGINE_DRAINING where the model is closed.
+        Closing the generator returns at once; the work ends at its next step. Raises the exception of `work`, as
+        BACKEND_FAILED unless it is a ServiceError; ENGINE_DRAINING if the model is closed.
         """
         self._check_open()
-        writer: CoalescingWriter[Output, Sequence[Output]] = CoalescingWriter(merge=list, max_pending=self._waiting)
+        writer: CoalescingWriter[Output, Sequence[Output]] = CoalescingWriter(merge=list, max_pending=self._max_pending)
         sink = OutputSink(writer, lambda: self._closed)
-        job = self._executor.submit(self._do, work, sink, writer)
+        job = self._executor.submit(self._work, work, sink, writer)
         job.add_done_callback(lambda done: self._end_unstarted(done, writer))
-        # The writer's iterator is a generator, though its type says less.
+        # The writer's iterator is a generator, though its type does not say so.
         async with aclosing(cast("AsyncGenerator[Sequence[Output], None]", _iterator(writer))) as batches:
             try:
                 async for batch in batches:
@@ -79,11 +79,11 @@ class ModelThreads:
                 job.cancel()
 
     async def close(self) -> None:
-        """End what runs, at its next step, and wait until it has ended."""
+        """Cancel running work at its next step, and wait until it has ended."""
         self._closed = True
         await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
 
-    def _do(
+    def _work(
         self,
         work: Callable[[OutputSink[Output]], None],
         sink: OutputSink[Output],
@@ -97,7 +97,7 @@ class ModelThreads:
         except ServiceError as error:
             writer.close(error)
         except Exception as error:
-            # A runtime may fail in any way: out of memory, a defect, weights that make no numbers.
+            # A runtime may fail in any way: out of memory, a bug, weights that make NaN.
             failure = ServiceError(
                 Reason.BACKEND_FAILED, f"{self._name!r} failed: {type(error).__name__}: {clip(str(error), 300)}"
             )
@@ -115,7 +115,7 @@ class ModelThreads:
             raise self._draining()
 
     def _draining(self) -> ServiceError:
-        return ServiceError(Reason.ENGINE_DRAINING, f"the model {self._name!r} is being closed; ask another engine")
+        return ServiceError(Reason.ENGINE_DRAINING, f"the model {self._name!r} is being closed; call another engine")
 
 
 def _iterator(writer: CoalescingWriter[Output, Sequence[Output]]) -> AsyncIterator[Sequence[Output]]:

@@ -1,4 +1,4 @@
-"""What a runtime is to the voice engine.
+"""The interfaces of a speech runtime.
 
 A `VoiceBackend` loads models; a loaded model synthesizes (`Speaker`), recognises (`Recogniser`) or both. None of them
 knows of gRPC calls, grants, prices, queues, SSML or file formats: the service has planned the text, decoded the audio,
@@ -23,12 +23,12 @@ from enginehouse.kit.catalog import CatalogModel
 
 Samples: TypeAlias = npt.NDArray[np.int16]
 
-# A request that speaks waits for its reader most of the time, and holds the model for one utterance after the other.
+# A synthesis request waits for its reader most of the time, and uses the model one utterance at a time.
 _REQUESTS_PER_VOICE = 16
 
 
 class Gender(enum.Enum):
-    """How a voice sounds."""
+    """The gender of a voice."""
 
     UNKNOWN = ""
     FEMALE = "female"
@@ -38,26 +38,26 @@ class Gender(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoiceInfo:
-    """A voice that a model has by itself."""
+    """A model's own voice."""
 
     voice_id: str
-    """What requests name it by; unique within the model."""
+    """The id in requests; unique within the model."""
     name: str
-    """What people call it."""
+    """The name for people."""
     languages: Sequence[str]
     """BCP 47 tags, its own first."""
     gender: Gender = Gender.UNKNOWN
-    """How it sounds."""
+    """Its gender."""
     style: str = ""
-    """What kind of voice it is, in one word; empty for a plain one."""
+    """Its style in one word; empty for a plain voice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClonedVoice:
-    """A voice that somebody made from a recording."""
+    """A voice cloned from a recording."""
 
     voice_id: str
-    """What requests name it by."""
+    """The id in requests."""
     language: str
     """The language of the recording."""
     sample: Path
@@ -66,46 +66,46 @@ class ClonedVoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prosody:
-    """How something is said, relative to the voice's own way."""
+    """The prosody of an utterance, relative to the voice's own."""
 
     speed: float = 1.0
-    """Times as fast; 0.25 to 4."""
+    """Factor of the speed; 0.25 to 4."""
     pitch: float = 0.0
-    """Semitones; -12 to 12."""
+    """Change of pitch in semitones; -12 to 12."""
     pitch_range: float = 1.0
-    """Times as lively a melody; 0 is monotone."""
+    """Factor of the pitch range; 0 is monotone."""
     emphasis: float = 0.0
-    """-1 (reduced) to 2 (strong)."""
+    """Level of emphasis, -1 (reduced) to 2 (strong)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
-    """A sentence or less, to be said in one go."""
+    """A sentence or less, synthesized in one go."""
 
     text: str
-    """What is said, numbers written out; never empty."""
+    """The normalized text; never empty."""
     language: str
     """A BCP 47 tag."""
     voice: str
-    """The voice's id; empty takes the model's own for the language."""
+    """The voice's id; empty picks the model's own for the language."""
     clone: ClonedVoice | None = None
-    """Set if the voice was made from a recording."""
+    """Set if the voice is cloned from a recording."""
     prosody: Prosody = field(default_factory=Prosody)
-    """How."""
+    """The prosody."""
     spell: bool = False
-    """Say it letter by letter."""
+    """True to spell it letter by letter."""
 
 
 class Speaker(Protocol):
-    """A model that speaks, any number of utterances at once on one event loop."""
+    """A speech synthesis model, for any number of concurrent utterances on one event loop."""
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second of what it makes."""
+        """Samples a second of its output."""
 
     @property
     def slots(self) -> int:
-        """The number of utterances it speaks at once."""
+        """The number of utterances that it synthesizes at once."""
 
     @property
     def voices(self) -> Sequence[VoiceInfo]:
@@ -113,7 +113,7 @@ class Speaker(Protocol):
 
     @property
     def clones(self) -> bool:
-        """Return whether it can speak with a voice made from a recording."""
+        """True if it can speak with a voice cloned from a recording."""
 
     @property
     def languages(self) -> Sequence[str]:
@@ -121,151 +121,151 @@ class Speaker(Protocol):
 
     @property
     def max_text_length(self) -> int:
-        """The most characters of an utterance; longer texts are split before they come here."""
+        """The maximum length of an utterance in characters; longer texts are split beforehand."""
 
     @property
     def prosody(self) -> frozenset[str]:
-        """The fields of `Prosody` that it follows; the others are for the engine to make up for or to refuse."""
+        """The fields of `Prosody` that it supports; the engine makes up for the others or refuses them."""
 
     def check_voice(self, voice: str, language: str) -> None:
-        """Raise INVALID_REQUEST, naming `controls.voice` or `controls.language`, where it has no such voice.
+        """Raise INVALID_REQUEST, naming `controls.voice` or `controls.language`, if it has no such voice.
 
         Args:
-            voice: one of its own, or another name for one; never empty.
+            voice: the id or an alias of a voice; never empty.
             language: a BCP 47 tag; empty for any.
         """
 
     def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
-        """Yield the audio of an utterance as it is made. Closing the generator ends the work at once.
+        """Yield the audio of an utterance as it is made. Closing the generator cancels the work at once.
 
         Raises INVALID_REQUEST (naming `controls.voice` or `controls.language`), BACKEND_FAILED.
         """
 
     async def close(self) -> None:
-        """End what runs and frees the model."""
+        """Cancel running work and free the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecognizedWord:
-    """A word that was heard."""
+    """A recognized word with its times."""
 
     word: str
     """The word."""
     start_ms: int
-    """When it begins, from the first sample given."""
+    """Its beginning, in milliseconds from the first sample."""
     end_ms: int
-    """When it ends."""
+    """Its end, in milliseconds from the first sample."""
     confidence: float
     """0 to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A stretch of speech, a sentence or less."""
+    """A recognized segment of speech: a sentence or less."""
 
     text: str
-    """What was said."""
+    """The transcription."""
     start_ms: int
-    """When it begins, from the first sample given."""
+    """Its beginning, in milliseconds from the first sample."""
     end_ms: int
-    """When it ends."""
+    """Its end, in milliseconds from the first sample."""
     confidence: float
     """0 to 1."""
     words: Sequence[RecognizedWord] = ()
-    """Its words, where they were asked for."""
+    """Its words, if they were requested."""
     language: str = ""
-    """The language, as a BCP 47 tag, where the model detected it."""
+    """The language, as a BCP 47 tag, if the model detected it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecognitionOptions:
-    """How to listen."""
+    """Options of a recognition."""
 
     language: str = ""
-    """A BCP 47 tag; empty detects it where the model can."""
+    """A BCP 47 tag; empty detects it if the model can."""
     word_times: bool = False
-    """True if the words' times are wanted."""
+    """True to return the times of words."""
     translate: bool = False
-    """True if it is to be written down in English."""
+    """True to translate to English."""
     prompt: str = ""
-    """Words that are likely, for models that take a hint."""
+    """Likely words, for models that take a hint."""
 
 
 class LiveUtterance(Protocol):
-    """An utterance that is listened to while it is spoken; its times count from its first sample."""
+    """An utterance that is recognized while it is spoken; its times count from its first sample."""
 
     async def feed(self, samples: Samples, *, interim: bool) -> Segment | None:
-        """Take the next samples. With `interim`, what is understood so far, where that has changed; else None."""
+        """Take the next samples. With `interim`, return the interim result if it has changed; else None."""
 
     async def finish(self) -> Segment | None:
-        """What was said, once all of it was fed; None for nothing."""
+        """Return the final result, after all samples were fed; None if nothing was said."""
 
 
 class Recogniser(Protocol):
-    """A model that listens, to any number of recordings at once on one event loop."""
+    """A speech recognition model, for any number of concurrent recordings on one event loop."""
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second of what it takes."""
+        """Samples a second of its input."""
 
     @property
     def slots(self) -> int:
-        """The number of recordings it listens to at once."""
+        """The number of recordings that it recognizes at once."""
 
     @property
     def languages(self) -> Sequence[str]:
-        """The primary subtags of the languages that it understands."""
+        """The primary subtags of the languages that it recognizes."""
 
     @property
     def translates(self) -> bool:
-        """Return whether it can write down in English what was said in another language."""
+        """True if it can translate speech to English."""
 
     def transcribe(self, audio: AsyncIterator[Samples], options: RecognitionOptions) -> AsyncGenerator[Segment, None]:
-        """Yield what was said, stretch by stretch, each once and in order, while it takes the audio in.
+        """Yield the segments of a recording, each once and in order, while it reads the audio.
 
-        It reads no further ahead than it works. Closing the generator ends the work at once. Raises INVALID_REQUEST
+        It reads no further ahead than it works. Closing the generator cancels the work at once. Raises INVALID_REQUEST
         (naming `options.language`), BACKEND_FAILED.
         """
 
     def live(self, options: RecognitionOptions) -> AbstractAsyncContextManager[LiveUtterance]:
-        """One utterance that is still going on. Leaving the block without `finish` drops it. Raises as `transcribe`."""
+        """Begin a live utterance. Leaving the block without `finish` drops it. Raises as `transcribe`."""
 
     async def close(self) -> None:
-        """End what runs and frees the model."""
+        """Cancel running work and free the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedVoiceModel:
-    """What a catalog entry became."""
+    """A loaded model of the catalog."""
 
     speaker: Speaker | None = None
-    """Set if it speaks."""
+    """Set if it synthesizes speech."""
     recogniser: Recogniser | None = None
-    """Set if it listens."""
+    """Set if it recognizes speech."""
 
     @property
     def slots(self) -> int:
-        """The number of requests it works on at once."""
+        """The number of requests that it serves at once."""
         speaking = 0 if self.speaker is None else self.speaker.slots * _REQUESTS_PER_VOICE
         return speaking + (0 if self.recogniser is None else self.recogniser.slots)
 
     async def close(self) -> None:
-        """End what runs and frees the model."""
+        """Cancel running work and free the model."""
         for part in (self.speaker, self.recogniser):
             if part is not None:
                 await part.close()
 
 
 class VoiceBackend(Protocol):
-    """A runtime: loads the models whose catalog entry names it. Constructed by `__main__` with what it needs."""
+    """A runtime, which loads the models whose catalog entry names it."""
 
     @property
     def name(self) -> str:
-        """The catalog's word for it: "espeak-ng", "pocketsphinx", "xtts", "faster-whisper" or "openai-whisper"."""
+        """The catalog's name for it: "espeak-ng", "pocketsphinx", "xtts", "faster-whisper" or "openai-whisper"."""
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Load a model by its `source` and `options` (the backend checks those itself).
+        """Load a model by its `source` and `options`, which the backend checks itself.
 
-        Raises WEIGHTS_ABSENT, naming the weights and the command that fetches them; INVALID_REQUEST for options it
-        does not know; BACKEND_FAILED for weights that it cannot load.
+        Raises WEIGHTS_ABSENT, naming the weights and the command that fetches them; INVALID_REQUEST for unknown
+        options; BACKEND_FAILED for weights that it cannot load.
         """

@@ -1,1 +1,1 @@
-"""Speech to text: recordings, and streams while they are spoken."""
+"""Speech recognition of recordings and of live streams."""

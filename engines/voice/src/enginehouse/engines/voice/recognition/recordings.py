@@ -1,4 +1,4 @@
-"""Recordings that callers send, read into samples; whatever cannot be read is the caller's to mend."""
+"""Decode the recordings in requests; a recording that cannot be decoded is the caller's error."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from enginehouse.kit.validation import invalid
 
 
 class RecordingReader:
-    """Reads recordings.
+    """Reader of recordings in requests.
 
     Args:
-        decoders: do the work.
-        limits: what a recording may be.
+        decoders: the decoder processes.
+        limits: the limits of a recording.
     """
 
     def __init__(self, *, decoders: DecoderPool, limits: MediaLimits) -> None:
@@ -25,10 +25,10 @@ class RecordingReader:
         self._limits = limits
 
     async def read(self, data: bytes, *, rate: int, field: str) -> AsyncGenerator[Samples, None]:
-        """Yield a recording's samples at a rate, as they are read.
+        """Yield a recording's samples at a rate, as they are decoded.
 
         Raises:
-            ServiceError: INVALID_REQUEST naming the field, for what is no recording or more than is taken.
+            ServiceError: INVALID_REQUEST naming the field, for an invalid recording or one over the limits.
         """
         try:
             async with aclosing(self._decoders.decode(data, rate=rate, limits=self._limits)) as pieces:
@@ -37,4 +37,4 @@ class RecordingReader:
         except MediaError as error:
             raise invalid(field, str(error)) from None
         except WorkerError as error:
-            raise ServiceError(Reason.BACKEND_FAILED, f"the decoder cannot run: {error}") from error
+            raise ServiceError(Reason.BACKEND_FAILED, f"the decoder failed: {error}") from error

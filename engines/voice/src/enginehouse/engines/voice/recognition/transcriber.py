@@ -1,4 +1,4 @@
-"""Speech written down: recordings, and live audio while it is spoken."""
+"""Transcribe recordings, and live audio while it is spoken."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from enginehouse.kit.validation import invalid, shorten
 
 _MAX_AUDIO_BYTES = 1 << 20
 _END_SILENCE_MS = 700
-# What is understood so far is worth a message so often.
+# The interval of interim results.
 _INTERIM_MS = 200
 
 
 class Transcriber:
-    """Writes down what is said.
+    """Transcribes recordings and live streams.
 
     Args:
-        recordings: reads what callers send.
-        stall_s: how long a caller who streams may send nothing, in seconds.
+        recordings: the reader of recordings.
+        stall_s: the time that a streaming caller may send nothing, in seconds.
     """
 
     def __init__(self, *, recordings: RecordingReader, stall_s: float) -> None:
@@ -39,7 +39,7 @@ class Transcriber:
     async def recognize(
         self, request: voice_pb2.RecognizeRequest, call: GrantedCall, served: ServedModel
     ) -> AsyncGenerator[voice_pb2.RecognizeResponse, None]:
-        """Yield segments as they are understood; the last message has everything but the segments. Raises
+        """Yield segments as they are recognized; the last message has everything except the segments. Raises
         ServiceError.
         """
         check_recognize(request)
@@ -75,12 +75,12 @@ class Transcriber:
         call: GrantedCall,
         served: ServedModel,
     ) -> AsyncGenerator[voice_pb2.StreamingRecognizeResponse, None]:
-        """Yield the messages of one recognition; the last has a summary. Raises ServiceError."""
+        """Yield the messages of one live recognition; the last one has a summary. Raises ServiceError."""
         recogniser = recogniser_of(served)
         config = await self._config(requests)
         check_streaming(config)
         options = _options(config.options, recogniser, served)
-        # At once, though nothing is understood yet: the edge gives a request that has no answer a minute.
+        # Sent at once, without any result yet: the edge ends a request that has no answer within a minute.
         yield voice_pb2.StreamingRecognizeResponse(request_id=call.request_id, model=served.catalog.name)
         metered = _MeteredAudio(call.meter, sample_rate=recogniser.sample_rate)
         async with served.slots.hold():
@@ -140,12 +140,12 @@ class Transcriber:
         except TimeoutError:
             raise ServiceError(
                 Reason.DEADLINE_EXCEEDED,
-                f"no audio came for {self._stall_s:g} s; send silence as well, or end the stream",
+                f"no audio for {self._stall_s:g} s; send silence too, or end the stream",
             ) from None
 
 
 class _StreamSession:
-    """One stream of audio: finds its utterances, and has each listened to while it goes on."""
+    """One stream of audio: finds its utterances, and has each recognized while it is spoken."""
 
     def __init__(
         self, config: voice_pb2.StreamingRecognizeConfig, recogniser: Recogniser, options: RecognitionOptions
@@ -161,10 +161,10 @@ class _StreamSession:
         self._fed = 0
         self._since_interim = 0
         self.over = False
-        """True if the one utterance that was asked for has ended."""
+        """True if a single utterance was requested and has ended."""
 
     async def feed(self, samples: Samples) -> Sequence[voice_pb2.StreamingRecognizeResponse]:
-        """What is to be said of these samples."""
+        """Take samples and return the responses to send."""
         responses = await self._handle_events(self._endpointer.feed(samples))
         if self._live is not None and not self.over:
             utterance = self._endpointer.utterance
@@ -180,11 +180,11 @@ class _StreamSession:
         return responses
 
     async def finish(self) -> Sequence[voice_pb2.StreamingRecognizeResponse]:
-        """What is to be said at the audio's end."""
+        """Return the responses at the audio's end."""
         return [] if self.over else await self._handle_events(self._endpointer.finish())
 
     async def aclose(self) -> None:
-        """Drop what goes on."""
+        """Drop the current utterance."""
         self._live = None
         await self._held.aclose()
 
@@ -216,7 +216,7 @@ class _StreamSession:
     async def _final(self, event: SpeechEnded) -> Segment | None:
         live = self._live
         if live is None or (self._fed > len(event.samples) and event.cut):
-            # It was cut at a place that had been passed: what comes after belongs to the next utterance.
+            # It was cut before the last fed sample: the later samples belong to the next utterance.
             await self._held.aclose()
             live = await self._held.enter_async_context(self._recogniser.live(self._options))
             self._fed = 0
@@ -238,19 +238,19 @@ class _StreamSession:
 
 
 class _MeteredAudio:
-    """Counts audio on the meter before it is listened to, and ends it where the grant's cap does."""
+    """Counts audio on the meter before it is recognized, and ends it at the grant's cap."""
 
     def __init__(self, meter: Meter, *, sample_rate: int) -> None:
         self._meter = meter
         self._sample_rate = sample_rate
         self._samples = 0
         self.milliseconds = 0
-        """How much audio was paid for."""
+        """The length of the paid audio."""
         self.capped = False
         """True if the grant's cap ended the audio."""
 
     async def paid(self, pieces: AsyncGenerator[Samples, None]) -> AsyncGenerator[Samples, None]:
-        """The pieces, as far as they are paid for."""
+        """Yield the samples that are paid for."""
         async with aclosing(pieces):
             async for samples in pieces:
                 ends_ms = (self._samples + len(samples)) * 1000 // self._sample_rate
@@ -268,7 +268,7 @@ class _MeteredAudio:
 
 
 def segment_message(segment: Segment, *, later_ms: int = 0) -> voice_pb2.Segment:
-    """A stretch in the contract's form, its times moved by so much."""
+    """Return the message of a segment, with its times shifted by `later_ms`."""
     return voice_pb2.Segment(
         text=segment.text,
         start_ms=segment.start_ms + later_ms,
@@ -291,7 +291,8 @@ def _options(options: voice_pb2.RecognitionOptions, recogniser: Recogniser, serv
     if primary and primary not in recogniser.languages:
         known = ", ".join(sorted(recogniser.languages))
         raise invalid(
-            "options.language", f"{shorten(options.language)} is none that {served.catalog.name!r} knows: {known}"
+            "options.language",
+            f"{shorten(options.language)} is not supported by {served.catalog.name!r}, which recognizes: {known}",
         )
     if options.translate and not recogniser.translates:
         raise unsupported(served, "translation")
@@ -303,7 +304,7 @@ def _options(options: voice_pb2.RecognitionOptions, recogniser: Recogniser, serv
     )
 
 
-def _language(metered: str, options: RecognitionOptions, recogniser: Recogniser) -> str:
+def _language(detected: str, options: RecognitionOptions, recogniser: Recogniser) -> str:
     if options.translate:
         return "en"
-    return metered or options.language or (recogniser.languages[0] if len(recogniser.languages) == 1 else "")
+    return detected or options.language or (recogniser.languages[0] if len(recogniser.languages) == 1 else "")

@@ -1,1 +1,1 @@
-"""Texts to speech: whole, or while they are written."""
+"""Speech synthesis of whole texts, and of text while it is written."""

@@ -1,4 +1,4 @@
-"""Text spoken while it is being written, and broken off when somebody speaks in between."""
+"""Synthesize text while it is being written, with interruptions."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from enginehouse.engines.voice.validation import MAX_CHARACTERS, check_converse
 from enginehouse.engines.voice.voices.library import VoiceLibrary, is_clone
 from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.kit.validation import invalid
 
 
 class ConversationSynthesizer:
-    """Speaks what callers write, as they write it.
+    """Synthesizes the text of callers while they write it.
 
     Args:
-        voices: knows the voices.
-        ahead_s: how far audio is sent ahead of its playing, in seconds.
-        idle_s: how long a caller may write nothing, in seconds.
+        voices: the voices.
+        ahead_s: the length of audio that is sent ahead of its playback, in seconds.
+        idle_s: the time that a caller may write nothing, in seconds.
     """
 
     def __init__(self, *, voices: VoiceLibrary, ahead_s: float, idle_s: float) -> None:
@@ -38,7 +39,7 @@ class ConversationSynthesizer:
     async def converse(
         self, requests: AsyncIterator[voice_pb2.ConverseRequest], call: GrantedCall, served: ServedModel
     ) -> AsyncGenerator[voice_pb2.ConverseResponse, None]:
-        """Yield the messages of one conversation; the last has a summary. Raises ServiceError."""
+        """Yield the messages of one conversation; the last one has a summary. Raises ServiceError."""
         speaker, model = speaker_of(served), served.catalog.name
         config = await self._first(requests)
         check_converse(config)
@@ -53,17 +54,17 @@ class ConversationSynthesizer:
         )
         if is_clone(controls.voice):
             self._voices.clone(controls.voice, model=model, tenant_id=call.tenant_id)
-        # At once, though there is no audio yet: the edge gives a request that has no answer a minute.
+        # Sent at once, without any audio yet: the edge ends a request that has no answer within a minute.
         yield voice_pb2.ConverseResponse(request_id=call.request_id, model=model, info=session.info)
         inbox = _Inbox(IncrementalText(controls=controls))
-        reading = asyncio.create_task(self._read(requests, inbox), name="converse-read")
+        reading = BackgroundTask(lambda: self._read(requests, inbox), name="converse-read")
+        reading.start()
         try:
             async with served.slots.hold(), aclosing(self._speak(inbox, session, call)) as responses:
                 async for response in responses:
                     yield response
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            await reading.close()
         yield voice_pb2.ConverseResponse(audio=session.finish(), summary=summary(call, session))
 
     async def _speak(
@@ -85,7 +86,7 @@ class ConversationSynthesizer:
                 async for output in outputs:
                     await pace.wait(session.audio_ms, inbox)
                     if inbox.interrupted:
-                        session.drop()
+                        session.discard_pending()
                         break
                     done = [] if output.done is None else [output.done]
                     if output.audio or done:
@@ -103,7 +104,7 @@ class ConversationSynthesizer:
                     break
                 except TimeoutError:
                     raise ServiceError(
-                        Reason.DEADLINE_EXCEEDED, f"nothing was written for {self._idle_s:g} s; begin another call"
+                        Reason.DEADLINE_EXCEEDED, f"no message for {self._idle_s:g} s; begin another call"
                     ) from None
                 inbox.take(request)
         except ServiceError as error:
@@ -123,7 +124,7 @@ class ConversationSynthesizer:
 
 
 class _Inbox:
-    """What a caller has written and has not been spoken yet."""
+    """The text of a caller that is not synthesized yet."""
 
     def __init__(self, text: IncrementalText) -> None:
         self._text = text
@@ -136,7 +137,7 @@ class _Inbox:
 
     @property
     def interrupted(self) -> bool:
-        """Return whether the caller has interrupted and has not been told yet that it took effect."""
+        """True while an interrupt of the caller is unanswered."""
         return self._interrupts > 0
 
     def take(self, request: voice_pb2.ConverseRequest) -> None:
@@ -157,32 +158,32 @@ class _Inbox:
     def _take_text(self, text: str) -> None:
         self._written += len(text)
         if self._written > MAX_CHARACTERS:
-            raise invalid("text", f"one conversation takes at most {MAX_CHARACTERS} characters; begin another call")
+            raise invalid("text", f"exceeds {MAX_CHARACTERS} characters in one conversation; begin another call")
         for place, character in enumerate(text):
             if character < " " and character not in "\n\r\t":
                 raise invalid("text", f"has the control character U+{ord(character):04X} at {place}; leave it out")
         self._chunks += self._text.feed(text)
 
     def end(self) -> None:
-        """The caller writes no more."""
+        """Mark the end of the caller's text."""
         self._chunks += self._text.flush()
         self._ended = True
         self._changed.set()
 
     def fail(self, error: ServiceError) -> None:
-        """The caller wrote what cannot be."""
+        """Fail the reader of the inbox with an error of the caller."""
         self._error = error
         self._changed.set()
 
     def take_interrupt(self) -> bool:
-        """Return whether there was an interrupt to be answered; each is answered once."""
+        """Take an unanswered interrupt; return whether there was one."""
         if not self._interrupts:
             return False
         self._interrupts -= 1
         return True
 
     async def next(self) -> Chunk | None:
-        """What is to be spoken next; None at the end, and at an interrupt. Raises what the reader met."""
+        """Return the next chunk; None at the end, and at an interrupt. Raises the caller's error."""
         while True:
             if self._error is not None:
                 raise self._error
@@ -196,7 +197,7 @@ class _Inbox:
             await self._changed.wait()
 
     async def wait(self, seconds: float) -> None:
-        """Wait for so long, or until something comes that breaks off what is spoken."""
+        """Wait for so long, or until an interrupt or an error."""
         until = time.monotonic() + seconds
         while not self._interrupts and self._error is None and (left := until - time.monotonic()) > 0:
             self._changed.clear()
@@ -206,18 +207,18 @@ class _Inbox:
 
 
 class _Pace:
-    """Holds audio back that would be played much later: it could still be interrupted, and then costs nothing."""
+    """Holds back audio that would be played much later: it may still be interrupted, and then costs nothing."""
 
     def __init__(self, *, ahead_s: float) -> None:
         self._ahead_s = ahead_s
-        # When what was sent will have been played, if the caller plays it as it comes.
+        # The time at which the sent audio will have been played, if the caller plays it as it comes.
         self._played_at = 0.0
         self._sent_ms = 0
 
     async def wait(self, audio_ms: int, inbox: _Inbox) -> None:
         """Wait until so much audio may have been sent, or the caller interrupts."""
         now = time.monotonic()
-        # Audio that comes late is played from when it comes.
+        # Late audio is played from the time that it comes.
         self._played_at = max(self._played_at, now) + (audio_ms - self._sent_ms) / 1000
         self._sent_ms = audio_ms
         early = self._played_at - now - self._ahead_s
@@ -225,5 +226,5 @@ class _Pace:
             await inbox.wait(early)
 
     def drop(self) -> None:
-        """The caller plays nothing any more."""
+        """Reset after an interrupt: the caller has stopped playback."""
         self._played_at = 0.0

@@ -1,4 +1,4 @@
-"""One call's audio: utterances spoken one after the other into one file, counted before they are sent."""
+"""The audio of one call: utterances synthesized one after the other into one file, metered before they are sent."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ ENCODINGS = {
     voice_pb2.AUDIO_ENCODING_FLAC: Encoding.FLAC,
     voice_pb2.AUDIO_ENCODING_PCM: Encoding.PCM,
 }
-"""The contract's encodings by the codecs' words."""
+"""The codecs of the contract's encodings."""
 
 _NEUTRAL = Prosody()
 
 
 @dataclass(frozen=True, slots=True)
 class SynthesisOutput:
-    """What a step of speaking gave: bytes of the file, and in a chunk's last step, that it is done."""
+    """The output of a step: bytes of the file, and in a chunk's last step its end."""
 
     audio: bytes = b""
     done: voice_pb2.ChunkDone | None = None
 
 
 class SynthesisSession:
-    """Speaks chunks into a file.
+    """Synthesizes the chunks of one call into one file.
 
     Args:
-        speaker: who speaks.
-        form: the form of the audio, as it was asked for.
-        live: whether somebody listens while it is made: the form is then PCM unless it is said.
-        clone_of: what the model needs to speak with a voice that somebody made, by its id.
-        meter: counts what is sent.
+        speaker: the synthesis model.
+        form: the requested format of the audio.
+        live: whether it is played while it is made: the default encoding is then PCM.
+        clone_of: returns a cloned voice by its id.
+        meter: counts the sent audio.
 
     Raises:
-        ServiceError: INVALID_REQUEST for a rate that the encoding does not know.
+        ServiceError: INVALID_REQUEST for a rate that the encoding does not support.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class SynthesisSession:
         except ValueError as error:
             raise invalid("audio.sample_rate", str(error)) from None
         self.info = voice_pb2.AudioInfo(encoding=encoding, content_type=kind.content_type, sample_rate=rate)
-        """The form of the audio."""
+        """The format of the audio."""
         self.capped = False
-        """True if the grant's cap has ended it."""
+        """True if the grant's cap has stopped it."""
         self._speaker = speaker
         self._clone_of = clone_of
         self._meter = meter
@@ -80,18 +80,18 @@ class SynthesisSession:
 
     @property
     def audio_ms(self) -> int:
-        """How long the audio is so far, in milliseconds."""
+        """The length of the audio so far, in milliseconds."""
         return self._counted_ms
 
     async def speak(self, number: int, chunk: Chunk) -> AsyncGenerator[SynthesisOutput, None]:
-        """Yield the audio of a chunk as it is made, and that it is done. Ends early, `capped`, at the grant's cap.
+        """Yield the audio of a chunk as it is made, then its end. Stops early, with `capped` set, at the grant's cap.
 
-        Raises ServiceError; BUDGET_EXHAUSTED where not even the call's first chunk is paid for.
+        Raises ServiceError; BUDGET_EXHAUSTED if the budget does not cover the call's first chunk.
         """
         if self._meter.would_exceed(UNIT_CHARACTERS, chunk.characters):
             if not self._counted_ms:
                 self._meter.add(UNIT_CHARACTERS, chunk.characters)
-            self._cap()
+            self._stop_at_cap()
             return
         begun = self._counted_ms
         counted = False
@@ -101,7 +101,7 @@ class SynthesisSession:
                 if audio:
                     yield SynthesisOutput(audio)
             elif isinstance(item, Say):
-                async with aclosing(self._say(item)) as pieces:
+                async with aclosing(self._synthesize(item)) as pieces:
                     async for samples in pieces:
                         if not counted:
                             counted = True
@@ -123,16 +123,16 @@ class SynthesisSession:
             )
         )
 
-    def drop(self) -> None:
-        """Forget what was spoken and not sent, after an utterance that was broken off."""
+    def discard_pending(self) -> None:
+        """Discard audio that was not sent, after an interrupted utterance."""
         self._joiner = Joiner(sample_rate=self._speaker.sample_rate)
 
     def finish(self) -> bytes:
-        """The rest of the file."""
+        """Return the rest of the file."""
         return self._encoder.finish()
 
-    async def _say(self, item: Say) -> AsyncGenerator[Samples, None]:
-        utterance = self._followed(item.utterance)
+    async def _synthesize(self, item: Say) -> AsyncGenerator[Samples, None]:
+        utterance = self._supported(item.utterance)
         if is_clone(utterance.voice):
             utterance = replace(utterance, clone=self._clone_of(utterance.voice))
         self._joiner.begin(volume_db=item.volume_db)
@@ -141,8 +141,8 @@ class SynthesisSession:
                 yield self._joiner.feed(samples)
         yield self._joiner.end()
 
-    def _followed(self, utterance: Utterance) -> Utterance:
-        """The utterance with what the model follows of its prosody. An emotion is spoken by what is left of it."""
+    def _supported(self, utterance: Utterance) -> Utterance:
+        """Return the utterance with the prosody that the model supports. Emotions use the supported part of theirs."""
         follows = self._speaker.prosody
         missing = {"speed", "pitch", "pitch_range", "emphasis"} - follows
         if not missing:
@@ -151,24 +151,24 @@ class SynthesisSession:
         return replace(utterance, prosody=replace(utterance.prosody, **kept))
 
     def _encoded(self, samples: Samples) -> bytes:
-        """The bytes that are ready once these samples are counted and paid for."""
+        """Meter samples, encode those that are paid for, and return the bytes that are ready."""
         whole = self._encoder.samples_in + len(samples)
         ends_ms = whole * 1000 // self._speaker.sample_rate
         paid = self._meter.take(UNIT_AUDIO_MILLISECONDS, ends_ms - self._counted_ms)
         if paid < ends_ms - self._counted_ms:
-            self._cap()
+            self._stop_at_cap()
             whole = (self._counted_ms + paid) * self._speaker.sample_rate // 1000
             samples = samples[: max(0, whole - self._encoder.samples_in)]
         self._counted_ms += paid
         return self._encoder.feed(samples) if len(samples) else b""
 
-    def _cap(self) -> None:
+    def _stop_at_cap(self) -> None:
         self.capped = True
         self._meter.capped = True
 
 
 async def _read_ahead(pieces: AsyncGenerator[Samples, None]) -> AsyncGenerator[Samples, None]:
-    """The pieces, taken as fast as they are made: a slow reader holds an utterance's audio, not the model."""
+    """Yield samples that are buffered as fast as they are made: a slow reader holds audio, not the model."""
     taken: asyncio.Queue[Samples | None] = asyncio.Queue()
 
     async def take() -> None:
@@ -190,10 +190,10 @@ async def _read_ahead(pieces: AsyncGenerator[Samples, None]) -> AsyncGenerator[S
 
 
 def check_supported_controls(speaker: Speaker, controls: voice_pb2.SpeechControls, *, model: str) -> None:
-    """Refuse controls that the model does not follow, where they were asked for by name."""
+    """Refuse requested controls that the model does not support."""
     for name, asked in (("speed", controls.speed not in (0, 1)), ("pitch", controls.pitch != 0)):
         if asked and name not in speaker.prosody:
             raise ServiceError(
                 Reason.UNSUPPORTED_CAPABILITY,
-                f"controls.{name}: the model {model!r} has no {name} to set; leave it out, or choose another model",
+                f"controls.{name}: not supported by the model {model!r}; leave it out, or use another model",
             )

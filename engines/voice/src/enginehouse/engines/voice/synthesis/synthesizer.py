@@ -1,4 +1,4 @@
-"""Texts and SSML documents, spoken."""
+"""Synthesize texts and SSML documents."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from enginehouse.engines.voice.voices.library import VoiceLibrary, is_clone
 from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.validation import invalid, shorten
 
-# Longer texts are planned beside the loop: this many characters take some milliseconds.
+# Longer texts are planned in a thread: this many characters take some milliseconds.
 _PLANNED_AT_ONCE = 2000
 
 _EMOTIONS = {
@@ -38,10 +38,10 @@ _EMOTIONS = {
 
 
 class Synthesizer:
-    """Speaks texts.
+    """Synthesizes texts and SSML documents.
 
     Args:
-        voices: knows the voices.
+        voices: the voices.
     """
 
     def __init__(self, *, voices: VoiceLibrary) -> None:
@@ -50,7 +50,7 @@ class Synthesizer:
     async def synthesize(
         self, request: voice_pb2.SynthesizeRequest, call: GrantedCall, served: ServedModel
     ) -> AsyncGenerator[voice_pb2.SynthesizeResponse, None]:
-        """Yield the messages of one synthesis; the last has a summary. Raises ServiceError."""
+        """Yield the messages of one synthesis; the last one has a summary. Raises ServiceError."""
         check_synthesize(request)
         speaker, model = speaker_of(served), served.catalog.name
         check_supported_controls(speaker, request.controls, model=model)
@@ -100,19 +100,19 @@ class Synthesizer:
         if field == "text":
             _check_script(said, controls)
         if not any(chunk.items for chunk in made.chunks):
-            raise invalid(field, "has nothing that can be said")
+            raise invalid(field, "has nothing that can be spoken")
         return made
 
 
 def text_controls(
     controls: voice_pb2.SpeechControls, speaker: Speaker, *, voices: VoiceLibrary, model: str
 ) -> Controls:
-    """The planner's form of the controls. Raises INVALID_REQUEST for a language or a voice that the model has not."""
+    """Convert the controls for the planner. Raises INVALID_REQUEST for a language or a voice that the model lacks."""
     language = controls.language
     primary = language.partition("-")[0].lower()
     if language and primary not in speaker.languages:
         known = ", ".join(sorted(speaker.languages))
-        raise invalid("controls.language", f"{shorten(language)} is none that {model!r} speaks: {known}")
+        raise invalid("controls.language", f"{shorten(language)} is not supported by {model!r}, which speaks: {known}")
     if controls.voice and not is_clone(controls.voice):
         speaker.check_voice(controls.voice, language)
     return Controls(
@@ -129,7 +129,7 @@ def text_controls(
 
 
 def _check_script(text: str, controls: Controls) -> None:
-    """Refuse a text mostly in letters that the named language, or the named voice's own, is not written in."""
+    """Refuse a text mostly in letters that the requested language, or the requested voice's own, is not written in."""
     own = controls.voices.get(controls.voice, ())
     language = controls.language or (own[0] if own else "")
     wrong = script_mismatch(text, language) if language else None
@@ -138,7 +138,7 @@ def _check_script(text: str, controls: Controls) -> None:
 
 
 def summary(call: GrantedCall, session: SynthesisSession) -> voice_pb2.SpeechSummary:
-    """The end of a call that spoke."""
+    """Return the summary at the end of a synthesis."""
     return voice_pb2.SpeechSummary(
         usage=call.meter.usage(),
         time_to_first_audio_ms=call.first_output_ms,

@@ -1,1 +1,1 @@
-"""The voices of models, and those that tenants made."""
+"""The models' own voices, and the cloned voices of tenants."""

@@ -1,4 +1,4 @@
-"""The voices that tenants made, on disk: one folder a voice, with its recording and what is known of it."""
+"""Cloned voices on disk: one folder a voice, with its recording and its metadata."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from enginehouse.engines.voice.backends.base import ClonedVoice, Samples
 from enginehouse.kit.errors import Reason, ServiceError
 
 CLONE_PREFIX = "voc_"
-"""What every made voice's id begins with, and no model's own voice."""
+"""The prefix of every cloned voice's id, and of no model's own voice."""
 SAMPLE_RATE = 24_000
-"""Samples a second of the recordings that are kept."""
+"""The sample rate of stored recordings."""
 
 _ID = re.compile(r"voc_[a-z2-7]{16}")
 _MAX_PER_TENANT = 1000
@@ -30,7 +30,7 @@ _MAX_PER_TENANT = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clone:
-    """A voice that a tenant made."""
+    """The metadata of a cloned voice."""
 
     voice_id: str
     name: str
@@ -40,107 +40,107 @@ class Clone:
     description: str
     created_at_ms: int
     speaker: str
-    """Who speaks in the recording."""
+    """The speaker of the recording."""
     statement: str
-    """What the speaker agreed to."""
+    """The speaker's statement of consent."""
     key_id: str
-    """The key that confirmed it."""
+    """The API key that confirmed it."""
 
 
 class CloneStore:
-    """Keeps voices by tenant. A voice is there whole or not at all, whatever happens while it is written.
+    """Store of voices by tenant. A voice is written atomically.
 
     Args:
-        directory: where; made if need be, for its owner alone.
+        directory: the folder; created if needed, with access for its owner only.
     """
 
     def __init__(self, *, directory: Path) -> None:
         self._directory = directory
 
     def add(self, tenant_id: str, clone: Clone, samples: Samples) -> None:
-        """Keep a voice with its recording of `SAMPLE_RATE`.
+        """Store a voice with its recording of `SAMPLE_RATE`.
 
         Raises:
             ServiceError: ALREADY_EXISTS for a name that the tenant has; FAILED_PRECONDITION for too many voices.
         """
-        there = self.of(tenant_id)
-        if any(one.name == clone.name for one in there):
+        existing = self.of(tenant_id)
+        if any(other.name == clone.name for other in existing):
             raise ServiceError(
                 Reason.ALREADY_EXISTS, f"name: a voice called {clone.name!r} exists; choose another, or delete it"
             )
-        if len(there) >= _MAX_PER_TENANT:
+        if len(existing) >= _MAX_PER_TENANT:
             raise ServiceError(
-                Reason.FAILED_PRECONDITION, f"there are {len(there)} voices already, all that are kept; delete some"
+                Reason.FAILED_PRECONDITION, f"too many voices: {len(existing)}, the maximum; delete some"
             )
-        home = self._home(tenant_id)
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        making = Path(tempfile.mkdtemp(prefix=".making-", dir=home))
+        folder = self._folder(tenant_id)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".making-", dir=folder))
         try:
-            with wave.open(str(making / "sample.wav"), "wb") as file:
+            with wave.open(str(staging / "sample.wav"), "wb") as file:
                 file.setnchannels(1)
                 file.setsampwidth(2)
                 file.setframerate(SAMPLE_RATE)
                 file.writeframes(samples.astype("<i2").tobytes())
-            (making / "voice.json").write_text(json.dumps(asdict(clone), ensure_ascii=False), encoding="utf-8")
+            (staging / "voice.json").write_text(json.dumps(asdict(clone), ensure_ascii=False), encoding="utf-8")
             for name in ("sample.wav", "voice.json"):
-                _sync(making / name)
-            making.rename(home / clone.voice_id)
+                _sync(staging / name)
+            staging.rename(folder / clone.voice_id)
         except BaseException:
-            shutil.rmtree(making, ignore_errors=True)
+            shutil.rmtree(staging, ignore_errors=True)
             raise
-        _sync(home)
+        _sync(folder)
 
     def of(self, tenant_id: str) -> Sequence[Clone]:
-        """The tenant's voices, by id."""
+        """Return the tenant's voices, sorted by id."""
         try:
-            names = sorted(entry.name for entry in os.scandir(self._home(tenant_id)) if _ID.fullmatch(entry.name))
+            names = sorted(entry.name for entry in os.scandir(self._folder(tenant_id)) if _ID.fullmatch(entry.name))
         except FileNotFoundError:
             return []
         found = [self.get(tenant_id, name) for name in names]
         return [clone for clone in found if clone is not None]
 
     def get(self, tenant_id: str, voice_id: str) -> Clone | None:
-        """A voice of the tenant's; None where it has none of that id."""
+        """Return a voice of the tenant; None if it has none of that id."""
         if not _ID.fullmatch(voice_id):
             return None
         try:
-            text = (self._home(tenant_id) / voice_id / "voice.json").read_text(encoding="utf-8")
+            text = (self._folder(tenant_id) / voice_id / "voice.json").read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
             return None
         return Clone(**json.loads(text))
 
     def sample(self, tenant_id: str, clone: Clone) -> ClonedVoice:
-        """What a model needs to speak with the voice."""
-        path = self._home(tenant_id) / clone.voice_id / "sample.wav"
+        """Return the voice with its recording, for a model."""
+        path = self._folder(tenant_id) / clone.voice_id / "sample.wav"
         return ClonedVoice(voice_id=clone.voice_id, language=clone.language, sample=path)
 
     def delete(self, tenant_id: str, voice_id: str) -> bool:
-        """Delete a voice with its recording; False where the tenant has none of that id."""
+        """Delete a voice with its recording; return False if the tenant has none of that id."""
         if self.get(tenant_id, voice_id) is None:
             return False
-        home = self._home(tenant_id)
-        gone = home / f".gone-{secrets.token_hex(8)}"
+        folder = self._folder(tenant_id)
+        trash = folder / f".gone-{secrets.token_hex(8)}"
         try:
-            # One step, so that nobody finds half of it.
-            (home / voice_id).rename(gone)
+            # Atomic, so that nobody reads half of it.
+            (folder / voice_id).rename(trash)
         except FileNotFoundError:
             return False
-        shutil.rmtree(gone, ignore_errors=True)
+        shutil.rmtree(trash, ignore_errors=True)
         return True
 
-    def _home(self, tenant_id: str) -> Path:
-        # Whatever a tenant's id holds, it is no path.
+    def _folder(self, tenant_id: str) -> Path:
+        # Hashed, so that a tenant's id cannot be a path.
         return self._directory / hashlib.sha256(tenant_id.encode()).hexdigest()[:32]
 
 
 def new_voice_id() -> str:
-    """An id that no voice has."""
+    """Return a new random id."""
     alphabet = "abcdefghijklmnopqrstuvwxyz234567"
     return CLONE_PREFIX + "".join(secrets.choice(alphabet) for _ in range(16))
 
 
 def is_silent(samples: Samples) -> bool:
-    """Return whether nobody can be heard in a recording: its loudest part is under -50 dB of full scale."""
+    """Return whether a recording is silent: its loudest part is under -50 dBFS."""
     if not len(samples):
         return True
     window = SAMPLE_RATE // 10

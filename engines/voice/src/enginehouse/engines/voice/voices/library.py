@@ -1,4 +1,4 @@
-"""The voices that a caller may use: those that the models have by themselves, and those that its tenant made."""
+"""The voices of a caller: the models' own voices, and the cloned voices of its tenant."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _GENDERS = {
 
 
 class Owner(Protocol):
-    """Whose voices are asked for; the kit's `Call` has it."""
+    """The owner of voices; the kit's `Call` implements it."""
 
     @property
     def tenant_id(self) -> str:
@@ -45,17 +45,17 @@ class Owner(Protocol):
 
     @property
     def grant(self) -> Grant:
-        """The permission."""
+        """The grant."""
 
 
 class VoiceLibrary:
-    """Lists, makes and deletes voices.
+    """Lists, clones and deletes voices.
 
     Args:
-        speakers: the models that speak, by name.
-        clones: the voices that tenants made.
-        decode: reads a recording into samples of `SAMPLE_RATE`.
-        now_ms: milliseconds since 1970 UTC.
+        speakers: the synthesis models, by name.
+        clones: the store of cloned voices.
+        decode: decodes a recording to samples of `SAMPLE_RATE`.
+        now_ms: returns the time, in milliseconds since 1970 UTC.
     """
 
     def __init__(
@@ -83,15 +83,15 @@ class VoiceLibrary:
         self._ids = [voice.voice_id for voice in self._own]
 
     def languages(self, model: str) -> Mapping[str, Sequence[str]]:
-        """The languages of a model's own voices, by voice id."""
+        """Return the languages of a model's own voices, by voice id."""
         return self._languages[model]
 
     def clone(self, voice_id: str, *, model: str, tenant_id: str) -> ClonedVoice:
-        """What a model needs to speak with a voice that the tenant made.
+        """Return a cloned voice of the tenant, for a model.
 
         Raises:
-            ServiceError: INVALID_REQUEST naming `controls.voice`, for a voice that the tenant has not or that was made
-                for another model.
+            ServiceError: INVALID_REQUEST naming `controls.voice`, for a voice that the tenant does not have or that was
+                cloned for another model.
         """
         found = self._clones.get(tenant_id, voice_id)
         if found is None:
@@ -99,19 +99,19 @@ class VoiceLibrary:
         if found.model != model:
             raise invalid(
                 "controls.voice",
-                f"{voice_id!r} was made for the model {found.model!r} and {model!r} cannot speak with it",
+                f"{voice_id!r} was cloned for the model {found.model!r}, not for {model!r}; use that model",
             )
         return self._clones.sample(tenant_id, found)
 
     def list(self, request: voice_pb2.ListVoicesRequest, owner: Owner) -> voice_pb2.ListVoicesResponse:
-        """A page of voices by id. Raises ServiceError."""
+        """Return a page of voices, sorted by id. Raises ServiceError."""
         check_list_voices(request)
         if request.model:
             self._check_model(request.model)
         size = request.page_size or _DEFAULT_PAGE
         response = voice_pb2.ListVoicesResponse()
-        # The token is the last id of the page before: it holds when voices come and go between pages.
-        for voice in self._after(request, owner.tenant_id):
+        # The token is the last id of the preceding page: it stays valid when voices are added or deleted in between.
+        for voice in self._voices_after(request, owner.tenant_id):
             if len(response.voices) == size:
                 response.next_page_token = response.voices[-1].voice_id
                 break
@@ -119,14 +119,14 @@ class VoiceLibrary:
         return response
 
     async def create(self, request: voice_pb2.CreateVoiceRequest, owner: Owner) -> voice_pb2.Voice:
-        """Make a voice from a recording. Raises ServiceError."""
+        """Clone a voice from a recording. Raises ServiceError."""
         check_create_voice(request)
         model = self._cloning_model(request.model)
         language = request.language.partition("-")[0].lower()
         if language not in self._speakers[model].languages:
             known = ", ".join(sorted(self._speakers[model].languages))
-            raise invalid("language", f"{request.language!r} is none that {model!r} speaks: {known}")
-        samples = await self._recording(request.sample)
+            raise invalid("language", f"{request.language!r} is not supported by {model!r}, which speaks: {known}")
+        samples = await self._read_sample(request.sample)
         clone = Clone(
             voice_id=new_voice_id(),
             name=request.name.strip(),
@@ -143,7 +143,7 @@ class VoiceLibrary:
         return _of_clone(clone)
 
     def delete(self, request: voice_pb2.DeleteVoiceRequest, owner: Owner) -> None:
-        """Delete a voice of the tenant's. Raises ServiceError."""
+        """Delete a cloned voice of the tenant. Raises ServiceError."""
         if request.voice_id in self._models:
             raise ServiceError(
                 Reason.FAILED_PRECONDITION, f"{request.voice_id!r} is a model's own voice and cannot be deleted"
@@ -154,21 +154,21 @@ class VoiceLibrary:
                 f"there is no voice {shorten(request.voice_id)} of your own; list them with ListVoices",
             )
 
-    def _after(self, request: voice_pb2.ListVoicesRequest, tenant_id: str) -> Iterator[voice_pb2.Voice]:
+    def _voices_after(self, request: voice_pb2.ListVoicesRequest, tenant_id: str) -> Iterator[voice_pb2.Voice]:
         token = request.page_token
-        made = [_of_clone(clone) for clone in self._clones.of(tenant_id) if clone.voice_id > token]
-        # Both are in order of their ids, so that two cursors make one order.
-        place = 0
+        clones = [_of_clone(clone) for clone in self._clones.of(tenant_id) if clone.voice_id > token]
+        # Both lists are sorted by id: this merges them.
+        cursor = 0
         if not request.cloned:
             for number in range(bisect.bisect_right(self._ids, token) if token else 0, len(self._own)):
                 own = self._own[number]
-                while place < len(made) and made[place].voice_id < own.voice_id:
-                    if _fits(made[place], request):
-                        yield made[place]
-                    place += 1
-                if _may_fit(own, self._models[own.voice_id], request):
+                while cursor < len(clones) and clones[cursor].voice_id < own.voice_id:
+                    if _matches(clones[cursor], request):
+                        yield clones[cursor]
+                    cursor += 1
+                if _matches_info(own, self._models[own.voice_id], request):
                     yield self._of_model(own)
-        yield from (voice for voice in made[place:] if _fits(voice, request))
+        yield from (voice for voice in clones[cursor:] if _matches(voice, request))
 
     def _of_model(self, voice: VoiceInfo) -> voice_pb2.Voice:
         return voice_pb2.Voice(
@@ -184,7 +184,7 @@ class VoiceLibrary:
         if model not in self._speakers:
             known = ", ".join(sorted(self._speakers)) or "none"
             raise ServiceError(
-                Reason.UNKNOWN_MODEL, f"model: this engine has no model {shorten(model)} that speaks; it has: {known}"
+                Reason.UNKNOWN_MODEL, f"model: no speech model {shorten(model)} on this engine; it has: {known}"
             )
 
     def _cloning_model(self, asked: str) -> str:
@@ -192,17 +192,17 @@ class VoiceLibrary:
         if asked:
             self._check_model(asked)
         if not able or (asked and asked not in able):
-            which = f"{asked!r}" if asked else "none of the models here"
+            which = f"the model {asked!r}" if asked else "this engine"
             raise ServiceError(
                 Reason.UNSUPPORTED_CAPABILITY,
-                f"{which} can speak with a voice made from a recording; "
-                + (f"these can: {', '.join(able)}" if able else "add an XTTS model to the catalog (docs/voice.md)"),
+                f"{which} cannot clone voices; "
+                + (f"use one of: {', '.join(able)}" if able else "add an XTTS model to the catalog (docs/voice.md)"),
             )
         if not asked and len(able) > 1:
             raise invalid("model", f"must name one of {', '.join(able)}")
         return asked or able[0]
 
-    async def _recording(self, data: bytes) -> Samples:
+    async def _read_sample(self, data: bytes) -> Samples:
         pieces: list[Samples] = []
         length = 0
         async with aclosing(self._decode(data)) as decoded:
@@ -215,12 +215,12 @@ class VoiceLibrary:
             raise invalid("sample", f"lasts {length / SAMPLE_RATE:.1f} s; send {_MIN_S:g} to {_MAX_S:g} s of speech")
         samples: Samples = np.concatenate(pieces)
         if is_silent(samples):
-            raise invalid("sample", "nobody can be heard in it; send a recording of one speaker")
+            raise invalid("sample", "is silent; send a recording of one speaker")
         return samples
 
 
 def is_clone(voice_id: str) -> bool:
-    """Return whether an id is of a voice that somebody made."""
+    """Return whether an id is that of a cloned voice."""
     return voice_id.startswith(CLONE_PREFIX)
 
 
@@ -237,8 +237,8 @@ def _of_clone(clone: Clone) -> voice_pb2.Voice:
     )
 
 
-def _may_fit(voice: VoiceInfo, models: Sequence[str], request: voice_pb2.ListVoicesRequest) -> bool:
-    """Return whether a model's voice is asked for; before a message is made of it, for there are thousands."""
+def _matches_info(voice: VoiceInfo, models: Sequence[str], request: voice_pb2.ListVoicesRequest) -> bool:
+    """Return whether a model's voice matches, before its message is made: there are thousands of voices."""
     if request.model and request.model not in models:
         return False
     if request.gender and _GENDERS[voice.gender] != request.gender:
@@ -248,7 +248,7 @@ def _may_fit(voice: VoiceInfo, models: Sequence[str], request: voice_pb2.ListVoi
     return not request.language or _speaks(voice.languages, request.language)
 
 
-def _fits(voice: voice_pb2.Voice, request: voice_pb2.ListVoicesRequest) -> bool:
+def _matches(voice: voice_pb2.Voice, request: voice_pb2.ListVoicesRequest) -> bool:
     if request.model and request.model not in voice.models:
         return False
     if request.gender and voice.gender != request.gender:

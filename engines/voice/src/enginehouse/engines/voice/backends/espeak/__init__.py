@@ -1,4 +1,4 @@
-"""Speech by espeak-ng, in processes of its own."""
+"""Speech synthesis by espeak-ng, in child processes."""
 
 from enginehouse.engines.voice.backends.espeak._backend import EspeakBackend
 

@@ -1,4 +1,4 @@
-"""espeak-ng: speaks some hundred languages, small and fast, in processes of its own."""
+"""The espeak-ng backend: small and fast speech synthesis in some hundred languages, in child processes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import AsyncGenerator, Sequence
 import numpy as np
 
 from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Samples, Utterance, VoiceInfo
-from enginehouse.engines.voice.backends.espeak._jobs import AUDIO, FAILED, LIST, LISTED, SAY, Inventory, Job
+from enginehouse.engines.voice.backends.espeak._jobs import AUDIO, FAILED, LIST_VOICES, SPEAK, VOICES, Inventory, Job
 from enginehouse.engines.voice.backends.espeak._options import EspeakOptions
 from enginehouse.engines.voice.backends.espeak._prosody import parameters
-from enginehouse.engines.voice.backends.espeak._shift import Shift
+from enginehouse.engines.voice.backends.espeak._shift import PitchShifter
 from enginehouse.engines.voice.backends.espeak._voices import EspeakVoices
 from enginehouse.engines.voice.workers import WorkerError, WorkerPool
 from enginehouse.kit.backends.options import read_options, require_package
@@ -26,14 +26,14 @@ __all__ = ["EspeakBackend", "EspeakSpeaker"]
 _log = logging.getLogger(__name__)
 
 _CHILD = "enginehouse.engines.voice.backends.espeak._child"
-# To finish an utterance nearly always takes less than to start another process.
+# Finishing an utterance nearly always takes less time than starting another process.
 _SETTLE_S = 0.2
-# Takes 0.2 s to speak, so that a dropped utterance is done with before its process would be ended.
+# Takes at most 0.2 s to synthesize, so that an abandoned utterance is done before its process would be killed.
 _MAX_TEXT_LENGTH = 1000
 
 
 class EspeakBackend:
-    """Loads models whose backend is espeak-ng; implements `VoiceBackend`."""
+    """Loader of espeak-ng models; implements `VoiceBackend`."""
 
     name = "espeak-ng"
 
@@ -73,7 +73,7 @@ class EspeakSpeaker:
 
     @property
     def slots(self) -> int:
-        """The number of utterances it speaks at once."""
+        """The number of utterances that it synthesizes at once."""
         return self._pool.size
 
     @property
@@ -87,21 +87,19 @@ class EspeakSpeaker:
         return self._voices.languages
 
     def check_voice(self, voice: str, language: str) -> None:
-        """Raise INVALID_REQUEST where there is no such voice, nor another name for one."""
+        """Raise INVALID_REQUEST if there is no such voice or alias."""
         self._voices.file(voice, language or "en")
 
     async def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
-        """Yield the audio as it is made. Who reads slowly holds up nobody else: a process is kept only while it works.
+        """Yield the audio as it is made. A slow reader blocks nobody else: a process is held only while it works.
 
         Raises INVALID_REQUEST (naming `controls.voice` or `controls.language`), BACKEND_FAILED.
         """
         if utterance.clone is not None:
-            raise invalid(
-                "controls.voice", f"{utterance.voice!r} was made from a recording, which espeak-ng cannot speak with"
-            )
+            raise invalid("controls.voice", f"{utterance.voice!r} is a cloned voice, which espeak-ng does not support")
         job, shift = self._plan(utterance)
         frames: asyncio.Queue[bytes | None] = asyncio.Queue()
-        saying = asyncio.create_task(self._say(job, frames))
+        saying = asyncio.create_task(self._speak(job, frames))
         try:
             while (pcm := await frames.get()) is not None:
                 samples = np.frombuffer(pcm, "<i2").astype(np.int16)
@@ -113,33 +111,33 @@ class EspeakSpeaker:
         finally:
             saying.cancel()
             await asyncio.wait([saying])
-            # Its failure, if any, was raised above, or nobody is left to hear of it.
+            # Its failure, if any, was raised above, or the reader has left.
             if not saying.cancelled():
                 saying.exception()
 
     async def close(self) -> None:
-        """End the processes; utterances that are being spoken fail."""
+        """Stop the processes; running utterances fail."""
         await self._pool.close()
 
-    def _plan(self, utterance: Utterance) -> tuple[Job, Shift | None]:
-        way = parameters(utterance.prosody)
+    def _plan(self, utterance: Utterance) -> tuple[Job, PitchShifter | None]:
+        values = parameters(utterance.prosody)
         job = Job(
             text=utterance.text,
             voice=self._voices.file(utterance.voice, utterance.language),
-            rate=way.rate,
-            pitch=way.pitch,
-            pitch_range=way.pitch_range,
-            volume=way.volume,
-            tempo=way.tempo,
+            rate=values.rate,
+            pitch=values.pitch,
+            pitch_range=values.pitch_range,
+            volume=values.volume,
+            tempo=values.tempo,
             spell=utterance.spell,
         )
-        return job, Shift(way.shift) if way.shift != 1 else None
+        return job, PitchShifter(values.shift) if values.shift != 1 else None
 
-    async def _say(self, job: Job, frames: asyncio.Queue[bytes | None]) -> None:
-        """Put the job's audio into the queue, and None at the end, whatever the end is."""
+    async def _speak(self, job: Job, frames: asyncio.Queue[bytes | None]) -> None:
+        """Put the job's audio into the queue, and None at the end, also after a failure."""
         failure = ""
         try:
-            async with self._pool.worker() as worker, contextlib.aclosing(worker.ask(SAY, job.encode())) as answers:
+            async with self._pool.worker() as worker, contextlib.aclosing(worker.ask(SPEAK, job.encode())) as answers:
                 async for kind, payload in answers:
                     if kind == AUDIO:
                         frames.put_nowait(payload)
@@ -159,7 +157,7 @@ class EspeakSpeaker:
 
 async def _take_inventory(pool: WorkerPool) -> Inventory:
     async with pool.worker() as worker:
-        [(kind, payload)] = [frame async for frame in worker.ask(LIST)]
-    if kind != LISTED:
+        [(kind, payload)] = [frame async for frame in worker.ask(LIST_VOICES)]
+    if kind != VOICES:
         raise WorkerError(f"the espeak-ng process answered with a frame of kind {kind} when asked for its voices")
     return Inventory.decode(payload)

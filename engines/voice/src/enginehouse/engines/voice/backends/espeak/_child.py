@@ -1,9 +1,9 @@
-"""The process that speaks. It alone loads espeak-ng, which is GPL-3: the engine talks to it over pipes and links to
-none of it, and nothing else may import this module.
+"""The synthesis process. Only this process loads espeak-ng, which is GPL-3: the engine talks to it over pipes and does
+not link to it, and nothing else may import this module.
 
-Each utterance is said by a fork of this process, in which nothing was ever said: espeak-ng's state outlives an
-utterance (the same text would sound a little different each time, and the dictionaries of a second script stay in
-memory), and there is no way to put it back. A fork costs half a millisecond, and a crash costs one utterance.
+Each utterance is synthesized by a fork of this process in its initial state: espeak-ng's state outlives an utterance
+(the same text would sound a little different each time, and the dictionaries of a second script stay in memory), and
+there is no way to reset it. A fork costs half a millisecond, and a crash costs one utterance.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from typing import NoReturn
 
 import espeakng_loader
 
-from enginehouse.engines.voice.backends.espeak._jobs import AUDIO, FAILED, LIST, LISTED, SAY, Job
+from enginehouse.engines.voice.backends.espeak._jobs import AUDIO, FAILED, LIST_VOICES, SPEAK, VOICES, Job
 from enginehouse.engines.voice.backends.espeak._library import EspeakError, EspeakLibrary
 from enginehouse.engines.voice.workers import serve
 
-# 180 ms: the first 60 ms go out alone, as soon as they are there, and then fewer frames are less work.
+# 180 ms: the first 60 ms are sent at once; after that, fewer frames are less work.
 _BATCH_BYTES = 3 * 2646
-# No text takes so long; espeak-ng running wild does.
+# No text takes this long, only a runaway espeak-ng.
 _CPU_S = 60
 _PR_SET_PDEATHSIG = 1
 
 
 class _Child:
-    """Answers the parent's frames."""
+    """Handler of the parent's frames."""
 
     def __init__(self, library: EspeakLibrary) -> None:
         self._library = library
@@ -41,17 +41,17 @@ class _Child:
         self._c = ctypes.CDLL(None)
 
     def handle(self, kind: int, payload: bytes) -> Iterable[tuple[int, bytes]]:
-        if kind == LIST:
-            return [(LISTED, self._library.inventory().encode())]
-        if kind == SAY:
-            return self._say(Job.decode(payload))
+        if kind == LIST_VOICES:
+            return [(VOICES, self._library.inventory().encode())]
+        if kind == SPEAK:
+            return self._speak(Job.decode(payload))
         raise ValueError(f"no such kind of frame: {kind}")
 
-    def _say(self, job: Job) -> Iterator[tuple[int, bytes]]:
+    def _speak(self, job: Job) -> Iterator[tuple[int, bytes]]:
         source, sink = os.pipe()
         speaker = os.fork()
         if speaker == 0:
-            self._be_speaker(job, sink)
+            self._run_fork(job, sink)
         os.close(sink)
         try:
             rest = b""
@@ -64,26 +64,26 @@ class _Child:
             os.close(source)
             _, status = os.waitpid(speaker, 0)
         if os.WIFSIGNALED(status):
-            yield FAILED, f"it was ended by {signal.Signals(os.WTERMSIG(status)).name}".encode()
+            yield FAILED, f"it was killed by {signal.Signals(os.WTERMSIG(status)).name}".encode()
         elif os.WEXITSTATUS(status):
-            yield FAILED, b"it gave up"
+            yield FAILED, b"it failed"
 
-    def _be_speaker(self, job: Job, sink: int) -> NoReturn:
-        """The fork's whole life."""
+    def _run_fork(self, job: Job, sink: int) -> NoReturn:
+        """Run the fork until it exits."""
         status = 1
         try:
-            # The parent's pipes must close with its child, whatever this does.
+            # The parent's pipes must close with its child, whatever this process does.
             os.closerange(3, sink)
             os.closerange(sink + 1, sink + 64)
             if sys.platform == "linux":
                 self._c.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
             output = _Batches(sink)
-            self._library.say(job, output.take)
+            self._library.speak(job, output.take)
             output.flush()
             status = 0
         except BrokenPipeError:
-            # Nobody listens.
+            # The reader is gone.
             pass
         except BaseException:
             traceback.print_exc()
@@ -93,7 +93,7 @@ class _Child:
 
 
 class _Batches:
-    """Writes the first samples at once, and the others a batch at a time."""
+    """Writer that sends the first samples at once, and the others in batches."""
 
     def __init__(self, sink: int) -> None:
         self._sink = sink
@@ -119,7 +119,7 @@ def main() -> None:
         )
     except (EspeakError, OSError, AttributeError) as error:
         sys.exit(f"espeak-ng cannot be used: {error}; install espeakng-loader again")
-    # What is there now is shared with all forks, unless their garbage collectors touch it.
+    # All objects so far are shared with the forks, unless their garbage collectors touch them.
     gc.freeze()
     serve(_Child(library).handle)
 

@@ -1,4 +1,4 @@
-"""What the parent and an espeak-ng child say to each other: kinds of frames, and what is in them."""
+"""The frames between the parent and an espeak-ng child: kinds and payloads."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-SAY = 1
-"""To the child: a `Job`. It answers with AUDIO, and with FAILED at the end if there was a failure."""
-LIST = 2
-"""To the child, without a payload. It answers with one LISTED."""
+SPEAK = 1
+"""To the child: a `Job`. Answered with AUDIO, and with FAILED at the end after a failure."""
+LIST_VOICES = 2
+"""To the child, without a payload. Answered with one VOICES."""
 AUDIO = 3
 """From the child: samples, 16 bits, little-endian."""
 FAILED = 4
-"""From the child: what went wrong, in words."""
-LISTED = 5
+"""From the child: the failure, in words."""
+VOICES = 5
 """From the child: an `Inventory`."""
 
 
@@ -23,9 +23,9 @@ class Job:
     """One utterance, in espeak-ng's own units."""
 
     text: str
-    """What is said."""
+    """The text."""
     voice: str
-    """A language's file and perhaps a variant, such as "gmw/en-US+f3"."""
+    """A language's file, optionally with a variant, such as "gmw/en-US+f3"."""
     rate: int
     """Words a minute, 80 to 449."""
     pitch: int
@@ -35,47 +35,47 @@ class Job:
     volume: int
     """0 to 200; 100 is the voice's own."""
     tempo: float
-    """Times as fast, on top of `rate`."""
+    """Factor of the speed, on top of `rate`."""
     spell: bool
-    """Letter by letter."""
+    """True to spell it letter by letter."""
 
     def encode(self) -> bytes:
-        """The payload of a SAY frame."""
+        """Return the payload of a SPEAK frame."""
         return json.dumps(dataclasses.asdict(self)).encode()
 
     @classmethod
     def decode(cls, payload: bytes) -> Job:
-        """Read what `encode` wrote."""
+        """Parse the output of `encode`."""
         return cls(**json.loads(payload))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageVoice:
-    """A language as espeak-ng lists it."""
+    """A language in espeak-ng's list."""
 
     file: str
     """Its file, such as "gmw/en-US"."""
     name: str
-    """What people call it."""
+    """The name for people."""
     tags: Sequence[tuple[int, str]]
-    """The languages that it is for, its own first; the lower the number, the better it is for that language."""
+    """Language tags with priorities, its own first; the lower the priority, the better it suits that language."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A way to speak, which goes with every language."""
+    """A voice variant, which can be combined with every language."""
 
     file: str
     """Its file, such as "f3" or "Mr serious"."""
     name: str
-    """What it calls itself."""
+    """Its own name."""
     gender: str
-    """"female", "male", or empty where the file does not say."""
+    """"female", "male", or empty if the file has none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """What a copy of espeak-ng can speak with."""
+    """The voices of an installed espeak-ng."""
 
     sample_rate: int
     """Samples a second."""
@@ -85,12 +85,12 @@ class Inventory:
     """In no particular order."""
 
     def encode(self) -> bytes:
-        """The payload of a LISTED frame."""
+        """Return the payload of a VOICES frame."""
         return json.dumps(dataclasses.asdict(self)).encode()
 
     @classmethod
     def decode(cls, payload: bytes) -> Inventory:
-        """Read what `encode` wrote."""
+        """Parse the output of `encode`."""
         read = json.loads(payload)
         return cls(
             sample_rate=read["sample_rate"],

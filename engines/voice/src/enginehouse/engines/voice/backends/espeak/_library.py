@@ -1,4 +1,4 @@
-"""espeak-ng 1.52 by ctypes. GPL-3: imported by the child process only, never by the engine."""
+"""espeak-ng 1.52 through ctypes. GPL-3: imported by the child process only, never by the engine."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes
 
 
 class EspeakError(RuntimeError):
-    """espeak-ng refused something."""
+    """An error from espeak-ng."""
 
 
 class EspeakLibrary:
-    """The library, initialised.
+    """The initialized library.
 
-    Its state is the process's, and what is said depends on all that was said before (the flutter of the pitch goes on,
-    for one). A process that wants the same audio for the same job says one job in its life.
+    Its state is global to the process, and its output depends on all earlier utterances (for example, the flutter of
+    the pitch continues). For equal audio from equal jobs, a process must run only one job.
 
     Args:
         library: the shared library's file.
@@ -65,29 +65,29 @@ class EspeakLibrary:
         """Samples a second."""
         if self.sample_rate <= 0:
             raise EspeakError(f"espeak-ng cannot read its data in {data}: error {self.sample_rate}")
-        # It seeds its noise by the clock otherwise.
+        # Otherwise it seeds its noise by the clock.
         self._library.espeak_ng_SetRandSeed(1)
 
     def inventory(self) -> Inventory:
-        """All languages and variants. Languages whose dictionary was not built are left out: they say nothing."""
+        """Return all languages and variants. Languages without a compiled dictionary are left out: they are silent."""
         return Inventory(
             sample_rate=self.sample_rate,
             languages=list(self._languages()),
             variants=[_read_variant(path) for path in sorted((self._data / "voices" / "!v").iterdir())],
         )
 
-    def say(self, job: Job, take: Callable[[bytes], None]) -> None:
-        """Hand the job's audio to `take`, some 60 ms at a time; what `take` raises ends it.
+    def speak(self, job: Job, take: Callable[[bytes], None]) -> None:
+        """Pass the job's audio to `take`, some 60 ms at a time; an exception from `take` ends it.
 
         Raises EspeakError.
         """
         self._set(job)
-        # Documents, which spelled texts are, end in a sentence's pause.
-        sink = _WithoutSilentEnd(take).write if job.spell else take
-        stretch = None
+        # Spelled texts are SSML documents, which end in a sentence's pause.
+        sink = _TrailingSilenceTrimmer(take).write if job.spell else take
+        tempo_changer = None
         if job.tempo != 1:
-            stretch = _Stretch(self._library, self.sample_rate, tempo=job.tempo, take=sink)
-            sink = stretch.write
+            tempo_changer = _TempoChanger(self._library, self.sample_rate, tempo=job.tempo, take=sink)
+            sink = tempo_changer.write
         raised: list[BaseException] = []
 
         def receive(samples: int | None, count: int, _events: int | None) -> int:
@@ -109,8 +109,8 @@ class EspeakLibrary:
             raise raised[0]
         if status:
             raise EspeakError(f"espeak-ng refused the text: error {status}")
-        if stretch is not None:
-            stretch.finish()
+        if tempo_changer is not None:
+            tempo_changer.finish()
 
     def _set(self, job: Job) -> None:
         status = self._library.espeak_SetVoiceByName(job.voice.encode())
@@ -137,13 +137,13 @@ class EspeakLibrary:
             index += 1
 
     def _dictionary(self, language: LanguageVoice) -> str:
-        """The name of the dictionary that a language is read with: its own where its file does not name one."""
-        told = _read_settings(self._data / "lang" / language.file)
-        return told.get("dictionary", "") or language.tags[0][1].partition("-")[0]
+        """Return the name of a language's dictionary: its own unless its file names another."""
+        settings = _read_settings(self._data / "lang" / language.file)
+        return settings.get("dictionary", "") or language.tags[0][1].partition("-")[0]
 
 
-class _WithoutSilentEnd:
-    """Passes audio on, but for the silence that it ends in."""
+class _TrailingSilenceTrimmer:
+    """Passes audio on without the silence at its end."""
 
     def __init__(self, take: Callable[[bytes], None]) -> None:
         self._take = take
@@ -151,7 +151,7 @@ class _WithoutSilentEnd:
 
     def write(self, pcm: bytes) -> None:
         sound = len(pcm.rstrip(b"\0"))
-        # Whole samples: the upper byte of a quiet one is zero.
+        # Whole samples: the upper byte of a quiet sample is zero.
         sound += sound & 1
         if sound:
             self._take(self._silence + pcm[:sound])
@@ -159,10 +159,10 @@ class _WithoutSilentEnd:
         self._silence += pcm[sound:]
 
 
-class _Stretch:
-    """Makes audio slower or faster by the sonic library, which espeak-ng carries for its own use.
+class _TempoChanger:
+    """Changes the tempo of audio by the sonic library, which espeak-ng bundles.
 
-    Its shifts of the pitch write past the end of its buffers at some factors, so they are not used.
+    Its pitch shifting writes past the end of its buffers at some factors, so it is not used.
     """
 
     def __init__(self, library: ctypes.CDLL, sample_rate: int, *, tempo: float, take: Callable[[bytes], None]) -> None:
@@ -177,13 +177,13 @@ class _Stretch:
     def write(self, pcm: bytes) -> None:
         if not self._library.sonicWriteShortToStream(self._stream, pcm, len(pcm) // 2):
             raise MemoryError("no memory for audio")
-        self._pass_on()
+        self._drain()
 
     def finish(self) -> None:
         self._library.sonicFlushStream(self._stream)
-        self._pass_on()
+        self._drain()
 
-    def _pass_on(self) -> None:
+    def _drain(self) -> None:
         while count := self._library.sonicReadShortFromStream(self._stream, self._buffer, _READ_SAMPLES):
             self._take(self._buffer.raw[: 2 * count])
 
@@ -217,7 +217,7 @@ def _declare(library: ctypes.CDLL) -> None:
 
 
 def _read_tags(address: int) -> list[tuple[int, str]]:
-    """A list in C: a byte of priority and a string each, until a priority of 0."""
+    """Read a C list: a byte of priority and a string each, until a priority of 0."""
     tags: list[tuple[int, str]] = []
     while priority := ctypes.string_at(address, 1)[0]:
         tag = ctypes.string_at(address + 1)
@@ -227,22 +227,22 @@ def _read_tags(address: int) -> list[tuple[int, str]]:
 
 
 def _read_settings(path: Path) -> dict[str, str]:
-    """The lines of a language's or a variant's file: a key and a value each."""
-    told: dict[str, str] = {}
+    """Read the lines of a language's or a variant's file: a key and a value each."""
+    settings: dict[str, str] = {}
     for line in path.read_text("utf-8", "replace").splitlines():
         key, _, value = line.strip().partition(" ")
-        told.setdefault(key, value.strip())
-    return told
+        settings.setdefault(key, value.strip())
+    return settings
 
 
 def _read_variant(path: Path) -> Variant:
-    told = _read_settings(path)
-    # Some files give an age after the gender.
-    gender = told.get("gender", "").split(" ")[0].lower()
-    return Variant(file=path.name, name=told.get("name", path.name), gender=gender)
+    settings = _read_settings(path)
+    # Some files have an age after the gender.
+    gender = settings.get("gender", "").split(" ")[0].lower()
+    return Variant(file=path.name, name=settings.get("name", path.name), gender=gender)
 
 
 def _spoken(job: Job) -> str:
-    # A control character begins one of espeak-ng's own commands, which can do more than texts may.
+    # A control character begins one of espeak-ng's embedded commands, which texts may not use.
     text = "".join(" " if character < " " or "\x7f" <= character <= "\x9f" else character for character in job.text)
     return spelled(text) if job.spell else text

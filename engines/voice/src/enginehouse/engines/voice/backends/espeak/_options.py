@@ -1,4 +1,4 @@
-"""What a catalog entry may say to espeak-ng."""
+"""Options of espeak-ng models in the catalog."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class EspeakOptions(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     workers: int = pydantic.Field(default_factory=_default_workers, ge=1, le=64)
-    """Processes that speak, each on one core: utterances spoken at once. A sentence takes some 10 ms."""
+    """Synthesis processes, each on one core: the number of concurrent utterances. A sentence takes some 10 ms."""
     aliases: Mapping[str, str] = pydantic.Field(default_factory=_default_aliases)
-    """Other names for voices, each for a voice's id, or for a variant such as "+f2" in whatever language is spoken.
-    By default, the names that OpenAI's speech API has, for variants that are as unlike as they are."""
+    """Aliases of voices, each for a voice's id, or for a variant such as "+f2" in any language. By default, the voice
+    names of OpenAI's speech API, for variants that differ as much as those do."""

@@ -1,11 +1,11 @@
-"""Turns prosody into espeak-ng's parameters, and into what is done to its audio where they do not reach.
+"""Convert prosody to espeak-ng's parameters, and to changes of its audio beyond their range.
 
 - Speed: 175 words a minute times the speed, from 80 to 400, where espeak-ng shortens sounds and pauses as a speaker
-  does; slower and faster than that, all sounds are stretched alike. So 0.25 to 4 is reached with a deviation of some
+  does; slower and faster than that, all sounds are stretched alike. So 0.25 to 4 is reached with a deviation of a few
   percent that depends on the text.
-- Pitch: the parameter moves a voice's lowest tone; its melody keeps its width in hertz on top of that. With the melody
+- Pitch: the parameter moves a voice's lowest tone; its melody keeps its range in hertz on top of that. With the melody
   of an ordinary voice this reaches 8.8 semitones down and 10 up, within half a semitone; beyond that the audio is
-  shifted. The melody is widened along, so that it keeps its width in semitones.
+  shifted. The range is scaled along, so that the melody keeps its range in semitones.
 - Melody: the parameter is proportional, from monotone to twice as lively.
 - Emphasis, for each step: 15% louder, 6% slower, half a semitone higher and a melody 15% wider; the opposite for
   reduced emphasis.
@@ -22,13 +22,13 @@ _WORDS_A_MINUTE = 175
 _MIN_RATE, _MAX_RATE = 80, 400
 _MIDDLE = 50
 _MAX_PITCH = 99
-# How much of a voice's mean tone is melody, relative to its lowest: 0.21 for the plain voice, 0.34 for "+f3".
+# The melody's share of a voice's mean pitch, relative to its lowest: 0.21 for the plain voice, 0.34 for "+f3".
 _MELODY = 0.25
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """What `_jobs.Job` takes, in its units, and what is done to the audio afterwards."""
+    """The parameters of `_jobs.Job`, in its units, and the changes of the audio afterwards."""
 
     rate: int
     """Words a minute."""
@@ -39,13 +39,13 @@ class Parameters:
     volume: int
     """Percent."""
     tempo: float
-    """Times as fast, on top of `rate`."""
+    """Factor of the speed, on top of `rate`."""
     shift: float
-    """Play the audio so many times as fast, which makes it as many times as high; `tempo` makes up for it."""
+    """Factor of the playback rate, which raises the pitch as much; `tempo` makes up for the speed."""
 
 
 def parameters(prosody: Prosody) -> Parameters:
-    """The parameters of a prosody; what is out of range is taken as the nearest that is in it."""
+    """Return the parameters of a prosody; values out of range are clamped."""
     emphasis = _within(prosody.emphasis, -1, 2)
     speed = _within(prosody.speed, 0.25, 4) * 0.94**emphasis
     rate = round(_within(_WORDS_A_MINUTE * speed, _MIN_RATE, _MAX_RATE))
@@ -53,21 +53,21 @@ def parameters(prosody: Prosody) -> Parameters:
     # The parameter is a logarithm: 0 halves the lowest tone, 100 would double it.
     lowest = _within(height * (1 + _MELODY) - _MELODY, 0.5, 2 ** ((_MAX_PITCH - _MIDDLE) / _MIDDLE))
     reached = (lowest + _MELODY) / (1 + _MELODY)
-    shift = _or_one(height / reached)
+    shift = _audible_factor(height / reached)
     return Parameters(
         rate=rate,
         pitch=round(_MIDDLE + _MIDDLE * math.log2(lowest)),
         pitch_range=round(_within(_MIDDLE * prosody.pitch_range * reached * 1.15**emphasis, 0, _MAX_PITCH)),
         volume=round(100 * 1.15**emphasis),
-        tempo=_or_one(_WORDS_A_MINUTE * speed / rate / shift),
+        tempo=_audible_factor(_WORDS_A_MINUTE * speed / rate / shift),
         shift=shift,
     )
 
 
-def _within(value: float, least: float, most: float) -> float:
-    return min(max(value, least), most)
+def _within(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
 
 
-def _or_one(factor: float) -> float:
-    """A factor too small to hear is none, and the audio is left alone."""
+def _audible_factor(factor: float) -> float:
+    """Return 1 for an inaudible factor, so that the audio is left alone."""
     return 1.0 if abs(factor - 1) < 0.005 else factor

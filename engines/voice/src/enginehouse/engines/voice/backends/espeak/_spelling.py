@@ -1,4 +1,4 @@
-"""Texts that are said letter by letter."""
+"""Spell texts letter by letter."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from html import escape
 from itertools import groupby
 
-# Joins the letters around it into one sign: the virama of the scripts of India and their neighbours.
+# The virama of Indic and neighbouring scripts joins the letters around it into one grapheme.
 _VIRAMA = 9
 _ZERO_WIDTH_JOINER = "‍"
 
 
 def spelled(text: str) -> str:
-    """The text as an SSML document that says it sign by sign.
+    """Return the text as an SSML document that spells it grapheme by grapheme.
 
-    A sign of one character is named ("&" is "and"). A sign of several, such as the Telugu "స్తే", is said as it
-    sounds: the names of its parts are what nobody calls it.
+    A grapheme of one character is named ("&" is "and"). A grapheme of several, such as the Telugu "స్తే", is spoken as
+    it sounds: nobody calls it by the names of its parts.
     """
     parts = []
-    for single, signs in groupby(_signs(text), key=lambda sign: len(sign) == 1):
+    for single, signs in groupby(_graphemes(text), key=lambda sign: len(sign) == 1):
         if single:
             parts.append(f'<say-as interpret-as="characters">{escape("".join(signs))}</say-as>')
         else:
@@ -27,8 +27,8 @@ def spelled(text: str) -> str:
     return f"<speak>{' '.join(parts)}</speak>"
 
 
-def _signs(text: str) -> Iterator[str]:
-    """What a reader takes for one sign each: a character and all that leans on it."""
+def _graphemes(text: str) -> Iterator[str]:
+    """Yield the graphemes: a character with its combining marks and joined letters."""
     sign = ""
     for character in unicodedata.normalize("NFC", text):
         leans = unicodedata.category(character).startswith("M") or character == _ZERO_WIDTH_JOINER

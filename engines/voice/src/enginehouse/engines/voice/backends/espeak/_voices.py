@@ -1,4 +1,4 @@
-"""What espeak-ng can speak with, and which of it a request means.
+"""The voices of espeak-ng, and the choice of one for a request.
 
 A voice is a language ("en-us", "te") or a language with a variant ("en-us+f3"), and every variant goes with every
 language: some 14,500 voices of 138 languages and 104 variants.
@@ -14,7 +14,7 @@ from enginehouse.engines.voice.backends.espeak._jobs import Inventory, LanguageV
 from enginehouse.kit.nearest import nearest_names
 from enginehouse.kit.validation import invalid, shorten
 
-# Variants that are more than another person, by how their ids begin.
+# Styles of variants that are not just another person, by the beginning of their ids.
 _STYLES = {
     "announcer": "announcer",
     "anikarobot": "robot",
@@ -30,8 +30,8 @@ _STYLES = {
     "unirobot": "robot",
     "whisper": "whisper",
 }
-# Which of a language's voices a region hears as its own, where its tag alone does not say: of the regions that are not
-# listed, English follows Britain and Spanish America. "" is no region.
+# A region's own voice of a language, where its tag alone does not decide: in unlisted regions English follows Britain
+# and Spanish America. "" is no region.
 _AMERICAN = ("", "as", "ca", "gu", "jp", "kr", "lr", "mh", "mp", "ph", "pr", "um", "us", "vi")
 _CARIBBEAN = ("ag", "bb", "bs", "bz", "dm", "gd", "gy", "jm", "kn", "lc", "tt", "vc")
 _REGIONS: Mapping[str, tuple[Mapping[str, str], str]] = {
@@ -40,16 +40,16 @@ _REGIONS: Mapping[str, tuple[Mapping[str, str], str]] = {
     "zh": (dict.fromkeys(("hk", "mo"), "yue"), "cmn"),
 }
 # Languages under another name, and close relatives.
-_RELATED = {"ckb": "ku", "in": "id", "iw": "he", "mo": "ro", "nn": "nb", "sh": "hr"}
-_NEAR = 3
+_RELATED_LANGUAGES = {"ckb": "ku", "in": "id", "iw": "he", "mo": "ro", "nn": "nb", "sh": "hr"}
+_MAX_SUGGESTIONS = 3
 
 
 class VoiceList(Sequence[VoiceInfo]):
-    """All voices, by id; each is made when it is asked for."""
+    """All voices, sorted by id; each is made on access."""
 
     def __init__(self, languages: Mapping[str, LanguageVoice], variants: Mapping[str, Variant]) -> None:
         self._languages = [
-            (key, languages[key].name, tuple(canonical(tag) for _, tag in languages[key].tags))
+            (key, languages[key].name, tuple(canonical_tag(tag) for _, tag in languages[key].tags))
             for key in sorted(languages)
         ]
         self._variants = [(key, variants[key]) for key in sorted(variants)]
@@ -66,7 +66,7 @@ class VoiceList(Sequence[VoiceInfo]):
     def __getitem__(self, index: int | slice) -> VoiceInfo | Sequence[VoiceInfo]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        # A plus sign sorts before all that a language's tag may go on with, so the product is in order.
+        # A plus sign sorts before all characters that may continue a language tag, so the product is sorted.
         which, variant = divmod(range(len(self))[index], 1 + len(self._variants))
         key, name, tags = self._languages[which]
         if not variant:
@@ -76,19 +76,19 @@ class VoiceList(Sequence[VoiceInfo]):
             voice_id=f"{key}+{variant_key}",
             name=f"{name}, {kind.name}",
             languages=tags,
-            # The languages' own voice is a man's, and variants that say nothing keep it.
+            # The languages' own voice is male, and variants without a gender keep it.
             gender=Gender.FEMALE if kind.gender == "female" else Gender.MALE,
             style=next((style for start, style in _STYLES.items() if variant_key.startswith(start)), ""),
         )
 
 
 class EspeakVoices:
-    """Finds voices.
+    """Finder of voices.
 
     Args:
-        inventory: what there is.
-        aliases: other names for voices, each for an id such as "en-us+f2", or for a variant alone, such as "+f2",
-            which speaks whatever language an utterance has.
+        inventory: the voices of the installed espeak-ng.
+        aliases: other names for voices, each for an id such as "en-us+f2", or for a variant only, such as "+f2", which
+            speaks the language of the utterance.
     """
 
     def __init__(self, inventory: Inventory, *, aliases: Mapping[str, str]) -> None:
@@ -96,21 +96,21 @@ class EspeakVoices:
         self._variants = {variant.file.lower().replace(" ", "-"): variant for variant in inventory.variants}
         self._aliases = aliases
         self.list = VoiceList(self._languages, self._variants)
-        """All of them."""
+        """All voices."""
         self._best = _best_by_tag(self._languages)
-        related = (tag for tag, known in _RELATED.items() if known in self._best)
+        related = (tag for tag, known in _RELATED_LANGUAGES.items() if known in self._best)
         self.languages = sorted({tag.split("-")[0] for tag in self._best}.union(related))
-        """The languages' primary subtags."""
+        """The primary subtags of the languages."""
         for name, voice in aliases.items():
             if self._parse(voice) is None:
                 raise invalid(f"options.aliases.{name}", self._unknown(voice))
 
     def file(self, voice: str, language: str) -> str:
-        """espeak-ng's own word for a voice: an id, an alias, a variant alone ("+f3"), or nothing for the plain voice
-        of the language.
+        """Return espeak-ng's own name for a voice: an id, an alias, a variant only ("+f3"), or empty for the plain
+        voice of the language.
 
         Raises:
-            ServiceError: INVALID_REQUEST, naming `controls.voice` or `controls.language` and what comes near.
+            ServiceError: INVALID_REQUEST, naming `controls.voice` or `controls.language` and the nearest names.
         """
         parsed = self._parse(self._aliases.get(voice, voice))
         if parsed is None:
@@ -120,17 +120,17 @@ class EspeakVoices:
         return f"{entry.file}+{variant.file}" if variant else entry.file
 
     def for_language(self, tag: str) -> str:
-        """The id of the voice that speaks a language best: its own, else its region's, else a relative's.
+        """Return the id of the best voice for a language: its own, else its region's, else a related language's.
 
         Raises:
-            ServiceError: INVALID_REQUEST, naming `controls.language` and what comes near.
+            ServiceError: INVALID_REQUEST, naming `controls.language` and the nearest languages.
         """
         wanted = tag.lower().replace("_", "-")
         found = self._find(wanted)
         if found is None:
-            near = [canonical(known) for known in nearest_names(wanted, self._best, count=_NEAR)]
-            hint = f"; near it are {', '.join(near)}" if near else ""
-            raise invalid("controls.language", f"{shorten(tag)} is no language that espeak-ng speaks{hint}")
+            near = [canonical_tag(known) for known in nearest_names(wanted, self._best, count=_MAX_SUGGESTIONS)]
+            hint = f"; the nearest are {', '.join(near)}" if near else ""
+            raise invalid("controls.language", f"espeak-ng does not speak {shorten(tag)}{hint}")
         return found
 
     def _find(self, wanted: str) -> str | None:
@@ -151,10 +151,10 @@ class EspeakVoices:
         within = [tag for tag in self._best if tag.startswith(primary + "-")]
         if within:
             return self._best[min(within, key=lambda tag: (len(tag), tag))]
-        return self._find(_RELATED[primary]) if primary in _RELATED else None
+        return self._find(_RELATED_LANGUAGES[primary]) if primary in _RELATED_LANGUAGES else None
 
     def _parse(self, voice: str) -> tuple[str, Variant | None] | None:
-        """A language's id, empty for any, and a variant; None where there is no such voice."""
+        """Parse a voice into a language's id, empty for any, and a variant; None if there is no such voice."""
         key, plus, name = voice.lower().partition("+")
         variant = self._variants.get(name)
         if (plus and variant is None) or (key and key not in self._languages):
@@ -165,16 +165,16 @@ class EspeakVoices:
         key, plus, name = voice.lower().partition("+")
         known = [*self._languages, *self._aliases]
         if key and key not in self._languages:
-            near = [match + plus + name for match in nearest_names(key, known, count=_NEAR)]
+            near = [match + plus + name for match in nearest_names(key, known, count=_MAX_SUGGESTIONS)]
         else:
-            near = [key + plus + match for match in nearest_names(name, self._variants, count=_NEAR)]
+            near = [key + plus + match for match in nearest_names(name, self._variants, count=_MAX_SUGGESTIONS)]
         near = [match for match in near if match in self._aliases or self._parse(match) is not None]
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         return f"espeak-ng has no voice {shorten(voice)}{hint} (`enginehouse voices` lists them)"
 
 
-def canonical(tag: str) -> str:
-    """A BCP 47 tag in its usual case, such as "en-US" and "cmn-Latn-pinyin"."""
+def canonical_tag(tag: str) -> str:
+    """Return a BCP 47 tag in its usual case, such as "en-US" and "cmn-Latn-pinyin"."""
     first, *rest = tag.lower().split("-")
     parts = [first]
     private = False
@@ -190,7 +190,7 @@ def canonical(tag: str) -> str:
 
 
 def _by_id(languages: Iterable[LanguageVoice]) -> dict[str, LanguageVoice]:
-    """The languages by the tag that is their own. Where two have the same, the second goes by its file's name."""
+    """Return the languages by their own tag. If two have the same tag, the second is keyed by its file's name."""
     found: dict[str, LanguageVoice] = {}
     for language in sorted(languages, key=lambda language: language.file):
         key = language.tags[0][1].lower()
@@ -201,7 +201,7 @@ def _by_id(languages: Iterable[LanguageVoice]) -> dict[str, LanguageVoice]:
 
 
 def _best_by_tag(languages: Mapping[str, LanguageVoice]) -> dict[str, str]:
-    """For each tag that is listed, the id of the language that is best for it."""
+    """Return the id of the best language for each tag."""
     ranked = sorted(
         (priority, len(key), key, tag.lower()) for key, language in languages.items() for priority, tag in language.tags
     )

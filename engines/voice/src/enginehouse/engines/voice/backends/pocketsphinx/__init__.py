@@ -1,4 +1,4 @@
-"""English speech recognition by PocketSphinx, in processes of its own."""
+"""English speech recognition by PocketSphinx, in child processes."""
 
 from enginehouse.engines.voice.backends.pocketsphinx._backend import PocketsphinxBackend
 

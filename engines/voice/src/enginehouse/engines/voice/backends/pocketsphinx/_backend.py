@@ -1,4 +1,4 @@
-"""PocketSphinx: writes down English, small, in processes of its own."""
+"""The PocketSphinx backend: small English speech recognition, in child processes."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ __all__ = ["PocketsphinxBackend", "PocketsphinxRecogniser"]
 _CHILD = "enginehouse.engines.voice.backends.pocketsphinx._child"
 _SAMPLE_RATE = 16_000
 _LANGUAGE = "en"
-# What a child is given at once. It answers a second's audio in a fraction of a second, unless a phrase ends in it.
+# Samples sent to a child at once. It answers a second's audio in a fraction of a second, unless a phrase ends in it.
 _SLICE = _SAMPLE_RATE
-# For a child that was left at work; to start another takes about as long.
+# For an abandoned child; starting another takes about as long.
 _SETTLE_S = 1.0
 
 
@@ -54,12 +54,12 @@ class PocketsphinxOptions(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     workers: int = pydantic.Field(default_factory=_default_workers, ge=1, le=256)
-    """Processes that listen, each to one recording or one live utterance at a time, with 160 MB each. A recording
-    takes a core; a live utterance takes a fifth of one, so there may be more of them than cores."""
+    """Recognition processes, each for one recording or one live utterance at a time, with 160 MB each. A recording
+    uses a core, a live utterance a fifth of one, so there may be more processes than cores."""
 
 
 class PocketsphinxBackend:
-    """Loads models whose backend is PocketSphinx; implements `VoiceBackend`."""
+    """Loader of PocketSphinx models; implements `VoiceBackend`."""
 
     name = "pocketsphinx"
 
@@ -95,29 +95,29 @@ class PocketsphinxRecogniser:
 
     @property
     def slots(self) -> int:
-        """The number of recordings, and utterances that are still going on, it listens to at once."""
+        """The number of recordings and live utterances that it recognizes at once."""
         return self._pool.size
 
     async def transcribe(
         self, audio: AsyncIterator[Samples], options: RecognitionOptions
     ) -> AsyncGenerator[Segment, None]:
-        """Yield what was said, phrase by phrase.
+        """Yield the segments, phrase by phrase.
 
-        Raises INVALID_REQUEST (naming `options.language` or `options.translate`), BACKEND_FAILED, and what `audio`
-        raises.
+        Raises INVALID_REQUEST (naming `options.language` or `options.translate`), BACKEND_FAILED, and the exceptions of
+        `audio`.
         """
         _check(options)
         failure: Exception | None = None
         try:
             async with self._pool.worker() as worker:
-                await _tell(worker, RECORDING)
+                await _request(worker, RECORDING)
                 while failure is None:
                     try:
                         samples = await anext(audio)
                     except StopAsyncIteration:
                         break
                     except Exception as error:
-                        # Not the process's fault, which lives on.
+                        # The caller's error; the process lives on.
                         failure = error
                         break
                     for start in range(0, len(samples), _SLICE):
@@ -137,7 +137,7 @@ class PocketsphinxRecogniser:
 
     @asynccontextmanager
     async def live(self, options: RecognitionOptions) -> AsyncGenerator[LiveUtterance, None]:
-        """One utterance that is still going on; it keeps a process to itself until the block is left.
+        """Begin a live utterance; it holds a process until the block is left.
 
         Raises as `settle_samples`.
         """
@@ -145,11 +145,11 @@ class PocketsphinxRecogniser:
         failure: Exception | None = None
         try:
             async with self._pool.worker() as worker:
-                await _tell(worker, UTTERANCE)
+                await _request(worker, UTTERANCE)
                 try:
                     yield _Live(worker, options)
                 except Exception as error:
-                    # Not the process's fault, which lives on; a dead one is noticed.
+                    # The caller's error; the process lives on. A dead process is noticed.
                     failure = error
         except WorkerError as error:
             raise _failed(error) from error
@@ -157,7 +157,7 @@ class PocketsphinxRecogniser:
             raise failure
 
     async def close(self) -> None:
-        """End the processes; what is being listened to fails."""
+        """Stop the processes; running recognitions fail."""
         await self._pool.close()
 
 
@@ -173,19 +173,19 @@ class _Live:
         return await self._ask(UTTERANCE_AUDIO_INTERIM if interim else UTTERANCE_AUDIO, _pcm(samples))
 
     async def finish(self) -> Segment | None:
-        """What was said."""
+        """Return the final result."""
         return await self._ask(UTTERANCE_END)
 
     async def _ask(self, kind: int, pcm: bytes = b"") -> Segment | None:
         try:
-            hypothesis = await _tell(self._worker, kind, pcm)
+            hypothesis = await _request(self._worker, kind, pcm)
         except WorkerError as error:
             raise _failed(error) from error
         return None if hypothesis is None else _segment(hypothesis, self._options)
 
 
-async def _tell(worker: Worker, kind: int, payload: bytes = b"") -> Hypothesis | None:
-    """Send a frame, and take the one answer that it has, or none."""
+async def _request(worker: Worker, kind: int, payload: bytes = b"") -> Hypothesis | None:
+    """Send a frame, and return its only answer, or None."""
     hypothesis = None
     async with aclosing(worker.ask(kind, payload)) as answers:
         async for answer, content in answers:
@@ -198,10 +198,10 @@ def _check(options: RecognitionOptions) -> None:
     if options.language and options.language.lower().replace("_", "-").split("-")[0] != _LANGUAGE:
         raise invalid(
             "options.language",
-            f"PocketSphinx understands English only, not {shorten(options.language)}; take a Whisper model for it",
+            f"PocketSphinx supports only English, not {shorten(options.language)}; use a Whisper model for it",
         )
     if options.translate:
-        raise invalid("options.translate", "PocketSphinx cannot translate; take a Whisper model for it")
+        raise invalid("options.translate", "PocketSphinx cannot translate; use a Whisper model for it")
 
 
 def _pcm(samples: Samples) -> bytes:

@@ -1,8 +1,8 @@
-"""The process that listens: PocketSphinx keeps a core busy, and its decoder is one utterance's at a time.
+"""The recognition process: PocketSphinx keeps a core busy, and its decoder serves one utterance at a time.
 
-A recording is cut at its pauses into phrases; an utterance is heard while it comes in. Either is brought to the level
-that the model expects: far from it, it hears several times as many words wrong, until it has adapted. It is made to
-forget how it adapted after each, so that nobody's speech depends on another's.
+A recording is cut at its pauses into phrases; an utterance is decoded while it comes in. Either is brought to the level
+that the model expects: far from it, the word error rate is several times as high until the decoder has adapted. The
+adaptation is reset after each recording or utterance, so that no caller's speech affects another's.
 """
 
 from __future__ import annotations
@@ -33,66 +33,66 @@ from enginehouse.engines.voice.workers import serve
 
 _SAMPLE_RATE = 16_000
 _FRAME_OF_DECODER_MS = 10
-# The decoder adapts to the channel between the pieces that it is given.
+# The decoder adapts to the channel between the blocks that it is given.
 _PIECE = _SAMPLE_RATE // 10
 _LEVEL, _MAX_GAIN = 500, 20
-# What an utterance's level is judged by.
+# Samples that an utterance's level is measured by.
 _LEVEL_SAMPLES = _SAMPLE_RATE * 4 // 5
 _VAD_MODE = Vad.MEDIUM_LOOSE
-# "the(2)" is a second way to say "the".
+# "the(2)" is a second pronunciation of "the".
 _PRONUNCIATION_VARIANT = re.compile(r"\(\d+\)$")
 # Silence and noises: "<sil>", "[NOISE]", "++COUGH++".
-_NO_WORDS = ("<", "[", "+")
+_NOISE_PREFIXES = ("<", "[", "+")
 
 
 class _Child:
-    """Answers the parent's frames."""
+    """Handler of the parent's frames."""
 
     def __init__(self) -> None:
-        # The second pass over a phrase was no better on recordings that were tried, and makes a live utterance's end
-        # wait for as long as a tenth of the utterance.
+        # A second pass over a phrase was no better on tested recordings, and delays a live utterance's end by a tenth
+        # of its length.
         self._decoder = Decoder(samprate=float(_SAMPLE_RATE), fwdflat=False, loglevel="ERROR")
         self._splitter = _new_splitter()
         self._level = _new_level(_LEVEL_SAMPLES)
         self._rest: Samples = np.empty(0, np.int16)
         self._open = False
-        self._told: list[str] = []
-        # A first utterance meets memory that was never written, and may be heard differently.
+        self._last_interim: list[str] = []
+        # The first utterance reads uninitialized memory, and may be decoded differently.
         self._begin(_LEVEL_SAMPLES)
-        self._hear(np.zeros(_PIECE, np.int16))
+        self._decode(np.zeros(_PIECE, np.int16))
         self._end()
 
     def handle(self, kind: int, payload: bytes) -> Iterable[tuple[int, bytes]]:
         if kind == RECORDING:
             self._splitter = _new_splitter()
         elif kind == RECORDING_AUDIO:
-            return self._say(self._splitter.feed(payload))
+            return self._recognise(self._splitter.feed(payload))
         elif kind == RECORDING_END:
-            return self._say(self._splitter.finish())
+            return self._recognise(self._splitter.finish())
         elif kind == UTTERANCE:
             self._begin(_LEVEL_SAMPLES)
         elif kind in (UTTERANCE_AUDIO, UTTERANCE_AUDIO_INTERIM):
-            self._hear(self._level.feed(_samples(payload)))
-            return self._tell() if kind == UTTERANCE_AUDIO_INTERIM else ()
+            self._decode(self._level.feed(_samples(payload)))
+            return self._interim() if kind == UTTERANCE_AUDIO_INTERIM else ()
         elif kind == UTTERANCE_END:
             return self._finish(0)
         else:
             raise ValueError(f"no such kind of frame: {kind}")
         return ()
 
-    def _say(self, phrases: Iterator[Phrase]) -> Iterator[tuple[int, bytes]]:
+    def _recognise(self, phrases: Iterator[Phrase]) -> Iterator[tuple[int, bytes]]:
         for phrase in phrases:
             samples = _samples(phrase.pcm)
             self._begin(len(samples))
-            self._hear(self._level.feed(samples))
+            self._decode(self._level.feed(samples))
             yield from self._finish(phrase.start_ms)
 
-    def _tell(self) -> Iterator[tuple[int, bytes]]:
-        # Probabilities come with the end of an utterance.
+    def _interim(self) -> Iterator[tuple[int, bytes]]:
+        # Probabilities are known only at the end of an utterance.
         words = [HypothesisWord(word.word, word.start_ms, word.end_ms, 0.0) for word in self._words(0)]
         text = [word.word for word in words]
-        if text != self._told:
-            self._told = text
+        if text != self._last_interim:
+            self._last_interim = text
             if words:
                 yield HYPOTHESIS, Hypothesis(words).encode()
 
@@ -104,10 +104,10 @@ class _Child:
         self._open = True
         self._level = _new_level(level_samples)
         self._rest = np.empty(0, np.int16)
-        self._told = []
+        self._last_interim = []
 
-    def _hear(self, samples: Samples) -> None:
-        """In whole pieces, so that it does not matter how the utterance came in."""
+    def _decode(self, samples: Samples) -> None:
+        """Decode whole blocks only, so that the result does not depend on how the utterance was cut."""
         samples = np.concatenate((self._rest, samples))
         whole = len(samples) - len(samples) % _PIECE
         for start in range(0, whole, _PIECE):
@@ -121,7 +121,7 @@ class _Child:
         self._open = False
 
     def _finish(self, start_ms: int) -> Iterator[tuple[int, bytes]]:
-        self._hear(self._level.finish())
+        self._decode(self._level.finish())
         self._end()
         if words := list(self._words(start_ms)):
             yield HYPOTHESIS, Hypothesis(words).encode()
@@ -130,7 +130,7 @@ class _Child:
         if self._decoder.hyp() is None:
             return
         for segment in self._decoder.seg():
-            if segment.word.startswith(_NO_WORDS):
+            if segment.word.startswith(_NOISE_PREFIXES):
                 continue
             yield HypothesisWord(
                 _PRONUNCIATION_VARIANT.sub("", segment.word),
@@ -141,7 +141,7 @@ class _Child:
 
 
 def _new_splitter() -> PhraseSplitter:
-    # It learns what silence sounds like, so every recording has its own.
+    # The detector adapts to the background, so every recording has its own.
     vad = Vad(mode=_VAD_MODE, sample_rate=_SAMPLE_RATE, frame_length=FRAME_MS / 1000)
     return PhraseSplitter(is_speech=vad.is_speech, frame_bytes=vad.frame_bytes)
 

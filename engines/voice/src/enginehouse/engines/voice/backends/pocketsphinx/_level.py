@@ -1,4 +1,4 @@
-"""Brings an utterance to a level while it comes in."""
+"""Normalize the level of an utterance while it comes in."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _LOUD_SHARE = 80
 
 
 class LevelNormalizer:
-    """One factor for a whole utterance, settled by its first samples, so that loudness does not change within it.
+    """One gain for a whole utterance, measured on its first samples, so that loudness does not change within it.
 
     Args:
-        settle_samples: after how many samples the factor is settled. Until then nothing comes out.
-        target: what the loudest fifth of the frames, 400 samples each, is brought to: the root of their mean square.
-        max_gain: the largest factor; noise is not to become speech.
+        settle_samples: the number of samples that the gain is measured on. Until then there is no output.
+        target: the target level (root mean square) of the loudest fifth of the frames, 400 samples each.
+        max_gain: the maximum gain, so that noise does not become speech.
     """
 
     def __init__(self, *, settle_samples: int, target: float, max_gain: float) -> None:
@@ -28,7 +28,7 @@ class LevelNormalizer:
         self._factor: float | None = None
 
     def feed(self, samples: Samples) -> Samples:
-        """What can be given out now; may be empty."""
+        """Take samples and return those that are ready; may be empty."""
         if self._factor is None:
             self._held.append(samples)
             self._count += len(samples)
@@ -38,7 +38,7 @@ class LevelNormalizer:
         return _scale(samples, self._factor)
 
     def finish(self) -> Samples:
-        """What is still held back."""
+        """Return the samples still held back."""
         held = np.concatenate([np.empty(0, np.int16), *self._held])
         self._held = []
         if self._factor is None:

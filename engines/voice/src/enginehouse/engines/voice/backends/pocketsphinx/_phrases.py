@@ -1,4 +1,4 @@
-"""Cuts recordings into phrases at their pauses."""
+"""Split recordings into phrases at pauses."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 FRAME_MS = 30
-"""What is judged at once, to be speech or not."""
+"""The length of a frame of voice activity detection."""
 
-# What of the time before a phrase belongs to it: soft beginnings are not told from noise.
+# Frames before a phrase that belong to it: soft beginnings are not distinguished from noise.
 _LEAD_FRAMES = 12
-# So many in a row begin a phrase; less is a click, or noise that the judge has yet to get used to.
+# This many speech frames in a row begin a phrase; fewer are a click, or noise that the detector has yet to adapt to.
 _BEGIN_FRAMES = 5
-# How long a pause ends a phrase that is so long already: the longer the phrase, the shorter the pause. A phrase of the
-# last length ends at once.
+# The pause that ends a phrase, by the phrase's length: the longer the phrase, the shorter the pause. A phrase of the
+# last length ends at once. In milliseconds.
 _PAUSES_BY_LENGTH = ((8_000, 510), (16_000, 210), (30_000, 60))
 
 
@@ -23,17 +23,17 @@ class Phrase:
     """A phrase, with some silence around it."""
 
     start_ms: int
-    """Where it begins in the recording."""
+    """Its beginning in the recording."""
     pcm: bytes
     """Its samples."""
 
 
 class PhraseSplitter:
-    """The phrases of one recording.
+    """Splitter of one recording into phrases.
 
     Args:
-        is_speech: whether a frame of `FRAME_MS` is speech.
-        frame_bytes: how long a frame is.
+        is_speech: returns whether a frame of `FRAME_MS` is speech.
+        frame_bytes: the length of a frame.
     """
 
     def __init__(self, *, is_speech: Callable[[bytes], bool], frame_bytes: int) -> None:
@@ -57,7 +57,7 @@ class PhraseSplitter:
                 yield self._end()
 
     def finish(self) -> Iterator[Phrase]:
-        """Yield the phrase that goes to the recording's end, if there is one."""
+        """Yield the phrase at the recording's end, if there is one."""
         if self._phrase:
             self._phrase.append(self._rest)
             yield self._end()

@@ -1,9 +1,9 @@
-"""The faster-whisper backend: Whisper by CTranslate2, on CPUs in whole numbers and on CUDA.
+"""The faster-whisper backend: Whisper by CTranslate2, on CPUs in integer arithmetic and on CUDA.
 
-The runtime is an extra and is imported when its first model loads. It cannot be interrupted while it decodes; work
-that nobody waits for ends between two decodings, of which a window of 30 seconds mostly needs one.
+The runtime is an extra and is imported when its first model loads. It cannot be interrupted while it decodes;
+cancelled work ends between two decodings, of which a window of 30 seconds usually needs one.
 
-Nothing of this was tried on CUDA yet.
+CUDA is not tested yet.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _PACKAGE, _EXTRA = "faster-whisper", "whisper"
 _REPOSITORY = "Systran/faster-whisper-small"
 _WEIGHTS, _CONFIG, _TOKENIZER, _FEATURES = "model.bin", "config.json", "tokenizer.json", "preprocessor_config.json"
 _VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
-# With `quick`: no second try where the first is not sure of itself.
-_SURE = [0.0]
-_UNSURE = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+# With `quick`: no second try if the first has a low confidence.
+_QUICK_TEMPERATURES = [0.0]
+_TEMPERATURES = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 
 
 class FasterWhisperBackend:
-    """Loads folders of Whispers that were converted for CTranslate2.
+    """Loader of Whisper models that were converted for CTranslate2.
 
     Args:
-        models_dir: where models lie; relative `file:` sources are relative to it.
+        models_dir: the folder of models; relative `file:` sources are relative to it.
     """
 
     name = "faster-whisper"
@@ -48,17 +48,17 @@ class FasterWhisperBackend:
         self._models_dir = models_dir
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Read the weights."""
+        """Load a model from its folder."""
         options = read_options(FasterWhisperOptions, model)
         require_runtime(model, package=_PACKAGE, module="faster_whisper", extra=_EXTRA)
-        # Without a tokenizer of its own, the runtime would ask a hub for one.
+        # Without a tokenizer in the folder, the runtime would fetch one from a hub.
         folder = weights_folder(
             model, models_dir=self._models_dir, files=(_WEIGHTS, _CONFIG, _TOKENIZER), like=_REPOSITORY
         )
         if not any((folder / name).is_file() for name in _VOCABULARIES):
             raise ServiceError(
                 Reason.WEIGHTS_ABSENT,
-                f"the weights of {model.name!r} are not whole: {folder} lacks {' or '.join(_VOCABULARIES)}, which is "
+                f"the weights of {model.name!r} are incomplete: {folder} lacks {' or '.join(_VOCABULARIES)}, which is "
                 "converted along with the weights",
             )
         runtime = await asyncio.to_thread(_load, model, options, folder)
@@ -70,7 +70,7 @@ class FasterWhisperBackend:
 
 
 class _Interruptible:
-    """The runtime's model, which looks whether its work is still wanted before each of its steps."""
+    """The runtime's model, with a check for cancellation before each of its steps."""
 
     def __init__(self, model: Any, check: Callable[[], None]) -> None:
         self._model = model
@@ -82,7 +82,7 @@ class _Interruptible:
 
 
 class _FasterWhisper:
-    """A `WhisperRuntime`; any number of threads may call it."""
+    """Implements `WhisperRuntime`; any number of threads may call it."""
 
     def __init__(self, *, whisper: Any, options: FasterWhisperOptions) -> None:
         self._whisper = whisper
@@ -109,7 +109,7 @@ class _FasterWhisper:
             language=decoding.language or None,
             task="translate" if decoding.translate else "transcribe",
             beam_size=1 if decoding.quick else self._options.beam_size,
-            temperature=_SURE if decoding.quick else _UNSURE,
+            temperature=_QUICK_TEMPERATURES if decoding.quick else _TEMPERATURES,
             initial_prompt=decoding.prompt or None,
             word_timestamps=decoding.word_times,
             vad_filter=self._options.vad,
@@ -151,14 +151,14 @@ def _load(model: CatalogModel, options: FasterWhisperOptions, folder: Path) -> _
             local_files_only=True,
         )
     except Exception as error:
-        # What is no such file fails in any way, and so does a compute type that the processor lacks.
+        # An invalid file fails in any way, and so does a compute type that the processor lacks.
         raise _unusable(model, path, f"cannot be loaded: {type(error).__name__}: {clip(str(error), 300)}") from error
     wanted, given = whisper.model.n_mels, whisper.feature_extractor.mel_filters.shape[0]
     if wanted != given:
         raise _unusable(
             model,
             folder / _FEATURES,
-            f"is missing or says {given} mel bands for feature_size; these weights take {wanted}",
+            f"is missing or has {given} mel bands for feature_size; these weights need {wanted}",
         )
     return _FasterWhisper(whisper=whisper, options=options)
 

@@ -1,4 +1,4 @@
-"""The languages that Whisper knows, in its own codes and as BCP 47 tags."""
+"""Whisper's languages, as its own codes and as BCP 47 tags."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CODES = (
     "yi", "lo", "uz", "fo", "ht", "ps", "tk", "nn", "mt", "sa", "lb", "my", "bo", "tl", "mg", "as", "tt", "haw", "ln",
     "ha", "ba", "jw", "su", "yue",
 )  # fmt: skip
-"""In the order of the models' tokens: a model that knows fewer knows the first ones."""
+"""Whisper's codes in the order of the models' tokens: a model with fewer languages has the first ones."""
 
 # Whisper's code differs from the tag, or covers what has a tag of its own.
 _TAGS: Mapping[str, str] = MappingProxyType({"jw": "jv"})

@@ -1,9 +1,9 @@
 """The openai-whisper backend: Whisper by its authors, in torch.
 
-The runtime is an extra and is imported when its first model loads. One window is heard at a time, in a thread; work
-that nobody waits for ends between two tokens.
+The runtime is an extra and is imported when its first model loads. One window is transcribed at a time, in a thread;
+cancelled work ends between two tokens.
 
-Nothing of this was tried on CUDA yet.
+CUDA is not tested yet.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from enginehouse.kit.errors import Reason, ServiceError, clip
 
 _PACKAGE, _EXTRA = "openai-whisper", "whisper"
 _LIKE = "a .pt file of openai-whisper, such as small.pt,"
-# With `quick`: no second try where the first is not sure of itself.
-_SURE = (0.0,)
-_UNSURE = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+# With `quick`: no second try if the first has a low confidence.
+_QUICK_TEMPERATURES = (0.0,)
+_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 class OpenaiWhisperBackend:
-    """Loads Whispers from the files that their authors publish.
+    """Loader of Whisper models from the files that their authors publish.
 
     Args:
-        models_dir: where models lie; relative `file:` sources are relative to it.
+        models_dir: the folder of models; relative `file:` sources are relative to it.
     """
 
     name = "openai-whisper"
@@ -44,7 +44,7 @@ class OpenaiWhisperBackend:
         self._models_dir = models_dir
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Read the weights."""
+        """Load a model from its file."""
         options = read_options(OpenaiWhisperOptions, model)
         require_runtime(model, package=_PACKAGE, module="whisper", extra=_EXTRA)
         path = weights_file(model, models_dir=self._models_dir, like=_LIKE)
@@ -55,13 +55,13 @@ class OpenaiWhisperBackend:
 
 
 class _OpenaiWhisper:
-    """A `WhisperRuntime`, for one thread at a time: the runtime keeps what it computes with the model."""
+    """Implements `WhisperRuntime`, for one thread at a time: the library keeps state on the model."""
 
     def __init__(self, *, whisper: Any, options: OpenaiWhisperOptions) -> None:
         self._whisper = whisper
         self._options = options
         self._half = whisper.device.type == "cuda" and options.compute_type != "float32"
-        self._check: Callable[[], None] = _always
+        self._check: Callable[[], None] = _never_cancel
         whisper.decoder.register_forward_pre_hook(self._before_token, with_kwargs=True)
 
     @property
@@ -84,13 +84,13 @@ class _OpenaiWhisper:
                 task="translate" if decoding.translate else "transcribe",
                 beam_size=beams if beams > 1 else None,
                 best_of=5,
-                temperature=_SURE if decoding.quick else _UNSURE,
+                temperature=_QUICK_TEMPERATURES if decoding.quick else _TEMPERATURES,
                 initial_prompt=decoding.prompt or None,
                 word_timestamps=decoding.word_times,
                 fp16=self._half,
             )
         finally:
-            self._check = _always
+            self._check = _never_cancel
         for segment in heard["segments"]:
             yield WhisperSegment(
                 text=segment["text"],
@@ -104,13 +104,13 @@ class _OpenaiWhisper:
             )
 
     def _before_token(self, _decoder: Any, _inputs: Any, named: dict[str, Any]) -> None:
-        # Only while it writes: what looks for the words' times leaves hooks behind where it is interrupted.
+        # Only while it decodes: the alignment of words leaves hooks behind if it is interrupted.
         if named.get("kv_cache") is not None:
             self._check()
 
 
-def _always() -> None:
-    """Nothing is in the way of the work."""
+def _never_cancel() -> None:
+    """Check for cancellation while nothing runs: never raise."""
 
 
 def _load(model: CatalogModel, options: OpenaiWhisperOptions, path: Path) -> _OpenaiWhisper:
@@ -122,15 +122,15 @@ def _load(model: CatalogModel, options: OpenaiWhisperOptions, path: Path) -> _Op
     if options.compute_type == "float16" and device == "cpu":
         raise ServiceError(
             Reason.INVALID_REQUEST,
-            f"model {model.name!r} in the catalog: options.compute_type: 'float16' needs CUDA; take 'float32'",
+            f"model {model.name!r} in the catalog: options.compute_type: 'float16' needs CUDA; use 'float32'",
         )
     try:
         loaded = whisper.load_model(str(path), device=device)
     except Exception as error:
-        # What is no such file fails in any way.
+        # An invalid file fails in any way.
         raise ServiceError(
             Reason.BACKEND_FAILED,
-            f"openai-whisper cannot load {model.name!r}: {path} is no model of openai-whisper: "
+            f"openai-whisper cannot load {model.name!r}: invalid model file {path}: "
             f"{type(error).__name__}: {clip(str(error), 300)}",
         ) from error
     _set_alignment_heads(whisper, loaded, path)
@@ -139,12 +139,12 @@ def _load(model: CatalogModel, options: OpenaiWhisperOptions, path: Path) -> _Op
 
 
 def _set_alignment_heads(runtime: Any, loaded: Any, path: Path) -> None:
-    """Which heads follow the sound, of the published models: words' times come from these. Others take the default."""
+    """Set the attention heads that align words with audio, for the published models. Others keep the default."""
     heads = getattr(runtime, "_ALIGNMENT_HEADS", {}).get(path.stem)
     if heads is None:
         return
     try:
         loaded.set_alignment_heads(heads)
     except (RuntimeError, ValueError):
-        # Another model by a published one's name: its layers are others.
+        # Another model under a published one's name: its layers differ.
         return

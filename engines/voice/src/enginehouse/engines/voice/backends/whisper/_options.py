@@ -1,4 +1,4 @@
-"""What a catalog entry may say to the Whispers."""
+"""Options of Whisper models in the catalog."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from enginehouse.engines.voice.backends._torch_runtime import Device
 
 
 class WhisperOptions(pydantic.BaseModel):
-    """What both runtimes understand."""
+    """Options of both runtimes."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     device: Device = "auto"
-    """Where it computes."""
+    """The device to compute on."""
     beam_size: int = pydantic.Field(default=5, ge=1, le=20)
-    """The number of ways of hearing it are followed at once; 1 is fastest."""
+    """The width of the beam search; 1 is fastest."""
     vad: bool = True
-    """True if what is no speech is left out: Whisper makes words of silence."""
+    """True to skip frames without speech: Whisper hallucinates words in silence."""
 
 
 class FasterWhisperOptions(WhisperOptions):
@@ -29,15 +29,15 @@ class FasterWhisperOptions(WhisperOptions):
         "default", "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16",
         "float32",
     ] = "default"  # fmt: skip
-    """The numbers it computes in; default takes the weights' own, auto the fastest."""
+    """The numeric type; "default" is the weights' own, "auto" the fastest."""
     slots: int = pydantic.Field(default=1, ge=1, le=64)
-    """The number of windows it hears at once; each takes memory."""
+    """The number of windows that it transcribes at once; each takes memory."""
     threads: int = pydantic.Field(default=0, ge=0, le=1024)
-    """Cores for each of them; 0 shares out all there are."""
+    """Threads for each of them; 0 divides all cores among them."""
 
 
 class OpenaiWhisperOptions(WhisperOptions):
     """The `options` of a catalog model whose backend is openai-whisper."""
 
     compute_type: Literal["default", "float16", "float32"] = "default"
-    """The numbers it computes in; default is float16 on CUDA and float32 elsewhere."""
+    """The numeric type; "default" is float16 on CUDA and float32 elsewhere."""

@@ -1,4 +1,4 @@
-"""What listens with a Whisper, whichever runtime computes it: windows, threads, live utterances."""
+"""Speech recognition by a Whisper model in any runtime: windows, threads, live utterances."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from enginehouse.engines.voice.backends._threads import ModelThreads, OutputSink
 from enginehouse.engines.voice.backends.base import LiveUtterance, RecognitionOptions, Samples, Segment
 from enginehouse.engines.voice.backends.whisper._languages import code_of, tag_of
 from enginehouse.engines.voice.backends.whisper._runtime import DecodingOptions, WhisperRuntime, WhisperSegment
-from enginehouse.engines.voice.backends.whisper._segments import joined, segment_of
+from enginehouse.engines.voice.backends.whisper._segments import join_segments, segment_of
 from enginehouse.engines.voice.backends.whisper._windows import RATE, Window, Windows
 from enginehouse.kit.validation import invalid, shorten
 
-# Pieces that wait for a slow reader.
-_WAITING = 16
-# How much more of an utterance must have been heard before all of it is heard again, in samples.
-_AGAIN = RATE
+# Segments that wait for a slow reader.
+_MAX_PENDING = 16
+# The new samples of an utterance after which it is transcribed again.
+_MIN_NEW_SAMPLES = RATE
 
 
 class WhisperRecogniser:
-    """Listens with a Whisper.
+    """Recogniser with a Whisper model; implements `Recogniser`.
 
     Args:
-        name: the model's, for errors.
-        runtime: the Whisper.
-        slots: how many windows it hears at once.
-        skip_silence: whether what is no speech is left out.
+        name: the model's name, for errors.
+        runtime: the loaded model.
+        slots: the number of windows that it transcribes at once.
+        skip_silence: whether frames without speech are skipped.
     """
 
     def __init__(self, *, name: str, runtime: WhisperRuntime, slots: int, skip_silence: bool) -> None:
@@ -39,7 +39,7 @@ class WhisperRecogniser:
         self._runtime = runtime
         self._slots = slots
         self._skip_silence = skip_silence
-        self._threads = ModelThreads(name=name, slots=slots, waiting=_WAITING)
+        self._threads = ModelThreads(name=name, slots=slots, max_pending=_MAX_PENDING)
         self._codes = frozenset(runtime.languages)
         self._languages = [tag_of(code) for code in runtime.languages]
         self._translates = runtime.translates
@@ -51,27 +51,27 @@ class WhisperRecogniser:
 
     @property
     def slots(self) -> int:
-        """The number of windows it hears at once."""
+        """The number of windows that it transcribes at once."""
         return self._slots
 
     @property
     def languages(self) -> Sequence[str]:
-        """Some hundred of them; English alone of a model for it alone."""
+        """Some hundred languages; only English for an English-only model."""
         return self._languages
 
     @property
     def translates(self) -> bool:
-        """Yes, unless it is for English alone."""
+        """True unless it is an English-only model."""
         return self._translates
 
     async def transcribe(
         self, audio: AsyncIterator[Samples], options: RecognitionOptions
     ) -> AsyncGenerator[Segment, None]:
-        """Hear a window of up to 30 s at a time, cut where somebody pauses. A language is detected in the first."""
+        """Transcribe a window of up to 30 s at a time, cut at pauses. The language is detected in the first window."""
         state = _RecordingState(self._decoding_options(options), detects=not options.language)
         windows = Windows(skip_silence=self._skip_silence)
         async for samples in audio:
-            # Looking for speech in hours of sound at once would hold up everybody else.
+            # Detecting speech in hours of audio at once would block all other calls.
             for begin in range(0, len(samples), RATE):
                 for window in windows.push(samples[begin : begin + RATE]):
                     async with aclosing(self._transcribe_window(window, state)) as parts:
@@ -84,7 +84,7 @@ class WhisperRecogniser:
 
     @asynccontextmanager
     async def live(self, options: RecognitionOptions) -> AsyncGenerator[LiveUtterance, None]:
-        """Hear what is held of an utterance, 30 s at most, again each time that a second more of it was said."""
+        """Transcribe the current window of an utterance, at most 30 s, again after each second of new audio."""
         yield _Live(
             self,
             _RecordingState(self._decoding_options(options), detects=not options.language),
@@ -92,7 +92,7 @@ class WhisperRecogniser:
         )
 
     async def close(self) -> None:
-        """End what is heard, and free the model's memory."""
+        """Cancel running work, and free the model's memory."""
         await self._threads.close()
         del self._runtime
         gc.collect()
@@ -102,11 +102,11 @@ class WhisperRecogniser:
         if options.language and code not in self._codes:
             raise invalid(
                 "options.language",
-                f"{shorten(options.language)} is not understood by {self._name!r}; it understands "
+                f"{shorten(options.language)} is not supported by {self._name!r}; it supports "
                 f"{', '.join(self._languages)}",
             )
         if options.translate and not self._translates:
-            raise invalid("options.translate", f"{self._name!r} understands English alone, and translates nothing")
+            raise invalid("options.translate", f"{self._name!r} supports only English and cannot translate")
         return DecodingOptions(
             language=code, translate=options.translate, word_times=options.word_times, prompt=options.prompt
         )
@@ -129,7 +129,7 @@ class WhisperRecogniser:
 
 
 class _RecordingState:
-    """What is known of a recording from its windows before."""
+    """State of a recording after its preceding windows."""
 
     def __init__(self, decoding: DecodingOptions, *, detects: bool) -> None:
         self.decoding = decoding
@@ -137,13 +137,13 @@ class _RecordingState:
         self._transcribed_ms = 0
 
     def copy(self, *, quick: bool) -> _RecordingState:
-        """What is known so far, for a try that is to change nothing."""
+        """Return a copy, for an interim result that must not change the state."""
         copied = _RecordingState(dataclasses.replace(self.decoding, quick=quick), detects=self._detects)
         copied._transcribed_ms = self._transcribed_ms
         return copied
 
     def place(self, decoded: WhisperSegment, window: Window) -> Segment:
-        """The piece in the recording's time. A language that was detected is the rest of the recording's."""
+        """Return the segment in the recording's time. A detected language applies to the rest of the recording."""
         segment = segment_of(decoded, window, after_ms=self._transcribed_ms, detected=self._detects)
         self._transcribed_ms = segment.end_ms
         if not self.decoding.language:
@@ -152,42 +152,42 @@ class _RecordingState:
 
 
 class _Live:
-    """One utterance. Its full windows are heard once; what came after them, again and again until it is whole."""
+    """A live utterance. Full windows are transcribed once; the current window again and again until it is full."""
 
     def __init__(self, recogniser: WhisperRecogniser, state: _RecordingState, windows: Windows) -> None:
         self._recogniser = recogniser
         self._state = state
         self._windows = windows
-        self._settled: list[tuple[WhisperSegment, Segment]] = []
+        self._final_segments: list[tuple[WhisperSegment, Segment]] = []
         self._samples_since_interim = 0
-        self._patience = _AGAIN
-        self._told = ""
+        self._samples_per_interim = _MIN_NEW_SAMPLES
+        self._last_interim = ""
 
     async def feed(self, samples: Samples, *, interim: bool) -> Segment | None:
-        """Take the next samples; with `interim`, hears what there is where a second of it is new."""
+        """Take the next samples; with `interim`, transcribe the current window if a second of it is new."""
         self._samples_since_interim += len(samples)
         for window in self._windows.push(samples):
-            self._settled += await self._parts(window, self._state)
-        if not interim or self._samples_since_interim < self._patience:
+            self._final_segments += await self._transcribe(window, self._state)
+        if not interim or self._samples_since_interim < self._samples_per_interim:
             return None
         self._samples_since_interim = 0
         window_so_far = self._windows.so_far()
         began = time.monotonic()
-        parts = await self._parts(window_so_far, self._state.copy(quick=True)) if window_so_far else []
-        # Hearing takes half of the time at most: a model slower than that would fall ever further behind the speaker.
-        self._patience = max(_AGAIN, round(2 * RATE * (time.monotonic() - began)))
-        found = joined([*self._settled, *parts])
-        if found is None or found.text == self._told:
+        parts = await self._transcribe(window_so_far, self._state.copy(quick=True)) if window_so_far else []
+        # Interim results take at most half of the time: otherwise a slow model would fall behind the speaker.
+        self._samples_per_interim = max(_MIN_NEW_SAMPLES, round(2 * RATE * (time.monotonic() - began)))
+        found = join_segments([*self._final_segments, *parts])
+        if found is None or found.text == self._last_interim:
             return None
-        self._told = found.text
+        self._last_interim = found.text
         return found
 
     async def finish(self) -> Segment | None:
-        """Hear the rest of it properly."""
+        """Transcribe the rest and return the final result."""
         for window in self._windows.finish():
-            self._settled += await self._parts(window, self._state)
-        return joined(self._settled)
+            self._final_segments += await self._transcribe(window, self._state)
+        return join_segments(self._final_segments)
 
-    async def _parts(self, window: Window, state: _RecordingState) -> list[tuple[WhisperSegment, Segment]]:
+    async def _transcribe(self, window: Window, state: _RecordingState) -> list[tuple[WhisperSegment, Segment]]:
         async with aclosing(self._recogniser._transcribe_window(window, state)) as parts:
             return [part async for part in parts]

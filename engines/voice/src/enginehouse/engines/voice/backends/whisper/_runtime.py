@@ -1,4 +1,4 @@
-"""What a Whisper is to the recogniser, whichever runtime computes it."""
+"""The interface of a Whisper runtime."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ FloatSamples: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodingOptions:
-    """How a window is to be heard."""
+    """Options for decoding a window."""
 
     language: str = ""
     """Whisper's code; empty detects it."""
     translate: bool = False
-    """True if it is to be written down in English."""
+    """True to translate to English."""
     word_times: bool = False
-    """True if the words' times are wanted."""
+    """True to return the times of words."""
     prompt: str = ""
-    """Words that are likely."""
+    """Likely words."""
     quick: bool = False
-    """True if a rough answer soon is better than a good one later."""
+    """True to prefer a rough result soon over a good one later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhisperSegment:
-    """What a runtime heard, with times in seconds from the window's beginning."""
+    """A transcribed segment, with times in seconds from the window's beginning."""
 
     text: str
-    """What was said; begins with a space in languages that have them."""
+    """The transcription; begins with a space in languages that have spaces."""
     start_s: float
-    """When it begins."""
+    """Its beginning."""
     end_s: float
-    """When it ends."""
+    """Its end."""
     logprob: float
-    """The mean logarithm of its tokens' probabilities."""
+    """The mean log probability of its tokens."""
     language: str
     """Whisper's code of the language, given or detected."""
     words: Sequence[tuple[str, float, float, float]] = ()
@@ -48,20 +48,20 @@ class WhisperSegment:
 
 
 class WhisperRuntime(Protocol):
-    """A Whisper in memory. Computes in the thread that calls it."""
+    """A loaded Whisper model. Computes in the calling thread."""
 
     @property
     def languages(self) -> Sequence[str]:
-        """Whisper's codes of the languages that it knows."""
+        """Whisper's codes of its languages."""
 
     @property
     def translates(self) -> bool:
-        """Return whether it can write down in English what was said in another language."""
+        """True if it can translate speech to English."""
 
     def transcribe(
         self, audio: FloatSamples, decoding: DecodingOptions, check: Callable[[], None]
     ) -> Iterator[WhisperSegment]:
-        """Hear a window of at most 30 s and yields what was said.
+        """Transcribe a window of at most 30 s and yield its segments.
 
-        `check` is called between its steps; what that raises ends the work.
+        `check` is called between its steps; an exception from it ends the work.
         """

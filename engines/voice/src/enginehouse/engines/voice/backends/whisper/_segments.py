@@ -1,4 +1,4 @@
-"""Puts what a Whisper heard in windows into the time of the recording."""
+"""Convert the segments of windows to segments of the recording."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from enginehouse.engines.voice.backends.whisper._windows import RATE, Window
 
 
 def segment_of(decoded: WhisperSegment, window: Window, *, after_ms: int, detected: bool) -> Segment:
-    """A piece of a window as a stretch of the recording.
+    """Convert a segment of a window to a segment of the recording.
 
-    Whisper hears windows padded to 30 s, and may place things in the padding or before what it said last: times are
-    kept within the window and after `after_ms`. `detected` says whether the language is worth telling.
+    Whisper pads windows to 30 s, and may place segments in the padding or before the preceding one: times are clamped
+    to the window and to `after_ms`. `detected` is whether to report the language.
     """
     first_ms = window.start * 1000 // RATE
     last_ms = (window.start + len(window.samples)) * 1000 // RATE
@@ -42,15 +42,15 @@ def segment_of(decoded: WhisperSegment, window: Window, *, after_ms: int, detect
     )
 
 
-def joined(parts: Sequence[tuple[WhisperSegment, Segment]]) -> Segment | None:
-    """All that was said as one stretch; None for nothing."""
+def join_segments(parts: Sequence[tuple[WhisperSegment, Segment]]) -> Segment | None:
+    """Return all segments as one; None for no segments."""
     if not parts:
         return None
     segments = [segment for _, segment in parts]
     weights = [len(segment.text) for segment in segments]
     sure = sum(segment.confidence * weight for segment, weight in zip(segments, weights, strict=True))
     return Segment(
-        # As the model spaces it: some languages have no spaces.
+        # With the model's own spaces: some languages have none.
         text="".join(decoded.text for decoded, _ in parts).strip(),
         start_ms=segments[0].start_ms,
         end_ms=segments[-1].end_ms,

@@ -1,4 +1,4 @@
-"""Speech by XTTS v2: seventeen languages, with voices cloned from recordings."""
+"""Speech synthesis by XTTS v2: seventeen languages, with voices cloned from recordings."""
 
 from enginehouse.engines.voice.backends.xtts._backend import XttsBackend
 

@@ -1,9 +1,9 @@
-"""The XTTS backend: Coqui's XTTS v2, voices of its own and cloned ones, in process.
+"""The XTTS backend: Coqui's XTTS v2 with its own and cloned voices, in process.
 
-The runtime is an extra and is imported when its first model loads. One utterance is said at a time, in a thread; its
-audio comes while the model still writes, and ends between two of its codes where nobody listens any more.
+The runtime is an extra and is imported when its first model loads. One utterance is synthesized at a time, in a thread;
+its audio is streamed while the model generates, and cancelled work ends between two audio codes.
 
-Nothing of this was tried on CUDA yet.
+CUDA is not tested yet.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from enginehouse.engines.voice.backends.base import (
     VoiceInfo,
 )
 from enginehouse.engines.voice.backends.xtts._options import FILES, XttsOptions
-from enginehouse.engines.voice.backends.xtts._text import MAX_TEXT_LENGTH, speakable, spelled, unread
+from enginehouse.engines.voice.backends.xtts._text import MAX_TEXT_LENGTH, missing_reader, spelled, supported_languages
 from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.backends.weights import weights_folder
 from enginehouse.kit.catalog import CatalogModel
@@ -39,15 +39,15 @@ if TYPE_CHECKING:
 
 _PACKAGE, _EXTRA = "coqui-tts", "xtts"
 _REPOSITORY = "coqui/XTTS-v2"
-# Pieces of sound that wait for a slow reader: seven seconds and less.
-_WAITING = 4
+# Blocks of audio that wait for a slow reader: at most seven seconds.
+_MAX_PENDING = 4
 
 
 class XttsBackend:
-    """Loads folders of XTTS v2.
+    """Loader of XTTS v2 models.
 
     Args:
-        models_dir: where models lie; relative `file:` sources are relative to it.
+        models_dir: the folder of models; relative `file:` sources are relative to it.
     """
 
     name = "xtts"
@@ -56,12 +56,12 @@ class XttsBackend:
         self._models_dir = models_dir
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Read the weights (1.9 GB; ten seconds and more). Their licence must have been accepted."""
+        """Load a model (1.9 GB; ten seconds or more). Its licence must have been accepted."""
         options = read_options(XttsOptions, model)
         if not options.accept_licence:
             description = (
                 "the weights of XTTS v2 are under the Coqui Public Model License, which allows no commercial use of "
-                "them or of what they say; set accept_licence: true in the model's options to accept it"
+                "them or of their output; set accept_licence: true in the model's options to accept it"
             )
             raise ServiceError(
                 Reason.FAILED_PRECONDITION,
@@ -74,20 +74,20 @@ class XttsBackend:
 
 
 class XttsSpeaker:
-    """XTTS in memory, with a thread of its own.
+    """A loaded XTTS with a thread of its own; implements `Speaker`.
 
     Args:
-        name: the model's, for errors.
-        model: what speaks.
+        name: the model's name, for errors.
+        model: the loaded model.
     """
 
     def __init__(self, *, name: str, model: XttsModel) -> None:
         self._name = name
         self._model = model
         self._sample_rate = model.sample_rate
-        self._threads = ModelThreads(name=name, slots=1, waiting=_WAITING)
+        self._threads = ModelThreads(name=name, slots=1, max_pending=_MAX_PENDING)
         self._all_languages = model.languages
-        self._languages = speakable(model.languages)
+        self._languages = supported_languages(model.languages)
         self._speakers = _by_id(model.speakers)
         self._voices = [
             VoiceInfo(voice_id=voice_id, name=speaker, languages=self._languages)
@@ -101,7 +101,7 @@ class XttsSpeaker:
 
     @property
     def slots(self) -> int:
-        """One: its codes come one after the other, and keep all cores busy."""
+        """One: its codes are generated one after the other, and keep all cores busy."""
         return 1
 
     @property
@@ -111,47 +111,47 @@ class XttsSpeaker:
 
     @property
     def clones(self) -> bool:
-        """Yes: from a recording of a few seconds."""
+        """True: from a recording of a few seconds."""
         return True
 
     @property
     def languages(self) -> Sequence[str]:
-        """Those of the model whose script can be read here: Chinese and Japanese need packages of their own."""
+        """The model's languages whose script can be read: Chinese and Japanese need additional packages."""
         return self._languages
 
     @property
     def max_text_length(self) -> int:
-        """Characters. Languages that it says fewer of in one go are cut further, here."""
+        """The maximum length in characters. For languages with a lower limit, texts are split further here."""
         return MAX_TEXT_LENGTH
 
     @property
     def prosody(self) -> frozenset[str]:
-        """It can be faster or slower; its melody is its own."""
+        """Only the speed; the melody is the model's own."""
         return frozenset({"speed"})
 
     def check_voice(self, voice: str, language: str) -> None:
-        """Raise INVALID_REQUEST where there is no such voice; each speaks every language."""
+        """Raise INVALID_REQUEST if there is no such voice; each speaks every language."""
         self._speaker(voice)
 
     async def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
-        """Yield the audio while the model writes. The same utterance sounds the same each time."""
+        """Yield the audio while the model generates. Equal utterances have equal audio."""
         language = self._language(utterance)
         voice = utterance.clone or self._speaker(utterance.voice)
         text = spelled(utterance.text) if utterance.spell else utterance.text
 
-        def say(sink: OutputSink[Samples]) -> None:
+        def speak(sink: OutputSink[Samples]) -> None:
             speed = utterance.prosody.speed
-            sounds = self._model.say(text, language=language, voice=voice, speed=speed, check=sink.check)
+            sounds = self._model.speak(text, language=language, voice=voice, speed=speed, check=sink.check)
             with closing(sounds):
                 for sound in sounds:
                     sink.put(sound)
 
-        async with aclosing(self._threads.run(say)) as batches:
+        async with aclosing(self._threads.run(speak)) as batches:
             async for batch in batches:
                 yield np.concatenate(batch)
 
     async def close(self) -> None:
-        """End what is said, and free the model's memory."""
+        """Cancel running work, and free the model's memory."""
         await self._threads.close()
         del self._model
         gc.collect()
@@ -160,11 +160,11 @@ class XttsSpeaker:
         language = utterance.language.partition("-")[0].lower()
         if language in self._languages:
             return language
-        if language in {tag.partition("-")[0] for tag in self._all_languages} and (install := unread(language)):
-            raise invalid("controls.language", f"{self._name!r} speaks {utterance.language!r} only after: {install}")
+        if language in {tag.partition("-")[0] for tag in self._all_languages} and (install := missing_reader(language)):
+            raise invalid("controls.language", f"{self._name!r} can speak {utterance.language!r} only after: {install}")
         raise invalid(
             "controls.language",
-            f"{shorten(utterance.language)} is not spoken by {self._name!r}; it speaks {', '.join(self._languages)}",
+            f"{shorten(utterance.language)} is not supported by {self._name!r}; it speaks {', '.join(self._languages)}",
         )
 
     def _speaker(self, voice_id: str) -> str:
@@ -179,7 +179,7 @@ class XttsSpeaker:
 
 
 def _by_id(names: Sequence[str]) -> Mapping[str, str]:
-    """The speakers' names by what requests call them: "Claribel Dervla" is "claribel-dervla"."""
+    """Return the speakers' names by their ids in requests: "Claribel Dervla" is "claribel-dervla"."""
     found: dict[str, str] = {}
     for name in names:
         plain = "-".join("".join(sign if sign.isalnum() else " " for sign in name.lower()).split()) or "voice"
@@ -195,13 +195,13 @@ def _by_id(names: Sequence[str]) -> Mapping[str, str]:
 def _load(model: CatalogModel, options: XttsOptions, folder: Path) -> XttsSpeaker:
     try:
         device = torch_device(model, options.device)
-        from enginehouse.engines.voice.backends.xtts._files import BadFile
+        from enginehouse.engines.voice.backends.xtts._files import InvalidModelFile
         from enginehouse.engines.voice.backends.xtts._model import XttsModel
     except ImportError as error:
         raise runtime_absent(model, package=_PACKAGE, extra=_EXTRA, error=error) from error
     try:
         return XttsSpeaker(name=model.name, model=XttsModel(folder, device=device))
-    except BadFile as error:
+    except InvalidModelFile as error:
         raise ServiceError(Reason.BACKEND_FAILED, f"xtts cannot load {model.name!r}: {error}") from error
     except Exception as error:
         raise ServiceError(

@@ -1,6 +1,6 @@
-"""Reads a folder of XTTS's files, and says which of them is at fault.
+"""Load the files of an XTTS model, and name the file at fault in errors.
 
-The library's own loading writes the weights anew where they were saved in their first form; this one only reads.
+The library's own loader rewrites weights that were saved in the first format; this one only reads.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from enginehouse.kit.errors import clip
 
 Read = TypeVar("Read")
 
-# What the weights' first form holds besides tensors: its settings, under the names that they had then.
+# Objects besides tensors in the weights' first format: its settings, under their names at that time.
 _SETTINGS = [
     XttsConfig,
     BaseDatasetConfig,
     (XttsArgs, "TTS.tts.models.xtts.XttsArgs"),
     (XttsAudioConfig, "TTS.tts.models.xtts.XttsAudioConfig"),
 ]
-# What only training needs.
+# Weights that only training needs.
 _TRAINING = ("torch_mel_spectrogram_style_encoder", "torch_mel_spectrogram_dvae", "dvae")
-# The first version saved, besides the GPT, what is made of it for inference.
-_MADE_OF_GPT = ("gpt.gpt_inference.", "gpt.gpt.wte.")
+# The first version also saved modules that are derived from the GPT for inference.
+_DERIVED_FROM_GPT = ("gpt.gpt_inference.", "gpt.gpt.wte.")
 
 
-class BadFile(Exception):
-    """A file that cannot be used; the message names it and says why."""
+class InvalidModelFile(Exception):
+    """A file that cannot be used; the message names it and the fault."""
 
 
 def read_model(folder: Path, *, device: str) -> Any:
-    """The model, ready for inference on the device. Raises BadFile."""
+    """Load the model, ready for inference on the device. Raises InvalidModelFile."""
     config = _read(folder / CONFIG, _read_config)
     tokenizer = _read(folder / VOCABULARY, VoiceBpeTokenizer)
     if None in [tokenizer.tokenizer.token_to_id(token) for token in ("[START]", "[STOP]")]:
-        raise BadFile(f"{folder / VOCABULARY} is no vocabulary of XTTS: it has no [START] or no [STOP]")
-    # Its constructor would make the GPT once for nothing: it is made for the vocabulary, below.
+        raise InvalidModelFile(f"{folder / VOCABULARY} is no vocabulary of XTTS: [START] or [STOP] is missing")
+    # Otherwise its constructor would make the GPT once in vain: it is made for the vocabulary, below.
     config.model_args.gpt_number_text_tokens = None
     model = Xtts(config)
     model.tokenizer = tokenizer
@@ -52,27 +52,29 @@ def read_model(folder: Path, *, device: str) -> Any:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise BadFile(f"{folder / WEIGHTS} does not fit {CONFIG} and {VOCABULARY}: {clip(str(error), 400)}") from error
+        raise InvalidModelFile(
+            f"{folder / WEIGHTS} does not fit {CONFIG} and {VOCABULARY}: {clip(str(error), 400)}"
+        ) from error
     model.to(device)
     model.eval()
     return model
 
 
 def read_speakers(folder: Path, model: Any) -> Mapping[str, tuple[Any, Any]]:
-    """Each speaker's conditioning latents and embedding, by name, in the file's order. Raises BadFile."""
+    """Load each speaker's latents and embedding by name, in the file's order. Raises InvalidModelFile."""
     path = folder / SPEAKERS
     speakers = _read(path, lambda path: torch.load(path, map_location=model.device, weights_only=True))
     channels, dimensions = model.args.gpt_n_model_channels, model.args.d_vector_dim
     if not isinstance(speakers, dict):
-        raise BadFile(f"{path} holds no speakers by name")
+        raise InvalidModelFile(f"{path} has no speakers by name")
     found = {}
     for name, parts in speakers.items():
         try:
             latents, embedding = parts["gpt_cond_latent"].float(), parts["speaker_embedding"].float()
         except (TypeError, KeyError, AttributeError) as error:
-            raise BadFile(f"{path}: the speaker {name!r} lacks its latents or its embedding") from error
+            raise InvalidModelFile(f"{path}: the speaker {name!r} lacks its latents or its embedding") from error
         if latents.ndim != 3 or latents.shape[-1] != channels or embedding.shape != (1, dimensions, 1):
-            raise BadFile(
+            raise InvalidModelFile(
                 f"{path}: the speaker {name!r} is of another model: latents of {tuple(latents.shape)} for {channels} "
                 f"channels, embedding of {tuple(embedding.shape)} for {dimensions}"
             )
@@ -84,15 +86,15 @@ def _read(path: Path, read: Callable[[Path], Read]) -> Read:
     try:
         return read(path)
     except Exception as error:
-        # What is no such file fails in any way: in JSON, in pickles, in archives.
-        raise BadFile(f"{path} cannot be read: {type(error).__name__}: {clip(str(error), 300)}") from error
+        # An invalid file fails in any way: in JSON, in pickles, in archives.
+        raise InvalidModelFile(f"{path} cannot be read: {type(error).__name__}: {clip(str(error), 300)}") from error
 
 
 def _read_config(path: Path) -> Any:
     config = XttsConfig()
     config.load_json(str(path))
     if config.model != "xtts":
-        raise ValueError(f"it is for a model of the kind {config.model!r}, not 'xtts'")
+        raise ValueError(f"the model is {config.model!r}, not 'xtts'")
     return config
 
 
@@ -103,5 +105,5 @@ def _read_weights(path: Path) -> dict[str, Any]:
     return {
         key: value
         for key, value in named.items()
-        if key.partition(".")[0] not in _TRAINING and not key.startswith(_MADE_OF_GPT)
+        if key.partition(".")[0] not in _TRAINING and not key.startswith(_DERIVED_FROM_GPT)
     }

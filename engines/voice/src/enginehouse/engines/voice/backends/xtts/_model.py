@@ -1,4 +1,4 @@
-"""A loaded XTTS: says one utterance at a time, in the thread that calls it."""
+"""A loaded XTTS: synthesizes one utterance at a time, in the calling thread."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ import torchaudio  # type: ignore[import-not-found]
 
 from enginehouse.engines.voice.backends.base import ClonedVoice, Samples
 from enginehouse.engines.voice.backends.xtts._files import read_model, read_speakers
-from enginehouse.engines.voice.backends.xtts._gpt import Sampling, latents
-from enginehouse.engines.voice.backends.xtts._text import breaths
+from enginehouse.engines.voice.backends.xtts._gpt import Sampling, generate_latents
+from enginehouse.engines.voice.backends.xtts._text import split_for_model
 from enginehouse.engines.voice.backends.xtts._vocoder import Vocoder
 from enginehouse.kit.errors import ServiceError
 from enginehouse.kit.validation import invalid
 
-# How many codes (46 ms each) are said together: the first few at once, later ones in larger windows, whose frames to
-# both sides then cost less.
-_FIRST_CODES, _MAX_CODES = 10, 40
-# What the library computes a voice's latents from.
+# The number of codes (46 ms each) that are vocoded together: the first few at once, later ones in larger windows, whose
+# overlap then costs less.
+_FIRST_WINDOW, _MAX_WINDOW = 10, 40
+# The sample rate from which the library computes a voice's latents.
 _CLONING_RATE = 22_050
 _MIN_SECONDS = 0.33
 # The latents of a cloned voice are 130 KB.
-_KEPT_CLONES = 128
+_MAX_CACHED_CLONES = 128
 
 
 class XttsModel:
-    """The model in memory. Its methods are for one thread at a time.
+    """A loaded model, for one thread at a time.
 
     Args:
-        folder: where its files lie.
+        folder: the folder of its files.
         device: "cpu" or "cuda".
 
-    Raises BadFile where it cannot be loaded.
+    Raises InvalidModelFile if it cannot be loaded.
     """
 
     def __init__(self, folder: Path, *, device: str) -> None:
@@ -55,68 +55,68 @@ class XttsModel:
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second of what it makes."""
+        """Samples a second of its output."""
         return int(self._model.args.output_sample_rate)
 
     @property
     def languages(self) -> Sequence[str]:
-        """As its configuration has them, such as "en" and "zh-cn"."""
+        """The languages of its configuration, such as "en" and "zh-cn"."""
         return tuple(self._model.config.languages)
 
     @property
     def speakers(self) -> Sequence[str]:
-        """Its speakers' names."""
+        """The names of its speakers."""
         return tuple(self._speakers)
 
-    def say(
+    def speak(
         self, text: str, *, language: str, voice: str | ClonedVoice, speed: float, check: Callable[[], None]
     ) -> Generator[Samples, None, None]:
-        """Yield the sound of a text as its codes come.
+        """Yield the audio of a text as its codes are generated.
 
         Args:
-            text: what is said.
+            text: the text.
             language: a primary subtag.
-            voice: a speaker's name, or a recording's voice.
-            speed: times as fast.
-            check: called between codes; what it raises ends the work.
+            voice: a speaker's name, or a cloned voice.
+            speed: the factor of the speed.
+            check: called between codes; an exception from it ends the work.
 
-        Raises INVALID_REQUEST for a recording that no voice can be made from.
+        Raises INVALID_REQUEST for a recording that cannot be cloned.
         """
         with torch.inference_mode():
             prompt, embedding = self._speakers[voice] if isinstance(voice, str) else self._clone(voice)
             check()
-            for breath in breaths(text, language):
-                for tokens in self._tokens(breath, language):
-                    yield from self._say(tokens, prompt, embedding, speed, check)
+            for part in split_for_model(text, language):
+                for tokens in self._tokens(part, language):
+                    yield from self._speak(tokens, prompt, embedding, speed, check)
 
-    def _say(
+    def _speak(
         self, tokens: Sequence[int], prompt: Any, embedding: Any, speed: float, check: Callable[[], None]
     ) -> Generator[Samples, None, None]:
         vocoder = Vocoder(decoder=self._model.hifigan_decoder, speaker=embedding, speed=speed)
-        made = latents(
+        made = generate_latents(
             self._model.gpt,
             voice=prompt,
             text=torch.tensor([tokens], dtype=torch.int, device=self._model.device),
             sampling=self._sampling,
-            # The same text sounds the same each time, so that a cut call can be taken up again.
+            # The same text sounds the same each time, so that an interrupted call can be resumed.
             seed=zlib.crc32(str(tokens).encode()),
             check=check,
         )
         held: list[Any] = []
-        size = _FIRST_CODES
+        size = _FIRST_WINDOW
         for latent in made:
-            # The newest is held back: the last window ends with it, and must not be empty.
+            # The newest latent is held back: the last window ends with it, and must not be empty.
             if len(held) >= size:
                 if len(sound := vocoder.push(torch.stack(held))):
                     yield sound
                 held.clear()
-                size = min(2 * size, _MAX_CODES)
+                size = min(2 * size, _MAX_WINDOW)
             held.append(latent)
         if len(sound := vocoder.push(torch.stack(held), last=True)):
             yield sound
 
     def _tokens(self, text: str, language: str) -> Iterator[Sequence[int]]:
-        """The text's tokens; of a text that has more than the model takes, in halves."""
+        """Yield the text's tokens; a text with too many tokens for the model is halved."""
         tokens: list[int] = self._model.tokenizer.encode(text.lower(), lang=language)
         if len(tokens) < self._model.args.gpt_max_text_tokens:
             yield tokens
@@ -130,13 +130,13 @@ class XttsModel:
         key = (voice.voice_id, voice.sample)
         if key not in self._clones:
             self._clones[key] = self._condition(voice)
-            if len(self._clones) > _KEPT_CLONES:
+            if len(self._clones) > _MAX_CACHED_CLONES:
                 self._clones.popitem(last=False)
         self._clones.move_to_end(key)
         return self._clones[key]
 
     def _condition(self, voice: ClonedVoice) -> tuple[Any, Any]:
-        """A recording's conditioning latents and embedding, as the library computes them."""
+        """Compute a recording's conditioning latents and embedding as the library does."""
         samples, rate = _read_wave(voice)
         if len(samples) < rate * _MIN_SECONDS:
             raise _bad_sample(voice, f"has {len(samples) / rate:.2f} s; at least {_MIN_SECONDS} s are needed")

@@ -1,4 +1,4 @@
-"""What a catalog entry may say to XTTS, and what the folder that it names must hold."""
+"""Options of XTTS models in the catalog, and the files of a model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enginehouse.engines.voice.backends._torch_runtime import Device
 
 CONFIG, WEIGHTS, VOCABULARY, SPEAKERS = "config.json", "model.pth", "vocab.json", "speakers_xtts.pth"
 FILES = (CONFIG, WEIGHTS, VOCABULARY, SPEAKERS)
-"""The files of a model, as they are published."""
+"""The files of a model, as published."""
 
 
 class XttsOptions(pydantic.BaseModel):
@@ -17,6 +17,6 @@ class XttsOptions(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     accept_licence: bool = False
-    """That whoever runs the engine accepts the weights' licence; nothing loads without."""
+    """True if the operator accepts the weights' licence; nothing loads without."""
     device: Device = "auto"
-    """Where it computes."""
+    """The device to compute on."""

@@ -1,4 +1,4 @@
-"""Recordings for the tests of what listens, and what is heard in them."""
+"""Recordings for the tests of recognition, and their results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from enginehouse.engines.voice.audio import Resampler
 from enginehouse.engines.voice.backends.base import RecognitionOptions, Samples, Segment
-from engines.voice.tests.backends.speaking import said, speaking
+from engines.voice.tests.backends.speech import said, speaking
 
 RATE = 16_000
 COUNT = "one two three four"
@@ -18,7 +18,7 @@ WORDS = RecognitionOptions(language="en-US", word_times=True)
 
 
 async def spoken(text: str) -> Samples:
-    """The text in the voice that is recognised best, with some silence around it."""
+    """Synthesize a text in the voice that is recognized best, with some silence around it."""
     async with speaking(workers=1) as speaker:
         resampler = Resampler(source_rate=speaker.sample_rate, rate=RATE)
         samples = resampler.feed(await said(speaker, text, voice="en-us+edward"))
@@ -53,7 +53,7 @@ def text(segments: Sequence[Segment]) -> str:
 
 
 def right(text: str, reference: str) -> int:
-    """The number of words of the reference are in the text, in order."""
+    """Return the number of words of the reference that are in the text, in order."""
     found, at = 0, 0
     words = text.split()
     for word in reference.split():

@@ -1,4 +1,4 @@
-"""What a plan says, in the forms that tests compare."""
+"""Plans in the forms that tests compare."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def texts(chunks: Iterable[Chunk]) -> list[str]:
 
 
 def script(chunks: Iterable[Chunk]) -> list[str | int]:
-    """What is said, the milliseconds of silence, and marks as "#name"."""
+    """Return the texts, the milliseconds of silence, and marks as "#name"."""
     told: list[str | int] = []
     for chunk in chunks:
         for item in chunk.items:

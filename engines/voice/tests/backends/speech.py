@@ -1,4 +1,4 @@
-"""Speaking models for the tests, and what can be measured of what they say."""
+"""Speech for tests, and measurements of it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from enginehouse.engines.voice.backends.base import Prosody, Samples, Speaker, Utterance
 from enginehouse.engines.voice.backends.espeak import EspeakBackend
-from engines.voice.tests.voice_engine import speaking_model
+from engines.voice.tests.voice_engine import speech_model
 
 SENTENCE = "Please call me back tomorrow morning at nine, if you can. It was the best of times."
 
 
 @contextlib.asynccontextmanager
 async def speaking(**options: Any) -> AsyncIterator[Any]:
-    loaded = await EspeakBackend().load(speaking_model(options=options))
+    loaded = await EspeakBackend().load(speech_model(options=options))
     assert loaded.speaker is not None
     try:
         yield loaded.speaker
@@ -44,7 +44,7 @@ def loudness(samples: npt.NDArray[Any]) -> float:
 
 
 def heights(samples: Samples, rate: int) -> list[float]:
-    """The frequencies of the voiced frames, in hertz, by the peaks of their autocorrelation."""
+    """Return the frequencies of the voiced frames, in hertz, by the peaks of their autocorrelation."""
     length = int(0.05 * rate)
     found = []
     for start in range(0, len(samples) - length, length // 2):
@@ -62,7 +62,7 @@ def heights(samples: Samples, rate: int) -> list[float]:
 
 
 def fundamental(samples: Samples, rate: int) -> float:
-    """The median of the voiced frames' frequencies, in hertz."""
+    """Return the median of the voiced frames' frequencies, in hertz."""
     return float(np.median(heights(samples, rate)))
 
 
