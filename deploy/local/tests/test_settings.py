@@ -106,7 +106,7 @@ def test_the_port_of_the_command_line_wins(tmp_path: Path) -> None:
         ("local: {voice_replicas: 1}\n", "'voice_replicas' was renamed; write 'engines: {voice: N}'"),
         ("local: {router_replicas: 0}\n", "router_replicas: .*greater than or equal to 1"),
         ("router: [1]\n", "section 'router' must be a mapping"),
-        ("router: {a: 1, a: 2}\n", "key 'a' is given twice"),
+        ("router: {a: 1, a: 2}\n", "duplicate key 'a'"),
         (":", "is not YAML|must hold a mapping"),
     ],
 )

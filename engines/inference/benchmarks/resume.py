@@ -57,7 +57,7 @@ async def _tokens(server: LlamaCppServer, plan: RequestPlan, request: GenerateRe
 
 
 async def _exactness(*, resumable: bool) -> tuple[int, int]:
-    """How many of so many continued answers differ from the uncut ones."""
+    """The number of of so many continued answers differ from the uncut ones."""
     one, other = (
         await asyncio.to_thread(_load, resumable=resumable),
         await asyncio.to_thread(_load, resumable=resumable),

@@ -166,7 +166,7 @@ async def test_a_model_whose_weights_are_absent_is_left_out_and_says_so(process:
     assert error.reason == "WEIGHTS_ABSENT"
     assert error.code == grpc.StatusCode.FAILED_PRECONDITION
     assert "enginehouse models pull big" in error.message
-    assert any("left out" in line["msg"] for line in process.logged())
+    assert any("not serving a model" in line["msg"] for line in process.logged())
 
 
 async def test_an_engine_whose_runtime_hangs_ends_itself(process: Process, tiny: Path) -> None:

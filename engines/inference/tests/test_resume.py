@@ -69,7 +69,7 @@ class Received:
 
 
 def finish_of(received: Received) -> tuple[int, int]:
-    """Why it ended."""
+    """The reason why it ended."""
     assert received.end is not None
     return received.end.finish_reason, received.end.stopped_by
 
@@ -86,7 +86,7 @@ def again(request: GenerateRequest, resume: Resume, **changes: Any) -> GenerateR
 async def read(
     engine: EngineClient, request: GenerateRequest, into: Received | None = None, *, most: int = 10**9, **grant: Any
 ) -> Received:
-    """Reads an answer until it ends, or until at least so many tokens are there; then hangs up."""
+    """Read an answer until it ends, or until at least so many tokens are there; then hangs up."""
     received = into or Received()
     grant.setdefault("request_id", "req-resume")
     call = engine.call(request, **grant)

@@ -93,4 +93,4 @@ def test_a_catalog_without_a_model_for_this_engine(tmp_path: Path, capsys: pytes
     catalog = tmp_path / "catalog.yaml"
     catalog.write_text("models: []")
     assert start(tmp_path, catalog_file=str(catalog)) == 2
-    assert "there is no model to serve: the catalog has no model for this cluster" in capsys.readouterr().err
+    assert "no model to serve: the catalog has no model for this cluster" in capsys.readouterr().err

@@ -181,7 +181,7 @@ async def running_engine(
     queue: int = 64,
     issuer: GrantIssuer | None = None,
 ) -> AsyncIterator[EngineClient]:
-    """Serves the models until the block ends, to grants of its own issuer or of one shared with other engines."""
+    """Serve the models until the block ends, to grants of its own issuer or of one shared with other engines."""
     issuer = issuer or GrantIssuer()
     recorder = UsageRecorder(keys=issuer.keys)
     router = grpc.aio.server()

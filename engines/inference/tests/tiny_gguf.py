@@ -62,7 +62,7 @@ def write_tiny_llama(
     chat_template: str = PLAIN_TEMPLATE,
     quantised: bool = False,
 ) -> Path:
-    """Writes the model and returns `path`. Matrices are Q8_0 where `quantised`, else F32."""
+    """Write the model and return `path`. Matrices are Q8_0 where `quantised`, else F32."""
     vocabulary = [*SPECIAL_TOKENS, *byte_characters(), *(merge.replace(" ", "") for merge in MERGES)]
     kinds = [gguf.TokenType.CONTROL] * len(SPECIAL_TOKENS) + [gguf.TokenType.NORMAL] * (len(vocabulary) - 3)
     hidden = width * 2

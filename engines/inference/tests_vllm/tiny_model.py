@@ -19,7 +19,7 @@ SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 def write_tiny_llama(folder: Path, *, context: int = 1024) -> Path:
-    """Writes the weights, the configuration and a byte-level tokenizer; returns `folder`."""
+    """Write the weights, the configuration and a byte-level tokenizer; return `folder`."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate([*SPECIAL_TOKENS, *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))

@@ -1,4 +1,4 @@
-"""What the kit's own tests share: grants, a router's door and a gateway's door on real sockets."""
+"""Fixtures of the kit's own tests: grants, and a router's and a gateway's services on real sockets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def issuer() -> GrantIssuer:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Starts servers that end with the test."""
+    """Start servers that end with the test."""
     started: list[EngineServer] = []
 
     async def start(
@@ -39,7 +39,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest.fixture
 def open_spool(tmp_path: Path) -> Callable[..., Spool]:
-    """Opens the test's spool; close it to open it again."""
+    """Open the test's spool; close it to open it again."""
 
     def open_it(**options: object) -> Spool:
         return Spool(directory=tmp_path / "spool", engine_id="engine-test", **options)  # type: ignore[arg-type]

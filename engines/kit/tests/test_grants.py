@@ -85,7 +85,7 @@ def test_the_secret_is_in_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         GrantKeys.load(path)
     assert "AAAA" not in str(caught.value)
-    assert "at least 32" in str(caught.value)
+    assert "under 32" in str(caught.value)
 
 
 def test_a_keys_file_is_made_once_and_private(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What recordings say of their length, told from files that real encoders made."""
+"""The length that recordings state, in files that real encoders made."""
 
 from __future__ import annotations
 

@@ -60,14 +60,14 @@ PART = b'--b\r\nContent-Disposition: form-data; name="n"\r\n\r\nv\r\n'
     [
         ("application/json", b"{}", "must be multipart/form-data"),
         ("multipart/form-data", PART, "names no boundary"),
-        ("multipart/form-data; boundary=b", b"", "is not in it"),
-        ("multipart/form-data; boundary=b", b"--", "is not in it"),
-        ("multipart/form-data; boundary=b", PART, "part 1 has no end; the form is cut off"),
-        ("multipart/form-data; boundary=b", PART + b"--b\r\nA: b", "part 2 has no end of its headers"),
-        ("multipart/form-data; boundary=b", b"--b\r\nA: b\r\n", "part 1 has no end of its headers"),
+        ("multipart/form-data; boundary=b", b"", "is not in the body"),
+        ("multipart/form-data; boundary=b", b"--", "is not in the body"),
+        ("multipart/form-data; boundary=b", PART, "part 1: no end; the form is cut off"),
+        ("multipart/form-data; boundary=b", PART + b"--b\r\nA: b", "part 2: the headers have no end"),
+        ("multipart/form-data; boundary=b", b"--b\r\nA: b\r\n", "part 1: the headers have no end"),
         ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="n"\r\n\r\nv', "no end"),
-        ("multipart/form-data; boundary=b", b"--b\r\nA: b\r\n\r\nv\r\n--b--", "part 1 has no name"),
-        ("multipart/form-data; boundary=b", PART * 65 + b"--b--", "more than 64 parts"),
+        ("multipart/form-data; boundary=b", b"--b\r\nA: b\r\n\r\nv\r\n--b--", "part 1: no name"),
+        ("multipart/form-data; boundary=b", PART * 65 + b"--b--", "too many parts in the form: over 64"),
     ],
 )
 def test_what_is_no_form_is_refused(kind: str, body: bytes, hint: str) -> None:
@@ -79,18 +79,18 @@ def test_what_is_no_form_is_refused(kind: str, body: bytes, hint: str) -> None:
 def test_fields_of_the_wrong_kind_are_named() -> None:
     kind, body = encoded({"model": ("m", b"x"), "file": (None, b"text")}, {})
     form = read_form(kind, body)
-    with pytest.raises(ServiceError, match="model: is a file"):
+    with pytest.raises(ServiceError, match="model: a file, but must be a text"):
         form.text("model")
-    with pytest.raises(ServiceError, match="file: is a text"):
+    with pytest.raises(ServiceError, match="file: a text, but must be a file"):
         form.file("file")
     kind, body = encoded({"a": (None, b"\xff"), "b": (None, b"x" * 70_000)}, {})
     form = read_form(kind, body)
-    with pytest.raises(ServiceError, match="not UTF-8 at byte 0"):
+    with pytest.raises(ServiceError, match="invalid UTF-8 at byte 0"):
         form.text("a")
     with pytest.raises(ServiceError, match="at most 65536"):
         form.text("b")
     twice = read_form("multipart/form-data; boundary=b", PART * 2 + b"--b--")
-    with pytest.raises(ServiceError, match="n: is given 2 times"):
+    with pytest.raises(ServiceError, match="n: given 2 times"):
         twice.text("n")
 
 

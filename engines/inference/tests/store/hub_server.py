@@ -41,7 +41,7 @@ class Hub:
 
 
 def serve(hub: Hub) -> ThreadingHTTPServer:
-    """Starts it on a free port; the caller shuts it down."""
+    """Start it on a free port; the caller shuts it down."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

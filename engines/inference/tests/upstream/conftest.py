@@ -26,7 +26,7 @@ async def provider() -> AsyncIterator[Provider]:
 
 @pytest.fixture
 async def load(provider: Provider) -> AsyncIterator[Load]:
-    """Loads the model `far` of the provider; its retries wait next to nothing."""
+    """Load the model `far` of the provider; its retries wait next to nothing."""
     loaded: list[UpstreamModel] = []
 
     async def load(**options: Any) -> UpstreamModel:

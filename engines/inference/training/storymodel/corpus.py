@@ -61,7 +61,7 @@ class Corpus:
 
 
 def is_held_out(number: int) -> bool:
-    """Whether the story of this number is kept for evaluation, in both languages."""
+    """Return whether the story of this number is kept for evaluation, in both languages."""
     return number % HELD_OUT_MODULUS == HELD_OUT_REMAINDER
 
 
@@ -113,7 +113,7 @@ def read_stories(folder: Path, *, language: Language) -> list[Document]:
 
 
 def is_heading(paragraph: str) -> bool:
-    """Whether a paragraph is a chapter heading or another line mostly in capitals."""
+    """Return whether a paragraph is a chapter heading or another line mostly in capitals."""
     letters = [character for character in paragraph if character.isalpha()]
     capitals = sum(character.isupper() for character in letters)
     return capitals > 0.3 * len(letters) or not letters or paragraph.lower().startswith("chapter ")

@@ -214,5 +214,5 @@ class StoryModel(nn.Module):
         return functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), reduction="none")
 
     def parameter_count(self) -> int:
-        """How many numbers are learnt; the tied table counts once."""
+        """The number of numbers are learnt; the tied table counts once."""
         return sum(parameter.numel() for parameter in self.parameters())

@@ -46,7 +46,7 @@ def telugu_prompts(rng: random.Random, *, count: int) -> list[tuple[str, str]]:
 
 
 def names(answer: str, noun: str) -> bool:
-    """Whether the noun occurs as a word: in either number in English, with any ending in Telugu."""
+    """Return whether the noun occurs as a word: in either number in English, with any ending in Telugu."""
     if noun.isascii():
         return re.search(rf"\b({re.escape(noun)}|{re.escape(plural(noun))})\b", answer, re.I) is not None
     return any(word.startswith(noun) for word in re.split(r"[^\u0c00-\u0c7f]+", answer))

@@ -53,9 +53,9 @@ STAGES: tuple[tuple[float, Mapping[str, float]], ...] = (
         },
     ),
 )  # fmt: skip
-LONGEST_PASSAGE = 1500
+MAX_PASSAGE_LENGTH = 1500
 """Characters of an English passage; a row of 512 tokens holds about this much."""
-LONGEST_TELUGU_PASSAGE = 1100
+MAX_TELUGU_PASSAGE_LENGTH = 1100
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"']? +(?=[A-Z\"'])")
 
@@ -119,20 +119,20 @@ class SampleMaker:
             novel = self._pick_novel(rng, progress)
             start = rng.randrange(len(novel.paragraphs))
             if kind == "novel_plain":
-                text = span(novel.paragraphs[start : start + 30], rng, longest=2 * LONGEST_PASSAGE)
+                text = span(novel.paragraphs[start : start + 30], rng, longest=2 * MAX_PASSAGE_LENGTH)
                 return encode_document(self._tokenizer, text)
-            longest = rng.randint(200, LONGEST_PASSAGE)
+            longest = rng.randint(200, MAX_PASSAGE_LENGTH)
             return self._asked_english(novel.paragraphs[start : start + 30], None, rng, longest)
         if kind == "story_en":
             story = rng.choice(self._corpus.stories_en)
-            return self._asked_english(story.paragraphs, story.title, rng, LONGEST_PASSAGE)
+            return self._asked_english(story.paragraphs, story.title, rng, MAX_PASSAGE_LENGTH)
         if kind == "story_te":
             return self._asked_telugu(rng.choice(self._corpus.stories_te), rng)
         chapter = rng.choice(self._corpus.classics_te)
         sentences = re.split(r"(?<=[.!?]) +", chapter.text)
         start = rng.randrange(len(sentences))
         text = " ".join(sentences[start : start + 12])
-        return encode_document(self._tokenizer, text[:LONGEST_TELUGU_PASSAGE])
+        return encode_document(self._tokenizer, text[:MAX_TELUGU_PASSAGE_LENGTH])
 
     def row(self, rng: random.Random, *, length: int, progress: float) -> Sample:
         """``length`` tokens: whole documents one after another, the last one cut off."""
@@ -193,7 +193,7 @@ class SampleMaker:
         return encode_chat(self._tokenizer, turns)
 
     def _asked_telugu(self, story: Document, rng: random.Random) -> Sample:
-        whole = span(story.paragraphs, rng, longest=LONGEST_TELUGU_PASSAGE)
+        whole = span(story.paragraphs, rng, longest=MAX_TELUGU_PASSAGE_LENGTH)
         cast: Recast = recast_telugu(whole, rng, chance=0.6)
         text, phrase = cast.text, ""
         words = prompts.key_words_telugu(text, self._common_telugu, count=rng.randint(1, 4))

@@ -215,7 +215,7 @@ async def test_the_next_model_takes_over_with_its_own_prices_and_cap(world: Worl
     record = await world.reported()
     assert (record.model, record.usage.cost_nanos) == ("n", 12)
     assert record.outcome == usage_pb2.OUTCOME_CAPPED
-    tallies = {one.model: (one.answered, one.failed) for one in world.engine.calls.tallies()}
+    tallies = {tally.model: (tally.answered, tally.failed) for tally in world.engine.calls.tallies()}
     assert tallies == {"m": (0, 1), "n": (1, 0)}
 
 
@@ -223,7 +223,7 @@ async def test_a_provider_that_is_busy_has_neither_answered_nor_failed(world: Wo
     world.engine.failing = {"m": ServiceError(Reason.UPSTREAM_RATE_LIMITED, "later")}
     await drained(world.generate(models=["m", "n"]))
     assert (await world.reported()).model == "n"
-    assert [(one.model, one.answered) for one in world.engine.calls.tallies()] == [("n", 1)]
+    assert [(tally.model, tally.answered) for tally in world.engine.calls.tallies()] == [("n", 1)]
 
 
 async def test_the_order_of_the_grant_is_kept(world: World) -> None:
@@ -243,7 +243,7 @@ async def test_another_model_does_not_mend_every_failure(world: World, reason: R
     carried_on = reason is Reason.ENGINE_BUSY
     assert record.outcome == (usage_pb2.OUTCOME_REFUSED if carried_on else usage_pb2.OUTCOME_FAILED)
     # What callers can bring about must not count against a model.
-    assert [one.failed for one in world.engine.calls.tallies()] == ([1] if reason is Reason.INTERNAL else [])
+    assert [tally.failed for tally in world.engine.calls.tallies()] == ([1] if reason is Reason.INTERNAL else [])
 
 
 async def test_nothing_takes_over_what_has_begun(world: World) -> None:

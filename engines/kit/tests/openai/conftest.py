@@ -33,7 +33,7 @@ class ScriptedEngine:
     async def generate(
         self, request: generation_pb2.GenerateRequest, call: Call
     ) -> AsyncIterator[generation_pb2.GenerateResponse]:
-        script = self.scripts[sum(isinstance(one, generation_pb2.GenerateRequest) for one in self.asked)]
+        script = self.scripts[sum(isinstance(request, generation_pb2.GenerateRequest) for request in self.asked)]
         self.asked.append(request)
         try:
             for message in script:
@@ -59,7 +59,7 @@ METHODS = {
 
 
 class HttpBodyEdge(httpx2.AsyncBaseTransport):
-    """What the HTTP edge does with HttpBody: the first message's type, all messages' bytes, the error's own answer."""
+    """The gateway's handling of HttpBody: the first message's type, all messages' bytes, the error's own answer."""
 
     def __init__(self, channel: grpc.aio.Channel, issuer: GrantIssuer) -> None:
         self._stub = text_pb2_grpc.TextServiceStub(channel)
@@ -134,7 +134,7 @@ Say = Callable[..., generation_pb2.GenerateResponse]
 
 @pytest.fixture
 def say() -> Say:
-    """Builds an engine message: `say("text", index=0, ...ChoiceDelta's fields)`."""
+    """Build an engine message: `say("text", index=0, ...ChoiceDelta's fields)`."""
 
     def build(text: str = "", **delta: object) -> generation_pb2.GenerateResponse:
         return generation_pb2.GenerateResponse(model="tiny", deltas=[generation_pb2.ChoiceDelta(text=text, **delta)])
@@ -144,7 +144,7 @@ def say() -> Say:
 
 @pytest.fixture
 def summary() -> Say:
-    """Builds an engine's last message: `summary(input, cached, output, cost)`."""
+    """Build an engine's last message: `summary(input, cached, output, cost)`."""
 
     def build(fresh: int = 7, cached: int = 0, output: int = 3, cost: int = 11) -> generation_pb2.GenerateResponse:
         message = generation_pb2.GenerateResponse()

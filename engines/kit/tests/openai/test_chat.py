@@ -118,7 +118,7 @@ async def test_logprobs(bench, say, summary):
     assert (token.top_logprobs[0].token, token.top_logprobs[0].logprob) == ("dog", -9999.0)
     stream = await bench.client.chat.completions.create(**asked, stream=True)
     streamed = [chunk.choices[0].logprobs async for chunk in stream]
-    assert [one.content[0].token for one in streamed if one] == ["cat"]
+    assert [logprobs.content[0].token for logprobs in streamed if logprobs] == ["cat"]
     assert bench.engine.asked[0].logprobs
     assert bench.engine.asked[0].top_logprobs == 1
 

@@ -1,4 +1,4 @@
-"""What a chat completion's body becomes, and how a wrong one is refused."""
+"""The request that a chat completion's body becomes, and the errors for wrong ones."""
 
 import json
 import math

@@ -221,7 +221,7 @@ async def mesh(issuer: GrantIssuer, recorder: UsageRecorder, serve: Any, tmp_pat
 
 
 async def remaining(call: Any) -> int:
-    """How many more messages come before the call's end, whatever its status."""
+    """The number of more messages come before the call's end, whatever its status."""
     count = 0
     with contextlib.suppress(grpc.aio.AioRpcError):
         while await call.read() is not grpc.aio.EOF:

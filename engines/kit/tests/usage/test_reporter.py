@@ -39,7 +39,7 @@ def spend(spool: Spool, issuer: GrantIssuer, n: int = 1) -> None:
 
 @pytest.fixture
 async def report(open_spool: Callable[..., Spool]) -> AsyncIterator[Callable[..., tuple[Spool, UsageReporter]]]:
-    """Opens the spool and reports from it."""
+    """Open the spool and report from it."""
     made: list[tuple[Spool, UsageReporter]] = []
 
     def start(router_address: str, **options: Any) -> tuple[Spool, UsageReporter]:
@@ -119,7 +119,7 @@ async def test_a_rejected_record_is_dropped_and_counted(
     spend(spool, issuer)
     assert await reporter.flush(timeout_s=10)
     assert len(recorder.received) == 1
-    assert "never settle" in caplog.text
+    assert "dropping a usage record that the router rejects" in caplog.text
     assert registry.get_sample_value("enginehouse_usage_records_total", {"status": "rejected"}) == 1
     assert registry.get_sample_value("enginehouse_usage_pending") == 0
 

@@ -1,4 +1,4 @@
-"""YAML files read strictly: one mapping a file, no key twice."""
+"""Strict reading of YAML files: one mapping a file, no key twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used; its text names the file, the key and the fix."""
+    """Invalid configuration; the message names the file, the key and the fix."""
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -20,13 +20,13 @@ class _StrictLoader(yaml.SafeLoader):
             if isinstance(key_node, yaml.ScalarNode):
                 if key_node.value in seen:
                     line = key_node.start_mark.line + 1
-                    raise ConfigError(f"line {line}: key {key_node.value!r} is given twice; keep one of them")
+                    raise ConfigError(f"line {line}: duplicate key {key_node.value!r}; keep one of them")
                 seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds; an empty file is an empty mapping.
+    """Return the mapping that a YAML file holds; an empty file is an empty mapping.
 
     Raises:
         ConfigError: the file cannot be read, is not YAML, repeats a key, or holds something other than a mapping.
@@ -41,7 +41,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def parse_mapping(text: str, *, origin: str) -> dict[str, Any]:
-    """The same for a text; `origin` names it in errors."""
+    """Return the mapping that a YAML text holds; `origin` names it in errors."""
     try:
         # A subclass of SafeLoader, which builds plain values only.
         document = yaml.load(text, Loader=_StrictLoader)

@@ -1,9 +1,9 @@
-"""Finished answers on their way to the router's cache: handed over after the client has them, never before.
+"""Delivery of finished answers to the router's cache: after the client has them, never before.
 
-A grant may ask for the answer to be kept (`Grant.keep`). Then the messages are collected as they pass, and once the
-last has been sent, the whole goes to the router that the grant names. Nothing waits for that: it is one attempt, from
-a bounded queue, and whatever goes wrong costs no more than the answer's being made again. An answer that was cut off,
-by its client, its budget or an error, is never handed over as one; the router is told that none will come.
+A grant may ask for the answer to be cached (`Grant.keep`). Then the messages are collected as they pass. Once the last
+one is sent, the whole answer goes to the router that the grant names. Nothing waits for that: there is one attempt,
+from a bounded queue, and a failure only costs making the answer again. An answer that was cut off, by its client, its
+budget or an error, is never delivered; the router is told that none will come.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
-# Pieces of an answer are joined up to this many characters: small enough to be given again as a stream.
+# Pieces of an answer are joined up to this many characters: small enough to be replayed as a stream.
 _PIECE_CHARACTERS = 256
 _MAX_ROUTERS = 64
 
@@ -42,12 +42,12 @@ CallT = TypeVar("CallT", bound=GrantedCall)
 
 
 class AnswerSender:
-    """Hands answers to routers.
+    """Delivers answers to routers.
 
     Args:
-        max_pending_bytes: the most that may wait to be sent; an answer that does not fit is dropped.
-        timeout_s: how long a router may take with one.
-        senders: how many are on their way at once.
+        max_pending_bytes: the bound on what waits to be sent; an answer that does not fit is dropped.
+        timeout_s: seconds that a router may take to store one.
+        senders: how many are sent at once.
     """
 
     def __init__(self, *, max_pending_bytes: int = 32 << 20, timeout_s: float = 2.0, senders: int = 4) -> None:
@@ -59,10 +59,10 @@ class AnswerSender:
         self._tasks: list[BackgroundTask] = []
         self._channels: dict[str, grpc.aio.Channel] = {}
         self.dropped = 0
-        """Answers that did not fit or could not be delivered."""
+        """The number of answers that did not fit or could not be delivered."""
 
     def offer(self, address: str, request: cache_pb2.StoreRequest) -> None:
-        """Queues one for the router at that address; returns at once."""
+        """Queue an answer for the router at that address; return at once."""
         size = request.ByteSize()
         if self._pending_bytes + size > self._max_pending_bytes:
             self.dropped += 1
@@ -75,7 +75,7 @@ class AnswerSender:
             self._tasks.append(task)
 
     async def close(self, *, timeout_s: float = 1.0) -> None:
-        """Sends what waits, for so long at most, and lets go of the routers."""
+        """Send queued answers, for `timeout_s` seconds at most, and disconnect from the routers."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._queue.join()
@@ -96,10 +96,10 @@ class AnswerSender:
                 await stub.Store(request, timeout=self._timeout_s)
             except grpc.aio.AioRpcError as error:
                 self.dropped += 1
-                _log.debug("an answer could not be handed to the router: %s", error.code().name)
+                _log.debug("could not deliver an answer to the router: %s", error.code().name)
             except Exception:
                 self.dropped += 1
-                _log.exception("an answer could not be handed to the router")
+                _log.exception("could not deliver an answer to the router")
             finally:
                 self._pending_bytes -= size
                 self._queue.task_done()
@@ -115,11 +115,11 @@ class AnswerSender:
 
 
 class KeepingEngine(Generic[CallT]):
-    """A text engine whose answers are kept where the grant asks for it; otherwise the engine itself.
+    """A text engine that delivers answers to the router's cache where the grant asks for it.
 
     Args:
         engine: does the work.
-        sender: takes the answers.
+        sender: delivers the answers.
     """
 
     def __init__(self, *, engine: InProcessTextEngine[CallT], sender: AnswerSender) -> None:
@@ -160,14 +160,14 @@ class KeepingEngine(Generic[CallT]):
                 async for response in responses:
                     collected.add(response)
                     yield response
-            # Reached once the last message has been taken over: who hangs up before has not had a whole answer.
+            # Reached once the last message has been consumed: a client that hangs up before has no whole answer.
             whole = True
         finally:
             self._hand_over(call, collected.answer(call.model, choices=request.choices or 1) if whole else None)
 
     def _hand_over(self, call: CallT, answer: cache_pb2.Answer | None) -> None:
         keep = call.grant.keep
-        # The answer of a model that stepped in is not the answer of the one that was chosen.
+        # The answer of a fallback model is not the answer of the model that was chosen.
         chosen = call.grant.candidates[0].model if call.grant.candidates else ""
         if answer is not None and (call.model != chosen or answer.ByteSize() > keep.most_bytes):
             answer = None
@@ -177,7 +177,7 @@ class KeepingEngine(Generic[CallT]):
 
 
 class _Collected:
-    """The messages of one generation, as far as they are small enough to be kept."""
+    """The messages of one generation, as long as they are small enough to be cached."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -199,7 +199,7 @@ class _Collected:
             self._summary = response.summary
 
     def answer(self, model: str, *, choices: int) -> cache_pb2.Answer | None:
-        """The whole answer; None if it is too large, or was cut by the budget, or lacks an end."""
+        """Return the whole answer; None if it is too large, was cut by the budget, or lacks an end."""
         if self._cut or self._size > self._max_bytes or self._summary is None or len(self._ended) != choices:
             return None
         return cache_pb2.Answer(
@@ -212,13 +212,13 @@ class _Collected:
             self._deltas.append(_plain(delta))
             return
         text, reasoning, tokens = last.text + delta.text, last.reasoning + delta.reasoning, last.token_count
-        # Lists are joined by merging, single values are replaced.
+        # Merging joins lists and replaces single values.
         last.MergeFrom(_plain(delta))
         last.text, last.reasoning, last.token_count = text, reasoning, tokens + delta.token_count
 
 
 def _plain(delta: generation_pb2.ChoiceDelta) -> generation_pb2.ChoiceDelta:
-    """A copy without what only the engine that made it can continue from."""
+    """Return a copy without tokens and receipt, which only the engine that made them can continue from."""
     copy = generation_pb2.ChoiceDelta()
     copy.CopyFrom(delta)
     copy.ClearField("token_ids")

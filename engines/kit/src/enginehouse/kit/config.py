@@ -21,15 +21,15 @@ __all__ = ["ConfigError", "Section", "load"]
 
 PREFIX = "ENGINEHOUSE_"
 
-# Values of such keys are never repeated in an error.
+# Errors never repeat the values of such keys.
 _SECRET_WORDS = ("secret", "password", "token", "key", "pepper", "url")
 
 
 class Section(pydantic.BaseModel):
-    """Base of a configuration section: frozen, and every key that it does not know is an error."""
+    """Base of a configuration section: frozen, and an unknown key is an error."""
 
     renamed: typing.ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """Keys that the section once had, each with the one to write now; an old key is refused with an error naming it."""
+    """Former keys of the section, each with the key to write now, which the error for a former key names."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -38,7 +38,7 @@ T = TypeVar("T", bound=Section)
 
 
 def load(model: type[T], *, section: str, path: Path | None, environ: Mapping[str, str]) -> T:
-    """The section of the file, with the environment over it, as a frozen object.
+    """Load a section of the file, with the environment over it, as a frozen object.
 
     Args:
         model: the section's class.
@@ -83,7 +83,7 @@ def _overlay(
             continue
         keys = tuple(part.lower() for part in name[len(start) :].split("__"))
         if not all(keys):
-            raise ConfigError(f"environment variable {name}: names an empty key; write {start}KEY")
+            raise ConfigError(f"environment variable {name}: empty key; write {start}KEY")
         raw = environ[name]
         value: Any = raw
         if raw[:1] in "[{" and raw:
@@ -121,7 +121,7 @@ def _explain(
         return f"{where}: unknown key {location[-1]!r}{did_you_mean(location[-1], _keys(owner), list_known=True)}"
     if detail["type"] == "missing":
         name = f"{PREFIX}{section}__{'__'.join(location)}".upper()
-        return f"{where}: is required; set it there or in {name}"
+        return f"{where}: missing; set it there or in {name}"
     value = detail.get("input")
     secret = any(word in part.lower() for part in location for word in _SECRET_WORDS)
     # A URL with a user in it may hold a password, whatever its key is called.

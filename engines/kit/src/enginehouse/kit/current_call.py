@@ -1,4 +1,4 @@
-"""The call that the running task serves: what logs and grant checks need to know about it.
+"""The call that the running task serves, as logs and grant checks need it.
 
 A context variable, because a handler's log lines come from anywhere below it.
 """
@@ -20,8 +20,8 @@ class CurrentCall:
         metadata: the invocation metadata as pairs.
         request_id: the request's id, once known.
         tenant: the tenant's id, once a grant was accepted.
-        leading: metadata to send before the first message. Not before it is there: until then the call may still fail
-            in a way that lets the gateway carry it elsewhere.
+        leading: metadata to send with the first message. It is not sent before: until then the call may still fail in
+            a way that lets the gateway carry it elsewhere.
     """
 
     __slots__ = ("_trace_id", "leading", "metadata", "method", "request_id", "tenant")
@@ -35,7 +35,7 @@ class CurrentCall:
         self._trace_id: str | None = None
 
     def header(self, name: str) -> str:
-        """The first value of a metadata key, or the empty string."""
+        """Return the first value of a metadata key, or the empty string."""
         for key, value in self.metadata or ():
             if key == name:
                 return value if isinstance(value, str) else value.decode("utf-8", "replace")
@@ -43,7 +43,7 @@ class CurrentCall:
 
     @property
     def trace_id(self) -> str:
-        """The W3C trace id that the caller sent, or the empty string."""
+        """Return the W3C trace id that the caller sent, or the empty string."""
         if self._trace_id is None:
             parts = self.header("traceparent").split("-")
             self._trace_id = parts[1] if len(parts) >= 4 else ""

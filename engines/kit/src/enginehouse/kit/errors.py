@@ -1,9 +1,9 @@
-"""One error type and one table from its reasons to gRPC and HTTP statuses.
+"""The one error type, and the table from its reasons to gRPC and HTTP statuses.
 
-Every failure that a service means to tell its caller is a `ServiceError`. The server turns it into a
-`google.rpc.Status` with exactly one `ErrorInfo` (domain `enginehouse`), a `BadRequest` for field violations and a
-`RetryInfo` when a retry helps. Anything else that escapes a handler is a defect: it is logged, and the caller sees
-INTERNAL without its text.
+A failure that a service reports to its caller is a `ServiceError`. The server turns it into a `google.rpc.Status` with
+exactly one `ErrorInfo` (domain `enginehouse`), a `BadRequest` for field violations and a `RetryInfo` when a retry
+helps. Any other exception that escapes a handler is a defect: it is logged, and the caller sees INTERNAL without its
+text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_DESCRIPTION = 256
 
 
 class Reason(enum.StrEnum):
-    """Why a call failed: the names of `common.v1.ErrorReason` without their prefix."""
+    """The reason why a call failed: the names of `common.v1.ErrorReason` without their prefix."""
 
     INVALID_REQUEST = "INVALID_REQUEST"
     UNKNOWN_MODEL = "UNKNOWN_MODEL"
@@ -131,11 +131,11 @@ HTTP_STATUS: Mapping[grpc.StatusCode, int] = MappingProxyType(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """What is wrong with one field of a request.
+    """The fault of one field of a request.
 
     Attributes:
         field: the field's path in the request, such as `sampling.temperature` or `messages[2].role`.
-        description: the bad value and what would be right, in one sentence.
+        description: the bad value and what would be valid, in one sentence.
     """
 
     field: str
@@ -143,11 +143,11 @@ class FieldViolation:
 
 
 class ServiceError(Exception):
-    """A failure that the caller is told about.
+    """A failure that is reported to the caller.
 
     Attributes:
-        reason: one of the closed list of reasons; it settles the gRPC code.
-        message: for a developer: names the bad value and the fix. Never a secret.
+        reason: one of the closed list of reasons; it determines the gRPC code.
+        message: for a developer: the fault first, with the bad value, then the fix. Never a secret.
         violations: the fields at fault, for an invalid request.
         retry_after_s: seconds after which a retry may succeed, or None when a retry does not help.
         metadata: further facts for programs, such as the budget's scope.
@@ -171,12 +171,12 @@ class ServiceError(Exception):
 
     @property
     def code(self) -> grpc.StatusCode:
-        """The gRPC status code that the reason stands for."""
+        """The gRPC status code of the reason."""
         return STATUS_CODES[self.reason]
 
     @property
     def http_status(self) -> int:
-        """The HTTP status that the reason stands for."""
+        """The HTTP status of the reason."""
         if self.reason is Reason.REQUEST_TOO_LARGE:
             return 413
         return HTTP_STATUS[self.code]
@@ -186,7 +186,7 @@ class ServiceError(Exception):
 
 
 def to_status(error: ServiceError) -> status_pb2.Status:
-    """The `google.rpc.Status` of an error: one ErrorInfo, then BadRequest and RetryInfo where they say something.
+    """Return the `google.rpc.Status` of an error: one ErrorInfo, then BadRequest and RetryInfo where they apply.
 
     Long texts are clipped and only the first dozen violations are kept, so that the status always fits into trailers.
     """
@@ -209,14 +209,14 @@ def to_status(error: ServiceError) -> status_pb2.Status:
 
 
 def clip(text: str, limit: int) -> str:
-    """The text, valid as UTF-8 and at most `limit` characters long."""
+    """Return the text as valid UTF-8 of at most `limit` characters."""
     if len(text) > limit:
         text = text[: limit - 3] + "..."
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def from_status(status: status_pb2.Status) -> ServiceError | None:
-    """The error that a status of ours carries, or None if it has no ErrorInfo of ours or a reason we do not know."""
+    """Return the error that a status carries, or None if it has no ErrorInfo of ours or an unknown reason."""
     reason: Reason | None = None
     metadata: dict[str, str] = {}
     violations: list[FieldViolation] = []
@@ -238,7 +238,7 @@ def from_status(status: status_pb2.Status) -> ServiceError | None:
 
 
 def from_rpc_error(error: grpc.RpcError) -> ServiceError | None:
-    """The error that a failed call to a service of ours carries in its trailers, or None if there is none."""
+    """Return the error that a failed call carries in its trailers, or None if there is none of ours."""
     trailers: Any = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
     for key, value in trailers or ():
         if key == STATUS_DETAILS_KEY and isinstance(value, bytes):

@@ -35,7 +35,7 @@ _FROM_URL = bytes.maketrans(b"-_", b"+/")
 
 
 class GrantKeys:
-    """The secrets that grants are signed with. The first signs; every one verifies, so that keys can be rotated.
+    """The secrets that grants are signed with. The first one signs; all verify, so that keys can be rotated.
 
     Args:
         secrets_by_id: secrets of at least 32 bytes by key id (1-32 of [A-Za-z0-9_-]), the signing one first.
@@ -47,14 +47,14 @@ class GrantKeys:
     def __init__(self, secrets_by_id: Mapping[str, bytes]) -> None:
         for key_id, secret in secrets_by_id.items():
             if not _KEY_ID.fullmatch(key_id):
-                raise ConfigError(f"grant key id {key_id!r} must be 1-32 of [A-Za-z0-9_-]")
+                raise ConfigError(f"invalid grant key id {key_id!r}: must be 1-32 of [A-Za-z0-9_-]")
             if len(secret) < _SECRET_BYTES:
-                raise ConfigError(f"grant key {key_id!r}: the secret has {len(secret)} bytes; at least 32 are needed")
+                raise ConfigError(f"grant key {key_id!r}: the secret is too short: {len(secret)} bytes, under 32")
         if not secrets_by_id:
             raise ConfigError("no grant key; the first line of the grant keys file signs")
         self._secrets: Mapping[str, bytes] = MappingProxyType(dict(secrets_by_id))
         self.current_id = next(iter(self._secrets))
-        # The two halves of HMAC-SHA256, begun once for each key: a third of the time of `hmac.digest`.
+        # The two halves of HMAC-SHA256, prepared once for each key: a third of the time of `hmac.digest`.
         self._begun = {key_id: _begin(secret) for key_id, secret in self._secrets.items()}
 
     def __repr__(self) -> str:
@@ -66,11 +66,11 @@ class GrantKeys:
         return tuple(self._secrets)
 
     def secret(self, key_id: str) -> bytes | None:
-        """The secret of that id, or None."""
+        """Return the secret of that id, or None."""
         return self._secrets.get(key_id)
 
     def mac(self, key_id: str, data: bytes) -> bytes | None:
-        """HMAC-SHA256 of the data under the key of that id, or None if there is no such key."""
+        """Return the HMAC-SHA256 of the data under the key of that id, or None if there is no such key."""
         begun = self._begun.get(key_id)
         if begun is None:
             return None
@@ -81,10 +81,10 @@ class GrantKeys:
 
     @classmethod
     def load(cls, path: Path) -> GrantKeys:
-        """The keys of a file of lines `key-id:base64 secret`; empty lines and lines that begin with # are skipped.
+        """Read a file of lines `key-id:base64 secret`; empty lines and lines that begin with # are skipped.
 
         Raises:
-            ConfigError: the file cannot be read or a line is malformed; secrets are never in the text.
+            ConfigError: the file cannot be read or a line is malformed; the message never has a secret.
         """
         try:
             lines = path.read_text(encoding="ascii").splitlines()
@@ -113,7 +113,7 @@ class GrantKeys:
 
     @staticmethod
     def generate(path: Path, *, key_id: str = "k1") -> GrantKeys:
-        """Writes a file (mode 0600) with one new key, and returns it.
+        """Write a file (mode 0600) with one new key, and return it.
 
         Raises:
             ConfigError: the file exists or cannot be written.
@@ -123,7 +123,7 @@ class GrantKeys:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            raise ConfigError(f"{path}: exists; grant keys are never overwritten") from None
+            raise ConfigError(f"{path}: file exists; grant keys are never overwritten") from None
         except OSError as error:
             raise ConfigError(f"{path}: grant keys cannot be written: {error.strerror}") from error
         with os.fdopen(descriptor, "wb") as file:
@@ -132,7 +132,7 @@ class GrantKeys:
 
 
 def sign(grant: Grant, *, keys: GrantKeys) -> str:
-    """The token of a grant, signed with the current key."""
+    """Return the token of a grant, signed with the current key."""
     signed = f"{_VERSION}.{keys.current_id}.".encode() + _encode(grant.SerializeToString())
     mac = keys.mac(keys.current_id, signed)
     assert mac is not None
@@ -140,27 +140,25 @@ def sign(grant: Grant, *, keys: GrantKeys) -> str:
 
 
 def authenticate(token: str, *, keys: GrantKeys) -> Grant:
-    """The grant of a token whose signature holds, whatever its method and times. For the settling of reports.
+    """Return the grant of a token whose signature is valid, whatever its method and times. For settling reports.
 
     Raises:
         ServiceError: GRANT_MISSING for an empty token, GRANT_INVALID for one that no key of ours signed.
     """
     if not token:
-        raise ServiceError(
-            Reason.GRANT_MISSING, "the call carries no grant; call through the gateway, where the router issues one"
-        )
+        raise ServiceError(Reason.GRANT_MISSING, "missing grant; call through the gateway, where the router issues one")
     if len(token) > MAX_TOKEN_CHARACTERS:
         raise ServiceError(
-            Reason.GRANT_INVALID, f"a grant of {len(token)} characters is over the limit of {MAX_TOKEN_CHARACTERS}"
+            Reason.GRANT_INVALID, f"invalid grant: {len(token)} characters; at most {MAX_TOKEN_CHARACTERS} are allowed"
         )
     signed, separator, signature = token.rpartition(".")
     parts = signed.split(".")
     if not separator or len(parts) != 3 or parts[0] != _VERSION:
-        raise ServiceError(Reason.GRANT_INVALID, "the grant is not of the form v1.<key id>.<grant>.<signature>")
+        raise ServiceError(Reason.GRANT_INVALID, "invalid grant: not of the form v1.<key id>.<grant>.<signature>")
     if keys.secret(parts[1]) is None:
         raise ServiceError(
             Reason.GRANT_INVALID,
-            f"the grant is signed with key {parts[1][:32]!r}, which this process does not know; "
+            f"invalid grant: signed with key {parts[1][:32]!r}, which this process does not know; "
             "give router and engines the same grant keys file",
         )
     try:
@@ -170,15 +168,17 @@ def authenticate(token: str, *, keys: GrantKeys) -> Grant:
     except UnicodeEncodeError:
         genuine = False
     if not genuine:
-        raise ServiceError(Reason.GRANT_INVALID, "the grant's signature does not hold")
+        raise ServiceError(Reason.GRANT_INVALID, "invalid grant: wrong signature")
     try:
         return _decode(payload)
     except (DecodeError, binascii.Error):
-        raise ServiceError(Reason.GRANT_INVALID, "the grant is signed but cannot be read; versions differ") from None
+        raise ServiceError(
+            Reason.GRANT_INVALID, "invalid grant: signed but unreadable; router and engine differ in version"
+        ) from None
 
 
 def peek(token: str) -> Grant:
-    """The grant of a token that was verified before, read without its key.
+    """Return the grant of a token that was verified before, without checking it again.
 
     Raises:
         ValueError: it is no token.
@@ -193,11 +193,11 @@ def peek(token: str) -> Grant:
 
 
 def verify(token: str, *, keys: GrantKeys, method: str, now_ms: int) -> Grant:
-    """The grant of a token, if work may start on it now.
+    """Return the grant of a token, if work may start on it now.
 
     Args:
         token: the value of the header `x-enginehouse-grant`.
-        keys: whose signatures count.
+        keys: the keys whose signatures are valid.
         method: the full method being called, as "/package.Service/Method".
         now_ms: milliseconds since 1970 UTC.
 
@@ -206,16 +206,16 @@ def verify(token: str, *, keys: GrantKeys, method: str, now_ms: int) -> Grant:
     """
     grant = authenticate(token, keys=keys)
     if grant.method != method:
-        raise ServiceError(Reason.GRANT_INVALID, f"the grant is for {grant.method!r}, not for {method!r}")
+        raise ServiceError(Reason.GRANT_INVALID, f"invalid grant: for {grant.method!r}, not for {method!r}")
     if now_ms > grant.accept_by_ms or now_ms >= grant.expires_at_ms:
         last = min(grant.accept_by_ms, grant.expires_at_ms)
         raise ServiceError(
             Reason.GRANT_EXPIRED,
-            f"the grant had to be used {(now_ms - last) / 1000:.3f} s ago; if that is no delay, compare the clocks of "
+            f"the grant expired {(now_ms - last) / 1000:.3f} s ago; if the call was not delayed, compare the clocks of "
             "router and engine",
         )
     if not grant.grant_id:
-        raise ServiceError(Reason.GRANT_INVALID, "the grant has no id")
+        raise ServiceError(Reason.GRANT_INVALID, "invalid grant: no id")
     return grant
 
 

@@ -1,4 +1,4 @@
-"""Loads the models of the catalog that an engine serves, by whatever runtimes it has."""
+"""Loading of the catalog's models that an engine serves, by the runtimes that it has."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class LoadError(Exception):
-    """The engine cannot start; the message says why and what to do."""
+    """The engine cannot start; the message has the fault and the fix."""
 
 
 class Loaded(Protocol):
@@ -28,10 +28,10 @@ class Loaded(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many requests it works on at once."""
+        """The number of requests that it works on at once."""
 
     async def close(self) -> None:
-        """Ends what runs and frees the model."""
+        """End what runs and free the model."""
 
 
 LoadedT = TypeVar("LoadedT", bound=Loaded)
@@ -40,19 +40,19 @@ LoadedT_co = TypeVar("LoadedT_co", bound=Loaded, covariant=True)
 
 
 class Loader(Protocol[LoadedT_co]):
-    """A runtime, by the catalog's word for it."""
+    """A runtime that loads models of the catalog."""
 
     @property
     def name(self) -> str:
-        """The catalog's word."""
+        """Its name in the catalog (`backend`)."""
 
     async def load(self, model: CatalogModel) -> LoadedT_co:
-        """Loads a model. Raises ServiceError, WEIGHTS_ABSENT where its weights are not here."""
+        """Load a model; raise ServiceError, with WEIGHTS_ABSENT if its weights are not here."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel(Generic[LoadedT]):
-    """A model of the catalog, loaded, with the slots that its requests hold."""
+    """A loaded model with its catalog entry and the slots that its requests hold."""
 
     catalog: CatalogModel
     loaded: LoadedT
@@ -60,7 +60,7 @@ class ServedModel(Generic[LoadedT]):
 
 
 class LoadedModels(Generic[LoadedT]):
-    """The models that an engine serves, and how a call's is found among them.
+    """The models that an engine serves, and the lookup of a call's model among them.
 
     Args:
         served: the models that are loaded, by name.
@@ -77,7 +77,7 @@ class LoadedModels(Generic[LoadedT]):
         self.served = dict(sorted(served.items()))
         """The models that are loaded, by name and in its order."""
         self.absent = absent
-        """Why models of the catalog were left out, by name."""
+        """The models of the catalog that were left out, by name, with the error that their calls get."""
         self.names: Container[str] = frozenset(served) | frozenset(absent)
         """The models that a call may name; one whose weights are absent gets an answer that says so."""
 
@@ -97,7 +97,7 @@ class LoadedModels(Generic[LoadedT]):
         served = self.served.get(name)
         if served is None:
             known = ", ".join(self.served) or "none"
-            raise ServiceError(Reason.UNKNOWN_MODEL, f"this engine does not serve {name[:128]!r}; it serves: {known}")
+            raise ServiceError(Reason.UNKNOWN_MODEL, f"unknown model {name[:128]!r}; this engine serves: {known}")
         return served
 
     def granted(self, call: GrantedCall) -> tuple[GrantCandidate, ServedModel[LoadedT]]:
@@ -107,18 +107,20 @@ class LoadedModels(Generic[LoadedT]):
             ServiceError: GRANT_INVALID if the grant names none; else as `find` does.
         """
         if call.candidate is None:
-            raise ServiceError(Reason.GRANT_INVALID, "the grant names no model; this method needs one")
+            raise ServiceError(Reason.GRANT_INVALID, "invalid grant: it names no model, and this method needs one")
         return call.candidate, self.find(call.candidate.model)
 
     async def stream(
         self, call: GrantedCall, work: Callable[[], AsyncGenerator[MessageT, None]], *, may_fall_back: bool = True
     ) -> AsyncGenerator[MessageT, None]:
-        """Yield the messages of the work. Where the model fails before anything was sent or counted, the work is begun
-        anew with the next model that the grant names, if it is served here. Closing the generator closes the work.
+        """Yield the messages of the work, with the next model where one fails.
+
+        If the model fails before anything was sent or counted, the work starts again with the next model that the grant
+        names, if it is served here. Closing the generator closes the work.
 
         Args:
             call: the call, whose `candidate` is the model to work with.
-            work: begins the work with the call's model of that moment.
+            work: starts the work with the call's current model.
             may_fall_back: whether another model may answer.
 
         Raises:
@@ -149,16 +151,17 @@ async def load_models(
     names: Sequence[str],
     queue_per_model: int,
 ) -> LoadedModels[LoadedT]:
-    """Loads models of the catalog, one after the other.
+    """Load models of the catalog, one after the other.
 
     Args:
-        catalog: the models there are.
-        cluster: the kind of engine that this is, such as "inference".
-        backends: the runtimes that it has.
-        names: which to load; every one must. Empty loads those of this cluster whose weights are here.
+        catalog: all models.
+        cluster: the kind of the engine, such as "inference".
+        backends: the engine's runtimes.
+        names: the models to load, each of which must load; if empty, those of this cluster whose weights are here.
         queue_per_model: how many requests may wait for a slot of a model.
 
-    Raises LoadError.
+    Raises:
+        LoadError: a model cannot be loaded, or there is none.
     """
     chosen = [_choose(catalog, cluster, name) for name in names] or list(catalog.for_cluster(cluster))
     by_name = {backend.name: backend for backend in backends}
@@ -177,11 +180,11 @@ async def load_models(
             except ServiceError as error:
                 if names or error.reason is not Reason.WEIGHTS_ABSENT:
                     raise LoadError(f"cannot serve {model.name!r}: {error.message}") from error
-                _log.warning("left out: %s", error.message)
+                _log.warning("not serving a model: %s", error.message)
                 absent[model.name] = error
         if not served:
             why = "; ".join(error.message for error in absent.values()) or "the catalog has no model for this cluster"
-            raise LoadError(f"there is no model to serve: {why}")
+            raise LoadError(f"no model to serve: {why}")
     except BaseException:
         await LoadedModels(served).close()
         raise

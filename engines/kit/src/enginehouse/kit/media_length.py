@@ -1,6 +1,6 @@
-"""How long a recording says it is, from a few of its bytes: for reservations, never for bills.
+"""The length of a recording by its headers, from a few of its bytes: for reservations, never for bills.
 
-A file may lie. What it is billed for is what an engine decodes, and a grant's cap stops that.
+Headers may lie. A recording is billed for what an engine decodes, and a grant's cap bounds that.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 MIN_BYTES_PER_SECOND = 500
-"""4 kbit a second: hardly any speech is coded with less."""
+"""4 kbit a second; hardly any speech is coded with less."""
 
 _MPEG_BITRATES = (
     # kbit/s by index, of layer III: MPEG 1, then MPEG 2 and 2.5.
@@ -17,13 +17,13 @@ _MPEG_BITRATES = (
 )
 _MPEG_RATES = (44_100, 48_000, 32_000)
 _MAX_MS = 2**31 - 1
-# How much of a file's beginning is searched for a first frame or box.
+# The part at a file's beginning that is searched for a first frame or box.
 _SEARCHED = 64 * 1024
 
 
 def length_bound_ms(data: bytes | memoryview) -> int:
-    """The most that a recording probably lasts, in milliseconds: what it says, and a little more; where it says nothing
-    that can be read, its size at the lowest rate there is.
+    """Return an upper bound on a recording's length, in milliseconds: the stated length and a little more, or where
+    none can be read, the length of so many bytes at the lowest rate.
     """
     stated = stated_ms(data)
     if stated is None:
@@ -32,7 +32,7 @@ def length_bound_ms(data: bytes | memoryview) -> int:
 
 
 def stated_ms(data: bytes | memoryview) -> int | None:
-    """What a WAV, FLAC, Ogg, MP3, MP4 or M4A file says of its length, in milliseconds; None where it cannot be told."""
+    """Return the length that a WAV, FLAC, Ogg, MP3, MP4 or M4A file states, in milliseconds; None if it states none."""
     view = memoryview(data)
     head = bytes(view[:12])
     try:
@@ -46,7 +46,7 @@ def stated_ms(data: bytes | memoryview) -> int | None:
             return _mp4(view)
         return _mp3(view)
     except (IndexError, ZeroDivisionError):
-        # Cut off, or nonsense.
+        # Cut off, or malformed.
         return None
 
 
@@ -69,7 +69,7 @@ def _wav(view: memoryview) -> int | None:
         if kind == b"fmt ":
             bytes_per_second = _little(view, at + 16, 4)
         elif kind == b"data":
-            # A stream's header says an unknown length: there is no more than what came.
+            # The header of a stream states no length: the recording ends with the bytes that came.
             return min(size, len(view) - at - 8) * 1000 // bytes_per_second
         at += 8 + size + size % 2
     return None
@@ -100,7 +100,7 @@ def _ogg(view: memoryview) -> int | None:
 
 
 def _boxes(view: memoryview, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """The boxes between two places: kind, where the content begins, where it ends."""
+    """Yield the boxes between two offsets: kind, where the content begins, where it ends."""
     for _ in range(256):
         if at + 8 > end:
             return
@@ -137,7 +137,7 @@ def _mp3(view: memoryview) -> int | None:
         frame = _mpeg_frame(head[found : found + 4])
         if frame is not None and _followed(head, found, frame):
             bytes_per_second, samples, rate, side = frame
-            # An encoder of variable rates puts the number of frames into the first one.
+            # An encoder of variable rate writes the number of frames into the first one.
             tag = head[found + 4 + side : found + 16 + side]
             if tag[:4] in (b"Xing", b"Info") and len(tag) == 12 and tag[7] & 1:
                 return int.from_bytes(tag[8:12], "big") * samples * 1000 // rate
@@ -147,14 +147,14 @@ def _mp3(view: memoryview) -> int | None:
 
 
 def _followed(head: bytes, found: int, frame: tuple[int, int, int, int]) -> bool:
-    """Whether another frame comes where this one ends: four bytes alone may mean anything."""
+    """Return whether another frame follows this one, since four bytes alone may mean anything."""
     bytes_per_second, samples, rate, _ = frame
     after = found + samples * bytes_per_second // rate + (head[found + 2] >> 1 & 1)
     return after + 4 > len(head) or _mpeg_frame(head[after : after + 4]) is not None
 
 
 def _mpeg_frame(header: bytes) -> tuple[int, int, int, int] | None:
-    """Bytes a second, samples a frame, samples a second and bytes of side information of a layer III frame."""
+    """Return bytes a second, samples a frame, samples a second and bytes of side information of a layer III frame."""
     version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
     bitrate, rate = header[2] >> 4, header[2] >> 2 & 3
     if header[1] >> 5 != 7 or version == 1 or layer != 1 or not 0 < bitrate < 15 or rate == 3:

@@ -29,7 +29,7 @@ UNIT_NAMES: Mapping[usage_pb2.Unit.ValueType, str] = MappingProxyType({unit: nam
 """The names by number."""
 
 MAX_NAMED_UNITS = 8
-"""How many units without a number a model may have prices for, and a method may count besides."""
+"""The number of units without a number that a model may have prices for, and that a method may count besides."""
 
 UNIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}").fullmatch
 """The form of a unit's name."""
@@ -75,7 +75,7 @@ def unit_amount(unit: Unit, amount: int) -> usage_pb2.UnitAmount:
 
 
 def price_numerator(prices: Mapping[Unit, int], amounts: Mapping[Unit, int]) -> int:
-    """The exact cost in millionths of a nano-dollar. A unit without a price is free.
+    """Return the exact cost in millionths of a nano-dollar. A unit without a price is free.
 
     Raises:
         ValueError: an amount or a price is negative.
@@ -90,7 +90,7 @@ def price_numerator(prices: Mapping[Unit, int], amounts: Mapping[Unit, int]) -> 
 
 
 def cost_nanos(prices: Mapping[Unit, int], amounts: Mapping[Unit, int]) -> int:
-    """The charge for the amounts, in nano-dollars, rounded up once.
+    """Return the charge for the amounts, in nano-dollars, rounded up once.
 
     Args:
         prices: nano-dollars for a million of each unit; a unit that is not listed is free.
@@ -102,12 +102,12 @@ def cost_nanos(prices: Mapping[Unit, int], amounts: Mapping[Unit, int]) -> int:
     """
     nanos = -(-price_numerator(prices, amounts) // PER_MILLION)
     if nanos > MAX_NANOS:
-        raise OverflowError(f"a cost of {nanos} nano-dollars is over {MAX_NANOS}")
+        raise OverflowError(f"cost too large: {nanos} nano-dollars is over {MAX_NANOS}")
     return nanos
 
 
 def affordable(price_per_million: int, *, spent_numerator: int, cap_nanos: int) -> int:
-    """How many more units fit under a cap: the greatest n that leaves the rounded-up cost at most `cap_nanos`.
+    """Return how many more units fit under a cap: the greatest n that leaves the rounded-up cost at most `cap_nanos`.
 
     Args:
         price_per_million: the unit's price, nano-dollars for a million; a free unit always fits (`MAX_NANOS`).
@@ -120,7 +120,7 @@ def affordable(price_per_million: int, *, spent_numerator: int, cap_nanos: int) 
 
 
 def to_usage(amounts: Mapping[Unit, int], *, cost: int) -> usage_pb2.Usage:
-    """The contract's form of amounts and their cost; units of which there are none are left out."""
+    """Return amounts and their cost in the contract's form, without units of which there are none."""
     usage = usage_pb2.Usage(cost_nanos=cost)
     usage.units.extend(unit_amount(unit, amount) for unit, amount in in_order(amounts) if amount)
     return usage

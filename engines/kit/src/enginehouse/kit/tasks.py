@@ -35,7 +35,7 @@ class BackgroundTask:
 
     @property
     def running(self) -> bool:
-        """Whether the coroutine was started and has not ended."""
+        """Return whether the coroutine was started and has not ended."""
         return self._task is not None and not self._task.done()
 
     def start(self) -> None:

@@ -16,7 +16,7 @@ _SHOWN = 64
 
 
 class Checks:
-    """Collects what is wrong with one request.
+    """The violations of one request, collected check by check.
 
     ```
     checks = Checks()
@@ -31,17 +31,17 @@ class Checks:
         self._violations: list[FieldViolation] = []
 
     def violate(self, field: str, description: str) -> None:
-        """Notes a violation."""
+        """Add a violation."""
         self._violations.append(FieldViolation(field, description))
 
     def require(self, holds: bool, field: str, description: str) -> bool:
-        """Notes a violation unless the condition holds; returns the condition."""
+        """Add a violation unless the condition holds; return the condition."""
         if not holds:
             self.violate(field, description)
         return holds
 
     def in_range(self, field: str, value: float, low: float, high: float, *, above_low: bool = False) -> bool:
-        """The value lies in [low, high], or in (low, high] with `above_low`. NaN never does."""
+        """Require the value to be in [low, high], or in (low, high] with `above_low`. NaN never is."""
         if (low < value if above_low else low <= value) and value <= high:
             return True
         bounds = f"above {low:g} and at most {high:g}" if above_low else f"from {low:g} to {high:g}"
@@ -49,25 +49,25 @@ class Checks:
         return False
 
     def size(self, field: str, value: Sized, least: int, most: int, *, of: str = "entries") -> bool:
-        """The value has between `least` and `most` entries (or characters, or bytes: `of` says)."""
+        """Require between `least` and `most` entries (or characters, or bytes, as `of` says)."""
         if least <= len(value) <= most:
             return True
         self.violate(field, f"has {len(value)} {of}; must have {least} to {most}")
         return False
 
     def matches(self, field: str, value: str, pattern: re.Pattern[str], description: str) -> bool:
-        """The whole value matches the pattern; `description` says what that means, such as "1-64 of [a-z]"."""
+        """Require the whole value to match the pattern; `description` explains it, such as "1-64 of [a-z]"."""
         if pattern.fullmatch(value):
             return True
         self.violate(field, f"{shorten(value)} must be {description}")
         return False
 
     def request_id(self, field: str, value: str) -> bool:
-        """The value is empty or 1-64 characters of [A-Za-z0-9_-]."""
+        """Require the value to be empty or 1-64 characters of [A-Za-z0-9_-]."""
         return not value or self.matches(field, value, REQUEST_ID, "1-64 characters of [A-Za-z0-9_-]")
 
     def done(self) -> None:
-        """Raises all violations as one INVALID_REQUEST error, if there are any."""
+        """Raise all violations as one INVALID_REQUEST error, if there are any."""
         if self._violations:
             first = self._violations[0]
             more = f" (and {len(self._violations) - 1} more)" if len(self._violations) > 1 else ""
@@ -77,12 +77,12 @@ class Checks:
 
 
 def invalid(field: str, description: str) -> ServiceError:
-    """The INVALID_REQUEST error of one field, where a check stands alone."""
+    """Return the INVALID_REQUEST error of one field, for a check on its own."""
     return ServiceError(
         Reason.INVALID_REQUEST, f"{field}: {description}", violations=[FieldViolation(field, description)]
     )
 
 
 def shorten(value: str) -> str:
-    """A value as an error shows it: quoted, escaped, and cut to 64 characters."""
+    """Return a value as errors show it: quoted, escaped, and cut to 64 characters."""
     return repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "...")

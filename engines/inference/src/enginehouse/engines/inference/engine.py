@@ -48,7 +48,7 @@ class TextEngine:
     def generate(
         self, request: generation_pb2.GenerateRequest, call: GrantedCall
     ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
-        """Yields the messages of one generation; the last has a summary, whose usage is the whole call's so far.
+        """Yield the messages of one generation; the last has a summary, whose usage is the whole call's so far.
 
         Where the model fails before it has made anything, the next one that the grant names takes over, if it is here.
         Closing the generator frees the model's slot at once. Raises ServiceError.
@@ -134,7 +134,7 @@ class TextEngine:
         yield _last(response, call)
 
     async def embed(self, request: generation_pb2.EmbedRequest, call: GrantedCall) -> generation_pb2.EmbedResponse:
-        """Embeds texts; raises ServiceError."""
+        """Embed texts; raise ServiceError."""
         check_embed(request)
         _, served = self.models.granted(call)
         if "embeddings" not in served.catalog.capabilities:
@@ -159,7 +159,7 @@ class TextEngine:
         return response
 
     async def tokenize(self, request: generation_pb2.TokenizeRequest) -> generation_pb2.TokenizeResponse:
-        """Splits a text into a model's tokens; raises ServiceError."""
+        """Split a text into a model's tokens; raise ServiceError."""
         check_tokenize(request)
         served = self.models.find(request.model)
         return generation_pb2.TokenizeResponse(token_ids=await served.loaded.tokenize(request.text))
@@ -266,7 +266,7 @@ def _last(response: generation_pb2.GenerateResponse, call: GrantedCall) -> gener
 
 
 def _put_before(request: generation_pb2.GenerateRequest, text: str) -> None:
-    """Puts a system message before the conversation. Templates take one at most, so it joins one that is there."""
+    """Put a system message before the conversation. Templates take one at most, so it joins one that is there."""
     if not request.messages:
         return
     first = request.messages[0]

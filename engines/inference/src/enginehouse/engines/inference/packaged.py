@@ -61,7 +61,7 @@ def installed_folder(package: str) -> Path | None:
 
 
 def convert_package(package: str, target: Path) -> None:
-    """Converts an installed package's weights into the GGUF file `target`, which appears whole or not at all.
+    """Convert an installed package's weights into the GGUF file `target`, which appears whole or not at all.
 
     Raises PackageError: unknown, not installed, or its files are not the ones pinned here.
     """

@@ -69,7 +69,7 @@ class ResumeToken:
         self._so_far = hashlib.sha256(scope)
 
     def add(self, token_ids: Iterable[int]) -> None:
-        """Takes the next tokens."""
+        """Take the next tokens."""
         self._so_far.update(array.array("i", token_ids).tobytes())
 
     def receipt(self) -> bytes:
@@ -78,7 +78,7 @@ class ResumeToken:
         return key_id.encode() + b":" + self._word(key_id)
 
     def accepts(self, receipt: bytes) -> bool:
-        """Whether the receipt is for the tokens so far."""
+        """Return whether the receipt is for the tokens so far."""
         name, _, word = receipt.partition(b":")
         key_id = name.decode("latin-1")
         return self._keys.secret(key_id) is not None and hmac.compare_digest(word, self._word(key_id))

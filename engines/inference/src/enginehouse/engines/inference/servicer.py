@@ -37,7 +37,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     async def Generate(
         self, request: generation_pb2.GenerateRequest, context: Context
     ) -> AsyncIterator[generation_pb2.GenerateResponse]:
-        """Generates text; see the contract."""
+        """Generate text; see the contract."""
         async with (
             self._calls.accept(context, served_models=self._engine.models.names) as call,
             aclosing(self._answering.generate(request, call)) as responses,
@@ -46,21 +46,21 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
                 yield response
 
     async def Embed(self, request: generation_pb2.EmbedRequest, context: Context) -> generation_pb2.EmbedResponse:
-        """Embeds texts; see the contract."""
+        """Embed texts; see the contract."""
         async with self._calls.accept(context, served_models=self._engine.models.names) as call:
             return await self._answering.embed(request, call)
 
     async def Tokenize(
         self, request: generation_pb2.TokenizeRequest, context: Context
     ) -> generation_pb2.TokenizeResponse:
-        """Splits a text into tokens; see the contract."""
+        """Split a text into tokens; see the contract."""
         async with self._calls.accept(context, served_models=None):
             return await self._engine.tokenize(request)
 
     async def ListModels(
         self, request: generation_pb2.ListModelsRequest, context: Context
     ) -> generation_pb2.ListModelsResponse:
-        """Lists the models that are loaded, by name; see the contract."""
+        """List the models that are loaded, by name; see the contract."""
         async with self._calls.accept(context, served_models=None):
             check_list_models(request)
             # The token is the last name of the page before: it holds when models come and go between pages.

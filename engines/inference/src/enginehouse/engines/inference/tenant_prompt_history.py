@@ -52,7 +52,7 @@ class TenantPromptHistory:
         self._seen: dict[int, None] = {}
 
     def match(self, request: GenerateRequest, *, tenant: str, model: str) -> PromptMatch:
-        """Compares a prompt with what the tenant has sent to the model before. Remembers nothing yet."""
+        """Compare a prompt with what the tenant has sent to the model before. Remembers nothing yet."""
         text = _text_of(request)
         value = hash((tenant, model))
         prefixes: list[int] = []

@@ -36,12 +36,12 @@ _MODES = frozenset(ToolChoice.Mode.values())
 
 
 def calls_tools(request: GenerateRequest) -> bool:
-    """Whether the model may or must call a tool."""
+    """Return whether the model may or must call a tool."""
     return bool(request.tools) and request.tool_choice.mode != ToolChoice.MODE_NONE
 
 
 def check_generate(request: GenerateRequest) -> None:
-    """Raises INVALID_REQUEST naming every field out of range, or INVALID_SCHEMA for a schema that is no JSON object."""
+    """Raise INVALID_REQUEST naming every field out of range, or INVALID_SCHEMA for a schema that is no JSON object."""
     checks = Checks()
     checks.request_id("request_id", request.request_id)
     if bool(request.messages) == bool(request.prompt):
@@ -152,7 +152,7 @@ def _check_tools(checks: Checks, request: GenerateRequest) -> None:
 
 
 def check_embed(request: EmbedRequest) -> None:
-    """Raises INVALID_REQUEST naming every field out of range."""
+    """Raise INVALID_REQUEST naming every field out of range."""
     checks = Checks()
     checks.request_id("request_id", request.request_id)
     checks.size("inputs", request.inputs, 1, MAX_INPUTS)
@@ -164,14 +164,14 @@ def check_embed(request: EmbedRequest) -> None:
 
 
 def check_tokenize(request: TokenizeRequest) -> None:
-    """Raises INVALID_REQUEST naming every field out of range."""
+    """Raise INVALID_REQUEST naming every field out of range."""
     checks = Checks()
     checks.size("text", request.text.encode(), 0, MAX_TOKENIZE_BYTES, of="bytes")
     checks.done()
 
 
 def check_list_models(request: ListModelsRequest) -> None:
-    """Raises INVALID_REQUEST naming every field out of range."""
+    """Raise INVALID_REQUEST naming every field out of range."""
     checks = Checks()
     checks.in_range("page_size", request.page_size, 0, MAX_PAGE)
     checks.done()

@@ -1,1 +1,1 @@
-"""What the backends of every engine read of a model's catalog entry: options, packages, weights."""
+"""The parts of a model's catalog entry that backends of every engine read: options, packages, weights."""

@@ -1,4 +1,4 @@
-"""Granted calls: no valid grant, no service; what is spent is on record before it is sent, and reported exactly once.
+"""Granted calls: no service without a valid grant; usage is recorded before it is sent, and reported exactly once.
 
 A servicer wraps its work:
 
@@ -9,12 +9,12 @@ async with self._calls.accept(context, served_models=self._models) as call:
     sent = call.meter.take(UNIT_OUTPUT_TOKENS, len(tokens))   # fewer than asked: the cap is reached
 ```
 
-Whatever ends the block (its end, an error, the client's cancel, a deadline, the cap, the grant's expiry) settles the
-outcome, and the spool holds the record until a router has it.
+However the block ends (normally, by an error, the client's cancel, a deadline, the cap, the grant's expiry), its
+outcome is recorded, and the spool holds the record until a router has settled it.
 
-A grant may name several models. The first that is served here is taken; where it fails before anything was sent
-or counted, the next one in the grant's order is taken if it is served here too (`Call.fall_back`), else the call is
-refused so that the gateway carries it to an engine that serves the next.
+A grant may name several models. The first one that is served here serves the call. Where it fails before anything was
+sent or counted, the next one in the grant's order takes over if it is served here too (`Call.fall_back`); otherwise the
+call is refused, so that the gateway carries it to an engine that serves the next.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from enginehouse.kit.usage.meter import CapExceeded, Meter
 _log = logging.getLogger(__name__)
 
 _NO_PRICES: dict[Unit, int] = {}
-# What the gateway carries to the next engine, if nothing has been sent.
+# Statuses that make the gateway try the next engine, if nothing has been sent.
 _CARRIED_ON = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
-# Where the model is at fault, not the request and not the engine as a whole, another model may do better.
+# Failures of a model, not of the request or of the engine as a whole: another model may succeed.
 _NEXT_MODEL_MAY_SERVE = frozenset(
     {Reason.UPSTREAM_FAILED, Reason.UPSTREAM_RATE_LIMITED, Reason.BACKEND_FAILED, Reason.WEIGHTS_ABSENT}
 )
-# What counts against a model's health: an error that a client can bring about at will must not be among them.
+# Failures that count against a model's health. A client must not be able to cause one of them at will.
 _MODEL_FAILED = frozenset({Reason.UPSTREAM_FAILED, Reason.BACKEND_FAILED, Reason.INTERNAL})
 
 
@@ -65,8 +65,8 @@ class Call:
         model: that model's name; empty where there is none.
         meter: counts units under the candidate's cap.
         started_at_ms: when the grant was accepted, in milliseconds since 1970 UTC.
-        cancelled: whether nobody waits for the answer any more: the caller is gone or the grant has expired. For
-            threads that poll; a handler's task is cancelled as well.
+        cancelled: true once nobody waits for the answer: the caller is gone or the grant has expired. For threads that
+            poll; a handler's task is cancelled as well.
     """
 
     __slots__ = (
@@ -109,54 +109,55 @@ class Call:
 
     @property
     def tenant_id(self) -> str:
-        """Who pays."""
+        """The tenant that pays."""
         return self.grant.principal.tenant_id
 
     @property
     def system_prompt(self) -> str:
-        """What the router puts before a conversation, for an experiment; usually empty."""
+        """The text that the router puts before a conversation, for an experiment; usually empty."""
         return self.grant.system_prompt
 
     @property
     def started_at_ms(self) -> int:
-        """When the grant was accepted, in milliseconds since 1970 UTC."""
+        """The time of acceptance, in milliseconds since 1970 UTC."""
         return self._accepted.started_at_ms
 
     @property
     def first_output_ms(self) -> int:
-        """Milliseconds from acceptance to the first output; 0 if there was none yet."""
+        """Milliseconds from acceptance to the first output; 0 before it."""
         return self._accepted.counters[FIRST_OUTPUT]
 
     def elapsed_ms(self) -> int:
-        """Milliseconds since acceptance."""
+        """Return the milliseconds since acceptance."""
         return int((time.monotonic() - self._started) * 1000)
 
     def mark_first_output(self) -> None:
-        """Notes the time of the first output; later calls change nothing."""
+        """Note the time of the first output; later calls change nothing."""
         if not self._accepted.counters[FIRST_OUTPUT]:
             self._accepted.counters[FIRST_OUTPUT] = max(1, self.elapsed_ms())
 
     @property
     def alternatives(self) -> bool:
-        """Whether the grant names a model to fall back to after the one that serves now, here or elsewhere."""
+        """True if the grant names a model to fall back to after the one that serves now, here or elsewhere."""
         candidates = self.grant.candidates
         return len(candidates) > 1 and self.model != candidates[-1].model
 
     def time_left_s(self) -> float:
-        """Seconds until the caller's deadline or the end of the grant, whichever is first; never negative."""
+        """Return the seconds until the caller's deadline or the grant's expiry, whichever is first; never negative."""
         left = (self.grant.expires_at_ms - self._calls._now_ms()) / 1000
         deadline: float | None = self._context.time_remaining()
         return max(0.0, left if deadline is None else min(left, deadline))
 
     def fall_back(self, error: ServiceError, *, served: Container[str]) -> bool:
-        """Takes the grant's next model instead of the one that failed, if it is served here and nothing was sent or
-        counted; says whether it did. From then on `candidate`, `model` and `meter` are the next one's.
+        """Switch to the grant's next model, if it is served here and nothing was sent or counted; return whether it
+        did.
 
-        The order of the grant is kept: where the next model is not served here, the gateway finds an engine for it.
+        After a switch, `candidate`, `model` and `meter` are the next model's. The order of the grant is kept: where the
+        next model is not served here, the gateway finds an engine for it.
         """
         if self.candidate is None or error.reason not in _NEXT_MODEL_MAY_SERVE or not self.untouched:
             return False
-        names = [one.model for one in self.grant.candidates]
+        names = [candidate.model for candidate in self.grant.candidates]
         place = names.index(self.model) + 1
         if place == len(names) or names[place] not in served:
             return False
@@ -164,11 +165,11 @@ class Call:
 
     @property
     def untouched(self) -> bool:
-        """Whether nothing has been sent or counted yet, so that another engine or model may still answer."""
+        """True while nothing has been sent or counted, so that another engine or model may still answer."""
         return not (self.first_output_ms or self.meter.amounts)
 
     def mark_capped(self) -> None:
-        """Says that the cap ended the answer, where the engine bounded its work by `meter.affordable` beforehand."""
+        """Record that the cap ended the answer, where the engine bounded its work by `meter.affordable` beforehand."""
         self.meter.capped = True
 
 
@@ -176,10 +177,10 @@ class Calls:
     """Accepts grants for one engine.
 
     Args:
-        keys: whose grants count.
-        spool: where acceptances and ends are put on record.
-        metrics: counts of calls, units and cost; None for none.
-        expiry_grace_s: how long after its grant's expiry a call may still wind up before it is cancelled.
+        keys: the keys whose grants are valid.
+        spool: records acceptances and ends.
+        metrics: counts calls, units and cost; None for none.
+        expiry_grace_s: seconds after its grant's expiry that a call may take to end before it is cancelled.
         now_ms: the clock, milliseconds since 1970 UTC.
     """
 
@@ -201,7 +202,7 @@ class Calls:
         self._failed: Counter[str] = Counter()
 
     def tallies(self, *, refusing: Container[str] = ()) -> Sequence[registry_pb2.ModelTally]:
-        """How calls have ended, for each model that has served any, for the registry.
+        """Return how calls have ended, for each model that has served any, for the registry.
 
         Args:
             refusing: the models whose calls would be refused at once, because their provider is away.
@@ -215,13 +216,13 @@ class Calls:
 
     @property
     def active(self) -> int:
-        """How many granted calls are being served."""
+        """The number of granted calls that are being served."""
         return self._spool.open_calls
 
     def accept(self, context: Any, *, served_models: Container[str] | None) -> AcceptedCall:
-        """Accepts the call's grant for the length of an `async with` block, which receives the `Call`.
+        """Accept the call's grant for the length of an `async with` block, which receives the `Call`.
 
-        A grant that names no model served here is reported as refused, so that what it reserved comes free.
+        A grant that names no model served here is reported as refused, so that its reservation is released.
 
         Args:
             context: the handler's `grpc.aio.ServicerContext`, in a handler that an `EngineServer` runs.
@@ -251,7 +252,7 @@ class Calls:
         accepted = self._spool.accept(grant, token=token, model=candidate.model if candidate else "")
         meter.count_in(accepted.counters)
         if candidate is not None and len(grant.candidates) > 1:
-            # The router named its first choice to nobody: it cannot know who will answer.
+            # With several candidates the router cannot know who will answer, so the engine names the model.
             current.leading = ((MODEL_HEADER, candidate.model),)
         return Call(
             calls=self,
@@ -265,7 +266,7 @@ class Calls:
         )
 
     def _refuse(self, grant: Grant, token: str) -> NoReturn:
-        """Refuses a grant for models that are not served here: the registry may be a moment behind."""
+        """Refuse a grant for models that are not served here, since the registry may be a moment behind."""
         accepted = self._spool.accept(grant, token=token, model="")
         meter = _meter(None)
         meter.close()
@@ -274,14 +275,14 @@ class Calls:
         raise ServiceError(Reason.NO_ENDPOINT, f"this engine does not serve {asked}; retry", retry_after_s=0.1)
 
     def _switch(self, call: Call, candidate: GrantCandidate, error: ServiceError) -> bool:
-        """Puts the change of a call's model on record; without the record there is no change."""
+        """Record the change of a call's model; without the record there is no change."""
         meter = _meter(candidate)
         try:
             self._spool.switch(call._accepted, model=candidate.model)
         except OSError as full:
-            _log.error("no change of model, it cannot be recorded: %s", full)
+            _log.error("cannot fall back, the change of model cannot be recorded: %s", full)
             return False
-        _log.warning("%s failed before it answered, %s is next: %s", call.model, candidate.model, error.message)
+        _log.warning("%s failed before it answered, falling back to %s: %s", call.model, candidate.model, error.message)
         if error.reason in _MODEL_FAILED:
             self._note(call.model, failed=True)
         meter.count_in(call._accepted.counters)
@@ -299,7 +300,7 @@ class Calls:
             if reason in _MODEL_FAILED:
                 self._note(call.model, failed=True)
         elif error is None or call.first_output_ms:
-            # Whoever left before anything came may have had enough of waiting; that says nothing either way.
+            # A caller who left before the first output proves nothing about the model, either way.
             self._note(call.model, failed=False)
         call.meter.close()
         first_output_ms = call.first_output_ms
@@ -361,11 +362,11 @@ class AcceptedCall:
             self._task.uncancel()
             raise ServiceError(
                 Reason.DEADLINE_EXCEEDED,
-                "the time that the budget reserved for this request is over; ask for less output, or stream",
+                "the request took longer than its grant allows; ask for less output, or stream",
             ) from None
 
     def _stop_spending(self) -> None:
-        """The grant has expired: nothing more can be counted, and a handler that does not end soon is cancelled."""
+        """Stop counting at the grant's expiry, and cancel a handler that does not end soon after."""
         assert self._call is not None
         self._call.meter.closed = True
         self._timer = asyncio.get_running_loop().call_later(self._calls._expiry_grace_s, self._cancel)
@@ -379,10 +380,10 @@ class AcceptedCall:
 
 
 def _meter(candidate: GrantCandidate | None) -> Meter:
-    """The meter for a candidate's prices and cap; one that affords nothing where no model serves."""
+    """Return a meter for a candidate's prices and cap; one that affords nothing where no model serves."""
     if candidate is None:
         return Meter(prices=_NO_PRICES, cap_nanos=0)
     try:
         return Meter(prices=prices_of(candidate.prices), cap_nanos=candidate.cap_nanos)
     except ValueError as error:
-        raise ServiceError(Reason.GRANT_INVALID, f"the grant cannot be priced: {error}") from None
+        raise ServiceError(Reason.GRANT_INVALID, f"invalid grant: {error}") from None

@@ -1,4 +1,4 @@
-"""A call whose grant was accepted, as engines see it."""
+"""The interface of a call whose grant was accepted, as engines use it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enginehouse.kit.usage.meter import Meter
 
 
 class GrantedCall(Protocol):
-    """What serving a call needs of it; `kit.calls.Call` has it, and so may whatever stands in for one."""
+    """The part of `kit.calls.Call` that serving needs; a stand-in for a call may have it too."""
 
     @property
     def request_id(self) -> str:
@@ -39,7 +39,7 @@ class GrantedCall(Protocol):
 
     @property
     def meter(self) -> Meter:
-        """Counts and prices what the call uses."""
+        """The meter that counts and prices what the call uses."""
 
     @property
     def first_output_ms(self) -> int:
@@ -47,7 +47,7 @@ class GrantedCall(Protocol):
 
     @property
     def alternatives(self) -> bool:
-        """Whether the grant names a model to fall back to after the one that serves now, here or elsewhere."""
+        """True if the grant names a model to fall back to after the one that serves now, here or elsewhere."""
 
     def time_left_s(self) -> float:
         """Return the seconds until the caller's deadline or the end of the grant, whichever is first."""

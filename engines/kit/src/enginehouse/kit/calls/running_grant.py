@@ -1,4 +1,4 @@
-"""The running call's grant, for services that spend nothing and so keep no record of their own."""
+"""The grant of the running call, for services that spend nothing and so record nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, verify
 
 
 def running_grant(*, keys: GrantKeys, now_ms: int) -> Grant:
-    """The grant of the call that the running handler serves, verified for its method and time.
+    """Return the grant of the call that the running handler serves, verified for its method and time.
 
     From here on the handler's log lines name the request and its tenant.
 

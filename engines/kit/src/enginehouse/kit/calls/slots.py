@@ -1,4 +1,4 @@
-"""Admission: so many calls run at once, so many wait in order, and the next is refused at once."""
+"""Admission to a model: a bounded number of calls run, a bounded number wait in order, and more are refused at once."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ class Slots:
     Args:
         capacity: how many calls run at once.
         queue_limit: how many may wait for a slot.
-        retry_after_s: says when a refused caller should try again.
+        retry_after_s: returns the seconds after which a refused caller should try again.
     """
 
     def __init__(self, *, capacity: int, queue_limit: int, retry_after_s: Callable[[], float] = lambda: 1.0) -> None:
         if capacity < 1 or queue_limit < 0:
-            raise ValueError(f"capacity {capacity} must be at least 1 and queue_limit {queue_limit} at least 0")
+            raise ValueError(
+                f"invalid slots: capacity {capacity} must be at least 1 and queue_limit {queue_limit} at least 0"
+            )
         self._capacity = capacity
         self._queue_limit = queue_limit
         self._retry_after_s = retry_after_s
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.active = 0
-        """Calls that hold a slot."""
+        """The number of calls that hold a slot."""
 
     @property
     def queued(self) -> int:
-        """Calls that wait for a slot."""
+        """The number of calls that wait for a slot."""
         return len(self._waiting)
 
     @contextlib.asynccontextmanager
     async def hold(self) -> AsyncIterator[None]:
-        """Holds a slot, after waiting for one in order of arrival.
+        """Hold a slot, after waiting for one in order of arrival.
 
         Raises:
             ServiceError: ENGINE_BUSY with RetryInfo if the queue is full.
@@ -54,7 +56,7 @@ class Slots:
         if len(self._waiting) >= self._queue_limit:
             raise ServiceError(
                 Reason.ENGINE_BUSY,
-                f"{self.active} requests run and {len(self._waiting)} wait, all that this engine takes; retry later",
+                f"the engine is busy: {self.active} requests run and {len(self._waiting)} wait; retry later",
                 retry_after_s=self._retry_after_s(),
             )
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -63,7 +65,7 @@ class Slots:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                # The slot came in the same instant; it goes to the next.
+                # The slot came in the same instant; pass it on.
                 self._give()
             else:
                 self._waiting.remove(turn)

@@ -8,7 +8,7 @@ COST_TRAILER = "x-enginehouse-cost-nanos"
 
 
 def add_trailer(context: Any, key: str, value: str | bytes) -> None:
-    """Adds one pair to a call's trailing metadata and keeps what is there; `set_trailing_metadata` alone replaces it.
+    """Add one pair to a call's trailing metadata and keep what is there; `set_trailing_metadata` alone replaces it.
 
     Args:
         context: the handler's `grpc.aio.ServicerContext`.

@@ -1,4 +1,4 @@
-"""What an engine tells the gateway's registry about itself."""
+"""The description of an engine for the gateway's registry."""
 
 from __future__ import annotations
 

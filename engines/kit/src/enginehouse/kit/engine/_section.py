@@ -1,4 +1,4 @@
-"""What the configuration of every Python engine says; an engine's own section adds to it."""
+"""The part of the configuration that every engine has; an engine's own section adds to it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class EngineSection(Section):
     engine_id: str = pydantic.Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     """Stable across restarts; no two engines share one."""
     listen: str
-    """Where it serves gRPC."""
+    """The address of its gRPC server."""
     http_listen: str
-    """Where it serves /metrics, /healthz and /readyz."""
+    """The address of /metrics, /healthz and /readyz."""
     gateway_address: str | None = None
-    """The gateway's registry; without one it serves unregistered."""
+    """The gateway's registry; without one the engine serves unregistered."""
     router_address: str
-    """One or several routers, separated by commas, that usage is reported to."""
+    """The router that usage is reported to, or several separated by commas."""
     spool_dir: Path
-    """Where usage lies until a router has settled it; on a disk that survives the process."""
+    """The folder that keeps usage until a router has settled it; on a disk that survives the process."""
     grant_keys_file: Path
     """The keys that routers sign grants with."""
     catalog_file: Path
     """The model catalog."""
     models_dir: Path
-    """Where pulled and converted weights lie."""
+    """The folder of pulled and converted weights."""
     models: tuple[str, ...] = ()
     """Catalog names to serve, each of which must load; empty serves those of this cluster whose weights are here."""
     queue_per_model: int = pydantic.Field(default=64, ge=0, le=10_000)
@@ -37,8 +37,8 @@ class EngineSection(Section):
     drain_s: float = pydantic.Field(default=30.0, ge=0, le=3600)
     """Seconds that running requests may take to finish after SIGTERM."""
     max_message_bytes: int = pydantic.Field(default=8 * 2**20, ge=64 * 1024, le=2**30)
-    """The largest request taken."""
+    """The largest request that is accepted."""
     log_level: str = pydantic.Field(default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
-    """The least level that is logged."""
+    """The lowest level that is logged."""
     otlp_endpoint: str | None = None
     """An OpenTelemetry collector's gRPC address; without one nothing is traced."""

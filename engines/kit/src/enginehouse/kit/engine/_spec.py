@@ -1,4 +1,4 @@
-"""What an engine is, as data that needs no runtime to be read."""
+"""The description of an engine as data, which can be read without its runtimes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine is built from, and what building returns."""
+"""The inputs of building an engine, and its result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ConfigT = TypeVar("ConfigT", bound=EngineSection)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineContext(Generic[ConfigT]):
-    """What a process gives to the engine that it builds.
+    """The inputs that a process gives to the engine that it builds.
 
     Attributes:
         kind: the kind of engine.

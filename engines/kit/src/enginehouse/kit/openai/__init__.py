@@ -1,4 +1,4 @@
-"""OpenAI's HTTP API over typed engines: bodies in, bodies out, exact to what OpenAI's clients send and read."""
+"""OpenAI's HTTP API over typed engines: request and response bodies exactly as OpenAI's clients send and read them."""
 
 from enginehouse.kit.openai.audio._servicer import AudioServicer, InProcessVoiceEngine
 from enginehouse.kit.openai.audio._speech import SpeechRequest, read_speech

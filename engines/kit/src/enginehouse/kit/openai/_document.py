@@ -1,4 +1,4 @@
-"""A request body as strict JSON, whose parts can also be had as the very text that the client wrote."""
+"""A request body as strict JSON, whose parts are also available as the text that the client wrote."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 _PLAIN = json.JSONDecoder()
 
 Span = tuple[int, int]
-"""Where a value begins and ends in a document's text."""
+"""The offsets at which a value begins and ends in a document's text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class JsonDocument:
     value: dict[str, Any]
 
     def members(self, at: int) -> Mapping[str, Span]:
-        """Where each value of the object that begins at `at` lies."""
+        """Return the span of each value of the object that begins at `at`."""
         spans: dict[str, Span] = {}
         index = self._past_blank(at + 1)
         while self.text[index] != "}":
@@ -68,7 +68,7 @@ class JsonDocument:
         return spans
 
     def elements(self, at: int) -> Sequence[Span]:
-        """Where each value of the array that begins at `at` lies."""
+        """Return the span of each value of the array that begins at `at`."""
         spans: list[Span] = []
         index = self._past_blank(at + 1)
         while self.text[index] != "]":
@@ -80,7 +80,7 @@ class JsonDocument:
 
     @property
     def start(self) -> int:
-        """Where the object begins."""
+        """The offset at which the object begins."""
         return self._past_blank(0)
 
     def _past_blank(self, index: int) -> int:
@@ -93,10 +93,12 @@ class JsonDocument:
 
 
 def parse(body: bytes) -> JsonDocument:
-    """Reads a JSON object; ServiceError INVALID_REQUEST says what is wrong and where.
+    """Read a JSON object.
 
-    Refused: bad UTF-8, lone surrogates, duplicate keys (which of two budgets did the caller mean?), NaN and
-    infinities, nesting beyond the interpreter's depth, integers of thousands of digits.
+    Raises:
+        ServiceError: INVALID_REQUEST, naming the fault and its place: bad UTF-8, lone surrogates, duplicate keys (which
+            of two budgets did the caller mean?), NaN and infinities, nesting beyond the interpreter's depth, integers
+            of thousands of digits.
     """
     try:
         text = body.decode()
@@ -110,7 +112,7 @@ def parse(body: bytes) -> JsonDocument:
     except _NotANumberError as error:
         raise _refused(f"The request body contains {error}, which is not JSON; use a finite number.") from None
     except RecursionError:
-        raise _refused("The request body is nested too deeply; at most some hundred levels are read.") from None
+        raise _refused("The request body is nested too deeply; at most some hundred levels are allowed.") from None
     except json.JSONDecodeError as error:
         raise _refused(f"The request body is not JSON: {error}.") from None
     except ValueError:

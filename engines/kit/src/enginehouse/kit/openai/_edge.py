@@ -1,4 +1,4 @@
-"""What every OpenAI endpoint does around its work: takes the grant, bounds the body, sends bytes, shapes failures."""
+"""The frame of every OpenAI endpoint: accept the grant, bound the body, send bytes, shape failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVENT_STREAM = "text/event-stream"
 
 
 class IdentifiedCall(Protocol):
-    """What the adapter needs of a call: an engine's granted one, or the router's that answers from its cache."""
+    """The part of a call that the endpoints need: an engine's granted call, or the router's call to its cache."""
 
     @property
     def request_id(self) -> str:
@@ -30,14 +30,14 @@ CallT_contra = TypeVar("CallT_contra", bound=IdentifiedCall, contravariant=True)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 BodyPiece: TypeAlias = tuple[str, bytes]
-"""A content type, of which the answer's first counts, and bytes."""
+"""A content type, which the first piece of an answer sets, and bytes."""
 
 
 class HttpBodyEdge(Generic[CallT]):
-    """Serves calls of HttpBody.
+    """The frame around the work on a call of HttpBody.
 
     Args:
-        accept: takes a call's grant (`Calls.accept`): settles its usage at exit, whatever the exit is.
+        accept: accepts a call's grant (`Calls.accept`), and records its usage at exit, whatever the exit is.
         max_body_bytes: larger request bodies are refused.
     """
 
@@ -51,7 +51,7 @@ class HttpBodyEdge(Generic[CallT]):
         context: Context,
         work: Callable[[bytes, CallT], AsyncGenerator[BodyPiece, None]],
     ) -> AsyncGenerator[httpbody_pb2.HttpBody, None]:
-        """Sends what the work makes of the body, as it is made."""
+        """Send the pieces that the work makes of the body, as they are made."""
         content_type = ""
         try:
             async with self._accept(context) as call, aclosing(work(self._body(request), call)) as pieces:
@@ -68,7 +68,7 @@ class HttpBodyEdge(Generic[CallT]):
             if not content_type:
                 _set_error(context, shown)
             elif content_type == EVENT_STREAM:
-                # An abort ends an HTTP body like any other end: only an event tells the client that it failed.
+                # An abort looks like the normal end of an HTTP body: only an event tells the client of the failure.
                 yield httpbody_pb2.HttpBody(data=error_event(shown))
             if isinstance(error, ServiceError):
                 raise shown from error.__cause__
@@ -80,8 +80,8 @@ class HttpBodyEdge(Generic[CallT]):
         context: Context,
         work: Callable[[bytes, CallT], AsyncGenerator[BodyPiece, None]],
     ) -> httpbody_pb2.HttpBody:
-        """The one thing that the work makes of the body."""
-        # To its end: a call that is left in the middle counts as one that nobody waits for.
+        """Return the one piece that the work makes of the body."""
+        # Consume it to its end: a call that is left in the middle counts as cancelled.
         found = [body async for body in self.stream(request, context, work)]
         (only,) = found
         return only
@@ -90,7 +90,7 @@ class HttpBodyEdge(Generic[CallT]):
         if len(request.data) > self._max_body_bytes:
             raise ServiceError(
                 Reason.REQUEST_TOO_LARGE,
-                f"The request body has {len(request.data)} bytes; at most {self._max_body_bytes} are taken.",
+                f"The request body is too large: {len(request.data)} bytes, over {self._max_body_bytes}.",
             )
         return bytes(request.data)
 
@@ -98,12 +98,12 @@ class HttpBodyEdge(Generic[CallT]):
 def _shown(error: Exception) -> ServiceError:
     if isinstance(error, ServiceError):
         return with_edge_names(error)
-    # A defect's text is for the log, not for the client.
+    # A defect's message is for the log, not for the client.
     return ServiceError(Reason.INTERNAL, "The engine failed; its log has the details under this request's id.")
 
 
 def _set_error(context: Context, error: ServiceError) -> None:
     add_trailer(context, *error_metadata(error))
     if error.retry_after_s is not None:
-        # The edge answers with it, and OpenAI's clients wait for so long.
+        # The gateway answers with this header, and OpenAI's clients wait for so long.
         add_trailer(context, "retry-after", str(math.ceil(error.retry_after_s)))

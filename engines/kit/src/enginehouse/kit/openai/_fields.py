@@ -1,4 +1,4 @@
-"""Typed reading of the members of a request object; whatever does not fit is refused by its parameter's name."""
+"""Typed reading of the members of a request object; the error for a bad value names its parameter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enginehouse.kit.nearest import nearest_names
 
 
 def shown(value: object) -> str:
-    """A value as an error shows it: short, whatever the client sent."""
+    """Return a value as errors show it: short, whatever the client sent."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
@@ -25,19 +25,19 @@ def shown(value: object) -> str:
 
 
 def refusal(param: str, message: str, *, code: str = "invalid_value") -> ServiceError:
-    """An error about one parameter. `code` is OpenAI's word for the kind of mistake."""
+    """Return an error about one parameter. `code` is OpenAI's code for the kind of mistake."""
     return ServiceError(
         Reason.INVALID_REQUEST, message, violations=[FieldViolation(param, message)], metadata={"code": code}
     )
 
 
 def unsupported(param: str, message: str) -> ServiceError:
-    """An error about a parameter that OpenAI has and the mesh has not."""
+    """Return an error about a parameter that OpenAI supports and the mesh does not."""
     return refusal(param, message, code="unsupported_parameter")
 
 
 class Fields:
-    """The members of one JSON object of a request. A null member is as good as absent, as in OpenAI's API."""
+    """The members of one JSON object of a request. A null member counts as absent, as in OpenAI's API."""
 
     def __init__(self, members: Mapping[str, Any], *, path: str = "") -> None:
         self._members = members
@@ -47,15 +47,15 @@ class Fields:
         return self._members.get(name) is not None
 
     def param(self, name: str) -> str:
-        """The parameter's name as errors give it, such as `messages[0].content`."""
+        """Return the parameter's name as errors give it, such as `messages[0].content`."""
         return f"{self._path}.{name}" if self._path else name
 
     def raw(self, name: str) -> Any:
-        """The value as it came, None where it is absent."""
+        """Return the value as it came; None if it is absent."""
         return self._members.get(name)
 
     def refuse_unknown(self, known: Set[str]) -> None:
-        """Refuses a member that is not in `known`, naming the nearest that is."""
+        """Raise an error for a member that is not in `known`, naming the nearest that is."""
         if self._members.keys() <= known:
             return
         name = next(key for key in self._members if key not in known)
@@ -65,29 +65,29 @@ class Fields:
         raise refusal(param, f"Unknown parameter: '{param}'.{hint}", code="unknown_parameter")
 
     def text(self, name: str) -> str | None:
-        """A string."""
+        """Return a string; None if it is absent."""
         value = self._members.get(name)
         if value is None or isinstance(value, str):
             return value
         raise self._mistyped(name, "a string", value)
 
     def required_text(self, name: str) -> str:
-        """A string that must be there and not be empty."""
+        """Return a string that is required and must not be empty."""
         value = self.text(name)
         if not value:
             raise self.missing(name)
         return value
 
     def one_of(self, name: str, choices: tuple[str, ...]) -> str | None:
-        """One of a few words."""
+        """Return one of a few words."""
         value = self.text(name)
         if value is None or value in choices:
             return value
         expected = ", ".join(f"'{choice}'" for choice in choices)
-        raise self.invalid(name, f"{shown(value)} is none of {expected}")
+        raise self.invalid(name, f"{shown(value)} is not one of {expected}")
 
     def flag(self, name: str) -> bool:
-        """A boolean, false where absent."""
+        """Return a boolean; false if it is absent."""
         value = self._members.get(name)
         if value is None:
             return False
@@ -96,7 +96,7 @@ class Fields:
         raise self._mistyped(name, "a boolean", value)
 
     def integer(self, name: str, low: int, high: int) -> int | None:
-        """A whole number from `low` to `high`."""
+        """Return a whole number from `low` to `high`."""
         value = self._members.get(name)
         if value is None:
             return None
@@ -109,7 +109,7 @@ class Fields:
         return value
 
     def number(self, name: str, low: float, high: float, *, above_low: bool = False) -> float | None:
-        """A number from `low` to `high`; `above_low` leaves `low` itself out."""
+        """Return a number from `low` to `high`; `above_low` excludes `low` itself."""
         value = self._members.get(name)
         if value is None:
             return None
@@ -121,7 +121,7 @@ class Fields:
         return float(value)
 
     def nested(self, name: str) -> Fields | None:
-        """A nested object."""
+        """Return a nested object; None if it is absent."""
         value = self._members.get(name)
         if value is None:
             return None
@@ -130,37 +130,37 @@ class Fields:
         return Fields(value, path=self.param(name))
 
     def required_nested(self, name: str) -> Fields:
-        """A nested object that must be there."""
+        """Return a nested object that is required."""
         value = self.nested(name)
         if value is None:
             raise self.missing(name)
         return value
 
     def items(self, name: str, *, most: int) -> list[Any]:
-        """An array of at most `most` values, empty where absent."""
+        """Return an array of at most `most` values; empty if it is absent."""
         value = self._members.get(name)
         if value is None:
             return []
         if not isinstance(value, list):
             raise self._mistyped(name, "an array", value)
         if len(value) > most:
-            raise self.invalid(name, f"{len(value)} entries are more than {most}")
+            raise self.invalid(name, f"too many entries: {len(value)}, over {most}")
         return value
 
     def objects(self, name: str, *, most: int) -> Iterator[Fields]:
-        """An array of objects."""
+        """Return an array of objects."""
         for index, value in enumerate(self.items(name, most=most)):
             if not isinstance(value, dict):
                 raise self._mistyped(f"{name}[{index}]", "an object", value)
             yield Fields(value, path=self.param(f"{name}[{index}]"))
 
     def missing(self, name: str) -> ServiceError:
-        """The error for a member that must be there."""
+        """Return the error for a required member that is absent."""
         param = self.param(name)
         return refusal(param, f"Missing required parameter: '{param}'.", code="missing_required_parameter")
 
     def invalid(self, name: str, why: str) -> ServiceError:
-        """The error for a value that cannot be."""
+        """Return the error for an invalid value."""
         param = self.param(name)
         return refusal(param, f"Invalid value for '{param}': {why}.")
 

@@ -1,4 +1,4 @@
-"""OpenAI's error bodies from our errors: pure, so that engines and the router's denials give the same answers."""
+"""OpenAI's error bodies, made from our errors by pure functions, so that engines and router answer alike."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 ERROR_METADATA_KEY = "x-enginehouse-openai-error"
 """Trailing metadata of a failed call: `<http status>;<base64url JSON error body>`, for the HTTP edge."""
 
-_LONGEST_MESSAGE = 1000
-"""Characters of a message kept: an error travels in headers, whose whole size peers limit to 8 KiB."""
+_MAX_MESSAGE_LENGTH = 1000
+"""The number of a message's characters that are kept: an error travels in headers, which peers limit to 8 KiB."""
 
 _INVALID = "invalid_request_error"
 _SERVER = "server_error"
@@ -58,15 +58,15 @@ _KINDS: Mapping[Reason, tuple[str, str | None]] = {
 
 
 def openai_error(error: ServiceError) -> tuple[int, bytes]:
-    """The HTTP status and the JSON error body that OpenAI's clients expect for `error`.
+    """Return the HTTP status and the JSON error body that OpenAI's clients expect for `error`.
 
     `param` is the first field violation's field. `code` is OpenAI's own where it has one; a ServiceError's metadata
     entry `code` names a finer one.
     """
     kind, code = _KINDS[error.reason]
     message = error.message
-    if len(message) > _LONGEST_MESSAGE:
-        message = message[: _LONGEST_MESSAGE - 3] + "..."
+    if len(message) > _MAX_MESSAGE_LENGTH:
+        message = message[: _MAX_MESSAGE_LENGTH - 3] + "..."
     param = error.violations[0].field if error.violations else None
     if param is None and error.reason is Reason.UNKNOWN_MODEL:
         param = "model"
@@ -75,13 +75,13 @@ def openai_error(error: ServiceError) -> tuple[int, bytes]:
 
 
 def error_metadata(error: ServiceError) -> tuple[str, str]:
-    """The trailing metadata entry that lets the HTTP edge answer with exactly OpenAI's body."""
+    """Return the trailing metadata entry by which the gateway answers with exactly OpenAI's body."""
     status, body = openai_error(error)
     return ERROR_METADATA_KEY, f"{status};{base64.urlsafe_b64encode(body).decode()}"
 
 
 def error_event(error: ServiceError) -> bytes:
-    """A server-sent event that makes OpenAI's clients raise in the middle of a stream."""
+    """Return a server-sent event that makes OpenAI's clients raise in the middle of a stream."""
     return b"data: " + openai_error(error)[1] + b"\n\n"
 
 
@@ -102,7 +102,7 @@ _EDGE_NAMES: Mapping[str, str] = {
 
 
 def with_edge_names(error: ServiceError) -> ServiceError:
-    """The error with its violations' fields named as OpenAI's parameters: `sampling.top_p` becomes `top_p`."""
+    """Return the error with its violations' fields named as OpenAI's parameters: `sampling.top_p` becomes `top_p`."""
     if not error.violations:
         return error
     violations = [FieldViolation(_edge_name(violation.field), violation.description) for violation in error.violations]

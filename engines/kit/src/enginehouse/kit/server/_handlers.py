@@ -1,8 +1,8 @@
-"""One wrapper around every handler: errors, limits, metrics, traces and the current call, with no interceptor stack.
+"""One wrapper around every handler: errors, limits, metrics, traces and the current call, without interceptors.
 
 Handlers get raw bytes from gRPC and parse them here, so that a malformed message is the caller's INVALID_ARGUMENT and
-not an exception in the runtime. Streamed responses are written from the handler's own task and the servicer's generator
-is closed there, so that a cancelled call unwinds at once, in order, in one task.
+not an exception in the runtime. Streamed responses are written from the handler's own task, and the servicer's
+generator is closed there, so that a cancelled call unwinds at once, in order, in one task.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Context = Any
 
 
 class Gate:
-    """Counts the calls being served, and refuses new ones while the server drains."""
+    """The count of calls being served, which refuses new ones while the server drains."""
 
     def __init__(self) -> None:
         self.active = 0
@@ -37,20 +37,20 @@ class Gate:
         self.idle.set()
 
     def enter(self) -> None:
-        """A call begins.
+        """Count a call that begins.
 
         Raises:
             ServiceError: ENGINE_DRAINING.
         """
         if self.draining:
             raise ServiceError(
-                Reason.ENGINE_DRAINING, "this engine is shutting down and takes no new work; retry", retry_after_s=0.1
+                Reason.ENGINE_DRAINING, "the engine is shutting down and accepts no new work; retry", retry_after_s=0.1
             )
         self.active += 1
         self.idle.clear()
 
     def leave(self) -> None:
-        """A call has ended."""
+        """Count a call that has ended."""
         self.active -= 1
         if self.active == 0:
             self.idle.set()
@@ -75,7 +75,7 @@ class HandlerWrapper:
         self._tracing = tracing
 
     def wrap(self, method: str, handler: Any) -> grpc.RpcMethodHandler:  # type: ignore[type-arg]
-        """The handler of a method, wrapped. `method` is its full name, "/package.Service/Method"."""
+        """Return a method's handler, wrapped. `method` is its full name, "/package.Service/Method"."""
         decode = self._decoder(handler.request_deserializer)
         serialize = handler.response_serializer
         run = self._run
@@ -129,15 +129,15 @@ class HandlerWrapper:
             raise
         except Exception as error:
             if isinstance(error, NotImplementedError) and context.code() is grpc.StatusCode.UNIMPLEMENTED:
-                # What generated code does for a method that the servicer leaves out.
+                # Generated code does so for a method that the servicer leaves out.
                 code = grpc.StatusCode.UNIMPLEMENTED
-                await _abort(context, ServiceError(Reason.UNKNOWN_METHOD, f"{method} is not served here"))
+                await _abort(context, ServiceError(Reason.UNKNOWN_METHOD, f"unknown method {method}: not served here"))
             code = grpc.StatusCode.INTERNAL
             _log.exception("%s failed", method)
             named = f"; its id is {call.request_id}" if call.request_id else ""
             await _abort(
                 context,
-                ServiceError(Reason.INTERNAL, f"the request failed through a defect of the service{named}"),
+                ServiceError(Reason.INTERNAL, f"the request failed because of a defect in the service{named}"),
             )
         finally:
             if entered:
@@ -151,32 +151,32 @@ class HandlerWrapper:
         def decode(data: bytes) -> Any:
             if len(data) > limit:
                 raise ServiceError(
-                    Reason.REQUEST_TOO_LARGE, f"the request has {len(data)} bytes; at most {limit} are taken"
+                    Reason.REQUEST_TOO_LARGE,
+                    f"the request is too large: {len(data)} bytes; at most {limit} are allowed",
                 )
             try:
                 return deserialize(data)
             except DecodeError as error:
-                raise ServiceError(
-                    Reason.INVALID_REQUEST, f"the request is not a valid message: {clip(str(error), 200)}"
-                ) from None
+                raise ServiceError(Reason.INVALID_REQUEST, f"invalid message: {clip(str(error), 200)}") from None
 
         return decode
 
 
 class UnknownMethods(grpc.GenericRpcHandler):
-    """Answers every method that no service has, with a typed error. Registered last."""
+    """The handler of every method that no service has: a typed error. Registered last."""
 
     def __init__(self, services: tuple[str, ...]) -> None:
         self._services = services
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """The handler for a method: always one that fails."""
+        """Return the handler for a method: always one that fails."""
         method = handler_call_details.method
 
         async def refuse(request: bytes, context: Context) -> Any:
             known = ", ".join(self._services)
             await _abort(
-                context, ServiceError(Reason.UNKNOWN_METHOD, f"no method {clip(str(method), 200)!r}; served: {known}")
+                context,
+                ServiceError(Reason.UNKNOWN_METHOD, f"unknown method {clip(str(method), 200)!r}; served: {known}"),
             )
 
         return grpc.unary_unary_rpc_method_handler(refuse)
@@ -185,8 +185,8 @@ class UnknownMethods(grpc.GenericRpcHandler):
 class _Requests:
     """A stream of requests, parsed as they are read.
 
-    The runtime's iterator is made with the first read: one that was made and never read warns when it is collected, so
-    a call that is refused or cancelled before it reads must not have made one.
+    The runtime's iterator is created with the first read: an iterator that is never read warns when it is collected, so
+    a call that is refused or cancelled before it reads must not have created one.
     """
 
     __slots__ = ("_decode", "_iterator", "_requests")
@@ -232,7 +232,7 @@ async def _write_all(call: Callable[..., Any], request: Any, context: Context) -
 
 
 async def _lead(context: Context) -> None:
-    """Sends what a call's handler wants to be known before its first message."""
+    """Send the metadata that a call's handler wants to be known before its first message."""
     current = current_call.get()
     if current is not None and current.leading:
         await context.send_initial_metadata(current.leading)

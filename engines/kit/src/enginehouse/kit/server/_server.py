@@ -1,4 +1,4 @@
-"""The server of an engine: grpc.aio with health, reflection, limits, and an end that loses nothing."""
+"""The server of an engine: grpc.aio with health, reflection, limits, and a drain that loses no usage."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ MAX_MESSAGE_BYTES = 16 << 20
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
 AddServicer = Callable[[grpc.aio.Server], None]
-"""Adds one servicer to a server: `lambda server: add_GreeterServicer_to_server(greeter, server)`."""
+"""A function that adds one servicer to a server: `lambda server: add_GreeterServicer_to_server(greeter, server)`."""
 
 T = TypeVar("T")
 
 
 class EngineServer:
-    """Serves gRPC until a signal, then ends in order.
+    """A gRPC server that serves until a signal, then drains.
 
-    The end: the lease goes first, so that nobody is sent here any more; new calls are refused with ENGINE_DRAINING;
-    calls that run finish, up to `drain_s`; their usage is reported; then the doors close.
+    A drain first closes the lease, so that the gateway sends no more calls; refuses new calls with ENGINE_DRAINING;
+    lets running calls finish, for up to `drain_s`; reports their usage; and then closes the listener.
 
     Args:
         listen: `host:port`; port 0 takes a free one.
         services: one function for each service, which adds its servicer.
-        lease: makes the registry lease, given the address that is served; None to stay unregistered.
+        lease: returns the registry lease for the address that is served; None to stay unregistered.
         reporter: started and flushed with the server; None if nothing is reported.
         spool: closed at the end; None if there is none.
         metrics: None for none.
         tracing: None for none.
-        drain_s: how long calls may go on after the signal.
-        flush_s: how long the end waits for usage to be acknowledged; what is not stays in the spool.
+        drain_s: seconds that running calls may take to finish after the signal.
+        flush_s: seconds to wait for usage to be acknowledged; unacknowledged usage stays in the spool.
         max_message_bytes: the largest request and response.
     """
 
@@ -89,16 +89,16 @@ class EngineServer:
 
     @property
     def active(self) -> int:
-        """Calls being served."""
+        """The number of calls being served."""
         return self._gate.active
 
     @property
     def ready(self) -> bool:
-        """Whether calls are taken."""
+        """True while calls are accepted."""
         return self._server is not None and not self._gate.draining
 
     async def start(self) -> Address:
-        """Listens, begins to report, registers; returns the address with the port taken.
+        """Listen, start to report usage, register; return the address with its actual port.
 
         Raises:
             ConfigError: the address cannot be listened on.
@@ -106,7 +106,7 @@ class EngineServer:
         limit = self._max_message_bytes
         server = grpc.aio.server(
             options=(
-                # A little above the limit, so that what is just over it gets a typed error.
+                # A little above the limit, so that a message just over it gets a typed error.
                 ("grpc.max_receive_message_length", limit + (limit >> 2)),
                 ("grpc.max_send_message_length", limit + (limit >> 2)),
                 ("grpc.so_reuseport", 0),
@@ -157,7 +157,7 @@ class EngineServer:
         return address
 
     async def serve_until_signal(self) -> None:
-        """Serves until SIGTERM or SIGINT, then drains. A second signal ends the waiting for calls that still run."""
+        """Serve until SIGTERM or SIGINT, then drain. A second signal ends the wait for running calls."""
         loop = asyncio.get_running_loop()
         first, second = asyncio.Event(), asyncio.Event()
 
@@ -175,7 +175,7 @@ class EngineServer:
                 loop.remove_signal_handler(number)
 
     async def drain(self, *, hurry: asyncio.Event | None = None) -> None:
-        """Deregisters, refuses new calls, lets running ones finish, reports what they used, and stops.
+        """Deregister, refuse new calls, let running ones finish, report their usage, and stop.
 
         Args:
             hurry: once set, running calls are cut off.
@@ -194,7 +194,7 @@ class EngineServer:
             wait.cancel()
         if self._gate.active:
             _log.warning("%d calls did not finish in time and are cut off", self._gate.active)
-        # A moment for the statuses of calls that have just ended to leave.
+        # Time for the statuses of calls that have just ended to be sent.
         await self._server.stop(0.2 if not self._gate.active else 0)
         try:
             async with asyncio.timeout(2):
@@ -215,7 +215,7 @@ class EngineServer:
         names = (*self._names, "grpc.health.v1.Health", _REFLECTION_V1)
         reflection = ReflectionServicer(service_names=names)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, server)  # type: ignore[no-untyped-call]
-        # The messages of v1 are those of v1alpha under another name.
+        # v1 has the messages of v1alpha under another name.
         v1 = grpc.stream_stream_rpc_method_handler(
             reflection.ServerReflectionInfo,
             reflection_pb2.ServerReflectionRequest.FromString,
@@ -227,19 +227,19 @@ class EngineServer:
 
 
 class _Collector:
-    """Stands in for a server while generated code adds servicers, to get at their handlers."""
+    """A stand-in for a server, to which generated code adds servicers, so that their handlers can be wrapped."""
 
     def __init__(self) -> None:
         self.services: dict[str, dict[str, Any]] = {}
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        """Generated code calls this as well; the registered handlers are the same."""
+        """Do nothing; generated code calls this as well, with the same handlers."""
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: dict[str, Any]) -> None:
-        """Keeps a service's handlers by method."""
+        """Store a service's handlers by method."""
         self.services[service_name] = dict(method_handlers)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs a program's main coroutine on uvloop."""
+    """Run a program's main coroutine on uvloop."""
     return uvloop.run(main)

@@ -1,4 +1,4 @@
-"""The lease that an engine holds at the gateway's registry: while it lasts, requests come."""
+"""The lease that an engine holds in the gateway's registry; while it lasts, the gateway sends requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RegisterCall: TypeAlias = "grpc.aio.StreamStreamCall[registry_pb2.RegisterReque
 
 _log = logging.getLogger(__name__)
 
-# An engine is back within 200 ms of its gateway's return: one attempt to connect each 100 to 150 ms.
+# An engine registers within 200 ms of its gateway's return: it tries to connect every 100 to 150 ms.
 _RETRY_S = 0.1
 _CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
@@ -29,12 +29,13 @@ _FIRST_ANSWER_S = 5.0
 
 
 class RegistryLease:
-    """Keeps an engine registered: again and again after every loss, until closed.
+    """Keeps an engine registered until closed, and registers it again after every loss.
 
     Args:
         gateway_address: `host:port` of the gateway's registry.
-        engine: the engine's description of itself.
-        load: its load now; reported when it changes, at most five times a second, and in any case three times a lease.
+        engine: the engine's description.
+        load: returns its current load, which is reported when it changes, at most five times a second, and at least
+            three times a lease.
     """
 
     def __init__(
@@ -49,11 +50,11 @@ class RegistryLease:
         """Set while the registry has accepted the lease."""
 
     def start(self) -> None:
-        """Begins to register."""
+        """Start to register."""
         self._task.start()
 
     async def close(self, *, timeout_s: float = 1.0) -> None:
-        """Deregisters: ends the stream, and waits for the registry to end it too."""
+        """Deregister: end the stream, and wait for the registry to end it too."""
         self._closing.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -71,8 +72,8 @@ class RegistryLease:
             except TimeoutError:
                 reason = "the registry does not answer"
             except Exception:
-                _log.exception("registering failed; it goes on")
-                reason = "an error of ours"
+                _log.exception("registering failed; trying again")
+                reason = "a defect, see above"
             was_registered = self.registered.is_set()
             self.registered.clear()
             if self._closing.is_set():
@@ -102,7 +103,7 @@ class RegistryLease:
                             reporter = asyncio.create_task(self._report_load(call, lease_s), name="registry-load")
                             self.registered.set()
                             _log.info("registered at %s as %s", self._target, self._engine.engine_id)
-                        # Each load report is answered, so silence for a lease means that the registry hangs.
+                        # The registry answers each load report, so silence for a lease means that it hangs.
                         watch.reschedule(loop.time() + lease_s)
             finally:
                 if reporter is not None:

@@ -1,7 +1,8 @@
-"""The coalescing writer: whatever a producer has made since the last message goes out as one message.
+"""The coalescing writer: everything that a producer has made since the last message is sent as one message.
 
-It is the largest speed-up there is for streamed tokens: a producer that is faster than the wire fills messages instead
-of queueing them, and a reader that is slow holds the producer back instead of growing a buffer.
+It is the largest speed-up for streamed tokens: a producer that is faster than the wire fills messages instead of
+queueing them, and a slow reader holds the producer back instead of growing a buffer. Written by hand, since no
+library's queue merges its entries while they wait.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ Merged = TypeVar("Merged")
 
 
 class CoalescingWriter(Generic[Delta, Merged]):
-    """Joins one producer to one stream.
+    """A queue between one producer and one stream, whose pending deltas are merged into one message.
 
-    The consumer iterates over it (`async for message in writer`) on the event loop that made it. The producer is a
+    The consumer iterates over it (`async for message in writer`) on the event loop that created it. The producer is a
     coroutine on that loop (`put`), a thread of its own (`put_blocking`), or a thread that many streams share and that
     must never wait (`offer`). Order is kept, nothing is dropped, and at most `max_pending` deltas wait.
 
     Args:
         merge: makes one message of one or more deltas, oldest first.
-        max_pending: how many deltas may wait for a slow reader before the producer is held back.
+        max_pending: how many deltas may wait for a slow reader before the producer has to wait.
     """
 
     def __init__(self, *, merge: Callable[[list[Delta]], Merged], max_pending: int = 512) -> None:
@@ -35,7 +36,7 @@ class CoalescingWriter(Generic[Delta, Merged]):
         self._max_pending = max_pending
         self._loop = asyncio.get_running_loop()
         self._pending: deque[Delta] = deque()
-        # Held for every change of the fields below, by the loop and by producer threads, for well under a microsecond.
+        # Guards the fields below against the loop and producer threads, each time for well under a microsecond.
         self._lock = threading.Lock()
         self._arrived: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -47,14 +48,14 @@ class CoalescingWriter(Generic[Delta, Merged]):
 
     @property
     def abandoned(self) -> bool:
-        """Whether the reader is gone, so that nothing put from now on is ever sent."""
+        """True once the reader is gone, so that further deltas are never sent."""
         return self._abandoned
 
     def offer(self, delta: Delta) -> bool:
-        """Adds a delta from any thread without waiting; False if the writer is full or its reader is gone."""
+        """Add a delta from any thread without waiting; False if the writer is full or its reader is gone."""
         with self._lock:
             if self._closed:
-                raise RuntimeError("the writer is closed; nothing may be put after close()")
+                raise RuntimeError("the writer is closed; put nothing after close()")
             if self._abandoned or len(self._pending) >= self._max_pending:
                 return False
             self._pending.append(delta)
@@ -64,7 +65,7 @@ class CoalescingWriter(Generic[Delta, Merged]):
         return True
 
     async def put(self, delta: Delta) -> bool:
-        """Adds a delta on the loop, after waiting for room; False if the reader is gone."""
+        """Add a delta on the loop, after waiting for room; False if the reader is gone."""
         while not self.offer(delta):
             if self._abandoned:
                 return False
@@ -78,9 +79,9 @@ class CoalescingWriter(Generic[Delta, Merged]):
         return True
 
     def put_blocking(self, delta: Delta, *, timeout_s: float) -> bool:
-        """Adds a delta from a thread other than the loop's, waiting up to `timeout_s` for room.
+        """Add a delta from a thread other than the loop's, waiting up to `timeout_s` for room.
 
-        Returns False if there was none in time or the reader is gone: the producer then stops, or tries again.
+        Return False if there was no room in time or the reader is gone: the producer then stops, or tries again.
         """
         if self.offer(delta):
             return True
@@ -95,7 +96,9 @@ class CoalescingWriter(Generic[Delta, Merged]):
         return self.offer(delta)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Ends the stream after what is pending, from any thread; with an error, the consumer raises it at the end."""
+        """End the stream after the pending deltas, from any thread; the consumer then raises `error`, if there is
+        one.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -154,7 +157,7 @@ class CoalescingWriter(Generic[Delta, Merged]):
             try:
                 self._loop.call_soon_threadsafe(_finish, waiter)
             except RuntimeError:
-                # The loop is closed: there is no reader left to wake.
+                # The loop is closed, so there is no reader to wake.
                 self._abandon()
 
 

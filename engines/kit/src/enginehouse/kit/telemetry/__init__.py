@@ -1,4 +1,4 @@
-"""Seeing it: JSON logs, Prometheus metrics and OpenTelemetry traces. What is off costs nothing."""
+"""JSON logs, Prometheus metrics and OpenTelemetry traces. Those that are off cost nothing."""
 
 from __future__ import annotations
 

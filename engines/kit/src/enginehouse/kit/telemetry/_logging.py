@@ -13,7 +13,7 @@ import orjson
 
 from enginehouse.kit.current_call import current_call
 
-# What logging itself puts on a record; everything else came by `extra=`.
+# Attributes that logging itself puts on a record; all others came by `extra=`.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -25,7 +25,7 @@ class JsonFormatter(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line for a record; fields given by `extra=` are included."""
+        """Return the line for a record, with the fields given by `extra=`."""
         line: dict[str, object] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -53,18 +53,18 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(*, process: str, level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Sends all logging to standard error as JSON lines. Call it once, from `__main__`.
+    """Send all logging to standard error as JSON lines. Call it once, from `__main__`.
 
     Args:
         process: the process's name, such as "router".
-        level: the least level that is logged.
-        stream: where to, if not standard error.
+        level: the lowest level that is logged.
+        stream: the stream to write to instead of standard error.
     """
-    # gRPC's core writes its own lines to standard error, and not in JSON; only its errors are worth that.
+    # gRPC's core writes lines of its own to standard error, not in JSON; only its errors are worth that.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter(process=process))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # They log each request or each connection of theirs.
+    # These log each of their requests or connections.
     for name in ("httpx", "httpcore", "grpc", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,6 +1,6 @@
-"""Prometheus metrics of every server, and the small HTTP server that shows them with `/healthz` and `/readyz`.
+"""Prometheus metrics of every server, and the small HTTP server for them, `/healthz` and `/readyz`.
 
-Times are histograms in seconds. The registry is passed in; nothing is registered by importing.
+Times are histograms in seconds. The registry is passed in; importing registers nothing.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class RpcMetrics:
         self._children: dict[tuple[str, grpc.StatusCode], Histogram] = {}
 
     def observe(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
-        """Counts a call that ended."""
+        """Count a call that ended."""
         child = self._children.get((method, code))
         if child is None:
             child = self._children[method, code] = self._seconds.labels(method, code.name)
         child.observe(seconds)
 
     def watch_active(self, active: Callable[[], int]) -> None:
-        """Where the number of calls being served is asked for when metrics are read."""
+        """Set the function that returns the number of calls being served when metrics are read."""
         self._active.set_function(active)
 
 
@@ -75,7 +75,7 @@ class CallMetrics:
         cost_nanos: int,
         first_output_s: float,
     ) -> None:
-        """Counts a granted call that ended."""
+        """Count a granted call that ended."""
         children = self._models.get((model, outcome))
         if children is None:
             name = usage_pb2.Outcome.Name(outcome).removeprefix("OUTCOME_").lower()
@@ -100,7 +100,7 @@ class CallMetrics:
 
 
 class ReporterMetrics:
-    """Usage records: `enginehouse_usage_records_total` by what became of them, and `enginehouse_usage_pending`."""
+    """Usage records: `enginehouse_usage_records_total` by the router's answer, and `enginehouse_usage_pending`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._records = Counter(
@@ -109,7 +109,7 @@ class ReporterMetrics:
         self._pending = Gauge("enginehouse_usage_pending", "Usage records no router has settled.", registry=registry)
 
     def acknowledged(self, status: str, pending: int) -> None:
-        """Counts an answer of the router."""
+        """Count an answer of the router."""
         self._records.labels(status.removeprefix("STATUS_").lower()).inc()
         self._pending.set(pending)
 
@@ -119,8 +119,8 @@ class MetricsServer:
 
     Args:
         listen: `host:port`; port 0 takes a free one.
-        registry: whose metrics are shown.
-        ready: whether `/readyz` answers 200 rather than 503.
+        registry: the metrics.
+        ready: returns whether `/readyz` answers 200 rather than 503.
     """
 
     def __init__(self, *, listen: str, registry: CollectorRegistry, ready: Callable[[], bool]) -> None:
@@ -130,7 +130,7 @@ class MetricsServer:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> Address:
-        """Listens, and returns the address with the port taken.
+        """Listen, and return the address with the port taken.
 
         Raises:
             ConfigError: the address cannot be listened on.
@@ -147,7 +147,7 @@ class MetricsServer:
         return Address(self._listen.host, self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
-        """Stops listening."""
+        """Stop listening."""
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()

@@ -18,11 +18,11 @@ from enginehouse.kit.errors import ServiceError
 
 
 class Tracing:
-    """Makes spans and sends them off in batches.
+    """The source of spans, which are exported in batches.
 
     Args:
         process: the service's name in traces, such as "inference".
-        exporter: where spans go.
+        exporter: exports them.
     """
 
     def __init__(self, *, process: str, exporter: SpanExporter) -> None:
@@ -33,7 +33,7 @@ class Tracing:
 
     @contextlib.contextmanager
     def serving(self, call: CurrentCall) -> Iterator[trace.Span]:
-        """A server span around a call, a child of the caller's if it sent a `traceparent`."""
+        """Open a server span around a call, a child of the caller's if it sent a `traceparent`."""
         carrier = {key: value for key, value in call.metadata or () if isinstance(value, str)}
         parent = self._propagator.extract(carrier)
         service, _, method = call.method.lstrip("/").partition("/")
@@ -47,7 +47,7 @@ class Tracing:
         try:
             yield span
         except ServiceError as error:
-            # The reason alone: messages and tracebacks may quote what a user sent.
+            # Only the reason: messages and tracebacks may quote a user's text.
             span.set_status(trace.StatusCode.ERROR, error.reason.value)
             raise
         except Exception as error:
@@ -60,21 +60,21 @@ class Tracing:
             span.end()
 
     def headers(self) -> list[tuple[str, str]]:
-        """The metadata that carries the current span to another service."""
+        """Return the metadata that carries the current span to another service."""
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier)
         return list(carrier.items())
 
     def close(self) -> None:
-        """Sends what is left and stops; waits up to a few seconds."""
+        """Export the remaining spans and stop; wait up to a few seconds."""
         self._provider.shutdown()
 
 
 def configure_tracing(*, process: str, otlp_endpoint: str | None, **exporter_options: Any) -> Tracing | None:
-    """Traces to an OTLP collector over gRPC (`http://host:4317`), or None when no endpoint is configured."""
+    """Return traces to an OTLP collector over gRPC (`http://host:4317`), or None when no endpoint is configured."""
     if not otlp_endpoint:
         return None
-    # Imported here: it takes half a second and ten megabytes, which a process without traces has no use for.
+    # Imported here: it takes half a second and ten megabytes, which a process without traces need not spend.
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
     exporter = OTLPSpanExporter(

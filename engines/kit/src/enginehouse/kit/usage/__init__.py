@@ -1,4 +1,4 @@
-"""What engines spend, kept safe and reported: the spool on disk and the reporter to the router."""
+"""The usage of engines: the spool that keeps it on disk and the reporter that sends it to a router."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Counters in a memory-mapped file: a count that is made is on record at once, without a system call.
+"""Counters in a memory-mapped file: a count is recorded at once, without a system call.
 
-A store into the map survives the death of the process, which is what lets a meter count every token before it is sent.
+A store into the map survives the death of the process, so a meter can count every token before it is sent.
 Each call holds a slot of 32 64-bit integers: the call's reference first, then the meter's counters (one for each unit
 by its number, then those of units that only have names), and the milliseconds to the first output last.
 """
@@ -27,10 +27,10 @@ class CounterFile:
     """The slots of one spool directory; more files are added when all slots are in use.
 
     Args:
-        directory: where the files lie.
+        directory: the folder of the files.
 
     Raises:
-        OSError: they cannot be made or mapped.
+        OSError: they cannot be created or mapped.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -38,20 +38,20 @@ class CounterFile:
         self._descriptors: list[int] = []
         self._maps: list[mmap.mmap] = []
         self._views: list[memoryview] = []
-        # First in, first out: a count stays in its slot long after its call's end is on record and synced.
+        # First in, first out: a count stays in its slot until long after its call's end is recorded and synced.
         self._free: deque[int] = deque()
         while self._path(len(self._maps)).exists() or not self._maps:
             self._add_file()
 
     def read(self, slot: int, reference: int) -> list[int] | None:
-        """The words of a slot, if it holds that reference."""
+        """Return the words of a slot, if it holds that reference."""
         if slot // _SLOTS >= len(self._maps):
             return None
         words = list(self._words(slot))
         return words if words[0] == reference else None
 
     def take(self, reference: int) -> tuple[int, memoryview]:
-        """A slot for the call of that reference, all counts zero, and its words.
+        """Return a slot for the call of that reference, with all counts zero, and its words.
 
         Raises:
             OSError: all slots are in use and no file can be added.
@@ -65,16 +65,16 @@ class CounterFile:
         return slot, words
 
     def give_back(self, slot: int) -> None:
-        """Frees a slot for another call."""
+        """Free a slot for another call."""
         self._free.append(slot)
 
     def sync(self) -> None:
-        """Waits until the counts lie on the disk."""
+        """Wait until the counts are on the disk."""
         for descriptor in self._descriptors:
             os.fdatasync(descriptor)
 
     def close(self) -> None:
-        """Closes the files; views that are still held keep their map alive."""
+        """Close the files; views that are still in use keep their map alive."""
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()
@@ -92,7 +92,7 @@ class CounterFile:
         path = self._path(len(self._maps))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            # Written, not left sparse: a store into a hole on a full disk would kill the process.
+            # Written, not sparse: a store into a hole on a full disk would kill the process.
             missing = _FILE_BYTES - os.fstat(descriptor).st_size
             if missing > 0:
                 written = os.pwrite(descriptor, b"\0" * missing, _FILE_BYTES - missing)

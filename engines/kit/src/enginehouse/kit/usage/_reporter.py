@@ -1,4 +1,4 @@
-"""Tells a router what was spent, again and again until it has settled it."""
+"""Reports usage to a router, repeatedly until the router has settled it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 _SILENCE_S = 10.0
-# A message costs as much as ten records in one: after one has gone, further records gather for this long.
+# One message costs as much as ten records in it: after a message, records gather for this long.
 _GATHER_S = 0.02
-# A router that is away is complained about this often.
+# The pause between warnings about a router that cannot be reached.
 _COMPLAINT_S = 10.0
 _BATCH = 256
 
@@ -39,17 +39,17 @@ _BATCH = 256
 class UsageReporter:
     """Streams pending records to `UsageService.Report`, at least once each, and a watermark every second.
 
-    A record alone goes out at once, many go out together, some fifty messages a second. A stream that fails is opened
-    again with backoff, at the next address if there are several, and everything unacknowledged is sent again. It also
-    syncs the spool to the disk, off the loop.
+    A single record is sent at once, many are sent together, in about fifty messages a second. A stream that fails is
+    opened again with backoff, at the next address if there are several, and everything unacknowledged is sent again.
+    The reporter also syncs the spool to the disk, off the loop.
 
     Args:
-        spool: where records come from and acknowledgements go.
-        router_address: `host:port` of a router, or several separated by commas, tried in turn from any of them on, so
+        spool: has the records, and takes the acknowledgements.
+        router_address: `host:port` of a router, or several separated by commas, tried in turn from a random one on, so
             that engines spread over routers.
-        metrics: counts of records settled, rejected and pending; None for none.
+        metrics: counts records settled, rejected and pending; None for none.
         watermark_s: seconds between watermarks.
-        sync_s: seconds between syncs of the spool: what a power cut, not a crash, may lose.
+        sync_s: seconds between syncs of the spool, whose usage a power cut (not a crash) may lose.
         backoff_s: the longest pause between attempts to connect.
     """
 
@@ -79,28 +79,28 @@ class UsageReporter:
         )
         self._progress = False
         self.connected = False
-        """Whether a router is answering."""
+        """True while a router answers."""
 
     def start(self) -> None:
-        """Begins to report; records of an earlier process go first."""
+        """Start to report; records of an earlier process go first."""
         self._spool.on_pending(self._changed.set)
         for task in self._tasks:
             task.start()
 
     async def flush(self, *, timeout_s: float) -> bool:
-        """Waits until everything pending is acknowledged; False if that took longer than `timeout_s`."""
+        """Wait until all pending records are acknowledged; return False if that took longer than `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
                 while self._spool.pending:
                     self._emptied.clear()
                     await self._emptied.wait()
         except TimeoutError:
-            _log.warning("%d usage records wait in the spool for the next start", len(self._spool.pending))
+            _log.warning("%d usage records stay in the spool for the next start", len(self._spool.pending))
             return False
         return True
 
     async def close(self) -> None:
-        """Stops reporting. What is unacknowledged stays in the spool."""
+        """Stop reporting. Unacknowledged records stay in the spool."""
         for task in self._tasks:
             await task.close()
         await asyncio.to_thread(self._spool.sync)
@@ -111,7 +111,7 @@ class UsageReporter:
             try:
                 await asyncio.to_thread(self._spool.sync)
             except OSError as error:
-                _log.error("the usage spool could not be synced to the disk: %s", error)
+                _log.error("cannot sync the usage spool to the disk: %s", error)
 
     async def _report_for_ever(self) -> None:
         failures = 0
@@ -133,15 +133,15 @@ class UsageReporter:
             except TimeoutError:
                 reason = f"no answer for {_SILENCE_S:g} s"
             except Exception:
-                _log.exception("reporting usage failed; it goes on")
-                reason = "an error of ours"
+                _log.exception("reporting usage failed; trying again")
+                reason = "a defect, see above"
             self.connected = False
             if self._progress:
                 failures = 0
             if time.monotonic() >= next_complaint:
                 next_complaint = time.monotonic() + _COMPLAINT_S
                 _log.warning(
-                    "usage cannot be reported to %s (%s); %d records wait", target, reason, len(self._spool.pending)
+                    "cannot report usage to %s (%s); %d records wait", target, reason, len(self._spool.pending)
                 )
             pause = min(self._backoff_s, max(asked_s, 0.05 * 2 ** min(failures, 10)))
             failures += 1
@@ -149,7 +149,7 @@ class UsageReporter:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
 
     async def _exchange(self, channel: grpc.aio.Channel) -> None:
-        """One stream, until the router ends it or falls silent."""
+        """Run one stream, until the router ends it or falls silent."""
         stub: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(channel)
         stream = _Stream()
         call = stub.Report()
@@ -157,7 +157,7 @@ class UsageReporter:
         loop = asyncio.get_running_loop()
         silence = _SILENCE_S + self._watermark_s
         try:
-            # A router answers the watermark of every second, so silence means that it hangs.
+            # A router answers each second's watermark, so silence means that it hangs.
             async with asyncio.timeout(silence) as watch:
                 async for response in call:
                     watch.reschedule(loop.time() + silence)
@@ -220,19 +220,19 @@ class UsageReporter:
     def _acknowledge(self, response: usage_pb2.ReportResponse, stream: _Stream) -> None:
         reference = stream.in_flight.pop(response.sequence, None)
         if reference is None:
-            # A watermark's.
+            # The answer to a watermark.
             return
         status = response.status
         if status == usage_pb2.ReportResponse.STATUS_REJECTED:
             record = usage_pb2.UsageRecord.FromString(self._spool.pending[reference])
             _log.error(
-                "the router will never settle a usage record, it is dropped: %s (cost %d nano-dollars, started at %d)",
+                "dropping a usage record that the router rejects: %s (cost %d nano-dollars, started at %d)",
                 response.reason or "no reason given",
                 record.usage.cost_nanos,
                 record.started_at_ms,
             )
         elif status not in (usage_pb2.ReportResponse.STATUS_SETTLED, usage_pb2.ReportResponse.STATUS_ALREADY_SETTLED):
-            _log.error("the router answered a usage record with status %d; it is sent again on the next stream", status)
+            _log.error("unknown status %d for a usage record; sending it again on the next stream", status)
             return
         self._spool.settled(reference)
         self._progress = True
@@ -244,7 +244,7 @@ class UsageReporter:
 
 
 class _Stream:
-    """What one stream has sent and not had answered."""
+    """The records that one stream has sent and that are not acknowledged yet."""
 
     def __init__(self) -> None:
         self.in_flight: dict[int, int] = {}

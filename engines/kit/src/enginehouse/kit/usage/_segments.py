@@ -1,8 +1,8 @@
-"""Append-only files of checksummed records: what the spool is made of.
+"""Append-only files of checksummed records, which the spool consists of.
 
-A segment's space is allocated when it is made, so a record that fits never fails for a full disk. It is a sequence of
-`length, CRC-32, payload`; the first length of zero, or the first record whose checksum does not hold, is its end. The
-first record names the format and the engine.
+A segment's space is allocated when it is created, so a record that fits never fails because the disk is full. A segment
+is a sequence of `length, CRC-32, payload`; it ends at the first length of zero or the first wrong checksum. The first
+record names the format and the engine.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SUFFIX = ".log"
 
 
 class SpoolError(Exception):
-    """The spool cannot be used; the text names the directory and the fix."""
+    """The spool cannot be used; the message names the directory and the fix."""
 
 
 def framed(payload: bytes) -> bytes:
-    """A record as it lies in the file."""
+    """Return a record as it is written to the file."""
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 
@@ -33,11 +33,11 @@ class SegmentWriter:
 
     Args:
         path: the file, which must not exist.
-        engine_id: whose records it holds.
-        size: its size in bytes, all allocated now.
+        engine_id: the engine whose records it holds.
+        size: its size in bytes, all allocated at once.
 
     Raises:
-        OSError: it cannot be made; nothing is left behind.
+        OSError: it cannot be created; nothing is left behind.
     """
 
     def __init__(self, *, path: Path, engine_id: str, size: int) -> None:
@@ -55,18 +55,18 @@ class SegmentWriter:
 
     @property
     def free(self) -> int:
-        """Bytes left."""
+        """The bytes left."""
         return self.size - self._end
 
     def append(self, record: bytes) -> None:
-        """Writes a framed record, which then outlives the process (and, once synced, the machine).
+        """Write a framed record, which then survives the process (and, once synced, a power cut).
 
         Raises:
-            OSError: it could not be written whole; the next append overwrites what was.
+            OSError: it could not be written whole; the next append overwrites the part that was.
         """
         if len(record) > self.free:
             raise OSError(
-                errno.ENOSPC, f"segment {self.path.name} has {self.free} bytes left, {len(record)} are needed"
+                errno.ENOSPC, f"segment {self.path.name} is full: {self.free} bytes left, {len(record)} needed"
             )
         written = os.pwrite(self._descriptor, record, self._end)
         if written != len(record):
@@ -74,11 +74,11 @@ class SegmentWriter:
         self._end += written
 
     def sync(self) -> None:
-        """Waits until what was appended lies on the disk."""
+        """Wait until everything appended is on the disk."""
         os.fdatasync(self._descriptor)
 
     def close(self) -> None:
-        """Closes the file and gives back what of it is unused."""
+        """Close the file and free its unused space."""
         if self._descriptor >= 0:
             os.ftruncate(self._descriptor, self._end)
             self.size = self._end
@@ -87,10 +87,10 @@ class SegmentWriter:
 
 
 def read_segment(path: Path) -> tuple[str, Iterator[bytes]] | None:
-    """The engine id and the records of a segment; None if not even its first record was written whole.
+    """Return the engine id and the records of a segment; None if not even its first record was written whole.
 
     Raises:
-        SpoolError: it cannot be read, or is no segment of this version.
+        SpoolError: it cannot be read, or is not a segment of this version.
     """
     try:
         data = path.read_bytes()
@@ -102,7 +102,7 @@ def read_segment(path: Path) -> tuple[str, Iterator[bytes]] | None:
         return None
     if not head.startswith(_MAGIC):
         raise SpoolError(
-            f"{path}: is not a spool file of this version; move it away once the version that wrote it has reported it"
+            f"{path}: not a spool file of this version; move it away once the version that wrote it has reported it"
         )
     return head[len(_MAGIC) :].decode(), records
 

@@ -1,15 +1,15 @@
-"""The usage spool: which grants were accepted and what they spent, kept on disk until a router has settled them.
+"""The usage spool: accepted grants and what they spent, kept on disk until a router has settled them.
 
 Protocol, one record each, appended to segments in order:
 
 - *accept* before work starts: the grant, the model, and the slot of the counters that the call's meter writes.
 - *switch* when another model of the grant takes over, before it starts.
-- *final* when it ends, however it ends: outcome, amounts and cost.
+- *final* when the call ends, for any reason: outcome, amounts and cost.
 - *settled* when a router has acknowledged it.
 
-An accept without a final, found at start, is a call that the process died in: it becomes a final with OUTCOME_CRASHED
-and the amounts that its slot holds. Segments go, oldest first, once everything accepted in them is settled and could no
-longer be accepted again; so a restart within a grant's accept window still knows that the grant was used.
+An accept without a final, found at start, is a call during which the process died: it becomes a final with
+OUTCOME_CRASHED and the amounts in its slot. Segments are deleted, oldest first, once all their grants are settled and
+could no longer be accepted again; so a restart within a grant's accept window still knows that the grant was used.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Accepted:
         reference: its number in this spool, never used twice.
         token: the grant as it came.
         model: the model that serves it; empty if none does.
-        started_at_ms: when it was accepted, in milliseconds since 1970 UTC.
-        counters: where its meter counts, by unit.
+        started_at_ms: the time of acceptance, in milliseconds since 1970 UTC.
+        counters: the counters of its meter, by unit.
     """
 
     reference: int
@@ -78,12 +78,12 @@ class Spool:
     """A directory of one engine's accepted grants and unsettled usage. One process may have it open.
 
     Args:
-        directory: made if absent; its parent must exist.
+        directory: created if absent; its parent must exist.
         engine_id: this engine, stable across its restarts.
-        accept_window_s: how long after its issue a grant may still be accepted, at most; the router's own window must
-            not be longer. It bounds how long used grants are remembered, and the watermark rests on it.
+        accept_window_s: seconds after its issue that a grant may be accepted; the router's own window must not be
+            longer. It bounds how long used grants are remembered, and the watermark depends on it.
         segment_bytes: the size of a segment file.
-        max_bytes: what the directory's segments may take; beyond it, new work is refused.
+        max_bytes: the bound on all segments together; beyond it, new work is refused.
         now_ms: the clock, milliseconds since 1970 UTC.
 
     Raises:
@@ -117,12 +117,12 @@ class Spool:
         self._used_grants: set[str] = set()
         self._used_order: deque[tuple[int, str]] = deque()
         self._dirty = False
-        # Full segments, until the next sync; and the lock between a sync in its thread and the end.
+        # Full segments, until the next sync; and the lock between a sync in its thread and `close`.
         self._retired: deque[SegmentWriter] = deque()
         self._syncing = threading.Lock()
         self._on_pending: Callable[[], None] | None = None
         self.recovered = 0
-        """How many calls the previous process died in, as found at start."""
+        """The number of calls during which the previous process died, as found at start."""
         try:
             self._counters = CounterFile(directory)
             self._replay()
@@ -135,32 +135,33 @@ class Spool:
 
     @property
     def engine_id(self) -> str:
-        """Whose spool it is."""
+        """The engine whose spool it is."""
         return self._engine_id
 
     @property
     def open_calls(self) -> int:
-        """How many accepted grants are being spent."""
+        """The number of accepted grants that are being spent."""
         return len(self._open)
 
     @property
     def pending(self) -> dict[int, bytes]:
-        """Serialised `UsageRecord`s that no router has acknowledged, by reference. Not to be changed."""
+        """Serialised `UsageRecord`s that no router has acknowledged, by reference. Do not modify."""
         return self._pending
 
     def on_pending(self, wake: Callable[[], None]) -> None:
-        """Calls `wake` whenever a record becomes pending."""
+        """Call `wake` whenever a record becomes pending."""
         self._on_pending = wake
 
     def watermark_ms(self) -> int:
-        """The time such that nothing will be reported for grants issued before it: the earlier of the issue time of the
-        oldest grant that is being spent or not yet settled, and now less the accept window."""
+        """Return the time such that no usage will be reported for grants issued before it: the earlier of the issue
+        time
+        of the oldest grant that is being spent or not yet settled, and now less the accept window."""
         # A grant that was issued before the unsettled ones may still arrive, within the accept window.
         horizon = self._now_ms() - self._window_ms
         return min(horizon, min((issued for issued, _ in self._unsettled.values()), default=horizon))
 
     def accept(self, grant: Grant, *, token: str, model: str) -> Accepted:
-        """Puts a grant's acceptance on record; only then may work on it start.
+        """Record a grant's acceptance; only then may work on it start.
 
         Raises:
             ServiceError: GRANT_REPLAYED if it was used before; GRANT_EXPIRED if it is older than the accept window;
@@ -168,7 +169,7 @@ class Spool:
         """
         if grant.grant_id in self._used_grants:
             raise ServiceError(
-                Reason.GRANT_REPLAYED, f"grant {grant.grant_id!r} was used on this engine before; send a new request"
+                Reason.GRANT_REPLAYED, f"grant {grant.grant_id!r} was already used on this engine; send a new request"
             )
         started = self._now_ms()
         if grant.issued_at_ms < started - self._window_ms:
@@ -202,10 +203,10 @@ class Spool:
         return accepted
 
     def switch(self, accepted: Accepted, *, model: str) -> None:
-        """Puts on record that another of the grant's models serves from now on; nothing may have been counted yet.
+        """Record that another of the grant's models serves from now on; nothing may have been counted yet.
 
         Raises:
-            OSError: the disk or the spool's share of it is full; then nothing has changed.
+            OSError: the disk or the spool's share of it is full; nothing has changed.
         """
         name = model.encode()
         record = framed(_SWITCH.pack(_TYPE_SWITCH, accepted.reference, len(name)) + name)
@@ -216,9 +217,9 @@ class Spool:
     def finish(
         self, accepted: Accepted, *, meter: Meter, outcome: usage_pb2.Outcome.ValueType, first_output_ms: int
     ) -> None:
-        """Puts the end of an accepted grant on record and hands it to the reporter.
+        """Record the end of an accepted grant and pass it to the reporter.
 
-        Should the disk fail, the record is still reported from memory, and the loss of the copy is logged.
+        If the disk fails, the record is still reported from memory, and the loss of the copy is logged.
         """
         del self._open[accepted.reference]
         self._finish(
@@ -233,7 +234,7 @@ class Spool:
         self._counters.give_back(accepted.slot)
 
     def settled(self, reference: int) -> None:
-        """A router has settled (or refused for ever) the record of that reference; it is forgotten."""
+        """Forget the record of that reference, which a router has settled or rejected for good."""
         if self._pending.pop(reference, None) is None:
             return
         _, segment = self._unsettled.pop(reference)
@@ -243,12 +244,12 @@ class Spool:
             self._make_room(len(record))
             self._append(record)
         except OSError as error:
-            # Harmless: after a restart it is reported again, and the router knows it.
-            _log.warning("settlement not noted in the spool: %s", error)
+            # Harmless: after a restart it is reported again, and the router knows it already.
+            _log.warning("cannot record a settlement in the spool: %s", error)
         self.sweep()
 
     def sweep(self) -> None:
-        """Forgets used grants that could no longer be accepted, and deletes segments that hold nothing more of use."""
+        """Forget used grants that could no longer be accepted, and delete segments that are not needed any more."""
         now = self._now_ms()
         while self._used_order and self._used_order[0][0] < now:
             self._used_grants.discard(self._used_order.popleft()[1])
@@ -260,7 +261,7 @@ class Spool:
             self._segments.popleft()
 
     def sync(self) -> None:
-        """Brings what was recorded to the disk; blocks for as long as that takes, so call it off the loop."""
+        """Sync all records to the disk; this blocks, so call it off the loop."""
         with self._syncing:
             if not self._dirty or self._lock < 0:
                 return
@@ -275,7 +276,7 @@ class Spool:
             self._counters.sync()
 
     def close(self) -> None:
-        """Closes the files and lets another process have the directory. Calls still open count as crashed."""
+        """Close the files and unlock the directory for another process. Calls that are still open count as crashed."""
         self.sync()
         with self._syncing:
             if self._lock < 0:
@@ -309,10 +310,10 @@ class Spool:
             for unit, amount in amounts.items()
         )
         try:
-            # Room for it was kept when the grant was accepted.
+            # Its room was reserved when the grant was accepted.
             self._append(framed(payload))
         except OSError as error:
-            _log.error("usage could not be spooled, it is held in memory until it is reported: %s", error)
+            _log.error("cannot spool usage; it is kept in memory until it is reported: %s", error)
         record = usage_pb2.UsageRecord(
             grant=accepted.token,
             engine_id=engine_id,
@@ -334,7 +335,7 @@ class Spool:
         self._dirty = True
 
     def _make_room(self, needed: int, *, beyond_limit: bool = False) -> None:
-        """Opens another segment unless `needed` bytes fit beside the finals of all open calls."""
+        """Open another segment unless `needed` bytes fit beside the finals of all open calls."""
         kept = len(self._open) * _FINAL_BYTES
         if self._writer is not None and self._writer.free >= needed + kept:
             return
@@ -363,11 +364,10 @@ class Spool:
         self._used_order.append((usable_until_ms, grant_id))
 
     def _full(self, error: OSError) -> ServiceError:
-        _log.error("work refused, usage cannot be recorded in %s: %s", self._directory, error)
+        _log.error("cannot record usage in %s, refusing work: %s", self._directory, error)
         return ServiceError(
             Reason.LEDGER_UNAVAILABLE,
-            "this engine cannot record what the request would spend: its spool is full; retry, on another engine if "
-            "there is one",
+            "the engine's usage spool is full, so it accepts no request; retry, on another engine if there is one",
             retry_after_s=1.0,
         )
 

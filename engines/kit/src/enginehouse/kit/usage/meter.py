@@ -1,4 +1,4 @@
-"""The meter of one call: counts units, prices them as it goes, and never passes the cap."""
+"""The meter of one call, which counts and prices units and never passes the cap."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _NUMBERED = 1 + max(usage_pb2.Unit.values())
 # A model's prices may name so many units, and a method's contract as many more.
 _MAX_NAMED = 2 * MAX_NAMED_UNITS
 COUNTERS = _NUMBERED + _MAX_NAMED
-"""How many counters a meter needs: one for each unit's number, then those of units that only have names."""
+"""The number of counters that a meter needs: one for each unit's number, then those of units that only have names."""
 
 Counters: TypeAlias = "MutableSequence[int] | memoryview[int]"
 
 
 class CapExceeded(ServiceError):
-    """Counting would have passed the cap; nothing was counted."""
+    """The units would have passed the cap; none were counted."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.BUDGET_EXHAUSTED, message)
@@ -43,8 +43,8 @@ class Meter:
     Args:
         prices: nano-dollars for a million of each unit; a unit that is not listed is free. Of the units that only have
             names, those that are listed can be counted.
-        cap_nanos: the most that the call may cost, in nano-dollars.
-        counters: where the counts live, at least `COUNTERS` integers, all zero; a plain list if None.
+        cap_nanos: the bound on the call's cost, in nano-dollars.
+        counters: the storage of the counts, at least `COUNTERS` integers, all zero; a plain list if None.
 
     Raises:
         ValueError: the cap or a price is negative, or too many units only have names.
@@ -62,9 +62,9 @@ class Meter:
         self._counters: Counters = [0] * COUNTERS if counters is None else counters
         self._spent = 0
         self.capped = False
-        """Whether the cap (or the grant's end) refused a unit; set by hand where an engine bounds work beforehand."""
+        """True once the cap (or the grant's expiry) refused a unit; an engine that bounds work beforehand sets it."""
         self.closed = False
-        """Whether the grant has expired or the call has ended: nothing can be counted any more."""
+        """True once the grant has expired or the call has ended: nothing can be counted any more."""
 
     def take(self, unit: Unit, n: int = 1) -> int:
         """Count up to n units and return how many of them the cap allowed; fewer than n sets `capped`.
@@ -89,7 +89,7 @@ class Meter:
         return n
 
     def add(self, unit: Unit, n: int = 1) -> None:
-        """Counts n units, or none.
+        """Count n units, or none.
 
         Raises:
             CapExceeded: they do not fit under the cap, or the grant has expired.
@@ -97,19 +97,21 @@ class Meter:
         if self.would_exceed(unit, n):
             self.capped = True
             raise CapExceeded(
-                f"{n} {unit_name(unit)} would cost more than the {self.remaining_nanos} nano-dollars left "
-                "of what the budget reserved for this request"
+                f"budget exhausted: {n} {unit_name(unit)} cost more than the {self.remaining_nanos} nano-dollars left "
+                "of the request's reservation"
                 if not self.closed
-                else "the time that the budget reserved for this request is over"
+                else "the request took longer than its grant allows"
             )
         self.take(unit, n)
 
     def would_exceed(self, unit: Unit, n: int = 1) -> bool:
-        """Whether n more units would pass the cap."""
+        """Return whether n more units would pass the cap."""
         return n > self.affordable(unit)
 
     def affordable(self, unit: Unit) -> int:
-        """How many more of the unit fit under the cap; `MAX_NANOS` for a free unit, 0 once the grant has expired."""
+        """Return how many more of the unit fit under the cap: `MAX_NANOS` of a free one, 0 once the grant has
+        expired.
+        """
         if self.closed:
             return 0
         return affordable(
@@ -117,16 +119,16 @@ class Meter:
         )
 
     def count_in(self, counters: Counters) -> None:
-        """Counts there from now on; before the first unit."""
+        """Count in other counters from now on; call it before the first unit."""
         self._counters = counters
 
     def close(self) -> None:
-        """Ends the counting: from now on nothing can be counted, and what was counted can still be read."""
+        """Stop counting: nothing can be counted any more, and the counts can still be read."""
         self.closed = True
         self._counters = list(self._counters)
 
     def amount(self, unit: Unit) -> int:
-        """How many of the unit were counted."""
+        """Return how many of the unit were counted."""
         return self._counters[self._place(unit) if isinstance(unit, str) else unit]
 
     @property
@@ -141,11 +143,11 @@ class Meter:
 
     @property
     def remaining_nanos(self) -> int:
-        """What is left of the cap, in nano-dollars, rounded down."""
+        """The rest of the cap, in nano-dollars, rounded down."""
         return (self._cap_numerator - self._spent) // PER_MILLION
 
     def usage(self) -> usage_pb2.Usage:
-        """The counts and the charge in the contract's form."""
+        """Return the counts and the charge in the contract's form."""
         return to_usage(self.amounts, cost=self.cost_nanos)
 
     def _place(self, name: str) -> int:

@@ -60,14 +60,14 @@ class LoadedTextModel(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many sequences it runs at once; a request takes one for each choice."""
+        """The number of sequences it runs at once; a request takes one for each choice."""
 
     @property
     def resumes(self) -> bool:
-        """Whether it can continue an answer exactly from its tokens, in the forms that allow it."""
+        """Return whether it can continue an answer exactly from its tokens, in the forms that allow it."""
 
     async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
-        """Applies the template and counts the prompt, without running the model.
+        """Apply the template and counts the prompt, without running the model.
 
         Raises INVALID_REQUEST (naming `messages`, `prompt`...) where the template refuses the conversation, and
         INVALID_SCHEMA for a schema or grammar known to be bad at this point. Whether the prompt fits is the
@@ -77,7 +77,7 @@ class LoadedTextModel(Protocol):
     def generate(
         self, prepared: PreparedRequest, *, max_output_tokens: int
     ) -> AsyncGenerator[Sequence[GenerationEvent], None]:
-        """Runs the model; every choice produces at most `max_output_tokens` tokens, never one more.
+        """Run the model; every choice produces at most `max_output_tokens` tokens, never one more.
 
         Where the request resumes, those come after the tokens that it brings, which are read as part of the prompt.
 
@@ -90,7 +90,7 @@ class LoadedTextModel(Protocol):
         """
 
     async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
-        """Embeds texts; refuses to read more than `max_input_tokens` over all of them (BUDGET_EXHAUSTED, naming the
+        """Embed texts; refuse to read more than `max_input_tokens` over all of them (BUDGET_EXHAUSTED, naming the
         number needed), and texts longer than the context (CONTEXT_LENGTH_EXCEEDED, naming `inputs[i]`)."""
 
     async def tokenize(self, text: str) -> Sequence[int]:
@@ -100,7 +100,7 @@ class LoadedTextModel(Protocol):
         """Share of the KV cache in use, 0 to 1; 0 where it is not known."""
 
     async def close(self) -> None:
-        """Ends what runs and frees the model."""
+        """End what runs and free the model."""
 
 
 class TextBackend(Protocol):
@@ -111,7 +111,7 @@ class TextBackend(Protocol):
         """The catalog's word for it: "llama.cpp", "vllm" or "upstream"."""
 
     async def load(self, model: CatalogModel) -> LoadedTextModel:
-        """Loads a model by its `source`, `context_tokens` and `options` (the backend checks those itself).
+        """Load a model by its `source`, `context_tokens` and `options` (the backend checks those itself).
 
         Raises WEIGHTS_ABSENT, naming the weights and the command that fetches them; INVALID_REQUEST for options it
         does not know; BACKEND_FAILED for weights that it cannot load.

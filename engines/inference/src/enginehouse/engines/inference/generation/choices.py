@@ -29,7 +29,7 @@ class Choices:
 
     @property
     def ended(self) -> bool:
-        """Whether every choice has its finish reason."""
+        """Return whether every choice has its finish reason."""
         return not self._open
 
     def merge(self, pieces: Sequence[OutputPiece]) -> list[ChoiceDelta]:
@@ -42,7 +42,7 @@ class Choices:
         return [self._delta(index, own) for index, own in by_choice.items()]
 
     def end_all(self, deltas: MutableSequence[ChoiceDelta]) -> None:
-        """Ends every open choice for want of budget, in its delta among these or in one of its own."""
+        """End every open choice for want of budget, in its delta among these or in one of its own."""
         self.cut_by_budget = True
         for delta in deltas:
             if delta.index in self._open:

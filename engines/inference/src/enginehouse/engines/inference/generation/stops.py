@@ -56,5 +56,5 @@ class StopScanner:
 
 
 def overlap(text: str, stop: str) -> int:
-    """How many characters at the text's end may begin the stop text."""
+    """The number of characters at the text's end may begin the stop text."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

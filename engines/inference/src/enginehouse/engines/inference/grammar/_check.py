@@ -42,7 +42,7 @@ class _Broken(Exception):
 
 
 def check_grammar(text: str, *, field: str) -> None:
-    """Raises INVALID_SCHEMA, saying where, for a grammar that is malformed or that llama.cpp cannot be given."""
+    """Raise INVALID_SCHEMA, saying where, for a grammar that is malformed or that llama.cpp cannot be given."""
     try:
         rules = _parse(text)
         if "root" not in rules:
@@ -125,7 +125,7 @@ class _Ways:
         self._under_way: list[str] = []
 
     def check(self, name: str) -> None:
-        """Raises _Broken if there are too many, from any place in the rule on."""
+        """Raise _Broken if there are too many, from any place in the rule on."""
         self._rule(name)
         self._places(self._rules[name])
 

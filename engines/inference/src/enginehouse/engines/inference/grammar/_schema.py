@@ -58,13 +58,13 @@ class Grammar:
         return _Conversion(self, schema, field).value(schema, "#", 0)
 
     def rule(self, body: str) -> str:
-        """Adds a rule and returns its name."""
+        """Add a rule and return its name."""
         name = f"r{len(self._rules)}"
         self._rules[name] = body
         return name
 
     def primitive(self, name: str) -> str:
-        """Adds a primitive and those that it needs, and returns its name."""
+        """Add a primitive and those that it needs, and return its name."""
         if name not in self._rules:
             self._rules[name] = PRIMITIVES[name]
             for needed in NEEDS.get(name, ()):
@@ -72,16 +72,16 @@ class Grammar:
         return name
 
     def reserve(self) -> str:
-        """Names a rule whose body follows by `define`."""
+        """Name a rule whose body follows by `define`."""
         return self.rule("")
 
     def define(self, name: str, body: str) -> None:
-        """Gives a reserved rule its body."""
+        """Give a reserved rule its body."""
         self._rules[name] = body
 
     @property
     def size(self) -> int:
-        """How many rules there are."""
+        """The number of rules there are."""
         return len(self._rules)
 
 

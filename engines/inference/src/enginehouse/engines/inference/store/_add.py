@@ -44,7 +44,7 @@ class NewModel:
 
 
 def add_model(new: NewModel, *, catalog_file: Path, models_dir: Path) -> CatalogModel:
-    """Writes the model into the catalog file and returns it as the catalog now has it.
+    """Write the model into the catalog file and return it as the catalog now has it.
 
     Raises StoreError where it could not work: weights that are not here, not a GGUF, not a model or not whole; a
     context that is unknown or over the model's; a chat without a template; a provider's address or options that are

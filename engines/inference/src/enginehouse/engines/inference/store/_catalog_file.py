@@ -18,7 +18,7 @@ from enginehouse.kit.config import ConfigError
 
 
 def add_entry(path: Path, entry: Mapping[str, Any]) -> CatalogModel:
-    """Writes `entry` at the end of the file's `models`; the file is made if there is none.
+    """Write `entry` at the end of the file's `models`; the file is made if there is none.
 
     The new file replaces the old one only if the catalog that it holds is right and has the old models unchanged.
 

@@ -35,7 +35,7 @@ class GgufMetadata:
 
 
 def read_gguf_metadata(path: Path) -> GgufMetadata:
-    """Reads the metadata of a GGUF file; raises StoreError where it is none, or none that can be served alone."""
+    """Read the metadata of a GGUF file; raise StoreError where it is none, or none that can be served alone."""
     try:
         with path.open("rb") as file:
             magic = file.read(4)

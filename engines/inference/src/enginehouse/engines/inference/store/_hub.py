@@ -32,7 +32,7 @@ class Remote:
 
 
 def find_file(file: HubFile, *, environ: Mapping[str, str]) -> Remote:
-    """Asks the hub, `HF_ENDPOINT` or the public one, with the token in `HF_TOKEN` or that of the hub's own login.
+    """Ask the hub, `HF_ENDPOINT` or the public one, with the token in `HF_TOKEN` or that of the hub's own login.
 
     Raises StoreError: no such repository, revision or file; terms not accepted; no checksum; nobody there.
     """
@@ -67,7 +67,7 @@ def _endpoint(environ: Mapping[str, str]) -> str:
 
 @contextlib.contextmanager
 def _said(endpoint: str, repository: str, revision: str, file: str) -> Iterator[None]:
-    """Says what the hub's refusals mean."""
+    """Say what the hub's refusals mean."""
     where = f"{endpoint}/{repository}"
     try:
         yield

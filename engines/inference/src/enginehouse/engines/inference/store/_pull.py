@@ -57,7 +57,7 @@ def pull(
     progress: Callable[[PullProgress], None] = lambda _: None,
     first_wait_s: float = 1.0,
 ) -> Pulled:
-    """Fetches `hf:ORG/REPO/FILE[@REVISION]`, or all files of `hf:ORG/REPO[@REVISION]`, unless the same content lies
+    """Fetch `hf:ORG/REPO/FILE[@REVISION]`, or all files of `hf:ORG/REPO[@REVISION]`, unless the same content lies
     here already.
 
     Args:
@@ -104,7 +104,7 @@ def _pull_all(
     progress: Callable[[PullProgress], None],
     first_wait_s: float,
 ) -> Pulled:
-    """Fetches a repository's files, one after the other. Its checksum is the SHA-256 of theirs, by name."""
+    """Fetch a repository's files, one after the other. Its checksum is the SHA-256 of theirs, by name."""
     names = list_files(repository, environ=environ)
     files = [
         pull(

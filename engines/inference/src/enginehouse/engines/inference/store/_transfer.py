@@ -20,7 +20,7 @@ from enginehouse.engines.inference.store.errors import StoreError
 
 _BLOCK = 1 << 20
 _MAX_FAILURES = 5
-_LONGEST_WAIT_S = 16.0
+_MAX_WAIT_S = 16.0
 _RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -54,7 +54,7 @@ def fetch(
     progress: Callable[[PullProgress], None],
     first_wait_s: float = 1.0,
 ) -> None:
-    """Fetches `remote` to `target`, which appears whole and right or not at all.
+    """Fetch `remote` to `target`, which appears whole and right or not at all.
 
     An interrupted fetch leaves `.NAME.CHECKSUM.part` beside it, with which the next one goes on. Failures of the
     network are tried again, five times without a byte between them.
@@ -83,7 +83,7 @@ def fetch(
                     raise StoreError(
                         f"{target.name} could not be fetched: {error}; what has arrived is kept, run the command again"
                     ) from None
-                time.sleep(min(_LONGEST_WAIT_S, first_wait_s * 2**failures))
+                time.sleep(min(_MAX_WAIT_S, first_wait_s * 2**failures))
         file.flush()
         os.fsync(file.fileno())
         found = checksum_of(partial, like=remote.checksum)

@@ -1,4 +1,4 @@
-"""OpenAI's words for languages, which its verbose transcriptions name in English."""
+"""OpenAI's names of languages: its verbose transcriptions name them in English."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ _NAMES = {
 
 
 def language_name(tag: str) -> str:
-    """A BCP 47 tag's language in English, in lower case; the tag itself where there is no word for it here."""
+    """Return the language of a BCP 47 tag in English, in lower case; the tag itself if its name is not known here."""
     return _NAMES.get(tag.partition("-")[0].lower(), tag)

@@ -1,4 +1,4 @@
-"""`openai.v1.AudioService` over a voice engine in the same process, as `TextServicer` is over a text engine."""
+"""`openai.v1.AudioService` over a voice engine in the same process, as `TextServicer` over a text engine."""
 
 from __future__ import annotations
 
@@ -26,26 +26,24 @@ class InProcessVoiceEngine(Protocol[CallT_contra]):
     def synthesize(
         self, request: voice_pb2.SynthesizeRequest, call: CallT_contra
     ) -> AsyncGenerator[voice_pb2.SynthesizeResponse, None]:
-        """Yields the messages of one synthesis; the last has a summary. Raises ServiceError."""
+        """Yield the messages of one synthesis, the last with a summary; raise ServiceError."""
 
     def recognize(
         self, request: voice_pb2.RecognizeRequest, call: CallT_contra
     ) -> AsyncGenerator[voice_pb2.RecognizeResponse, None]:
-        """Yields segments as they are understood; the last message has everything but the segments. Raises
-        ServiceError.
-        """
+        """Yield segments as they are recognised, and last a message with the rest; raise ServiceError."""
 
     def list_voices(self, request: voice_pb2.ListVoicesRequest, call: CallT_contra) -> voice_pb2.ListVoicesResponse:
-        """A page of voices. Raises ServiceError."""
+        """Return a page of voices; raise ServiceError."""
 
 
 class AudioServicer(audio_pb2_grpc.AudioServiceServicer, Generic[CallT]):
-    """Serves speech, transcriptions, translations and the list of voices.
+    """The endpoints for speech, transcriptions, translations and the list of voices.
 
     Args:
         engine: does the work.
-        accept: takes the grant of a call that a model serves.
-        accept_free: takes the grant of a call that none serves.
+        accept: accepts the grant of a call that a model serves.
+        accept_free: accepts the grant of a call that no model serves.
         max_body_bytes: larger request bodies are refused.
     """
 
@@ -109,11 +107,11 @@ class AudioServicer(audio_pb2_grpc.AudioServiceServicer, Generic[CallT]):
         async with aclosing(self._engine.recognize(asked.recognize, call)) as responses:
             async for response in responses:
                 if response.stopped_by_budget:
-                    # None of the formats could say that the text is not whole.
+                    # No format can express that the text is incomplete.
                     raise ServiceError(
                         Reason.BUDGET_EXHAUSTED,
-                        f"The recording is longer than what was reserved for it: after {response.duration_ms} ms the "
-                        "budget or the request's own cap ended it.",
+                        f"The recording is longer than its reservation: the budget or the request's own cap ended it "
+                        f"after {response.duration_ms} ms.",
                     )
                 piece = answer.add(response)
                 if piece is not None:

@@ -1,4 +1,4 @@
-"""Speech: the JSON request read into a `SynthesizeRequest`, and the answer's bytes or events."""
+"""Speech: reading the JSON request into a `SynthesizeRequest`, and writing the answer's bytes or events."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ FORMATS = {
     "wav": voice_pb2.AUDIO_ENCODING_WAV,
     "pcm": voice_pb2.AUDIO_ENCODING_PCM,
 }
-"""OpenAI's words for how audio is encoded."""
+"""OpenAI's names of audio encodings."""
 EMOTIONS = {name.removeprefix("EMOTION_").lower(): value for name, value in voice_pb2.Emotion.items() if value}
-"""Emotions by the words that requests use."""
-# OpenAI's `pcm` is of this rate, and its clients play it so.
+"""Emotions by the names that requests use."""
+# The rate of OpenAI's `pcm`, at which its clients play it.
 _PCM_RATE = 24_000
-# What people write for an emotion.
+# Words that people write for an emotion.
 _MOODS = {
     "happy": "happy", "cheerful": "happy", "joyful": "happy", "warm": "tender", "tender": "tender", "gentle": "tender",
     "soothing": "tender", "calm": "neutral", "neutral": "neutral", "sad": "sad", "melancholic": "sad", "angry": "angry",
@@ -41,16 +41,16 @@ _MOODS = {
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """Speech as asked for."""
+    """A request for speech."""
 
     synthesize: voice_pb2.SynthesizeRequest
-    """What the engine is to do."""
+    """The request to the engine."""
     events: bool
     """Answer with server-sent events instead of the audio's bytes."""
 
 
 def read_speech(body: bytes) -> SpeechRequest:
-    """Reads the body of POST /v1/audio/speech; raises ServiceError naming the parameter at fault."""
+    """Read the body of POST /v1/audio/speech; raise ServiceError naming the parameter at fault."""
     fields = Fields(parse(body).value)
     fields.refuse_unknown(_KNOWN)
     fields.text("user")
@@ -77,7 +77,7 @@ def read_speech(body: bytes) -> SpeechRequest:
 
 
 def speech_piece(response: voice_pb2.SynthesizeResponse, *, content_type: str, events: bool) -> BodyPiece | None:
-    """What is sent for a message of the engine; None for nothing."""
+    """Return the piece of the body for a message of the engine; None if there is none."""
     if not events:
         return (content_type, response.audio) if response.audio else None
     data = b""
@@ -107,13 +107,15 @@ def _voice(fields: Fields) -> str:
     if value is None:
         raise fields.missing("voice")
     if not isinstance(value, str) or not value:
-        raise refusal("voice", f"Invalid value for 'voice': {shown(value)} is no voice's id.")
-    # Every model has a voice of its own for a language, and no voice is called so.
+        raise refusal("voice", f"Invalid value for 'voice': {shown(value)} is not the id of a voice.")
+    # OpenAI's names of voices mean the model's own voice for the language; none of ours has such a name.
     return "" if value == "auto" else value
 
 
 def _mood(fields: Fields) -> str:
-    """The emotion that free instructions ask for: more than that no model here follows, and it is not passed over."""
+    """Return the emotion that free instructions ask for; models here follow nothing more, so anything else is an
+    error.
+    """
     instructions = fields.text("instructions")
     if not instructions:
         return ""

@@ -1,4 +1,4 @@
-"""Transcription and translation: the form read into a `RecognizeRequest`, and the answer in each of its formats."""
+"""Transcription and translation: reading the form into a `RecognizeRequest`, and writing the answer's formats."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionRequest:
-    """A transcription as asked for."""
+    """A request for a transcription."""
 
     recognize: voice_pb2.RecognizeRequest
-    """What the engine is to do."""
+    """The request to the engine."""
     format: str
     """One of `FORMATS`."""
     words: bool
-    """Whether the answer lists words (verbose_json)."""
+    """True if the answer lists words (verbose_json)."""
     segments: bool
-    """Whether the answer lists segments (verbose_json)."""
+    """True if the answer lists segments (verbose_json)."""
     stream: bool
-    """Answer with server-sent events as it goes."""
+    """True to answer with server-sent events as segments come."""
 
 
 def read_transcription(content_type: str, body: bytes, *, translate: bool) -> TranscriptionRequest:
-    """Reads the form of POST /v1/audio/transcriptions or translations; raises ServiceError naming the parameter."""
+    """Read the form of POST /v1/audio/transcriptions or translations; raise ServiceError naming the parameter."""
     form = read_form(content_type, body)
     for part in form.parts:
         if part.name not in _KNOWN:
@@ -58,15 +58,15 @@ def read_transcription(content_type: str, body: bytes, *, translate: bool) -> Tr
         if grain not in _GRANULARITIES:
             raise fields.invalid("timestamp_granularities", f"{grain[:40]!r} is neither 'word' nor 'segment'")
     if grains and kind != "verbose_json":
-        raise fields.invalid("timestamp_granularities", "they need response_format 'verbose_json'")
+        raise fields.invalid("timestamp_granularities", "it needs response_format 'verbose_json'")
     if form.texts("include") or form.texts("include[]"):
-        raise unsupported("include", "Unsupported parameter: 'include'; no model here gives log probabilities.")
+        raise unsupported("include", "Unsupported parameter: 'include'; no model here returns log probabilities.")
     if (fields.text("chunking_strategy") or "auto") != "auto":
         raise unsupported("chunking_strategy", "Unsupported value for 'chunking_strategy': only 'auto' is known.")
     _check_temperature(form)
     stream = _flag(fields, "stream")
     if stream and kind not in ("json", "text"):
-        raise fields.invalid("stream", f"it cannot be had with response_format '{kind}'; use 'json' or 'text'")
+        raise fields.invalid("stream", f"response_format '{kind}' cannot be streamed; use 'json' or 'text'")
     words = "word" in grains
     request = voice_pb2.RecognizeRequest(
         model=fields.required_text("model"),
@@ -100,11 +100,11 @@ def _check_temperature(form: MultipartForm) -> None:
     except ValueError:
         zero = False
     if not zero:
-        raise unsupported("temperature", "Unsupported value for 'temperature': models here listen with 0 alone.")
+        raise unsupported("temperature", "Unsupported value for 'temperature': models here recognise with 0 only.")
 
 
 class TranscriptionAnswer:
-    """Collects what was heard, and writes it in the format that was asked for."""
+    """Collects the recognised segments, and writes them in the requested format."""
 
     def __init__(self, asked: TranscriptionRequest) -> None:
         self._asked = asked
@@ -112,7 +112,7 @@ class TranscriptionAnswer:
         self._last = voice_pb2.RecognizeResponse()
 
     def add(self, response: voice_pb2.RecognizeResponse) -> BodyPiece | None:
-        """Takes what came; what is to be sent now, in a stream."""
+        """Add a message of the engine; return the piece to send now, in a stream."""
         self._segments += response.segments
         if response.HasField("usage"):
             self._last = response
@@ -124,7 +124,7 @@ class TranscriptionAnswer:
         return EVENT_STREAM, event({"type": "transcript.text.delta", "delta": delta})
 
     def end(self) -> BodyPiece:
-        """The answer, or the rest of it in a stream."""
+        """Return the answer, or the rest of it in a stream."""
         if self._asked.stream:
             done = {"type": "transcript.text.done", "text": self._last.text, "usage": self._usage()}
             return EVENT_STREAM, event(done) + DONE
@@ -150,12 +150,12 @@ class TranscriptionAnswer:
             "text": last.text,
         }
         if asked.segments:
-            body["segments"] = [_segment(number, one) for number, one in enumerate(self._segments)]
+            body["segments"] = [_segment(number, segment) for number, segment in enumerate(self._segments)]
         if asked.words:
             body["words"] = [
                 {"word": word.word, "start": word.start_ms / 1000, "end": word.end_ms / 1000}
-                for one in self._segments
-                for word in one.words
+                for segment in self._segments
+                for word in segment.words
             ]
         return _json({**body, "usage": self._usage()})
 
@@ -168,7 +168,7 @@ def _segment(number: int, segment: voice_pb2.Segment) -> dict[str, Any]:
         "start": segment.start_ms / 1000,
         "end": segment.end_ms / 1000,
         "text": segment.text,
-        # Models here tell no tokens, and listen to what a detector took for speech alone.
+        # Models here report no tokens, and recognise only what a detector took for speech.
         "tokens": [],
         "temperature": 0.0,
         "avg_logprob": math.log(max(segment.confidence, 1e-6)),
@@ -178,17 +178,18 @@ def _segment(number: int, segment: voice_pb2.Segment) -> dict[str, Any]:
 
 
 def srt(segments: Sequence[voice_pb2.Segment]) -> str:
-    """SubRip subtitles."""
+    """Return SubRip subtitles."""
     return "".join(
-        f"{number}\n{_moment(one.start_ms, ',')} --> {_moment(one.end_ms, ',')}\n{one.text}\n\n"
-        for number, one in enumerate(segments, start=1)
+        f"{number}\n{_timestamp(segment.start_ms, ',')} --> {_timestamp(segment.end_ms, ',')}\n{segment.text}\n\n"
+        for number, segment in enumerate(segments, start=1)
     )
 
 
 def vtt(segments: Sequence[voice_pb2.Segment]) -> str:
-    """WebVTT subtitles."""
+    """Return WebVTT subtitles."""
     cues = "".join(
-        f"{_moment(one.start_ms, '.')} --> {_moment(one.end_ms, '.')}\n{_cue(one.text)}\n\n" for one in segments
+        f"{_timestamp(segment.start_ms, '.')} --> {_timestamp(segment.end_ms, '.')}\n{_cue(segment.text)}\n\n"
+        for segment in segments
     )
     return f"WEBVTT\n\n{cues}"
 
@@ -197,7 +198,7 @@ def _cue(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _moment(milliseconds: int, point: str) -> str:
+def _timestamp(milliseconds: int, point: str) -> str:
     seconds, rest = divmod(milliseconds, 1000)
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{rest:03}"
 

@@ -17,7 +17,7 @@ _dumps = orjson.dumps
 class ChatStream:
     """Server-sent `chat.completion.chunk` events; those of one engine message stay together in one piece.
 
-    An event that carries nothing but text is the common case: all of it but the text is encoded once a choice.
+    Most events carry only text: everything else in them is encoded once a choice.
     """
 
     content_type = "text/event-stream"
@@ -32,7 +32,7 @@ class ChatStream:
         self._text_tail = b""
 
     def add(self, response: generation_pb2.GenerateResponse, *, first_choice: int) -> bytes:
-        """Events for one engine message."""
+        """Return the events for one engine message."""
         if not self._head:
             self._begin(response.model)
         events: list[bytes] = []
@@ -51,7 +51,7 @@ class ChatStream:
         return b"".join(events)
 
     def end(self, usage: usage_pb2.Usage) -> bytes:
-        """The usage event, where it was asked for, and the end mark."""
+        """Return the usage event, if it was asked for, and the end mark."""
         if not self._include_usage:
             return DONE
         return self._head + b'[],"usage":' + _dumps(completion_usage(usage)) + b"}\n\n" + DONE
@@ -82,7 +82,7 @@ class ChatStream:
 
 
 class ChatAnswer:
-    """One `chat.completion` object, held until the end."""
+    """One `chat.completion` object, written at the end."""
 
     content_type = "application/json"
 
@@ -94,7 +94,7 @@ class ChatAnswer:
         self._choices: dict[int, _Choice] = {}
 
     def add(self, response: generation_pb2.GenerateResponse, *, first_choice: int) -> bytes:
-        """Keeps one engine message."""
+        """Add one engine message."""
         self._model = self._model or response.model
         for delta in response.deltas:
             index = first_choice + delta.index
@@ -105,7 +105,7 @@ class ChatAnswer:
         return b""
 
     def end(self, usage: usage_pb2.Usage) -> bytes:
-        """The object."""
+        """Return the object."""
         choices = [self._choices[index].rendered(index, self._logprobs) for index in sorted(self._choices)]
         body = {"id": self._id, "object": "chat.completion", "created": self._created, "model": self._model}
         return _dumps(body | {"choices": choices, "usage": completion_usage(usage)})

@@ -1,4 +1,4 @@
-"""A chat completion's JSON, read into a `GenerateRequest`."""
+"""Reading of a chat completion's JSON into a `GenerateRequest`."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _READ = _sampling.SHARED | {
     "messages", "logprobs", "top_logprobs", "max_completion_tokens", "parallel_tool_calls", "response_format",
     "tool_choice", "tools",
 }  # fmt: skip
-# OpenAI's parameters that tune its own service, whose absence changes no answer's meaning.
+# OpenAI's parameters that tune its own service; ignoring them changes no answer's meaning.
 _HARMLESS = frozenset(
     {"metadata", "prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
      "reasoning_effort", "safety_identifier", "service_tier", "store", "verbosity"}
 )  # fmt: skip
 _UNSUPPORTED = {
-    "audio": "audio output is not served here; ask for text",
-    "functions": "it is deprecated and not served; use 'tools'",
-    "function_call": "it is deprecated and not served; use 'tool_choice'",
-    "moderation": "no moderation is done here",
+    "audio": "audio output is not available here; ask for text",
+    "functions": "it is deprecated; use 'tools'",
+    "function_call": "it is deprecated; use 'tool_choice'",
+    "moderation": "there is no moderation here",
     "web_search_options": "there is no web search here",
 }
 _KNOWN = _READ | _HARMLESS | _UNSUPPORTED.keys() | {"modalities"}
@@ -50,18 +50,18 @@ _MAX_TOOLS = 128
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat completion as asked for."""
+    """A request for a chat completion."""
 
     generate: generation_pb2.GenerateRequest
-    """What the engine is to do."""
+    """The request to the engine."""
     stream: bool
-    """Answer in server-sent events."""
+    """True to answer with server-sent events."""
     include_usage: bool
-    """End the stream with an event that carries the usage."""
+    """True to end the stream with an event that carries the usage."""
 
 
 def read_chat(body: bytes) -> ChatRequest:
-    """Reads the body of POST /v1/chat/completions; raises ServiceError naming the parameter at fault."""
+    """Read the body of POST /v1/chat/completions; raise ServiceError naming the parameter at fault."""
     document = parse(body)
     fields = Fields(document.value)
     fields.refuse_unknown(_KNOWN)
@@ -69,7 +69,7 @@ def read_chat(body: bytes) -> ChatRequest:
         if fields.raw(name):
             raise unsupported(name, f"'{name}' is not supported: {why}.")
     if any(modality != "text" for modality in fields.items("modalities", most=8)):
-        raise unsupported("modalities", "Only the modality 'text' is served here.")
+        raise unsupported("modalities", "Unsupported modality: only 'text' is available here.")
     request = _sampling.begin(fields)
     if "max_tokens" in fields and "max_completion_tokens" in fields:
         raise fields.invalid("max_tokens", "it cannot be given together with 'max_completion_tokens'; keep that one")
@@ -100,7 +100,7 @@ def _message(fields: Fields) -> generation_pb2.Message:
     fields.refuse_unknown(_MESSAGE_FIELDS)
     role = fields.required_text("role")
     if role == "function":
-        raise unsupported(fields.param("role"), "The role 'function' is deprecated and not served; use 'tool'.")
+        raise unsupported(fields.param("role"), "The role 'function' is deprecated; use 'tool'.")
     if role not in _ROLES:
         raise fields.invalid("role", f"{shown(role)} is none of {', '.join(map(repr, _ROLES))}")
     for name in ("audio", "function_call"):
@@ -138,7 +138,7 @@ def _content(fields: Fields) -> str:
         if text is None:
             raise part.missing(kind)
         texts.append(text)
-    # Parts are separate blocks of text: what a line break keeps apart must not run together.
+    # Parts are separate blocks of text: without a line break between them, words would run together.
     return "\n".join(texts)
 
 

@@ -21,7 +21,7 @@ class CompletionStream:
     content_type = "text/event-stream"
 
     def __init__(self, *, completion_id: str, created: int, include_usage: bool, prompts: tuple[str, ...]) -> None:
-        """`prompts` are those to echo, by choice; empty where none is."""
+        """`prompts` are the prompts to echo, by choice; empty if none is."""
         self._id = completion_id
         self._created = created
         self._include_usage = include_usage
@@ -30,13 +30,13 @@ class CompletionStream:
         self._offsets = {index: len(prompt) for index, prompt in enumerate(prompts)}
 
     def add(self, response: generation_pb2.GenerateResponse, *, first_choice: int) -> bytes:
-        """Events for one engine message."""
+        """Return the events for one engine message."""
         if not self._head:
             self._begin(response.model)
         return b"".join(self._event(first_choice + delta.index, delta) for delta in response.deltas)
 
     def end(self, usage: usage_pb2.Usage) -> bytes:
-        """The usage event, where it was asked for, and the end mark."""
+        """Return the usage event, if it was asked for, and the end mark."""
         if not self._include_usage:
             return DONE
         return self._head + b'[],"usage":' + _dumps(completion_usage(usage)) + b"}\n\n" + DONE
@@ -70,12 +70,12 @@ class CompletionStream:
 
 
 class CompletionAnswer:
-    """One `text_completion` object, held until the end."""
+    """One `text_completion` object, written at the end."""
 
     content_type = "application/json"
 
     def __init__(self, *, completion_id: str, created: int, logprobs: bool, prompts: tuple[str, ...]) -> None:
-        """`prompts` are those to echo, by choice; empty where none is."""
+        """`prompts` are the prompts to echo, by choice; empty if none is."""
         self._id = completion_id
         self._created = created
         self._logprobs = logprobs
@@ -84,7 +84,7 @@ class CompletionAnswer:
         self._choices: dict[int, _Choice] = {}
 
     def add(self, response: generation_pb2.GenerateResponse, *, first_choice: int) -> bytes:
-        """Keeps one engine message."""
+        """Add one engine message."""
         self._model = self._model or response.model
         for delta in response.deltas:
             index = first_choice + delta.index
@@ -95,7 +95,7 @@ class CompletionAnswer:
         return b""
 
     def end(self, usage: usage_pb2.Usage) -> bytes:
-        """The object."""
+        """Return the object."""
         choices = [self._choices[index].rendered(index, self._logprobs) for index in sorted(self._choices)]
         body = {"id": self._id, "object": "text_completion", "created": self._created, "model": self._model}
         return _dumps(body | {"choices": choices, "usage": completion_usage(usage)})
@@ -126,7 +126,7 @@ class _Choice:
 
 
 class _Logprobs:
-    """The four parallel lists that completions use; offsets count characters from the start of the choice's text."""
+    """Return the four parallel lists of completions; offsets count characters from the start of the choice's text."""
 
     def __init__(self, offset: int) -> None:
         self.offset = offset

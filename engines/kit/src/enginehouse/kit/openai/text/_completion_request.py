@@ -1,4 +1,4 @@
-"""A completion's JSON, read into one `GenerateRequest` for each of its prompts."""
+"""Reading of a completion's JSON into one `GenerateRequest` for each of its prompts."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _TOKENS = "token arrays are not supported; send the text"
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """A completion as asked for."""
+    """A request for a completion."""
 
     prompts: tuple[generation_pb2.GenerateRequest, ...]
-    """What the engine is to do, prompt by prompt; equal but for the prompt."""
+    """The requests to the engine, one a prompt; equal except for the prompt."""
     choices: int
-    """How many choices each prompt gets."""
+    """The number of choices for each prompt."""
     stream: bool
-    """Answer in server-sent events."""
+    """True to answer with server-sent events."""
     include_usage: bool
-    """End the stream with an event that carries the usage."""
+    """True to end the stream with an event that carries the usage."""
 
 
 def read_completion(body: bytes) -> CompletionRequest:
-    """Reads the body of POST /v1/completions; raises ServiceError naming the parameter at fault."""
+    """Read the body of POST /v1/completions; raise ServiceError naming the parameter at fault."""
     fields = Fields(parse(body).value)
     fields.refuse_unknown(_KNOWN)
     request = _sampling.begin(fields)
     request.max_output_tokens = _sampling.output_bound(fields, "max_tokens")
     request.echo = fields.flag("echo")
-    # Completions count alternatives where chat has a flag: 0 asks for the chosen tokens alone.
+    # Completions count alternatives where chat has a flag: 0 asks for the chosen tokens only.
     logprobs = fields.integer("logprobs", 0, 20)
     request.logprobs = logprobs is not None
     request.top_logprobs = logprobs or 0
@@ -48,10 +48,10 @@ def read_completion(body: bytes) -> CompletionRequest:
     stream, include_usage = _sampling.wants_stream(fields)
     prompts = []
     for prompt in _prompts(fields):
-        one = generation_pb2.GenerateRequest()
-        one.CopyFrom(request)
-        one.prompt = prompt
-        prompts.append(one)
+        copy = generation_pb2.GenerateRequest()
+        copy.CopyFrom(request)
+        copy.prompt = prompt
+        prompts.append(copy)
     return CompletionRequest(tuple(prompts), choices, stream, include_usage)
 
 
@@ -67,7 +67,7 @@ def _prompts(fields: Fields) -> list[str]:
     if not isinstance(prompts[0], str):
         raise fields.invalid("prompt", _TOKENS)
     if len(prompts) > _MAX_PROMPTS:
-        raise fields.invalid("prompt", f"{len(prompts)} prompts are more than {_MAX_PROMPTS}")
+        raise fields.invalid("prompt", f"too many prompts: {len(prompts)}, over {_MAX_PROMPTS}")
     for index, prompt in enumerate(prompts):
         if not isinstance(prompt, str) or not prompt:
             raise fields.invalid("prompt", f"entry {index} must be a non-empty string")

@@ -1,4 +1,4 @@
-"""Embeddings: the JSON request read into an `EmbedRequest`, and the answer's JSON."""
+"""Embeddings: reading the JSON request into an `EmbedRequest`, and writing the answer's JSON."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _MAX_INPUTS = 2048
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingRequest:
-    """Embeddings as asked for."""
+    """A request for embeddings."""
 
     embed: generation_pb2.EmbedRequest
-    """What the engine is to do."""
+    """The request to the engine."""
     base64: bool
-    """Answer each vector as the base64 of its little-endian 32-bit floats."""
+    """True to answer each vector as the base64 of its little-endian 32-bit floats."""
 
 
 def read_embedding(body: bytes) -> EmbeddingRequest:
-    """Reads the body of POST /v1/embeddings; raises ServiceError naming the parameter at fault."""
+    """Read the body of POST /v1/embeddings; raise ServiceError naming the parameter at fault."""
     fields = Fields(parse(body).value)
     fields.refuse_unknown(_KNOWN)
     fields.text("user")
@@ -44,7 +44,7 @@ def read_embedding(body: bytes) -> EmbeddingRequest:
 
 
 def embedding_body(response: generation_pb2.EmbedResponse, *, encode: bool) -> bytes:
-    """The JSON of the answer; `encode` gives vectors in base64."""
+    """Return the JSON of the answer; with `encode`, vectors are in base64."""
     data = []
     for index, embedding in enumerate(response.embeddings):
         vector: str | list[float] = _base64(embedding.values) if encode else list(embedding.values)
@@ -68,7 +68,7 @@ def _inputs(fields: Fields) -> list[str]:
         raise fields.invalid("input", f"expected a string or an array of strings, but got {shown(value)} instead")
     inputs = [value] if isinstance(value, str) else value
     if not 1 <= len(inputs) <= _MAX_INPUTS:
-        raise fields.invalid("input", f"{len(inputs)} texts are not between 1 and {_MAX_INPUTS}")
+        raise fields.invalid("input", f"{len(inputs)} texts; must be 1 to {_MAX_INPUTS}")
     if isinstance(inputs[0], int | list):
         raise fields.invalid("input", "token arrays are not supported; send the text")
     for index, text in enumerate(inputs):

@@ -1,4 +1,4 @@
-"""What the forms of answer have in common."""
+"""The common parts of all forms of answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 
 DONE = b"data: [DONE]\n\n"
-"""Ends every stream."""
+"""The end of every stream."""
 
 FINISH_REASONS = {
     generation_pb2.FINISH_REASON_STOP: "stop",
@@ -19,40 +19,40 @@ FINISH_REASONS = {
     generation_pb2.FINISH_REASON_TOOL_CALLS: "tool_calls",
 }
 
-# OpenAI's figure for "not among the candidates": JSON has no infinity.
+# OpenAI's value for "not among the candidates": JSON has no infinity.
 _MIN_LOGPROB = -9999.0
 
 
 class Output(Protocol):
-    """Turns an engine's messages into the bytes of an answer."""
+    """A writer of an engine's messages as the bytes of an answer."""
 
     content_type: str
     """The answer's media type."""
 
     def add(self, response: generation_pb2.GenerateResponse, *, first_choice: int) -> bytes:
-        """Takes one message, whose choices count from `first_choice`; returns what can be sent now."""
+        """Add one message, whose choices count from `first_choice`; return the bytes to send now."""
 
     def end(self, usage: usage_pb2.Usage) -> bytes:
-        """Takes the whole call's usage; returns the rest."""
+        """Add the whole call's usage; return the remaining bytes."""
 
 
 def event(value: object) -> bytes:
-    """A server-sent event."""
+    """Return a server-sent event."""
     return b"data: " + orjson.dumps(value) + b"\n\n"
 
 
 def logprob(value: float) -> float:
-    """A log probability that JSON can carry."""
+    """Return a log probability that JSON can express."""
     return max(value, _MIN_LOGPROB)
 
 
 def chat_logprobs(entries: Iterable[generation_pb2.TokenLogprob]) -> list[dict[str, Any]]:
-    """The `logprobs.content` entries of a chat choice."""
+    """Return the `logprobs.content` entries of a chat choice."""
     return [_entry(entry) | {"top_logprobs": [_entry(top) for top in entry.top]} for entry in entries]
 
 
 def stopped_by(delta: generation_pb2.ChoiceDelta) -> dict[str, str]:
-    """The extra member of a choice that the budget's cap ended; nothing otherwise."""
+    """Return the extra member of a choice that the budget's cap ended; nothing otherwise."""
     return {"stopped_by": "budget"} if delta.stopped_by == generation_pb2.STOPPED_BY_BUDGET else {}
 
 

@@ -1,4 +1,4 @@
-"""The parameters that chat completions and completions share, read into a `GenerateRequest`."""
+"""Reading of the parameters that chat completions and completions share into a `GenerateRequest`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ SHARED = frozenset(
 """The shared parameters by name; top_k, min_p, repeat_penalty and grammar are llama.cpp's and vLLM's, not OpenAI's."""
 
 _MAX_STOPS = 16
-_LONGEST_STOP = 256
+_MAX_STOP_BYTES = 256
 _INT64 = 2**63
 _INT32 = 2**31 - 1
 
 
 def begin(fields: Fields) -> generation_pb2.GenerateRequest:
-    """A request with the model, the sampling, the bounds and the stop texts that `fields` ask for."""
+    """Return a request with the model, the sampling, the bounds and the stop texts of `fields`."""
     request = generation_pb2.GenerateRequest(
         model=fields.required_text("model"),
         sampling=_sampling(fields),
@@ -35,12 +35,12 @@ def begin(fields: Fields) -> generation_pb2.GenerateRequest:
 
 
 def output_bound(fields: Fields, name: str) -> int:
-    """The bound on output tokens under `name`; 0 where it is absent and the model's default holds."""
+    """Return the bound on output tokens under `name`; 0 if it is absent, for the model's default."""
     return fields.integer(name, 1, _INT32) or 0
 
 
 def wants_stream(fields: Fields) -> tuple[bool, bool]:
-    """Whether to stream, and whether the stream ends with its usage."""
+    """Return whether to stream, and whether the stream ends with its usage."""
     stream = fields.flag("stream")
     options = fields.nested("stream_options")
     if options is None:
@@ -74,6 +74,6 @@ def _stops(fields: Fields) -> list[str]:
     for index, stop in enumerate(stops):
         if not isinstance(stop, str):
             raise fields.invalid("stop", f"entry {index} is not a string")
-        if not 1 <= len(stop.encode()) <= _LONGEST_STOP:
-            raise fields.invalid("stop", f"entry {index} must have 1 to {_LONGEST_STOP} bytes")
+        if not 1 <= len(stop.encode()) <= _MAX_STOP_BYTES:
+            raise fields.invalid("stop", f"entry {index} must have 1 to {_MAX_STOP_BYTES} bytes")
     return stops

@@ -1,7 +1,7 @@
 """`openai.v1.TextService` over an engine in the same process.
 
-The engine is called as a plain object, not over gRPC, so that one grant is accepted once and no token is copied twice.
-It must not know that OpenAI's API exists; this module must not know which runtime answers.
+The engine is called as a plain object, not over gRPC, so that a grant is accepted once and no token is copied twice. It
+must not know OpenAI's API; this module must not know which runtime answers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from enginehouse.kit.openai.text._output import Output
 DESCRIPTOR = text_pb2.DESCRIPTOR
 
 MAX_BODY_BYTES = 8 * 2**20
-"""The largest request body taken unless told otherwise."""
+"""The default bound on a request body."""
 
 
 class InProcessTextEngine(Protocol[CallT_contra]):
@@ -38,14 +38,17 @@ class InProcessTextEngine(Protocol[CallT_contra]):
     def generate(
         self, request: generation_pb2.GenerateRequest, call: CallT_contra
     ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
-        """Yields the messages of one generation. The last has a summary, whose usage is the whole call's so far.
+        """Yield the messages of one generation. The last has a summary, whose usage is the whole call's so far.
 
         One call may generate several times in a row (a completion of several prompts). Closing the generator frees
-        the model's slot at once. Raises ServiceError.
+        the model's slot at once.
+
+        Raises:
+            ServiceError: the model cannot answer.
         """
 
     async def embed(self, request: generation_pb2.EmbedRequest, call: CallT_contra) -> generation_pb2.EmbedResponse:
-        """Embeds texts; raises ServiceError."""
+        """Embed texts; raise ServiceError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,11 @@ class _Job:
 
 
 class TextServicer(text_pb2_grpc.TextServiceServicer, Generic[CallT]):
-    """Serves chat completions, completions and embeddings.
+    """The endpoints for chat completions, completions and embeddings.
 
     Args:
         engine: does the work.
-        accept: takes a call's grant (`Calls.accept`): settles its usage at exit, whatever the exit is.
+        accept: accepts a call's grant (`Calls.accept`), and records its usage at exit, whatever the exit is.
         max_body_bytes: larger request bodies are refused.
     """
 
@@ -143,7 +146,7 @@ def _completion_job(body: bytes, request_id: str) -> _Job:
     created = int(time.time())
     echoed: tuple[str, ...] = ()
     if first.echo:
-        echoed = tuple(one.prompt for one in completion.prompts for _ in range(completion.choices))
+        echoed = tuple(request.prompt for request in completion.prompts for _ in range(completion.choices))
     output: Output
     if completion.stream:
         output = CompletionStream(

@@ -1,4 +1,4 @@
-"""Usage as OpenAI's bodies carry it, with the charge beside it."""
+"""Usage in the form of OpenAI's bodies, with the charge beside it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enginehouse.api.common.v1 import usage_pb2
 
 
 def completion_usage(usage: usage_pb2.Usage) -> dict[str, Any]:
-    """The `usage` object of chat completions and completions. Cached prompt tokens are part of `prompt_tokens`."""
+    """Return the `usage` of chat completions and completions. Cached prompt tokens are part of `prompt_tokens`."""
     amounts = {entry.unit: entry.amount for entry in usage.units}
     cached = amounts.get(usage_pb2.UNIT_CACHED_INPUT_TOKENS, 0)
     prompt = amounts.get(usage_pb2.UNIT_INPUT_TOKENS, 0) + cached
@@ -23,7 +23,7 @@ def completion_usage(usage: usage_pb2.Usage) -> dict[str, Any]:
 
 
 def embedding_usage(usage: usage_pb2.Usage) -> dict[str, Any]:
-    """The `usage` object of embeddings."""
+    """Return the `usage` object of embeddings."""
     amounts = {entry.unit: entry.amount for entry in usage.units}
     prompt = amounts.get(usage_pb2.UNIT_INPUT_TOKENS, 0) + amounts.get(usage_pb2.UNIT_CACHED_INPUT_TOKENS, 0)
     return {"prompt_tokens": prompt, "total_tokens": prompt, "cost_nanos": usage.cost_nanos}

@@ -42,7 +42,7 @@ class LlamaCppBackend:
         self._on_hang = on_hang
 
     async def load(self, model: CatalogModel) -> LoadedTextModel:
-        """Loads the model; raises WEIGHTS_ABSENT, INVALID_REQUEST (options) or BACKEND_FAILED."""
+        """Load the model; raise WEIGHTS_ABSENT, INVALID_REQUEST (options) or BACKEND_FAILED."""
         options = read_options(LlamaCppOptions, model)
         if model.context_tokens < 1:
             raise ServiceError(

@@ -55,7 +55,7 @@ class LlamaCppModel:
     async def start(
         cls, *, model: CatalogModel, server: LlamaCppServer, options: LlamaCppOptions, numbers: bytes
     ) -> LlamaCppModel:
-        """Asks a loaded server what it can do.
+        """Ask a loaded server what it can do.
 
         Args:
             model: the catalog's entry.
@@ -101,12 +101,12 @@ class LlamaCppModel:
 
     @property
     def slots(self) -> int:
-        """How many sequences are decoded together."""
+        """The number of sequences are decoded together."""
         return self._slots
 
     @property
     def resumes(self) -> bool:
-        """Whether its numbers do not depend on how the work is divided."""
+        """Return whether its numbers do not depend on how the work is divided."""
         return bool(self._numbers)
 
     def kv_cache_used(self) -> float:
@@ -114,7 +114,7 @@ class LlamaCppModel:
         return min(1.0, self._held_tokens / (self._slots * self._context_tokens))
 
     async def busy_slots(self) -> int:
-        """How many of llama.cpp's slots are at work: none soon after the last request has ended."""
+        """The number of of llama.cpp's slots are at work: none soon after the last request has ended."""
         return await self._server.busy_slots()
 
     async def tokenize(self, text: str) -> Sequence[int]:
@@ -122,7 +122,7 @@ class LlamaCppModel:
         return await self._server.tokenize(text, special=False)
 
     async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
-        """Applies the template and counts the prompt."""
+        """Apply the template and counts the prompt."""
         plan = await self._planner.plan(request)
         key = b""
         if plan.resumable:
@@ -132,7 +132,7 @@ class LlamaCppModel:
     async def generate(
         self, prepared: PreparedRequest, *, max_output_tokens: int
     ) -> AsyncGenerator[Sequence[GenerationEvent], None]:
-        """Runs the model."""
+        """Run the model."""
         plan = prepared.state
         assert isinstance(plan, RequestPlan)
         held = prepared.input_tokens + len(prepared.request.resume.token_ids)
@@ -152,11 +152,11 @@ class LlamaCppModel:
             self._held_tokens -= held
 
     async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
-        """Embeds texts."""
+        """Embed texts."""
         return await self._embedder.embed(inputs, max_input_tokens=max_input_tokens)
 
     def watch(self, *, hang_s: float, on_hang: Callable[[str], None]) -> None:
-        """Calls `on_hang` once the model has run for `hang_s` seconds without a sign, for then nothing can stop it."""
+        """Call `on_hang` once the model has run for `hang_s` seconds without a sign, for then nothing can stop it."""
         self._watch = BackgroundTask(lambda: self._watch_for_hang(hang_s, on_hang), name="llama-watch")
         self._watch.start()
 
@@ -168,7 +168,7 @@ class LlamaCppModel:
         on_hang(f"llama.cpp has not made anything for {silent_s:.0f} s while requests run")
 
     async def close(self) -> None:
-        """Frees the model."""
+        """Free the model."""
         if self._watch is not None:
             await self._watch.close()
         await self._server.close()

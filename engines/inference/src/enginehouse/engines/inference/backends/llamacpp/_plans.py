@@ -125,7 +125,7 @@ class RequestPlanner:
         )
 
     def refuse_overlong(self, size: int, field: str) -> None:
-        """Raises CONTEXT_LENGTH_EXCEEDED for a text of so many bytes, or characters, that it cannot fit."""
+        """Raise CONTEXT_LENGTH_EXCEEDED for a text of so many bytes, or characters, that it cannot fit."""
         if size > self._context_tokens * _MAX_BYTES_PER_TOKEN:
             raise too_long(field, size // _MAX_BYTES_PER_TOKEN, self._context_tokens, at_least=True)
 

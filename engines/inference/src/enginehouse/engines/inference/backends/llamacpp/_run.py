@@ -29,7 +29,7 @@ _Writer: TypeAlias = CoalescingWriter[_Chunk, list[_Chunk]]
 async def run(
     server: LlamaCppServer, plan: RequestPlan, request: GenerateRequest, *, slots: int, max_output_tokens: int
 ) -> AsyncGenerator[list[GenerationEvent], None]:
-    """Runs a plan and yields what has accumulated, as `LoadedTextModel.generate` does.
+    """Run a plan and yield what has accumulated, as `LoadedTextModel.generate` does.
 
     Args:
         server: the loaded model.

@@ -48,7 +48,7 @@ class LlamaCppServer:
 
     @classmethod
     def load(cls, path: Path, *, context_tokens: int, embedding: bool, options: LlamaCppOptions) -> LlamaCppServer:
-        """Loads the weights at `path`; raises BACKEND_FAILED where llama.cpp cannot."""
+        """Load the weights at `path`; raise BACKEND_FAILED where llama.cpp cannot."""
         socket_dir = Path(tempfile.mkdtemp(prefix="eh-llama-"))
         # It takes an address for a Unix socket by this ending.
         socket = socket_dir / "llama.sock"
@@ -100,7 +100,7 @@ class LlamaCppServer:
         return cls(server=server, socket_dir=socket_dir, client=client, threads=threads)
 
     async def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Posts to the server's own listener; raises what an error answer stands for."""
+        """Post to the server's own listener; raise what an error answer stands for."""
         try:
             answer: dict[str, Any] = await self._client.post(path, body)
         except (OSError, EOFError, TimeoutError, ValueError) as error:
@@ -115,7 +115,7 @@ class LlamaCppServer:
         return answer
 
     async def busy_slots(self) -> int:
-        """How many of its slots are at work."""
+        """The number of of its slots are at work."""
         slots: list[dict[str, Any]] = await self._client.get("/slots")
         return sum(bool(slot["is_processing"]) for slot in slots)
 
@@ -131,7 +131,7 @@ class LlamaCppServer:
         return text
 
     def stream(self, *, chat: bool, body: bytes, on_chunk: Callable[[bytes], bool]) -> Future[None]:
-        """Runs a request in a thread until it ends or `on_chunk` returns True, which frees the slot."""
+        """Run a request in a thread until it ends or `on_chunk` returns True, which frees the slot."""
         handle = self._server.handle_chat_completions if chat else self._server.handle_completions
 
         def noted(data: bytes) -> bool:
@@ -151,12 +151,12 @@ class LlamaCppServer:
         return time.monotonic() - self._last_sign if self._streams else 0.0
 
     async def embed(self, body: bytes) -> bytes:
-        """Runs an embedding request; cannot be cut short."""
+        """Run an embedding request; cannot be cut short."""
         answer: bytes = await asyncio.wrap_future(self._threads.submit(self._server.handle_embeddings, body))
         return answer
 
     async def close(self) -> None:
-        """Waits for what runs in its threads, then frees the model. Its streams must have been told to stop."""
+        """Wait for what runs in its threads, then free the model. Its streams must have been told to stop."""
         await self._client.close()
         await asyncio.to_thread(self._free)
 

@@ -41,7 +41,7 @@ _FIELDS = ["content", "tokens", "stop_type", "tokens_predicted"]
 async def run_steps(
     server: LlamaCppServer, plan: RequestPlan, request: GenerateRequest, *, max_output_tokens: int
 ) -> AsyncGenerator[list[GenerationEvent], None]:
-    """Runs a plan that is `resumable` and yields what each step made, as `LoadedTextModel.generate` does.
+    """Run a plan that is `resumable` and yield what each step made, as `LoadedTextModel.generate` does.
 
     Args:
         server: the loaded model.
@@ -93,7 +93,7 @@ def seed_at(seed: int, position: int) -> int:
 
 
 async def _read(server: LlamaCppServer, tokens: Sequence[int]) -> int:
-    """Reads a prompt into a slot's cache; returns how many of its tokens were there. Cancelling stops it."""
+    """Read a prompt into a slot's cache; return how many of its tokens were there. Cancelling stops it."""
     progress: list[bytes] = []
     left = False
 

@@ -39,7 +39,7 @@ class UnixHttpClient:
         return await self._call(head.encode() + data)
 
     async def close(self) -> None:
-        """Closes the connections that are not in use."""
+        """Close the connections that are not in use."""
         while self._idle:
             self._idle.pop()[1].close()
 

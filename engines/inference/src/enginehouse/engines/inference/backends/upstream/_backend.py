@@ -35,10 +35,10 @@ from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 
-_LONGEST_BACKOFF_S = 8.0
-_LONGEST_ERROR_BODY = 65_536
+_MAX_BACKOFF_S = 8.0
+_MAX_ERROR_BODY_BYTES = 65_536
 # Enough for the vectors of the most texts that a request may have.
-_LONGEST_ANSWER = 256 * 2**20
+_MAX_ANSWER_BYTES = 256 * 2**20
 
 
 class UpstreamBackend:
@@ -76,7 +76,7 @@ class UpstreamBackend:
         return frozenset(name for name, model in self._loaded.items() if model.refusing)
 
     async def load(self, model: CatalogModel) -> UpstreamModel:
-        """Checks the model's options, its provider's address and key; sends nothing yet."""
+        """Check the model's options, its provider's address and key; send nothing yet."""
         options = read_options(UpstreamOptions, model)
         provider = find_provider(model, options, environ=self._environ)
         headers = {"authorization": f"Bearer {provider.key}"} if provider.key else {}
@@ -98,9 +98,7 @@ class UpstreamBackend:
             client=client,
             gate=gate,
             clock=self._clock,
-            backoff_s=lambda attempt: (
-                min(_LONGEST_BACKOFF_S, self._first_wait_s * 2**attempt) * (0.5 + self._jitter() / 2)
-            ),
+            backoff_s=lambda attempt: min(_MAX_BACKOFF_S, self._first_wait_s * 2**attempt) * (0.5 + self._jitter() / 2),
         )
         return loaded
 
@@ -152,7 +150,7 @@ class UpstreamModel:
 
     @property
     def refusing(self) -> bool:
-        """Whether what comes now is refused at once, unless it can wait."""
+        """Return whether what comes now is refused at once, unless it can wait."""
         return self._gate.is_open or self._quiet_s() > 0
 
     async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
@@ -164,7 +162,7 @@ class UpstreamModel:
     async def generate(
         self, prepared: PreparedRequest, *, max_output_tokens: int
     ) -> AsyncGenerator[Sequence[GenerationEvent], None]:
-        """Asks the provider; tries again as long as nothing has come back, and the request's patience allows."""
+        """Ask the provider; try again as long as nothing has come back, and the request's patience allows."""
         assert isinstance(prepared.state, dict)
         body = prepared.state | {self._options.output_bound: max_output_tokens}
         path = "/chat/completions" if prepared.request.messages else "/completions"
@@ -189,7 +187,7 @@ class UpstreamModel:
                 await self._wait(failure, attempt, patience_s)
 
     async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
-        """Asks the provider for vectors, scaled to unit length."""
+        """Ask the provider for vectors, scaled to unit length."""
         size = sum(len(text.encode()) for text in inputs)
         if size > max_input_tokens:
             raise ServiceError(
@@ -214,7 +212,7 @@ class UpstreamModel:
         return EmbeddingResult(vectors, tokens)
 
     async def tokenize(self, text: str) -> Sequence[int]:
-        """Refuses: the tokenizer is the provider's."""
+        """Refuse: the tokenizer is the provider's."""
         raise ServiceError(
             Reason.UNSUPPORTED_CAPABILITY,
             f"model {self._model.name!r} is a provider's, whose tokenizer is not at hand",
@@ -225,7 +223,7 @@ class UpstreamModel:
         return 0.0
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._client.aclose()
 
     async def _stream(
@@ -310,12 +308,12 @@ class UpstreamModel:
         async for received in response.aiter_bytes():
             parts.append(received)
             size += len(received)
-            if size > _LONGEST_ANSWER:
-                raise self._garbled(ValueError(f"more than {_LONGEST_ANSWER} bytes"))
+            if size > _MAX_ANSWER_BYTES:
+                raise self._garbled(ValueError(f"more than {_MAX_ANSWER_BYTES} bytes"))
         return b"".join(parts)
 
     async def _enter(self, patience_s: float) -> None:
-        """Waits while the provider wants to be left alone, if patience allows; raises while it is away."""
+        """Wait while the provider wants to be left alone, if patience allows; raise while it is away."""
         quiet_s = self._quiet_s()
         if quiet_s > patience_s:
             raise ServiceError(
@@ -330,7 +328,7 @@ class UpstreamModel:
         return max(0.0, self._quiet_until - self._clock())
 
     def _note(self, failure: ProviderFailure) -> None:
-        """Keeps what a failure says of the provider, for all requests to come."""
+        """Keep what a failure says of the provider, for all requests to come."""
         if failure.error.reason is Reason.UPSTREAM_FAILED or (
             failure.error.reason is Reason.UPSTREAM_RATE_LIMITED and not failure.retryable
         ):
@@ -341,7 +339,7 @@ class UpstreamModel:
             self._quiet_until = max(self._quiet_until, self._clock() + failure.retry_after_s)
 
     async def _wait(self, failure: ProviderFailure, attempt: int, patience_s: float) -> None:
-        """Waits before the next attempt, or raises the failure's error if there should be none."""
+        """Wait before the next attempt, or raises the failure's error if there should be none."""
         if not failure.retryable or attempt == self._options.retries:
             raise failure.error from None
         backoff = self._backoff_s(attempt)
@@ -361,9 +359,9 @@ async def _beginning(response: httpx.Response) -> bytes:
     content = b""
     async for received in response.aiter_bytes():
         content += received
-        if len(content) > _LONGEST_ERROR_BODY:
+        if len(content) > _MAX_ERROR_BODY_BYTES:
             break
-    return content[:_LONGEST_ERROR_BODY]
+    return content[:_MAX_ERROR_BODY_BYTES]
 
 
 def _unit(values: Sequence[float]) -> list[float]:

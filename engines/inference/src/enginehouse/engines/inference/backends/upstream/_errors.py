@@ -14,7 +14,7 @@ import orjson
 from enginehouse.engines.inference.backends.upstream._options import UpstreamProvider
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 
-_LONGEST_MESSAGE = 500
+_MAX_MESSAGE_LENGTH = 500
 _RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
@@ -42,7 +42,7 @@ def from_transport(error: httpx.HTTPError, provider: UpstreamProvider) -> Provid
 def from_answer(status: int, headers: Mapping[str, str], body: bytes, provider: UpstreamProvider) -> ProviderFailure:
     """The failure behind an HTTP answer other than 200."""
     told = _told(body)
-    message = provider.hidden(str(told.get("message") or "no reason given"))[:_LONGEST_MESSAGE]
+    message = provider.hidden(str(told.get("message") or "no reason given"))[:_MAX_MESSAGE_LENGTH]
     code = str(told.get("code") or "")
     retry_after_s = _retry_after(headers)
     if status in (401, 403):
@@ -82,7 +82,7 @@ def from_event(told: Any, provider: UpstreamProvider) -> ServiceError:
     """The failure that a provider reports in the middle of its stream."""
     message = str(told.get("message") if isinstance(told, dict) else told)
     return ServiceError(
-        Reason.UPSTREAM_FAILED, f"the provider failed while answering: {provider.hidden(message)[:_LONGEST_MESSAGE]}"
+        Reason.UPSTREAM_FAILED, f"the provider failed while answering: {provider.hidden(message)[:_MAX_MESSAGE_LENGTH]}"
     )
 
 

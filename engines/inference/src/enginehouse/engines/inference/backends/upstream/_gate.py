@@ -8,7 +8,7 @@ from collections.abc import Callable
 from enginehouse.kit.errors import Reason, ServiceError
 
 _FAILURES = 5
-_LONGEST_OPEN_S = 60.0
+_MAX_OPEN_S = 60.0
 # A probe may be cancelled without a word; then another goes.
 _PROBE_S = 30.0
 
@@ -41,7 +41,7 @@ class ProviderGate:
 
     @property
     def is_open(self) -> bool:
-        """Whether all requests are refused now."""
+        """Return whether all requests are refused now."""
         return self._clock() < self._until
 
     def enter(self) -> None:
@@ -69,7 +69,7 @@ class ProviderGate:
         self._failures += 1
         now = self._clock()
         if self._failures >= _FAILURES and now >= self._until:
-            span = min(_LONGEST_OPEN_S, self._open_s * 2.0 ** min(self._times, 30))
+            span = min(_MAX_OPEN_S, self._open_s * 2.0 ** min(self._times, 30))
             self._times += 1
             self._until = now + span * (1 + self._jitter() / 10)
             self._probe_until = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enginehouse.kit.errors import Reason, ServiceError
 
-_LONGEST_EVENT = 16 * 2**20
+_MAX_EVENT_BYTES = 16 * 2**20
 
 
 class EventReader:
@@ -18,9 +18,9 @@ class EventReader:
         """The data of the events that `received` completes; raises UPSTREAM_FAILED for an endless event."""
         lines = (self._rest + received).replace(b"\r\n", b"\n").split(b"\n")
         self._rest = lines.pop()
-        if len(self._rest) > _LONGEST_EVENT:
+        if len(self._rest) > _MAX_EVENT_BYTES:
             raise ServiceError(
-                Reason.UPSTREAM_FAILED, f"the provider sent an event of more than {_LONGEST_EVENT} bytes"
+                Reason.UPSTREAM_FAILED, f"the provider sent an event of more than {_MAX_EVENT_BYTES} bytes"
             )
         events = []
         for line in lines:

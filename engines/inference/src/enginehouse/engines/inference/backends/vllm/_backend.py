@@ -43,7 +43,7 @@ class VllmBackend:
         self._environ = environ
 
     async def load(self, model: CatalogModel) -> VllmModel:
-        """Starts an engine for the model; takes from half a minute to many."""
+        """Start an engine for the model; take from half a minute to many."""
         options = read_options(VllmOptions, model)
         if "embeddings" in model.capabilities:
             raise ServiceError(
@@ -110,11 +110,11 @@ class VllmModel:
 
     @property
     def has_chat_template(self) -> bool:
-        """Whether the model's folder has one."""
+        """Return whether the model's folder has one."""
         return bool(getattr(self._tokenizer, "chat_template", None))
 
     async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
-        """Applies the chat template and counts the prompt."""
+        """Apply the chat template and counts the prompt."""
         constraint_of(request)
         async with self._tokenizing:
             tokens = await asyncio.to_thread(self._tokens, request)
@@ -123,7 +123,7 @@ class VllmModel:
     async def generate(
         self, prepared: PreparedRequest, *, max_output_tokens: int
     ) -> AsyncGenerator[Sequence[GenerationEvent], None]:
-        """Runs the engine; closing the generator aborts the request there."""
+        """Run the engine; closing the generator aborts the request there."""
         from vllm import SamplingParams  # type: ignore[import-not-found]
         from vllm.exceptions import VLLMClientError  # type: ignore[import-not-found]
         from vllm.sampling_params import (  # type: ignore[import-not-found]
@@ -159,7 +159,7 @@ class VllmModel:
             ) from error
 
     async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
-        """Refuses."""
+        """Refuse."""
         raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, f"model {self._model.name!r} makes no embeddings")
 
     async def tokenize(self, text: str) -> Sequence[int]:
@@ -173,7 +173,7 @@ class VllmModel:
         return 0.0
 
     async def close(self) -> None:
-        """Ends the engine's processes."""
+        """End the engine's processes."""
         await asyncio.to_thread(self._engine.shutdown)
 
     def _tokens(self, request: generation_pb2.GenerateRequest) -> list[int]:
