@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; the exit status is 2 for a bad configuration or bad input and 1 for PostgreSQL away."""
+    """Run a command; the exit status is 2 for a bad configuration or bad input and 1 for PostgreSQL away."""
     parsed = _parser().parse_args(arguments)
     try:
         if hasattr(parsed, "offline"):

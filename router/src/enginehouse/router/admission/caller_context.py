@@ -90,7 +90,7 @@ class CallerContext:
         return (*found, *of_user) if of_user else found
 
     def name(self, principal: grant_pb2.Principal, *, user_id: str, run_id: str) -> None:
-        """Takes the user and the run that the request names.
+        """Take the user and the run that the request names.
 
         Raises:
             ServiceError: SCOPE_DENIED when the key is bound to another.

@@ -103,7 +103,7 @@ class RunCaps:
         return held
 
     async def fetch(self, keys: Sequence[Key], run_id: str) -> None:
-        """Makes the run's budgets, or finds those that are there. Raises LedgerUnavailable."""
+        """Make the run's budgets, or find those that are there. Raises LedgerUnavailable."""
         capping = [key for key in keys if key.run_cap_nanos]
         for key, (scope, scope_id) in zip(capping, run_scopes(keys, run_id), strict=True):
             if self._index.of(scope, scope_id):
@@ -126,7 +126,7 @@ class RunCaps:
             self._index.put(budget.budget_id, budget)
 
     def forget_idle(self) -> None:
-        """Lets go of the budgets of runs that have not been seen for a while."""
+        """Let go of the budgets of runs that have not been seen for a while."""
         before = self._clock() - self._idle_ms
         for scope_id in [scope_id for scope_id, used in self._used.items() if used < before]:
             del self._used[scope_id]

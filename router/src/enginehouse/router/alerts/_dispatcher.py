@@ -51,15 +51,15 @@ class WebhookDispatcher:
         self._task = BackgroundTask(self._run, name="webhook-dispatcher")
 
     def start(self) -> None:
-        """Begins to deliver."""
+        """Start delivering."""
         self._task.start()
 
     def wake(self, _payload: str = "") -> None:
-        """Handles the news that there are alerts."""
+        """Handle the news that there are alerts."""
         self._wake.set()
 
     async def close(self) -> None:
-        """Stops; what is not delivered is another's, or the next start's."""
+        """Stop; what is not delivered is another's, or the next start's."""
         await self._task.close()
 
     async def _run(self) -> None:
@@ -82,7 +82,7 @@ class WebhookDispatcher:
                 self._wake.clear()
 
     async def deliver(self, client: httpx.AsyncClient) -> int:
-        """Delivers what is due; returns how many alerts that were."""
+        """Deliver what is due; return how many alerts that were."""
         due = await self._store.claim(count=_BATCH, retry_s=self._settings.retry_s)
         await asyncio.gather(*[self._deliver(client, alert) for alert in due])
         return len(due)
@@ -123,7 +123,7 @@ class WebhookDispatcher:
             )
 
     async def _post(self, client: httpx.AsyncClient, alert: Alert) -> str:
-        """Posts one; returns what went wrong, or nothing. Never the URL: many hold a secret."""
+        """Post one; return what went wrong, or nothing. Never the URL: many hold a secret."""
         body = orjson.dumps(_document(alert))
         moment = str(self._clock() // 1000)
         try:

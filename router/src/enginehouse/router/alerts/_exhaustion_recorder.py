@@ -49,7 +49,7 @@ class ExhaustionRecorder:
         self._tasks = TaskSet()
 
     def refused(self, budget_id: str, window_start_ms: int) -> None:
-        """Notes that a budget could not pay. Returns at once."""
+        """Note that a budget could not pay. Returns at once."""
         window = budget_id, window_start_ms
         now = self._monotonic()
         if now - self._asked.get(window, -_PAUSE_S) < _PAUSE_S:
@@ -60,7 +60,7 @@ class ExhaustionRecorder:
         self._tasks.spawn(self._consider(budget_id, window_start_ms), name="budget-exhausted")
 
     async def close(self) -> None:
-        """Lets what is under way go."""
+        """Let what is under way go."""
         await self._tasks.close()
 
     async def _consider(self, budget_id: str, window_start_ms: int) -> None:

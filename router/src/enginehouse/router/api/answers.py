@@ -29,7 +29,7 @@ class AnswerServicer(cache_pb2_grpc.AnswerServiceServicer):
         self._clock = clock
 
     async def Store(self, request: cache_pb2.StoreRequest, context: Any) -> cache_pb2.StoreResponse:
-        """Keeps an answer. Raises GRANT_MISSING, GRANT_INVALID or GRANT_EXPIRED."""
+        """Keep an answer. Raises GRANT_MISSING, GRANT_INVALID or GRANT_EXPIRED."""
         grant = authenticate(request.grant, keys=self._grant_keys)
         if not grant.HasField("keep"):
             raise ServiceError(Reason.GRANT_INVALID, "the grant asks for no answer to be kept")

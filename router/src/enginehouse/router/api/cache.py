@@ -91,7 +91,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def SetCachePolicy(
         self, request: cache_pb2.SetCachePolicyRequest, context: Any
     ) -> cache_pb2.SetCachePolicyResponse:
-        """Sets a key's policy."""
+        """Set a key's policy."""
         with self._caller(context, "SetCachePolicy"):
             _known("mode", request.mode, cache_pb2.CacheMode.values())
             _known("default_class", request.default_class, cache_pb2.CacheClass.values())
@@ -113,7 +113,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def ListCachePolicies(
         self, request: cache_pb2.ListCachePoliciesRequest, context: Any
     ) -> cache_pb2.ListCachePoliciesResponse:
-        """Lists policies."""
+        """List policies."""
         with self._caller(context, "ListCachePolicies"):
             size = page_size(request.page_size)
             after = page_start(request.page_token, "cache-policies")
@@ -126,13 +126,13 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def InvalidateTag(
         self, request: cache_pb2.InvalidateTagRequest, context: Any
     ) -> cache_pb2.InvalidateTagResponse:
-        """Makes what is kept under a tag unusable."""
+        """Make what is kept under a tag unusable."""
         with self._caller(context, "InvalidateTag"):
             check_tags([request.tag], field="tag")
             return cache_pb2.InvalidateTagResponse(generation=await self._invalidate(request.tenant_id, request.tag))
 
     async def ClearCache(self, request: cache_pb2.ClearCacheRequest, context: Any) -> cache_pb2.ClearCacheResponse:
-        """Makes everything unusable."""
+        """Make everything unusable."""
         with self._caller(context, "ClearCache"):
             generation = await self._invalidate(request.tenant_id, "")
             if not request.tenant_id:
@@ -140,7 +140,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             return cache_pb2.ClearCacheResponse(generation=generation)
 
     async def WarmCache(self, request: cache_pb2.WarmCacheRequest, context: Any) -> cache_pb2.WarmCacheResponse:
-        """Keeps answers that were made elsewhere; all of a call's, or none if one of them cannot be kept."""
+        """Keep answers that were made elsewhere; all of a call's, or none if one of them cannot be kept."""
         with self._caller(context, "WarmCache"):
             caller = self._keys.get(request.key_id)
             if caller is None:
@@ -157,7 +157,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def GetCacheStats(
         self, request: cache_pb2.GetCacheStatsRequest, context: Any
     ) -> cache_pb2.GetCacheStatsResponse:
-        """Counts."""
+        """Count."""
         with self._caller(context, "GetCacheStats", reads=True):
             return cache_pb2.GetCacheStatsResponse(
                 router_id=self._router_id,

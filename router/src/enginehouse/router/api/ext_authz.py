@@ -59,7 +59,7 @@ class AuthorizationApp:
         self._ready = ready
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        """Answers one check."""
+        """Answer one check."""
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])

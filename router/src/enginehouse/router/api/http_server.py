@@ -53,7 +53,7 @@ class CheckServer:
         self._task: BackgroundTask | None = None
 
     async def start(self) -> Address:
-        """Listens, and returns the address with the port taken. Raises ConfigError if it can't be listened on."""
+        """Listen, and return the address with the port taken. Raises ConfigError if it can't be listened on."""
         family = socket.AF_INET6 if ":" in self._listen.host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -75,7 +75,7 @@ class CheckServer:
         return Address(self._listen.host, port)
 
     async def close(self) -> None:
-        """Answers what has arrived and stops."""
+        """Answer what has arrived and stop."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task.wait()

@@ -83,7 +83,7 @@ class ReplayCalls:
 
     @asynccontextmanager
     async def accept(self, context: Any) -> AsyncIterator[ReplayCall]:
-        """Accepts the call's grant for the length of the block.
+        """Accept the call's grant for the length of the block.
 
         Raises:
             ServiceError: GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED or GRANT_REPLAYED.
@@ -126,7 +126,7 @@ class ReplayEngine:
     async def generate(
         self, request: generation_pb2.GenerateRequest, call: ReplayCall
     ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
-        """Yields the answer's messages: its first names the request and the model, its last says what it cost."""
+        """Yield the answer's messages: its first names the request and the model, its last says what it cost."""
         answer = await call.answer()
         if answer.WhichOneof("kind") != "generated":
             raise ServiceError(Reason.INTERNAL, "the kept answer is of another kind than the request")
@@ -170,7 +170,7 @@ class ReplayServicer(generation_pb2_grpc.GenerationServiceServicer):
     async def Generate(
         self, request: generation_pb2.GenerateRequest, context: Any
     ) -> AsyncIterator[generation_pb2.GenerateResponse]:
-        """Gives a kept answer."""
+        """Give a kept answer."""
         async with (
             self._calls.accept(context) as call,
             aclosing(self._engine.generate(request, call)) as responses,
@@ -179,7 +179,7 @@ class ReplayServicer(generation_pb2_grpc.GenerationServiceServicer):
                 yield response
 
     async def Embed(self, request: generation_pb2.EmbedRequest, context: Any) -> generation_pb2.EmbedResponse:
-        """Gives kept vectors."""
+        """Give kept vectors."""
         async with self._calls.accept(context) as call:
             return await self._engine.embed(request, call)
 

@@ -59,13 +59,13 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
         self._closing = asyncio.Event()
 
     def close(self) -> None:
-        """Ends every stream, so that engines go to another replica; what is in flight is settled or sent again."""
+        """End every stream, so that engines go to another replica; what is in flight is settled or sent again."""
         self._closing.set()
 
     async def Report(
         self, request_iterator: AsyncIterator[usage_pb2.ReportRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[usage_pb2.ReportResponse]:
-        """Reads records and yields their acknowledgements. Raises LEDGER_UNAVAILABLE when nothing can be settled."""
+        """Read records and yield their acknowledgements. Raises LEDGER_UNAVAILABLE when nothing can be settled."""
         if not self._begun():
             # The tables may not be there yet.
             raise ServiceError(Reason.LEDGER_UNAVAILABLE, "the router is starting; report again", retry_after_s=0.2)

@@ -100,7 +100,7 @@ class AuditLog:
         self._clock = clock
 
     async def append(self, entries: Sequence[AuditEntry], connection: AsyncConnection | None = None) -> None:
-        """Writes entries, in the transaction given or one of their own.
+        """Write entries, in the transaction given or one of their own.
 
         In a transaction given, call it last: others wait in line from here until it ends.
         """
@@ -154,7 +154,7 @@ class AuditLog:
             return [_entry(row) for row in await connection.execute(query)]
 
     async def verify(self, *, expected_sequence: int = 0, expected_seal: bytes = b"") -> AuditVerdict:
-        """Reads everything and says what is wrong first, if anything is."""
+        """Read everything and says what is wrong first, if anything is."""
         seal, sequence, found_expected = _FIRST_SEAL, 0, not expected_sequence
         async for entry in self._all():
             if entry.sequence != sequence + 1:

@@ -78,16 +78,16 @@ class AuditRecorder:
         self._task = BackgroundTask(self._run, name="audit-denials")
 
     def start(self) -> None:
-        """Begins to write denials."""
+        """Start writing denials."""
         self._task.start()
 
     async def close(self) -> None:
-        """Writes what waits."""
+        """Write what waits."""
         await self._task.close()
         await self.flush()
 
     def recorded(self, add: AddServicer) -> AddServicer:
-        """Adds a servicer as `add` does; if it is an administrative one, its calls are on the record."""
+        """Add a servicer as `add` does; if it is an administrative one, its calls are on the record."""
         return lambda server: add(_Recording(server, self))  # type: ignore[arg-type]
 
     async def write(
@@ -99,7 +99,7 @@ class AuditRecorder:
         before: Mapping[str, object] | None = None,
         after: Mapping[str, object] | None = None,
     ) -> None:
-        """Writes the entry of the call under way, in its transaction; call it last there."""
+        """Write the entry of the call under way, in its transaction; call it last there."""
         change = self._current.get()
         if change is None:
             change = Change(Actor(), "", "router/internal", True)
@@ -119,7 +119,7 @@ class AuditRecorder:
         change.written = True
 
     def denied(self, actor: Actor, *, action: str, reason: str, asked: Message | None = None) -> None:
-        """Notes a denied attempt; equal ones between two writes become one entry that says how many they were."""
+        """Note a denied attempt; equal ones between two writes become one entry that says how many they were."""
         entry = AuditEntry(
             tenant_id=actor.tenant_id,
             actor_tenant_id=actor.tenant_id,
@@ -136,7 +136,7 @@ class AuditRecorder:
         self._denials[entry] = self._denials.get(entry, 0) + 1
 
     async def flush(self) -> None:
-        """Writes what waits; while PostgreSQL is away it goes on waiting."""
+        """Write what waits; while PostgreSQL is away it goes on waiting."""
         denials, self._denials = self._denials, {}
         self._waiting += [
             dataclasses.replace(entry, after_json=_json({"times": times})) for entry, times in denials.items()
@@ -165,7 +165,7 @@ class AuditRecorder:
     async def call(
         self, method: Callable[[Any, Any], Awaitable[Any]], name: str, request: Message, context: Any
     ) -> Any:
-        """Calls a method of that full name ("/package.Service/Method") on the record."""
+        """Call a method of that full name ("/package.Service/Method") on the record."""
         change = self._begin(name, context)
         try:
             answer = await method(request, context)
@@ -218,7 +218,7 @@ class _Recording:
         """Generated code adds the same handlers both ways; the registered ones count."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Adds a service's handlers."""
+        """Add a service's handlers."""
         if service.startswith(_PACKAGE):
             handlers = {name: self._recorded(f"/{service}/{name}", one) for name, one in handlers.items()}
         self._server.add_registered_method_handlers(service, handlers)

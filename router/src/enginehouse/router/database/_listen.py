@@ -41,11 +41,11 @@ class Listener:
         """Whether every change is heard of as it commits."""
 
     def start(self) -> None:
-        """Begins to listen, for as long as it takes PostgreSQL to come."""
+        """Start listening, for as long as it takes PostgreSQL to come."""
         self._task.start()
 
     async def close(self) -> None:
-        """Stops listening."""
+        """Stop listening."""
         await self._task.close()
 
     async def _run(self) -> None:
@@ -88,5 +88,5 @@ class Listener:
 
 
 async def notify(connection: Any, channel: str, payload: str) -> None:
-    """Sends a payload to every listener when the connection's transaction commits."""
+    """Send a payload to every listener when the connection's transaction commits."""
     await connection.execute(sa.text("SELECT pg_notify(:channel, :payload)"), {"channel": channel, "payload": payload})

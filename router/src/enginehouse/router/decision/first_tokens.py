@@ -26,7 +26,7 @@ class FirstTokens:
         self._medians: Mapping[str, int] = {}
 
     def replace(self, medians: Mapping[str, int]) -> None:
-        """Takes new medians, in milliseconds."""
+        """Take new medians, in milliseconds."""
         self._medians = dict(medians)
 
     def expected_ms(self, model: str, endpoints: Callable[[], Sequence[Endpoint]]) -> int | None:

@@ -45,16 +45,16 @@ class StateRefresher:
         self._task = BackgroundTask(self._repeat, name="state-refresh")
 
     def start(self) -> None:
-        """Begins to read from time to time."""
+        """Start reading from time to time."""
         self._task.start()
 
     async def close(self) -> None:
-        """Stops."""
+        """Stop."""
         await self._changes.close()
         await self._task.close()
 
     async def read_policies(self) -> None:
-        """Puts the documents that PostgreSQL holds in force."""
+        """Put the documents that PostgreSQL holds in force."""
         # One after the other, so that what was read first is not put in force last.
         async with self._reading:
             self._state.policy.replace(await self._policies.active())
@@ -62,13 +62,13 @@ class StateRefresher:
                 await self._read_ratings()
 
     async def read_learned(self) -> None:
-        """Reads feedback and times to the first token."""
+        """Read feedback and times to the first token."""
         await self._read_ratings()
         since = self._clock() - int(self._settings.first_tokens_s * 1000)
         self._state.first_tokens.replace(await read_first_tokens(self._database, since_ms=since))
 
     def policy_changed(self, name: str) -> None:
-        """Notes that a document changed, and reads it."""
+        """Note that a document changed, and read it."""
 
         async def read() -> None:
             try:

@@ -79,7 +79,7 @@ class ModelSelector:
         self.rejections: dict[str, str] = {}
 
     def take_named(self) -> None:
-        """Takes the model that the request names, or what the policy lets it fall back to."""
+        """Take the model that the request names, or what the policy lets it fall back to."""
         request = self.request
         model = self.state.catalog.get(request.model)
         if model is None:
@@ -100,7 +100,7 @@ class ModelSelector:
                 self.refusal = errors.no_endpoint(f"no live engine serves the model {model.name!r}")
 
     def choose(self, request_id: str) -> None:
-        """Takes a model of the router's choice."""
+        """Take a model of the router's choice."""
         usable = self._usable()
         if not usable:
             return
@@ -218,7 +218,7 @@ class ModelSelector:
         return bounded[place]
 
     def _fall_back(self, first: Offer) -> None:
-        """Adds what the policy falls back to from a model."""
+        """Add what the policy falls back to from a model."""
         self.first = first
         chain = self.rules.fallbacks.get(first.model.name)
         if chain is None or not (self.free or chain.for_named):

@@ -31,7 +31,7 @@ class Answers:
 
 
 def read_answers(path: Path) -> Answers:
-    """Reads a CSV file in UTF-8 whose first line names at least the columns prompt, weak and strong, in any order.
+    """Read a CSV file in UTF-8 whose first line names at least the columns prompt, weak and strong, in any order.
 
     Raises:
         BadAnswers: it can't be read, a column is missing, a score isn't a number from 0 to 1, there are no rows, or

@@ -24,7 +24,7 @@ _MAX_RESAMPLES = 100_000
 
 
 def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
+    """Add the command."""
     parser = commands.add_parser(
         "evaluate", help="measure the model choice on a CSV file of answers", description=_ABOUT
     )

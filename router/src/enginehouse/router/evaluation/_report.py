@@ -117,7 +117,7 @@ class Report:
 
 
 def evaluate(answers: Answers, predictor: Predictor, *, price_ratio: float, resamples: int, seed: int) -> Report:
-    """Measures a predictor: each prompt alone is given to it, and its complexity is the router's score.
+    """Measure a predictor: each prompt alone is given to it, and its complexity is the router's score.
 
     Args:
         price_ratio: what a strong call costs in weak calls, over 1.

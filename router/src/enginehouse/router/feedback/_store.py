@@ -73,7 +73,7 @@ class FeedbackStore:
         return Answered(row.model, grant_pb2.Grant.FromString(row.grant_bytes).prompt_class or "generate/-")
 
     async def record(self, rating: Rating, answered: Answered) -> bool:
-        """Writes a rating in place of an earlier one from the same source; True where there was one."""
+        """Write a rating in place of an earlier one from the same source; True where there was one."""
         key = (feedback.c.tenant_id, feedback.c.request_id, feedback.c.source)
         values = dataclasses.asdict(rating) | {"model": answered.model, "prompt_class": answered.prompt_class}
         async with self._database.begin() as connection:

@@ -69,7 +69,7 @@ class Fleet:
         self._known: dict[str, tuple[registry_pb2.LiveEngine, Endpoint]] = {}
 
     def update(self, engines: Iterable[registry_pb2.LiveEngine]) -> None:
-        """Replaces the set. Engines that drain are left out."""
+        """Replace the set. Engines that drain are left out."""
         engines = list(engines)
         self.health.observe(engines)
         by_model: dict[str, list[Endpoint]] = {}
@@ -239,11 +239,11 @@ class FleetWatch:
         """Set once a set of engines has been received."""
 
     def start(self) -> None:
-        """Begins to follow."""
+        """Start following."""
         self._task.start()
 
     async def close(self) -> None:
-        """Stops."""
+        """Stop."""
         await self._task.close()
 
     async def _run(self) -> None:

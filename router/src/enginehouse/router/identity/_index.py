@@ -101,7 +101,7 @@ class KeyIndex:
         return len(self._by_id)
 
     async def reload(self) -> None:
-        """Reads every usable key again."""
+        """Read every usable key again."""
         # A key that changes while the table is being read may be read as it was: read again until none did.
         while True:
             before = self._changes
@@ -118,18 +118,18 @@ class KeyIndex:
         self.loaded = True
 
     async def hash_anew(self) -> None:
-        """Writes the current pepper's hash of every key that was seen under an old one."""
+        """Write the current pepper's hash of every key that was seen under an old one."""
         stale, self._stale = self._stale, {}
         if stale:
             await self._store.rehash_keys((key_id, old, new) for key_id, (old, new) in stale.items())
 
     def changed(self, key_id: str) -> None:
-        """Notes that a key was made or revoked, and reads it."""
+        """Note that a key was made or revoked, and read it."""
         self._changes += 1
         self._fetches.spawn(self._fetch(key_id), name="key-refresh")
 
     def put(self, key: Key, tenant: Tenant) -> None:
-        """Takes a key as it is now."""
+        """Take a key as it is now."""
         self._changes += 1
         self._forget(key.key_id)
         if key.revoked_at_ms == 0:
@@ -138,7 +138,7 @@ class KeyIndex:
             self._by_id[key.key_id] = caller
 
     def drop(self, key_id: str) -> None:
-        """Lets a key work no more."""
+        """Let a key work no more."""
         self._changes += 1
         self._forget(key_id)
 

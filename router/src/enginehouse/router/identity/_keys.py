@@ -47,7 +47,7 @@ class KeyHasher:
 
     @classmethod
     def from_files(cls, path: Path, *, old: Sequence[Path] = ()) -> KeyHasher:
-        """Reads the peppers: each file's bytes without surrounding white space. Raises OSError or ValueError."""
+        """Read the peppers: each file's bytes without surrounding white space. Raises OSError or ValueError."""
         return cls(pepper=path.read_bytes().strip(), old=[file.read_bytes().strip() for file in old])
 
     def digest(self, secret: str) -> bytes:

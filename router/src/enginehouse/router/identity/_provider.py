@@ -50,11 +50,11 @@ class ProviderKeys:
         """How often they were asked for."""
 
     def start(self) -> None:
-        """Begins to read."""
+        """Start reading."""
         self._task.start()
 
     async def close(self) -> None:
-        """Stops."""
+        """Stop."""
         await self._task.close()
 
     def find(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
@@ -72,7 +72,7 @@ class ProviderKeys:
         return bool(self._candidates(key_id))
 
     def want(self) -> None:
-        """Asks for the keys to be read soon."""
+        """Ask for the keys to be read soon."""
         self._wanted.set()
 
     def _candidates(self, key_id: str) -> list[dict[str, Any]]:

@@ -76,7 +76,7 @@ class IssuerSettings(Section):
 
 
 def check_provider_url(url: str) -> None:
-    """Raises ValueError unless the URL is one of https, or of http on a loopback address."""
+    """Raise ValueError unless the URL is one of https, or of http on a loopback address."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -82,7 +82,7 @@ class KeyStore:
             yield connection
 
     async def insert_tenant(self, tenant: Tenant, *, connection: AsyncConnection | None = None) -> bool:
-        """Writes a new tenant and tells every replica; False when the name is taken."""
+        """Write a new tenant and tell every replica; False when the name is taken."""
         if connection is None:
             async with self._database.begin() as own:
                 return await self.insert_tenant(tenant, connection=own)
@@ -118,7 +118,7 @@ class KeyStore:
         return None if row is None else Tenant(**row._mapping)
 
     async def insert_key(self, key: Key, *, connection: AsyncConnection | None = None) -> None:
-        """Writes a new key and tells every replica, in the transaction given or one of its own."""
+        """Write a new key and tell every replica, in the transaction given or one of its own."""
         if connection is None:
             async with self._database.begin() as own:
                 await self.insert_key(key, connection=own)
@@ -147,7 +147,7 @@ class KeyStore:
         return None if row is None else _key(row)
 
     async def revoke_keys(self, key_ids: Sequence[str], *, now_ms: int, connection: AsyncConnection) -> list[Key]:
-        """Revokes these keys and whatever was made with them, and tells every replica; those that were still good."""
+        """Revoke these keys and whatever was made with them, and tell every replica; those that were still good."""
         below = (
             sa.select(api_keys.c.key_id)
             .where(api_keys.c.key_id.in_(key_ids))
@@ -174,7 +174,7 @@ class KeyStore:
     async def rotate_key(
         self, key: Key, digest: bytes, hint: str, *, now_ms: int, previous_until_ms: int, connection: AsyncConnection
     ) -> Key:
-        """Gives the key another secret, keeps the one before until then, and tells every replica."""
+        """Give the key another secret, keep the one before until then, and tell every replica."""
         statement = (
             api_keys.update()
             .where(api_keys.c.key_id == key.key_id)
@@ -192,7 +192,7 @@ class KeyStore:
         return _key(row)
 
     async def rehash_keys(self, changes: Iterable[tuple[str, bytes, bytes]]) -> None:
-        """Replaces what keys hash to, as (key id, old, new), where it still is the old one."""
+        """Replace what keys hash to, as (key id, old, new), where it still is the old one."""
         async with self._database.begin() as connection:
             for key_id, old, new in changes:
                 statement = (

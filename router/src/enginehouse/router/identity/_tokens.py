@@ -68,12 +68,12 @@ class TokenVerifier:
         return bool(self._providers)
 
     def start(self) -> None:
-        """Begins to read the providers' keys."""
+        """Start reading the providers' keys."""
         for provider in self._providers.values():
             provider.keys.start()
 
     async def close(self) -> None:
-        """Stops."""
+        """Stop."""
         for provider in self._providers.values():
             await provider.keys.close()
 

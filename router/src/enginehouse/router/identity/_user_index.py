@@ -89,7 +89,7 @@ class UserIndex:
         return Caller(_key_of(principal.key_id, tenant, principal.user_id, tuple(principal.scopes)), tenant)
 
     async def reload(self) -> None:
-        """Reads everything again."""
+        """Read everything again."""
         while True:
             before = self._changes
             tenants, users = await self._tenant_store.all_tenants(), await self._user_store.all()
@@ -101,24 +101,24 @@ class UserIndex:
         self._callers = {}
 
     def changed(self, changed_id: str) -> None:
-        """Notes that a tenant or user was made or changed, and reads it."""
+        """Note that a tenant or user was made or changed, and read it."""
         self._changes += 1
         self._fetches.spawn(self._fetch(changed_id), name="user-refresh")
 
     def put_user(self, user: User) -> None:
-        """Takes a user as it is now."""
+        """Take a user as it is now."""
         self._changes += 1
         self._users[user.user_id] = user
         self._callers.pop(user.user_id, None)
 
     def put_tenant(self, tenant: Tenant) -> None:
-        """Takes a tenant as it is now."""
+        """Take a tenant as it is now."""
         self._changes += 1
         self._tenants[tenant.tenant_id] = tenant
         self._tenant_ids[tenant.name] = tenant.tenant_id
 
     async def close(self) -> None:
-        """Ends fetches under way."""
+        """End fetches under way."""
         await self._fetches.close()
 
     async def _fetch(self, changed_id: str) -> None:

@@ -40,7 +40,7 @@ class UserStore:
         self._database = database
 
     async def insert(self, user: User, connection: AsyncConnection) -> bool:
-        """Writes a new user and tells every replica; False when the tenant has one of that name."""
+        """Write a new user and tell every replica; False when the tenant has one of that name."""
         values = dataclasses.asdict(user)
         del values["ordinal"]
         result = await connection.execute(insert(users).values(values).on_conflict_do_nothing())
@@ -56,7 +56,7 @@ class UserStore:
         return None if row is None else _user(row)
 
     async def change(self, user: User, connection: AsyncConnection) -> None:
-        """Writes the user's role and whether it is shut out, and tells every replica."""
+        """Write the user's role and whether it is shut out, and tell every replica."""
         statement = (
             users.update()
             .where(users.c.user_id == user.user_id)

@@ -26,7 +26,7 @@ class Bootstrapped:
 async def bootstrap_key(
     *, keys: KeyStore, audit: AuditLog, hasher: KeyHasher, clock: Clock, name: str, tier: str
 ) -> Bootstrapped:
-    """Makes the tenant "default" unless it is there, and a new key of its own with every scope."""
+    """Make the tenant "default" unless it is there, and a new key of its own with every scope."""
     now = clock()
     tenant = await keys.find_tenant(DEFAULT_TENANT)
     if tenant is None:

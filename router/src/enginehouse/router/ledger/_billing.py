@@ -126,7 +126,7 @@ class Rows:
 
 
 def settle(claim: Claim, rows: Rows) -> Verdict:
-    """Applies one claim to the rows."""
+    """Apply one claim to the rows."""
     grant_id = claim.grant.grant_id
     reservation = rows.reservations[grant_id]
     if claim.kind is not Kind.REPORT:
@@ -191,7 +191,7 @@ def _take_back(claim: Claim, reservation: ReservationRow, rows: Rows) -> None:
 
 
 def _pay(grant: grant_pb2.Grant, wanted: int, rows: Rows, *, from_lease: bool) -> int:
-    """Bills every budget in scope alike; returns how much, which is less than wanted only where a budget can't pay."""
+    """Bill every budget in scope alike; return how much, which is less than wanted only where a budget can't pay."""
     sources = []
     bill = wanted
     for funding in grant.funding:

@@ -67,7 +67,7 @@ class Reservation:
     on_close: Callable[[int | None], None] | None = None
 
     def release(self, tokens: int | None) -> None:
-        """Frees what is held besides money."""
+        """Free what is held besides money."""
         if self.on_close is not None:
             self.on_close(tokens)
             self.on_close = None
@@ -117,14 +117,14 @@ class Book:
         return list(self._accounts.values())
 
     def drop(self, account: Account) -> None:
-        """Forgets an account that holds nothing."""
+        """Forget an account that holds nothing."""
         self._accounts.pop((account.budget.budget_id, account.window_start_ms), None)
         self._by_lease.pop(account.lease_id, None)
 
     def reserve(
         self, accounts: tuple[Account, ...], *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
     ) -> Reservation | Shortfall:
-        """Takes the cap from every account, or from none and says which could not pay."""
+        """Take the cap from every account, or from none and says which could not pay."""
         for account in accounts:
             if account.remaining - account.reserved - account.returning < cap_nanos:
                 return Shortfall(account)
@@ -145,14 +145,14 @@ class Book:
         return list(self._open.values())
 
     def observe(self, lease_id: str, *, remaining: int, version: int) -> None:
-        """Takes in a lease's row, unless something newer is known."""
+        """Take in a lease's row, unless something newer is known."""
         account = self._by_lease.get(lease_id)
         if account is not None and version > account.version:
             account.remaining = remaining
             account.version = version
 
     def close(self, grant_ids: Iterable[str], *, tokens: dict[str, int] | None = None) -> Sequence[Reservation]:
-        """Drops reservations whose settlement is committed, after `observe` of the leases that it touched."""
+        """Drop reservations whose settlement is committed, after `observe` of the leases that it touched."""
         closed = []
         for grant_id in grant_ids:
             reservation = self._open.pop(grant_id, None)
@@ -165,7 +165,7 @@ class Book:
         return closed
 
     def cancel(self, reservation: Reservation) -> None:
-        """Takes back a reservation whose grant was never given out."""
+        """Take back a reservation whose grant was never given out."""
         self.close([reservation.grant_id])
 
     def __len__(self) -> int:

@@ -31,7 +31,7 @@ class BudgetIndex:
         return budget_id in self._by_id
 
     async def reload(self) -> None:
-        """Reads every budget again."""
+        """Read every budget again."""
         while True:
             before = self._changes
             held = [budget.budget_id for budget in self._by_id.values() if budget.automatic]
@@ -46,7 +46,7 @@ class BudgetIndex:
             self._add(budget)
 
     async def refresh_key(self, key_id: str) -> None:
-        """Reads a key's budgets again, or with an empty id every budget."""
+        """Read a key's budgets again, or with an empty id every budget."""
         if not key_id:
             await self.reload()
             return
@@ -63,12 +63,12 @@ class BudgetIndex:
         await self._reads.close()
 
     async def refresh(self, budget_id: str) -> None:
-        """Reads one budget again."""
+        """Read one budget again."""
         self._changes += 1
         self.put(budget_id, await self._store.get(budget_id))
 
     def put(self, budget_id: str, budget: Budget | None) -> None:
-        """Takes a budget as it is now, or None if it is gone."""
+        """Take a budget as it is now, or None if it is gone."""
         self._changes += 1
         self.version += 1
         old = self._by_id.pop(budget_id, None)

@@ -92,7 +92,7 @@ class BudgetStore:
         self._database = database
 
     async def put(self, budget: Budget, *, now_ms: int, connection: AsyncConnection | None = None) -> Budget:
-        """Makes the budget, or gives the live one of the same scope and period this limit; returns it as it is now.
+        """Make the budget, or give the live one of the same scope and period this limit; return it as it is now.
 
         Raises LimitTooLow when the current window has settled and leased more than the new limit.
         """
@@ -145,7 +145,7 @@ class BudgetStore:
         return _budget(row)
 
     async def make(self, budget: Budget) -> Budget:
-        """Makes an automatic budget, unless there is a live one of the same scope and period; returns the one there.
+        """Make an automatic budget, unless there is a live one of the same scope and period; return the one there.
 
         Nobody is told: whoever needs it comes here.
         """
@@ -172,7 +172,7 @@ class BudgetStore:
                 return _budget(row)
 
     async def delete(self, budget_id: str, *, now_ms: int) -> Budget | None:
-        """Ends a budget; None when there is no such live one. Its windows stay, so that late reports still settle."""
+        """End a budget; None when there is no such live one. Its windows stay, so that late reports still settle."""
         statement = (
             budgets.update()
             .where(budgets.c.budget_id == budget_id, budgets.c.deleted_at_ms == 0)

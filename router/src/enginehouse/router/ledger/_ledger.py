@@ -227,11 +227,11 @@ class Ledger:
         return reserved
 
     def cancel(self, reservation: Reservation) -> None:
-        """Takes back a reservation whose grant was never given out."""
+        """Take back a reservation whose grant was never given out."""
         self._book.cancel(reservation)
 
     async def _recalled(self, account: Account) -> bool:
-        """Asks the other replicas for what they hold idle before a request is refused for want of it, and waits for it;
+        """Ask the other replicas for what they hold idle before a request is refused for want of it, and wait for it;
         False where they were asked a moment ago: what there was has come.
         """
         recalling = account.recalling
@@ -256,7 +256,7 @@ class Ledger:
             account.recalling = None
 
     async def _draw_for(self, account: Account, cap_nanos: int) -> int:
-        """Waits for a draw that counts this need in; returns what it brought."""
+        """Wait for a draw that counts this need in; return what it brought."""
         account.wanted += cap_nanos
         try:
             if account.drawing is not None:
@@ -276,7 +276,7 @@ class Ledger:
             account.wanted -= cap_nanos
 
     def _refill(self, account: Account, now_ms: int) -> None:
-        """Draws before the lease runs dry: below half of what the recent rate asks for."""
+        """Draw before the lease runs dry: below half of what the recent rate asks for."""
         target = refill_target(
             nanos_per_second=account.nanos_per_second, lease_s=self._terms.lease_s, free_nanos=account.free
         )
@@ -328,7 +328,7 @@ class Ledger:
         return await settled
 
     async def settle_now(self, claims: Sequence[Claim]) -> list[Verdict]:
-        """Settles claims in one transaction, and takes the outcome into the book."""
+        """Settle claims in one transaction, and take the outcome into the book."""
         try:
             with translate_db_errors():
                 done = await settle_claims(
@@ -406,7 +406,7 @@ class Ledger:
     # The steps of the tasks.
 
     async def register(self) -> None:
-        """Registers this replica under a new id, with an empty book."""
+        """Register this replica under a new id, with an empty book."""
         replica_id = new_id("rtr")
         began = self._monotonic()
         await self._store.register(replica_id, host=self._process, now_ms=self._clock())
@@ -417,7 +417,7 @@ class Ledger:
         self._valid_until = began + self._terms.replica_ttl_s - self._terms.skew_s
 
     async def renew(self) -> None:
-        """Renews the registration; registers anew if it had run out."""
+        """Renew the registration; register anew if it had run out."""
         began = self._monotonic()
         try:
             await self._store.renew(self._replica_id, live_engines=self._live_engines(), now_ms=self._clock())
@@ -429,7 +429,7 @@ class Ledger:
         self._valid_until = began + self._terms.replica_ttl_s - self._terms.skew_s
 
     async def flush_journal(self) -> None:
-        """Writes down the reservations made since the last time that are still open."""
+        """Write down the reservations made since the last time that are still open."""
         if not self._journal:
             return
         batch, self._journal = self._journal, []
@@ -460,7 +460,7 @@ class Ledger:
             raise
 
     async def compare(self, *, youngest_ms: int | None = None) -> None:
-        """Takes in what other replicas settled, and the rows of leases whose state is unknown.
+        """Take in what other replicas settled, and the rows of leases whose state is unknown.
 
         Looks at reservations that are at least so old, unless told otherwise as old as a renewal: of what has settled
         elsewhere there is news by then, and a request lasts some time.
@@ -486,7 +486,7 @@ class Ledger:
             self._handle_freed(self._book.close(known))
 
     async def _read_stale(self) -> None:
-        """Reads the leases whose rows may have changed unseen; what was set aside for lost returns is free then.
+        """Read the leases whose rows may have changed unseen; what was set aside for lost returns is free then.
 
         Whatever makes an account stale while its row is read makes it be read again.
         """
@@ -519,7 +519,7 @@ class Ledger:
             account.nanos_per_second = rate(account.nanos_per_second, reserved_nanos=added, elapsed_s=elapsed_s)
 
     async def return_idle(self, *, budget_id: str = "") -> None:
-        """Gives back what no longer has a use: of old windows, of removed budgets, and of leases without recent
+        """Give back what no longer has a use: of old windows, of removed budgets, and of leases without recent
         reservations; with a budget named, whatever is free of it.
         """
         now = self._clock()
@@ -539,12 +539,12 @@ class Ledger:
                 self._book.drop(account)
 
     async def request_return(self, budget_id: str) -> None:
-        """Has every replica, this one included, give back what lies free of a budget."""
+        """Have every replica, this one included, give back what lies free of a budget."""
         await self.return_idle(budget_id=budget_id)
         await self._store.request_return(budget_id)
 
     def return_requested(self, budget_id: str) -> None:
-        """Handles another replica's request to give back what lies free of a budget."""
+        """Handle another replica's request to give back what lies free of a budget."""
         now = self._clock()
         for account in self._book.accounts():
             if account.budget.budget_id == budget_id:
@@ -573,7 +573,7 @@ class Ledger:
         await self.return_idle(budget_id=budget_id)
 
     def settled_elsewhere(self, replica_id: str) -> None:
-        """Handles the news that reservations of a replica were settled by another."""
+        """Handle the news that reservations of a replica were settled by another."""
         if replica_id == self._replica_id and not self._comparing:
             self._comparing = True
             self._spawn(self._compare_soon())
@@ -629,7 +629,7 @@ class Ledger:
         return swept
 
     def expire_slots(self) -> None:
-        """Frees what reservations past their expiry hold besides money, whether or not PostgreSQL answers."""
+        """Free what reservations past their expiry hold besides money, whether or not PostgreSQL answers."""
         now = self._clock()
         for reservation in self._book.open_reservations():
             if reservation.expires_at_ms < now:
@@ -638,12 +638,12 @@ class Ledger:
     # The tasks.
 
     def start(self) -> None:
-        """Runs every step by the clock, and registers as soon as PostgreSQL lets it."""
+        """Run every step by the clock, and register as soon as PostgreSQL lets it."""
         for task in self._tasks:
             task.start()
 
     async def close(self) -> None:
-        """Stops the tasks, settles what is queued, writes down what is open, gives back what is free, and retires."""
+        """Stop the tasks, settle what is queued, write down what is open, give back what is free, and retire."""
         await asyncio.gather(*[task.close() for task in self._tasks], self._background.close())
         self._valid_until = 0.0
         waiting = []

@@ -114,7 +114,7 @@ _WRITE_LEASES = sa.text(
 
 
 async def settle_claims(database: AsyncEngine, claims: Sequence[Claim], *, replica_id: str, now_ms: int) -> Settled:
-    """Settles every claim and commits. Raises what the driver raises, and then nothing is settled."""
+    """Settle every claim and commit. Raises what the driver raises, and then nothing is settled."""
     async with database.begin() as connection:
         return await settle_within(connection, claims, replica_id=replica_id, now_ms=now_ms)
 

@@ -103,7 +103,7 @@ class LedgerStore:
         return self._database
 
     async def register(self, replica_id: str, *, host: str, now_ms: int) -> None:
-        """Makes this replica known, alive for the time to live."""
+        """Make this replica known, alive for the time to live."""
         async with self._database.begin() as connection:
             await connection.execute(
                 sa.text(
@@ -116,7 +116,7 @@ class LedgerStore:
             )
 
     async def renew(self, replica_id: str, *, live_engines: Sequence[str], now_ms: int) -> None:
-        """Renews the registration, and notes which engines can be sent grants. Raises DeclaredDead."""
+        """Renew the registration, and note which engines can be sent grants. Raises DeclaredDead."""
         async with self._database.begin() as connection:
             renewed = await connection.execute(
                 sa.text(
@@ -144,7 +144,7 @@ class LedgerStore:
                 )
 
     async def retire(self, replica_id: str, *, now_ms: int) -> None:
-        """Ends this replica's registration: it makes no grants after this."""
+        """End this replica's registration: it makes no grants after this."""
         async with self._database.begin() as connection:
             await connection.execute(
                 sa.text(
@@ -191,7 +191,7 @@ class LedgerStore:
     async def give_back(
         self, *, lease_id: str, budget_id: str, window_start_ms: int, amount_nanos: int
     ) -> LeaseState | None:
-        """Moves money from a lease back to its window; None when the lease has been released."""
+        """Move money from a lease back to its window; None when the lease has been released."""
         where = {"budget_id": budget_id, "start": window_start_ms}
         async with self._database.begin() as connection:
             await connection.execute(_LOCK_WINDOW, where)
@@ -202,7 +202,7 @@ class LedgerStore:
         return LeaseState(lease_id, taken.remaining_nanos, taken.version)
 
     async def journal(self, replica_id: str, entries: Sequence[JournalEntry]) -> None:
-        """Writes reservations down, except those that have settled in the meantime."""
+        """Write reservations down, except those that have settled in the meantime."""
         ordered = sorted(entries, key=lambda entry: entry.grant_id)
         async with self._database.begin() as connection:
             await connection.execute(
@@ -245,7 +245,7 @@ class LedgerStore:
             return [LeaseState(row.lease_id, row.remaining_nanos, row.version) for row in rows]
 
     async def request_return(self, budget_id: str) -> None:
-        """Asks every replica to give back what it holds idle of a budget."""
+        """Ask every replica to give back what it holds idle of a budget."""
         async with self._database.begin() as connection:
             await notify(connection, RETURN_CHANNEL, budget_id)
 

@@ -58,7 +58,7 @@ class LimitReservation:
         self.quota = quota
 
     def release(self, tokens_used: int | None) -> None:
-        """Frees the slots, and corrects the tokens to those used, where known."""
+        """Free the slots, and correct the tokens to those used, where known."""
         if not self._charged:
             return
         self._charged = False
@@ -70,7 +70,7 @@ class LimitReservation:
             self._limiter.changed(state, bounds)
 
     def cancel(self) -> None:
-        """Takes everything back, as if the request had never come."""
+        """Take everything back, as if the request had never come."""
         if not self._charged:
             return
         self.release(0)
@@ -98,7 +98,7 @@ class Sharing(Protocol):
         """There is something to tell."""
 
     async def charge(self, states: Sequence[tuple[BucketState, Bounds]], tokens: int) -> bool | None:
-        """Charges a request in Redis if every bound has room, and brings the meters up to date.
+        """Charge a request in Redis if every bound has room, and bring the meters up to date.
 
         False if one has not; None if Redis could not say, and the replica must decide alone.
         """
@@ -118,7 +118,7 @@ class Limiter:
         self._states: dict[str, BucketState] = {}
 
     async def admit(self, subjects: Sequence[Bounds], *, tokens: int) -> LimitReservation:
-        """Charges the request to every bound, or raises the typed error of the first that refuses.
+        """Charge the request to every bound, or raise the typed error of the first that refuses.
 
         Without Redis, and with it as long as the float lasts, this waits for nothing.
 
@@ -148,7 +148,7 @@ class Limiter:
         return self._held(states, tokens, charge=True)
 
     def prune(self) -> None:
-        """Forgets subjects that hold nothing, owe nothing and whose buckets are full."""
+        """Forget subjects that hold nothing, owe nothing and whose buckets are full."""
         now = self._now_s()
         self._states = {
             subject: state
@@ -167,17 +167,17 @@ class Limiter:
         return len(self._states)
 
     def correct_requests(self, state: BucketState, bounds: Bounds, requests: float) -> None:
-        """Charges more or fewer requests than was thought."""
+        """Charge more or fewer requests than was thought."""
         state.requests_at += requests * self._interval(bounds.requests_per_minute)
         state.requests_owed += requests
 
     def correct_tokens(self, state: BucketState, bounds: Bounds, tokens: float) -> None:
-        """Charges more or fewer tokens than was thought."""
+        """Charge more or fewer tokens than was thought."""
         state.tokens_at += tokens * self._interval(bounds.tokens_per_minute)
         state.tokens_owed += tokens
 
     def changed(self, state: BucketState, bounds: Bounds) -> None:
-        """Lets the others hear of it soon."""
+        """Let the others hear of it soon."""
         if self._sharing is not None:
             self._sharing.changed(state, bounds)
         else:

@@ -177,11 +177,11 @@ class SharedBuckets:
         return self._slack if joined is not None and self._now_s() > joined + 2 * self._beat_s else 0.0
 
     def start(self) -> None:
-        """Begins to share."""
+        """Start sharing."""
         self._task.start()
 
     async def close(self) -> None:
-        """Tells what it owes, and leaves."""
+        """Tell what it owes, and leave."""
         # Not cancelled: the driver loses a cancellation now and then.
         self._closing = True
         self._wake.set()
@@ -200,7 +200,7 @@ class SharedBuckets:
             self._running[bounds.subject] = state, bounds
 
     async def charge(self, states: _States, tokens: int) -> bool | None:
-        """Charges a request in Redis if every bound has room; the meters are up to date then.
+        """Charge a request in Redis if every bound has room; the meters are up to date then.
 
         False if one has not; None if Redis went away meanwhile.
         """
@@ -243,7 +243,7 @@ class SharedBuckets:
                 _log.exception("could not share limits")
 
     def _answer_all(self) -> None:
-        """Lets whoever asks go on alone."""
+        """Let whoever asks go on alone."""
         asks, self._asks = self._asks, []
         _leave_alone(asks)
 
@@ -290,7 +290,7 @@ class SharedBuckets:
         self._changed.update(self._running)
 
     async def _tell(self) -> None:
-        """Tells what has changed until now."""
+        """Tell what has changed until now."""
         changed, self._changed = self._changed, {}
         calls: list[_Call] = [([change], None, None) for change in changed.values()]
         for at in range(0, len(calls), _MAX_IN_BATCH):
@@ -396,7 +396,7 @@ def _describe(
     keys: list[str],
     arguments: list[Any],
 ) -> None:
-    """Adds a subject's keys and numbers to a call, and moves what it owes on its way.
+    """Add a subject's keys and numbers to a call, and move what it owes on its way.
 
     With `restores_s`, the time now, what the replica knows goes along for a Redis that has lost it.
     """
@@ -425,7 +425,7 @@ def _describe(
 
 
 def _take_in(states: _States, found: Sequence[int], sent_s: float, admitted: bool) -> None:
-    """Brings the copies up to date: with when they were asked for, not heard of, a copy is never too strict."""
+    """Bring the copies up to date: with when they were asked for, not heard of, a copy is never too strict."""
     values = iter(found)
     for state, bounds in states:
         state.heard_s = sent_s

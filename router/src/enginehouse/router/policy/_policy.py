@@ -66,7 +66,7 @@ class Policy:
         return document
 
     def replace(self, documents: Iterable[policy_pb2.Policy]) -> None:
-        """Takes the documents in force, all at once."""
+        """Take the documents in force, all at once."""
         messages = list(documents)
         if messages == self._messages:
             # What was worked out from them stays.

@@ -82,7 +82,7 @@ class PolicyStore:
         key_id: str,
         connection: AsyncConnection,
     ) -> None:
-        """Writes the next version of a document, or for None its deletion, and tells every replica."""
+        """Write the next version of a document, or for None its deletion, and tell every replica."""
         values = {
             "name": name,
             "version": version,

@@ -80,7 +80,7 @@ def load_predictor(path: Path | None = None) -> LearnedPredictor:
 
 
 def save_artefact(artefact: Artefact, path: Path) -> None:
-    """Writes the file, the same bytes for the same artefact."""
+    """Write the file, the same bytes for the same artefact."""
     settings = {
         "format": FORMAT,
         "scale": artefact.scale,

@@ -81,7 +81,7 @@ class Reading:
 
 
 def read(texts: Sequence[str], table: WordTable) -> Reading:
-    """Reads the texts of a request, oldest first, with a table made for `GROUPS`.
+    """Read the texts of a request, oldest first, with a table made for `GROUPS`.
 
     What costs does not grow with the length beyond twice `EDGE`: of more, both ends are read.
     """

@@ -102,7 +102,7 @@ class PriceBook:
         self._build(0)
 
     def replace(self, prices: Iterable[ListPrice], discounts: Iterable[Discount], *, now_ms: int) -> None:
-        """Takes what the database holds, past and future."""
+        """Take what the database holds, past and future."""
         starts: dict[tuple[str, Unit], list[tuple[int, int | None]]] = {}
         for price in prices:
             starts.setdefault((price.model, price.unit), []).append((price.from_ms, price.nanos_per_million))
@@ -115,7 +115,7 @@ class PriceBook:
         self._build(now_ms)
 
     def advance(self, now_ms: int) -> None:
-        """Moves to this moment, forwards or back. Costs a comparison unless something starts between."""
+        """Move to this moment, forwards or back. Costs a comparison unless something starts between."""
         if not self._since <= now_ms < self._until:
             self._build(now_ms)
 

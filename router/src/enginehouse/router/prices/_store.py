@@ -56,7 +56,7 @@ class PriceStore:
             return [_price(row) for row in found], [_discount(row) for row in cuts]
 
     async def put_price(self, price: ListPrice, *, at_once: bool) -> ListPrice:
-        """Writes a price, unless the same holds already (`at_once`) or begins then; returns the one that is there.
+        """Write a price, unless the same holds already (`at_once`) or begins then; return the one that is there.
 
         Raises:
             StartTaken: another amount begins at the same moment.
@@ -80,12 +80,12 @@ class PriceStore:
             )
 
     async def delete_price(self, price_id: str, *, now_ms: int) -> ListPrice | None:
-        """Takes back a price that has not begun; None when there is none of that id. Raises AlreadyBegun."""
+        """Take back a price that has not begun; None when there is none of that id. Raises AlreadyBegun."""
         row = await self._delete(prices, prices.c.price_id == price_id, price_id, now_ms)
         return None if row is None else _price(row)
 
     async def delete_discount(self, discount_id: str, *, now_ms: int) -> Discount | None:
-        """Takes back a discount that has not begun; None when there is none of that id. Raises AlreadyBegun."""
+        """Take back a discount that has not begun; None when there is none of that id. Raises AlreadyBegun."""
         row = await self._delete(discounts, discounts.c.discount_id == discount_id, discount_id, now_ms)
         return None if row is None else _discount(row)
 
@@ -154,23 +154,23 @@ class PriceRefresher:
         self._moving = BackgroundTask(self._move, name="prices-advance")
 
     def start(self) -> None:
-        """Begins to move the book on."""
+        """Start moving the book on."""
         self._moving.start()
 
     async def reload(self) -> None:
-        """Reads everything again."""
+        """Read everything again."""
         found, cuts = await self._store.all()
         self._book.replace(found, cuts, now_ms=self._clock())
 
     def changed(self, _name: str) -> None:
-        """Handles the news of a change; many at once are read together."""
+        """Handle the news of a change; many at once are read together."""
         self._again = True
         if not self._reading:
             self._reading = True
             self._reads.spawn(self._read(), name="prices-refresh")
 
     async def close(self) -> None:
-        """Stops reading."""
+        """Stop reading."""
         await self._reads.close()
         await self._moving.close()
 

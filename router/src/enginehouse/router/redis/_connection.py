@@ -68,11 +68,11 @@ class SharedRedis:
         self._task = BackgroundTask(self._watch, name="redis-watch")
 
     def start(self) -> None:
-        """Begins to look for Redis. Until it is found, `ask` raises RedisUnavailable."""
+        """Start looking for Redis. Until it is found, `ask` raises RedisUnavailable."""
         self._task.start()
 
     async def close(self) -> None:
-        """Lets go of every connection."""
+        """Let go of every connection."""
         # Not cancelled: the driver loses a cancellation now and then.
         self._closing = True
         self._lost.set()
@@ -124,7 +124,7 @@ class SharedRedis:
             await self._pause(_PROBE_S)
 
     async def _pause(self, seconds: float) -> None:
-        """Waits, but not when somebody finds Redis away or this closes."""
+        """Wait, but not when somebody finds Redis away or this closes."""
         if not self._closing:
             self._lost.clear()
         with contextlib.suppress(TimeoutError):

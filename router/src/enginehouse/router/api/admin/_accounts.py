@@ -37,7 +37,7 @@ class AccountAdmin:
         self._clock = clock
 
     async def create_tenant(self, request: admin_pb2.CreateTenantRequest) -> admin_pb2.CreateTenantResponse:
-        """Makes a tenant. Raises INVALID_REQUEST or ALREADY_EXISTS."""
+        """Make a tenant. Raises INVALID_REQUEST or ALREADY_EXISTS."""
         checks = Checks()
         check_name(checks, "name", request.name)
         tier = request.tier or "free"
@@ -61,7 +61,7 @@ class AccountAdmin:
     async def list_tenants(
         self, request: admin_pb2.ListTenantsRequest, caller: Administrator
     ) -> admin_pb2.ListTenantsResponse:
-        """Lists tenants; without the scope "admin", one's own."""
+        """List tenants; without the scope "admin", one's own."""
         size = page_size(request.page_size)
         after = ordinal_start(request.page_token, "tenants")
         if not caller.everything:
@@ -76,7 +76,7 @@ class AccountAdmin:
         )
 
     async def list_keys(self, request: admin_pb2.ListKeysRequest, caller: Administrator) -> admin_pb2.ListKeysResponse:
-        """Lists keys of one tenant or all."""
+        """List keys of one tenant or all."""
         size = page_size(request.page_size)
         tenant_id = caller.tenant_filter(request.tenant_id)
         check_id("tenant_id", tenant_id)

@@ -26,7 +26,7 @@ class AlertAdmin:
     async def list_alerts(
         self, request: alerts_pb2.ListAlertsRequest, caller: Administrator
     ) -> alerts_pb2.ListAlertsResponse:
-        """Lists alerts, newest first; without the scope "admin", those of one's own tenant."""
+        """List alerts, newest first; without the scope "admin", those of one's own tenant."""
         size = page_size(request.page_size)
         check_id("budget_id", request.budget_id)
         check_id("scope_id", request.scope_id)

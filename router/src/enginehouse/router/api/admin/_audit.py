@@ -26,7 +26,7 @@ class AuditAdmin:
         self._log = log
 
     async def listed(self, request: pb.ListAuditRequest, caller: Administrator) -> pb.ListAuditResponse:
-        """Lists entries, newest first; without the scope "admin", those of one's own tenant."""
+        """List entries, newest first; without the scope "admin", those of one's own tenant."""
         checks = Checks()
         known = request.outcome in _OUTCOMES or not request.outcome
         checks.require(known, "outcome", f"{request.outcome} must be DONE, DENIED or FAILED")
@@ -57,7 +57,7 @@ class AuditAdmin:
         )
 
     async def verify(self, request: pb.VerifyAuditRequest) -> pb.VerifyAuditResponse:
-        """Reads the whole log. Raises INVALID_REQUEST for a seal that is none."""
+        """Read the whole log. Raises INVALID_REQUEST for a seal that is none."""
         checks = Checks()
         checks.require(request.expected_sequence >= 0, "expected_sequence", "must not be negative")
         try:

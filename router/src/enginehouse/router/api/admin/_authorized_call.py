@@ -25,7 +25,7 @@ def authorized_call(access: Access, context: Any, method: str, *, reads: bool = 
 
 @contextlib.contextmanager
 def unavailable_without_database() -> Iterator[None]:
-    """Raises LEDGER_UNAVAILABLE while PostgreSQL is away."""
+    """Raise LEDGER_UNAVAILABLE while PostgreSQL is away."""
     try:
         with translate_db_errors():
             yield

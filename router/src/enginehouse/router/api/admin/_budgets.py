@@ -61,7 +61,7 @@ class BudgetAdmin:
     async def set_budget(
         self, request: admin_pb2.SetBudgetRequest, caller: Administrator
     ) -> admin_pb2.SetBudgetResponse:
-        """Makes a budget or changes its limit. Raises INVALID_REQUEST, NOT_FOUND, or FAILED_PRECONDITION for a limit
+        """Make a budget or change its limit. Raises INVALID_REQUEST, NOT_FOUND, or FAILED_PRECONDITION for a limit
         under what is settled and held once the replicas have given back what they hold idle.
         """
         checks = Checks()
@@ -97,7 +97,7 @@ class BudgetAdmin:
     async def list_budgets(
         self, request: admin_pb2.ListBudgetsRequest, caller: Administrator
     ) -> admin_pb2.ListBudgetsResponse:
-        """Lists budgets; without the scope "admin", those of one's own tenant."""
+        """List budgets; without the scope "admin", those of one's own tenant."""
         size = page_size(request.page_size)
         check_id("scope_id", request.scope_id)
         listing = f"budgets/{request.scope_id}"
@@ -119,7 +119,7 @@ class BudgetAdmin:
     async def delete_budget(
         self, request: admin_pb2.DeleteBudgetRequest, caller: Administrator
     ) -> admin_pb2.DeleteBudgetResponse:
-        """Removes a budget. Raises NOT_FOUND, or SCOPE_DENIED for what bounds the tenant itself."""
+        """Remove a budget. Raises NOT_FOUND, or SCOPE_DENIED for what bounds the tenant itself."""
         check_id("budget_id", request.budget_id, required=True)
         known = await self._store.get(request.budget_id)
         if known is None or not caller.sees(known.tenant_id):

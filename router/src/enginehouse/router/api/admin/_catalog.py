@@ -27,7 +27,7 @@ class CatalogAdmin:
         self._callers = callers
 
     def list_models(self, request: admin_pb2.ListModelsRequest) -> admin_pb2.ListModelsResponse:
-        """Lists the catalog by name."""
+        """List the catalog by name."""
         size = page_size(request.page_size)
         after = page_start(request.page_token, "models")
         rest = [model for model in self._state.catalog.models if model.name > after]

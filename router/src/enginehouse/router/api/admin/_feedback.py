@@ -32,7 +32,7 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServiceServicer):
         self._clock = clock
 
     async def RecordFeedback(self, request: pb.RecordFeedbackRequest, context: Any) -> pb.RecordFeedbackResponse:
-        """Records a rating of an answer to the caller's own tenant."""
+        """Record a rating of an answer to the caller's own tenant."""
         caller = self._access.of(context, method=_PREFIX + "RecordFeedback")
         if not caller.everything and "inference" not in caller.scopes:
             raise ServiceError(Reason.SCOPE_DENIED, "RecordFeedback needs a key with the scope 'inference'")

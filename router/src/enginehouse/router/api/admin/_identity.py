@@ -42,12 +42,12 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
             )
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Any) -> pb.CreateUserResponse:
-        """Makes a user."""
+        """Make a user."""
         with self._caller(context, "CreateUser") as caller:
             return await self._users.create(request, caller)
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Any) -> pb.ListUsersResponse:
-        """Lists users."""
+        """List users."""
         with self._caller(context, "ListUsers") as caller:
             return await self._users.listed(request, caller)
 
@@ -57,32 +57,32 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
             return await self._users.set_role(request, caller)
 
     async def DisableUser(self, request: pb.DisableUserRequest, context: Any) -> pb.DisableUserResponse:
-        """Shuts a user out."""
+        """Shut a user out."""
         with self._caller(context, "DisableUser") as caller:
             return await self._users.disable(request, caller)
 
     async def EnableUser(self, request: pb.EnableUserRequest, context: Any) -> pb.EnableUserResponse:
-        """Lets a user in again."""
+        """Let a user in again."""
         with self._caller(context, "EnableUser") as caller:
             return await self._users.enable(request, caller)
 
     async def RotateKey(self, request: pb.RotateKeyRequest, context: Any) -> pb.RotateKeyResponse:
-        """Gives a key a new secret."""
+        """Give a key a new secret."""
         with self._caller(context, "RotateKey") as caller:
             return await self._keys.rotate(request, caller)
 
     async def CreateRunKey(self, request: pb.CreateRunKeyRequest, context: Any) -> pb.CreateRunKeyResponse:
-        """Makes a key for a run."""
+        """Make a key for a run."""
         with self._caller(context, "CreateRunKey") as caller:
             return await self._keys.create_for_run(request, caller)
 
     async def ListAudit(self, request: pb.ListAuditRequest, context: Any) -> pb.ListAuditResponse:
-        """Lists the audit log."""
+        """List the audit log."""
         with self._caller(context, "ListAudit") as caller:
             return await self._audit.listed(request, caller)
 
     async def VerifyAudit(self, request: pb.VerifyAuditRequest, context: Any) -> pb.VerifyAuditResponse:
-        """Verifies the audit log."""
+        """Verify the audit log."""
         with self._caller(context, "VerifyAudit"):
             return await self._audit.verify(request)
 

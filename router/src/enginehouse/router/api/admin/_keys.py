@@ -77,7 +77,7 @@ class KeyAdmin:
         self._clock = clock
 
     async def create(self, request: admin_pb2.CreateKeyRequest, caller: Administrator) -> admin_pb2.CreateKeyResponse:
-        """Makes a key, with its budget in the same transaction.
+        """Make a key, with its budget in the same transaction.
 
         Raises:
             ServiceError: INVALID_REQUEST, NOT_FOUND, or SCOPE_DENIED for more than the caller holds.
@@ -121,7 +121,7 @@ class KeyAdmin:
     async def create_for_run(
         self, request: identity_pb2.CreateRunKeyRequest, caller: Administrator
     ) -> identity_pb2.CreateRunKeyResponse:
-        """Makes a key for a run. Raises INVALID_REQUEST, or SCOPE_DENIED when the caller may not call models itself."""
+        """Make a key for a run. Raises INVALID_REQUEST, or SCOPE_DENIED when the caller may not call models itself."""
         now = self._clock()
         checks = Checks()
         checks.matches("run_id", request.run_id, PERSON, "1-128 printable ASCII characters without spaces")
@@ -159,7 +159,7 @@ class KeyAdmin:
     async def rotate(
         self, request: identity_pb2.RotateKeyRequest, caller: Administrator
     ) -> identity_pb2.RotateKeyResponse:
-        """Gives a key a new secret. Raises NOT_FOUND, SCOPE_DENIED, or FAILED_PRECONDITION for one that is over."""
+        """Give a key a new secret. Raises NOT_FOUND, SCOPE_DENIED, or FAILED_PRECONDITION for one that is over."""
         check_id("key_id", request.key_id, required=True)
         checks = Checks()
         overlap_s = request.overlap_seconds if request.HasField("overlap_seconds") else _DAY_S
@@ -187,7 +187,7 @@ class KeyAdmin:
         return identity_pb2.RotateKeyResponse(key=key_message(rotated), secret=secret)
 
     async def revoke(self, request: admin_pb2.RevokeKeyRequest, caller: Administrator) -> admin_pb2.RevokeKeyResponse:
-        """Revokes a key with those made with it, here at once and everywhere within a second. Raises NOT_FOUND."""
+        """Revoke a key with those made with it, here at once and everywhere within a second. Raises NOT_FOUND."""
         check_id("key_id", request.key_id, required=True)
         async with self._keys.transaction() as connection:
             key = await self._held(request.key_id, caller, connection)
@@ -197,7 +197,7 @@ class KeyAdmin:
         return admin_pb2.RevokeKeyResponse(key=key_message(key))
 
     async def revoke_all(self, keys: Sequence[Key], connection: AsyncConnection) -> list[Key]:
-        """Revokes these keys and those made with them; every one that was still good, each on the record."""
+        """Revoke these keys and those made with them; every one that was still good, each on the record."""
         if not keys:
             return []
         revoked = await self._keys.revoke_keys(

@@ -86,7 +86,7 @@ class PolicyAdmin:
         )
 
     async def set_(self, request: pb.SetPolicyRequest, *, key_id: str) -> pb.SetPolicyResponse:
-        """Puts a document in force, whole or not at all."""
+        """Put a document in force, whole or not at all."""
         document = pb.Policy()
         document.CopyFrom(request.policy)
         for field in ("version", "updated_at_ms", "updated_by"):
@@ -113,7 +113,7 @@ class PolicyAdmin:
         return pb.SetPolicyResponse(policy=document)
 
     async def delete(self, request: pb.DeletePolicyRequest, *, key_id: str) -> pb.DeletePolicyResponse:
-        """Takes a document out of force."""
+        """Take a document out of force."""
         async with self._store.changing() as connection:
             newest = await self._store.newest(request.name, connection)
             if newest.policy is None:

@@ -21,22 +21,22 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         self._policies = policies
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, context: Any) -> pb.GetPolicyResponse:
-        """Returns a document."""
+        """Return a document."""
         with authorized_call(self._access, context, _PREFIX + "GetPolicy"):
             return await self._policies.get(request)
 
     async def ListPolicies(self, request: pb.ListPoliciesRequest, context: Any) -> pb.ListPoliciesResponse:
-        """Lists documents."""
+        """List documents."""
         with authorized_call(self._access, context, _PREFIX + "ListPolicies"):
             return await self._policies.list_(request)
 
     async def SetPolicy(self, request: pb.SetPolicyRequest, context: Any) -> pb.SetPolicyResponse:
-        """Puts a document in force."""
+        """Put a document in force."""
         with authorized_call(self._access, context, _PREFIX + "SetPolicy") as caller:
             return await self._policies.set_(request, key_id=caller.key_id)
 
     async def DeletePolicy(self, request: pb.DeletePolicyRequest, context: Any) -> pb.DeletePolicyResponse:
-        """Takes a document out of force."""
+        """Take a document out of force."""
         with authorized_call(self._access, context, _PREFIX + "DeletePolicy") as caller:
             return await self._policies.delete(request, key_id=caller.key_id)
 

@@ -63,7 +63,7 @@ class PriceAdmin:
     async def set_price(
         self, request: prices_pb2.SetPriceRequest, caller: Administrator
     ) -> prices_pb2.SetPriceResponse:
-        """Adds a price. Raises INVALID_REQUEST, or ALREADY_EXISTS where another begins at that very moment."""
+        """Add a price. Raises INVALID_REQUEST, or ALREADY_EXISTS where another begins at that very moment."""
         now = self._clock()
         checks = Checks()
         self._check_model(checks, request.model)
@@ -94,7 +94,7 @@ class PriceAdmin:
         return prices_pb2.SetPriceResponse(price=(await self._priced([price], now))[0])
 
     async def list_prices(self, request: prices_pb2.ListPricesRequest) -> prices_pb2.ListPricesResponse:
-        """Lists prices by model, unit and start, the catalog's first."""
+        """List prices by model, unit and start, the catalog's first."""
         size = page_size(request.page_size)
         listing = f"prices/{request.model}/{request.holding_only}"
         after = page_start(request.page_token, listing)
@@ -116,7 +116,7 @@ class PriceAdmin:
         )
 
     async def delete_price(self, request: prices_pb2.DeletePriceRequest) -> prices_pb2.DeletePriceResponse:
-        """Takes back a price. Raises NOT_FOUND, or FAILED_PRECONDITION for one that has begun."""
+        """Take back a price. Raises NOT_FOUND, or FAILED_PRECONDITION for one that has begun."""
         check_id("price_id", request.price_id, required=True)
         now = self._clock()
         try:
@@ -131,7 +131,7 @@ class PriceAdmin:
     async def set_discount(
         self, request: prices_pb2.SetDiscountRequest, caller: Administrator
     ) -> prices_pb2.SetDiscountResponse:
-        """Adds a discount. Raises INVALID_REQUEST, NOT_FOUND, or ALREADY_EXISTS."""
+        """Add a discount. Raises INVALID_REQUEST, NOT_FOUND, or ALREADY_EXISTS."""
         now = self._clock()
         checks = Checks()
         checks.require(request.subject in _SUBJECTS, "subject", f"{request.subject} must be KEY, TENANT or TIER")
@@ -170,7 +170,7 @@ class PriceAdmin:
         )
 
     async def list_discounts(self, request: prices_pb2.ListDiscountsRequest) -> prices_pb2.ListDiscountsResponse:
-        """Lists discounts in the order in which they were set."""
+        """List discounts in the order in which they were set."""
         size = page_size(request.page_size)
         check_id("subject_id", request.subject_id)
         listing = f"discounts/{request.subject_id}/{request.holding_only}"
@@ -190,7 +190,7 @@ class PriceAdmin:
         )
 
     async def delete_discount(self, request: prices_pb2.DeleteDiscountRequest) -> prices_pb2.DeleteDiscountResponse:
-        """Takes back a discount. Raises NOT_FOUND, or FAILED_PRECONDITION for one that has begun."""
+        """Take back a discount. Raises NOT_FOUND, or FAILED_PRECONDITION for one that has begun."""
         check_id("discount_id", request.discount_id, required=True)
         try:
             discount = await self._store.delete_discount(request.discount_id, now_ms=self._clock())

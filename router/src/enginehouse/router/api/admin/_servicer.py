@@ -46,52 +46,52 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self._alerts = alerts
 
     async def CreateTenant(self, request: pb.CreateTenantRequest, context: Any) -> pb.CreateTenantResponse:
-        """Makes a tenant."""
+        """Make a tenant."""
         with self._caller(context, "CreateTenant"):
             return await self._accounts.create_tenant(request)
 
     async def ListTenants(self, request: pb.ListTenantsRequest, context: Any) -> pb.ListTenantsResponse:
-        """Lists tenants."""
+        """List tenants."""
         with self._caller(context, "ListTenants", reads=True) as caller:
             return await self._accounts.list_tenants(request, caller)
 
     async def CreateKey(self, request: pb.CreateKeyRequest, context: Any) -> pb.CreateKeyResponse:
-        """Makes a key."""
+        """Make a key."""
         with self._caller(context, "CreateKey") as caller:
             return await self._accounts.keys.create(request, caller)
 
     async def ListKeys(self, request: pb.ListKeysRequest, context: Any) -> pb.ListKeysResponse:
-        """Lists keys."""
+        """List keys."""
         with self._caller(context, "ListKeys", reads=True) as caller:
             return await self._accounts.list_keys(request, caller)
 
     async def RevokeKey(self, request: pb.RevokeKeyRequest, context: Any) -> pb.RevokeKeyResponse:
-        """Revokes a key."""
+        """Revoke a key."""
         with self._caller(context, "RevokeKey") as caller:
             return await self._accounts.keys.revoke(request, caller)
 
     async def SetBudget(self, request: pb.SetBudgetRequest, context: Any) -> pb.SetBudgetResponse:
-        """Makes or changes a budget."""
+        """Make or change a budget."""
         with self._caller(context, "SetBudget") as caller:
             return await self._budgets.set_budget(request, caller)
 
     async def ListBudgets(self, request: pb.ListBudgetsRequest, context: Any) -> pb.ListBudgetsResponse:
-        """Lists budgets."""
+        """List budgets."""
         with self._caller(context, "ListBudgets", reads=True) as caller:
             return await self._budgets.list_budgets(request, caller)
 
     async def DeleteBudget(self, request: pb.DeleteBudgetRequest, context: Any) -> pb.DeleteBudgetResponse:
-        """Removes a budget."""
+        """Remove a budget."""
         with self._caller(context, "DeleteBudget") as caller:
             return await self._budgets.delete_budget(request, caller)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
-        """Lists the catalog."""
+        """List the catalog."""
         with self._caller(context, "ListModels", reads=True):
             return self._catalog.list_models(request)
 
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
-        """Explains a decision."""
+        """Explain a decision."""
         with self._caller(context, "Explain", reads=True) as caller:
             return self._catalog.explain(request, caller)
 
@@ -101,47 +101,47 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
             return await self._spend.query(request, caller)
 
     async def ExportSpend(self, request: pb.ExportSpendRequest, context: Any) -> AsyncIterator[httpbody_pb2.HttpBody]:
-        """Yields usage as CSV."""
+        """Yield usage as CSV."""
         with self._caller(context, "ExportSpend", reads=True) as caller:
             async for part in self._spend.export(request, caller):
                 yield part
 
     async def ListAlerts(self, request: alerts_pb2.ListAlertsRequest, context: Any) -> alerts_pb2.ListAlertsResponse:
-        """Lists alerts."""
+        """List alerts."""
         with self._caller(context, "ListAlerts", reads=True) as caller:
             return await self._alerts.list_alerts(request, caller)
 
     async def SetPrice(self, request: prices_pb2.SetPriceRequest, context: Any) -> prices_pb2.SetPriceResponse:
-        """Sets a price."""
+        """Set a price."""
         with self._caller(context, "SetPrice") as caller:
             return await self._prices.set_price(request, caller)
 
     async def ListPrices(self, request: prices_pb2.ListPricesRequest, context: Any) -> prices_pb2.ListPricesResponse:
-        """Lists prices."""
+        """List prices."""
         with self._caller(context, "ListPrices", reads=True):
             return await self._prices.list_prices(request)
 
     async def DeletePrice(self, request: prices_pb2.DeletePriceRequest, context: Any) -> prices_pb2.DeletePriceResponse:
-        """Takes back a price."""
+        """Take back a price."""
         with self._caller(context, "DeletePrice"):
             return await self._prices.delete_price(request)
 
     async def SetDiscount(self, request: prices_pb2.SetDiscountRequest, context: Any) -> prices_pb2.SetDiscountResponse:
-        """Sets a discount."""
+        """Set a discount."""
         with self._caller(context, "SetDiscount") as caller:
             return await self._prices.set_discount(request, caller)
 
     async def ListDiscounts(
         self, request: prices_pb2.ListDiscountsRequest, context: Any
     ) -> prices_pb2.ListDiscountsResponse:
-        """Lists discounts; they are between the house and each tenant, so that a key with `spend` alone may not."""
+        """List discounts; they are between the house and each tenant, so that a key with `spend` alone may not."""
         with self._caller(context, "ListDiscounts"):
             return await self._prices.list_discounts(request)
 
     async def DeleteDiscount(
         self, request: prices_pb2.DeleteDiscountRequest, context: Any
     ) -> prices_pb2.DeleteDiscountResponse:
-        """Takes back a discount."""
+        """Take back a discount."""
         with self._caller(context, "DeleteDiscount"):
             return await self._prices.delete_discount(request)
 

@@ -111,7 +111,7 @@ class SpendAdmin:
     async def export(
         self, request: admin_pb2.ExportSpendRequest, caller: Administrator
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
-        """Yields CSV, some thousand records at a time, in the order of settlement, as of one moment.
+        """Yield CSV, some thousand records at a time, in the order of settlement, as of one moment.
 
         Raises:
             ServiceError: INVALID_REQUEST, SCOPE_DENIED, or CONCURRENCY_LIMITED when others are exporting here.

@@ -47,7 +47,7 @@ class UserAdmin:
         self._clock = clock
 
     async def create(self, request: pb.CreateUserRequest, caller: Administrator) -> pb.CreateUserResponse:
-        """Makes a user. Raises INVALID_REQUEST, NOT_FOUND, ALREADY_EXISTS or SCOPE_DENIED."""
+        """Make a user. Raises INVALID_REQUEST, NOT_FOUND, ALREADY_EXISTS or SCOPE_DENIED."""
         checks = Checks()
         checks.matches("name", request.name, PERSON, "1-128 printable ASCII characters without spaces")
         checks.require(request.role in _ROLES, "role", "must be VIEWER, DEVELOPER, ADMIN or OWNER")
@@ -78,7 +78,7 @@ class UserAdmin:
         return pb.CreateUserResponse(user=_message(user))
 
     async def listed(self, request: pb.ListUsersRequest, caller: Administrator) -> pb.ListUsersResponse:
-        """Lists users of one tenant or all."""
+        """List users of one tenant or all."""
         size = page_size(request.page_size)
         tenant_id = caller.tenant_filter(request.tenant_id)
         check_id("tenant_id", tenant_id)
@@ -94,7 +94,7 @@ class UserAdmin:
         )
 
     async def set_role(self, request: pb.SetUserRoleRequest, caller: Administrator) -> pb.SetUserRoleResponse:
-        """Gives a user another role. Raises INVALID_REQUEST, NOT_FOUND or SCOPE_DENIED."""
+        """Give a user another role. Raises INVALID_REQUEST, NOT_FOUND or SCOPE_DENIED."""
         checks = Checks()
         checks.require(request.role in _ROLES, "role", "must be VIEWER, DEVELOPER, ADMIN or OWNER")
         checks.done()
@@ -110,7 +110,7 @@ class UserAdmin:
         return pb.SetUserRoleResponse(user=_message(changed), revoked_key_ids=revoked)
 
     async def disable(self, request: pb.DisableUserRequest, caller: Administrator) -> pb.DisableUserResponse:
-        """Shuts a user out. Raises NOT_FOUND or SCOPE_DENIED."""
+        """Shut a user out. Raises NOT_FOUND or SCOPE_DENIED."""
         async with self._tenants.transaction() as connection:
             user = await self._held(request.user_id, caller, connection)
             changed = dataclasses.replace(user, disabled_at_ms=user.disabled_at_ms or self._clock())
@@ -122,7 +122,7 @@ class UserAdmin:
         return pb.DisableUserResponse(user=_message(changed), revoked_key_ids=[key.key_id for key in revoked])
 
     async def enable(self, request: pb.EnableUserRequest, caller: Administrator) -> pb.EnableUserResponse:
-        """Lets a user in again. Raises NOT_FOUND or SCOPE_DENIED."""
+        """Let a user in again. Raises NOT_FOUND or SCOPE_DENIED."""
         async with self._tenants.transaction() as connection:
             user = await self._held(request.user_id, caller, connection)
             changed = dataclasses.replace(user, disabled_at_ms=0)

@@ -109,7 +109,7 @@ class Breaker:
             self._probing_since = now
 
     def record(self, now: float, *, answered: int, failed: int, may_open: bool = True) -> None:
-        """Counts ended calls, and opens or closes by them; only closes, if it may not open."""
+        """Count ended calls, and open or close by them; only close if it may not open."""
         if self.opened:
             if now < self.until:
                 # What was under way when it opened says nothing new.
@@ -129,7 +129,7 @@ class Breaker:
             self.open(now)
 
     def open(self, now: float) -> None:
-        """Opens it, for longer than the last time if it has not been well in between."""
+        """Open it, for longer than the last time if it has not been well in between."""
         terms = self._terms
         if not self.opened and self._recovered(now):
             self._times = 0
@@ -141,7 +141,7 @@ class Breaker:
         self._probing_since = 0.0
 
     def half_open(self, now: float) -> None:
-        """Ends its open time now: somebody knows that a try may do better."""
+        """End its open time now: somebody knows that a try may do better."""
         if not self.opened:
             self._times = 1
             self.opened = True

@@ -98,7 +98,7 @@ class Health:
                 breaker.sent(now)
 
     def observe(self, engines: Iterable[registry_pb2.LiveEngine]) -> None:
-        """Takes in the registry's whole set of live engines."""
+        """Take in the registry's whole set of live engines."""
         now = self._clock()
         served: dict[str, tuple[str, ...]] = {}
         over_all: dict[str, tuple[int, int]] = {}
@@ -153,7 +153,7 @@ class Health:
         self._served = served
 
     def _forget(self, served: dict[str, tuple[str, ...]], now: float) -> None:
-        """Drops breakers that are closed and clean, and those of engines that have been gone for long."""
+        """Drop breakers that are closed and clean, and those of engines that have been gone for long."""
         for pair, breaker in list(self._pairs.items()):
             away = pair[1] not in served and now - breaker.until > 2 * self._endpoint_terms.longest_open_s
             if away or breaker.forgettable(now):

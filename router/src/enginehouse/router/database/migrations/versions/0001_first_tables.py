@@ -9,7 +9,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Makes every table."""
+    """Make every table."""
     op.create_table(
         "engines",
         sa.Column("engine_id", sa.Text(), nullable=False),
@@ -190,7 +190,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops every table."""
+    """Drop every table."""
     op.drop_index(op.f("ix_leases_replica_id"), table_name="leases")
     op.drop_table("leases")
     op.drop_table("budget_windows")

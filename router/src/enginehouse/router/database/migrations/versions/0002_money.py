@@ -13,7 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds the tables, and the caps of keys and the percentages of budgets."""
+    """Add the tables, and the caps of keys and the percentages of budgets."""
     op.create_table(
         "prices",
         sa.Column("ordinal", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -91,7 +91,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Takes them away."""
+    """Take them away."""
     op.drop_column("api_keys", "run_cap_nanos")
     op.drop_column("api_keys", "max_request_nanos")
     op.drop_index("usage_by_time", table_name="usage")

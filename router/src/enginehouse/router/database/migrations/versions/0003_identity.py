@@ -15,7 +15,7 @@ _KEY_COLUMNS = ("user_id", "run_id", "parent_id")
 
 
 def upgrade() -> None:
-    """Adds the tables, the columns of keys, and the rule that entries of the log stay."""
+    """Add the tables, the columns of keys, and the rule that entries of the log stay."""
     op.create_table(
         "users",
         sa.Column("ordinal", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -76,7 +76,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Takes them away."""
+    """Take them away."""
     op.drop_table("audit_log")
     op.execute("DROP FUNCTION audit_log_stays()")
     op.drop_index("api_keys_children", table_name="api_keys")

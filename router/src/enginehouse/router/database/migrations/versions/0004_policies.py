@@ -13,7 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds the tables."""
+    """Add the tables."""
     op.create_table(
         "policies",
         sa.Column("name", sa.Text(), nullable=False),
@@ -49,7 +49,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Removes them."""
+    """Remove them."""
     op.drop_table("feedback_days")
     op.drop_table("feedback")
     op.drop_table("policies")

@@ -11,7 +11,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Makes their tables."""
+    """Make their tables."""
     op.create_table(
         "experiments",
         sa.Column("ordinal", sa.BigInteger, sa.Identity(always=True), nullable=False, unique=True),
@@ -88,6 +88,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops them."""
+    """Drop them."""
     for table in ("exposures", "flags", "rollouts", "experiments"):
         op.drop_table(table)

@@ -34,6 +34,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forgets both."""
+    """Forget both."""
     op.drop_table("cache_policies")
     op.drop_table("cache_tags")
