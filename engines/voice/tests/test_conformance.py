@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
+from enginehouse.engines import voice
 from enginehouse.kit.conformance import RULES, ConformanceOptions, ConformanceRule, RuleResult, RuleVerdict, run
 from engines.voice.tests.voice_engine import tone
 
-DEFAULT_CATALOG = Path(__file__).parents[3] / "deploy" / "config" / "catalog.yaml"
+DEFAULT_CATALOG = Path(voice.__file__).with_name("catalog.yaml")
 SENTENCE = "A clever crow sat upon a branch, and sang to the fox below. "
 PCM = {"encoding": "AUDIO_ENCODING_PCM"}
 MAX_MESSAGE_BYTES = 2 << 20
