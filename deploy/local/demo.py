@@ -1,8 +1,8 @@
-"""The whole mesh in one go: start it, generate with three kinds of client on a budgeted key, speak what was written and
-write down what was spoken, show that the spend is the sum of what they were told, show a refusal, stop. Exits with 1 if
-anything is not as it should be.
+"""A demonstration of the whole mesh: start it, generate with three clients on a budgeted key, turn the text into speech
+and back, compare the spend with the costs that clients were told, show a refusal, stop. It exits with 1 if a
+step fails.
 
-`make demo` runs it; it needs the packages of a development environment (`openai`) and `curl`.
+`make demo` runs it. It needs the packages of a development environment (`openai`) and `curl`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ READY_WITHIN_S = 20.0
 
 
 class DemoError(Exception):
-    """Something was not as it should be."""
+    """A step of the demonstration failed."""
 
 
 def main() -> int:
-    """Runs the demonstration; returns the exit code."""
+    """Run the demonstration; return the exit code."""
     if shutil.which("curl") is None:
-        sys.stderr.write("demo: curl is not installed; it is one of the three clients shown\n")
+        sys.stderr.write("demo: curl is not installed; install it, it is one of the three clients\n")
         return 1
     # A short path: PostgreSQL's socket lies below it.
     folder = Path(tempfile.mkdtemp(prefix="enginehouse-demo-"))
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def show(data: Path, port: int) -> None:
-    """Everything between up and down."""
+    """Run the steps between `up` and `down`."""
     say(f"Starting the mesh on port {port}, with its data in {data}")
     began = time.monotonic()
     up = enginehouse("up", "--data", str(data), "--port", str(port), "--detach", "--json")
@@ -64,14 +64,14 @@ def show(data: Path, port: int) -> None:
     status = enginehouse("status", "--data", str(data), "--json")
     for process in status["processes"]:
         say(f"  {process['name']:<12} pid {process['pid']:<8} {process['memory_bytes'] / 2**20:6.0f} MiB")
-    slow = f" (over {READY_WITHIN_S:g} s: is the machine busy?)" if took > READY_WITHIN_S else ""
-    say(f"  ready after {took:.1f} s{slow}; {status['memory_bytes'] / 2**20:.0f} MiB of memory in all when idle")
+    slow = f" (more than {READY_WITHIN_S:g} s: is the machine busy?)" if took > READY_WITHIN_S else ""
+    say(f"  ready after {took:.1f} s{slow}; {status['memory_bytes'] / 2**20:.0f} MiB of memory in total when idle")
     url = up["url"]
 
     made = enginehouse(
         *("keys", "create", "--name", "demo", "--budget-nanos", str(BUDGET_NANOS), "--data", str(data), "--json")
     )
-    say(f"\nMade {made['id']} with a budget of {dollars(BUDGET_NANOS)}")
+    say(f"\nCreated {made['id']} with a budget of {dollars(BUDGET_NANOS)}")
 
     say("\nThe openai package, streaming, model auto:")
     costs = [over_openai(url, made["key"])]
@@ -81,11 +81,11 @@ def show(data: Path, port: int) -> None:
     text, cost = over_curl(url, made["key"])
     costs.append(cost)
 
-    say("\nSpoken by the mesh, and written down again:")
-    costs += spoken_and_heard(url, made["key"], text)
+    say("\nText to speech, and speech to text:")
+    costs += speech_and_transcript(url, made["key"], text)
 
     settled = wait_for_spend(data, made["id"], sum(costs))
-    say(f"\nTold: {' + '.join(str(cost) for cost in costs)} = {sum(costs)} nano-dollars; settled: {settled}")
+    say(f"\nCosts: {' + '.join(str(cost) for cost in costs)} = {sum(costs)} nano-dollars; settled: {settled}")
     if settled != sum(costs):
         raise DemoError(f"the ledger has {settled} nano-dollars and the clients were told {sum(costs)}")
 
@@ -97,7 +97,7 @@ def show(data: Path, port: int) -> None:
 
 
 def over_openai(url: str, key: str) -> int:
-    """Streams a chat with the unmodified OpenAI package; returns what it was told to cost."""
+    """Stream a chat with the unmodified OpenAI package; return its cost."""
     client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
     cost: int | None = None
     stream = client.chat.completions.create(
@@ -120,7 +120,7 @@ def over_openai(url: str, key: str) -> int:
 
 
 def over_grpc(url: str, key: str) -> int:
-    """Streams with the Python client; returns what it was told to cost."""
+    """Stream with the Python client; return the cost."""
     with Enginehouse(url, key) as mesh, mesh.stream(PROMPT, max_output_tokens=60) as stream:
         say("  ", end="")
         for text in stream:
@@ -133,11 +133,11 @@ def over_grpc(url: str, key: str) -> int:
 
 
 def over_curl(url: str, key: str) -> tuple[str, int]:
-    """Asks with curl; returns the answer and what it was told to cost."""
+    """Call with curl; return the answer and its cost."""
     body = {"model": "auto", "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 60}
     command = ["curl", "-sS", "--fail-with-body", f"{url}/v1/chat/completions"]
     command += ["-H", "content-type: application/json", "-H", "@-", "-d", json.dumps(body)]
-    # The key goes by standard input: arguments can be seen by every user of the machine.
+    # The key is passed by standard input: arguments are visible to all users of the machine.
     done = subprocess.run(
         command, input=f"authorization: Bearer {key}\n", capture_output=True, text=True, check=False, timeout=60
     )
@@ -151,26 +151,27 @@ def over_curl(url: str, key: str) -> tuple[str, int]:
     return text, int(usage["cost_nanos"])
 
 
-def spoken_and_heard(url: str, key: str, text: str) -> list[int]:
-    """Has the mesh speak a text and write down what it hears; returns what both were told to cost."""
+def speech_and_transcript(url: str, key: str, text: str) -> list[int]:
+    """Turn a text into speech and the speech into text; return the costs of both."""
     with Enginehouse(url, key) as mesh:
-        # The voice that the recogniser understands best, and not so much of it that the demonstration waits.
+        # The voice that the recogniser understands best, and a short text, to keep the demonstration quick.
         stream = mesh.speak(text[:200], voice="en-us+edward", encoding="wav", sample_rate=16_000)
         audio = stream.read()
         summary = stream.summary
         seconds, cost = summary.audio_ms / 1000, summary.cost_nanos
         say(f"  [{stream.model}, {seconds:.1f} s of speech in {len(audio) // 1024} KiB, {cost} nano-dollars]")
-        heard = mesh.transcribe(audio)
-    say(f"  {heard.text}")
-    say(f"  [{heard.model}, {heard.duration_ms / 1000:.1f} s heard, {heard.cost_nanos} nano-dollars]")
-    say("  A small recogniser hears a synthetic voice badly; docs/voice.md says how to put Whisper in its place.")
-    if not cost or not heard.cost_nanos or seconds < 1:
-        raise DemoError("nothing was spoken, or nothing heard")
-    return [cost, heard.cost_nanos]
+        transcription = mesh.transcribe(audio)
+    say(f"  {transcription.text}")
+    heard_s = transcription.duration_ms / 1000
+    say(f"  [{transcription.model}, {heard_s:.1f} s of audio, {transcription.cost_nanos} nano-dollars]")
+    say("  The small recogniser understands synthetic voices badly; docs/voice.md says how to use Whisper instead.")
+    if not cost or not transcription.cost_nanos or seconds < 1:
+        raise DemoError("no speech, or no transcript")
+    return [cost, transcription.cost_nanos]
 
 
 def refusal(url: str, key: str) -> str:
-    """What a key that cannot pay is told."""
+    """Return the error of a key that cannot pay."""
     with Enginehouse(url, key) as mesh:
         try:
             mesh.generate(PROMPT)
@@ -180,7 +181,7 @@ def refusal(url: str, key: str) -> str:
 
 
 def wait_for_spend(data: Path, key_id: str, expected: int) -> int:
-    """The key's settled spend, as soon as it is what is expected, or else after ten seconds."""
+    """Return the key's settled spend once it is the expected one, or after ten seconds."""
     deadline = time.monotonic() + 10
     while True:
         total = int(enginehouse("spend", "--key", key_id, "--data", str(data), "--json")["total_nanos"])
@@ -190,7 +191,7 @@ def wait_for_spend(data: Path, key_id: str, expected: int) -> int:
 
 
 def enginehouse(*arguments: str) -> Any:
-    """Runs the command with these arguments; returns the JSON that it prints."""
+    """Run the command with these arguments; return the JSON that it prints."""
     done = subprocess.run(
         [COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=180, stdin=subprocess.DEVNULL
     )
@@ -200,12 +201,12 @@ def enginehouse(*arguments: str) -> Any:
 
 
 def dollars(nanos: int) -> str:
-    """Nano-dollars as dollars."""
+    """Return nano-dollars as dollars."""
     return f"${nanos / 10**9:g}"
 
 
 def is_free(port: int) -> bool:
-    """Whether the port of the loopback interface can be listened on."""
+    """Return whether the port of the loopback interface is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -217,14 +218,14 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A free port of the loopback interface."""
+    """Return a free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def say(text: str, *, end: str = "\n") -> None:
-    """Prints at once, so that what streams is seen streaming."""
+    """Print without buffering, so that streams are visible."""
     sys.stdout.write(text + end)
     sys.stdout.flush()
 

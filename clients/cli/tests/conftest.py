@@ -1,4 +1,4 @@
-"""The command line against a real gRPC server that stands where a mesh would."""
+"""The command line against a real gRPC server in place of a mesh."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEY = "eh_right"
 
 
 class Service(generation_pb2_grpc.GenerationServiceServicer, admin_pb2_grpc.AdminServiceServicer):
-    """Answers with what a test put there; refuses every key but one."""
+    """A service with the answers that a test sets. It accepts one key."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
@@ -92,7 +92,7 @@ Service.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
 
 
 class Cli:
-    """Runs commands in a folder and an environment of their own."""
+    """Runner of commands, in a folder and an environment of their own."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self._runner = CliRunner()
@@ -107,7 +107,7 @@ class Cli:
         return self._runner.invoke(self._app, list(arguments), env=self.environment, input=stdin)
 
     def json(self, *arguments: str) -> Any:
-        """Runs a command with --json; returns the one document that it prints."""
+        """Run a command with --json; return the document that it prints."""
         done = self(*arguments, "--json")
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
@@ -155,7 +155,7 @@ def speech() -> Callable[[Any], Iterator[Any]]:
 
 @pytest.fixture
 def answer() -> tuple[Any, ...]:
-    """A whole generation."""
+    """A complete generation."""
     summary = generation_pb2.GenerationSummary(time_to_first_token_ms=2, total_ms=3)
     summary.usage.cost_nanos = 1500
     summary.usage.units.add(unit=2, amount=4)

@@ -1,4 +1,4 @@
-"""Keys, budgets, spend, models and explanations: what programs and people read."""
+"""Keys, budgets, spend, models and explanations, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_budgets_are_set_listed_and_deleted(cli: Any, service: Any) -> None:
     assert cli.json("budgets", "delete", "bud_1") == {"id": "bud_1", "deleted": True}
 
 
-def test_a_budget_bounds_exactly_one_thing(cli: Any, service: Any) -> None:
+def test_a_budget_has_exactly_one_scope(cli: Any, service: Any) -> None:
     done = cli("budgets", "set", "--key", "k", "--tenant", "t", "--limit-nanos", "1")
     assert done.exit_code == 2
     assert "exactly one" in done.stderr
@@ -79,7 +79,7 @@ def test_a_budget_bounds_exactly_one_thing(cli: Any, service: Any) -> None:
     assert service.requests == []
 
 
-def test_spend_is_exact_in_both_forms(cli: Any, service: Any) -> None:
+def test_spend_is_exact_as_text_and_json(cli: Any, service: Any) -> None:
     usage = {"units": [{"unit": 2, "amount": 30}], "cost_nanos": 12_345_678_901}
     service.answers["QuerySpend"] = admin_pb2.QuerySpendResponse(
         rows=[{"group": "tiny", "requests": 3, "usage": usage}], total_nanos=12_345_678_901
@@ -94,7 +94,7 @@ def test_spend_is_exact_in_both_forms(cli: Any, service: Any) -> None:
     assert "$12.345678901" in cli("spend").stdout
 
 
-def test_models_are_listed_with_where_they_live(cli: Any, service: Any) -> None:
+def test_models_are_listed_with_their_endpoints(cli: Any, service: Any) -> None:
     model = admin_pb2.CatalogModel(
         name="tiny", backend="llama.cpp", capabilities=["chat"], endpoints=["127.0.0.1:1"], quality=0.25
     )
@@ -131,7 +131,7 @@ def test_a_decision_is_explained(cli: Any, service: Any) -> None:
     printed = cli("explain", "hello").stdout
     assert printed.splitlines()[0] == "admitted: tiny is the cheapest that is good enough"
     assert "policy default version 3: configuration.tiers.pro, tasks.enhance" in printed
-    # The one chosen comes first, then what it falls back to.
+    # The chosen model comes first, then its fallbacks.
     rows = [line.split()[:2] for line in printed.splitlines() if line.startswith(("big", "next", "tiny"))]
     assert rows[:2] == [["tiny", "chosen"], ["next", "fallback"]]
     assert "not big: it costs more" in printed.splitlines()

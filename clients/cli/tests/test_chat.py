@@ -1,11 +1,11 @@
-"""Asking from a shell."""
+"""The command `chat`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def test_an_answer_is_shown_as_text_and_its_cost_beside_it(cli: Any, service: Any, answer: Any) -> None:
+def test_an_answer_is_printed_with_its_cost_on_stderr(cli: Any, service: Any, answer: Any) -> None:
     service.answers["Generate"] = answer
     done = cli("chat", "Tell me", "--system", "Be brief", "--max-tokens", "9", "--temperature", "0", "--seed", "3")
     assert done.exit_code == 0
@@ -17,7 +17,7 @@ def test_an_answer_is_shown_as_text_and_its_cost_beside_it(cli: Any, service: An
     assert request.sampling.HasField("temperature")
 
 
-def test_one_json_object_holds_the_whole_answer(cli: Any, service: Any, answer: Any) -> None:
+def test_json_has_the_complete_answer(cli: Any, service: Any, answer: Any) -> None:
     service.answers["Generate"] = answer
     assert cli.json("chat", "Tell me", "--model", "tiny") == {
         "text": "A clever crow.",
@@ -38,7 +38,7 @@ def test_standard_input_is_a_prompt(cli: Any, service: Any, answer: Any) -> None
     assert service.requests[0].messages[0].content == "from a pipe"
 
 
-def test_nothing_to_ask_is_an_error(cli: Any, service: Any) -> None:
+def test_an_empty_prompt_is_an_error(cli: Any, service: Any) -> None:
     done = cli("chat", stdin="  \n")
     assert done.exit_code == 1
     assert done.stderr == "enginehouse: no prompt: give one as argument or on standard input\n"

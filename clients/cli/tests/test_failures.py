@@ -17,7 +17,7 @@ from enginehouse.local.default_catalog import default_catalog
 COMMAND = str(Path(sys.executable).parent / "enginehouse")
 
 
-def test_a_refused_call_is_one_line(cli: Any) -> None:
+def test_a_refused_call_prints_one_line(cli: Any) -> None:
     cli.environment["ENGINEHOUSE_API_KEY"] = "eh_wrong"
     done = cli("keys", "list")
     assert done.exit_code == 1
@@ -25,7 +25,7 @@ def test_a_refused_call_is_one_line(cli: Any) -> None:
     assert done.stderr == "enginehouse: the API key is unknown, revoked or expired\n"
 
 
-def test_with_json_it_is_an_object_with_the_reason(cli: Any) -> None:
+def test_with_json_it_prints_an_object_with_the_reason(cli: Any) -> None:
     cli.environment["ENGINEHOUSE_API_KEY"] = "eh_wrong"
     done = cli("keys", "list", "--json")
     assert done.exit_code == 1
@@ -36,7 +36,7 @@ def test_with_json_it_is_an_object_with_the_reason(cli: Any) -> None:
     assert "eh_wrong" not in done.stderr
 
 
-def test_without_a_mesh_the_way_to_one_is_told(cli: Any) -> None:
+def test_without_a_mesh_the_fix_is_named(cli: Any) -> None:
     cli.environment["ENGINEHOUSE_URL"] = None
     cli.environment["ENGINEHOUSE_API_KEY"] = None
     done = cli("spend")
@@ -44,7 +44,7 @@ def test_without_a_mesh_the_way_to_one_is_told(cli: Any) -> None:
     assert "start one with `enginehouse up`" in done.stderr
 
 
-def test_the_data_directorys_key_goes_to_its_own_mesh_alone(cli: Any, service: Any, tmp_path: Path) -> None:
+def test_the_data_directorys_key_is_sent_to_its_own_mesh_only(cli: Any, service: Any, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     url = cli.environment["ENGINEHOUSE_URL"]
@@ -57,7 +57,7 @@ def test_the_data_directorys_key_goes_to_its_own_mesh_alone(cli: Any, service: A
     assert "no key for http://127.0.0.1:9" in done.stderr
 
 
-def test_a_command_that_cannot_be_understood_exits_with_2(cli: Any) -> None:
+def test_a_malformed_command_exits_with_2(cli: Any) -> None:
     assert cli("keys", "create").exit_code == 2
     assert cli("fly").exit_code == 2
     assert cli("up", "--port", "70000").exit_code == 2
@@ -72,7 +72,7 @@ def test_status_and_down_without_a_mesh(cli: Any) -> None:
     assert cli("logs", "router").exit_code == 1
 
 
-def test_up_says_what_is_wrong_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_start_is_explained_and_leaves_nothing_behind(tmp_path: Path) -> None:
     busy = DataDirectory(tmp_path / "busy", catalog=default_catalog(installed_engines().values()))
     foreign = tmp_path / "foreign"
     foreign.mkdir()
@@ -99,7 +99,7 @@ def test_up_says_what_is_wrong_and_leaves_nothing_behind(tmp_path: Path) -> None
     assert [path.name for path in busy.root.iterdir()] == ["lock"]
 
 
-def test_version_names_every_part(cli: Any) -> None:
-    told = cli.json("version")
-    assert told["version"] == told["packages"]["enginehouse-cli"]
-    assert set(told["packages"]) >= {"enginehouse-client", "enginehouse-local", "enginehouse-router"}
+def test_version_lists_the_distributions(cli: Any) -> None:
+    printed = cli.json("version")
+    assert printed["version"] == printed["packages"]["enginehouse-cli"]
+    assert set(printed["packages"]) >= {"enginehouse-client", "enginehouse-local", "enginehouse-router"}

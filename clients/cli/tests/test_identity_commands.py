@@ -12,7 +12,7 @@ USER = identity_pb2.User(
 KEY = admin_pb2.Key(key_id="key_1", tenant_id="ten_1", name="n", scopes=["inference"], previous_until_ms=9)
 
 
-def test_users_are_made_listed_and_changed(cli: Any, service: Any) -> None:
+def test_users_are_created_listed_and_changed(cli: Any, service: Any) -> None:
     service.answers["CreateUser"] = identity_pb2.CreateUserResponse(user=USER)
     service.answers["ListUsers"] = identity_pb2.ListUsersResponse(users=[USER])
     service.answers["SetUserRole"] = identity_pb2.SetUserRoleResponse(user=USER, revoked_key_ids=["key_9"])
@@ -42,7 +42,7 @@ def test_a_key_is_rotated(cli: Any, service: Any) -> None:
     assert not service.requests[1].HasField("overlap_seconds")
 
 
-def test_a_runs_key(cli: Any, service: Any) -> None:
+def test_a_run_key_is_created(cli: Any, service: Any) -> None:
     service.answers["CreateRunKey"] = identity_pb2.CreateRunKeyResponse(key=KEY, secret="eh_run")
     made = cli.json("keys", "run", "run-1", "--minutes", "5", "--budget-nanos", "7", "--model", "small")
     assert made["key"] == "eh_run"
@@ -90,7 +90,7 @@ def test_the_audit_log_is_listed(cli: Any, service: Any) -> None:
     assert "--most is now called --limit" in cli("audit", "list", "--most", "3").stderr
 
 
-def test_a_log_that_was_tampered_with_fails_the_command(cli: Any, service: Any) -> None:
+def test_a_damaged_audit_log_fails_the_command(cli: Any, service: Any) -> None:
     service.answers["VerifyAudit"] = identity_pb2.VerifyAuditResponse(
         whole=True, entries=3, head_sequence=3, head_seal="cd"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 
-def test_a_providers_model_is_added_to_the_catalog_given(cli: Any, tmp_path: Path) -> None:
+def test_a_providers_model_is_added_to_the_given_catalog(cli: Any, tmp_path: Path) -> None:
     catalog = tmp_path / "catalog.yaml"
     catalog.write_text("# mine\nmodels: []\n")
     added = cli.json(
@@ -22,7 +22,7 @@ def test_a_providers_model_is_added_to_the_catalog_given(cli: Any, tmp_path: Pat
     assert catalog.read_text().startswith("# mine\n")
 
 
-def test_what_cannot_be_added_is_told_in_a_line(cli: Any, tmp_path: Path) -> None:
+def test_an_invalid_model_is_refused_in_one_line(cli: Any, tmp_path: Path) -> None:
     catalog = tmp_path / "catalog.yaml"
     catalog.write_text("models: []\n")
     done = cli("models", "add", "x", "file:/no/such.gguf", "--catalog", str(catalog))
@@ -35,7 +35,7 @@ def test_what_cannot_be_added_is_told_in_a_line(cli: Any, tmp_path: Path) -> Non
     assert "no data directory" in done.stderr
 
 
-def test_a_model_that_needs_no_pull_is_told(cli: Any) -> None:
+def test_a_model_that_needs_no_pull_is_refused(cli: Any) -> None:
     done = cli("models", "pull", "enginehouse-tiny")
     assert done.exit_code == 1
     assert "needs no pull" in done.stderr

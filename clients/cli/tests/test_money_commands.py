@@ -1,4 +1,4 @@
-"""Prices, discounts, alerts, caps and exported spend: what programs and people read."""
+"""Prices, discounts, alerts, caps and exported spend, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def price(**fields: Any) -> prices_pb2.Price:
     return prices_pb2.Price(**fields)
 
 
-def test_prices_are_set_listed_and_taken_back(cli: Any, service: Any) -> None:
+def test_prices_are_set_listed_and_cancelled(cli: Any, service: Any) -> None:
     made = price(nanos_per_million=1_500_000_000, holds=True)
     service.answers["SetPrice"] = prices_pb2.SetPriceResponse(price=made)
     service.answers["DeletePrice"] = prices_pb2.DeletePriceResponse(price=made)
@@ -52,7 +52,7 @@ def test_prices_are_set_listed_and_taken_back(cli: Any, service: Any) -> None:
     assert "invalid unit 'Apples': expected one of input_tokens" in wrong.stderr
 
 
-def test_discounts_are_for_exactly_one(cli: Any, service: Any) -> None:
+def test_a_discount_has_exactly_one_subject(cli: Any, service: Any) -> None:
     made = prices_pb2.Discount(
         discount_id="dis_1", subject=prices_pb2.DISCOUNT_SUBJECT_TENANT, subject_id="ten_1", basis_points=1_250
     )
@@ -93,7 +93,7 @@ def test_alerts_are_listed(cli: Any, service: Any) -> None:
     assert "80 %" in cli("budgets", "alerts").stdout
 
 
-def test_keys_are_made_with_caps(cli: Any, service: Any) -> None:
+def test_keys_are_created_with_caps(cli: Any, service: Any) -> None:
     service.answers["CreateKey"] = admin_pb2.CreateKeyResponse(
         key=admin_pb2.Key(key_id="key_1", max_request_nanos=5, run_cap_nanos=6), secret="eh_x"
     )
@@ -103,7 +103,7 @@ def test_keys_are_made_with_caps(cli: Any, service: Any) -> None:
     assert cli("keys", "create", "--name", "n", "--run-cap-nanos", "-1").exit_code == 2
 
 
-def test_spend_is_exported_whole_or_not_at_all(cli: Any, service: Any, tmp_path: Path) -> None:
+def test_spend_is_exported_completely_or_not_at_all(cli: Any, service: Any, tmp_path: Path) -> None:
     service.answers["ExportSpend"] = [httpbody_pb2.HttpBody(data=b"a,b\r\n"), httpbody_pb2.HttpBody(data=b"1,2\r\n")]
     file = tmp_path / "spend.csv"
     told = cli.json("spend", "export", "--csv", str(file), "--user", "anna", "--since", "2026-01-02")

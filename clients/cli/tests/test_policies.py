@@ -23,7 +23,7 @@ def policy(**fields: Any) -> policy_pb2.Policy:
     return made
 
 
-def test_a_document_is_set_from_a_file_and_comes_back_as_one(cli: Any, service: Any, tmp_path: Path) -> None:
+def test_a_document_is_set_from_a_file_and_printed_as_one(cli: Any, service: Any, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(YAML)
     service.answers["SetPolicy"] = policy_pb2.SetPolicyResponse(policy=policy(version=4))
@@ -39,7 +39,7 @@ def test_a_document_is_set_from_a_file_and_comes_back_as_one(cli: Any, service: 
     assert service.requests[2].policy == request.policy
 
 
-def test_a_file_that_is_no_document_is_not_sent(cli: Any, service: Any, tmp_path: Path) -> None:
+def test_an_invalid_file_is_not_sent(cli: Any, service: Any, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text("name: default\nteirs: []\n")
     done = cli("policies", "set", str(file))
@@ -48,7 +48,7 @@ def test_a_file_that_is_no_document_is_not_sent(cli: Any, service: Any, tmp_path
     assert service.requests == []
 
 
-def test_what_is_wrong_with_a_document_is_said(cli: Any, service: Any, tmp_path: Path) -> None:
+def test_problems_of_a_document_are_printed(cli: Any, service: Any, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(YAML)
     service.answers["CheckPolicy"] = policy_pb2.CheckPolicyResponse(

@@ -1,4 +1,4 @@
-"""Speaking from a shell."""
+"""The command `say`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ COMMAND = str(Path(sys.executable).parent / "enginehouse")
 
 
 def program(folder: Path, name: str, script: str) -> None:
-    """Puts a program on a PATH of the test's own."""
+    """Put a program on a PATH of the test's own."""
     folder.mkdir(exist_ok=True)
     file = folder / name
     file.write_text(f"#!/bin/sh\n{script}\n")
     file.chmod(0o755)
 
 
-def test_speech_is_written_to_a_file_and_its_cost_told(cli: Any, service: Any, speech: Any, tmp_path: Path) -> None:
+def test_speech_is_written_to_a_file_with_its_cost_on_stderr(
+    cli: Any, service: Any, speech: Any, tmp_path: Path
+) -> None:
     service.answers["Synthesize"] = speech
     file = tmp_path / "crow.wav"
     done = cli(
@@ -51,7 +53,7 @@ def test_speech_is_written_to_a_file_and_its_cost_told(cli: Any, service: Any, s
     assert (request.audio.encoding, request.audio.sample_rate) == (voice_pb2.AUDIO_ENCODING_WAV, 22_050)
 
 
-def test_one_json_object_says_what_came(cli: Any, service: Any, speech: Any, tmp_path: Path) -> None:
+def test_json_describes_the_speech(cli: Any, service: Any, speech: Any, tmp_path: Path) -> None:
     service.answers["Synthesize"] = speech
     file = str(tmp_path / "a.wav")
     assert cli.json("say", "hi", "--out", file) == {
@@ -72,7 +74,7 @@ def test_one_json_object_says_what_came(cli: Any, service: Any, speech: Any, tmp
     }
 
 
-def test_standard_input_becomes_standard_output(cli: Any, service: Any, speech: Any) -> None:
+def test_standard_input_is_spoken_to_standard_output(cli: Any, service: Any, speech: Any) -> None:
     service.answers["Synthesize"] = speech
     done = cli("say", "-", "--ssml", "--out", "-", stdin="<speak>hi</speak>")
     assert done.exit_code == 0
@@ -85,7 +87,7 @@ def test_standard_input_becomes_standard_output(cli: Any, service: Any, speech: 
     ("ending", "encoding"),
     [(".mp3", 2), (".OGG", 3), (".opus", 3), (".aac", 4), (".flac", 5), (".pcm", 6), (".raw", 6), ("", 1)],
 )
-def test_the_files_ending_tells_the_form(
+def test_the_files_suffix_gives_the_encoding(
     cli: Any, service: Any, speech: Any, tmp_path: Path, ending: str, encoding: int
 ) -> None:
     service.answers["Synthesize"] = speech
@@ -104,7 +106,7 @@ def test_the_files_ending_tells_the_form(
         (("--out", "a.wav", "--speed", "9"), "Invalid value for '--speed'"),
     ],
 )
-def test_what_cannot_be_understood_is_told_before_anything_is_sent(
+def test_a_malformed_command_is_refused_before_anything_is_sent(
     cli: Any, service: Any, arguments: tuple[str, ...], problem: str
 ) -> None:
     done = cli("say", "hi", *arguments)
@@ -113,7 +115,7 @@ def test_what_cannot_be_understood_is_told_before_anything_is_sent(
     assert service.requests == []
 
 
-def test_what_cannot_be_done_is_told_in_a_line(cli: Any, service: Any, tmp_path: Path) -> None:
+def test_a_failure_prints_one_line(cli: Any, service: Any, tmp_path: Path) -> None:
     for arguments, problem in (
         (("hi", "--out", str(tmp_path / "none" / "a.wav")), f"{tmp_path}/none/a.wav: No such file or directory"),
         (("hi", "--out", str(tmp_path), "--format", "wav"), f"{tmp_path}: Is a directory"),
@@ -134,7 +136,7 @@ def cut(context: Any) -> None:
     context.abort_with_status(rpc_status.to_status(status))
 
 
-def test_speech_that_is_cut_leaves_no_file_and_says_how_to_go_on(
+def test_interrupted_speech_leaves_no_file_and_names_the_way_to_continue(
     cli: Any, service: Any, speech: Any, tmp_path: Path
 ) -> None:
     def half(context: Any) -> Any:
@@ -155,14 +157,14 @@ def test_speech_that_is_cut_leaves_no_file_and_says_how_to_go_on(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupted_it_leaves_no_file(cli: Any, service: Any, speech: Any, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_file(cli: Any, service: Any, speech: Any, tmp_path: Path) -> None:
     gone = threading.Event()
     begun = threading.Event()
 
     def endless(context: Any) -> Any:
         context.add_callback(gone.set)
         yield next(speech(context))
-        # The file is being written by now, if it ever is.
+        # The temporary file exists by now.
         begun.set()
         assert gone.wait(30)
 
@@ -186,7 +188,7 @@ def test_interrupted_it_leaves_no_file(cli: Any, service: Any, speech: Any, tmp_
 @pytest.mark.parametrize(
     ("player", "heard"), [("ffplay", b"RIFF"), ("aplay", b"aabbcc"), ("paplay", b"aabbcc"), ("pw-play", b"aabbcc")]
 )
-def test_it_is_played_by_what_there_is(
+def test_speech_is_played_by_an_installed_player(
     cli: Any, service: Any, speech: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, player: str, heard: bytes
 ) -> None:
     bin_ = tmp_path / "bin"
@@ -201,7 +203,7 @@ def test_it_is_played_by_what_there_is(
         assert "22050" in (tmp_path / "arguments").read_text()
 
 
-def test_bare_samples_are_played_with_a_header_where_one_is_needed(
+def test_raw_samples_get_a_header_for_players_that_need_one(
     cli: Any, service: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def speak(context: Any) -> Any:
@@ -218,7 +220,7 @@ def test_bare_samples_are_played_with_a_header_where_one_is_needed(
     assert (heard[:4], heard[24:28], heard[44:]) == (b"RIFF", b"\x40\x1f\0\0", b"aabb")
 
 
-def test_a_player_of_the_newest_kind_is_told_that_samples_are_bare(
+def test_a_new_pw_play_is_told_that_samples_are_raw(
     cli: Any, service: Any, speech: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = f'[ "$*" = --help ] && echo "  -a, --raw   RAW mode" || {{ echo "$*" > {tmp_path}/arguments; cat; }}'
@@ -229,7 +231,7 @@ def test_a_player_of_the_newest_kind_is_told_that_samples_are_bare(
     assert (tmp_path / "arguments").read_text() == "--raw --rate 22050 --channels 1 --format s16 -\n"
 
 
-def test_without_a_player_all_that_would_do_are_named(
+def test_without_a_player_the_suitable_ones_are_named(
     cli: Any, service: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program(tmp_path / "bin", "aplay", "cat")
@@ -243,7 +245,7 @@ def test_without_a_player_all_that_would_do_are_named(
     assert service.requests == []
 
 
-def test_a_player_that_fails_is_quoted(
+def test_a_failed_player_is_quoted(
     cli: Any, service: Any, speech: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program(tmp_path / "bin", "aplay", "cat > /dev/null; echo 'no  sound card' >&2; exit 3")
@@ -252,5 +254,5 @@ def test_a_player_that_fails_is_quoted(
     done = cli("say", "hi", "--play", "--out", str(tmp_path / "a.wav"), "--json")
     assert done.exit_code == 1
     assert json.loads(done.stderr)["error"]["message"] == "aplay could not play: no sound card"
-    # What was to be written was whole before.
+    # The file was complete before.
     assert (tmp_path / "a.wav").exists()

@@ -1,4 +1,4 @@
-"""Writing speech down from a shell."""
+"""The command `transcribe`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMAND = str(Path(sys.executable).parent / "enginehouse")
 
 
 def program(folder: Path, name: str, script: str) -> None:
-    """Puts a program on a PATH of the test's own."""
+    """Put a program on a PATH of the test's own."""
     folder.mkdir(exist_ok=True)
     file = folder / name
     file.write_text(f"#!/bin/sh\n{script}\n")
@@ -108,7 +108,7 @@ def test_subtitles_are_printed(cli: Any, service: Any, written: Any, file: Path)
     )
 
 
-def test_silence_is_told_apart(cli: Any, service: Any, file: Path) -> None:
+def test_silence_is_reported(cli: Any, service: Any, file: Path) -> None:
     service.answers["Recognize"] = voice_pb2.RecognizeResponse(model="sphinx", duration_ms=100)
     done = cli("transcribe", str(file))
     assert (done.stdout, done.stderr) == ("\n", "[sphinx, 0.1 s of audio, nobody spoke, $0]\n")
@@ -116,7 +116,7 @@ def test_silence_is_told_apart(cli: Any, service: Any, file: Path) -> None:
     assert cli("transcribe", str(file), "--format", "vtt").stdout == "WEBVTT\n"
 
 
-def test_what_cannot_be_done_is_told_in_a_line(cli: Any, service: Any, tmp_path: Path) -> None:
+def test_a_failure_prints_one_line(cli: Any, service: Any, tmp_path: Path) -> None:
     for name, problem in (("none.wav", "No such file or directory"), ("", "Is a directory")):
         done = cli("transcribe", str(tmp_path / name))
         assert done.exit_code == 1
@@ -127,7 +127,7 @@ def test_what_cannot_be_done_is_told_in_a_line(cli: Any, service: Any, tmp_path:
 
 
 def hears(requests: Any, heard: threading.Event) -> Any:
-    """Says at the end how much it was; tells the test when it is all that a recorder gives."""
+    """Answer with the size of the audio at the end. Set the event once a recorder's samples have arrived."""
     config = next(requests).config
     yield voice_pb2.StreamingRecognizeResponse(request_id="l", model="sphinx")
     size = 0
@@ -142,10 +142,8 @@ def hears(requests: Any, heard: threading.Event) -> Any:
 
 
 @pytest.mark.parametrize("recorder", ["arecord", "parecord", "pw-record"])
-def test_the_microphone_is_heard_until_it_is_told_to_stop(
-    cli: Any, service: Any, tmp_path: Path, recorder: str
-) -> None:
-    # It records a little, and then nothing more until it is ended.
+def test_the_microphone_is_transcribed_until_ctrl_c(cli: Any, service: Any, tmp_path: Path, recorder: str) -> None:
+    # It records a little, and then nothing until it is stopped.
     script = (
         f'[ "$*" = --help ] || {{ printf "%s" "$*" > {tmp_path}/arguments; head -c 6400 /dev/zero; exec sleep 60; }}'
     )
@@ -168,7 +166,7 @@ def test_the_microphone_is_heard_until_it_is_told_to_stop(
     assert "16000" in (tmp_path / "arguments").read_text()
 
 
-def test_a_recorder_that_fails_is_quoted(cli: Any, service: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_failed_recorder_is_quoted(cli: Any, service: Any, tmp_path: Path, monkeypatch: Any) -> None:
     program(tmp_path / "bin", "arecord", "echo 'no sound card' >&2; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     service.answers["StreamingRecognize"] = lambda requests, _: hears(requests, threading.Event())
@@ -177,7 +175,7 @@ def test_a_recorder_that_fails_is_quoted(cli: Any, service: Any, tmp_path: Path,
     assert done.stderr == "enginehouse: arecord could not record: no sound card\n"
 
 
-def test_without_a_recorder_all_that_would_do_are_named(cli: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_without_a_recorder_the_suitable_ones_are_named(cli: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     done = cli("transcribe", "--mic")
     assert done.exit_code == 1

@@ -1,4 +1,4 @@
-"""Voices from a shell."""
+"""The command `voices`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VOICE = voice_pb2.Voice(
 )
 
 
-def test_voices_are_listed_and_sifted(cli: Any, service: Any) -> None:
+def test_voices_are_listed_and_filtered(cli: Any, service: Any) -> None:
     service.answers["ListVoices"] = voice_pb2.ListVoicesResponse(voices=[VOICE])
     done = cli(
         *("voices", "--language", "te", "--gender", "female", "--style", "whisper", "--model", "espeak", "--mine")
@@ -48,13 +48,13 @@ def test_voices_are_listed_and_sifted(cli: Any, service: Any) -> None:
     assert "unknown gender 'old': expected one of female" in cli("voices", "--gender", "old").stderr
 
 
-def test_an_id_is_never_broken(cli: Any, service: Any) -> None:
+def test_an_id_is_never_wrapped(cli: Any, service: Any) -> None:
     long = voice_pb2.Voice(voice_id="en-us+" + "x" * 50, name="n" * 80, models=["m" * 40], languages=["en"])
     service.answers["ListVoices"] = voice_pb2.ListVoicesResponse(voices=[long])
     assert long.voice_id in cli("voices").stdout
 
 
-def test_a_voice_is_made_of_somebody_who_agreed(cli: Any, service: Any, tmp_path: Path) -> None:
+def test_a_voice_is_created_with_consent(cli: Any, service: Any, tmp_path: Path) -> None:
     service.answers["CreateVoice"] = voice_pb2.CreateVoiceResponse(voice={"voice_id": "voc_1", "name": "Sita"})
     file = tmp_path / "sita.wav"
     file.write_bytes(b"RIFF...")

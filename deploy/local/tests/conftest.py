@@ -1,4 +1,4 @@
-"""Small real programs to supervise."""
+"""Small real programs to supervise, and data directories."""
 
 from __future__ import annotations
 

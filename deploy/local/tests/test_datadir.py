@@ -1,4 +1,4 @@
-"""Data directories that can be used, and those that cannot, each with its reason."""
+"""Data directories: creation, checks and locking."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def made(make_data: Any) -> Any:
     return data
 
 
-def test_a_new_one_has_secrets_of_its_own_that_only_its_owner_reads(make_data: Any) -> None:
+def test_a_new_directory_has_private_secrets_of_its_own(make_data: Any) -> None:
     data = make_data()
     data.inspect()
     assert not data.root.exists()
@@ -38,7 +38,7 @@ def test_a_new_one_has_secrets_of_its_own_that_only_its_owner_reads(make_data: A
     assert load_catalog(data.catalog).models
 
 
-def test_secrets_and_catalog_stay_as_they_are(make_data: Any) -> None:
+def test_secrets_and_catalog_are_kept(make_data: Any) -> None:
     data = made(make_data)
     before = (data.key_pepper.read_text(), data.grant_keys.read_text())
     data.catalog.write_text("models: []\n")
@@ -49,7 +49,7 @@ def test_secrets_and_catalog_stay_as_they_are(make_data: Any) -> None:
     assert again.catalog.read_text() == "models: []\n"
 
 
-def test_one_whose_making_was_interrupted_is_made_anew(make_data: Any) -> None:
+def test_a_directory_whose_creation_was_interrupted_is_created_anew(make_data: Any) -> None:
     data = make_data()
     with data.lock():
         data.prepare()
@@ -63,7 +63,7 @@ def test_one_whose_making_was_interrupted_is_made_anew(make_data: Any) -> None:
 
 
 @pytest.mark.parametrize("part", ["secrets/key-pepper", "secrets/grant-keys", "postgres/PG_VERSION"])
-def test_a_part_that_is_missing_is_named(make_data: Any, part: str) -> None:
+def test_a_missing_part_is_named(make_data: Any, part: str) -> None:
     data = made(make_data)
     (data.root / part).unlink()
     with pytest.raises(LocalError, match=f"incomplete: {part} is missing; restore it"):
@@ -71,21 +71,21 @@ def test_a_part_that_is_missing_is_named(make_data: Any, part: str) -> None:
 
 
 @pytest.mark.parametrize(("layout", "age"), [(0, "an older"), (99, "a newer")])
-def test_another_versions_is_left_alone(make_data: Any, layout: int, age: str) -> None:
+def test_a_directory_of_another_version_is_refused(make_data: Any, layout: int, age: str) -> None:
     data = made(make_data)
     (data.root / "enginehouse.json").write_text(json.dumps({"layout": layout, "whole": True}))
     with pytest.raises(LocalError, match=f"created by {age} Enginehouse"):
         make_data().inspect()
 
 
-def test_a_damaged_marker_is_told(make_data: Any) -> None:
+def test_a_damaged_marker_is_refused(make_data: Any) -> None:
     data = made(make_data)
     (data.root / "enginehouse.json").write_text("{")
     with pytest.raises(LocalError, match=r"enginehouse\.json is damaged"):
         make_data().inspect()
 
 
-def test_a_folder_of_something_else_is_left_alone(make_data: Any) -> None:
+def test_a_folder_with_other_files_is_refused(make_data: Any) -> None:
     data = make_data()
     data.root.mkdir()
     (data.root / "thesis.txt").write_text("dear")
@@ -94,32 +94,32 @@ def test_a_folder_of_something_else_is_left_alone(make_data: Any) -> None:
     assert [path.name for path in data.root.iterdir()] == ["thesis.txt"]
 
 
-def test_an_empty_folder_will_do(make_data: Any) -> None:
+def test_an_empty_folder_is_accepted(make_data: Any) -> None:
     data = make_data()
     data.root.mkdir()
     data.inspect()
 
 
-def test_a_file_is_no_folder(make_data: Any, tmp_path: Path) -> None:
+def test_a_file_is_refused(make_data: Any, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("x")
     with pytest.raises(LocalError, match="is not a directory"):
         make_data().inspect()
 
 
-def test_a_full_disk_is_told_before_anything_is_written(make_data: Any) -> None:
+def test_a_full_disk_is_refused_before_anything_is_written(make_data: Any) -> None:
     data = make_data(free_bytes=lambda path: 3 * 2**20)
     with pytest.raises(LocalError, match="3 MiB free, and the mesh needs 256"):
         data.inspect()
     assert not data.root.exists()
 
 
-def test_a_disk_that_is_only_read_is_told(make_data: Any) -> None:
+def test_a_read_only_disk_is_refused(make_data: Any) -> None:
     data = make_data("../../../../../../../../../../../../proc/enginehouse")
     with pytest.raises(LocalError, match="/proc.* cannot be written to"), data.lock():
         data.prepare()
 
 
-def test_one_at_a_time(make_data: Any) -> None:
+def test_only_one_process_locks_a_directory(make_data: Any) -> None:
     data = make_data()
     with data.lock(), pytest.raises(LocalError, match="a mesh already runs on .*; stop it with `enginehouse down"):
         make_data().lock()

@@ -1,4 +1,4 @@
-"""Ports: whose they are, and that two meshes never share any."""
+"""Ports: conflicts, and blocks that two meshes never share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_used_port_is_refused_with_its_process_and_another_port(taken: int) ->
         check_free(Address("127.0.0.1", taken))
 
 
-def test_a_port_that_was_just_given_up_is_free(taken: int) -> None:
+def test_a_port_that_was_just_released_is_free(taken: int) -> None:
     with socket.create_connection(("127.0.0.1", taken)):
         pass
     with socket.socket() as probe:
@@ -35,7 +35,7 @@ def test_a_port_that_was_just_given_up_is_free(taken: int) -> None:
     check_free(Address("127.0.0.1", port))
 
 
-def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
+def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(LocalError, match="choose an address of this machine"):
         check_free(Address("192.0.2.1", 18080))
 
@@ -58,12 +58,12 @@ def test_two_meshes_share_no_port() -> None:
     assert len(ports) == len(set(ports)) == 26
 
 
-def test_a_held_port_of_the_block_is_left_out() -> None:
+def test_a_used_port_of_the_block_is_skipped() -> None:
     block = PortBlock()
     try:
         first = block.endpoints(Address("127.0.0.1", 8080), engines={"text": 0}).gateway_grpc
         with socket.socket() as holder:
-            # Connections of an earlier mesh may still be fading there.
+            # Connections of an earlier mesh may still be in TIME_WAIT there.
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             holder.bind(("127.0.0.1", first.port))
             holder.listen(1)

@@ -1,4 +1,4 @@
-"""Log files: bounded, and read back."""
+"""Log files: rotated and read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from enginehouse.local.logfiles import follow, last_lines, open_log, rotate
 
 
-def test_a_process_goes_on_writing_after_its_file_was_set_aside(tmp_path: Path) -> None:
+def test_a_process_keeps_writing_after_a_rotation(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     log = open_log(path)
     writer = subprocess.Popen(
@@ -38,7 +38,7 @@ def test_a_process_goes_on_writing_after_its_file_was_set_aside(tmp_path: Path) 
     assert (tmp_path / "a.log.1").read_text() == "one\n" * 100
 
 
-def test_only_so_many_are_kept(tmp_path: Path) -> None:
+def test_rotated_files_are_bounded(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     for number in range(5):
         path.write_text(f"{number}" * 10)
@@ -48,7 +48,7 @@ def test_only_so_many_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "a.log.2").read_text() == "3" * 10
 
 
-def test_the_last_lines_of_a_long_file(tmp_path: Path) -> None:
+def test_last_lines_of_a_long_file(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_text("".join(f"line {number} {'x' * 90}\n" for number in range(5000)))
     found = last_lines(path, 2000)
@@ -59,7 +59,7 @@ def test_the_last_lines_of_a_long_file(tmp_path: Path) -> None:
     assert last_lines(tmp_path / "none.log", 5) == []
 
 
-def test_following_gives_whole_lines_and_survives_an_emptied_file(tmp_path: Path) -> None:
+def test_following_returns_complete_lines_and_survives_truncation(tmp_path: Path) -> None:
     path, late = tmp_path / "a.log", tmp_path / "b.log"
     path.write_text("old\n")
     lines = follow({"a": path, "b": late}, interval_s=0.01)

@@ -1,4 +1,4 @@
-"""What a killed supervisor leaves, and whose pids are never touched."""
+"""Orphans of a killed supervisor, and process identity."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from enginehouse.local.orphans import stop_orphans
 from enginehouse.local.pids import find_process, process_start_id
 from enginehouse.local.state import Condition, MeshState, Phase, ProcessState
 
-# A supervisor of one child, which says the child's pid and waits.
+# A supervisor of one child, which prints the child's pid and waits.
 SUPERVISOR = """
 import asyncio, os, pathlib, sys
 from enginehouse.local.process import Process, ProcessSpec
@@ -64,7 +64,7 @@ def wait_gone(pid: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
-def test_children_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+def test_children_end_with_a_killed_supervisor(tmp_path: Path) -> None:
     supervisor = subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, str(tmp_path / "up"), CHILD], stdout=subprocess.PIPE, text=True
     )
@@ -79,7 +79,7 @@ def test_children_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def stubborn() -> Iterator[subprocess.Popen[str]]:
-    """A process that SIGTERM does not end."""
+    """A process that ignores SIGTERM."""
     process = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
@@ -99,16 +99,14 @@ def recorded(data: Any, *, pid: int, start_id: str) -> None:
     ).write(data.state)
 
 
-def test_one_that_outlived_its_supervisor_is_ended_for_the_next_start(
-    make_data: Any, stubborn: subprocess.Popen[str]
-) -> None:
+def test_a_process_that_outlived_its_supervisor_is_stopped(make_data: Any, stubborn: subprocess.Popen[str]) -> None:
     data = make_data()
     recorded(data, pid=stubborn.pid, start_id=process_start_id(stubborn.pid))
     assert stop_orphans(data, timeout_s=0.3) == ["child"]
     assert gone(stubborn.pid)
 
 
-def test_a_stranger_with_the_pid_is_not_touched(make_data: Any, stubborn: subprocess.Popen[str]) -> None:
+def test_another_process_with_the_pid_is_not_touched(make_data: Any, stubborn: subprocess.Popen[str]) -> None:
     data = make_data()
     boot = process_start_id(stubborn.pid).rpartition(":")[0]
     recorded(data, pid=stubborn.pid, start_id=f"{boot}:1")
@@ -116,7 +114,7 @@ def test_a_stranger_with_the_pid_is_not_touched(make_data: Any, stubborn: subpro
     assert stubborn.poll() is None
 
 
-def test_the_holder_of_a_directory_is_known_for_as_long_as_it_lives(make_data: Any) -> None:
+def test_the_holder_of_a_lock_is_known_while_it_runs(make_data: Any) -> None:
     data = make_data()
     assert data.holder() is None
     with data.lock():
@@ -127,7 +125,7 @@ def test_the_holder_of_a_directory_is_known_for_as_long_as_it_lives(make_data: A
     assert data.holder() is None
 
 
-def test_a_process_is_found_by_pid_and_start_id_alone() -> None:
+def test_a_process_is_found_by_pid_and_start_id() -> None:
     start_id = process_start_id(os.getpid())
     assert find_process(os.getpid(), start_id) is not None
     assert find_process(os.getpid(), "") is None
@@ -135,7 +133,7 @@ def test_a_process_is_found_by_pid_and_start_id_alone() -> None:
     assert process_start_id(2**22 + 1) == ""
 
 
-def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_state_survives_writing_and_reading(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     state = MeshState(
         phase=Phase.READY,

@@ -1,4 +1,4 @@
-"""PostgreSQL from its wheel: made, started, killed, started again."""
+"""PostgreSQL from its wheel: created, started, killed and restarted."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from enginehouse.local.postgres import STOP_SIGNAL, open_cluster
 from enginehouse.local.state import Condition
 
 
-async def test_a_cluster_asks_for_its_password_and_keeps_what_it_was_given(tmp_path: Path, run: Any, wait: Any) -> None:
+async def test_a_cluster_requires_its_password_and_keeps_its_data(tmp_path: Path, run: Any, wait: Any) -> None:
     password = tmp_path / "password"
     write_private(password, "a-secret\n")
-    # Longer than a socket's path may be: the socket must find another place.
+    # Too long for a socket's path: the socket must be created elsewhere.
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     deep.mkdir(parents=True)
     cluster, _ = open_cluster(deep / "postgres", run=deep)
@@ -51,14 +51,14 @@ async def test_a_cluster_asks_for_its_password_and_keeps_what_it_was_given(tmp_p
     cluster.socket_directory.rmdir()
 
 
-def test_a_cluster_of_another_version_is_left_alone(tmp_path: Path) -> None:
+def test_a_cluster_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres" / "PG_VERSION").write_text("16\n")
     with pytest.raises(LocalError, match="is a cluster of PostgreSQL 16 and this is 18"):
         open_cluster(tmp_path / "postgres", run=tmp_path)
 
 
-def test_a_cluster_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+def test_a_failed_initdb_is_quoted(tmp_path: Path) -> None:
     password = tmp_path / "password"
     write_private(password, "")
     cluster, _ = open_cluster(tmp_path / "postgres", run=tmp_path)

@@ -1,4 +1,4 @@
-"""One supervised process, with real children."""
+"""A supervised process, with real children."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from enginehouse.local.errors import LocalError
 from enginehouse.local.state import Condition
 
 
-async def test_it_is_ready_when_it_says_so_and_stopped_when_told(run: Any, wait: Any) -> None:
+async def test_a_process_becomes_ready_and_stops(run: Any, wait: Any) -> None:
     process = run()
     await process.start()
     assert process.state.condition is Condition.READY
@@ -29,7 +29,7 @@ async def test_it_is_ready_when_it_says_so_and_stopped_when_told(run: Any, wait:
     assert (process.state.condition, process.state.pid) == (Condition.STOPPED, 0)
 
 
-async def test_a_killed_one_comes_back_later_each_time(run: Any, wait: Any) -> None:
+async def test_a_killed_process_is_restarted_after_a_growing_backoff(run: Any, wait: Any) -> None:
     process = run()
     await process.start()
     waits = []
@@ -47,7 +47,7 @@ async def test_a_killed_one_comes_back_later_each_time(run: Any, wait: Any) -> N
     assert waits[0] < waits[2]
 
 
-async def test_one_that_ends_before_it_is_ready_fails_the_start_with_its_last_words(run: Any) -> None:
+async def test_a_process_that_ends_before_it_is_ready_fails_the_start_with_its_log(run: Any) -> None:
     process = run("dies")
     with pytest.raises(LocalError, match=r"exited with code 3 .* before it was ready: the last words \(log: .*\)"):
         await process.start()
@@ -55,13 +55,13 @@ async def test_one_that_ends_before_it_is_ready_fails_the_start_with_its_last_wo
     assert process.state.restarts == 0
 
 
-async def test_a_program_that_is_not_there_fails_the_start(run: Any) -> None:
+async def test_a_missing_program_fails_the_start(run: Any) -> None:
     process = run(command=["/no/such/program"])
     with pytest.raises(LocalError, match="/no/such/program cannot be run: No such file"):
         await process.start()
 
 
-async def test_one_that_does_not_end_is_killed(run: Any) -> None:
+async def test_a_process_that_does_not_stop_is_killed(run: Any) -> None:
     process = run("stubborn", stop_timeout_s=0.3)
     await process.start()
     pid = process.state.pid
@@ -70,7 +70,7 @@ async def test_one_that_does_not_end_is_killed(run: Any) -> None:
     assert "killed" in process.state.note
 
 
-async def test_a_program_that_goes_away_is_tried_again_until_it_is_back(run: Any, wait: Any, tmp_path: Path) -> None:
+async def test_a_program_that_disappears_is_retried_until_it_is_back(run: Any, wait: Any, tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.symlink_to(sys.executable)
     options = run().spec.command[1:3]
@@ -83,7 +83,7 @@ async def test_a_program_that_goes_away_is_tried_again_until_it_is_back(run: Any
     await wait(lambda: process.state.condition is Condition.READY)
 
 
-async def test_stopping_in_the_backoff_starts_nothing_more(run: Any, wait: Any) -> None:
+async def test_stopping_during_the_backoff_starts_nothing(run: Any, wait: Any) -> None:
     process = run()
     await process.start()
     os.kill(process.state.pid, signal.SIGKILL)

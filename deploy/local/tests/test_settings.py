@@ -1,4 +1,4 @@
-"""The user's file over the generated configuration."""
+"""The user's settings, and the configuration of the processes."""
 
 from __future__ import annotations
 

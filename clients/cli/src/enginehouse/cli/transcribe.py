@@ -116,15 +116,15 @@ def _transcribe_microphone(mesh: Enginehouse, options: dict[str, Any], *, format
         _stop_on_interrupt(microphone.stop),
     ):
         line.show("listening; Ctrl-C stops")
-        for heard in stream:
-            if heard.kind == "interim":
-                line.show(heard.text)
-            elif heard.kind == "final" and heard.segment is not None:
+        for event in stream:
+            if event.kind == "interim":
+                line.show(event.text)
+            elif event.kind == "final" and event.segment is not None:
                 line.clear()
-                segments.append(heard.segment)
-                language = language or heard.language
+                segments.append(event.segment)
+                language = language or event.language
                 if format_ == "text":
-                    print_text(heard.text)
+                    print_text(event.text)
         line.clear()
     summary = stream.summary
     described = {
