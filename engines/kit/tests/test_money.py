@@ -113,5 +113,7 @@ def test_a_unit_that_only_has_a_name_is_counted_where_the_grant_lists_it() -> No
     ]
     with pytest.raises(ValueError, match="unit 'frame' is not in the grant, which lists frames, steps; declare it"):
         meter.take("frame")
+    with pytest.raises(ValueError, match="'images' has a number: count it by UNIT_IMAGES"):
+        meter.take("images")
     with pytest.raises(ValueError, match="at most 16 can be counted"):
         Meter(prices={f"u{number}": 1 for number in range(17)}, cap_nanos=1)

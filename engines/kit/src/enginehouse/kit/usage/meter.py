@@ -12,6 +12,7 @@ from enginehouse.kit.pricing import (
     MAX_NANOS,
     PER_MILLION,
     UNIT_NAMES,
+    UNITS,
     Unit,
     affordable,
     to_usage,
@@ -152,6 +153,8 @@ class Meter:
 
     def _place(self, name: str) -> int:
         place = self.named.get(name)
+        if place is None and name in UNITS:
+            raise ValueError(f"unit {name!r} has a number: count it by UNIT_{name.upper()}")
         if place is None:
             known = ", ".join(self.named) or "none"
             raise ValueError(

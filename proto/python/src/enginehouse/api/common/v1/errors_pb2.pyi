@@ -98,7 +98,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: a cut stream cannot be continued exactly; the message says why. Ask again from the beginning."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Why a call failed. Every error is a google.rpc.Status with exactly one google.rpc.ErrorInfo whose
+    """The reason why a call failed. Every error is a google.rpc.Status with exactly one google.rpc.ErrorInfo whose
     `domain` is "enginehouse" and whose `reason` is one of these names without the ERROR_REASON_ prefix.
     """
 

@@ -81,7 +81,7 @@ class UnitAmount(_message.Message):
     unit: Global___Unit.ValueType
     """The unit counted."""
     amount: _builtins.int
-    """How many of it; never negative."""
+    """The number of them; never negative."""
     name: _builtins.str
     """The unit's name, such as "frames", for a unit that has no number; `unit` is then not set."""
     def __init__(
@@ -131,7 +131,7 @@ Global___UnitPrice: _TypeAlias = UnitPrice  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
-    """What a request used and what it was charged."""
+    """The usage of a request and its charge."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -60,7 +60,8 @@ class RegistryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchEngines(self, request, context):
-        """Streams the whole set of live engines: at once, then after every change of membership or load (at most ten a second).
+        """Streams the whole set of live engines: at once, then after every change of membership or load (at most ten a
+        second).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

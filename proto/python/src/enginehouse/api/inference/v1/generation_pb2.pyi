@@ -38,7 +38,7 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """The result of a tool call."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
-    """Who wrote a message."""
+    """The author of a message."""
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """Not set; invalid."""
@@ -68,7 +68,7 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     """The model called tools."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
-    """Why a choice ended."""
+    """The reason why a choice ended."""
 
 FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
 """Not ended yet."""
@@ -96,7 +96,7 @@ class _StoppedByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StoppedBy.V
     """The next token would have passed the cap that the budget pays for."""
 
 class StoppedBy(_StoppedBy, metaclass=_StoppedByEnumTypeWrapper):
-    """Which bound ended a choice that finished with FINISH_REASON_LENGTH."""
+    """The bound that ended a choice which finished with FINISH_REASON_LENGTH."""
 
 STOPPED_BY_UNSPECIFIED: StoppedBy.ValueType  # 0
 """None."""
@@ -120,7 +120,7 @@ class Message(_message.Message):
     TOOL_CALL_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
-    """Who wrote it."""
+    """Its author."""
     content: _builtins.str
     """The text; may be empty only for an assistant message that calls tools."""
     tool_call_id: _builtins.str
@@ -190,7 +190,7 @@ class Tool(_message.Message):
     name: _builtins.str
     """1-64 characters of [a-zA-Z0-9_-]."""
     description: _builtins.str
-    """What it does, for the model."""
+    """A description for the model."""
     parameters_json_schema: _builtins.str
     """The text of the JSON schema of its arguments object; empty means no arguments."""
     def __init__(
@@ -210,7 +210,7 @@ Global___Tool: _TypeAlias = Tool  # noqa: Y015
 
 @_typing.final
 class ToolChoice(_message.Message):
-    """Whether and which tool must be called."""
+    """The tools that must be called, if any."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -230,7 +230,7 @@ class ToolChoice(_message.Message):
         """The tool named must be called."""
 
     class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
-        """How free the model is."""
+        """The mode of the choice."""
 
     MODE_UNSPECIFIED: ToolChoice.Mode.ValueType  # 0
     """The model decides."""
@@ -244,7 +244,7 @@ class ToolChoice(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     mode: Global___ToolChoice.Mode.ValueType
-    """How free the model is."""
+    """The mode of the choice."""
     name: _builtins.str
     """The tool that must be called, with MODE_NAMED."""
     def __init__(
@@ -263,7 +263,7 @@ Global___ToolChoice: _TypeAlias = ToolChoice  # noqa: Y015
 
 @_typing.final
 class Sampling(_message.Message):
-    """How tokens are drawn. Unset fields take the model's own defaults."""
+    """Sampling of tokens. Unset fields take the model's own defaults."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -408,7 +408,7 @@ class GenerateRequest(_message.Message):
     max_output_tokens: _builtins.int
     """The most tokens to produce for each choice; 0 takes the model's default."""
     choices: _builtins.int
-    """How many independent answers to make: 1 to 8; 0 means 1."""
+    """The number of independent answers: 1 to 8; 0 means 1."""
     logprobs: _builtins.bool
     """Send each token's log probability."""
     top_logprobs: _builtins.int
@@ -416,7 +416,7 @@ class GenerateRequest(_message.Message):
     echo: _builtins.bool
     """Begin the text of a `prompt` request with the prompt itself."""
     parallel_tool_calls: _builtins.bool
-    """Whether one answer may call several tools; unset takes the model's own way, false allows one call at most."""
+    """True if one answer may call several tools; unset leaves it to the model, false allows one call at most."""
     resumable: _builtins.bool
     """Make the stream one that can be continued after a cut: each delta carries its token ids and a receipt. A hint: the
     first message says whether it is so. It is not for tools, a bound form, several choices, or a model whose engine
@@ -428,7 +428,7 @@ class GenerateRequest(_message.Message):
 
     @_builtins.property
     def sampling(self) -> Global___Sampling:
-        """How tokens are drawn."""
+        """Sampling of tokens."""
 
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -444,7 +444,7 @@ class GenerateRequest(_message.Message):
 
     @_builtins.property
     def tool_choice(self) -> Global___ToolChoice:
-        """Whether and which tool must be called."""
+        """The tools that must be called, if any."""
 
     @_builtins.property
     def resume(self) -> Global___Resume:
@@ -485,8 +485,8 @@ Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
 @_typing.final
 class Resume(_message.Message):
-    """What a caller has of an answer whose stream was cut. An engine that cannot go on exactly as the first would have gone
-    on refuses with RESUME_IMPOSSIBLE. The tokens received and the prompt are read again, as cached input.
+    """The part that a caller has of an answer whose stream was cut. An engine that cannot go on exactly as the first would
+    have gone on refuses with RESUME_IMPOSSIBLE. The tokens received and the prompt are read again, as cached input.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -560,7 +560,7 @@ class ToolCallDelta(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Which call of the choice, from 0."""
+    """The number of the call in the choice, from 0."""
     id: _builtins.str
     """The call's id, in its first piece."""
     name: _builtins.str
@@ -585,7 +585,7 @@ Global___ToolCallDelta: _TypeAlias = ToolCallDelta  # noqa: Y015
 
 @_typing.final
 class ChoiceDelta(_message.Message):
-    """What came since the last message for one choice."""
+    """The output of one choice since the last message."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -600,7 +600,7 @@ class ChoiceDelta(_message.Message):
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Which choice, from 0."""
+    """The choice's number, from 0."""
     text: _builtins.str
     """The next text."""
     reasoning: _builtins.str
@@ -608,9 +608,9 @@ class ChoiceDelta(_message.Message):
     finish_reason: Global___FinishReason.ValueType
     """Set in the choice's last delta."""
     stopped_by: Global___StoppedBy.ValueType
-    """Which bound ended it, with FINISH_REASON_LENGTH."""
+    """The bound that ended it, with FINISH_REASON_LENGTH."""
     token_count: _builtins.int
-    """How many tokens the delta holds."""
+    """The number of tokens in the delta."""
     receipt: _builtins.bytes
     """In a resumable stream, an engine's word that the answer is its own up to here; opaque, at most 128 bytes."""
     @_builtins.property
@@ -696,7 +696,7 @@ class GenerateResponse(_message.Message):
     model: _builtins.str
     """The model that answers; in the first message only."""
     resumable: _builtins.bool
-    """Whether the stream can be continued after a cut; in the first message only."""
+    """True if the stream can be continued after a cut; in the first message only."""
     @_builtins.property
     def deltas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChoiceDelta]:
         """New output, at most one entry for each choice."""
@@ -947,7 +947,7 @@ class Model(_message.Message):
     """The length of its embeddings; 0 where it makes none."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it can do: chat, completion, embeddings, tools, json_schema, grammar, logprobs, resume."""
+        """Its capabilities: chat, completion, embeddings, tools, json_schema, grammar, logprobs, resume."""
 
     def __init__(
         self,

@@ -31,25 +31,25 @@ class _BudgetScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BudgetSco
     BUDGET_SCOPE_TENANT: _BudgetScope.ValueType  # 1
     """All that a tenant spends."""
     BUDGET_SCOPE_KEY: _BudgetScope.ValueType  # 2
-    """What one key spends."""
+    """The spend of one key."""
     BUDGET_SCOPE_USER: _BudgetScope.ValueType  # 3
-    """What one user spends."""
+    """The spend of one user."""
     BUDGET_SCOPE_RUN: _BudgetScope.ValueType  # 4
-    """What one run spends."""
+    """The spend of one run."""
 
 class BudgetScope(_BudgetScope, metaclass=_BudgetScopeEnumTypeWrapper):
-    """What a budget bounds."""
+    """The kind of spend that a budget bounds."""
 
 BUDGET_SCOPE_UNSPECIFIED: BudgetScope.ValueType  # 0
 """Not set; invalid."""
 BUDGET_SCOPE_TENANT: BudgetScope.ValueType  # 1
 """All that a tenant spends."""
 BUDGET_SCOPE_KEY: BudgetScope.ValueType  # 2
-"""What one key spends."""
+"""The spend of one key."""
 BUDGET_SCOPE_USER: BudgetScope.ValueType  # 3
-"""What one user spends."""
+"""The spend of one user."""
 BUDGET_SCOPE_RUN: BudgetScope.ValueType  # 4
-"""What one run spends."""
+"""The spend of one run."""
 Global___BudgetScope: _TypeAlias = BudgetScope  # noqa: Y015
 
 class _BudgetWindow:
@@ -106,7 +106,7 @@ class _SpendGroupEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpendGroup
     """By UTC hour."""
 
 class SpendGroup(_SpendGroup, metaclass=_SpendGroupEnumTypeWrapper):
-    """How spend is grouped."""
+    """The grouping of spend."""
 
 SPEND_GROUP_UNSPECIFIED: SpendGroup.ValueType  # 0
 """One total."""
@@ -145,7 +145,7 @@ class Tenant(_message.Message):
     tier: _builtins.str
     """free, starter, pro or enterprise."""
     created_at_ms: _builtins.int
-    """When it was made, in milliseconds since 1970 UTC."""
+    """The time at which it was made, in milliseconds since 1970 UTC."""
     def __init__(
         self,
         *,
@@ -356,11 +356,11 @@ class Key(_message.Message):
     name: _builtins.str
     """For people; 1-64 characters."""
     created_at_ms: _builtins.int
-    """When it was made, in milliseconds since 1970 UTC."""
+    """The time at which it was made, in milliseconds since 1970 UTC."""
     expires_at_ms: _builtins.int
-    """When it stops working, in milliseconds since 1970 UTC; 0 means never."""
+    """The time at which it stops working, in milliseconds since 1970 UTC; 0 means never."""
     revoked_at_ms: _builtins.int
-    """When it was revoked, in milliseconds since 1970 UTC; 0 if it was not."""
+    """The time at which it was revoked, in milliseconds since 1970 UTC; 0 if it was not."""
     hint: _builtins.str
     """The first characters of the key, to recognise it by."""
     max_request_nanos: _builtins.int
@@ -374,12 +374,12 @@ class Key(_message.Message):
     parent_id: _builtins.str
     """The key, or the user, that made it and with which it is revoked; empty for none."""
     rotated_at_ms: _builtins.int
-    """When it last got a new secret, in milliseconds since 1970 UTC; 0 for never."""
+    """The time at which it last got a new secret, in milliseconds since 1970 UTC; 0 for never."""
     previous_until_ms: _builtins.int
     """Until when the secret before works, in milliseconds since 1970 UTC; 0 if there is none."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it may do: inference, spend, keys, manage, owner, admin."""
+        """Its scopes: inference, spend, keys, manage, owner, admin."""
 
     @_builtins.property
     def limits(self) -> Global___Limits:
@@ -452,7 +452,7 @@ class CreateKeyRequest(_message.Message):
     name: _builtins.str
     """For people; 1-64 characters."""
     expires_at_ms: _builtins.int
-    """When it stops working, in milliseconds since 1970 UTC; 0 means never."""
+    """The time at which it stops working, in milliseconds since 1970 UTC; 0 means never."""
     budget_nanos: _builtins.int
     """A lifetime budget for the key in nano-dollars, made with it. Unset means none of its own; 0 is a budget of nothing."""
     max_request_nanos: _builtins.int
@@ -465,7 +465,7 @@ class CreateKeyRequest(_message.Message):
     """A user's name: the key acts for this user and may do no more than the user's role. The user must have been made."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it may do, nothing that the caller may not; empty means inference and spend."""
+        """Its scopes, none that the caller lacks; empty means inference and spend."""
 
     @_builtins.property
     def limits(self) -> Global___Limits:
@@ -659,7 +659,7 @@ class Budget(_message.Message):
     budget_id: _builtins.str
     """Given by the router, such as "bud_..."."""
     scope: Global___BudgetScope.ValueType
-    """What it bounds."""
+    """The kind of spend that it bounds."""
     scope_id: _builtins.str
     """The id of the tenant, key, user or run."""
     window: Global___BudgetWindow.ValueType
@@ -706,7 +706,7 @@ class SetBudgetRequest(_message.Message):
     LIMIT_NANOS_FIELD_NUMBER: _builtins.int
     ALERT_PERCENTS_FIELD_NUMBER: _builtins.int
     scope: Global___BudgetScope.ValueType
-    """What it bounds."""
+    """The kind of spend that it bounds."""
     scope_id: _builtins.str
     """The id of the tenant, key, user or run."""
     window: Global___BudgetWindow.ValueType
@@ -937,10 +937,10 @@ class CatalogModel(_message.Message):
     quality: _builtins.float
     """Expected answer quality, 0 to 1, as the catalog states it."""
     health: _builtins.str
-    """How its engines are, in words, such as "2 live, 1 open"."""
+    """The health of its engines, in words, such as "2 live, 1 open"."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it can do."""
+        """Its capabilities."""
 
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[_usage_pb2.UnitPrice]:
@@ -1064,9 +1064,9 @@ class ExplainedCandidate(_message.Message):
     model: _builtins.str
     """Its name."""
     chosen: _builtins.bool
-    """Whether it was chosen."""
+    """True if it was chosen."""
     passed_over_because: _builtins.str
-    """Why it was passed over; empty for the chosen one."""
+    """The reason why it was rejected; empty for the chosen one."""
     quality: _builtins.float
     """Catalog quality, 0 to 1."""
     bound_nanos: _builtins.int
@@ -1076,13 +1076,15 @@ class ExplainedCandidate(_message.Message):
     first_token_ms: _builtins.int
     """The expected time to its first token, in milliseconds, by what was measured lately; unset where nothing was."""
     health: _builtins.str
-    """How its engines are, in words, such as "2 live"."""
+    """The health of its engines, in words, such as "2 live"."""
     fallback: _builtins.int
     """Its place among the fallbacks, from 1; 0 if it is none."""
     price_difference_nanos: _builtins.int
-    """How much more than the chosen model it could cost, in nano-dollars; negative for less, 0 where none was chosen."""
+    """The amount by which it could cost more than the chosen model, in nano-dollars; negative for less, 0 where none was
+    chosen.
+    """
     region: _builtins.str
-    """Where it runs, as the catalog says; empty if it does not."""
+    """The region that it runs in, as in the catalog; empty if the catalog has none."""
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Live endpoints in the order that they would be tried."""
@@ -1115,7 +1117,7 @@ Global___ExplainedCandidate: _TypeAlias = ExplainedCandidate  # noqa: Y015
 
 @_typing.final
 class ExplainResponse(_message.Message):
-    """What the router would decide."""
+    """The decision that the router would make."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1134,7 +1136,7 @@ class ExplainResponse(_message.Message):
     PROMPT_CLASS_FIELD_NUMBER: _builtins.int
     REFUSAL_MESSAGE_FIELD_NUMBER: _builtins.int
     admitted: _builtins.bool
-    """Whether the request would be admitted."""
+    """True if the request would be admitted."""
     refusal: _builtins.str
     """The reason of the refusal, by ErrorReason's names; empty if admitted."""
     complexity: _builtins.float
@@ -1150,14 +1152,14 @@ class ExplainResponse(_message.Message):
     policy_version: _builtins.int
     """Its version; 0 for what the router's configuration says."""
     rule: _builtins.str
-    """Why the model was chosen, in words; empty if the request is refused."""
+    """The reason why the model was chosen, in words; empty if the request is refused."""
     prompt_class: _builtins.str
     """The class of the prompt that feedback is counted under."""
     refusal_message: _builtins.str
     """The refusal in words; empty if admitted."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:
-        """What the predictor looked at."""
+        """The features that the predictor looked at."""
 
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainedCandidate]:
@@ -1221,7 +1223,7 @@ class QuerySpendRequest(_message.Message):
     until_ms: _builtins.int
     """Settled before this time, in milliseconds since 1970 UTC; 0 means until now."""
     group_by: Global___SpendGroup.ValueType
-    """How to group."""
+    """The grouping."""
     service: _builtins.str
     """Only this cluster's."""
     user_id: _builtins.str
@@ -1339,7 +1341,7 @@ Global___SpendRow: _TypeAlias = SpendRow  # noqa: Y015
 
 @_typing.final
 class QuerySpendResponse(_message.Message):
-    """What was spent."""
+    """Spend by group."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

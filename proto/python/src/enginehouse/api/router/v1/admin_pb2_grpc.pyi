@@ -57,7 +57,7 @@ class AdminServiceStub:
     ListModels: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListModelsRequest, _admin_pb2.ListModelsResponse]
     """Lists the catalog's models with prices and live endpoints."""
     Explain: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ExplainRequest, _admin_pb2.ExplainResponse]
-    """Says what the router would decide for a request, and why. Reserves nothing."""
+    """Explains what the router would decide for a request. Reserves nothing."""
     QuerySpend: _grpc.UnaryUnaryMultiCallable[_admin_pb2.QuerySpendRequest, _admin_pb2.QuerySpendResponse]
     """Sums settled spend, exact to the nano-dollar."""
     ExportSpend: _grpc.UnaryStreamMultiCallable[_admin_pb2.ExportSpendRequest, _httpbody_pb2.HttpBody]
@@ -108,7 +108,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListModelsRequest, _admin_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the catalog's models with prices and live endpoints."""
     Explain: _aio.UnaryUnaryMultiCallable[_admin_pb2.ExplainRequest, _admin_pb2.ExplainResponse]  # type: ignore[assignment]
-    """Says what the router would decide for a request, and why. Reserves nothing."""
+    """Explains what the router would decide for a request. Reserves nothing."""
     QuerySpend: _aio.UnaryUnaryMultiCallable[_admin_pb2.QuerySpendRequest, _admin_pb2.QuerySpendResponse]  # type: ignore[assignment]
     """Sums settled spend, exact to the nano-dollar."""
     ExportSpend: _aio.UnaryStreamMultiCallable[_admin_pb2.ExportSpendRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
@@ -216,7 +216,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ExplainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ExplainResponse, _abc.Awaitable[_admin_pb2.ExplainResponse]]:
-        """Says what the router would decide for a request, and why. Reserves nothing."""
+        """Explains what the router would decide for a request. Reserves nothing."""
 
     @_abc_1.abstractmethod
     def QuerySpend(

@@ -39,7 +39,7 @@ class _CacheModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheMode.V
     """For every request."""
 
 class CacheMode(_CacheMode, metaclass=_CacheModeEnumTypeWrapper):
-    """When the cache is used for a request."""
+    """The condition for using the cache for a request."""
 
 CACHE_MODE_UNSPECIFIED: CacheMode.ValueType  # 0
 """The installation's default."""
@@ -66,12 +66,12 @@ class _CacheClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheClass
     CACHE_CLASS_PRACTICE: _CacheClass.ValueType  # 2
     """Exercises and drafts; 1 day."""
     CACHE_CLASS_CURRICULUM: _CacheClass.ValueType  # 3
-    """What a curriculum says; 30 days."""
+    """Facts of a curriculum; 30 days."""
     CACHE_CLASS_PERSONAL: _CacheClass.ValueType  # 4
     """About a person; never kept."""
 
 class CacheClass(_CacheClass, metaclass=_CacheClassEnumTypeWrapper):
-    """What kind of answer it is, which decides how long it is kept."""
+    """The kind of an answer, which decides how long it is kept."""
 
 CACHE_CLASS_UNSPECIFIED: CacheClass.ValueType  # 0
 """The installation's default."""
@@ -80,7 +80,7 @@ CACHE_CLASS_FACTUAL: CacheClass.ValueType  # 1
 CACHE_CLASS_PRACTICE: CacheClass.ValueType  # 2
 """Exercises and drafts; 1 day."""
 CACHE_CLASS_CURRICULUM: CacheClass.ValueType  # 3
-"""What a curriculum says; 30 days."""
+"""Facts of a curriculum; 30 days."""
 CACHE_CLASS_PERSONAL: CacheClass.ValueType  # 4
 """About a person; never kept."""
 Global___CacheClass: _TypeAlias = CacheClass  # noqa: Y015
@@ -134,7 +134,7 @@ class GeneratedAnswer(_message.Message):
 
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
-        """What making it used and cost."""
+        """The usage and cost of making it."""
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ class EmbeddedAnswer(_message.Message):
 
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
-        """What making them used and cost."""
+        """The usage and cost of making them."""
 
     def __init__(
         self,
@@ -217,13 +217,13 @@ Global___StoreRequest: _TypeAlias = StoreRequest  # noqa: Y015
 
 @_typing.final
 class StoreResponse(_message.Message):
-    """What became of it."""
+    """The result."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KEPT_FIELD_NUMBER: _builtins.int
     kept: _builtins.bool
-    """Whether the answer is kept."""
+    """True if the answer is kept."""
     def __init__(
         self,
         *,
@@ -239,7 +239,7 @@ Global___StoreResponse: _TypeAlias = StoreResponse  # noqa: Y015
 
 @_typing.final
 class CachePolicy(_message.Message):
-    """How a key's requests use the cache."""
+    """The use of the cache by a key's requests."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -251,13 +251,15 @@ class CachePolicy(_message.Message):
     key_id: _builtins.str
     """The key."""
     mode: Global___CacheMode.ValueType
-    """When it is used."""
+    """The condition for using it."""
     default_class: Global___CacheClass.ValueType
     """The class of requests that do not name one."""
     semantic: _builtins.bool
-    """Whether an answer to a question of the same meaning is given as well, not to the same words alone."""
+    """True to give an answer also to a question of the same meaning in other words."""
     semantic_threshold: _builtins.float
-    """How alike the questions must be: the cosine of their vectors, above 0 up to 1; 0 means the installation's default."""
+    """The similarity that the questions must have, as the cosine of their vectors, above 0 up to 1; 0 means the
+    installation's default.
+    """
     def __init__(
         self,
         *,
@@ -289,11 +291,11 @@ class SetCachePolicyRequest(_message.Message):
     key_id: _builtins.str
     """The key."""
     mode: Global___CacheMode.ValueType
-    """When the cache is used."""
+    """The condition for using the cache."""
     default_class: Global___CacheClass.ValueType
     """The class of requests that do not name one."""
     semantic: _builtins.bool
-    """Whether questions of the same meaning share answers."""
+    """True if questions of the same meaning share answers."""
     semantic_threshold: _builtins.float
     """The cosine from which they do, above 0 up to 1; 0 means the installation's default."""
     def __init__(
@@ -428,7 +430,7 @@ class InvalidateTagResponse(_message.Message):
 
     GENERATION_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
-    """How often that tag has been invalidated."""
+    """The number of times that the tag has been invalidated."""
     def __init__(
         self,
         *,
@@ -444,7 +446,7 @@ Global___InvalidateTagResponse: _TypeAlias = InvalidateTagResponse  # noqa: Y015
 
 @_typing.final
 class ClearCacheRequest(_message.Message):
-    """Says whose answers to forget."""
+    """Selects the answers to forget."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -472,7 +474,7 @@ class ClearCacheResponse(_message.Message):
 
     GENERATION_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
-    """How often that was done."""
+    """The number of times that this was done."""
     def __init__(
         self,
         *,
@@ -500,7 +502,7 @@ class WarmEntry(_message.Message):
     answer: _builtins.str
     """The text of the answer."""
     finish_reason: _builtins.str
-    """How it ended: "stop" or "length"; empty means "stop"."""
+    """Its finish reason: "stop" or "length"; empty means "stop"."""
     def __init__(
         self,
         *,
@@ -556,13 +558,13 @@ Global___WarmCacheRequest: _TypeAlias = WarmCacheRequest  # noqa: Y015
 
 @_typing.final
 class WarmCacheResponse(_message.Message):
-    """What was kept."""
+    """The answers that were kept."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KEPT_FIELD_NUMBER: _builtins.int
     kept: _builtins.int
-    """How many answers are kept."""
+    """The number of answers that are kept."""
     def __init__(
         self,
         *,
@@ -595,7 +597,7 @@ Global___GetCacheStatsRequest: _TypeAlias = GetCacheStatsRequest  # noqa: Y015
 
 @_typing.final
 class CacheLookups(_message.Message):
-    """How many lookups ended in one way."""
+    """The number of lookups with one result."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -604,7 +606,7 @@ class CacheLookups(_message.Message):
     result: _builtins.str
     """hit, semantic, shared, miss, refresh or bypass, as `x-enginehouse-cache` says it."""
     count: _builtins.int
-    """How many."""
+    """The number."""
     def __init__(
         self,
         *,
@@ -639,7 +641,7 @@ class GetCacheStatsResponse(_message.Message):
     entries: _builtins.int
     """Answers in memory."""
     bytes: _builtins.int
-    """What they take, in bytes."""
+    """Their size, in bytes."""
     max_bytes: _builtins.int
     """The most they may take, in bytes."""
     stored: _builtins.int
@@ -649,7 +651,7 @@ class GetCacheStatsResponse(_message.Message):
     refused: _builtins.int
     """Answers offered and not kept, too large or invalid."""
     shared: _builtins.bool
-    """Whether the answers of other routers are shared over Redis, and Redis answers."""
+    """True if the answers of other routers are shared over Redis, and Redis answers."""
     @_builtins.property
     def lookups(self) -> _containers.RepeatedCompositeFieldContainer[Global___CacheLookups]:
         """Lookups by what came of them."""

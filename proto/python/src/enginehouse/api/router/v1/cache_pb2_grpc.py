@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AnswerServiceStub(object):
-    """Where engines hand over finished answers that a grant asks to keep. Internal: never routed to clients.
+    """The service that engines hand finished answers to, where a grant asks for it. Internal: never routed to clients.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class AnswerServiceStub(object):
 
 
 class AnswerServiceServicer(object):
-    """Where engines hand over finished answers that a grant asks to keep. Internal: never routed to clients.
+    """The service that engines hand finished answers to, where a grant asks for it. Internal: never routed to clients.
     """
 
     def Store(self, request, context):
@@ -71,7 +71,7 @@ def add_AnswerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AnswerService(object):
-    """Where engines hand over finished answers that a grant asks to keep. Internal: never routed to clients.
+    """The service that engines hand finished answers to, where a grant asks for it. Internal: never routed to clients.
     """
 
     @staticmethod

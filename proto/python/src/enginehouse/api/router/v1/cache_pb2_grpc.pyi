@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AnswerServiceStub:
-    """Where engines hand over finished answers that a grant asks to keep. Internal: never routed to clients."""
+    """The service that engines hand finished answers to, where a grant asks for it. Internal: never routed to clients."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -40,7 +40,7 @@ class AnswerServiceStub:
 
 @_typing.type_check_only
 class AnswerServiceAsyncStub(AnswerServiceStub):
-    """Where engines hand over finished answers that a grant asks to keep. Internal: never routed to clients."""
+    """The service that engines hand finished answers to, where a grant asks for it. Internal: never routed to clients."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Store: _aio.UnaryUnaryMultiCallable[_cache_pb2.StoreRequest, _cache_pb2.StoreResponse]  # type: ignore[assignment]
@@ -49,7 +49,7 @@ class AnswerServiceAsyncStub(AnswerServiceStub):
     """
 
 class AnswerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Where engines hand over finished answers that a grant asks to keep. Internal: never routed to clients."""
+    """The service that engines hand finished answers to, where a grant asks for it. Internal: never routed to clients."""
 
     @_abc_1.abstractmethod
     def Store(

@@ -67,7 +67,7 @@ class _ExperimentMetricEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Expe
     """Share of requests that failed at an engine; less is better."""
 
 class ExperimentMetric(_ExperimentMetric, metaclass=_ExperimentMetricEnumTypeWrapper):
-    """What an experiment is decided by."""
+    """The metric that decides an experiment."""
 
 EXPERIMENT_METRIC_UNSPECIFIED: ExperimentMetric.ValueType  # 0
 """Not set; means cost."""
@@ -99,7 +99,7 @@ class _ExperimentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exper
     """Somebody ended it."""
 
 class ExperimentState(_ExperimentState, metaclass=_ExperimentStateEnumTypeWrapper):
-    """Where an experiment stands."""
+    """The state of an experiment."""
 
 EXPERIMENT_STATE_UNSPECIFIED: ExperimentState.ValueType  # 0
 """Not set; never sent."""
@@ -179,7 +179,7 @@ class Experiment(_message.Message):
     unit: Global___ExperimentUnit.ValueType
     """By what requests are kept in one arm."""
     metric: Global___ExperimentMetric.ValueType
-    """What it is decided by."""
+    """The metric that decides it."""
     automatic: _builtins.bool
     """Let the sequential test end it with a winner."""
     min_units: _builtins.int
@@ -187,15 +187,15 @@ class Experiment(_message.Message):
     alpha_bp: _builtins.int
     """The chance that the test ever names a winner where there is none, in basis points; 0 means 500; 1 to 2,000."""
     state: Global___ExperimentState.ValueType
-    """Where it stands."""
+    """Its state."""
     winner: _builtins.str
     """The arm that everybody gets, once it is concluded or stopped with one."""
     reason: _builtins.str
-    """Why it ended."""
+    """The reason why it ended."""
     created_at_ms: _builtins.int
-    """When it was made, in milliseconds since 1970 UTC."""
+    """The time at which it was made, in milliseconds since 1970 UTC."""
     ended_at_ms: _builtins.int
-    """When it ended, in milliseconds since 1970 UTC; 0 if it runs."""
+    """The time at which it ended, in milliseconds since 1970 UTC; 0 if it runs."""
     @_builtins.property
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Arm]:
         """The arms, 2 to 8; the first is the control."""
@@ -263,7 +263,7 @@ Global___Estimate: _TypeAlias = Estimate  # noqa: Y015
 
 @_typing.final
 class ArmResult(_message.Message):
-    """What came of an arm. Each unit counts once, with the mean of its requests."""
+    """The results of an arm. Each unit counts once, with the mean of its requests."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -284,7 +284,7 @@ class ArmResult(_message.Message):
     units: _builtins.int
     """Units exposed."""
     significant: _builtins.bool
-    """Whether that interval excludes no difference."""
+    """True if that interval excludes no difference."""
     @_builtins.property
     def cost_nanos(self) -> Global___Estimate:
         """Nano-dollars billed a request."""
@@ -340,7 +340,7 @@ class CreateExperimentRequest(_message.Message):
     EXPERIMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def experiment(self) -> Global___Experiment:
-        """What to run; ids, state and times are given by the router."""
+        """The experiment to run; ids, state and times are given by the router."""
 
     def __init__(
         self,

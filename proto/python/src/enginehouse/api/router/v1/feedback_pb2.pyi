@@ -45,16 +45,16 @@ Global___Thumb: _TypeAlias = Thumb  # noqa: Y015
 
 @_typing.final
 class JudgeResult(_message.Message):
-    """What a program or a model that judges answers found."""
+    """The verdict of a program or a model that judges answers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     JUDGE_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     judge: _builtins.str
-    """Who judged, such as a model's name; 1-64 characters of [A-Za-z0-9._:/-]."""
+    """The judge, such as a model's name; 1-64 characters of [A-Za-z0-9._:/-]."""
     score: _builtins.float
-    """How good the answer is, 0 to 1."""
+    """The quality of the answer, 0 to 1."""
     def __init__(
         self,
         *,
@@ -84,10 +84,10 @@ class RecordFeedbackRequest(_message.Message):
     thumb: Global___Thumb.ValueType
     """A person's verdict."""
     score: _builtins.float
-    """How good the answer is, 0 to 1."""
+    """The quality of the answer, 0 to 1."""
     @_builtins.property
     def judge(self) -> Global___JudgeResult:
-        """What a judge found."""
+        """The verdict of a judge."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ Global___RecordFeedbackRequest: _TypeAlias = RecordFeedbackRequest  # noqa: Y015
 
 @_typing.final
 class RecordFeedbackResponse(_message.Message):
-    """What the rating was recorded for."""
+    """The answer that the rating was recorded for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -121,7 +121,7 @@ class RecordFeedbackResponse(_message.Message):
     prompt_class: _builtins.str
     """The class of the prompt, "<task>/<complexity bucket 0 to 3>", or "<task>/-" where no complexity was predicted."""
     replaced: _builtins.bool
-    """Whether it replaced an earlier rating from the same source."""
+    """True if it replaced an earlier rating from the same source."""
     def __init__(
         self,
         *,
@@ -178,7 +178,7 @@ class FeedbackSummary(_message.Message):
     prompt_class: _builtins.str
     """The class of the prompts."""
     ratings: _builtins.int
-    """How many ratings."""
+    """The number of ratings."""
     mean_score: _builtins.float
     """Their mean score, 0 to 1."""
     def __init__(

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class FeedbackServiceStub(object):
-    """What people and judges thought of answers, by model and class of prompt. The router learns from it where the policy
+    """Ratings of answers by people and judges, by model and class of prompt. The router learns from it where the policy
     lets it.
     """
 
@@ -49,7 +49,7 @@ class FeedbackServiceStub(object):
 
 
 class FeedbackServiceServicer(object):
-    """What people and judges thought of answers, by model and class of prompt. The router learns from it where the policy
+    """Ratings of answers by people and judges, by model and class of prompt. The router learns from it where the policy
     lets it.
     """
 
@@ -90,7 +90,7 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FeedbackService(object):
-    """What people and judges thought of answers, by model and class of prompt. The router learns from it where the policy
+    """Ratings of answers by people and judges, by model and class of prompt. The router learns from it where the policy
     lets it.
     """
 

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class FeedbackServiceStub:
-    """What people and judges thought of answers, by model and class of prompt. The router learns from it where the policy
+    """Ratings of answers by people and judges, by model and class of prompt. The router learns from it where the policy
     lets it.
     """
 
@@ -44,7 +44,7 @@ class FeedbackServiceStub:
 
 @_typing.type_check_only
 class FeedbackServiceAsyncStub(FeedbackServiceStub):
-    """What people and judges thought of answers, by model and class of prompt. The router learns from it where the policy
+    """Ratings of answers by people and judges, by model and class of prompt. The router learns from it where the policy
     lets it.
     """
 
@@ -57,7 +57,7 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     """Sums ratings by model and class of prompt, over all tenants. Needs the scope "admin"."""
 
 class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What people and judges thought of answers, by model and class of prompt. The router learns from it where the policy
+    """Ratings of answers by people and judges, by model and class of prompt. The router learns from it where the policy
     lets it.
     """
 

@@ -34,13 +34,13 @@ class Flag(_message.Message):
     name: _builtins.str
     """1-64 characters of [a-z0-9-]."""
     description: _builtins.str
-    """What it is for; at most 256 characters."""
+    """Its purpose; at most 256 characters."""
     enabled: _builtins.bool
     """Off for everybody while false."""
     share_bp: _builtins.int
     """The share of users (else keys) that it is on for, in basis points of 10,000; a larger share keeps those it had."""
     updated_at_ms: _builtins.int
-    """When it was last set, in milliseconds since 1970 UTC."""
+    """The time at which it was last set, in milliseconds since 1970 UTC."""
     @_builtins.property
     def tenant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """On for these tenants whatever the share; at most 1,000."""
@@ -235,7 +235,7 @@ Global___EvaluateFlagsRequest: _TypeAlias = EvaluateFlagsRequest  # noqa: Y015
 
 @_typing.final
 class EvaluateFlagsResponse(_message.Message):
-    """Which flags are on for the caller's tenant, and for the user that the call names by its header."""
+    """The flags that are on for the caller's tenant, and for the user that the call names by its header."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -83,7 +83,7 @@ class FlagServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EvaluateFlags(self, request, context):
-        """Which flags are on for the caller, from memory.
+        """Returns the flags that are on for the caller, from memory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class FlagServiceStub:
     DeleteFlag: _grpc.UnaryUnaryMultiCallable[_flags_pb2.DeleteFlagRequest, _flags_pb2.DeleteFlagResponse]
     """Removes a flag: it is off for everybody."""
     EvaluateFlags: _grpc.UnaryUnaryMultiCallable[_flags_pb2.EvaluateFlagsRequest, _flags_pb2.EvaluateFlagsResponse]
-    """Which flags are on for the caller, from memory."""
+    """Returns the flags that are on for the caller, from memory."""
 
 @_typing.type_check_only
 class FlagServiceAsyncStub(FlagServiceStub):
@@ -54,7 +54,7 @@ class FlagServiceAsyncStub(FlagServiceStub):
     DeleteFlag: _aio.UnaryUnaryMultiCallable[_flags_pb2.DeleteFlagRequest, _flags_pb2.DeleteFlagResponse]  # type: ignore[assignment]
     """Removes a flag: it is off for everybody."""
     EvaluateFlags: _aio.UnaryUnaryMultiCallable[_flags_pb2.EvaluateFlagsRequest, _flags_pb2.EvaluateFlagsResponse]  # type: ignore[assignment]
-    """Which flags are on for the caller, from memory."""
+    """Returns the flags that are on for the caller, from memory."""
 
 class FlagServiceServicer(metaclass=_abc_1.ABCMeta):
     """Feature flags. Setting needs a key with the scope "admin"; evaluating needs any key."""
@@ -89,6 +89,6 @@ class FlagServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _flags_pb2.EvaluateFlagsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_flags_pb2.EvaluateFlagsResponse, _abc.Awaitable[_flags_pb2.EvaluateFlagsResponse]]:
-        """Which flags are on for the caller, from memory."""
+        """Returns the flags that are on for the caller, from memory."""
 
 def add_FlagServiceServicer_to_server(servicer: FlagServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -38,7 +38,7 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """Also makes and changes owners. Scopes: and owner."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
-    """What a user may do in its tenant. Each role holds what the ones before it hold."""
+    """The role of a user in its tenant. Each role holds what the ones before it hold."""
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """Not set; invalid."""
@@ -68,7 +68,7 @@ class _AuditOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditOut
     """It failed for another reason, which the entry names."""
 
 class AuditOutcome(_AuditOutcome, metaclass=_AuditOutcomeEnumTypeWrapper):
-    """What came of an attempt to change something."""
+    """The result of an attempt to change something."""
 
 AUDIT_OUTCOME_UNSPECIFIED: AuditOutcome.ValueType  # 0
 """Not set; on requests, any."""
@@ -97,13 +97,13 @@ class User(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     name: _builtins.str
-    """What the identity provider's user claim holds, and what budgets of users name; unique in the tenant."""
+    """The value of the identity provider's user claim, which budgets of users name; unique in the tenant."""
     role: Global___Role.ValueType
-    """What the user may do."""
+    """The user's role."""
     created_at_ms: _builtins.int
-    """When it was made, in milliseconds since 1970 UTC."""
+    """The time at which it was made, in milliseconds since 1970 UTC."""
     disabled_at_ms: _builtins.int
-    """When it was shut out, in milliseconds since 1970 UTC; 0 if it is not."""
+    """The time at which it was disabled, in milliseconds since 1970 UTC; 0 if it is not."""
     def __init__(
         self,
         *,
@@ -141,7 +141,7 @@ Global___GetCallerRequest: _TypeAlias = GetCallerRequest  # noqa: Y015
 
 @_typing.final
 class GetCallerResponse(_message.Message):
-    """Who calls."""
+    """The caller."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -160,7 +160,7 @@ class GetCallerResponse(_message.Message):
     """The run that the key is bound to; empty for other keys."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it may do."""
+        """Its scopes."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class CreateUserRequest(_message.Message):
     subject).
     """
     role: Global___Role.ValueType
-    """What the user may do."""
+    """The user's role."""
     def __init__(
         self,
         *,
@@ -458,7 +458,9 @@ class RotateKeyRequest(_message.Message):
     key_id: _builtins.str
     """The key's id."""
     overlap_seconds: _builtins.int
-    """How long the old secret goes on working, in seconds; at most 30 days. Unset means a day; 0 ends it at once."""
+    """The time for which the old secret goes on working, in seconds; at most 30 days. Unset means a day; 0 ends it at
+    once.
+    """
     def __init__(
         self,
         *,
@@ -517,7 +519,7 @@ class CreateRunKeyRequest(_message.Message):
     run_id: _builtins.str
     """The run: 1-128 printable ASCII characters without spaces. Every request with the key is of this run."""
     lifetime_seconds: _builtins.int
-    """How long the key works, in seconds; 0 means an hour; at most 7 days. Never longer than the caller's key."""
+    """The lifetime of the key, in seconds; 0 means an hour; at most 7 days. Never longer than the caller's key."""
     budget_nanos: _builtins.int
     """The most that the key may spend in all, in nano-dollars; unset means no bound but the caller's."""
     @_builtins.property
@@ -614,11 +616,11 @@ class AuditEntry(_message.Message):
     target_id: _builtins.str
     """The id of what was changed; empty where there is none."""
     outcome: Global___AuditOutcome.ValueType
-    """What came of it."""
+    """Its result."""
     reason: _builtins.str
     """The reason of a denial or failure, by ErrorReason's names."""
     before_json: _builtins.str
-    """What was changed as it was before, as JSON without secrets; empty for what is new."""
+    """The object before the change, as JSON without secrets; empty for what is new."""
     after_json: _builtins.str
     """The same after the change; for denials and failures, what was asked for."""
     seal: _builtins.str
@@ -761,7 +763,7 @@ Global___VerifyAuditRequest: _TypeAlias = VerifyAuditRequest  # noqa: Y015
 
 @_typing.final
 class VerifyAuditResponse(_message.Message):
-    """What the audit log's seals say."""
+    """The result of verifying the audit log's seals."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -771,7 +773,7 @@ class VerifyAuditResponse(_message.Message):
     HEAD_SEAL_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     whole: _builtins.bool
-    """Whether every entry is as it was written, none is missing, and the one expected is there."""
+    """True if every entry is as it was written, none is missing, and the one expected is there."""
     entries: _builtins.int
     """Entries read."""
     head_sequence: _builtins.int
@@ -779,7 +781,7 @@ class VerifyAuditResponse(_message.Message):
     head_seal: _builtins.str
     """The newest entry's seal."""
     problem: _builtins.str
-    """What is wrong first, such as "entry 17 was changed"; empty if nothing is."""
+    """The first problem, such as "entry 17 was changed"; empty if nothing is."""
     def __init__(
         self,
         *,

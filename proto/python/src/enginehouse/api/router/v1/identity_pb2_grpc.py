@@ -94,7 +94,7 @@ class IdentityServiceServicer(object):
     """
 
     def GetCaller(self, request, context):
-        """Says who calls: any key or token.
+        """Returns the caller's identity; for any key or token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class IdentityServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> IdentityServiceAsyncStub: ...
     GetCaller: _grpc.UnaryUnaryMultiCallable[_identity_pb2.GetCallerRequest, _identity_pb2.GetCallerResponse]
-    """Says who calls: any key or token."""
+    """Returns the caller's identity; for any key or token."""
     CreateUser: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateUserRequest, _identity_pb2.CreateUserResponse]
     """Makes a user, or lets a person that an identity provider vouches for in with a role. Needs "manage"; making an
     owner needs "owner".
@@ -74,7 +74,7 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetCaller: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetCallerRequest, _identity_pb2.GetCallerResponse]  # type: ignore[assignment]
-    """Says who calls: any key or token."""
+    """Returns the caller's identity; for any key or token."""
     CreateUser: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateUserRequest, _identity_pb2.CreateUserResponse]  # type: ignore[assignment]
     """Makes a user, or lets a person that an identity provider vouches for in with a role. Needs "manage"; making an
     owner needs "owner".
@@ -115,7 +115,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_pb2.GetCallerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.GetCallerResponse, _abc.Awaitable[_identity_pb2.GetCallerResponse]]:
-        """Says who calls: any key or token."""
+        """Returns the caller's identity; for any key or token."""
 
     @_abc_1.abstractmethod
     def CreateUser(

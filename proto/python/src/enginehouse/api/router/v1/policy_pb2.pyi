@@ -45,7 +45,7 @@ class Policy(_message.Message):
     version: _builtins.int
     """Rises by one with every change of the document, from 1; 0 for what the configuration says. Given by the router."""
     updated_at_ms: _builtins.int
-    """When it was set, in milliseconds since 1970 UTC. Given by the router."""
+    """The time at which it was set, in milliseconds since 1970 UTC. Given by the router."""
     updated_by: _builtins.str
     """The id of the key that set it. Given by the router."""
     description: _builtins.str
@@ -82,7 +82,7 @@ class Policy(_message.Message):
 
     @_builtins.property
     def fallbacks(self) -> _containers.RepeatedCompositeFieldContainer[Global___FallbackChain]:
-        """What to fall back to, by the model that was chosen, each once. Without an entry there is no falling back."""
+        """The fallbacks, by the model that was chosen, each once. Without an entry there are none."""
 
     @_builtins.property
     def bandit(self) -> Global___Bandit:
@@ -115,7 +115,7 @@ Global___Policy: _TypeAlias = Policy  # noqa: Y015
 
 @_typing.final
 class Rules(_message.Message):
-    """What a request must keep to. A field that is not set leaves what an earlier layer set."""
+    """Rules that a request must keep to. A field that is not set leaves what an earlier layer set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -290,7 +290,7 @@ class Subject(_message.Message):
     name: _builtins.str
     """1-64 characters of [a-z0-9-], beginning with a letter."""
     keywords_needed: _builtins.int
-    """How many different keywords must be in the prompt's first and last 256 characters; 0 means 1."""
+    """The number of different keywords that must be in the prompt's first and last 256 characters; 0 means 1."""
     @_builtins.property
     def specialists(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Models trained for it: `auto` takes the first of them that can serve, and none of them for anything else."""
@@ -301,7 +301,7 @@ class Subject(_message.Message):
 
     @_builtins.property
     def rules(self) -> Global___Rules:
-        """What else is different for it."""
+        """Its other rules."""
 
     def __init__(
         self,
@@ -333,9 +333,9 @@ class FallbackChain(_message.Message):
     model: _builtins.str
     """The model that cannot serve."""
     for_named: _builtins.bool
-    """Whether to fall back also where the request named the model; else only where `auto` chose it."""
+    """True to fall back also where the request named the model; else only where `auto` chose it."""
     max_price_factor: _builtins.float
-    """How much dearer a fallback may be: its bound is at most this many times that of the first model; at least 1.
+    """The price factor of a fallback: its bound is at most this many times that of the first model; at least 1.
     Unset means any price.
     """
     @_builtins.property
@@ -376,11 +376,11 @@ class Bandit(_message.Message):
     HALF_LIFE_DAYS_FIELD_NUMBER: _builtins.int
     PRIOR_WEIGHT_FIELD_NUMBER: _builtins.int
     enabled: _builtins.bool
-    """Whether it is on."""
+    """True if it is on."""
     explore_share: _builtins.float
     """The share of requests that may try a model which is not the best known, 0 to 1."""
     max_price_factor: _builtins.float
-    """How much dearer than the model that the rules choose it may go: the bound is at most this many times as high; at
+    """The price factor over the model that the rules choose: the bound is at most this many times as high; at
     least 1. 0 means 1.
     """
     quality_floor: _builtins.float
@@ -390,7 +390,7 @@ class Bandit(_message.Message):
     half_life_days: _builtins.float
     """After how many days feedback counts half; 0 means 30; at most 365."""
     prior_weight: _builtins.float
-    """How many ratings the catalog's quality counts for; 0 means 10; at most 10,000."""
+    """The number of ratings that the catalog's quality counts for; 0 means 10; at most 10,000."""
     def __init__(
         self,
         *,
@@ -635,14 +635,14 @@ Global___CheckPolicyRequest: _TypeAlias = CheckPolicyRequest  # noqa: Y015
 
 @_typing.final
 class CheckPolicyResponse(_message.Message):
-    """Whether it could be set."""
+    """The result of a check."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PROBLEMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyProblem]:
-        """What is wrong with it; empty if nothing is."""
+        """Its problems; empty if it could be set."""
 
     def __init__(
         self,

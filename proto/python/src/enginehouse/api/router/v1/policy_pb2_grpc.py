@@ -103,7 +103,7 @@ class PolicyServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CheckPolicy(self, request, context):
-        """Says whether a document could be set. Changes nothing.
+        """Checks whether a document could be set. Changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

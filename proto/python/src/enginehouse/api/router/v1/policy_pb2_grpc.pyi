@@ -47,7 +47,7 @@ class PolicyServiceStub:
     DeletePolicy: _grpc.UnaryUnaryMultiCallable[_policy_pb2.DeletePolicyRequest, _policy_pb2.DeletePolicyResponse]
     """Removes a document. Its versions stay on record; without a "default", the configuration of the router holds."""
     CheckPolicy: _grpc.UnaryUnaryMultiCallable[_policy_pb2.CheckPolicyRequest, _policy_pb2.CheckPolicyResponse]
-    """Says whether a document could be set. Changes nothing."""
+    """Checks whether a document could be set. Changes nothing."""
 
 @_typing.type_check_only
 class PolicyServiceAsyncStub(PolicyServiceStub):
@@ -68,7 +68,7 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     DeletePolicy: _aio.UnaryUnaryMultiCallable[_policy_pb2.DeletePolicyRequest, _policy_pb2.DeletePolicyResponse]  # type: ignore[assignment]
     """Removes a document. Its versions stay on record; without a "default", the configuration of the router holds."""
     CheckPolicy: _aio.UnaryUnaryMultiCallable[_policy_pb2.CheckPolicyRequest, _policy_pb2.CheckPolicyResponse]  # type: ignore[assignment]
-    """Says whether a document could be set. Changes nothing."""
+    """Checks whether a document could be set. Changes nothing."""
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     """Policies: which models a request may go to, how good the answer must be, and what to fall back to. Needs a key with
@@ -116,6 +116,6 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_pb2.CheckPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_pb2.CheckPolicyResponse, _abc.Awaitable[_policy_pb2.CheckPolicyResponse]]:
-        """Says whether a document could be set. Changes nothing."""
+        """Checks whether a document could be set. Changes nothing."""
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -37,7 +37,7 @@ class _RolloutStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutS
     """The old model has everything again."""
 
 class RolloutState(_RolloutState, metaclass=_RolloutStateEnumTypeWrapper):
-    """Where a rollout stands."""
+    """The state of a rollout."""
 
 ROLLOUT_STATE_UNSPECIFIED: RolloutState.ValueType  # 0
 """Not set; never sent."""
@@ -69,7 +69,7 @@ class _RolloutActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rollout
     """Give everything back to the old model."""
 
 class RolloutAction(_RolloutAction, metaclass=_RolloutActionEnumTypeWrapper):
-    """What is done to a rollout."""
+    """A change to a rollout."""
 
 ROLLOUT_ACTION_UNSPECIFIED: RolloutAction.ValueType  # 0
 """Not set; invalid."""
@@ -85,7 +85,9 @@ Global___RolloutAction: _TypeAlias = RolloutAction  # noqa: Y015
 
 @_typing.final
 class RolloutGuards(_message.Message):
-    """What makes a rollout go back. Each compares the new model with the old within the current step; 0 leaves it out."""
+    """The conditions that roll a rollout back. Each compares the new model with the old within the current step; 0 leaves
+    it out.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -146,24 +148,24 @@ class Rollout(_message.Message):
     step_requests: _builtins.int
     """Requests that the new model must have answered in a step; 0 means 100."""
     state: Global___RolloutState.ValueType
-    """Where it stands."""
+    """Its state."""
     percent: _builtins.int
     """The share that the new model has now, in percent."""
     reason: _builtins.str
-    """Why it is where it is."""
+    """The reason for its state."""
     created_at_ms: _builtins.int
-    """When it was made, in milliseconds since 1970 UTC."""
+    """The time at which it was made, in milliseconds since 1970 UTC."""
     step_started_at_ms: _builtins.int
-    """When its current step began, in milliseconds since 1970 UTC."""
+    """The time at which its current step began, in milliseconds since 1970 UTC."""
     ended_at_ms: _builtins.int
-    """When it was done or rolled back, in milliseconds since 1970 UTC; 0 before."""
+    """The time at which it was done or rolled back, in milliseconds since 1970 UTC; 0 before."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The steps in percent, rising, the last 100; empty means 10, 25, 50, 75, 100."""
 
     @_builtins.property
     def guards(self) -> Global___RolloutGuards:
-        """What makes it go back; all zero means 200, 50 and 500."""
+        """The conditions that roll it back; all zero means 200, 50 and 500."""
 
     def __init__(
         self,
@@ -193,7 +195,7 @@ Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
 
 @_typing.final
 class RolloutResult(_message.Message):
-    """How a model does in the current step."""
+    """The results of a model in the current step."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -214,7 +216,7 @@ class RolloutResult(_message.Message):
     quality: _builtins.float
     """Mean feedback, 0 to 1."""
     rated: _builtins.int
-    """How many gave feedback."""
+    """The number of requests with feedback."""
     def __init__(
         self,
         *,
@@ -242,7 +244,7 @@ class CreateRolloutRequest(_message.Message):
     ROLLOUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rollout(self) -> Global___Rollout:
-        """What to do; id, state and times are given by the router."""
+        """The rollout to make; id, state and times are given by the router."""
 
     def __init__(
         self,
@@ -398,7 +400,7 @@ class ChangeRolloutRequest(_message.Message):
     rollout_id: _builtins.str
     """Its id."""
     action: Global___RolloutAction.ValueType
-    """What to do."""
+    """The change."""
     def __init__(
         self,
         *,

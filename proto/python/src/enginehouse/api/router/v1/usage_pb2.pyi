@@ -44,7 +44,7 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     """
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
-    """How a request ended on an engine."""
+    """The outcome of a request on an engine."""
 
 OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
 """Not set; invalid."""
@@ -66,7 +66,7 @@ Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
 class UsageRecord(_message.Message):
-    """What one engine spent on one grant."""
+    """The usage of one grant on one engine."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -85,11 +85,11 @@ class UsageRecord(_message.Message):
     model: _builtins.str
     """The model that served it; empty if none began."""
     outcome: Global___Outcome.ValueType
-    """How it ended."""
+    """Its outcome."""
     started_at_ms: _builtins.int
-    """When the engine took it, in milliseconds since 1970 UTC."""
+    """The time at which the engine took it, in milliseconds since 1970 UTC."""
     ended_at_ms: _builtins.int
-    """When it ended, in milliseconds since 1970 UTC."""
+    """The time at which it ended, in milliseconds since 1970 UTC."""
     time_to_first_token_ms: _builtins.int
     """Milliseconds to the first output; 0 if there was none."""
     @_builtins.property
@@ -134,7 +134,7 @@ class ReportRequest(_message.Message):
 
     @_builtins.property
     def watermark(self) -> Global___Watermark:
-        """How far the engine has reported everything."""
+        """The time up to which the engine has reported everything."""
 
     @_builtins.property
     def batch(self) -> Global___UsageBatch:
@@ -194,7 +194,9 @@ class Watermark(_message.Message):
     engine_id: _builtins.str
     """The engine; stable across its restarts."""
     issued_before_ms: _builtins.int
-    """The earlier of the oldest unreported grant's issue time, and now less the accept window; milliseconds since 1970 UTC."""
+    """The earlier of the oldest unreported grant's issue time, and now less the accept window; milliseconds since 1970
+    UTC.
+    """
     engine_time_ms: _builtins.int
     """The engine's clock when it said so, in milliseconds since 1970 UTC."""
     def __init__(
@@ -236,7 +238,7 @@ class ReportResponse(_message.Message):
         """A watermark was noted."""
 
     class Status(_Status, metaclass=_StatusEnumTypeWrapper):
-        """What became of the record."""
+        """The result for the record."""
 
     STATUS_UNSPECIFIED: ReportResponse.Status.ValueType  # 0
     """Not set; invalid."""
@@ -257,9 +259,9 @@ class ReportResponse(_message.Message):
     sequence: _builtins.int
     """The sequence acknowledged."""
     status: Global___ReportResponse.Status.ValueType
-    """What became of the record."""
+    """The result for the record."""
     reason: _builtins.str
-    """Why it was rejected."""
+    """The reason of a rejection."""
     takes_batches: _builtins.bool
     """The router understands UsageBatch; set in any answer, and true from then on for this stream."""
     @_builtins.property

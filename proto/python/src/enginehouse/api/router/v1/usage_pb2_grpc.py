@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class UsageServiceStub(object):
-    """Where engines report what they spent. Internal: never routed to clients.
+    """The service that engines report usage to. Internal: never routed to clients.
     """
 
     def __init__(self, channel):
@@ -43,12 +43,12 @@ class UsageServiceStub(object):
 
 
 class UsageServiceServicer(object):
-    """Where engines report what they spent. Internal: never routed to clients.
+    """The service that engines report usage to. Internal: never routed to clients.
     """
 
     def Report(self, request_iterator, context):
         """Reports flow in, acknowledgements out, in any order. A record is acknowledged only after its settlement is
-        committed; a record that is not acknowledged is sent again, for ever, to any replica.
+        committed; a record that is not acknowledged is sent again until one is, to any replica.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,7 +71,7 @@ def add_UsageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UsageService(object):
-    """Where engines report what they spent. Internal: never routed to clients.
+    """The service that engines report usage to. Internal: never routed to clients.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UsageServiceStub:
-    """Where engines report what they spent. Internal: never routed to clients."""
+    """The service that engines report usage to. Internal: never routed to clients."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,21 +35,21 @@ class UsageServiceStub:
     def __new__(cls, channel: _aio.Channel) -> UsageServiceAsyncStub: ...
     Report: _grpc.StreamStreamMultiCallable[_usage_pb2.ReportRequest, _usage_pb2.ReportResponse]
     """Reports flow in, acknowledgements out, in any order. A record is acknowledged only after its settlement is
-    committed; a record that is not acknowledged is sent again, for ever, to any replica.
+    committed; a record that is not acknowledged is sent again until one is, to any replica.
     """
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
-    """Where engines report what they spent. Internal: never routed to clients."""
+    """The service that engines report usage to. Internal: never routed to clients."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Report: _aio.StreamStreamMultiCallable[_usage_pb2.ReportRequest, _usage_pb2.ReportResponse]  # type: ignore[assignment]
     """Reports flow in, acknowledgements out, in any order. A record is acknowledged only after its settlement is
-    committed; a record that is not acknowledged is sent again, for ever, to any replica.
+    committed; a record that is not acknowledged is sent again until one is, to any replica.
     """
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Where engines report what they spent. Internal: never routed to clients."""
+    """The service that engines report usage to. Internal: never routed to clients."""
 
     @_abc_1.abstractmethod
     def Report(
@@ -58,7 +58,7 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_usage_pb2.ReportResponse], _abc.AsyncIterator[_usage_pb2.ReportResponse]]:
         """Reports flow in, acknowledgements out, in any order. A record is acknowledged only after its settlement is
-        committed; a record that is not acknowledged is sent again, for ever, to any replica.
+        committed; a record that is not acknowledged is sent again until one is, to any replica.
         """
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

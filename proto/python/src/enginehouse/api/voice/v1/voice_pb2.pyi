@@ -42,7 +42,7 @@ class _AudioEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AudioEn
     """16-bit little-endian PCM, one channel, without a header."""
 
 class AudioEncoding(_AudioEncoding, metaclass=_AudioEncodingEnumTypeWrapper):
-    """How audio is encoded."""
+    """The encoding of audio."""
 
 AUDIO_ENCODING_UNSPECIFIED: AudioEncoding.ValueType  # 0
 """Synthesis: WAV. Recognition: a file of any common container, told by its own bytes."""
@@ -84,7 +84,7 @@ class _EmotionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Emotion.Value
     """Fearful."""
 
 class Emotion(_Emotion, metaclass=_EmotionEnumTypeWrapper):
-    """How a voice feels, spoken as prosody where the model has no emotions of its own."""
+    """The emotion of a voice, spoken as prosody where the model has no emotions of its own."""
 
 EMOTION_UNSPECIFIED: Emotion.ValueType  # 0
 """As the text asks for."""
@@ -118,7 +118,7 @@ class _SpeechEventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpeechEve
     """The pause was long enough: the utterance is over."""
 
 class SpeechEvent(_SpeechEvent, metaclass=_SpeechEventEnumTypeWrapper):
-    """What the engine heard happen."""
+    """An event in the audio."""
 
 SPEECH_EVENT_UNSPECIFIED: SpeechEvent.ValueType  # 0
 """Nothing."""
@@ -144,7 +144,7 @@ class _GenderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Gender.ValueTy
     """Neither."""
 
 class Gender(_Gender, metaclass=_GenderEnumTypeWrapper):
-    """How a voice sounds."""
+    """The sound of a voice."""
 
 GENDER_UNSPECIFIED: Gender.ValueType  # 0
 """Not known."""
@@ -158,7 +158,7 @@ Global___Gender: _TypeAlias = Gender  # noqa: Y015
 
 @_typing.final
 class Pronunciation(_message.Message):
-    """How a word is said."""
+    """The pronunciation of a word."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -167,7 +167,7 @@ class Pronunciation(_message.Message):
     word: _builtins.str
     """The word as it is written, matched whole and without regard to case; 1-100 characters."""
     say: _builtins.str
-    """What is said instead: other words, such as "NASA" as "nassa"; 1-200 characters."""
+    """The replacement: other words, such as "NASA" as "nassa"; 1-200 characters."""
     def __init__(
         self,
         *,
@@ -184,7 +184,7 @@ Global___Pronunciation: _TypeAlias = Pronunciation  # noqa: Y015
 
 @_typing.final
 class SpeechControls(_message.Message):
-    """What a voice says a text with. Unset fields take the model's own."""
+    """Settings of a voice. Unset fields take the model's own."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -201,18 +201,18 @@ class SpeechControls(_message.Message):
     language: _builtins.str
     """The text's language as a BCP 47 tag, such as "te" or "en-IN"; empty detects it by its script, sentence by sentence."""
     speed: _builtins.float
-    """How fast, 0.25 to 4; 0 and 1 are the voice's own pace."""
+    """The speed, 0.25 to 4; 0 and 1 are the voice's own."""
     pitch: _builtins.float
     """Semitones up or down, -12 to 12."""
     volume_db: _builtins.float
     """Decibels louder or softer, -40 to 12; what would clip is limited."""
     emotion: Global___Emotion.ValueType
-    """How it feels."""
+    """The emotion."""
     verbatim: _builtins.bool
     """Speak numbers, dates and currencies as the voice reads them, without writing them out first."""
     @_builtins.property
     def lexicon(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pronunciation]:
-        """How words are said; at most 1,000."""
+        """Pronunciations of words; at most 1,000."""
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ class AudioForm(_message.Message):
     ENCODING_FIELD_NUMBER: _builtins.int
     SAMPLE_RATE_FIELD_NUMBER: _builtins.int
     encoding: Global___AudioEncoding.ValueType
-    """How it is encoded."""
+    """Its encoding."""
     sample_rate: _builtins.int
     """Samples a second, 8,000 to 48,000, of those that the encoding knows; 0 takes the nearest to the model's own."""
     def __init__(
@@ -323,13 +323,13 @@ class AudioInfo(_message.Message):
     SAMPLE_RATE_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
     encoding: Global___AudioEncoding.ValueType
-    """How it is encoded."""
+    """Its encoding."""
     content_type: _builtins.str
     """Its media type, such as "audio/mpeg"."""
     sample_rate: _builtins.int
     """Samples a second."""
     chunks: _builtins.int
-    """How many chunks the text has; 0 where that is not known beforehand."""
+    """The number of chunks that the text has; 0 where that is not known beforehand."""
     def __init__(
         self,
         *,
@@ -358,15 +358,15 @@ class ChunkDone(_message.Message):
     START_MS_FIELD_NUMBER: _builtins.int
     DURATION_MS_FIELD_NUMBER: _builtins.int
     chunk: _builtins.int
-    """Which chunk, from 0."""
+    """The chunk's number, from 0."""
     first_character: _builtins.int
-    """Where it begins in the text (of an SSML document: in the text without its tags), in characters."""
+    """Its start in the text (of an SSML document: in the text without its tags), in characters."""
     characters: _builtins.int
-    """How many characters it has."""
+    """The number of its characters."""
     start_ms: _builtins.int
-    """Where its audio begins, in milliseconds from the call's first sample."""
+    """The start of its audio, in milliseconds from the call's first sample."""
     duration_ms: _builtins.int
-    """How long its audio is, in milliseconds."""
+    """The length of its audio, in milliseconds."""
     def __init__(
         self,
         *,
@@ -400,9 +400,9 @@ class SpeechSummary(_message.Message):
     total_ms: _builtins.int
     """Milliseconds from the engine's taking the request to its end."""
     audio_ms: _builtins.int
-    """How long the audio is, in milliseconds."""
+    """The length of the audio, in milliseconds."""
     stopped_by_budget: _builtins.bool
-    """Whether the grant's cap ended it before the text did."""
+    """True if the grant's cap ended it before the text did."""
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
         """Units and the charge."""
@@ -474,7 +474,7 @@ Global___SynthesizeResponse: _TypeAlias = SynthesizeResponse  # noqa: Y015
 
 @_typing.final
 class ConverseConfig(_message.Message):
-    """What begins a conversation."""
+    """The start of a conversation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -598,7 +598,7 @@ Global___ConverseResponse: _TypeAlias = ConverseResponse  # noqa: Y015
 
 @_typing.final
 class RecognitionOptions(_message.Message):
-    """How speech is written down."""
+    """Options of recognition."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -632,7 +632,7 @@ Global___RecognitionOptions: _TypeAlias = RecognitionOptions  # noqa: Y015
 
 @_typing.final
 class Word(_message.Message):
-    """A word that was heard."""
+    """A recognized word."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -643,11 +643,11 @@ class Word(_message.Message):
     word: _builtins.str
     """The word."""
     start_ms: _builtins.int
-    """When it begins, in milliseconds from the audio's first sample."""
+    """The time at which it begins, in milliseconds from the audio's first sample."""
     end_ms: _builtins.int
-    """When it ends, likewise."""
+    """The time at which it ends, likewise."""
     confidence: _builtins.float
-    """How sure the model is, 0 to 1."""
+    """The model's confidence, 0 to 1."""
     def __init__(
         self,
         *,
@@ -676,13 +676,13 @@ class Segment(_message.Message):
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """What was said."""
+    """The recognized text."""
     start_ms: _builtins.int
-    """When it begins, in milliseconds from the audio's first sample."""
+    """The time at which it begins, in milliseconds from the audio's first sample."""
     end_ms: _builtins.int
-    """When it ends, likewise."""
+    """The time at which it ends, likewise."""
     confidence: _builtins.float
-    """How sure the model is, 0 to 1."""
+    """The model's confidence, 0 to 1."""
     @_builtins.property
     def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___Word]:
         """Its words, where they were asked for."""
@@ -742,7 +742,7 @@ Global___RecognizeRequest: _TypeAlias = RecognizeRequest  # noqa: Y015
 
 @_typing.final
 class RecognizeResponse(_message.Message):
-    """What was said."""
+    """The recognized text."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -759,13 +759,13 @@ class RecognizeResponse(_message.Message):
     model: _builtins.str
     """The model that listened."""
     text: _builtins.str
-    """All of it; empty where nobody spoke."""
+    """The whole text; empty where nobody spoke."""
     language: _builtins.str
     """The language, as a BCP 47 tag."""
     duration_ms: _builtins.int
-    """How long the audio is, in milliseconds."""
+    """The length of the audio, in milliseconds."""
     stopped_by_budget: _builtins.bool
-    """Whether the grant's cap ended it before the audio did."""
+    """True if the grant's cap ended it before the audio did."""
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Segment]:
         """Its stretches, in order."""
@@ -796,7 +796,7 @@ Global___RecognizeResponse: _TypeAlias = RecognizeResponse  # noqa: Y015
 
 @_typing.final
 class StreamingRecognizeConfig(_message.Message):
-    """What begins a recognition."""
+    """The start of a recognition."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -813,7 +813,7 @@ class StreamingRecognizeConfig(_message.Message):
     interim_results: _builtins.bool
     """Send what is understood so far, before a sentence's end."""
     end_silence_ms: _builtins.int
-    """How long a pause ends an utterance, in milliseconds, 200 to 5,000; 0 is 700."""
+    """The length of a pause that ends an utterance, in milliseconds, 200 to 5,000; 0 is 700."""
     single_utterance: _builtins.bool
     """End the call after the first utterance."""
     @_builtins.property
@@ -870,7 +870,7 @@ Global___StreamingRecognizeRequest: _TypeAlias = StreamingRecognizeRequest  # no
 
 @_typing.final
 class StreamingResult(_message.Message):
-    """What is understood of one utterance."""
+    """The result for one utterance."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -917,12 +917,12 @@ class StreamingRecognizeResponse(_message.Message):
     model: _builtins.str
     """The model that listens; in the first message only."""
     event: Global___SpeechEvent.ValueType
-    """What happened."""
+    """The event."""
     event_ms: _builtins.int
-    """When it happened, in milliseconds from the audio's first sample."""
+    """The time at which it happened, in milliseconds from the audio's first sample."""
     @_builtins.property
     def result(self) -> Global___StreamingResult:
-        """What is understood."""
+        """The result."""
 
     @_builtins.property
     def summary(self) -> Global___RecognitionSummary:
@@ -957,11 +957,11 @@ class RecognitionSummary(_message.Message):
     TOTAL_MS_FIELD_NUMBER: _builtins.int
     STOPPED_BY_BUDGET_FIELD_NUMBER: _builtins.int
     audio_ms: _builtins.int
-    """How much audio was listened to, in milliseconds."""
+    """The length of the audio that was transcribed, in milliseconds."""
     total_ms: _builtins.int
     """Milliseconds from the engine's taking the request to its end."""
     stopped_by_budget: _builtins.bool
-    """Whether the grant's cap ended it before the audio did."""
+    """True if the grant's cap ended it before the audio did."""
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
         """Units and the charge."""
@@ -998,19 +998,19 @@ class Voice(_message.Message):
     CREATED_AT_MS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     voice_id: _builtins.str
-    """What requests name it by."""
+    """Its id, by which requests name it."""
     name: _builtins.str
-    """What people call it."""
+    """Its display name."""
     gender: Global___Gender.ValueType
-    """How it sounds."""
+    """Its sound."""
     style: _builtins.str
-    """What kind of voice it is, in one word, such as "whisper" or "croak"; empty for a plain one."""
+    """Its kind, in one word, such as "whisper" or "croak"; empty for a plain one."""
     cloned: _builtins.bool
-    """Whether it was made by CreateVoice."""
+    """True if it was made by CreateVoice."""
     created_at_ms: _builtins.int
-    """When it was made, in milliseconds since 1970 UTC; 0 for a model's own."""
+    """The time at which it was made, in milliseconds since 1970 UTC; 0 for a model's own."""
     description: _builtins.str
-    """What its maker wrote of it."""
+    """Its maker's description."""
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The models that speak with it."""
@@ -1050,9 +1050,9 @@ class Consent(_message.Message):
     STATEMENT_FIELD_NUMBER: _builtins.int
     CONFIRMED_FIELD_NUMBER: _builtins.int
     speaker: _builtins.str
-    """Who speaks in the recording; 1-200 characters."""
+    """The speaker in the recording; 1-200 characters."""
     statement: _builtins.str
-    """What the speaker agreed to, in words; 1-2,000 characters."""
+    """The words of the speaker's consent; 1-2,000 characters."""
     confirmed: _builtins.bool
     """Must be true: whoever makes the voice confirms that the speaker has agreed."""
     def __init__(
@@ -1086,13 +1086,13 @@ class CreateVoiceRequest(_message.Message):
     model: _builtins.str
     """A model that can "voice_clone"; empty takes the only one there is."""
     name: _builtins.str
-    """What people call it; 1-100 characters, unique within the tenant."""
+    """Its display name; 1-100 characters, unique within the tenant."""
     sample: _builtins.bytes
     """A recording of one speaker, 3 to 30 seconds, of any common container; at most 10 MiB."""
     language: _builtins.str
     """The language spoken in the recording, as a BCP 47 tag."""
     gender: Global___Gender.ValueType
-    """How it sounds."""
+    """Its sound."""
     description: _builtins.str
     """At most 500 characters."""
     @_builtins.property
