@@ -23,13 +23,13 @@ async def _measure(limiters: list[Limiter], calls: int) -> float:
     """Microseconds for each request."""
     bounds = [Bounds(new_id("key"), "key", _LIMIT, 0, 0), Bounds(new_id("ten"), "tenant", _LIMIT, 0, _LIMIT)]
 
-    async def ask(limiter: Limiter) -> None:
+    async def send(limiter: Limiter) -> None:
         for _ in range(calls // _AT_ONCE):
             (await limiter.admit(bounds, tokens=0)).release(0)
             await asyncio.sleep(0)
 
     began = time.perf_counter()
-    await asyncio.gather(*(ask(limiters[at % len(limiters)]) for at in range(_AT_ONCE)))
+    await asyncio.gather(*(send(limiters[at % len(limiters)]) for at in range(_AT_ONCE)))
     return (time.perf_counter() - began) / calls * 1e6
 
 

@@ -103,7 +103,7 @@ def _caller() -> Caller:
     return Caller(key, Tenant(tenant_id="ten_1", name="t", tier="pro", created_at_ms=0))
 
 
-def _ask(model: str) -> InferenceRequest:
+def _request(model: str) -> InferenceRequest:
     return InferenceRequest(
         task=Task.GENERATE,
         model=model,
@@ -142,9 +142,9 @@ def main() -> int:
         ("auto, policy", "auto", (RULES,)),
         ("auto, policy, every request explores", "auto", ({**RULES, **LEARNING},)),
     ):
-        state, ask = _state(*documents), _ask(model)
+        state, request = _state(*documents), _request(model)
         found[name] = _measured(
-            lambda request_id, ask=ask, state=state: decide(ask, caller, state, request_id=request_id),  # type: ignore[misc]
+            lambda request_id, request=request, state=state: decide(request, caller, state, request_id=request_id),  # type: ignore[misc]
             arguments.rounds,
         )
     if arguments.json:

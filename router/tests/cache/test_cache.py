@@ -449,13 +449,13 @@ async def test_the_replay_endpoint_takes_the_routers_grants_and_each_once(replic
     _, grant = await replica.lookup()
     async with served(replica) as channel:
         text = generation_pb2_grpc.GenerationServiceStub(channel)
-        ask = generation_pb2.GenerateRequest(prompt="Hello?")
+        request = generation_pb2.GenerateRequest(prompt="Hello?")
         stored = await cache_pb2_grpc.AnswerServiceStub(channel).Store(
             cache_pb2.StoreRequest(grant=sign(grant, keys=KEYS), answer=answer())
         )
         assert stored.kept
         _, given = await replica.lookup()
-        call = text.Generate(ask, metadata=granted(given))
+        call = text.Generate(request, metadata=granted(given))
         messages = [message async for message in call]
         assert "".join(delta.text for message in messages for delta in message.deltas) == "Hello!"
         assert len(messages) == 2
@@ -465,17 +465,17 @@ async def test_the_replay_endpoint_takes_the_routers_grants_and_each_once(replic
         assert messages[-1].summary.usage.units[0].amount == 3
         assert dict(await call.trailing_metadata())["x-enginehouse-cost-nanos"] == "0"
 
-        assert await refusal(text.Generate(ask, metadata=granted(given))) == "GRANT_REPLAYED"
-        assert await refusal(text.Generate(ask)) == "GRANT_MISSING"
+        assert await refusal(text.Generate(request, metadata=granted(given))) == "GRANT_REPLAYED"
+        assert await refusal(text.Generate(request)) == "GRANT_MISSING"
         forged = GrantKeys({"k": b"x" * 32})
-        assert await refusal(text.Generate(ask, metadata=granted(given, forged))) == "GRANT_INVALID"
+        assert await refusal(text.Generate(request, metadata=granted(given, forged))) == "GRANT_INVALID"
         # An engine's grant is none for this door, nor is one for another method.
-        assert await refusal(text.Generate(ask, metadata=granted(replica.grant()))) == "GRANT_INVALID"
+        assert await refusal(text.Generate(request, metadata=granted(replica.grant()))) == "GRANT_INVALID"
         _, other = await replica.lookup(grant=replica.grant(method=CHAT))
-        assert await refusal(text.Generate(ask, metadata=granted(other))) == "GRANT_INVALID"
+        assert await refusal(text.Generate(request, metadata=granted(other))) == "GRANT_INVALID"
         _, late = await replica.lookup()
         clock.now_ms += 10_001
-        assert await refusal(text.Generate(ask, metadata=granted(late))) == "GRANT_EXPIRED"
+        assert await refusal(text.Generate(request, metadata=granted(late))) == "GRANT_EXPIRED"
         # Through OpenAI's door it is the same answer.
         _, other = await replica.lookup(grant=replica.grant(method=CHAT))
         body = {"model": "tiny", "messages": [{"role": "user", "content": "Hello?"}]}
@@ -494,14 +494,14 @@ async def test_who_waits_is_told_when_there_is_nothing_to_wait_for(database: Asy
     await replica.rules.reload()
     async with served(replica) as channel:
         text = generation_pb2_grpc.GenerationServiceStub(channel)
-        ask = generation_pb2.GenerateRequest(prompt="Hello?")
+        request = generation_pb2.GenerateRequest(prompt="Hello?")
 
         async def wait() -> tuple[grant_pb2.Grant, asyncio.Task[str]]:
             found, first = await replica.lookup()
             assert found.result is LookupResult.MISS
             found, second = await replica.lookup()
             assert found.result is LookupResult.SHARED
-            task = asyncio.create_task(refusal(text.Generate(ask, metadata=granted(second))))
+            task = asyncio.create_task(refusal(text.Generate(request, metadata=granted(second))))
             await wait_for(lambda: replica.coalescer.waiting == 1)
             return first, task
 
@@ -517,7 +517,7 @@ async def test_who_waits_is_told_when_there_is_nothing_to_wait_for(database: Asy
 
         _, first = await replica.lookup()
         _, second = await replica.lookup()
-        call = text.Generate(ask, metadata=granted(second))
+        call = text.Generate(request, metadata=granted(second))
         await wait_for(lambda: replica.coalescer.waiting == 1)
         await handed.Store(cache_pb2.StoreRequest(grant=sign(first, keys=KEYS), answer=answer("There it is")))
         messages = [message async for message in call]
@@ -525,7 +525,7 @@ async def test_who_waits_is_told_when_there_is_nothing_to_wait_for(database: Asy
         # One who does not wait to the end leaves nothing behind.
         await replica.lookup("Another?")
         _, third = await replica.lookup("Another?")
-        call = text.Generate(ask, metadata=granted(third))
+        call = text.Generate(request, metadata=granted(third))
         await wait_for(lambda: replica.coalescer.waiting == 1)
         call.cancel()
         await wait_for(lambda: replica.coalescer.waiting == 0)
@@ -541,11 +541,11 @@ async def test_a_router_that_promised_nothing_gives_what_it_has_or_says_that_it_
     await one.cache.keep(grant, answer())
     async with served(two) as channel:
         text = generation_pb2_grpc.GenerationServiceStub(channel)
-        ask = generation_pb2.GenerateRequest(prompt="Hello?")
-        assert await refusal(text.Generate(ask, metadata=granted((await one.lookup())[1]))) == "ANSWER_LOST"
+        request = generation_pb2.GenerateRequest(prompt="Hello?")
+        assert await refusal(text.Generate(request, metadata=granted((await one.lookup())[1]))) == "ANSWER_LOST"
         _, grant = await two.lookup()
         await two.cache.keep(grant, answer())
-        messages = [m async for m in text.Generate(ask, metadata=granted((await one.lookup())[1]))]
+        messages = [m async for m in text.Generate(request, metadata=granted((await one.lookup())[1]))]
         assert messages[-1].HasField("summary")
 
 

@@ -157,7 +157,7 @@ def test_schemas_count_in_their_order_and_not_in_their_blanks() -> None:
 
 @given(st.text(min_size=1, max_size=30), st.text(min_size=1, max_size=30))
 def test_different_questions_never_share_a_key(one: str, other: str) -> None:
-    def ask(text: str) -> bytes:
+    def key_of(text: str) -> bytes:
         request = generation_pb2.GenerateRequest(
             messages=[generation_pb2.Message(role=generation_pb2.ROLE_USER, content=text)]
         )
@@ -165,7 +165,7 @@ def test_different_questions_never_share_a_key(one: str, other: str) -> None:
         assert found is not None
         return found.form
 
-    assert (ask(one) == ask(other)) == (one == other)
+    assert (key_of(one) == key_of(other)) == (one == other)
 
 
 @given(st.lists(st.text(alphabet="ab\0", max_size=4), min_size=4, max_size=4), st.data())

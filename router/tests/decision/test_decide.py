@@ -103,7 +103,7 @@ def caller(*allowed: str) -> Caller:
     return Caller(key, Tenant(tenant_id="ten_1", name="t", tier="pro", created_at_ms=0))
 
 
-def ask(
+def new_request(
     name: str = "auto", *, size: int = 100, output: int = 0, choices: int = 1, needs: str = "chat"
 ) -> InferenceRequest:
     return InferenceRequest(
@@ -121,22 +121,22 @@ def ask(
     ("complexity", "chosen"), [(0.0, "cheap"), (0.2, "cheap"), (0.21, "middle"), (0.51, "dear"), (1.0, "dear")]
 )
 def test_auto_takes_the_cheapest_that_is_good_enough_and_else_the_best(complexity: float, chosen: str) -> None:
-    decision = decide(ask(), caller(), state(*MODELS, complexity=complexity))
+    decision = decide(new_request(), caller(), state(*MODELS, complexity=complexity))
     assert decision.model is not None
     assert decision.model.name == chosen
 
 
 def test_a_tier_asks_for_less_or_more() -> None:
     modest = state(*MODELS, complexity=1.0, tier=TierSettings(quality_ceiling=0.3))
-    assert decide(ask(), caller(), modest).model is MIDDLE
+    assert decide(new_request(), caller(), modest).model is MIDDLE
     proud = state(*MODELS, complexity=0.0, tier=TierSettings(quality_floor=0.6))
-    assert decide(ask(), caller(), proud).model is DEAR
+    assert decide(new_request(), caller(), proud).model is DEAR
 
 
 def test_auto_passes_over_what_is_asleep_denied_too_short_or_unable_and_says_why() -> None:
     short = model("short", quality=1.0, read=1, write=1, context=16, output=16)
     here = state(*MODELS, short, complexity=0.4, asleep=("middle",))
-    decision = decide(ask(size=1000), caller("middle", "dear", "vectors", "short"), here, explain=True)
+    decision = decide(new_request(size=1000), caller("middle", "dear", "vectors", "short"), here, explain=True)
     assert decision.model is DEAR
     why = {option.model.name: option.rejection_reason for option in decision.considered}
     assert why["dear"] == ""
@@ -150,7 +150,7 @@ def test_auto_passes_over_what_is_asleep_denied_too_short_or_unable_and_says_why
 def test_explaining_never_changes_the_choice() -> None:
     for complexity in (0.0, 0.3, 0.7, 1.0):
         here = state(*MODELS, complexity=complexity)
-        plain, explained = decide(ask(), caller(), here), decide(ask(), caller(), here, explain=True)
+        plain, explained = decide(new_request(), caller(), here), decide(new_request(), caller(), here, explain=True)
         assert (plain.model, plain.bound_nanos) == (explained.model, explained.bound_nanos)
         assert [option.model for option in explained.considered if not option.rejection_reason] == [plain.model]
 
@@ -158,12 +158,12 @@ def test_explaining_never_changes_the_choice() -> None:
 @pytest.mark.parametrize(
     ("asked", "reason", "hint"),
     [
-        (ask("chaep"), Reason.UNKNOWN_MODEL, "cheap"),
-        (ask("zzz"), Reason.UNKNOWN_MODEL, "cheap, dear"),
-        (ask("vectors"), Reason.UNSUPPORTED_CAPABILITY, "embeddings"),
-        (ask("cheap", needs="chat tools"), Reason.UNSUPPORTED_CAPABILITY, "tools"),
-        (ask(needs="grammar"), Reason.UNSUPPORTED_CAPABILITY, "grammar"),
-        (ask(size=10**6), Reason.CONTEXT_LENGTH_EXCEEDED, "1000000 bytes"),
+        (new_request("chaep"), Reason.UNKNOWN_MODEL, "cheap"),
+        (new_request("zzz"), Reason.UNKNOWN_MODEL, "cheap, dear"),
+        (new_request("vectors"), Reason.UNSUPPORTED_CAPABILITY, "embeddings"),
+        (new_request("cheap", needs="chat tools"), Reason.UNSUPPORTED_CAPABILITY, "tools"),
+        (new_request(needs="grammar"), Reason.UNSUPPORTED_CAPABILITY, "grammar"),
+        (new_request(size=10**6), Reason.CONTEXT_LENGTH_EXCEEDED, "1000000 bytes"),
     ],
 )
 def test_refusals_name_the_value_and_the_way_out(asked: InferenceRequest, reason: Reason, hint: str) -> None:
@@ -174,11 +174,11 @@ def test_refusals_name_the_value_and_the_way_out(asked: InferenceRequest, reason
 
 
 def test_a_model_that_the_key_may_not_use_and_one_that_nobody_serves() -> None:
-    refusal = decide(ask("cheap"), caller("dear"), state(*MODELS)).refusal
+    refusal = decide(new_request("cheap"), caller("dear"), state(*MODELS)).refusal
     assert refusal is not None
     assert refusal.reason is Reason.MODEL_DENIED
     for name in ("dear", "auto"):
-        refusal = decide(ask(name), caller(), state(*MODELS, asleep=("cheap", "middle", "dear"))).refusal
+        refusal = decide(new_request(name), caller(), state(*MODELS, asleep=("cheap", "middle", "dear"))).refusal
         assert refusal is not None
         assert refusal.reason is Reason.NO_ENDPOINT
         assert refusal.retry_after_s
@@ -197,7 +197,7 @@ def test_no_request_that_fits_the_context_costs_more_than_its_bound(
     size: int, output: int, choices: int, read: int, write: int, context: int, data: st.DataObject
 ) -> None:
     priced = model("m", read=read, write=write, context=context, output=min(64, context))
-    asked = ask("m", size=size, output=output, choices=choices)
+    asked = new_request("m", size=size, output=output, choices=choices)
     bound = Offer.of(priced).bound_nanos(asked)
     most = min(output or min(64, context), context)
     used = {

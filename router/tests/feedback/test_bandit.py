@@ -8,7 +8,7 @@ import pytest
 
 from enginehouse.router.decision.decide import decide
 from enginehouse.router.feedback import BanditArm, Ratings, pick_arm
-from router.tests.harness.decision_inputs import ask, caller, document, model, state
+from router.tests.harness.decision_inputs import caller, document, model, new_request, state
 
 ARMS = [BanditArm("a", 0.5, 10), BanditArm("b", 0.5, 20), BanditArm("c", 0.5, 30)]
 TRUTH = {"a": 0.55, "b": 0.75, "c": 0.65}
@@ -83,7 +83,7 @@ def test_feedback_moves_auto_only_where_the_policy_lets_it() -> None:
     def choice(**bandit: object) -> tuple[str, str]:
         here = state(models, document(bandit=bandit), complexity=0.2)
         here.ratings = praise
-        decision = decide(ask(), caller(), here, request_id="r1", explain=True)
+        decision = decide(new_request(), caller(), here, request_id="r1", explain=True)
         assert decision.model is not None
         return decision.model.name, decision.rule
 
@@ -96,7 +96,7 @@ def test_feedback_moves_auto_only_where_the_policy_lets_it() -> None:
     # Other prompts have feedback of their own.
     here = state(models, document(bandit={"enabled": True, "max_price_factor": 3}), complexity=0.3)
     here.ratings = praise
-    elsewhere = decide(ask(), caller(), here, request_id="r1")
+    elsewhere = decide(new_request(), caller(), here, request_id="r1")
     assert elsewhere.prompt_class == "generate/1"
     assert elsewhere.model is not None
     assert elsewhere.model.name == "fine"

@@ -25,24 +25,26 @@ class Engine:
         return seed_of(self.name)
 
 
-def ask(*texts: str) -> InferenceRequest:
+def new_request(*texts: str) -> InferenceRequest:
     return InferenceRequest(task=Task.GENERATE, texts=texts)
 
 
 def key(number: int) -> int:
-    return affinity_key("ten_1", ask(f"system prompt number {number}"), characters=256)
+    return affinity_key("ten_1", new_request(f"system prompt number {number}"), characters=256)
 
 
 def test_the_beginning_and_the_tenant_decide() -> None:
     long = "You are a tutor of physics. " * 20
-    assert affinity_key("a", ask(long + "x", "hi"), characters=256) == affinity_key(
-        "a", ask(long, "ho"), characters=256
+    assert affinity_key("a", new_request(long + "x", "hi"), characters=256) == affinity_key(
+        "a", new_request(long, "ho"), characters=256
     )
-    assert affinity_key("a", ask(long), characters=256) != affinity_key("b", ask(long), characters=256)
-    assert affinity_key("a", ask("one"), characters=256) != affinity_key("a", ask("two"), characters=256)
-    assert affinity_key("a", ask("\ud800 lone"), characters=256)
-    assert 0 == affinity_key("a", ask(), characters=256) == affinity_key("a", ask(""), characters=256)
-    assert affinity_key("a", ask(long), characters=0) == 0
+    assert affinity_key("a", new_request(long), characters=256) != affinity_key("b", new_request(long), characters=256)
+    assert affinity_key("a", new_request("one"), characters=256) != affinity_key(
+        "a", new_request("two"), characters=256
+    )
+    assert affinity_key("a", new_request("\ud800 lone"), characters=256)
+    assert 0 == affinity_key("a", new_request(), characters=256) == affinity_key("a", new_request(""), characters=256)
+    assert affinity_key("a", new_request(long), characters=0) == 0
 
 
 def test_keys_spread_evenly_and_only_the_share_of_one_that_leaves_moves() -> None:

@@ -115,7 +115,7 @@ def caller(*allowed: str, tier: str = "pro", key_id: str = "key_1", tenant_id: s
     return Caller(key, Tenant(tenant_id=tenant_id, name="t", tier=tier, created_at_ms=0))
 
 
-def ask(
+def new_request(
     name: str = "auto", *, text: str = "hello", task: str = "", subject: str = "", needs: str = "chat", output: int = 0
 ) -> InferenceRequest:
     return InferenceRequest(

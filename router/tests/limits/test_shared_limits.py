@@ -84,14 +84,14 @@ async def hammer(made: Sequence[Replica], one: Bounds, *, calls: int, tokens: in
     """Ask everywhere at once; return when each admitted request began and ended asking."""
     admitted: list[tuple[float, float]] = []
 
-    async def ask(replica: Replica, pauses: random.Random) -> None:
+    async def send(replica: Replica, pauses: random.Random) -> None:
         for _ in range(calls):
             began = time.monotonic()
             if await replica.admits(one, tokens=tokens):
                 admitted.append((began, time.monotonic()))
             await asyncio.sleep(pauses.choice((0, 0, 0.001, 0.005)))
 
-    await asyncio.gather(*(ask(replica, random.Random(at)) for at, replica in enumerate(made)))
+    await asyncio.gather(*(send(replica, random.Random(at)) for at, replica in enumerate(made)))
     return sorted(admitted, key=lambda pair: pair[1])
 
 

@@ -13,7 +13,7 @@ from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.decision.decide import Decision, State, decide
 from enginehouse.router.policy import Policy, TierSettings, policy_tasks, problems, read_route
 from enginehouse.router.request import Task
-from router.tests.harness.decision_inputs import TIERS, ask, caller, document, fleet, model, state
+from router.tests.harness.decision_inputs import TIERS, caller, document, fleet, model, new_request, state
 
 SMALL = model("small", quality=0.2, price=1 * 10**6)
 LARGE = model("large", quality=0.5, price=3 * 10**6, region="eu")
@@ -36,7 +36,7 @@ def why(decision: Decision) -> dict[str, str]:
 
 def test_without_documents_the_configuration_holds() -> None:
     here = state(MODELS, complexity=1.0, tiers={**TIERS, "pro": TierSettings(quality_ceiling=0.5, models=("large",))})
-    decision = decide(ask(), caller(), here, explain=True)
+    decision = decide(new_request(), caller(), here, explain=True)
     assert name_of(decision) == "large"
     assert "configuration.tiers.pro.models" in why(decision)["small"]
     assert (decision.rules.policy, decision.rules.version) == ("default", 0)
@@ -52,15 +52,15 @@ def test_the_more_special_rule_wins_and_what_is_denied_stays_denied() -> None:
         ],
     )
     here = state(MODELS, rules)
-    assert name_of(decide(ask(), caller(tier="free"), here)) == "sums"
-    assert name_of(decide(ask(), caller(), here)) == "sums"
-    assert name_of(decide(ask(task="enhance"), caller(), here)) == "sums"
-    mine = decide(ask(task="enhance"), caller(key_id="key_2"), here, explain=True)
+    assert name_of(decide(new_request(), caller(tier="free"), here)) == "sums"
+    assert name_of(decide(new_request(), caller(), here)) == "sums"
+    assert name_of(decide(new_request(task="enhance"), caller(), here)) == "sums"
+    mine = decide(new_request(task="enhance"), caller(key_id="key_2"), here, explain=True)
     assert name_of(mine) == "huge"
     assert mine.rules.layers == ("configuration.tiers.pro", "everyone", "tiers.pro", "tasks.enhance", "keys.key_2")
     assert "everyone" in why(mine)["small"]
     assert "denies" in why(mine)["small"]
-    refusal = decide(ask("small"), caller(key_id="key_2"), here).refusal
+    refusal = decide(new_request("small"), caller(key_id="key_2"), here).refusal
     assert refusal is not None
     assert refusal.reason is Reason.MODEL_DENIED
     assert "everyone" in refusal.message
@@ -72,8 +72,8 @@ def test_a_document_of_its_own_takes_a_tenant_out_of_the_default() -> None:
         document(everyone={"models": ["small"]}),
         document(name="special", tenants=["ten_2"], everyone={"models": ["huge"]}),
     )
-    assert name_of(decide(ask(), caller(), here)) == "small"
-    special = decide(ask(), caller(tenant_id="ten_2"), here)
+    assert name_of(decide(new_request(), caller(), here)) == "small"
+    special = decide(new_request(), caller(tenant_id="ten_2"), here)
     assert (name_of(special), special.rules.policy) == ("huge", "special")
 
 
@@ -87,11 +87,11 @@ def test_tasks_come_from_the_header_or_the_method() -> None:
             ]
         ),
     )
-    assert name_of(decide(ask(needs="embeddings"), caller(), here)) == "vectors"
-    analysed = decide(ask(task="analyse"), caller(), here, explain=True)
+    assert name_of(decide(new_request(needs="embeddings"), caller(), here)) == "vectors"
+    analysed = decide(new_request(task="analyse"), caller(), here, explain=True)
     assert name_of(analysed) == "huge"
     assert analysed.rule == "tasks.analyse of the policy prefers huge"
-    assert name_of(decide(ask(), caller(), here)) == "small"
+    assert name_of(decide(new_request(), caller(), here)) == "small"
     assert read_route({b"x-enginehouse-task": b"enhance"}, Task.GENERATE, tasks=TASKS) == ("enhance", "")
     assert read_route({b"x-enginehouse-subject": b"maths"}, Task.EMBED, tasks=TASKS) == ("embed", "maths")
 
@@ -120,24 +120,24 @@ def test_specialists_serve_their_subject_and_no_other() -> None:
         ]
     )
     here = state(MODELS, rules, complexity=0.55)
-    assert name_of(decide(ask(subject="maths"), caller(), here)) == "sums"
-    assert name_of(decide(ask(text="Solve this equation: 2x = 4."), caller(), here)) == "sums"
-    assert name_of(decide(ask(text="ఈ బీజగణితం ప్రశ్నకు జవాబు?"), caller(), here)) == "sums"
-    assert name_of(decide(ask(text="x" * 5000 + " algebra"), caller(), here)) == "sums"
-    other = decide(ask(text="a story of a crow"), caller(), here, explain=True)
+    assert name_of(decide(new_request(subject="maths"), caller(), here)) == "sums"
+    assert name_of(decide(new_request(text="Solve this equation: 2x = 4."), caller(), here)) == "sums"
+    assert name_of(decide(new_request(text="ఈ బీజగణితం ప్రశ్నకు జవాబు?"), caller(), here)) == "sums"
+    assert name_of(decide(new_request(text="x" * 5000 + " algebra"), caller(), here)) == "sums"
+    other = decide(new_request(text="a story of a crow"), caller(), here, explain=True)
     assert name_of(other) == "huge"
     assert why(other)["sums"] == "it is kept for the subject maths"
-    assert decide(ask(text="the court met"), caller(), here).subject == ""
-    assert decide(ask(text="The court read the statute."), caller(), here).subject == "law"
+    assert decide(new_request(text="the court met"), caller(), here).subject == ""
+    assert decide(new_request(text="The court read the statute."), caller(), here).subject == "law"
     asleep = state(MODELS, rules, complexity=0.0, asleep=("sums",))
-    assert name_of(decide(ask(subject="maths"), caller(), asleep)) == "small"
+    assert name_of(decide(new_request(subject="maths"), caller(), asleep)) == "small"
     only = state([SUMS], rules)
-    refusal = decide(ask(text="a story of a crow"), caller(), only).refusal
+    refusal = decide(new_request(text="a story of a crow"), caller(), only).refusal
     assert refusal is not None
     assert refusal.reason is Reason.MODEL_DENIED
     assert "kept for the subject maths" in refusal.message
     # Whoever names the specialist gets it, for whatever it is.
-    assert name_of(decide(ask("sums"), caller(), here)) == "sums"
+    assert name_of(decide(new_request("sums"), caller(), here)) == "sums"
 
 
 def test_regions_narrow_and_hold_for_named_models_too() -> None:
@@ -149,12 +149,12 @@ def test_regions_narrow_and_hold_for_named_models_too() -> None:
         ),
         complexity=1.0,
     )
-    assert name_of(decide(ask(), caller(), here)) == "huge"
-    european = decide(ask(), caller(key_id="key_eu"), here, explain=True)
+    assert name_of(decide(new_request(), caller(), here)) == "huge"
+    european = decide(new_request(), caller(key_id="key_eu"), here, explain=True)
     assert name_of(european) == "sums"
     assert "in the region us" in why(european)["huge"]
     assert "no region that the catalog states" in why(european)["small"]
-    refusal = decide(ask("huge"), caller(key_id="key_eu"), here).refusal
+    refusal = decide(new_request("huge"), caller(key_id="key_eu"), here).refusal
     assert refusal is not None
     assert refusal.reason is Reason.MODEL_DENIED
     assert "keys.key_eu" in refusal.message
@@ -162,29 +162,29 @@ def test_regions_narrow_and_hold_for_named_models_too() -> None:
 
 def test_a_model_that_begins_too_late_is_passed_over_by_measurements_and_load() -> None:
     here = state(MODELS, document(everyone={"max_first_token_ms": 500}))
-    assert name_of(decide(ask(), caller(), here)) == "small"
+    assert name_of(decide(new_request(), caller(), here)) == "small"
     here.first_tokens.replace({"small": 400, "sums": 300})
-    assert name_of(decide(ask(), caller(), here)) == "small"
+    assert name_of(decide(new_request(), caller(), here)) == "small"
     # Two requests wait for each that runs: a new one waits for them all.
     here.fleet = fleet(MODELS, queued={"small": 2})
-    busy = decide(ask(), caller(), here, explain=True)
+    busy = decide(new_request(), caller(), here, explain=True)
     assert name_of(busy) == "sums"
     assert "about 800 ms" in why(busy)["small"]
     here.first_tokens.replace({"small": 900, "sums": 800, "large": 700, "huge": 600})
-    assert name_of(decide(ask(), caller(), here)) == "huge"
+    assert name_of(decide(new_request(), caller(), here)) == "huge"
     # Whoever names a model waits for it.
-    assert name_of(decide(ask("small"), caller(), here)) == "small"
+    assert name_of(decide(new_request("small"), caller(), here)) == "small"
 
 
 def test_a_probability_can_be_the_threshold() -> None:
     here = state(MODELS, document(everyone={"sufficiency": 0.9}), complexity=0.5)
-    decision = decide(ask(), caller(), here, explain=True)
+    decision = decide(new_request(), caller(), here, explain=True)
     probabilities = {option.model.name: option.sufficiency for option in decision.considered}
     assert probabilities["small"] < probabilities["large"] < probabilities["huge"]
     assert probabilities["huge"] < 0.9
     assert name_of(decision) == "huge"
     modest = state(MODELS, document(everyone={"sufficiency": 0.5}), complexity=0.5)
-    told = decide(ask(), caller(), modest, explain=True)
+    told = decide(new_request(), caller(), modest, explain=True)
     # A quality of a half suffices for a prompt of a half; the cheapest of those at least as good is taken.
     assert name_of(told) == "sums"
     assert "suffices with probability" in why(told)["small"]
@@ -202,7 +202,7 @@ def test_fallbacks_follow_the_policy_in_order_and_only_where_it_says_so() -> Non
         ]
     )
     here = state(MODELS, rules)
-    decision = decide(ask(), caller(), here, explain=True)
+    decision = decide(new_request(), caller(), here, explain=True)
     assert [candidate.model.name for candidate in decision.candidates] == ["small", "large", "huge", "sums"]
     assert decision.bound_nanos == max(candidate.bound_nanos for candidate in decision.candidates)
     assert [endpoint.engine_id for endpoint in decision.endpoints][:2] == ["engine-small", "engine-large"]
@@ -210,12 +210,15 @@ def test_fallbacks_follow_the_policy_in_order_and_only_where_it_says_so() -> Non
     assert [weighed[name].fallback for name in ("small", "large", "huge", "sums", "vectors")] == [0, 1, 2, 3, 0]
     assert weighed["large"].rejection_reason == "it is fallback 1"
     # The chain of a model is for those who name it only where that is said.
-    assert len(decide(ask("small"), caller(), here).candidates) == 1
-    assert [candidate.model.name for candidate in decide(ask("large"), caller(), here).candidates] == ["large", "sums"]
-    refused = decide(ask("small"), caller(), state(MODELS, rules, asleep=("small",))).refusal
+    assert len(decide(new_request("small"), caller(), here).candidates) == 1
+    assert [candidate.model.name for candidate in decide(new_request("large"), caller(), here).candidates] == [
+        "large",
+        "sums",
+    ]
+    refused = decide(new_request("small"), caller(), state(MODELS, rules, asleep=("small",))).refusal
     assert refused is not None
     assert refused.reason is Reason.NO_ENDPOINT
-    instead = decide(ask("large"), caller(), state(MODELS, rules, asleep=("large",)), explain=True)
+    instead = decide(new_request("large"), caller(), state(MODELS, rules, asleep=("large",)), explain=True)
     assert [candidate.model.name for candidate in instead.candidates] == ["sums"]
     assert "large has 0 live" in instead.rule
 
@@ -225,9 +228,9 @@ def test_a_fallback_is_never_one_that_the_caller_may_not_use_or_too_dear() -> No
         everyone={"deny": ["huge"]},
         fallbacks=[{"model": "small", **chain("large", "huge", "sums", max_price_factor=2.0)}],
     )
-    decision = decide(ask(), caller(), state(MODELS, rules))
+    decision = decide(new_request(), caller(), state(MODELS, rules))
     assert [candidate.model.name for candidate in decision.candidates] == ["small", "sums"]
-    narrow = decide(ask(), caller("small", "large"), state(MODELS, rules))
+    narrow = decide(new_request(), caller("small", "large"), state(MODELS, rules))
     assert [candidate.model.name for candidate in narrow.candidates] == ["small"]
 
 
@@ -254,13 +257,13 @@ def trip(here: State, name: str) -> None:
 def test_a_model_whose_engines_fail_is_passed_over_while_another_serves() -> None:
     here = state(MODELS, document(fallbacks=[{"model": "large", **chain("huge", for_named=True)}]))
     trip(here, "small")
-    decision = decide(ask(), caller(), here, explain=True)
+    decision = decide(new_request(), caller(), here, explain=True)
     assert name_of(decision) == "sums"
     assert "its engines fail" in why(decision)["small"]
     # Named, with nothing to fall back to: a breaker only remembers.
-    assert name_of(decide(ask("small"), caller(), here)) == "small"
+    assert name_of(decide(new_request("small"), caller(), here)) == "small"
     trip(here, "large")
-    named = decide(ask("large"), caller(), here, explain=True)
+    named = decide(new_request("large"), caller(), here, explain=True)
     assert [candidate.model.name for candidate in named.candidates] == ["huge", "large"]
     assert "large" in named.rule
 

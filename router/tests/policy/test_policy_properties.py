@@ -13,7 +13,7 @@ from enginehouse.kit.contracts import load_contracts
 from enginehouse.router.decision.decide import decide
 from enginehouse.router.feedback import Ratings
 from enginehouse.router.policy import Policy, problems
-from router.tests.harness.decision_inputs import TIERS, ask, caller, document, model, state
+from router.tests.harness.decision_inputs import TIERS, caller, document, model, new_request, state
 
 NAMES = ("a", "b", "c", "d", "e")
 SHARE = st.integers(0, 20).map(lambda value: value / 20)
@@ -111,7 +111,7 @@ def test_no_decision_leaves_the_policy(case: tuple[list[CatalogModel], dict[str,
     here.ratings = Ratings(
         {30.0: {"generate/0": {name: (float(good), float(bad)) for name, good, bad in request["scores"]}}}
     )
-    asked = ask(request["model"], task=request["task"])
+    asked = new_request(request["model"], task=request["task"])
     who = caller(*request["allowed"])
     decision = decide(asked, who, here, request_id=request["request_id"])
     explained = decide(asked, who, here, request_id=request["request_id"], explain=True)
@@ -187,5 +187,5 @@ def test_what_is_said_to_be_sound_can_be_decided_by_for_everyone(
             for key_id in ("key_1", "key_2"):
                 if key_id == "key_1" and tier != "pro":
                     continue
-                decision = decide(ask(task=task), caller(tier=tier, key_id=key_id), here)
+                decision = decide(new_request(task=task), caller(tier=tier, key_id=key_id), here)
                 assert decision.candidates, dataclasses.asdict(decision.rules)

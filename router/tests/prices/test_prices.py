@@ -245,7 +245,7 @@ def test_nothing_within_what_was_asked_for_costs_more_than_the_bound(
     task: str, size: int, units: dict[int, int], share: float, basis_points: int, choices: int
 ) -> None:
     """For any unit: a voice, an image or a video engine bounds its requests by `units` alone."""
-    ask = InferenceRequest(
+    request = InferenceRequest(
         task=task,
         input_bytes=size if task == Task.GENERATE else 0,
         inputs=[size] if task == Task.EMBED else (),
@@ -260,12 +260,16 @@ def test_nothing_within_what_was_asked_for_costs_more_than_the_bound(
             used[CACHED] = used.get(CACHED, 0) + read // 2
             used[READ] = used.get(READ, 0) + read - read // 2
         if task == Task.GENERATE:
-            used[WRITE] = used.get(WRITE, 0) + int(choices * offer.output_tokens(ask) * share)
-        assert cost_nanos(offer.prices, used) <= offer.bound_nanos(ask)  # type: ignore[arg-type]
-        assert 0 <= offer.min_nanos(ask) <= max(offer.bound_nanos(ask), offer.min_nanos(InferenceRequest(task=task)))
+            used[WRITE] = used.get(WRITE, 0) + int(choices * offer.output_tokens(request) * share)
+        assert cost_nanos(offer.prices, used) <= offer.bound_nanos(request)  # type: ignore[arg-type]
+        assert (
+            0
+            <= offer.min_nanos(request)
+            <= max(offer.bound_nanos(request), offer.min_nanos(InferenceRequest(task=task)))
+        )
 
 
 def test_what_an_engine_of_images_or_voices_may_cost_is_known_beforehand() -> None:
     offer = Offer.of(MEDIA)
-    ask = InferenceRequest(task=Task.NONE, units={UNITS["images"]: 4, UNITS["characters"]: 1_000_000})
-    assert offer.bound_nanos(ask) == 4 * 10**6 + 3
+    request = InferenceRequest(task=Task.NONE, units={UNITS["images"]: 4, UNITS["characters"]: 1_000_000})
+    assert offer.bound_nanos(request) == 4 * 10**6 + 3

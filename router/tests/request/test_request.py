@@ -55,17 +55,17 @@ def test_a_typed_conversation() -> None:
         format=g.OutputFormat(json_object=True),
         logprobs=True,
     )
-    ask = parse_request(INFERENCE + "Generate", frame(request.SerializeToString()))
-    assert (ask.task, ask.model, ask.request_id) == (Task.GENERATE, "m", "r")
-    assert (ask.max_output_tokens, ask.choices) == (7, 3)
-    assert list(ask.texts) == ["नमस्ते", "hi"]
-    assert ask.capabilities == {"chat", "tools", "json_schema", "logprobs"}
-    assert ask.input_bytes >= len("नमस्ते".encode()) + 2
+    parsed = parse_request(INFERENCE + "Generate", frame(request.SerializeToString()))
+    assert (parsed.task, parsed.model, parsed.request_id) == (Task.GENERATE, "m", "r")
+    assert (parsed.max_output_tokens, parsed.choices) == (7, 3)
+    assert list(parsed.texts) == ["नमस्ते", "hi"]
+    assert parsed.capabilities == {"chat", "tools", "json_schema", "logprobs"}
+    assert parsed.input_bytes >= len("नमस्ते".encode()) + 2
 
 
 def test_openais_conversation_counts_bytes_and_not_escapes() -> None:
     text = "కాకి"
-    ask = openai(
+    parsed = openai(
         "CreateChatCompletion",
         {
             "model": "auto",
@@ -80,17 +80,17 @@ def test_openais_conversation_counts_bytes_and_not_escapes() -> None:
             "user": "alice",
         },
     )
-    assert list(ask.texts) == [text, "two"]
-    assert len(text.encode()) + 3 < ask.input_bytes < len(text.encode()) + 300
-    assert (ask.max_output_tokens, ask.choices, ask.user_id) == (5, 8, "alice")
-    assert ask.capabilities == {"chat", "json_schema"}
+    assert list(parsed.texts) == [text, "two"]
+    assert len(text.encode()) + 3 < parsed.input_bytes < len(text.encode()) + 300
+    assert (parsed.max_output_tokens, parsed.choices, parsed.user_id) == (5, 8, "alice")
+    assert parsed.capabilities == {"chat", "json_schema"}
 
 
 def test_several_prompts_and_inputs() -> None:
-    ask = openai("CreateCompletion", {"model": "m", "prompt": ["a", "b", "c"], "n": 2})
-    assert ask.choices == 6
-    ask = openai("CreateCompletion", {"model": "m", "prompt": [1, 2, 3]})
-    assert ask.choices == 1
+    parsed = openai("CreateCompletion", {"model": "m", "prompt": ["a", "b", "c"], "n": 2})
+    assert parsed.choices == 6
+    parsed = openai("CreateCompletion", {"model": "m", "prompt": [1, 2, 3]})
+    assert parsed.choices == 1
     assert openai("CreateEmbedding", {"model": "m", "input": ["a", "bb"]}).inputs == [17, 18]
     assert openai("CreateEmbedding", {"model": "m", "input": [[1, 2], [3]]}).inputs == [18, 17]
     assert openai("CreateEmbedding", {"model": "m", "input": "abc"}).inputs == [19]
@@ -129,19 +129,19 @@ _keys = st.sampled_from(
 
 
 @given(st.sampled_from(["CreateChatCompletion", "CreateCompletion", "CreateEmbedding"]), st.dictionaries(_keys, _json))
-def test_any_json_is_an_ask_or_a_typed_refusal(method: str, body: dict[str, Any]) -> None:
+def test_any_json_is_a_request_or_a_typed_refusal(method: str, body: dict[str, Any]) -> None:
     try:
-        ask = openai(method, {**body, "model": "m"})
+        parsed = openai(method, {**body, "model": "m"})
     except ServiceError as error:
         assert error.reason is Reason.INVALID_REQUEST
     else:
-        assert ask.input_bytes >= 0
-        assert ask.choices >= 1
-        assert 0 <= ask.max_output_tokens < 2**31
+        assert parsed.input_bytes >= 0
+        assert parsed.choices >= 1
+        assert 0 <= parsed.max_output_tokens < 2**31
 
 
 @given(st.sampled_from(METHODS), st.binary(max_size=200), st.booleans())
-def test_any_bytes_are_an_ask_or_a_typed_refusal(method: str, body: bytes, framed: bool) -> None:
+def test_any_bytes_are_a_request_or_a_typed_refusal(method: str, body: bytes, framed: bool) -> None:
     try:
         parse_request(method, frame(body) if framed else body, encoding="gzip")
     except ServiceError as error:
@@ -176,12 +176,12 @@ def form(**fields: str) -> bytes:
 
 def test_speech_is_bounded_by_its_characters() -> None:
     request = v.SynthesizeRequest(request_id="r", model="m", text="కాకి", controls=v.SpeechControls(speed=0.5))
-    ask = parse_request(VOICE + "Synthesize", frame(request.SerializeToString()))
-    assert (ask.task, ask.model, ask.request_id, ask.capabilities) == (Task.SPEAK, "m", "r", {"speech"})
-    assert ask.units == {UNIT_CHARACTERS: 4, UNIT_AUDIO_MILLISECONDS: 2000}
+    parsed = parse_request(VOICE + "Synthesize", frame(request.SerializeToString()))
+    assert (parsed.task, parsed.model, parsed.request_id, parsed.capabilities) == (Task.SPEAK, "m", "r", {"speech"})
+    assert parsed.units == {UNIT_CHARACTERS: 4, UNIT_AUDIO_MILLISECONDS: 2000}
     body = json.dumps({"model": "tts", "input": "abcd", "voice": "x", "speed": 0.5}).encode()
-    ask = parse_request(AUDIO + "CreateSpeech", frame(httpbody_pb2.HttpBody(data=body).SerializeToString()))
-    assert (ask.task, ask.model, ask.units) == (
+    parsed = parse_request(AUDIO + "CreateSpeech", frame(httpbody_pb2.HttpBody(data=body).SerializeToString()))
+    assert (parsed.task, parsed.model, parsed.units) == (
         Task.SPEAK,
         "tts",
         {UNIT_CHARACTERS: 4, UNIT_AUDIO_MILLISECONDS: 2000},
@@ -190,17 +190,17 @@ def test_speech_is_bounded_by_its_characters() -> None:
 
 def test_listening_is_bounded_by_what_the_recording_says_or_the_caller() -> None:
     request = v.RecognizeRequest(model="m", audio=WAV, options=v.RecognitionOptions(translate=True))
-    ask = parse_request(VOICE + "Recognize", frame(request.SerializeToString()))
-    assert (ask.task, ask.capabilities) == (Task.TRANSCRIBE, {"transcription", "translation"})
-    assert ask.units is not None
-    assert 1000 <= ask.units[UNIT_AUDIO_MILLISECONDS] < 1600
+    parsed = parse_request(VOICE + "Recognize", frame(request.SerializeToString()))
+    assert (parsed.task, parsed.capabilities) == (Task.TRANSCRIBE, {"transcription", "translation"})
+    assert parsed.units is not None
+    assert 1000 <= parsed.units[UNIT_AUDIO_MILLISECONDS] < 1600
     headers = {b"x-enginehouse-max-audio-seconds": b"7"}
-    ask = parse_request(VOICE + "Recognize", frame(request.SerializeToString()), headers=headers)
-    assert ask.units == {UNIT_AUDIO_MILLISECONDS: 7000}
-    ask = parse_request(AUDIO + "CreateTranscription", form(model="whisper"))
-    assert (ask.model, ask.capabilities) == ("whisper", {"transcription"})
-    assert ask.units is not None
-    assert 1000 <= ask.units[UNIT_AUDIO_MILLISECONDS] < 1600
+    parsed = parse_request(VOICE + "Recognize", frame(request.SerializeToString()), headers=headers)
+    assert parsed.units == {UNIT_AUDIO_MILLISECONDS: 7000}
+    parsed = parse_request(AUDIO + "CreateTranscription", form(model="whisper"))
+    assert (parsed.model, parsed.capabilities) == ("whisper", {"transcription"})
+    assert parsed.units is not None
+    assert 1000 <= parsed.units[UNIT_AUDIO_MILLISECONDS] < 1600
     assert parse_request(AUDIO + "CreateTranslation", form(model="whisper")).capabilities == {
         "transcription",
         "translation",
@@ -208,13 +208,13 @@ def test_listening_is_bounded_by_what_the_recording_says_or_the_caller() -> None
 
 
 def test_streams_are_bounded_by_their_headers() -> None:
-    ask = parse_request(VOICE + "Converse", b"")
-    assert (ask.task, ask.model) == (Task.SPEAK, "auto")
-    assert ask.units is not None
-    assert ask.units[UNIT_CHARACTERS] == 20_000
+    parsed = parse_request(VOICE + "Converse", b"")
+    assert (parsed.task, parsed.model) == (Task.SPEAK, "auto")
+    assert parsed.units is not None
+    assert parsed.units[UNIT_CHARACTERS] == 20_000
     headers = {b"x-enginehouse-ask-model": b"m", b"x-enginehouse-max-audio-seconds": b"30"}
-    ask = parse_request(VOICE + "StreamingRecognize", b"", headers=headers)
-    assert (ask.task, ask.model, ask.units) == (Task.TRANSCRIBE, "m", {UNIT_AUDIO_MILLISECONDS: 30_000})
+    parsed = parse_request(VOICE + "StreamingRecognize", b"", headers=headers)
+    assert (parsed.task, parsed.model, parsed.units) == (Task.TRANSCRIBE, "m", {UNIT_AUDIO_MILLISECONDS: 30_000})
 
 
 @pytest.mark.parametrize("value", [b"0", b"-1", b"1.5", b"ten", b"99999999999"])
