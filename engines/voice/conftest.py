@@ -1,4 +1,4 @@
-"""The torch backends' tests run where their runtimes are, in an environment of their own: `make test-torch`."""
+"""Collect the tests of the torch backends only where their runtimes are installed: `make test-torch`."""
 
 from importlib import util
 

@@ -1,4 +1,4 @@
-"""Models for all the tests: they take their time to make."""
+"""Models shared by all tests: they are slow to make."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engines.voice.tests_torch.models import load_whisper, load_xtts
 if TYPE_CHECKING:
     from whisper.model import Whisper
 
-# What pytest reads wherever tests are collected may import no runtime: the makers of models are imported where used.
+# pytest imports this file wherever tests are collected: it must not import a runtime, so functions import it on use.
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def whisper_model() -> Whisper:
 
 @pytest.fixture(scope="session")
 def whispers(whisper_model: Whisper, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the model in both runtimes' forms: `folder/` and `whisper.pt`."""
+    """A folder with the model in both runtimes' formats: `folder/` and `whisper.pt`."""
     from engines.voice.tests_torch.tiny_whisper import write_ctranslate2, write_openai
 
     at = tmp_path_factory.mktemp("whispers")
@@ -53,7 +53,7 @@ def whispers(whisper_model: Whisper, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session", params=["faster-whisper", "openai-whisper"])
 async def recogniser(whispers: Path, request: pytest.FixtureRequest) -> AsyncIterator[Recogniser]:
-    """Both, one after the other. They take all sounds for speech: what the tests say is no language."""
+    """Both recognisers, one after the other, without voice activity detection: the tests' sounds are no speech."""
     loaded = await load_whisper(whispers, request.param, device="cpu", vad=False)
     yield loaded
     await loaded.close()

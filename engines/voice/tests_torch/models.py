@@ -1,4 +1,4 @@
-"""The catalog's entries of the tests' models, loaded."""
+"""Load models of the tests from catalog entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sounds that pass for voices, and a real one."""
+"""Voice-like sounds, and real speech."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RATE = 16_000
 
 
 def voiced(pitch: float, seconds: float, *, rate: int = RATE) -> npt.NDArray[np.int16]:
-    """Harmonics of a pitch in hertz that swell four times a second, as syllables do."""
+    """Harmonics of a pitch in hertz that swell four times a second, like syllables."""
     time = np.arange(round(seconds * rate)) / rate
     sound = sum(np.sin(2 * np.pi * pitch * number * time) / number for number in range(1, 20))
     sound = sound * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * time))
@@ -25,7 +25,7 @@ def silence(seconds: float, *, rate: int = RATE) -> npt.NDArray[np.int16]:
 
 
 async def speech(text: str) -> npt.NDArray[np.int16]:
-    """An English text, as espeak-ng says it."""
+    """Synthesize an English text by espeak-ng."""
     loaded = await EspeakBackend().load(catalog_model("espeak-ng", "package:espeakng-loader"))
     speaker = loaded.speaker
     assert speaker is not None

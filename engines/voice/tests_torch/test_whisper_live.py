@@ -1,4 +1,4 @@
-"""Utterances that are heard while they are spoken."""
+"""Live recognition by Whisper."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_interim_results_come_before_the_end(recogniser):
     assert first.end_ms <= first_s * 1000
     assert (final.text, final.language) == (SAID["de"], "de")
     assert final.end_ms <= 4000
-    # Told once, for nothing changed.
+    # Only one interim result, for nothing changed.
     assert len({segment.text for _, segment in told}) == len(told)
 
 

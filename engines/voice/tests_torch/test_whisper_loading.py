@@ -1,4 +1,4 @@
-"""What the Whispers load, and what they say of what they cannot load."""
+"""Loading of Whisper models, and errors of models that cannot be loaded."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ async def test_features_that_do_not_fit_the_weights_are_named(copy):
     error = await refused(copy, "faster-whisper")
     assert error.reason is Reason.BACKEND_FAILED
     assert "preprocessor_config.json" in error.message
-    assert "take 80" in error.message
-    # Without the file, 80 is what the runtime takes.
+    assert "need 80" in error.message
+    # Without the file, the runtime uses 80.
     (copy / "folder" / "preprocessor_config.json").unlink()
     recogniser = await load_whisper(copy, "faster-whisper", vad=False)
     assert await hello(recogniser) == [SAID["en"]]
@@ -110,7 +110,7 @@ async def test_pulled_models_are_found(whispers, tmp_path):
 
 
 async def test_a_models_heads_are_only_taken_by_a_model_that_has_them(copy):
-    """The published tiny.pt has other layers: a file of its name may be anything."""
+    """The published tiny.pt has other layers: a file of its name may be any model."""
     (copy / "whisper.pt").rename(copy / "tiny.pt")
     loaded = await OpenaiWhisperBackend(models_dir=copy).load(
         catalog_model("openai-whisper", "file:tiny.pt", vad=False)

@@ -1,4 +1,4 @@
-"""Both Whispers in process, with a model that knows two sentences: what is said in a low and in a high voice."""
+"""Both Whisper runtimes in process, with a model that knows two sentences: one in a low and one in a high voice."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ async def test_long_recordings_are_heard_in_windows_that_end_in_pauses(recognise
     assert [segment.text for segment in segments] == [SAID["en"]] * 2
     first, second = segments
     assert first.end_ms <= second.start_ms
-    # Half of the pause, and what the pause's ends are mistaken by.
+    # Half of the pause, and the error of its ends.
     assert 22_000 < second.start_ms < 23_000
     assert second.end_ms <= 35_000
-    # However it comes in, it is the same.
+    # The result does not depend on the cuts.
     whole = np.concatenate(sounds)
     ends = np.cumsum(np.random.default_rng(4).integers(1, 40_000, size=100))
     pieces = np.split(whole, [end for end in ends if end < len(whole)])
@@ -100,7 +100,7 @@ async def test_it_reads_no_further_ahead_than_it_works(recogniser):
 
 
 async def test_several_recordings_at_once(recogniser):
-    found = await asyncio.gather_chunks(*(heard(recogniser, voiced(pitch, 2)) for pitch in (ENGLISH, GERMAN, ENGLISH)))
+    found = await asyncio.gather(*(heard(recogniser, voiced(pitch, 2)) for pitch in (ENGLISH, GERMAN, ENGLISH)))
     assert [segment.text for [segment] in found] == [SAID["en"], SAID["de"], SAID["en"]]
 
 
@@ -150,7 +150,7 @@ async def test_work_in_torch_ends_between_two_tokens(whispers):
     def count(*_):
         tokens.append(1)
         loop.call_soon_threadsafe(begun.set)
-        # As slow as a large model: the test is over long before the sentence is.
+        # As slow as a large model: the test ends long before the sentence.
         if len(tokens) > 1:
             asyncio.run_coroutine_threadsafe(gone.wait(), loop).result(60)
 
@@ -165,7 +165,7 @@ async def test_work_in_torch_ends_between_two_tokens(whispers):
     await recogniser.close()
     hook.remove()
     assert len(tokens) <= 2
-    # Nothing that it had hung into the model is left there.
+    # No hook is left in the model.
     assert not any(module._forward_hooks for module in decoder.modules())
 
 
@@ -175,9 +175,9 @@ async def test_frames_without_speech_are_skipped(whispers, runtime):
     assert await heard(recogniser, silence(40)) == []
     sound = await speech("Good morning. This is a sentence that somebody says.")
     segments = await heard(recogniser, silence(5), sound, silence(5))
-    # What it is, the model cannot know: it was taught two other voices.
+    # The model cannot know this sound: it was trained on two other voices.
     assert segments
-    # Speech is looked for with a margin of less than a second.
+    # Speech is detected with a margin of less than a second.
     assert 4000 < segments[0].start_ms < 6000
     assert segments[-1].end_ms < 5000 + len(sound) * 1000 / RATE + 1000
     await recogniser.close()
@@ -186,6 +186,6 @@ async def test_frames_without_speech_are_skipped(whispers, runtime):
 async def test_integer_arithmetic_works(whispers):
     recogniser = await load_whisper(whispers, "faster-whisper", compute_type="int8", slots=2, threads=1, vad=False)
     assert recogniser.slots == 2
-    found = await asyncio.gather_chunks(*(heard(recogniser, voiced(pitch, 2)) for pitch in (ENGLISH, GERMAN)))
+    found = await asyncio.gather(*(heard(recogniser, voiced(pitch, 2)) for pitch in (ENGLISH, GERMAN)))
     assert [segment.text for [segment] in found] == [SAID["en"], SAID["de"]]
     await recogniser.close()

@@ -1,4 +1,4 @@
-"""XTTS in process, with a tiny model of random weights: the code path, not the sense of what it says."""
+"""XTTS in process, with a tiny model of random weights: this tests the code path, not the speech."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_speed_is_its_own(speaker, speed):
 async def test_long_texts_are_spoken_part_by_part(speaker):
     chinese = "你好吗朋友，" * 25
     assert len(await said(speaker, saying(chinese, language="zh"))) == 2 * BREATH
-    # Few characters, yet more tokens than the model takes.
+    # Few characters, yet more tokens than the model accepts.
     assert len(await said(speaker, saying("@" * 150))) == 2 * BREATH
 
 
@@ -151,7 +151,7 @@ async def test_spelling_is_said_letter_by_letter(speaker):
 
 async def test_utterances_at_once_wait_for_each_other(speaker):
     alone = [await said(speaker, saying(text)) for text in ("One.", "Two.")]
-    together = await asyncio.gather_chunks(*(said(speaker, saying(text)) for text in ("One.", "Two.")))
+    together = await asyncio.gather(*(said(speaker, saying(text)) for text in ("One.", "Two.")))
     assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
@@ -165,7 +165,7 @@ async def test_closing_ends_the_work(xtts_folder):
     # The next one begins only after the first has ended.
     before = len(codes)
     assert len(await said(loaded.speaker, saying("Two."))) == BREATH
-    # That had five times as many to write; what was made for a reader that had left is a window's at most.
+    # The first one had five times as many to generate; at most one window was made after its reader left.
     assert len(codes) - before <= MAX_CODES + 45
     hook.remove()
     sounds = loaded.speaker.speak(saying("One. " * 200))

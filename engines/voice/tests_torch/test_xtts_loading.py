@@ -1,4 +1,4 @@
-"""What XTTS loads, and what it says of what it cannot load."""
+"""Loading of XTTS models, and errors of models that cannot be loaded."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_corrupt_files_are_named(folder, name):
     ("name", "content", "told"),
     [
         ("config.json", {"model": "vits"}, "'vits'"),
-        ("vocab.json", None, "no [START]"),
+        ("vocab.json", None, "[START] or [STOP] is missing"),
         ("speakers_xtts.pth", {"Nobody": {"gpt_cond_latent": torch.zeros(1, 32, 64)}}, "'Nobody' lacks"),
         (
             "speakers_xtts.pth",

@@ -1,4 +1,4 @@
-"""What is said in windows is what is said at once: to the sample, and by the library's own reckoning."""
+"""Audio made in windows equals audio made at once, to the sample and by the library's own computation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from enginehouse.engines.voice.backends.xtts._vocoder import RECEPTIVE_FRAMES, T
 
 
 def always():
-    """Nothing is in the way."""
+    """Never cancel."""
 
 
 @given(
@@ -32,7 +32,7 @@ def test_pieces_are_stretched_like_the_whole(scale, sizes, seed):
     made = torch.cat([stretcher.push(piece, last=piece is pieces[-1]) for piece in pieces], dim=-1)
     length = int(columns.shape[-1] * scale)
     if length in (0, columns.shape[-1]):
-        # Torch refuses the first, and copies in the second case; neither is more than a dozen columns.
+        # Torch refuses the first and copies in the second case; both are at most a dozen columns.
         assert made.shape == (3, length)
         return
     whole = torch.nn.functional.interpolate(columns[None], scale_factor=scale, mode="linear")[0]
@@ -42,7 +42,7 @@ def test_pieces_are_stretched_like_the_whole(scale, sizes, seed):
 
 @pytest.fixture(scope="module")
 def model(xtts_folder, tmp_path_factory):
-    """One that always draws the likeliest code: two ways of drawing then agree."""
+    """A model that always samples the likeliest code: two ways of sampling then agree."""
     folder = tmp_path_factory.mktemp("greedy") / "xtts"
     shutil.copytree(xtts_folder, folder)
     config = json.loads((folder / "config.json").read_text())
@@ -72,7 +72,7 @@ def test_samples_depend_on_no_frame_out_of_reach(model):
     middle = RECEPTIVE_FRAMES + 10
 
     def depends(reach):
-        """Return whether the middle frame's sound is touched by what is further away: nothing comes of no number."""
+        """Return whether frames that far away affect the middle frame's audio: NaN spreads to it."""
         frames = torch.full((1, model._model.args.decoder_input_dim, 2 * middle + 1), torch.nan)
         frames[..., middle - reach : middle + reach + 1] = 0
         return bool(decoder(frames, g=voice)[..., middle * 256 : (middle + 1) * 256].isnan().any())

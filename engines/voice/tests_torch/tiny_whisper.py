@@ -1,4 +1,4 @@
-"""Makes a Whisper of the true architecture that knows two sentences, and writes it in both runtimes' forms.
+"""Make a tiny Whisper of the real architecture that knows two sentences, and write it in both runtimes' formats.
 
 It is as small as it can be and is taught within seconds: a low voice says "hello world" in English, a high one "guten
 Morgen" in German, which is "welcome back" in English here. How long they speak it learns roughly.
@@ -21,21 +21,21 @@ from whisper.tokenizer import get_encoding, get_tokenizer
 from engines.voice.tests_torch.sounds import voiced
 
 ENGLISH, GERMAN = 110.0, 220.0
-"""The pitches of those who speak."""
+"""The pitches of the speakers."""
 SAID = {"en": "hello world", "de": "guten Morgen"}
-"""What they say."""
+"""Their sentences."""
 IN_ENGLISH = {"en": "hello world", "de": "welcome back"}
-"""What it is in English."""
+"""The sentences in English."""
 
 _WIDTH = 64
 _LENGTHS_S = (1.5, 2.0, 3.0, 5.0, 10.0, 28.0)
 _STEPS = 160
-# Which frames are listened to while it learns: it is quicker so, and hears the same.
+# The frames that are used in training: faster, with the same result.
 _EVERY = 5
 
 
 def make_tiny_whisper() -> Whisper:
-    """Make and teaches the model, in this thread alone."""
+    """Make and train the model, in this thread only."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -46,7 +46,7 @@ def make_tiny_whisper() -> Whisper:
 
 
 def make_blank_whisper(*, n_vocab: int = 51865) -> Whisper:
-    """One that knows nothing; with 51,864 tokens it is for English alone."""
+    """Make an untrained model; with 51,864 tokens it is English-only."""
     model = Whisper(
         ModelDimensions(
             n_mels=80,
@@ -62,14 +62,14 @@ def make_blank_whisper(*, n_vocab: int = 51865) -> Whisper:
         )
     )
     with torch.no_grad():
-        # Its constructor leaves them as the memory was.
+        # Its constructor leaves them uninitialized.
         model.decoder.positional_embedding.normal_(std=0.02)
-        # The tokens that it never learns: they score nothing, whatever it hears.
+        # Tokens that it never learns: they score nothing, whatever the audio.
         model.decoder.token_embedding.weight.zero_()
         for convolution in (model.encoder.conv1, model.encoder.conv2):
             convolution.weight.mul_(3)
         for block in model.encoder.blocks:
-            # Passes on what it gets: untaught, it would make a mush of it.
+            # Passes its input on: untrained, it would garble it.
             for layer in (block.attn.out, block.mlp[2]):
                 layer.weight.zero_()
                 layer.bias.zero_()
@@ -110,11 +110,11 @@ def _taught(model: Whisper) -> Whisper:
     ]
     optimiser = torch.optim.AdamW([*weights, learnt.weight], lr=6e-3, weight_decay=0.01)
     pace = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, total_steps=_STEPS)
-    # All the tokens that it does not learn score 0: together they are as one that scores this.
+    # All the tokens that it does not learn score 0: together they are like one token with this score.
     others = math.log(model.dims.n_vocab - len(used))
     heard = heard.clone()
     for step in range(_STEPS):
-        # Every other time behind a hint, of words that it does not know.
+        # Every other time after a prompt of words that it does not know.
         hint = [number[tokenizer.sot_prev], *[len(used)] * (step % 7 + 1)] if step % 2 else []
         asked = torch.cat((torch.tensor(hint, dtype=torch.long).expand(len(ids), -1), ids), dim=1)
         words = torch.cat((learnt.weight, torch.zeros(1, _WIDTH)))
@@ -123,7 +123,7 @@ def _taught(model: Whisper) -> Whisper:
             flow = block(flow, heard[sound_of], mask=model.decoder.mask)
         scores = model.decoder.ln(flow)[:, len(hint) :] @ learnt.weight.T
         scores = torch.cat((scores, torch.full((*scores.shape[:2], 1), others)), dim=-1)
-        # The language, from the start alone; then what was said, from the task on.
+        # The language, from the start token only; then the text, from the task token on.
         loss = torch.nn.functional.cross_entropy(scores[:, 0], ids[:, 1])
         loss += torch.nn.functional.cross_entropy(scores[:, 2:].flatten(0, 1), ids[:, 3:].flatten())
         optimiser.zero_grad()
@@ -136,13 +136,13 @@ def _taught(model: Whisper) -> Whisper:
 
 
 def write_openai(model: Whisper, path: Path) -> Path:
-    """The one file that openai-whisper loads."""
+    """Write the file that openai-whisper loads."""
     torch.save({"dims": vars(model.dims), "model_state_dict": model.state_dict()}, path)
     return path
 
 
 def write_ctranslate2(model: Whisper, folder: Path) -> Path:
-    """The folder that faster-whisper loads."""
+    """Write the folder that faster-whisper loads."""
     encoding = get_encoding("multilingual", num_languages=99)
     unicode_of = _unicode_of_bytes()
     plain = {"".join(unicode_of[byte] for byte in token): rank for token, rank in encoding._mergeable_ranks.items()}
@@ -215,7 +215,7 @@ def _array(weight: torch.Tensor) -> np.ndarray:
 
 
 def _unicode_of_bytes() -> dict[int, str]:
-    """How byte-level vocabularies write bytes: what prints as it is, the others from U+0100 on."""
+    """Return the characters for bytes in byte-level vocabularies: printable ones as they are, others from U+0100 on."""
     printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printed]
     return {byte: chr(byte) for byte in printed} | {byte: chr(256 + index) for index, byte in enumerate(others)}

@@ -1,4 +1,4 @@
-"""Writes an XTTS of the true architecture with random weights: it proves code paths, not sense.
+"""Write a tiny XTTS of the real architecture with random weights: it tests code paths, not speech.
 
 The GPT is tiny; the vocoder and the speaker encoder, whose sizes the library fixes, are as large as they are.
 """
@@ -19,7 +19,7 @@ SPEAKERS = ("Claribel Dervla", "Damien Black")
 
 
 def write_tiny_xtts(folder: Path, *, legacy: bool = False) -> Path:
-    """Write the four files; `legacy` saves the weights as they were first published, settings and all."""
+    """Write the four files; `legacy` saves the weights in their first published format, with settings."""
     torch.manual_seed(11)
     config = XttsConfig(
         model_args=XttsArgs(
@@ -46,7 +46,7 @@ def write_tiny_xtts(folder: Path, *, legacy: bool = False) -> Path:
         for name, weight in model.named_parameters():
             if weight.ndim > 1 and name.startswith("gpt."):
                 weight.normal_(std=0.15)
-        # It would stop anywhere: it is to go on to the most that it can hold.
+        # It would stop anywhere: make it generate up to its maximum.
         model.gpt.mel_head.bias[config.model_args.gpt_stop_audio_token] = -1e4
     saved: dict[str, object] = {"model": model.state_dict()}
     if legacy:
