@@ -27,7 +27,7 @@ from enginehouse.router.experiments._arms import (
 )
 from enginehouse.router.experiments._results import ArmResults
 from enginehouse.router.experiments._sequential import Sample, difference
-from enginehouse.router.experiments._verdicts import moved, winner
+from enginehouse.router.experiments._verdicts import find_winner, next_move
 from enginehouse.router.request import InferenceRequest, Task
 
 
@@ -256,29 +256,29 @@ def test_a_winner_is_the_better_arm_of_the_metric(
     metric: Metric, field: str, a: float, b: float, expected: str | None
 ) -> None:
     results = {"a": arm(**{field: Sample(1000, a, 0.1)}), "b": arm(**{field: Sample(1000, b, 0.1)})}
-    found = winner(experiment(metric=metric), results)
+    found = find_winner(experiment(metric=metric), results)
     assert (found[0] if found else None) == expected
     # However plain it is: not before every arm has its units.
-    assert winner(experiment(metric=metric, min_units=1001), results) is None
+    assert find_winner(experiment(metric=metric, min_units=1001), results) is None
 
 
 def test_a_rollout_moves_when_time_and_requests_allow() -> None:
     good = arm(errors=Sample(60, 0.0, 0.0), latency=Sample(60, 5.0, 0.01))
     results = {"old": good, "new": good}
     one = rollout()
-    assert moved(one, results, results, now_ms=59_000) is None
+    assert next_move(one, results, results, now_ms=59_000) is None
     few = {"old": good, "new": arm(errors=Sample(49, 0.0, 0.0))}
-    assert moved(one, few, few, now_ms=60_000) is None
-    second = moved(one, results, results, now_ms=60_000)
+    assert next_move(one, few, few, now_ms=60_000) is None
+    second = next_move(one, results, results, now_ms=60_000)
     assert second is not None
     assert (second.percent, second.step_started_at_ms) == (50, 60_000)
-    last = moved(second, results, results, now_ms=120_000)
+    last = next_move(second, results, results, now_ms=120_000)
     assert last is not None
-    done = moved(last, results, results, now_ms=180_000)
+    done = next_move(last, results, results, now_ms=180_000)
     assert done is not None
     assert (done.state, done.percent) == (RolloutState.DONE, 100)
     paused = dataclasses.replace(one, state=RolloutState.PAUSED)
-    assert moved(paused, results, results, now_ms=10**9) is None
+    assert next_move(paused, results, results, now_ms=10**9) is None
 
 
 @pytest.mark.parametrize(
@@ -292,18 +292,18 @@ def test_a_rollout_moves_when_time_and_requests_allow() -> None:
 def test_a_rollout_goes_back_when_the_new_model_is_worse(field: str, old: Sample, new: Sample, word: str) -> None:
     results = {"old": arm(**{field: old}), "new": arm(**{field: new})}
     for state in (RolloutState.ROLLING, RolloutState.PAUSED):
-        back = moved(rollout(state=state, step=1), results, results, now_ms=1)
+        back = next_move(rollout(state=state, step=1), results, results, now_ms=1)
         assert back is not None
         assert (back.state, back.percent) == (RolloutState.ROLLED_BACK, 0)
         assert word in back.reason
     # With everything moved, the old model's earlier requests are what the new one is held against.
     alone = {"new": arm(**{field: new})}
-    back = moved(rollout(step=2), alone, results, now_ms=1)
+    back = next_move(rollout(step=2), alone, results, now_ms=1)
     assert back is not None
     assert back.state is RolloutState.ROLLED_BACK
     # Too few to be certain of: it does not go back, and goes no further either.
     few = {name: arm(**{field: dataclasses.replace(numbers, n=2)}) for name, numbers in (("old", old), ("new", new))}
-    assert moved(rollout(step_requests=0), few, few, now_ms=10**9) is None
+    assert next_move(rollout(step_requests=0), few, few, now_ms=10**9) is None
     # A guard left out guards nothing.
     guards = Guards(error_rate_bp=0, latency_percent=0, quality_bp=0)
-    assert moved(rollout(guards=guards), results, results, now_ms=1) is None
+    assert next_move(rollout(guards=guards), results, results, now_ms=1) is None

@@ -137,10 +137,10 @@ class Admission:
             admitted = await self._admit(admitting, assigned)
         except ServiceError as error:
             if assigned is not None:
-                self._exposures.note(assigned, grant_id=grant_id, request_id=request_id, refusal=error.reason.value)
+                self._exposures.record(assigned, grant_id=grant_id, request_id=request_id, refusal=error.reason.value)
             raise
         if assigned is not None:
-            self._exposures.note(assigned, grant_id=grant_id, request_id=request_id)
+            self._exposures.record(assigned, grant_id=grant_id, request_id=request_id)
         return admitted
 
     def explain(self, caller: Caller, request: InferenceRequest) -> Decision:

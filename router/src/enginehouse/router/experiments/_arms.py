@@ -1,4 +1,4 @@
-"""Experiments, rollouts and flags as the router holds them, and which arm a unit falls into."""
+"""Experiments, rollouts and flags, and the arm that a unit falls into."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import dataclasses
 import enum
 import hashlib
 
-# Shares are counted in these.
-WHOLE = 10_000
+# All of the traffic, in the basis points of shares.
+TOTAL_BP = 10_000
 DEFAULT_STEPS = (10, 25, 50, 75, 100)
 
 
 class Unit(enum.StrEnum):
-    """By what requests are kept in one arm."""
+    """The unit of assignment: all its requests fall into one arm."""
 
     USER = "user"
     KEY = "key"
@@ -20,7 +20,7 @@ class Unit(enum.StrEnum):
 
 
 class Metric(enum.StrEnum):
-    """What an experiment is decided by."""
+    """The metric that decides an experiment."""
 
     COST = "cost"
     LATENCY = "latency"
@@ -30,12 +30,12 @@ class Metric(enum.StrEnum):
 
     @property
     def more_is_better(self) -> bool:
-        """Whether a higher mean wins."""
+        """True if a higher mean wins."""
         return self is Metric.QUALITY
 
 
 class ExperimentState(enum.StrEnum):
-    """Where an experiment stands."""
+    """The state of an experiment."""
 
     RUNNING = "running"
     CONCLUDED = "concluded"
@@ -43,7 +43,7 @@ class ExperimentState(enum.StrEnum):
 
 
 class RolloutState(enum.StrEnum):
-    """Where a rollout stands."""
+    """The state of a rollout."""
 
     ROLLING = "rolling"
     PAUSED = "paused"
@@ -51,14 +51,14 @@ class RolloutState(enum.StrEnum):
     ROLLED_BACK = "rolled_back"
 
     @property
-    def under_way(self) -> bool:
-        """Whether it may still move."""
+    def unfinished(self) -> bool:
+        """True if the rollout may still move."""
         return self in (RolloutState.ROLLING, RolloutState.PAUSED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """A variant. `share_bp` is in basis points; an empty `model` is what was asked for."""
+    """A variant. `share_bp` is in basis points; an empty `model` stands for the requested one."""
 
     name: str
     share_bp: int
@@ -89,33 +89,33 @@ class Experiment:
 
     @property
     def active(self) -> bool:
-        """Whether it changes what callers get."""
+        """True if it changes what callers get."""
         return self.state is ExperimentState.RUNNING or bool(self.winner)
 
     @property
     def chats_only(self) -> bool:
-        """Whether an arm puts a system message before the conversation."""
+        """True if an arm puts a system message before the conversation."""
         return any(arm.system_prompt for arm in self.arms)
 
     def arm(self, name: str) -> Arm:
-        """The arm of that name."""
+        """Return the arm of that name."""
         return next(arm for arm in self.arms if arm.name == name)
 
     def arm_of(self, unit: str) -> Arm:
-        """The arm that the unit falls into: the same for ever, and independent of other experiments."""
+        """Return the arm that the unit falls into: always the same, and independent of other experiments."""
         if self.winner:
             return self.arm(self.winner)
-        place = bucket(self.experiment_id, unit)
+        offset = bucket(self.experiment_id, unit)
         for arm in self.arms:
-            place -= arm.share_bp
-            if place < 0:
+            offset -= arm.share_bp
+            if offset < 0:
                 return arm
         return self.arms[-1]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Guards:
-    """The most by which a new model may be worse than the old; 0 leaves a guard out."""
+    """The most by which a new model may be worse than the old; 0 disables a guard."""
 
     error_rate_bp: int = 200
     latency_percent: int = 50
@@ -144,19 +144,19 @@ class Rollout:
 
     @property
     def percent(self) -> int:
-        """The new model's share now."""
+        """The new model's present share."""
         if self.state is RolloutState.ROLLED_BACK:
             return 0
         return 100 if self.state is RolloutState.DONE else self.steps[self.step]
 
     def model_of(self, unit: str) -> str:
-        """The model that the unit gets. A larger share keeps the units that it had."""
-        return self.to_model if bucket(self.rollout_id, unit) < self.percent * (WHOLE // 100) else self.from_model
+        """Return the model that the unit gets. A growing share keeps the units that it had."""
+        return self.to_model if bucket(self.rollout_id, unit) < self.percent * (TOTAL_BP // 100) else self.from_model
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """A switch, on for a share of users and for those named."""
+    """A feature flag: on for a share of users, and for named tenants and users."""
 
     name: str
     description: str
@@ -167,7 +167,7 @@ class Flag:
     updated_at_ms: int
 
     def on_for(self, *, tenant_id: str, user_id: str, unit: str) -> bool:
-        """Whether it is on. `unit` is what its share is taken of."""
+        """Return whether the flag is on. Its share is taken over units such as `unit`."""
         if not self.enabled:
             return False
         if tenant_id in self.tenant_ids or (user_id and user_id in self.user_ids):
@@ -176,7 +176,7 @@ class Flag:
 
 
 def bucket(salt: str, unit: str) -> int:
-    """A number from 0 to 9,999 that depends on both and on nothing else, over all processes and versions."""
+    """Return a number from 0 to 9,999 that depends on the two texts alone, in every process and version."""
     digest = hashlib.blake2b(f"{salt}/{unit}".encode(), digest_size=8).digest()
-    # 64 bits over 10,000 buckets: the remainder's bias is beyond measure.
-    return int.from_bytes(digest, "big") % WHOLE
+    # 64 bits over 10,000 buckets: the bias of the remainder is too small to measure.
+    return int.from_bytes(digest, "big") % TOTAL_BP

@@ -1,4 +1,7 @@
-"""Where a request is assigned before its model is chosen. In memory, with no I/O: a microsecond where nothing runs."""
+"""Assignment of a request to arms and rollouts, before its model is chosen.
+
+It works in memory, with no I/O, and takes a microsecond if nothing runs.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from enginehouse.router.request import MESSAGE_OVERHEAD, InferenceRequest, Task
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Exposure:
-    """A request that fell into an arm of an experiment, or to one of a rollout's two models."""
+class ArmExposure:
+    """A request's arm of an experiment, or its model of a rollout's two."""
 
     subject_id: str
     arm: str
@@ -20,24 +23,24 @@ class Exposure:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Assigned:
-    """What a request was assigned to.
+    """A request after its assignment.
 
     Attributes:
-        request: the request as it is decided from here on.
-        system_prompt: what the engine puts before the conversation; usually empty.
-        exposures: what is to be logged.
-        tenant_id: whose request it is.
+        request: the request with the assigned model.
+        system_prompt: the message that the engine puts before the conversation; usually empty.
+        exposures: the exposures to log.
+        tenant_id: the tenant of the request.
     """
 
     request: InferenceRequest
     system_prompt: str
-    exposures: Sequence[Exposure]
+    exposures: Sequence[ArmExposure]
     tenant_id: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExperimentSubject:
-    """Whose request it is, in ids."""
+    """The caller of a request, in ids."""
 
     tenant_id: str
     key_id: str
@@ -45,13 +48,13 @@ class ExperimentSubject:
     request_id: str
 
     @property
-    def person(self) -> str:
-        """The user where one is named, else the key: users are their tenant's."""
+    def caller(self) -> str:
+        """The unit for the caller: the user if one is named (users belong to their tenant), else the key."""
         return f"{self.tenant_id}/{self.user_id}" if self.user_id else self.key_id
 
 
 class Assignment:
-    """What runs now, by the model asked for."""
+    """The experiments and rollouts that run now, by the requested model, and the flags."""
 
     def __init__(self) -> None:
         self._experiments: dict[str, tuple[Experiment, ...]] = {}
@@ -59,46 +62,45 @@ class Assignment:
         self._flags: dict[str, Flag] = {}
 
     def replace(self, *, experiments: Iterable[Experiment], rollouts: Iterable[Rollout], flags: Iterable[Flag]) -> None:
-        """Takes everything anew. Of several for one name the newest holds."""
+        """Replace everything. If several have one name, the newest counts."""
         by_model: dict[str, list[Experiment]] = {}
         for experiment in sorted(experiments, key=lambda experiment: -experiment.ordinal):
             if experiment.active:
                 by_model.setdefault(experiment.asked_model, []).append(experiment)
         self._experiments = {name: tuple(found) for name, found in by_model.items()}
-        self._rollouts = {
-            rollout.asked_model: rollout for rollout in sorted(rollouts, key=lambda rollout: rollout.ordinal)
-        }
+        in_order = sorted(rollouts, key=lambda rollout: rollout.ordinal)
+        self._rollouts = {rollout.asked_model: rollout for rollout in in_order}
         self._flags = {flag.name: flag for flag in flags}
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is assigned to anything."""
+        """True if no experiment and no rollout runs."""
         return not self._experiments and not self._rollouts
 
     def flags(self, subject: ExperimentSubject, names: Iterable[str] = ()) -> list[str]:
-        """The flags that are on, in the order of their names."""
+        """Return the names of the flags that are on, sorted."""
         wanted = set(names)
         return sorted(
             flag.name
             for flag in self._flags.values()
             if (not wanted or flag.name in wanted)
-            and flag.on_for(tenant_id=subject.tenant_id, user_id=subject.user_id, unit=subject.person)
+            and flag.on_for(tenant_id=subject.tenant_id, user_id=subject.user_id, unit=subject.caller)
         )
 
     def assign(
         self, request: InferenceRequest, subject: ExperimentSubject, *, may_use: Callable[[str], bool]
     ) -> Assigned | None:
-        """Where the request goes, or None where nothing applies to it.
+        """Assign the request. Returns None if nothing applies to it.
 
         Args:
             request: the request.
-            subject: whose it is.
-            may_use: whether the caller may use a model. One who may not use every arm's is left out of the experiment,
-                or arms would hold different kinds of callers.
+            subject: its caller.
+            may_use: returns whether the caller may use a model. A caller who may not use every arm's model is left out
+                of the experiment; otherwise the arms would hold different kinds of callers.
         """
         if self.idle:
             return None
-        exposures: list[Exposure] = []
+        exposures: list[ArmExposure] = []
         system_prompt = ""
         model = request.model
         experiment = self._experiment(request, subject, may_use)
@@ -108,15 +110,15 @@ class Assignment:
             model = arm.model or model
             system_prompt = arm.system_prompt
             if experiment.state is ExperimentState.RUNNING:
-                exposures.append(Exposure(experiment.experiment_id, arm.name, unit))
+                exposures.append(ArmExposure(experiment.experiment_id, arm.name, unit))
         rollout = self._rollouts.get(model)
         if rollout is not None and request.task != Task.NONE:
-            unit = subject.person
+            unit = subject.caller
             to = rollout.model_of(unit)
             if may_use(to):
                 model = to
-                if rollout.state.under_way:
-                    exposures.append(Exposure(rollout.rollout_id, to, unit))
+                if rollout.state.unfinished:
+                    exposures.append(ArmExposure(rollout.rollout_id, to, unit))
         changed = model != request.model or bool(system_prompt)
         if not changed and not exposures:
             return None
@@ -141,4 +143,4 @@ class Assignment:
 def _unit(kind: Unit, subject: ExperimentSubject) -> str:
     if kind is Unit.REQUEST:
         return subject.request_id
-    return subject.person if kind is Unit.USER else subject.key_id
+    return subject.caller if kind is Unit.USER else subject.key_id

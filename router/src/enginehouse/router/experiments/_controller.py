@@ -1,4 +1,4 @@
-"""Ends experiments and moves rollouts by what came of them. One replica does, whichever comes first."""
+"""Control of experiments and rollouts by their results. The replica that takes the lock first does the work."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
 from enginehouse.router.experiments._arms import Experiment, ExperimentState, Rollout
 from enginehouse.router.experiments._assignment import Assignment
-from enginehouse.router.experiments._results import Results
+from enginehouse.router.experiments._results import ExperimentResults
 from enginehouse.router.experiments._store import ExperimentStore
-from enginehouse.router.experiments._verdicts import moved, winner
+from enginehouse.router.experiments._verdicts import find_winner, next_move
 
 _log = logging.getLogger(__name__)
 
-# Any constant that nothing else in the database locks.
+# An advisory lock's number: any constant that nothing else in the database locks.
 _LOCK = 0x65787065
 
 
 class ExperimentController:
-    """Keeps the assignment in memory current, and lets time and results change it.
+    """Keeps the assignment in memory current, ends experiments and moves rollouts.
 
     Args:
         database: PostgreSQL.
         store: experiments, rollouts, flags.
-        results: what came of them.
-        assignment: what decisions look at; replaced whenever something changes.
+        results: their results.
+        assignment: the assignment that decisions use; its content is replaced whenever something changes.
         clock: milliseconds since 1970 UTC.
-        every_s: seconds between two looks at the results.
+        every_s: seconds between two evaluations of the results.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ExperimentController:
         *,
         database: AsyncEngine,
         store: ExperimentStore,
-        results: Results,
+        results: ExperimentResults,
         assignment: Assignment,
         clock: Clock,
         every_s: float,
@@ -49,61 +49,62 @@ class ExperimentController:
         self._database = database
         self._store = store
         self._results = results
-        self._assignment = assignment = assignment = assignment = assignment = assignment = assignment = assignment
+        self._assignment = assignment
         self._clock = clock
         self._every_s = every_s
         self._changed = asyncio.Event()
         self._reading = asyncio.Lock()
         self._tasks = (
             BackgroundTask(self._follow, name="assignment-follow"),
-            BackgroundTask(self._look, name="assignment-judge"),
+            BackgroundTask(self._evaluate_regularly, name="experiments-evaluate"),
         )
 
     def changed(self, _payload: str) -> None:
-        """Something changed somewhere: read it all again. It is small."""
+        """Read everything again soon, because something changed; it is small."""
         self._changed.set()
 
     def start(self) -> None:
-        """Begins to follow changes and to look at results."""
+        """Start following changes and evaluating results."""
         for task in self._tasks:
             task.start()
 
     async def close(self) -> None:
-        """Stops."""
+        """Stop."""
         for task in self._tasks:
             await task.close()
 
     async def reload(self) -> None:
-        """Reads everything again."""
-        # One after the other: what was read first must not replace what was read last.
+        """Read everything again."""
+        # One reload at a time: an earlier reading must not replace a later one.
         async with self._reading:
             experiments, rollouts, flags = await self._store.current()
             self._assignment.replace(experiments=experiments, rollouts=rollouts, flags=flags)
 
     async def apply(self) -> None:
-        """Makes what this router wrote hold here at once; the others hear of it. What was written stays written where
-        PostgreSQL goes away in between, and holds once it is back.
+        """Apply this router's own write here at once; the others are notified of it.
+
+        If PostgreSQL goes away in between, the write stands, and applies once PostgreSQL is back.
         """
         with contextlib.suppress(DatabaseUnavailable), translate_db_errors():
             await self.reload()
 
-    async def look(self) -> None:
-        """Looks at the results once, unless another replica is doing so."""
+    async def evaluate(self) -> None:
+        """Evaluate the results once, unless another replica is doing so."""
         async with self._database.connect() as connection:
-            # Held until this connection's transaction ends: the verdicts are written through others.
+            # The lock lasts until this connection's transaction ends; changes are written over other connections.
             locked = await connection.execute(sa.text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             if not locked.scalar_one():
                 return
             experiments, rollouts, _ = await self._store.current()
             for experiment in experiments:
                 if experiment.automatic and experiment.state is ExperimentState.RUNNING:
-                    await self._judge(experiment)
+                    await self._conclude(experiment)
             for rollout in rollouts:
-                if rollout.state.under_way:
+                if rollout.state.unfinished:
                     await self._move(rollout)
 
-    async def _judge(self, experiment: Experiment) -> None:
-        found = winner(experiment, await self._results.of(experiment.experiment_id))
+    async def _conclude(self, experiment: Experiment) -> None:
+        found = find_winner(experiment, await self._results.of(experiment.experiment_id))
         if found is not None:
             name, reason = found
             await self._store.end_experiment(
@@ -121,7 +122,7 @@ class ExperimentController:
     async def _move(self, rollout: Rollout) -> None:
         step = await self._results.of(rollout.rollout_id, since_ms=rollout.step_started_at_ms, by_request=True)
         whole = await self._results.of(rollout.rollout_id, by_request=True)
-        after = moved(rollout, step, whole, now_ms=self._clock())
+        after = next_move(rollout, step, whole, now_ms=self._clock())
         if after is not None and await self._store.move_rollout(rollout, after) is not None:
             _log.info(
                 "a rollout has moved",
@@ -141,18 +142,18 @@ class ExperimentController:
                 with translate_db_errors():
                     await self.reload()
             except DatabaseUnavailable:
-                # The reload at reconnection brings whatever was missed.
+                # The reload after reconnection brings what was missed.
                 continue
             except Exception:
                 _log.exception("could not read experiments")
 
-    async def _look(self) -> None:
+    async def _evaluate_regularly(self) -> None:
         while True:
             await asyncio.sleep(self._every_s)
             try:
                 with translate_db_errors():
-                    await self.look()
+                    await self.evaluate()
             except DatabaseUnavailable:
                 continue
             except Exception:
-                _log.exception("could not judge experiments")
+                _log.exception("could not evaluate experiments")

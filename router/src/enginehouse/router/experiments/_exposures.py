@@ -1,4 +1,4 @@
-"""The log of exposures, written behind the decisions."""
+"""The log of exposures, written in the background."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _log = logging.getLogger(__name__)
 
 _WRITE_S = 0.5
 _BATCH = 1000
-# About 30 MB. Beyond it the oldest are dropped, and counted: they are knowledge about experiments, never money.
+# About 30 MB. Beyond it the oldest are dropped and counted. An experiment loses data, but no money is lost.
 _MAX_WAITING = 100_000
 
 
 class ExposureLog:
-    """Takes exposures in memory and writes them in batches."""
+    """Collects exposures in memory and writes them in batches."""
 
     def __init__(self, *, database: AsyncEngine, clock: Clock) -> None:
         self._database = database
@@ -34,10 +34,10 @@ class ExposureLog:
         self._waiting: deque[dict[str, Any]] = deque()
         self._task = BackgroundTask(self._run, name="exposures")
         self.dropped = 0
-        """Exposures lost because PostgreSQL was away for too long."""
+        """The number of exposures lost because PostgreSQL was away for too long."""
 
-    def note(self, assigned: Assigned, *, grant_id: str, request_id: str, refusal: str = "") -> None:
-        """Notes that a request was exposed; `refusal` is the reason if it was refused."""
+    def record(self, assigned: Assigned, *, grant_id: str, request_id: str, refusal: str = "") -> None:
+        """Record a request's exposures; `refusal` is the reason if it was refused."""
         now = self._clock()
         for exposure in assigned.exposures:
             self._waiting.append(
@@ -57,23 +57,23 @@ class ExposureLog:
             self.dropped += 1
 
     def start(self) -> None:
-        """Begins to write."""
+        """Start writing."""
         self._task.start()
 
     async def close(self) -> None:
-        """Writes what waits, and stops."""
+        """Stop, and write the exposures that wait."""
         await self._task.close()
         with contextlib.suppress(DatabaseUnavailable):
             await self.flush()
 
     async def flush(self) -> None:
-        """Writes everything that waits. Raises DatabaseUnavailable, and nothing is lost by it."""
+        """Write all exposures that wait. Raises DatabaseUnavailable, and keeps those that were not written."""
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
             try:
                 with translate_db_errors():
                     async with self._database.begin() as connection:
-                        # A batch whose acknowledgement was lost comes again.
+                        # A batch is written again if its acknowledgement was lost.
                         await connection.execute(insert(exposures).on_conflict_do_nothing(), batch)
             except BaseException:
                 self._waiting.extendleft(reversed(batch))

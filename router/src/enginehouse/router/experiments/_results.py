@@ -1,4 +1,4 @@
-"""What came of each arm, summed by PostgreSQL over exposures, the usage that they led to, and the feedback on them."""
+"""ExperimentResults of each arm, aggregated by PostgreSQL over exposures, their usage and their feedback."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from enginehouse.router.database.tables import exposures, feedback, usage
 from enginehouse.router.experiments._arms import Metric
 from enginehouse.router.experiments._sequential import Sample
 
-# Outcomes in which nothing useful came. Cancelled is the caller's doing, and capped the budget's.
+# The outcomes that count as errors. The caller causes `cancelled`, and the budget `capped`.
 _FAILED = ("failed", "crashed", "refused")
-
-
-_NONE = Sample()
+_NO_VALUES = Sample()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +23,15 @@ class ArmResults:
 
     requests: int = 0
     units: int = 0
-    cost: Sample = _NONE
-    latency: Sample = _NONE
-    latency_ms: Sample = _NONE
-    quality: Sample = _NONE
-    refusals: Sample = _NONE
-    errors: Sample = _NONE
+    cost: Sample = _NO_VALUES
+    latency: Sample = _NO_VALUES
+    latency_ms: Sample = _NO_VALUES
+    quality: Sample = _NO_VALUES
+    refusals: Sample = _NO_VALUES
+    errors: Sample = _NO_VALUES
 
     def of(self, metric: Metric) -> Sample:
-        """The metric's sample."""
+        """Return the metric's sample."""
         return {
             Metric.COST: self.cost,
             Metric.LATENCY: self.latency,
@@ -43,23 +41,23 @@ class ArmResults:
         }[metric]
 
 
-NOTHING = ArmResults()
+NO_RESULTS = ArmResults()
 
 
-class Results:
-    """Reads results."""
+class ExperimentResults:
+    """Reads the results of experiments and rollouts."""
 
     def __init__(self, *, database: AsyncEngine) -> None:
         self._database = database
 
     async def of(self, subject_id: str, *, since_ms: int = 0, by_request: bool = False) -> dict[str, ArmResults]:
-        """The results of an experiment's arms or a rollout's models; those without exposures are missing.
+        """Return the results of an experiment's arms or a rollout's models; those without exposures are missing.
 
         Args:
-            subject_id: the experiment or rollout.
-            since_ms: only exposures from this time on, in milliseconds since 1970 UTC.
-            by_request: every request is a value. Otherwise every unit is one, with the mean of its requests: requests
-                of one user are alike, and counting each would make intervals too narrow.
+            subject_id: the id of the experiment or rollout.
+            since_ms: the time of the earliest exposure that counts, in milliseconds since 1970 UTC.
+            by_request: True if every request is a value. Otherwise every unit is one value, the mean of its requests:
+                requests of one user are alike, and counting each would make intervals too narrow.
         """
         spent = (
             sa.select(
@@ -67,13 +65,13 @@ class Results:
                 sa.func.max(usage.c.ended_at_ms - usage.c.started_at_ms)
                 .filter(usage.c.kind == "report")
                 .label("milliseconds"),
-                # An engine that gave the request up to another failed too, but the request did not.
+                # If one engine fails and another serves the request, the request has not failed.
                 sa.func.bool_and(usage.c.outcome.in_(_FAILED)).filter(usage.c.kind == "report").label("failed"),
             )
             .where(usage.c.grant_id == exposures.c.grant_id)
             .lateral("spent")
         )
-        # Callers choose request ids, so another tenant's may be the same.
+        # Match the tenant too: callers choose request ids, and two tenants may choose the same one.
         rated = (
             sa.select((sa.func.avg(feedback.c.score_millionths) / 1_000_000).label("score"))
             .where(feedback.c.tenant_id == exposures.c.tenant_id, feedback.c.request_id == exposures.c.request_id)

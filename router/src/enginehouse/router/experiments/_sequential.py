@@ -1,4 +1,4 @@
-"""Means, their intervals, and a test that may be looked at as often as one likes."""
+"""Means, their intervals, and a sequential test, which stays valid however often its result is read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Sample:
     variance: float = 0.0
 
     def interval(self) -> tuple[float, float]:
-        """The mean's 95 % interval at a single look; unbounded under two values."""
+        """Return the mean's 95 % interval, valid for a single look; unbounded for less than two values."""
         if self.n < 2:
             return -math.inf, math.inf
         half = _Z * math.sqrt(self.variance / self.n)
@@ -27,7 +27,7 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Difference:
-    """How much higher one mean is than another, with an interval that holds at every look at once."""
+    """The difference of two means, with an interval that holds at all looks together."""
 
     value: float
     low: float
@@ -35,30 +35,30 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Whether it is not nothing."""
+        """True if the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 def difference(treated: Sample, control: Sample, *, alpha: float, effect: float = 0.1) -> Difference:
-    """The difference of means by the mixture sequential probability ratio test.
+    """Return the difference of means by the mixture sequential probability ratio test.
 
-    The interval covers the true difference at all looks together with probability 1 - alpha, whatever the rule by which
-    one stops (Johari, Koomen, Pekelis, Walsh: "Peeking at A/B Tests", 2017, with a normal mixture). Variances are
-    estimated, so it holds once there are some dozens of values on each side.
+    The interval covers the true difference at all looks together with probability 1 - alpha, whatever the stopping
+    rule (Johari, Koomen, Pekelis, Walsh: "Peeking at A/B Tests", 2017, with a normal mixture). It needs some dozens of
+    values on each side, because the variances are estimated.
 
     Args:
         treated: the values of an arm.
-        control: the values that they are compared with.
-        alpha: the chance of ever excluding the truth.
-        effect: the size of difference, in standard deviations of the values, that the test is quickest to find.
+        control: the values of the control.
+        alpha: the probability of ever excluding the true difference.
+        effect: the size of difference, in standard deviations of the values, that the test finds soonest.
     """
     value = treated.mean - control.mean
     if treated.n < 2 or control.n < 2:
         return Difference(value, -math.inf, math.inf)
     variance = treated.variance / treated.n + control.variance / control.n
     if variance == 0:
-        # Equal values on each side (no request failed, say) tell nothing about how rare others are: the rule of three
-        # bounds what a share can be that was never seen.
+        # If all values are equal (no request failed, say), the variance says nothing about rare other values. The rule
+        # of three bounds the share of an event that was never seen.
         spread = 3 / treated.n + 3 / control.n
         return Difference(value, value - spread, value + spread)
     mixture = (treated.variance + control.variance) / 2 * effect**2

@@ -23,14 +23,14 @@ from enginehouse.router.experiments._arms import (
     Unit,
 )
 
-# Notified when anything here changes.
+# The channel that is notified of every change to these tables.
 EXPERIMENTS_CHANNEL = "enginehouse_experiments"
-# Assignment for one name is changed by one transaction at a time, whatever the constraints below it see.
+# One transaction at a time adds experiments, or rollouts: the tables' constraints do not see every overlap.
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 
 class Overlap(Exception):
-    """Another that is under way applies to the same requests; carries its id."""
+    """The experiment or rollout overlaps with a running one, whose id it carries."""
 
 
 class ExperimentStore:
@@ -40,7 +40,7 @@ class ExperimentStore:
         self._database = database
 
     async def add_experiment(self, experiment: Experiment) -> Experiment:
-        """Start it.
+        """Start an experiment.
 
         Raises:
             Overlap: a running one has its name, or applies to the same model for the same tenant.
@@ -70,7 +70,7 @@ class ExperimentStore:
     async def end_experiment(
         self, experiment_id: str, *, state: ExperimentState, winner: str, reason: str, now_ms: int
     ) -> Experiment | None:
-        """Ends a running experiment; None where it does not run."""
+        """End a running experiment. Returns None if it does not run."""
         statement = (
             experiments.update()
             .where(experiments.c.experiment_id == experiment_id, experiments.c.state == ExperimentState.RUNNING)
@@ -85,21 +85,21 @@ class ExperimentStore:
         return _experiment(row)
 
     async def get_experiment(self, experiment_id: str) -> Experiment | None:
-        """One experiment."""
+        """Return an experiment; None if there is no such one."""
         async with self._database.connect() as connection:
             query = sa.select(experiments).where(experiments.c.experiment_id == experiment_id)
             row = (await connection.execute(query)).first()
         return None if row is None else _experiment(row)
 
     async def list_experiments(self, *, after: int, count: int) -> list[Experiment]:
-        """Experiments made after that ordinal, oldest first."""
+        """Return the experiments with an ordinal above `after`, oldest first."""
         query = sa.select(experiments).where(experiments.c.ordinal > after)
         async with self._database.connect() as connection:
             rows = await connection.execute(query.order_by(experiments.c.ordinal).limit(count))
             return [_experiment(row) for row in rows]
 
     async def add_rollout(self, rollout: Rollout) -> Rollout:
-        """Starts it. Raises Overlap where one is under way for the same name."""
+        """Start a rollout. Raises Overlap if an unfinished one applies to the same model."""
         async with self._database.begin() as connection:
             await connection.execute(_LOCK, {"name": "rollouts"})
             rival = await connection.execute(
@@ -117,7 +117,7 @@ class ExperimentStore:
         return _rollout(row)
 
     async def move_rollout(self, before: Rollout, after: Rollout) -> Rollout | None:
-        """Writes a change; None where it is no longer as it was before."""
+        """Write a change. Returns None if the rollout is no longer in the state and step of `before`."""
         statement = (
             rollouts.update()
             .where(
@@ -142,21 +142,21 @@ class ExperimentStore:
         return _rollout(row)
 
     async def get_rollout(self, rollout_id: str) -> Rollout | None:
-        """One rollout."""
+        """Return a rollout; None if there is no such one."""
         async with self._database.connect() as connection:
             query = sa.select(rollouts).where(rollouts.c.rollout_id == rollout_id)
             row = (await connection.execute(query)).first()
         return None if row is None else _rollout(row)
 
     async def list_rollouts(self, *, after: int, count: int) -> list[Rollout]:
-        """Rollouts made after that ordinal, oldest first."""
+        """Return the rollouts with an ordinal above `after`, oldest first."""
         query = sa.select(rollouts).where(rollouts.c.ordinal > after)
         async with self._database.connect() as connection:
             rows = await connection.execute(query.order_by(rollouts.c.ordinal).limit(count))
             return [_rollout(row) for row in rows]
 
     async def put_flag(self, flag: Flag) -> None:
-        """Makes or replaces a flag."""
+        """Create or replace a flag."""
         values: dict[str, Any] = dataclasses.asdict(flag)
         values["tenant_ids"], values["user_ids"] = sorted(flag.tenant_ids), sorted(flag.user_ids)
         async with self._database.begin() as connection:
@@ -165,27 +165,34 @@ class ExperimentStore:
             await notify(connection, EXPERIMENTS_CHANNEL, "")
 
     async def delete_flag(self, name: str) -> bool:
-        """Removes a flag; False where there was none."""
+        """Delete a flag. Returns False if there was none."""
         async with self._database.begin() as connection:
             done = await connection.execute(flags.delete().where(flags.c.name == name))
             await notify(connection, EXPERIMENTS_CHANNEL, "")
         return bool(done.rowcount)
 
     async def list_flags(self, *, after: str, count: int) -> list[Flag]:
-        """Flags after that name, by name."""
+        """Return the flags whose names come after `after`, by name."""
         query = sa.select(flags).where(flags.c.name > after).order_by(flags.c.name).limit(count)
         async with self._database.connect() as connection:
             return [_flag(row) for row in await connection.execute(query)]
 
     async def current(self) -> tuple[list[Experiment], list[Rollout], list[Flag]]:
-        """Whatever applies now: what runs, and the last word on names where nothing runs any more."""
+        """Return all that applies now.
+
+        These are the experiments that run or have a winner, the newest rollout of each model, and all flags.
+        """
         async with self._database.connect() as connection:
-            assignment = sa.or_(experiments.c.state == ExperimentState.RUNNING, experiments.c.winner != "")
-            found = [_experiment(row) for row in await _all(connection, sa.select(experiments).where(assignment))]
+            active = sa.or_(experiments.c.state == ExperimentState.RUNNING, experiments.c.winner != "")
+            experiment_rows = await _all(connection, sa.select(experiments).where(active))
             newest = sa.select(rollouts).ext(distinct_on(rollouts.c.asked_model))
-            moved = await _all(connection, newest.order_by(rollouts.c.asked_model, rollouts.c.ordinal.desc()))
-            switched = await _all(connection, sa.select(flags))
-        return found, [_rollout(row) for row in moved], [_flag(row) for row in switched]
+            rollout_rows = await _all(connection, newest.order_by(rollouts.c.asked_model, rollouts.c.ordinal.desc()))
+            flag_rows = await _all(connection, sa.select(flags))
+        return (
+            [_experiment(row) for row in experiment_rows],
+            [_rollout(row) for row in rollout_rows],
+            [_flag(row) for row in flag_rows],
+        )
 
 
 async def _all(connection: AsyncConnection, query: sa.Select[Any]) -> Any:

@@ -11,7 +11,13 @@ from enginehouse.router.alerts import AlertStore, ExhaustionRecorder, WebhookDis
 from enginehouse.router.cache import CacheModule
 from enginehouse.router.decision.decide import State
 from enginehouse.router.decision.refresh import StateRefresher
-from enginehouse.router.experiments import Assignment, ExperimentController, ExperimentStore, ExposureLog, Results
+from enginehouse.router.experiments import (
+    Assignment,
+    ExperimentController,
+    ExperimentResults,
+    ExperimentStore,
+    ExposureLog,
+)
 from enginehouse.router.feedback import FeedbackStore
 from enginehouse.router.fleet.fleet import Fleet, FleetWatch
 from enginehouse.router.fleet.health import Health, HealthMetrics
@@ -178,7 +184,7 @@ class ExperimentParts:
 
     assignment: Assignment
     store: ExperimentStore
-    results: Results
+    results: ExperimentResults
     exposures: ExposureLog
     controller: ExperimentController
 
@@ -188,7 +194,7 @@ def build_experiments(environment: Environment) -> ExperimentParts:
     database, clock = environment.database, environment.clock
     assignment = Assignment()
     store = ExperimentStore(database=database)
-    results = Results(database=database)
+    results = ExperimentResults(database=database)
     return ExperimentParts(
         assignment=assignment,
         store=store,

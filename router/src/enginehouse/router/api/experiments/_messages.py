@@ -12,7 +12,7 @@ from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.validation import Checks, shorten
 from enginehouse.router.experiments._arms import (
     DEFAULT_STEPS,
-    WHOLE,
+    TOTAL_BP,
     Arm,
     Experiment,
     ExperimentState,
@@ -75,14 +75,14 @@ def read_experiment(given: epb.Experiment, *, catalog: Catalog, experiment_id: s
         checks.matches(f"{field}.name", arm.name, _NAME, _NAME_WORDS)
         checks.require(arm.name not in names, f"{field}.name", f"{shorten(arm.name)} is another arm's")
         names.add(arm.name)
-        checks.in_range(f"{field}.share_bp", arm.share_bp, 1, WHOLE)
+        checks.in_range(f"{field}.share_bp", arm.share_bp, 1, TOTAL_BP)
         if arm.model != "auto":
             _model(checks, f"{field}.model", arm.model, catalog, required=False)
         if not arm.model and given.asked_model != "auto":
             _model(checks, f"{field}.model", given.asked_model, catalog, required=True)
         checks.size(f"{field}.system_prompt", arm.system_prompt.encode(), 0, _MAX_PROMPT, of="bytes")
     total = sum(arm.share_bp for arm in given.arms)
-    checks.require(total == WHOLE, "experiment.arms", f"their shares sum to {total}; they must sum to {WHOLE}")
+    checks.require(total == TOTAL_BP, "experiment.arms", f"their shares sum to {total}; they must sum to {TOTAL_BP}")
     if given.min_units:
         checks.in_range("experiment.min_units", given.min_units, 20, 10_000_000)
     if given.alpha_bp:
@@ -174,9 +174,9 @@ def read_rollout(given: rpb.Rollout, *, catalog: Catalog, rollout_id: str, now_m
     checks.in_range("rollout.step_seconds", given.step_seconds, 0, 90 * _DAY_S)
     checks.in_range("rollout.step_requests", given.step_requests, 0, 10_000_000)
     guards = given.guards
-    checks.in_range("rollout.guards.error_rate_bp", guards.error_rate_bp, 0, WHOLE)
+    checks.in_range("rollout.guards.error_rate_bp", guards.error_rate_bp, 0, TOTAL_BP)
     checks.in_range("rollout.guards.latency_percent", guards.latency_percent, 0, 10_000)
-    checks.in_range("rollout.guards.quality_bp", guards.quality_bp, 0, WHOLE)
+    checks.in_range("rollout.guards.quality_bp", guards.quality_bp, 0, TOTAL_BP)
     checks.done()
     given_guards = guards.error_rate_bp or guards.latency_percent or guards.quality_bp
     return Rollout(
@@ -242,7 +242,7 @@ def read_flag(given: fpb.Flag, *, now_ms: int) -> Flag:
     checks = Checks()
     checks.matches("flag.name", given.name, _NAME, _NAME_WORDS)
     checks.size("flag.description", given.description, 0, 256, of="characters")
-    checks.in_range("flag.share_bp", given.share_bp, 0, WHOLE)
+    checks.in_range("flag.share_bp", given.share_bp, 0, TOTAL_BP)
     checks.size("flag.tenant_ids", given.tenant_ids, 0, _MAX_IDS)
     checks.size("flag.user_ids", given.user_ids, 0, _MAX_IDS)
     checks.done()

@@ -30,9 +30,9 @@ from enginehouse.router.api.experiments._messages import (
 from enginehouse.router.clock import Clock
 from enginehouse.router.experiments._arms import ExperimentState, Rollout, RolloutState
 from enginehouse.router.experiments._assignment import Assignment, ExperimentSubject
-from enginehouse.router.experiments._results import NOTHING, Results
+from enginehouse.router.experiments._results import NO_RESULTS, ExperimentResults
 from enginehouse.router.experiments._store import ExperimentStore, Overlap
-from enginehouse.router.experiments._verdicts import advanced, compare, rolled_back
+from enginehouse.router.experiments._verdicts import advance, compare, roll_back
 from enginehouse.router.ids import new_id
 
 Apply: TypeAlias = Callable[[], Awaitable[None]]
@@ -50,7 +50,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
         access: Access,
         store: ExperimentStore,
         apply: Apply,
-        results: Results,
+        results: ExperimentResults,
         catalog: Catalog,
         clock: Clock,
     ) -> None:
@@ -90,7 +90,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
         return experiments_pb2.GetExperimentResponse(
             experiment=experiment_message(experiment),
             results=[
-                result_message(arm.name, results.get(arm.name, NOTHING), differences.get(arm.name))
+                result_message(arm.name, results.get(arm.name, NO_RESULTS), differences.get(arm.name))
                 for arm in experiment.arms
             ],
         )
@@ -143,7 +143,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
         access: Access,
         store: ExperimentStore,
         apply: Apply,
-        results: Results,
+        results: ExperimentResults,
         catalog: Catalog,
         clock: Clock,
     ) -> None:
@@ -175,12 +175,13 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
         """One rollout and how it goes."""
         with authorized_call(self._access, context, _PACKAGE + "RolloutService/GetRollout"):
             rollout = await self._rollout(request.rollout_id)
-            since = rollout.step_started_at_ms if rollout.state.under_way else rollout.created_at_ms
+            since = rollout.step_started_at_ms if rollout.state.unfinished else rollout.created_at_ms
             results = await self._results.of(rollout.rollout_id, since_ms=since, by_request=True)
         return rollouts_pb2.GetRolloutResponse(
             rollout=rollout_message(rollout),
             results=[
-                rollout_result(model, results.get(model, NOTHING)) for model in (rollout.from_model, rollout.to_model)
+                rollout_result(model, results.get(model, NO_RESULTS))
+                for model in (rollout.from_model, rollout.to_model)
             ],
         )
 
@@ -213,15 +214,15 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
         now, by = self._clock(), "by an administrator"
         if action not in rollouts_pb2.RolloutAction.values() or not action:
             raise ServiceError(Reason.INVALID_REQUEST, f"action: {action} must be PAUSE, RESUME, ADVANCE or ROLL_BACK")
-        if not rollout.state.under_way:
+        if not rollout.state.unfinished:
             raise ServiceError(
                 Reason.FAILED_PRECONDITION,
                 f"the rollout {rollout.rollout_id} is {rollout.state}; start another to move again",
             )
         if action == rollouts_pb2.ROLLOUT_ACTION_ROLL_BACK:
-            return rolled_back(rollout, f"rolled back {by}", now_ms=now)
+            return roll_back(rollout, f"rolled back {by}", now_ms=now)
         if action == rollouts_pb2.ROLLOUT_ACTION_ADVANCE:
-            return advanced(rollout, f"advanced {by}", now_ms=now)
+            return advance(rollout, f"advanced {by}", now_ms=now)
         pause = action == rollouts_pb2.ROLLOUT_ACTION_PAUSE
         state = RolloutState.PAUSED if pause else RolloutState.ROLLING
         return dataclasses.replace(rollout, state=state, reason=f"{'paused' if pause else 'resumed'} {by}")
