@@ -89,7 +89,7 @@ class RouterService:
 
     @property
     def ready(self) -> bool:
-        """Whether decisions can be made: keys and budgets were read, and the ledger takes reservations."""
+        """True if decisions can be made: keys and budgets were read, and the ledger takes reservations."""
         return self._loaded and self._router.ledger.ledger.usable and not self._closing
 
     async def start(self) -> tuple[Address, Address, Address]:

@@ -1,4 +1,4 @@
-"""What the router counts, as Prometheus reads it. Times in seconds, money in nano-dollars."""
+"""The router's metrics, as Prometheus reads them. Times in seconds, money in nano-dollars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from a caller alone: who pays, what bounds it, what its grants say. Worked out once for all requests."""
+"""The context of one caller, the same for all of its requests: who pays, what bounds it, what its grants hold."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class CallerContext:
         self.prices_version = -1
 
     def payer_of(self, principal: grant_pb2.Principal) -> Payer:
-        """What a request is charged to: tenant, key with ancestors, and the user and run, which are the tenant's."""
+        """Return the payer of a request: tenant, key with ancestors, and the user and run, which are the tenant's."""
         tenant_id = principal.tenant_id
         scopes: list[tuple[str, str]] = [(Scope.TENANT, tenant_id), (Scope.KEY, principal.key_id)]
         scopes += [(Scope.KEY, ancestor.key_id) for ancestor in self._ancestors]

@@ -67,7 +67,7 @@ def capped(candidates: Sequence[Candidate], request: InferenceRequest, cap_nanos
 
 
 def run_scopes(keys: Sequence[Key], run_id: str) -> list[tuple[str, str]]:
-    """What the run is charged to besides its own budgets: one for each key that caps its runs, `TENANT/KEY RUN`.
+    """Return the run's budgets besides its own: one for each key that caps its runs, `TENANT/KEY RUN`.
 
     Run ids have no spaces, so no run can be named to be charged to another's cap.
     """
@@ -95,7 +95,7 @@ class RunCaps:
         self._used: dict[str, int] = {}
 
     def held(self, keys: Sequence[Key], run_id: str, *, now_ms: int) -> bool:
-        """Whether every budget that the run needs is in memory. Notes that they are used."""
+        """Return whether every budget that the run needs is in memory. Notes that they are used."""
         held = True
         for scope, scope_id in run_scopes(keys, run_id):
             self._used[scope_id] = now_ms

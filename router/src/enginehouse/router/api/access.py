@@ -17,7 +17,7 @@ from enginehouse.router.identity import Caller
 
 
 class Right(enum.StrEnum):
-    """What a method takes: the name of a scope. The scope `admin` is good for all of them."""
+    """The scope that a method needs. The scope `admin` is good for all of them."""
 
     ANYBODY = ""
     READ = "spend"
@@ -65,11 +65,11 @@ class Administrator:
 
     @property
     def manages(self) -> bool:
-        """Whether it administers its tenant, and not only what it made itself."""
+        """True if it administers its tenant, and not only what it made itself."""
         return self.everything or "manage" in self.scopes
 
     def sees(self, tenant_id: str) -> bool:
-        """Whether what belongs to that tenant exists for the caller."""
+        """Return whether what belongs to that tenant exists for the caller."""
         return self.everything or tenant_id == self.tenant_id
 
     def require_scopes(self, scopes: Sequence[str], what: str) -> None:

@@ -12,7 +12,7 @@ LARGEST_SIZE = 1000
 
 
 def page_size(asked: int) -> int:
-    """How many to return. Raises INVALID_REQUEST for a size that is negative or over 1,000."""
+    """Return the number of entries to send. Raises INVALID_REQUEST for a size that is negative or over 1,000."""
     if not 0 <= asked <= LARGEST_SIZE:
         raise invalid("page_size", f"{asked} must be from 0 to {LARGEST_SIZE}")
     return asked or DEFAULT_SIZE

@@ -195,5 +195,5 @@ class ReplayServicer(generation_pb2_grpc.GenerationServiceServicer):
 
 
 def _free(usage: common_pb2.Usage) -> common_pb2.Usage:
-    """What making the answer used, and that it costs nothing now."""
+    """Return the usage of the call that made the answer, and a cost of nothing now."""
     return common_pb2.Usage(units=usage.units, cost_nanos=0)

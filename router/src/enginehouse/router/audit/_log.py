@@ -30,7 +30,7 @@ _PAGE = 2000
 
 
 class AuditOutcome(enum.StrEnum):
-    """What came of an attempt."""
+    """The outcome of an attempt."""
 
     DONE = "done"
     DENIED = "denied"
@@ -77,7 +77,7 @@ class AuditEntry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AuditVerdict:
-    """What the seals say. `problem` is empty when all is well."""
+    """The result of checking the seals. `problem` is empty when all is well."""
 
     entries: int
     head_sequence: int

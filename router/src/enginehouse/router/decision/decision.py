@@ -18,7 +18,7 @@ from enginehouse.router.prices import Offer, PriceBook
 
 
 class State:
-    """What a decision looks at besides the request; none of it changes during one.
+    """The inputs of a decision besides the request; none of it changes during one.
 
     Args:
         catalog: the models.
@@ -54,7 +54,7 @@ class State:
         """What feedback says of models; replaced whole when it is read again."""
 
     def allows(self, caller: Caller, model: str) -> bool:
-        """Whether there is such a model, and the caller may use it for one task or other."""
+        """Return whether there is such a model, and the caller may use it for one task or other."""
         found = self.catalog.get(model)
         return found is not None and self.policy.allows(caller, found)
 

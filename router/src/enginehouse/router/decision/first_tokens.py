@@ -1,4 +1,4 @@
-"""How long models take to their first token: what engines reported lately, and how busy they are now."""
+"""Times to the first token: those that engines reported lately, and how busy they are now."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FirstTokens:
         self._medians = dict(medians)
 
     def expected_ms(self, model: str, endpoints: Callable[[], Sequence[Endpoint]]) -> int | None:
-        """What to expect now, in milliseconds; None where nothing was measured.
+        """Return the time to expect now, in milliseconds; None where nothing was measured.
 
         The median counts as measured on an engine that is not full: one with twice the requests that it runs at once
         lets a new one wait as long again.

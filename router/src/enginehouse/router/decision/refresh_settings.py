@@ -1,4 +1,4 @@
-"""How often what decisions look at is read again."""
+"""Settings for reading again what decisions look at."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enginehouse.kit.config import Section
 
 
 class RefreshSettings(Section):
-    """What is read again from time to time."""
+    """The intervals at which decisions' inputs are read again."""
 
     every_s: float = pydantic.Field(default=5.0, gt=0, le=3600)
     """How often feedback and times to the first token are read; policies are, besides, as soon as they change."""

@@ -184,7 +184,7 @@ class ModelSelector:
         return max(usable, key=lambda offer: (offer.model.quality, -offer.bound_nanos(self.request)))
 
     def good_enough(self, offer: Offer) -> bool:
-        """Whether the policy asks for no more than the model gives for this prompt."""
+        """Return whether the policy asks for no more than the model gives for this prompt."""
         if offer.model.quality < self.quality_needed:
             return False
         least = self.rules.sufficiency
@@ -245,7 +245,7 @@ class ModelSelector:
             self.candidates.sort(key=lambda candidate: not well(candidate.model.name))
 
     def _forbids(self, offer: Offer) -> str:
-        """Why the caller may not use the model; empty if it may."""
+        """Return the reason why the caller may not use the model; empty if it may."""
         allowed = self.caller.key.allowed_models
         if allowed and offer.model.name not in allowed:
             return "the key may not use it"
@@ -270,7 +270,7 @@ def sufficiency(prediction: Prediction | None, offer: Offer) -> float:
 
 
 def rough_tokens(request: InferenceRequest, offer: Offer) -> int:
-    """How many tokens the request may take, roughly in and at most out."""
+    """Return the number of tokens that the request may take, roughly in and at most out."""
     if request.task == Task.GENERATE:
         return request.input_bytes // _BYTES_PER_TOKEN + request.choices * offer.output_tokens(request)
     return sum(request.inputs) // _BYTES_PER_TOKEN
@@ -288,7 +288,7 @@ def _cheapest(request: InferenceRequest, offers: list[Offer]) -> Offer:
 
 
 def _fits(request: InferenceRequest, offer: Offer) -> bool:
-    """Whether prompt and answer probably fit the context together. Only the engine knows for sure."""
+    """Return whether prompt and answer probably fit the context together. Only the engine knows for sure."""
     context = offer.context
     if not context:
         return True

@@ -38,7 +38,7 @@ class RouterMeasures:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Saving:
-    """What is saved against the strong model alone, for a part of the gap.
+    """The cost saved against the strong model alone, for a part of the gap.
 
     Attributes:
         gap: the part of the gap recovered, 0 to 1.

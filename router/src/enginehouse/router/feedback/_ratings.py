@@ -1,4 +1,4 @@
-"""What feedback says of models, by class of prompt, and how much of it still counts."""
+"""Ratings of models, by class of prompt, and how much of each still counts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Ratings:
         return self._by_half_life.get(half_life_days, {}).get(prompt_class, {})
 
     def covers(self, half_lives: Iterable[float]) -> bool:
-        """Whether ratings were read for each of these half-lives."""
+        """Return whether ratings were read for each of these half-lives."""
         return all(half_life in self._by_half_life for half_life in half_lives)
 
 

@@ -17,7 +17,7 @@ _MS_A_DAY = 86_400_000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answered:
-    """What a rating is about: the model that answered, and the class of the prompt."""
+    """The subject of a rating: the model that answered, and the class of the prompt."""
 
     model: str
     prompt_class: str
@@ -25,7 +25,7 @@ class Answered:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Total:
-    """How often a model's answers to prompts of one class were rated, and the sum of the scores in millionths."""
+    """The count of ratings of a model's answers to prompts of one class, and the sum of the scores in millionths."""
 
     prompt_class: str
     model: str
@@ -106,7 +106,7 @@ class FeedbackStore:
         return old is not None
 
     async def ratings(self, *, half_life_days: float, today: int) -> RatingsByClass:
-        """What was said of every model, each rating halved for each half-life since its day. Days count from 1970."""
+        """Return the ratings of every model, each halved for each half-life since its day. Days count from 1970."""
         age = sa.func.greatest(0, today - feedback_days.c.day)
         weight = sa.func.power(0.5, sa.cast(age, sa.Double) / half_life_days)
         score = sa.cast(feedback_days.c.score_millionths, sa.Double) / ONE

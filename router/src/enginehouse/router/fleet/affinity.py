@@ -22,7 +22,7 @@ _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 class Place(Protocol):
-    """What affinity needs of an engine."""
+    """An engine, as far as affinity looks at it."""
 
     @property
     def seed(self) -> int:
@@ -30,15 +30,15 @@ class Place(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many requests it runs at once."""
+        """The number of requests that it runs at once."""
 
     @property
     def requests(self) -> int:
-        """How many it is thought to have now."""
+        """The number of requests that it is thought to have now."""
 
     @property
     def full(self) -> bool:
-        """Whether its KV cache has no room to speak of."""
+        """True if its KV cache has no room to speak of."""
 
 
 PlaceT = TypeVar("PlaceT", bound=Place)

@@ -47,7 +47,7 @@ class Endpoint:
     seed: int
 
     def pressure(self) -> float:
-        """How busy it is thought to be now."""
+        """Return how busy it is thought to be now."""
         return self.requests / self.capacity + self.kv_cache_used / 4
 
 
@@ -144,12 +144,13 @@ class Fleet:
         return tuple(well), probes, bad
 
     def serves(self, model: str) -> bool:
-        """Whether a live engine serves a model."""
+        """Return whether a live engine serves a model."""
         return model in self._by_model
 
     def is_well(self, model: str) -> bool:
-        """Whether requests for a model that is served should go there while others could serve them too: its own
-        breaker lets them through, and that of at least one engine."""
+        """Return whether requests should go to a model while others could serve them too: its own breaker lets them
+        through, and that of at least one engine.
+        """
         health = self.health
         if health.untroubled:
             return True
@@ -158,7 +159,7 @@ class Fleet:
         )
 
     def health_of(self, model: str) -> str:
-        """How a model's engines are, in words: "2 live", "2 live, 1 open", "1 live; failing (open)"."""
+        """Return the state of a model's engines in words: "2 live", "2 live, 1 open", "1 live; failing (open)"."""
         found = self._by_model.get(model, ())
         states = Counter(self.health.state(model, endpoint.engine_id) for endpoint in found)
         bad = [f"{states[state]} {state}" for state in (BreakerState.OPEN, BreakerState.HALF_OPEN) if states[state]]
@@ -177,7 +178,7 @@ class Fleet:
         return found if len(found) < 2 else sorted(found, key=Endpoint.pressure)[:_MAX_ENDPOINTS]
 
     def count_of_service(self, service: str) -> int:
-        """How many live engines serve it."""
+        """Return the number of live engines that serve it."""
         return len(self._by_service.get(service, ()))
 
     def spending_engines(self) -> Sequence[str]:

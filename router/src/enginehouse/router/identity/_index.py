@@ -31,7 +31,7 @@ class Caller:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Entry:
-    """What one secret hashes to, until when it works, and whose it is."""
+    """One hash of a secret, until when it works, and whose it is."""
 
     digest: bytes
     until_ms: int
@@ -184,7 +184,7 @@ class KeyIndex:
 
 
 def _entries(caller: Caller, now_ms: int) -> list[_Entry]:
-    """What works of a key after that moment. What is over is not kept: even finding it takes time."""
+    """Return the hashes of a key that work after that moment. Expired ones are not kept: finding one takes time."""
     key = caller.key
     until = key.expires_at_ms or _NEVER_MS
     found = [_Entry(key.digest, until, caller)]

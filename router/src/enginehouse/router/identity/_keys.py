@@ -51,7 +51,7 @@ class KeyHasher:
         return cls(pepper=path.read_bytes().strip(), old=[file.read_bytes().strip() for file in old])
 
     def digest(self, secret: str) -> bytes:
-        """What is kept of a key: 32 bytes."""
+        """Return the stored form of a key: 32 bytes."""
         return self._hash(self._begun[0], secret.encode("utf-8", "surrogateescape"))
 
     def digests(self, secret: str) -> list[bytes]:

@@ -68,7 +68,7 @@ class ProviderKeys:
         return made
 
     def knows(self, key_id: str) -> bool:
-        """Whether there is a key of that id."""
+        """Return whether there is a key of that id."""
         return bool(self._candidates(key_id))
 
     def want(self) -> None:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 
 class Role(enum.StrEnum):
-    """What a user may do in its tenant; each holds what the ones before it hold."""
+    """The rights of a user in its tenant; each role has those of the ones before it."""
 
     VIEWER = "viewer"
     DEVELOPER = "developer"

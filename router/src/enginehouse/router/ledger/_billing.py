@@ -15,7 +15,7 @@ from enginehouse.kit.pricing import Unit
 
 
 class Kind(enum.StrEnum):
-    """What a claim is."""
+    """The kind of a claim."""
 
     REPORT = "report"
     # Nobody reported it, and nobody can have run it.
@@ -25,7 +25,7 @@ class Kind(enum.StrEnum):
 
 
 class Verdict(enum.Enum):
-    """What became of a claim."""
+    """The result of settling a claim."""
 
     SETTLED = "settled"
     ALREADY = "already"
@@ -34,7 +34,7 @@ class Verdict(enum.Enum):
 
 
 class Outcome(enum.StrEnum):
-    """How a request ended, as the usage records it."""
+    """The way a request ended, as the usage records it."""
 
     COMPLETED = "completed"
     CANCELLED = "cancelled"
@@ -90,7 +90,7 @@ class WindowRow:
 
     @property
     def available(self) -> int:
-        """What is neither settled nor leased."""
+        """The part that is neither settled nor leased."""
         return max(0, self.limit - self.settled - self.leased)
 
 
@@ -115,7 +115,7 @@ class UsageRow:
 
 @dataclasses.dataclass(slots=True)
 class Rows:
-    """What a settlement reads and changes."""
+    """The rows that a settlement reads and changes."""
 
     reservations: dict[str, ReservationRow]
     windows: dict[tuple[str, int], WindowRow]
@@ -149,8 +149,10 @@ def settle(claim: Claim, rows: Rows) -> Verdict:
 
 
 def _others_may_run(claim: Claim, reservation: ReservationRow, rows: Rows) -> bool:
-    """Whether a refusal leaves engines that the gateway may carry the grant to: then its money stays held, until one of
-    them reports, all have refused, or every engine's watermark has passed it (step 7).
+    """Return whether a refusal leaves engines that the gateway may carry the grant to.
+
+    The money then stays held until one of them reports, all have refused, or every engine's watermark has passed the
+    grant (step 7).
     """
     if claim.outcome is not Outcome.REFUSED or claim.cost_nanos or reservation.state not in ("open", "assumed"):
         return False

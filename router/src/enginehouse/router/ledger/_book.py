@@ -1,4 +1,4 @@
-"""What this replica holds: leases and open reservations, in memory. No I/O and no await here.
+"""The leases and open reservations of this replica, in memory. No I/O and no await here.
 
 The holder's knowledge of a lease row is (remaining, version), applied only when the version is newer, so that the
 results of transactions may arrive in any order. An open reservation counts at its cap until its settlement is known,
@@ -48,7 +48,7 @@ class Account:
 
     @property
     def free(self) -> int:
-        """What a new reservation may take."""
+        """The amount that a new reservation may take."""
         return self.remaining - self.reserved - self.returning
 
 
@@ -74,7 +74,7 @@ class Reservation:
 
 
 class Payer:
-    """What a request is charged to: pairs of a `Scope` and an id, and the accounts found for them the last time."""
+    """The budgets that a request is charged to: pairs of a `Scope` and an id, and the accounts last found for them."""
 
     __slots__ = ("accounts", "book", "scopes", "until_ms", "version")
 

@@ -21,7 +21,7 @@ BUDGETS_CHANNEL = "enginehouse_budgets"
 
 
 class Scope(enum.StrEnum):
-    """What a budget bounds."""
+    """The kind of thing that a budget bounds."""
 
     TENANT = "tenant"
     KEY = "key"
@@ -30,7 +30,7 @@ class Scope(enum.StrEnum):
 
 
 class Period(enum.StrEnum):
-    """How often a budget starts anew, in UTC."""
+    """The time after which a budget starts anew, in UTC."""
 
     LIFETIME = "lifetime"
     DAY = "day"

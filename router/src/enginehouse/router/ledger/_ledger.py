@@ -152,7 +152,7 @@ class Ledger:
 
     @property
     def book(self) -> Book:
-        """What this replica holds."""
+        """The leases and reservations of this replica."""
         return self._book
 
     @property
@@ -162,12 +162,12 @@ class Ledger:
 
     @property
     def usable(self) -> bool:
-        """Whether this replica is registered, so that it may reserve."""
+        """True if this replica is registered, so that it may reserve."""
         return self._monotonic() < self._valid_until
 
     @property
     def journal_backlog(self) -> int:
-        """How many reservations wait for the journal."""
+        """The number of reservations that wait for the journal."""
         return len(self._journal)
 
     # Reserve and draw.
@@ -552,7 +552,7 @@ class Ledger:
         self._spawn(self.return_idle(budget_id=budget_id))
 
     def _handle_freed(self, closed: Sequence[Reservation]) -> None:
-        """What was just asked for by others goes on as it becomes free: they refuse requests meanwhile."""
+        """Give what others have just asked for as it becomes free: they refuse requests meanwhile."""
         now = self._clock()
         wanted = {
             account.budget.budget_id

@@ -43,9 +43,10 @@ class LeaseState:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settled:
-    """What a transaction did: a verdict for each claim, in order, and the leases that it locked, changed or not: one
-    that it leaves alone may have been changed by another replica's settlement of the same grant, which its holder must
-    know of before it drops the reservation.
+    """The result of a transaction: a verdict for each claim, in order, and the leases that it locked, changed or not.
+
+    Another replica's settlement of the same grant may have changed a lease that this one left alone; its holder must
+    know of that before it drops the reservation.
     """
 
     verdicts: list[Verdict]

@@ -1,4 +1,4 @@
-"""How large a lease is: seconds of the budget's recent traffic here, and less as the budget empties. Pure arithmetic.
+"""The size of a lease: seconds of the budget's recent traffic here, and less as the budget empties. Pure arithmetic.
 
 Large leases spare PostgreSQL; what lies in them idle, another replica may have to refuse for. `router/simulation` shows
 the trade for a thousand replicas with these very functions.
@@ -13,19 +13,19 @@ _NEWEST = 0.3
 
 
 def granted(*, need_nanos: int, target_nanos: int, available_nanos: int, share: int) -> int:
-    """What a draw moves: at least the need if the window has it (else what it has), and up to the target while that is
-    at most one `share`th of what is available. Never more than is available.
+    """Return what a draw moves: at least the need if the window has it (else what it has), and up to the target while
+    that is at most one `share`th of what is available. Never more than is available.
     """
     return max(min(need_nanos, available_nanos), min(target_nanos, available_nanos // share))
 
 
 def burst_target(*, nanos_per_second: float, lease_s: float, cap_nanos: int) -> int:
-    """What to draw for when a request waits: seconds of traffic, or a few requests like it where no rate is known."""
+    """Return what to draw when a request waits: seconds of traffic, or a few such requests where no rate is known."""
     return max(int(nanos_per_second * lease_s), cap_nanos * _FIRST_DRAW)
 
 
 def refill_target(*, nanos_per_second: float, lease_s: float, free_nanos: int) -> int:
-    """What to draw in the background: 0 until less than half of the seconds of traffic is free."""
+    """Return what to draw in the background: 0 until less than half of the seconds of traffic is free."""
     target = int(nanos_per_second * lease_s)
     return target - free_nanos if free_nanos * 2 < target else 0
 

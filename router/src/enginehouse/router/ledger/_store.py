@@ -43,7 +43,7 @@ class JournalEntry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EngineMark:
-    """How far an engine has reported, and when a router last saw it live; milliseconds since 1970 UTC."""
+    """The watermark of an engine, and when a router last saw it live; milliseconds since 1970 UTC."""
 
     engine_id: str
     watermark_ms: int
@@ -291,7 +291,7 @@ def this_process() -> str:
 
 
 def is_surely_gone(process: str, *, me: str) -> bool:
-    """Whether a process, as `this_process` named it, ran where we do and runs no more."""
+    """Return whether a process, as `this_process` named it, ran on this host and runs no more."""
     parts, mine = process.split("|"), me.split("|")
     if len(parts) != 4 or len(mine) != 4 or parts[1] != mine[1]:
         return False

@@ -37,7 +37,7 @@ class SweepTerms:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep did."""
+    """The result of a sweep."""
 
     claims: list[Claim]
     settled: Settled
@@ -99,7 +99,7 @@ async def _declare_dead(connection: AsyncConnection, *, replica_id: str, process
 
 
 def nobody_has(marks: Sequence[EngineMark], *, first_ms: int, last_ms: int, terms: SweepTerms, now_ms: int) -> bool:
-    """Whether no engine can hold or still report a grant issued between these times."""
+    """Return whether no engine can hold or still report a grant issued between these times."""
     if last_ms >= now_ms - terms.accept_window_ms:
         return False
     return all(mark.watermark_ms > last_ms or mark.live_at_ms + terms.unseen_ms < first_ms for mark in marks)
@@ -114,7 +114,7 @@ def what_becomes_of(
     terms: SweepTerms,
     now_ms: int,
 ) -> Kind | None:
-    """How an open or assumed reservation that nobody has reported settles now; None while it stays as it is."""
+    """Return how an open or assumed reservation without a report settles now; None while it stays as it is."""
     if nobody_has(marks, first_ms=issued_at_ms, last_ms=issued_at_ms, terms=terms, now_ms=now_ms):
         return Kind.LAPSE
     if state == "open" and expires_at_ms + terms.grace_ms < now_ms:

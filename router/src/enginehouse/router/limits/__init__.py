@@ -1,4 +1,4 @@
-"""How much a key, a user, a route and a tenant may do: requests and tokens a minute, and requests at once."""
+"""Limits of a key, a user, a route and a tenant: requests and tokens a minute, and requests at once."""
 
 from enginehouse.router.limits._bounds import Allowance, Bounds, Quota, of_route, route_of
 from enginehouse.router.limits._limiter import Limiter, LimitReservation

@@ -1,4 +1,4 @@
-"""What may be bounded: requests a minute, tokens a minute and requests at once, for one subject."""
+"""Bounds on one subject: requests a minute, tokens a minute and requests at once."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Bounds:
 
     @property
     def bounds_anything(self) -> bool:
-        """Whether there is anything to check."""
+        """True if there is anything to check."""
         return bool(self.requests_per_minute or self.tokens_per_minute or self.concurrency)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Quota:
-    """What is left of the tightest bound on requests a minute, for the RateLimit headers."""
+    """The remainder of the tightest bound on requests a minute, for the RateLimit headers."""
 
     limit: int
     remaining: int

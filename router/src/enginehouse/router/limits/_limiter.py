@@ -44,7 +44,7 @@ class BucketState:
 
 
 class LimitReservation:
-    """What an admitted request holds of its limits. `release` gives it back, once."""
+    """The part of its limits that an admitted request holds. `release` gives it back, once."""
 
     __slots__ = ("_charged", "_limiter", "_states", "_tokens", "quota")
 
@@ -80,19 +80,19 @@ class LimitReservation:
 
 
 class Sharing(Protocol):
-    """What a limiter asks of the buckets that replicas share."""
+    """The buckets that replicas share, as a limiter uses them."""
 
     @property
     def alone(self) -> bool:
-        """Whether this replica must go on alone now."""
+        """True if this replica must go on alone now."""
 
     @property
     def replicas(self) -> int:
-        """How many replicas share, this one included, as far as is known."""
+        """The number of replicas that share, this one included, as far as is known."""
 
     @property
     def slack(self) -> float:
-        """What part of a bound all replicas together may admit before it is heard of."""
+        """The part of a bound that all replicas together may admit before Redis has heard of it."""
 
     def changed(self, state: BucketState, bounds: Bounds) -> None:
         """There is something to tell."""

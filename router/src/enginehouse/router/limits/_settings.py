@@ -28,7 +28,7 @@ class LimitSettings(Section):
 
 
 class SharingSettings(Section):
-    """How replicas share limits when they have Redis."""
+    """Settings of limits that replicas share over Redis."""
 
     slack: float = pydantic.Field(default=0.1, ge=0, le=1)
     """What part of a limit all replicas together may admit over it, for not asking Redis about each request; 0 makes

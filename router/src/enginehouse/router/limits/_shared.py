@@ -115,7 +115,7 @@ _Call = tuple[_States, int | None, asyncio.Future[bool | None] | None]
 
 
 class SharedBuckets:
-    """What a limiter shares with those of other replicas.
+    """The buckets that a limiter shares with those of other replicas.
 
     Args:
         redis: where the buckets are.
@@ -162,12 +162,12 @@ class SharedBuckets:
 
     @property
     def alone(self) -> bool:
-        """Whether Redis is away, or has not been joined yet."""
+        """True if Redis is away, or has not been joined yet."""
         return self._joined_s is None or not self._redis.up
 
     @property
     def replicas(self) -> int:
-        """How many replicas share, this one included."""
+        """The number of replicas that share, this one included."""
         return max(1, self._known_replicas, self._peers() if self.alone else 1)
 
     @property

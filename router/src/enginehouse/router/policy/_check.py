@@ -1,4 +1,4 @@
-"""What is wrong with a policy document: every problem with where it is and what to write instead."""
+"""The check of a policy document: every problem with its field and what to write instead."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def problems(
     keys: Mapping[str, str],
     tenants: Iterable[str],
 ) -> list[FieldViolation]:
-    """What is wrong with a document; empty if it may be set.
+    """Return the problems of a document; none if it may be set.
 
     Args:
         message: the document.

@@ -104,7 +104,7 @@ class PolicyDocument:
 
 
 def chains(message: policy_pb2.Policy) -> dict[str, Chain]:
-    """What to fall back to from each model: the models of its chain, then theirs, each once. Cycles do no harm here."""
+    """Return the fallbacks of each model: the models of its chain, then theirs, each once. Cycles do no harm here."""
     direct = {entry.model: tuple(entry.models) for entry in message.fallbacks}
     found = {}
     for entry in message.fallbacks:

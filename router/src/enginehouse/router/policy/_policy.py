@@ -52,11 +52,11 @@ class Policy:
         return tuple(self._tiers)
 
     def base(self) -> Mapping[str, PolicyRules]:
-        """What the configuration says, by tier."""
+        """The configured tiers, by name."""
         return self._base
 
     def configured(self) -> policy_pb2.Policy:
-        """What the configuration says, as a document of version 0."""
+        """The configuration as a document of version 0."""
         document = policy_pb2.Policy(name=DEFAULT, description="what the configuration says of tiers")
         for name, tier in self._tiers.items():
             rules = policy_pb2.Rules(
@@ -103,7 +103,7 @@ class Policy:
         return self._document(caller).subject_of(texts)
 
     def allows(self, caller: Caller, model: CatalogModel) -> bool:
-        """Whether the key may use the model for one task or other: the key's own models, its tier, and the policy."""
+        """Return whether key, tier and policy allow the model for one task or other."""
         key_models = caller.key.allowed_models
         return not (key_models and model.name not in key_models) and not self.rules(caller).refuses(model)
 

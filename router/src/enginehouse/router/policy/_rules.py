@@ -1,4 +1,4 @@
-"""What a request must keep to: layers of rules laid over one another."""
+"""The rules that a request must keep to: layers laid over one another."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ class PolicyRules:
 
     @property
     def allow_everything(self) -> bool:
-        """Whether no model is refused."""
+        """True if no model is refused."""
         return not self.models and not self.denied and self.regions is None
 
     def refuses(self, model: CatalogModel) -> str:
-        """Why the model may not be used; empty if it may."""
+        """Return the reason why the model may not be used; empty if it may."""
         if self.models and model.name not in self.models:
             return f"{self.models_by} of the policy {self.policy!r} names the models that may be used, not this one"
         if model.name in self.denied:

@@ -1,4 +1,4 @@
-"""What the configuration says of a tier."""
+"""Settings of a tier."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Bound = Annotated[int, pydantic.Field(ge=0, le=2**31 - 1)]
 
 
 class TierSettings(Section):
-    """What a tier of tenants gets."""
+    """The models and limits of a tier of tenants."""
 
     quality_floor: _Quality = 0.0
     """The least catalog quality that `auto` takes for a trivial request."""

@@ -42,7 +42,7 @@ _DAMAGE = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Artefact:
-    """What a predictor is made of; see `PredictorWeights` and `WordTable`."""
+    """The parts of a predictor; see `PredictorWeights` and `WordTable`."""
 
     weights: PredictorWeights
     words: tuple[str, ...]

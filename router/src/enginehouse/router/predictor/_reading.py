@@ -1,4 +1,4 @@
-"""What is looked at in a prompt: named numbers from its length, its wording and its structure.
+"""The features of a prompt: named numbers from its length, its wording and its structure.
 
 Every prompt has the numbers of `KNOWLEDGE`; `STORY` are those that tell hard from easy among sums told as stories,
 and count as far as a prompt is one ("sums"). Counts are taken as logarithms. What a prompt is about is told by
@@ -92,7 +92,7 @@ def read(texts: Sequence[str], table: WordTable) -> Reading:
     raw = asked.encode("utf-8", "replace")
     lower = raw.lower() if asked.isascii() else asked.lower().encode("utf-8", "replace")
     words = lower.translate(_SEPARATORS).split()
-    heard = table.hear(words)
+    heard = table.read_words(words)
     counts = heard.counts
     quantities = len(raw.translate(_DIGITS, b".,").split())
     options = _OPTION.findall(raw) if b"\n" in raw else []
@@ -117,7 +117,7 @@ def read(texts: Sequence[str], table: WordTable) -> Reading:
 
 
 def _sums(*, quantities: int, relations: int, people: int, asks_how_many: bool, words: int) -> float:
-    """How much of a story with sums a prompt is, 0 to 1: quantities close together, related, asked for."""
+    """Return how much of a story with sums a prompt is, 0 to 1: quantities close together, related, asked for."""
     if not quantities:
         return 0.0
     told = relations + people / 2 + 3 * asks_how_many

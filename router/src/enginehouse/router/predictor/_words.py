@@ -1,4 +1,4 @@
-"""What a prompt is about: fields of knowledge told by its words alone, from a table made in training.
+"""The topic of a prompt: fields of knowledge told by its words alone, from a table made in training.
 
 Each word has an affinity to each field, distilled from a sentence encoder; a word not in the table is judged by its
 beginning and its end. Words count by the square of how clearly they speak of one field, so that "the" says nothing.
@@ -29,8 +29,8 @@ _GROUPS = (1 << _GROUP_BITS) - 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Heard:
-    """What words say.
+class WordReading:
+    """The result of reading words.
 
     Attributes:
         counts: how many words are of each group, from 1 on; 0 are those of none.
@@ -89,8 +89,8 @@ class WordTable:
         self.fields = tuple(fields)
         self._mean_need = float(needs.mean())
 
-    def hear(self, words: Sequence[bytes]) -> Heard:
-        """What words in lower case say. Of fields, each different word speaks once; the mean of them if none does."""
+    def read_words(self, words: Sequence[bytes]) -> WordReading:
+        """Read words in lower case. Of fields, each different word counts once; the mean of them if none does."""
         codes = list(map(self._codes.get, words))
         counts = [0] * (_GROUPS + 1)
         for code in filter(None, codes):
@@ -105,7 +105,7 @@ class WordTable:
         # In order, for sums of floating-point numbers depend on it.
         found = sorted([code >> _GROUP_BITS for code in filter(None, known) if code > _GROUPS])[:_MAX_WORDS]
         if not found:
-            return Heard(counts, "", 0.0, self._mean_need)
+            return WordReading(counts, "", 0.0, self._mean_need)
         spoken: dict[int, float] = {}
         weight = 0.0
         for row in found:
@@ -124,4 +124,4 @@ class WordTable:
             need += likelihood * self._needs[field]
             if likelihood > most:
                 best, most = field, likelihood
-        return Heard(counts, self.fields[best], most / total, need / total)
+        return WordReading(counts, self.fields[best], most / total, need / total)

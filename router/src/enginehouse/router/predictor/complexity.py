@@ -1,4 +1,4 @@
-"""How demanding a prompt is, from 0 (trivial) to 1, so that `auto` can pick a model that is just good enough."""
+"""The complexity of a prompt, from 0 (trivial) to 1, so that `auto` can pick a model that is just good enough."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEAST = 1e-9
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prediction:
-    """What is predicted of a prompt.
+    """The prediction for a prompt.
 
     Attributes:
         complexity: the probability, 0 to 1, that the answer of a model of quality `middle` doesn't suffice.
@@ -40,4 +40,4 @@ class Predictor(Protocol):
     """Predicts from the prompt's texts, in microseconds and without I/O."""
 
     def predict(self, texts: Sequence[str]) -> Prediction:
-        """What is predicted of a request with these texts, oldest first."""
+        """Return the prediction for a request with these texts, oldest first."""

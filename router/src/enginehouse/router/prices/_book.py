@@ -70,7 +70,7 @@ class Timeline:
         self._values = [value for _, value in ordered]
 
     def at(self, now_ms: int) -> int | None:
-        """What holds at this moment; None before the first start, and where the start that holds has no value."""
+        """Return what holds now; None before the first start, and where the start that holds has no value."""
         place = bisect.bisect_right(self._starts, now_ms)
         return self._values[place - 1] if place else None
 
@@ -86,7 +86,7 @@ class Timeline:
 
 
 class PriceBook:
-    """What every caller pays at the moment that it was last advanced to."""
+    """The prices that every caller pays at the moment that it was last advanced to."""
 
     def __init__(self, *, catalog: Catalog) -> None:
         self._catalog = catalog

@@ -39,7 +39,7 @@ class StartTaken(Exception):
 
 
 class AlreadyBegun(Exception):
-    """What has begun stays on record."""
+    """A price or discount that has begun stays on record."""
 
 
 class PriceStore:

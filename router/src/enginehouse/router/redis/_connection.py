@@ -150,7 +150,7 @@ def check_redis_url(url: str) -> str:
 
 
 def _is_absence(error: ResponseError) -> bool:
-    """Whether it answered that it can't serve now, or not us."""
+    """Return whether the error says that it can't serve now, or not us."""
     return isinstance(error, (AuthenticationError, BusyLoadingError, ReadOnlyError)) or str(error).startswith(
         ("OOM", "MASTERDOWN", "NOAUTH", "NOPERM", "CLUSTERDOWN", "MISCONF", "UNKILLABLE", "BUSY")
     )

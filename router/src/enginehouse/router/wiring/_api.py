@@ -73,7 +73,7 @@ def build_audit(environment: Environment, router: RouterParts) -> AuditParts:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ApiParts:
-    """What a router serves, in the order of its addresses."""
+    """The servers of a router, in the order of its addresses."""
 
     checks: CheckServer
     usage: UsageServicer

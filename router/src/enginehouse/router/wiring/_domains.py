@@ -108,7 +108,7 @@ def build_identity(environment: Environment, *, budgets: BudgetIndex) -> Identit
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class DecisionParts:
-    """What decisions look at, where it is stored, and what keeps it current."""
+    """The inputs of decisions, where they are stored, and what keeps them current."""
 
     state: State
     policy: Policy

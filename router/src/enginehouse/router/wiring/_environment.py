@@ -1,4 +1,4 @@
-"""What every domain of one router is built from."""
+"""The foundation of every domain of one router."""
 
 from __future__ import annotations
 

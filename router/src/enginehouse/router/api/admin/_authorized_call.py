@@ -1,4 +1,4 @@
-"""What every administrative method does first and last: who calls, and what PostgreSQL's absence is called."""
+"""The frame of every administrative method: who calls, and the error for PostgreSQL's absence."""
 
 from __future__ import annotations
 

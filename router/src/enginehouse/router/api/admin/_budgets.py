@@ -177,7 +177,7 @@ class BudgetAdmin:
 
 
 def _check_tenants_own(scope: Scope, caller: Administrator) -> None:
-    """What bounds a whole tenant is between the house and the tenant."""
+    """Raise SCOPE_DENIED for a tenant's own budget: it is between the house and the tenant."""
     if scope is Scope.TENANT and not caller.everything:
         raise denied("changing a tenant's own budget")
 

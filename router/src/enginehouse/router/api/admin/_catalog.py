@@ -37,7 +37,7 @@ class CatalogAdmin:
         )
 
     def explain(self, request: admin_pb2.ExplainRequest, caller: Administrator) -> admin_pb2.ExplainResponse:
-        """What would be decided for a key and a prompt, and why. Budgets and limits are not asked."""
+        """Return what would be decided for a key and a prompt, with the reasons. Budgets and limits are not asked."""
         key_id = request.key_id or caller.key_id
         owner = self._callers.get(key_id)
         if owner is None or (not caller.everything and owner.tenant.tenant_id != caller.tenant_id):

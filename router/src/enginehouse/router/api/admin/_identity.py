@@ -30,7 +30,7 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
         self._audit = audit
 
     async def GetCaller(self, request: pb.GetCallerRequest, context: Any) -> pb.GetCallerResponse:
-        """Says who calls."""
+        """Return who calls."""
         with self._caller(context, "GetCaller") as caller:
             known = self._callers.get(caller.key_id)
             return pb.GetCallerResponse(

@@ -1,4 +1,4 @@
-"""What may be done with policy documents."""
+"""Administration of policy documents."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class PolicyAdmin:
         )
 
     async def check(self, document: pb.Policy) -> pb.CheckPolicyResponse:
-        """What is wrong with a document."""
+        """Return the problems of a document."""
         found = await self._problems(document)
         found += _shared(document, await self._store.active())
         return pb.CheckPolicyResponse(

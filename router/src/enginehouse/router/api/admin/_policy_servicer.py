@@ -41,6 +41,6 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
             return await self._policies.delete(request, key_id=caller.key_id)
 
     async def CheckPolicy(self, request: pb.CheckPolicyRequest, context: Any) -> pb.CheckPolicyResponse:
-        """Says whether a document could be set."""
+        """Return whether a document could be set."""
         with authorized_call(self._access, context, _PREFIX + "CheckPolicy"):
             return await self._policies.check(request.policy)

@@ -1,4 +1,4 @@
-"""What was spent, summed by PostgreSQL over the usage itself, so that it is exact to the nano-dollar."""
+"""Spend, summed by PostgreSQL over the usage itself, so that it is exact to the nano-dollar."""
 
 from __future__ import annotations
 

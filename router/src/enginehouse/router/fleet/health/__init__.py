@@ -1,4 +1,4 @@
-"""Whether models and engines answer: circuit breakers, fed by what engines tell the registry of their calls."""
+"""Health of models and engines: circuit breakers, fed by what engines tell the registry of their calls."""
 
 from enginehouse.router.fleet.health._breaker import Breaker, BreakerState, BreakerTerms
 from enginehouse.router.fleet.health._health import Health

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 
 class BreakerState(enum.StrEnum):
-    """What a breaker does with requests."""
+    """The state of a breaker."""
 
     CLOSED = "closed"
     """It lets all through."""
@@ -87,13 +87,13 @@ class Breaker:
         """When it became or becomes half-open; means nothing while it is closed."""
 
     def state(self, now: float) -> BreakerState:
-        """What it does with requests now."""
+        """The state of the breaker now."""
         if not self.opened:
             return BreakerState.CLOSED
         return BreakerState.OPEN if now < self.until else BreakerState.HALF_OPEN
 
     def lets_through(self, now: float) -> bool:
-        """Whether a request may pass. Changes nothing: `sent` counts the one that does."""
+        """Return whether a request may pass. Changes nothing: `sent` counts the one that does."""
         if not self.opened:
             return True
         return now >= self.until and (
@@ -156,7 +156,7 @@ class Breaker:
         return failures / calls if calls else 0.0
 
     def forgettable(self, now: float) -> bool:
-        """Whether a new one in its place would do the same."""
+        """Return whether a new breaker in its place would do the same."""
         return not self.opened and self._recovered(now) and not self.failure_share(now)
 
     def _recovered(self, now: float) -> bool:

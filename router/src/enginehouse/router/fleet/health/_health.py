@@ -52,7 +52,7 @@ class Health:
 
     @property
     def untroubled(self) -> bool:
-        """Whether nothing is open anywhere, and nobody needs to be asked about."""
+        """True if nothing is open anywhere, and nobody needs to be asked about."""
         return not (self._pairs or self._models or self._refusing)
 
     def state(self, model: str, engine_id: str = "") -> BreakerState:
@@ -72,7 +72,7 @@ class Health:
         return 0.0 if breaker is None else breaker.failure_share(self._clock())
 
     def lets_through(self, model: str, engine_id: str = "") -> bool:
-        """Whether a request may be sent: to the model at all, or to that engine. Changes nothing."""
+        """Return whether a request may be sent: to the model at all, or to that engine. Changes nothing."""
         if engine_id:
             if (model, engine_id) in self._refusing:
                 return False

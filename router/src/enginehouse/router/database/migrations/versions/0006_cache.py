@@ -1,4 +1,4 @@
-"""What invalidates cached answers, and how keys use the cache."""
+"""Tables of what invalidates cached answers, and of keys' cache policies."""
 
 from __future__ import annotations
 
