@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import yaml
 
-from enginehouse.kit.engine import installed_engines
 from enginehouse.local.default_catalog import default_catalog
+from enginehouse.local.engines import find_engines
 from tests.mesh import Mesh
 
 from . import envoy_only, litellm
@@ -134,7 +134,7 @@ def measure_all(measurement: Measurement, results: Results, scratch: pathlib.Pat
 
 def _overlay(results: Results, scratch: pathlib.Path) -> dict[str, object]:
     """The settings of a mesh that has its own models in its own engine, and the synthetic ones in its catalog."""
-    own = yaml.safe_load(default_catalog(installed_engines().values()))["models"]
+    own = yaml.safe_load(default_catalog(find_engines().values()))["models"]
     catalog = scratch / "catalog.yaml"
     catalog.write_text(yaml.safe_dump({"models": [*own, *yaml.safe_load(CATALOG.read_text())["models"]]}))
     here = []

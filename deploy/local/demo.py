@@ -162,8 +162,8 @@ def speech_and_transcript(url: str, key: str, text: str) -> list[int]:
         say(f"  [{stream.model}, {seconds:.1f} s of speech in {len(audio) // 1024} KiB, {cost} nano-dollars]")
         transcription = mesh.transcribe(audio)
     say(f"  {transcription.text}")
-    heard_s = transcription.duration_ms / 1000
-    say(f"  [{transcription.model}, {heard_s:.1f} s of audio, {transcription.cost_nanos} nano-dollars]")
+    audio_s = transcription.duration_ms / 1000
+    say(f"  [{transcription.model}, {audio_s:.1f} s of audio, {transcription.cost_nanos} nano-dollars]")
     say("  The small recogniser understands synthetic voices badly; docs/voice.md says how to use Whisper instead.")
     if not cost or not transcription.cost_nanos or seconds < 1:
         raise DemoError("no speech, or no transcript")

@@ -21,8 +21,8 @@ import pytest
 import yaml
 
 from enginehouse.client import AsyncEnginehouse, AsyncGenerationStream, Generation, RetryPolicy
-from enginehouse.kit.engine import installed_engines
 from enginehouse.local.default_catalog import default_catalog
+from enginehouse.local.engines import find_engines
 from tests.engines import EngineProcess, engine
 from tests.mesh import Mesh
 
@@ -31,7 +31,7 @@ SETTLED_S = 60.0
 MODEL = "enginehouse-tiny"
 PRICES = {
     unit: price // 1_000_000
-    for model in yaml.safe_load(default_catalog(installed_engines().values()))["models"]
+    for model in yaml.safe_load(default_catalog(find_engines().values()))["models"]
     if model["name"] == MODEL
     for unit, price in model["prices"].items()
 }

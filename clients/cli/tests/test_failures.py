@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from enginehouse.api.router.v1 import admin_pb2
-from enginehouse.kit.engine import installed_engines
 from enginehouse.local.datadir import DataDirectory, write_private
-from enginehouse.local.default_catalog import default_catalog
 
 COMMAND = str(Path(sys.executable).parent / "enginehouse")
 
@@ -73,7 +71,7 @@ def test_status_and_down_without_a_mesh(cli: Any) -> None:
 
 
 def test_a_failed_start_is_explained_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    busy = DataDirectory(tmp_path / "busy", catalog=default_catalog(installed_engines().values()))
+    busy = DataDirectory(tmp_path / "busy")
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("dear")

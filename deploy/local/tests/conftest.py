@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 
-from enginehouse.kit.engine import installed_engines
 from enginehouse.local.datadir import DataDirectory
-from enginehouse.local.default_catalog import default_catalog
 from enginehouse.local.process import Process, ProcessSpec
 from enginehouse.local.state import ProcessState
 
@@ -37,7 +35,7 @@ while True:
 @pytest.fixture
 def make_data(tmp_path: Path) -> Callable[..., DataDirectory]:
     def make(name: str = "data", **options: Any) -> DataDirectory:
-        return DataDirectory(tmp_path / name, catalog=default_catalog(installed_engines().values()), **options)
+        return DataDirectory(tmp_path / name, **options)
 
     return make
 

@@ -29,13 +29,13 @@ from enginehouse.cli.conformance import conformance
 from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
 from enginehouse.cli.say import say
 from enginehouse.cli.transcribe import transcribe
-from enginehouse.kit.engine import installed_engines
+from enginehouse.local.engines import find_engines
 
 
 @reported
 def version(json_: JsonFlag = False) -> None:
     """Show the versions of the installed distributions."""
-    engines = {spec.distribution for spec in installed_engines().values()}
+    engines = {spec.distribution for spec in find_engines().values()}
     versions = {
         distribution.name: distribution.version
         for distribution in sorted(importlib.metadata.distributions(), key=lambda distribution: distribution.name)

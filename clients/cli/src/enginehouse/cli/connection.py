@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 
 from enginehouse.client import Enginehouse
-from enginehouse.kit.engine import installed_engines
 from enginehouse.local.datadir import DEFAULT, DataDirectory
-from enginehouse.local.default_catalog import default_catalog
 from enginehouse.local.errors import LocalError
 from enginehouse.local.mesh import read_environment
 
@@ -37,7 +35,7 @@ TimeoutOption = Annotated[
 
 def data_directory(path: Path) -> DataDirectory:
     """Return the data directory at a path."""
-    return DataDirectory(path, catalog=default_catalog(installed_engines().values()))
+    return DataDirectory(path)
 
 
 def connect(*, url: str | None, api_key: str | None, data: Path, timeout_s: float = 60.0) -> Enginehouse:

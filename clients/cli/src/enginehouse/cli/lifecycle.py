@@ -12,10 +12,10 @@ import typer
 from enginehouse.cli.connection import DataOption, data_directory
 from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_table, print_text, reported
 from enginehouse.cli.startup_progress import StartupProgress
-from enginehouse.kit.engine import installed_engines
 from enginehouse.local import control, logfiles
 from enginehouse.local import status as mesh_status
 from enginehouse.local.datadir import DEFAULT
+from enginehouse.local.engines import find_engines
 from enginehouse.local.errors import LocalError
 from enginehouse.local.settings import Settings
 from enginehouse.local.signals import run_until_signal
@@ -60,7 +60,7 @@ def up(
                 print_json(_started(state))
 
         supervisor = Supervisor(
-            settings=Settings(config, environ=os.environ, engines=installed_engines()),
+            settings=Settings(config, environ=os.environ, engines=find_engines()),
             data=data_directory(data),
             port=port,
             environ=os.environ,

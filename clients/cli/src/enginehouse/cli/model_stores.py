@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any, Protocol
 
-from enginehouse.kit.engine import installed_engines
 from enginehouse.kit.nearest import did_you_mean
+from enginehouse.local.engines import find_engines
 from enginehouse.local.errors import LocalError
 
 
@@ -35,7 +35,7 @@ def find_store(kind: str) -> Any:
     Raises:
         LocalError: the kind is unknown, there is no store, or there are several to choose from.
     """
-    engines = installed_engines()
+    engines = find_engines()
     if kind and kind not in engines:
         raise LocalError(f"unknown kind of engine {kind!r}{did_you_mean(kind, engines, list_known=True)}")
     stores = {name: spec.model_store for name, spec in engines.items() if spec.model_store is not None}

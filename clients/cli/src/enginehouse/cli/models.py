@@ -20,9 +20,9 @@ from enginehouse.cli.model_stores import TransferProgress, find_store
 from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_table, print_text, reported
 from enginehouse.client.usage import price_by_unit
 from enginehouse.kit.catalog import Catalog, load_catalog
-from enginehouse.kit.engine import installed_engines
 from enginehouse.local.datadir import DEFAULT, DataDirectory
 from enginehouse.local.default_catalog import default_catalog
+from enginehouse.local.engines import find_engines
 from enginehouse.local.errors import LocalError
 
 app = typer.Typer(no_args_is_help=True, help="List the catalog, pull weights, add models.")
@@ -192,7 +192,7 @@ def _catalog(file: Path | None, directory: DataDirectory) -> Catalog:
     if file is not None or directory.catalog.exists():
         return load_catalog(file or directory.catalog)
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as default:
-        default.write(default_catalog(installed_engines().values()))
+        default.write(default_catalog(find_engines().values()))
         default.flush()
         return load_catalog(Path(default.name))
 

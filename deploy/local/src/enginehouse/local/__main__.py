@@ -11,9 +11,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from enginehouse.kit.engine import installed_engines
 from enginehouse.local.datadir import DataDirectory
-from enginehouse.local.default_catalog import default_catalog
+from enginehouse.local.engines import find_engines
 from enginehouse.local.errors import LocalError
 from enginehouse.local.logfiles import open_log
 from enginehouse.local.settings import Settings
@@ -31,8 +30,7 @@ def main() -> int:
     parser.add_argument("--report-fd", type=int, required=True, help="the descriptor for states, one JSON line each")
     arguments = parser.parse_args()
     reports = _Reports(arguments.report_fd)
-    engines = installed_engines()
-    data = DataDirectory(arguments.data, catalog=default_catalog(engines.values()))
+    data = DataDirectory(arguments.data)
 
     def changed(state: MeshState) -> None:
         if data.logs.is_dir() and state.endpoints:
@@ -44,7 +42,7 @@ def main() -> int:
             reports.close()
 
     try:
-        settings = Settings(arguments.config, environ=os.environ, engines=engines)
+        settings = Settings(arguments.config, environ=os.environ, engines=find_engines())
         supervisor = Supervisor(settings=settings, data=data, port=arguments.port, environ=os.environ, changed=changed)
     except LocalError as error:
         reports.send(_failed(arguments.data, str(error)))

@@ -29,6 +29,8 @@ import psutil
 
 from enginehouse.kit.config import ConfigError
 from enginehouse.kit.grants import GrantKeys
+from enginehouse.local.default_catalog import default_catalog
+from enginehouse.local.engines import find_engines
 from enginehouse.local.errors import LocalError
 from enginehouse.local.pids import find_process, process_start_id
 
@@ -43,7 +45,6 @@ class DataDirectory:
 
     Args:
         root: its path.
-        catalog: the YAML text of the catalog that a new directory starts with.
         free_bytes: returns the free space at a path; replaced in tests of a full disk.
     """
 
@@ -51,11 +52,9 @@ class DataDirectory:
         self,
         root: Path,
         *,
-        catalog: str,
         free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
     ) -> None:
         self.root = root.expanduser().absolute()
-        self._initial_catalog = catalog
         self._free_bytes = free_bytes
         self.environment_file = self.root / "dev.env"
         self.catalog = self.root / "catalog.yaml"
@@ -205,7 +204,7 @@ class DataDirectory:
                 write_private(self.key_pepper, secrets.token_urlsafe(48) + "\n")
                 write_private(self.database_password, secrets.token_urlsafe(32) + "\n")
             if not self.catalog.exists():
-                replace_text(self.catalog, self._initial_catalog, mode=0o644)
+                replace_text(self.catalog, default_catalog(find_engines().values()), mode=0o644)
         except OSError as error:
             raise LocalError(f"{error.filename or self.root} cannot be written: {error.strerror}") from error
         except ConfigError as error:

@@ -23,10 +23,8 @@ from enginehouse.kit.engine import EngineSpec
 from enginehouse.kit.nearest import did_you_mean
 from enginehouse.local.datadir import DataDirectory, replace_text
 from enginehouse.local.endpoints import Endpoints
+from enginehouse.local.engines import RESERVED
 from enginehouse.local.errors import LocalError
-
-SECTIONS = ("gateway", "router", "local")
-"""The sections that a user's file may have beside those of the installed engines."""
 
 # Addresses that the user's file may set: the field of Endpoints, and the section and key of the file.
 _CONFIGURABLE = {
@@ -81,8 +79,8 @@ class Settings:
             raise LocalError(str(error)) from error
         self._sections: dict[str, dict[str, Any]] = {}
         for name, section in document.items():
-            if name not in (*SECTIONS, *engines):
-                suggestion = did_you_mean(name, (*SECTIONS, *engines), list_known=True)
+            if name not in (*RESERVED, *engines):
+                suggestion = did_you_mean(name, (*RESERVED, *engines), list_known=True)
                 raise LocalError(f"{file}: unknown section {name!r}{suggestion}")
             if section is not None and not isinstance(section, dict):
                 raise LocalError(f"{file}: section {name!r} must be a mapping of keys to values")

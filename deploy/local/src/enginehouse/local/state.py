@@ -38,7 +38,7 @@ class ProcessState:
     """State of a process.
 
     Attributes:
-        name: such as `router` or `inference-1`.
+        name: such as `router`, or `KIND-1` for an engine.
         condition: its present condition.
         pid: its pid; 0 if it does not run.
         start_id: identifies the process together with the pid; see `pids.process_start_id`.
