@@ -1,4 +1,7 @@
-"""Who may import whom: engines know the kit and the contracts, the client knows the contracts alone."""
+"""Who may import whom: engines know the kit and the contracts, the client knows the contracts alone.
+
+Only an engine imports itself. Everything else, the local mesh and the command line too, finds engines as data.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ ALLOWED = {
     "enginehouse.engines": ("enginehouse.api", "enginehouse.kit"),
     "enginehouse.gateway": ("enginehouse.api", "enginehouse.kit"),
     "enginehouse.router": ("enginehouse.api", "enginehouse.kit"),
+    "enginehouse.local": ("enginehouse.api", "enginehouse.kit"),
+    "enginehouse.cli": ("enginehouse.api", "enginehouse.client", "enginehouse.kit", "enginehouse.local"),
 }
 # Inside the router: a domain knows neither what serves it nor what wires it, and what answers Envoy's checks knows no
 # administration. Each rule: the modules it is for, those it leaves out, and what they must not import.

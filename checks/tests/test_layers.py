@@ -20,6 +20,8 @@ Write = Callable[[str, str], None]
         ("gateway/src/enginehouse/gateway/a.py", "def f():\n    from enginehouse.router import ids"),
         ("clients/python/src/enginehouse/client/a.py", "from enginehouse.kit.errors import Reason"),
         ("engines/kit/src/enginehouse/kit/openai/a.py", "import enginehouse.engines.inference"),
+        ("deploy/local/src/enginehouse/local/a.py", "from enginehouse.engines.voice.spec import SPEC"),
+        ("clients/cli/src/enginehouse/cli/a.py", "def f():\n    from enginehouse.engines.inference import store"),
         ("router/src/enginehouse/router/cache/a.py", "from enginehouse.router.api.cache import CacheServicer"),
         ("router/src/enginehouse/router/ids.py", "from enginehouse.router.wiring import build_router"),
         ("router/src/enginehouse/router/api/ext_authz.py", "from enginehouse.router.api.admin import KeyAdmin"),
