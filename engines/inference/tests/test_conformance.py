@@ -67,6 +67,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return {result.rule.id: result for result in run(options)}
 
 
+@pytest.mark.timeout(300)  # The first has to wait for all of them.
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_the_engine_keeps(rule: ConformanceRule, results: Mapping[str, RuleResult]) -> None:
     result = results[rule.id]

@@ -35,7 +35,7 @@ def requests() -> dict[str, Any]:
         "Synthesize": {
             "models": ["espeak-ng"],
             "request": {"model": "auto", "text": SENTENCE, "audio": PCM},
-            "long_request": {"model": "auto", "text": SENTENCE * 80, "audio": PCM},
+            "long_request": {"model": "auto", "text": SENTENCE * 60, "audio": PCM},
         },
         "Converse": {
             "models": ["espeak-ng"],
@@ -86,6 +86,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return {result.rule.id: result for result in run(options)}
 
 
+@pytest.mark.timeout(300)  # The first has to wait for all of them.
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_the_engine_keeps(rule: ConformanceRule, results: Mapping[str, RuleResult]) -> None:
     result = results[rule.id]

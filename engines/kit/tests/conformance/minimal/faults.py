@@ -98,6 +98,17 @@ async def generates_nothing(self: Engine, request: Any, accepted: Accepted) -> A
         yield message
 
 
+@fault("message.granted", "ListModels has no task; under a grant that names no model it ends with")
+def needs_a_model_for_everything() -> None:
+    begin = Engine.__init__
+
+    def begin_without_free(self: Engine, **named: Any) -> None:
+        begin(self, **named)
+        self.free = set()
+
+    Engine.__init__ = begin_without_free  # type: ignore[method-assign]
+
+
 @replaced("message.unknown_fields", "with an unknown field is refused", Engine, "parse")
 def refuses_unknown_fields(self: Engine, kind: Any, data: bytes) -> Any:
     request, known = kind.FromString(data), kind.FromString(data)

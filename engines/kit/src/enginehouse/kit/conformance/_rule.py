@@ -55,6 +55,7 @@ class ConformanceRule:
         title: a few words.
         sentence: the rule in one plain sentence.
         needs: what it cannot be checked without.
+        scenario: the scenario that it looks at, together with the other rules of its family; empty for none.
         check: raises `Failed` where the engine breaks the rule, `Inapplicable` where that cannot be told.
     """
 
@@ -63,6 +64,7 @@ class ConformanceRule:
     sentence: str
     needs: frozenset[Need]
     check: Check
+    scenario: str = ""
 
     def __str__(self) -> str:
         return self.id
@@ -73,17 +75,28 @@ class RuleFamily:
 
     Args:
         name: the first half of the rules' ids.
+        scenario: the scenario that all rules of the family look at.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, scenario: str = "") -> None:
         self._name = name
+        self._scenario = scenario
         self.rules: list[ConformanceRule] = []
 
     def rule(self, name: str, title: str, sentence: str, *needs: Need) -> Callable[[Check], Check]:
         """Return a decorator that adds the check of a rule."""
 
         def add(check: Check) -> Check:
-            self.rules.append(ConformanceRule(f"{self._name}.{name}", title, sentence, frozenset(needs), check))
+            self.rules.append(
+                ConformanceRule(
+                    id=f"{self._name}.{name}",
+                    title=title,
+                    sentence=sentence,
+                    needs=frozenset(needs),
+                    check=check,
+                    scenario=self._scenario,
+                )
+            )
             return check
 
         return add

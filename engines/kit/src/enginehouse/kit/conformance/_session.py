@@ -117,6 +117,13 @@ class Session:
         # An engine whose address is wrong is registered all the same.
         return next(iter(self.gateway.live.values()), None)
 
+    @property
+    def known_models(self) -> Sequence[str]:
+        """The models that the engine registers, and those that the suite was told of."""
+        registration = self.registration
+        registered = [model.name for model in registration.models] if registration is not None else []
+        return list(dict.fromkeys([*self.options.models, *registered]))
+
     def messages_for(self, method: ServedMethod) -> Sequence[bytes]:
         """The first message of the method's example; an empty message where it has none. For calls that are refused
         before a message is read."""
@@ -178,14 +185,19 @@ class Session:
         expect(ended.ok, f"{example.method.name} with a good grant is not answered: {ended}")
         return ended
 
-    async def answer_recorded(
-        self, example: RequestExample, **changes: Any
-    ) -> tuple[CallEnd, usage_pb2.UsageRecord, Grant]:
-        """Call an example; return the end, the record that was reported for it, and the grant."""
-        grant = self.grant(example.method, **{"models": example.models, **changes})
-        token = sign(grant, keys=self.keys)
+    async def answer_or_end(self, example: RequestExample, **changes: Any) -> CallEnd:
+        """Call an example with a new grant and return how that ended."""
+        return await self.call(example.method, example.messages, token=self.example_token(example, **changes))
+
+    async def answer_recorded(self, example: RequestExample, **changes: Any) -> tuple[CallEnd, usage_pb2.UsageRecord]:
+        """Call an example with a new grant; return the end, and the record that was reported for it."""
+        token = self.example_token(example, **changes)
         ended = await self.answer(example, token=token)
-        return ended, await self.record(token), grant
+        return ended, await self.record(token)
+
+    async def sample(self, example: RequestExample) -> tuple[CallEnd, usage_pb2.UsageRecord]:
+        """The end and the record of one answer to the example, the same for all rules that only look at it."""
+        return await self.scenario(f"sample {example.method.path}", lambda session: session.answer_recorded(example))
 
     # What comes of them --------------------------------------------------------------------------------------------
 
@@ -237,13 +249,15 @@ class Session:
         """True if the engine's process ended although nobody told it to."""
         return self.engine.started_here and self.engine.exit_status is not None and not self.engine.told_to_end
 
-    async def reset(self) -> None:
-        """Bring doubles and engine back to normal between two rules."""
+    async def reset(self, scenario: str) -> None:
+        """Bring doubles and engine back to normal before a rule. For one that looks at a scenario that was played, the
+        engine need not run."""
         if self.router.answering is not Answering.SETTLED:
             self.router.answering = Answering.SETTLED
             if self.router_server is not None:
                 await self.router_server.restart()
-        if self.engine.started_here and self.engine.exit_status is not None:
+        ended = self.engine.started_here and self.engine.exit_status is not None
+        if ended and (not scenario or scenario not in self._scenarios):
             await self.engine.start()
 
 

@@ -125,7 +125,7 @@ async def _check(rule: ConformanceRule, session: Session) -> RuleResult:
     try:
         if lacking:
             raise Inapplicable(lacking[0])
-        await session.reset()
+        await session.reset(rule.scenario)
         async with asyncio.timeout(_RULE_S):
             await rule.check(session)
         if session.died:
@@ -264,8 +264,7 @@ async def _discover(session: Session) -> None:
     if session.gateway_server is not None:
         with contextlib.suppress(Failed):
             await session.wait_for(lambda: session.registration, "", timeout_s=_REGISTRATION_S)
-    registration = session.registration
-    models = [*options.models, *(model.name for model in registration.models)] if registration else [*options.models]
+    models = session.known_models
     found = []
     for entry in given:
         example = entry.example

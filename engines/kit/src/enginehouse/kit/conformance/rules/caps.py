@@ -55,7 +55,7 @@ async def _capped(session: Session, example: RequestExample, *, unit: Unit, whol
 )
 async def _cost(session: Session) -> None:
     for example in session.paid:
-        _, record, _ = await session.answer_recorded(example)
+        _, record = await session.sample(example)
         expect(amounts_of(record), f"{example.method.name} is answered and reported without any unit")
         expect_cost(record, session.prices)
 
@@ -70,7 +70,7 @@ async def _cost(session: Session) -> None:
 )
 async def _free_units(session: Session) -> None:
     for example in session.paid:
-        _, record, _ = await session.answer_recorded(example, prices={}, cap_nanos=0)
+        _, record = await session.answer_recorded(example, prices={}, cap_nanos=0)
         expect(amounts_of(record), f"{example.method.name} under a grant without prices is reported without any unit")
         cost = record.usage.cost_nanos
         expect(not cost, f"{example.method.name} under a grant without prices costs {cost} nano-dollars")
@@ -86,7 +86,7 @@ async def _free_units(session: Session) -> None:
 )
 async def _trailer(session: Session) -> None:
     for example in session.paid:
-        ended, record, _ = await session.answer_recorded(example)
+        ended, record = await session.sample(example)
         told, cost = ended.trailing.get(COST_TRAILER), record.usage.cost_nanos
         expect(told == str(cost), f"{COST_TRAILER} of {example.method.name} is {told!r}; the reported cost is {cost}")
 
@@ -101,7 +101,7 @@ async def _trailer(session: Session) -> None:
 )
 async def _whole(session: Session) -> None:
     for example in session.paid:
-        _, first, _ = await session.answer_recorded(example)
+        _, first = await session.sample(example)
         for _ in range(3):
             cap = first.usage.cost_nanos
             token = session.example_token(example, cap_nanos=cap)
@@ -129,7 +129,7 @@ async def _whole(session: Session) -> None:
 )
 async def _bound(session: Session) -> None:
     for example in session.paid:
-        _, whole, _ = await session.answer_recorded(example)
+        _, whole = await session.sample(example)
         for unit, amount in amounts_of(whole).items():
             # Every kind of cap for the first example, and one between for each other.
             caps = {0, 1, amount // 2, amount - 1} if example is session.paid[0] else {amount // 2}
@@ -167,7 +167,7 @@ def _expect_bounded(example: RequestExample, capped: _Capped) -> None:
 )
 async def _exact(session: Session) -> None:
     example = session.stream
-    _, whole, _ = await session.answer_recorded(example)
+    _, whole = await session.sample(example)
     short: list[str] = []
     for unit, amount in amounts_of(whole).items():
         if amount < 2:

@@ -17,8 +17,8 @@ from enginehouse.kit.conformance._session import Session, amounts_of, expect_cos
 from enginehouse.kit.conformance.rules.discovery import health
 from enginehouse.kit.errors import Reason
 
-CRASH = RuleFamily("crash")
-DRAIN = RuleFamily("drain")
+CRASH = RuleFamily("crash", scenario="crash")
+DRAIN = RuleFamily("drain", scenario="drain")
 
 # Long enough for the restart of an engine with its models; a grant can be used for 30 s at most.
 _ACCEPT_S = 28.0

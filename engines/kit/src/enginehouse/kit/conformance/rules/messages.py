@@ -34,6 +34,26 @@ async def _answered(session: Session) -> None:
 
 
 @rule(
+    "granted",
+    "Grants as the contract brings them",
+    "A method whose options name no task is answered under a grant that names no model, as routers give it; one whose "
+    "options name a task, under a grant that names a model.",
+    Need.KEYS,
+    Need.EXAMPLE,
+)
+async def _granted(session: Session) -> None:
+    models = session.known_models
+    for example in session.examples:
+        name, task = example.method.name, example.method.options.task
+        if not task:
+            ended = await session.answer_or_end(example, models=())
+            expect(ended.ok, f"{name} has no task; under a grant that names no model it ends with {ended}")
+        elif not example.models and models:
+            ended = await session.answer_or_end(example, models=models)
+            expect(ended.ok, f"{name} has the task {task!r}; under a grant that names models it ends with {ended}")
+
+
+@rule(
     "unknown_fields",
     "Requests of later versions",
     "A request with fields that the engine does not know is answered as if they were not there.",

@@ -75,7 +75,7 @@ async def _reported(session: Session) -> None:
 )
 async def _units(session: Session) -> None:
     for example in session.paid:
-        _, record, _ = await session.answer_recorded(example)
+        _, record = await session.sample(example)
         for entry in record.usage.units:
             where = f"an amount of {example.method.name}"
             expect(bool(entry.unit) != bool(entry.name), f"{where} must have either a unit or a name")
@@ -99,7 +99,7 @@ async def _units(session: Session) -> None:
 async def _told(session: Session) -> None:
     found = False
     for example in session.paid:
-        ended, record, _ = await session.answer_recorded(example)
+        ended, record = await session.sample(example)
         last = example.method.parse_response(ended.messages[-1]) if ended.messages else None
         for usage in _usages(last):
             found = True
