@@ -105,12 +105,20 @@ def test_a_kept_answer_leads_to_the_routers_and_the_header_that_says_so_is_no_cl
     assert REPLAY_HEADER in RESERVED_HEADERS
 
 
+def one_service(service: descriptor_pb2.ServiceDescriptorProto) -> descriptor_pb2.FileDescriptorSet:
+    files = descriptor_pb2.FileDescriptorSet()
+    file = files.file.add(name="a.proto", package="a.v1")
+    file.message_type.add(name="Turn")
+    file.service.append(service)
+    return files
+
+
 def test_calls_that_clients_stream_are_not_collected_before_the_decision() -> None:
     service = descriptor_pb2.ServiceDescriptorProto(name="Voice")
-    service.method.add(name="Converse", client_streaming=True, server_streaming=True)
-    service.method.add(name="List")
-    files = descriptor_pb2.FileDescriptorSet()
-    files.file.add(name="v.proto", package="a.v1").service.append(service)
+    types = {"input_type": ".a.v1.Turn", "output_type": ".a.v1.Turn"}
+    service.method.add(name="Converse", client_streaming=True, server_streaming=True, **types)
+    service.method.add(name="List", **types)
+    files = one_service(service)
     contracts = edge_contracts(read_contracts([("voice", files.SerializeToString())]))
     assert contracts.header_methods == ("/a.v1.Voice/Converse",)
     by = Translator(section=GatewaySection(**SECTION), contracts=contracts)
@@ -132,12 +140,12 @@ def test_the_contracts_say_what_the_edge_needs() -> None:
 
 def test_additional_bindings_count() -> None:
     service = descriptor_pb2.ServiceDescriptorProto(name="X")
-    rule = service.method.add(name="M").options.Extensions[annotations_pb2.http]
+    method = service.method.add(name="M", input_type=".a.v1.Turn", output_type=".a.v1.Turn")
+    rule = method.options.Extensions[annotations_pb2.http]
     rule.get = "/v1/a/{b=c/*}"
     rule.additional_bindings.add(post="/v1/a")
-    files = descriptor_pb2.FileDescriptorSet()
     service.options.Extensions[options_pb2.service].error_format = options_pb2.ERROR_FORMAT_OPENAI
-    files.file.add(name="x.proto", package="a.v1").service.append(service)
+    files = one_service(service)
     contracts = edge_contracts(read_contracts([("x", files.SerializeToString())]))
     assert contracts.openai_paths == ("/v1/a", "/v1/a/[^/]+")
 

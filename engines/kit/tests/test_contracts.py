@@ -155,6 +155,10 @@ def test_contracts_that_clash_are_refused() -> None:
     options.exposure = options_pb2.EXPOSURE_ROUTER
     with pytest.raises(ConfigError, match="only our own services are served by routers"):
         read(served_by_routers)
+    incomplete = render()
+    incomplete.file[0].dependency.append("acme/missing.proto")
+    with pytest.raises(ConfigError, match=r"a contract is incomplete: .*make descriptors.binpb with --include_imports"):
+        read(incomplete)
     with pytest.raises(ConfigError, match="is not a FileDescriptorSet"):
         read_contracts([OURS, ("broken", b"\xff")])
 

@@ -160,6 +160,10 @@ class Contracts:
         """Return the class of a method's request message, of this object's own descriptor pool."""
         return message_factory.GetMessageClass(self._pool.FindMessageTypeByName(method.request_type))
 
+    def load_types(self) -> None:
+        """Build the types of all messages, which else happens when the first is asked for. Raise TypeError."""
+        _ = self._pool
+
     @functools.cached_property
     def _pool(self) -> descriptor_pool.DescriptorPool:
         return _pool_of(self.files)
@@ -320,16 +324,17 @@ def _pool_of(files: descriptor_pb2.FileDescriptorSet) -> descriptor_pool.Descrip
 
 
 def _check_fields(contracts: Contracts, origins: Mapping[str, str]) -> None:
-    """Refuse options of other contracts that name fields which their requests do not have."""
+    """Refuse contracts without their imports, and options that name fields which their requests do not have."""
+    try:
+        contracts.load_types()
+    except TypeError as error:
+        raise ConfigError(f"a contract is incomplete: {error}; make {DESCRIPTORS} with --include_imports") from None
     for method in contracts.methods.values():
         origin = origins[method.service]
         if origin == _OURS or not method.task or method.raw or method.body is Body.HEADERS:
             continue
         where = f"contract {origin}: {method.path}"
-        try:
-            request = contracts.request_class(method)
-        except (KeyError, TypeError) as error:
-            raise ConfigError(f"{where}: a type is missing: {error}; make the set with --include_imports") from None
+        request = contracts.request_class(method)
         field = field_at(request, method.model_field)
         if method.model_field != "model" and (field is None or field.type != descriptor.FieldDescriptor.TYPE_STRING):
             raise ConfigError(f"{where}: model_field: {method.model_field!r} is no string of {method.request_type}")
