@@ -61,7 +61,7 @@ def test_round_trip(encoding: Encoding, rate: int) -> None:
 
 @pytest.mark.parametrize("encoding", Encoding)
 def test_pitch_is_kept(encoding: Encoding) -> None:
-    rate = pick_rate(encoding, asked=0, own=22_050)
+    rate = pick_rate(encoding, requested=0, own=22_050)
     got = decoded(encoded(tone(1_000, 1.5, 22_050), encoding, 22_050, rate), encoding, rate)
     assert peak_hertz(got, rate) == pytest.approx(1_000, abs=2)
 

@@ -26,25 +26,25 @@ from enginehouse.engines.voice.audio import Encoding, pick_rate
     ],
 )
 def test_the_lowest_lossless_rate_is_the_default(encoding: Encoding, own: int, picked: int) -> None:
-    assert pick_rate(encoding, asked=0, own=own) == picked
+    assert pick_rate(encoding, requested=0, own=own) == picked
 
 
 @given(st.sampled_from(Encoding), st.integers(-1, 60_000), st.integers(1_000, 200_000))
-def test_a_requested_rate_is_picked_or_refused(encoding: Encoding, asked: int, own: int) -> None:
-    if asked in encoding.rates:
-        assert pick_rate(encoding, asked=asked, own=own) == asked
-    elif asked:
-        with pytest.raises(ValueError, match=f"{asked} samples a second: {encoding.value} supports "):
-            pick_rate(encoding, asked=asked, own=own)
+def test_a_requested_rate_is_picked_or_refused(encoding: Encoding, requested: int, own: int) -> None:
+    if requested in encoding.rates:
+        assert pick_rate(encoding, requested=requested, own=own) == requested
+    elif requested:
+        with pytest.raises(ValueError, match=f"{requested} samples a second: {encoding.value} supports "):
+            pick_rate(encoding, requested=requested, own=own)
     else:
-        assert pick_rate(encoding, asked=asked, own=own) in encoding.rates
+        assert pick_rate(encoding, requested=requested, own=own) in encoding.rates
 
 
 def test_errors_name_the_supported_rates() -> None:
     with pytest.raises(ValueError, match="opus supports 8000, 12000, 16000, 24000, 48000"):
-        pick_rate(Encoding.OPUS, asked=44_100, own=24_000)
+        pick_rate(Encoding.OPUS, requested=44_100, own=24_000)
     with pytest.raises(ValueError, match="pcm supports 8000 to 48000"):
-        pick_rate(Encoding.PCM, asked=7_999, own=24_000)
+        pick_rate(Encoding.PCM, requested=7_999, own=24_000)
 
 
 def test_media_types() -> None:

@@ -51,14 +51,14 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
 
     async def Recognize(self, request: voice_pb2.RecognizeRequest, context: Context) -> voice_pb2.RecognizeResponse:
         """Transcribe a recording; see the contract."""
-        whole = voice_pb2.RecognizeResponse()
+        merged = voice_pb2.RecognizeResponse()
         async with (
             self._calls.accept(context, served_models=self._engine.models.names) as call,
             aclosing(self._engine.recognize(request, call)) as responses,
         ):
             async for response in responses:
-                whole.MergeFrom(response)
-        return whole
+                merged.MergeFrom(response)
+        return merged
 
     async def StreamingRecognize(
         self, requests: AsyncIterator[voice_pb2.StreamingRecognizeRequest], context: Context

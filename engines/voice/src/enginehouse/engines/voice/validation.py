@@ -27,9 +27,9 @@ def check_synthesize(request: voice_pb2.SynthesizeRequest) -> None:
     if kind is None:
         checks.violate("text", "is missing; give a text, or an SSML document in ssml")
     else:
-        said = request.text if kind == "text" else request.ssml
-        if checks.size(kind, said, 1, MAX_CHARACTERS, of="characters") and kind == "text":
-            wrong = check_text(said)
+        text = request.text if kind == "text" else request.ssml
+        if checks.size(kind, text, 1, MAX_CHARACTERS, of="characters") and kind == "text":
+            wrong = check_text(text)
             checks.require(wrong is None, kind, wrong or "")
     _controls(checks, request.controls)
     _form(checks, request.audio)

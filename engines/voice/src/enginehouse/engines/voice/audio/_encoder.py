@@ -53,11 +53,11 @@ class StreamEncoder:
     def __init__(self, *, encoding: Encoding, source_rate: int, rate: int) -> None:
         if rate <= 0:
             raise ValueError(f"invalid sample rate: {rate}; take a rate from pick_rate")
-        pick_rate(encoding, asked=rate, own=source_rate)
+        pick_rate(encoding, requested=rate, own=source_rate)
         self._resampler = Resampler(source_rate=source_rate, rate=rate)
         self._writer = _writer(encoding, rate)
         self._samples_in = 0
-        self._begun = False
+        self._started = False
         self._finished = False
 
     @property
@@ -80,9 +80,9 @@ class StreamEncoder:
         return self._begin() + self._writer.write(self._resampler.finish()) + self._writer.end()
 
     def _begin(self) -> bytes:
-        if self._begun:
+        if self._started:
             return b""
-        self._begun = True
+        self._started = True
         return self._writer.header()
 
 

@@ -38,21 +38,23 @@ class Encoding(enum.Enum):
         return _RATES.get(self, range(MIN_RATE, MAX_RATE + 1))
 
 
-def pick_rate(encoding: Encoding, *, asked: int, own: int) -> int:
+def pick_rate(encoding: Encoding, *, requested: int, own: int) -> int:
     """Return the sample rate to encode with.
 
     Args:
         encoding: the encoding.
-        asked: the rate that the caller wants; 0 picks the lowest rate that loses nothing, else the highest.
+        requested: the requested rate; 0 picks the lowest rate that loses nothing, else the highest.
         own: samples a second of the input.
 
-    Raises ValueError, naming the supported rates, if `asked` is none of them.
+    Raises ValueError, naming the supported rates, if `requested` is none of them.
     """
     rates = encoding.rates
-    if asked:
-        if asked in rates:
-            return asked
-        raise ValueError(f"{asked} samples a second: {encoding.value} supports {_shown(rates)}, or 0 for the nearest")
+    if requested:
+        if requested in rates:
+            return requested
+        raise ValueError(
+            f"{requested} samples a second: {encoding.value} supports {_shown(rates)}, or 0 for the nearest"
+        )
     return min((rate for rate in rates if rate >= own), default=max(rates))
 
 

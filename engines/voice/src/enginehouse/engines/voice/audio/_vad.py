@@ -61,12 +61,12 @@ class Vad:
         self._loudest = max(self._loudest * _FADE, level)
         gain = min(_MAX_GAIN, max(1.0, _USUAL_LEVEL / max(self._loudest, 1.0))) if self._quietest else 1.0
         louder = np.clip(samples * gain, -32768, 32767).astype("<i2")
-        heard = bool(self._detector.is_speech(louder.tobytes(), self._sample_rate))
+        is_speech = bool(self._detector.is_speech(louder.tobytes(), self._sample_rate))
         self._block.append(level)
         if len(self._block) == _BLOCK_FRAMES:
             self._quietest.append(min(self._block))
             self._block.clear()
-        return heard and level >= max(_MIN_LEVEL, background * _ABOVE_BACKGROUND), level
+        return is_speech and level >= max(_MIN_LEVEL, background * _ABOVE_BACKGROUND), level
 
 
 def quietest_place(levels: list[float], first: int) -> int:

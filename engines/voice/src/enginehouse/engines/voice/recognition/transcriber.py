@@ -168,11 +168,11 @@ class _StreamSession:
         responses = await self._handle_events(self._endpointer.feed(samples))
         if self._live is not None and not self.over:
             utterance = self._endpointer.utterance
-            news = utterance[self._fed :]
+            new_samples = utterance[self._fed :]
             self._fed = len(utterance)
-            self._since_interim += len(news)
+            self._since_interim += len(new_samples)
             interim = self._config.interim_results and self._since_interim >= self._per_interim
-            segment = await self._live.feed(news, interim=interim) if len(news) else None
+            segment = await self._live.feed(new_samples, interim=interim) if len(new_samples) else None
             if interim:
                 self._since_interim = 0
             if segment is not None and segment.text:

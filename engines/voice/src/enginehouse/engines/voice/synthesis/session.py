@@ -64,7 +64,7 @@ class SynthesisSession:
         encoding = form.encoding or (voice_pb2.AUDIO_ENCODING_PCM if live else voice_pb2.AUDIO_ENCODING_WAV)
         kind = ENCODINGS[encoding]
         try:
-            rate = pick_rate(kind, asked=form.sample_rate, own=speaker.sample_rate)
+            rate = pick_rate(kind, requested=form.sample_rate, own=speaker.sample_rate)
         except ValueError as error:
             raise invalid("audio.sample_rate", str(error)) from None
         self.info = voice_pb2.AudioInfo(encoding=encoding, content_type=kind.content_type, sample_rate=rate)
@@ -93,7 +93,7 @@ class SynthesisSession:
                 self._meter.add(UNIT_CHARACTERS, chunk.characters)
             self._stop_at_cap()
             return
-        begun = self._counted_ms
+        start_ms = self._counted_ms
         counted = False
         for item in chunk.items:
             if isinstance(item, Pause):
@@ -118,8 +118,8 @@ class SynthesisSession:
                 chunk=number,
                 first_character=chunk.first_character,
                 characters=chunk.characters,
-                start_ms=begun,
-                duration_ms=self._counted_ms - begun,
+                start_ms=start_ms,
+                duration_ms=self._counted_ms - start_ms,
             )
         )
 
@@ -147,8 +147,8 @@ class SynthesisSession:
         missing = {"speed", "pitch", "pitch_range", "emphasis"} - follows
         if not missing:
             return utterance
-        kept = {name: getattr(_NEUTRAL, name) for name in missing}
-        return replace(utterance, prosody=replace(utterance.prosody, **kept))
+        neutral = {name: getattr(_NEUTRAL, name) for name in missing}
+        return replace(utterance, prosody=replace(utterance.prosody, **neutral))
 
     def _encoded(self, samples: Samples) -> bytes:
         """Meter samples, encode those that are paid for, and return the bytes that are ready."""
@@ -179,20 +179,20 @@ async def _read_ahead(pieces: AsyncGenerator[Samples, None]) -> AsyncGenerator[S
         finally:
             taken.put_nowait(None)
 
-    taking = asyncio.create_task(take(), name="voice-read-ahead")
+    buffering = asyncio.create_task(take(), name="voice-read-ahead")
     try:
         while (samples := await taken.get()) is not None:
             yield samples
-        await taking
+        await buffering
     finally:
-        taking.cancel()
-        await asyncio.gather(taking, return_exceptions=True)
+        buffering.cancel()
+        await asyncio.gather(buffering, return_exceptions=True)
 
 
 def check_supported_controls(speaker: Speaker, controls: voice_pb2.SpeechControls, *, model: str) -> None:
     """Refuse requested controls that the model does not support."""
-    for name, asked in (("speed", controls.speed not in (0, 1)), ("pitch", controls.pitch != 0)):
-        if asked and name not in speaker.prosody:
+    for name, requested in (("speed", controls.speed not in (0, 1)), ("pitch", controls.pitch != 0)):
+        if requested and name not in speaker.prosody:
             raise ServiceError(
                 Reason.UNSUPPORTED_CAPABILITY,
                 f"controls.{name}: not supported by the model {model!r}; leave it out, or use another model",

@@ -88,17 +88,17 @@ class Synthesizer:
     async def _plan(self, request: voice_pb2.SynthesizeRequest, speaker: Speaker, model: str) -> SpeechPlan:
         controls = text_controls(request.controls, speaker, voices=self._voices, model=model)
         field = request.WhichOneof("input") or "text"
-        said = request.text if field == "text" else request.ssml
+        text = request.text if field == "text" else request.ssml
         plan = plan_text if field == "text" else plan_ssml
         try:
-            if len(said) <= _PLANNED_AT_ONCE:
-                made = plan(said, controls=controls)
+            if len(text) <= _PLANNED_AT_ONCE:
+                made = plan(text, controls=controls)
             else:
-                made = await asyncio.to_thread(plan, said, controls=controls)
+                made = await asyncio.to_thread(plan, text, controls=controls)
         except SsmlError as error:
             raise invalid("ssml", f"line {error.line}, column {error.column}: {error.message}") from None
         if field == "text":
-            _check_script(said, controls)
+            _check_script(text, controls)
         if not any(chunk.items for chunk in made.chunks):
             raise invalid(field, "has nothing that can be spoken")
         return made

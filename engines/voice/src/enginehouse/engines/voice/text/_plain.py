@@ -46,7 +46,7 @@ class IncrementalText:
         self._stream = SentenceStream(max_length=controls.max_length, lines=True)
         self._begin = 0
         self._pause_ms = 0
-        self._spoken = False
+        self._has_speech = False
 
     def feed(self, piece: str) -> list[Chunk]:
         """Take a piece and return the sentences that are complete.
@@ -66,7 +66,7 @@ class IncrementalText:
         self._stream.drop()
         self._begin = self._stream.end
         self._pause_ms = 0
-        self._spoken = False
+        self._has_speech = False
 
     def _chunks(self, sentences: list[Sentence]) -> list[Chunk]:
         chunks = []
@@ -75,10 +75,10 @@ class IncrementalText:
             self._pause_ms = max(self._pause_ms, sentence.pause_ms)
             if not items:
                 continue
-            if self._pause_ms and self._spoken:
+            if self._pause_ms and self._has_speech:
                 items.insert(0, Pause(self._pause_ms))
             chunks.append(Chunk(first_character=self._begin, characters=sentence.end - self._begin, items=tuple(items)))
-            self._begin, self._pause_ms, self._spoken = sentence.end, 0, True
+            self._begin, self._pause_ms, self._has_speech = sentence.end, 0, True
         return chunks
 
 

@@ -187,20 +187,20 @@ class VoiceLibrary:
                 Reason.UNKNOWN_MODEL, f"model: no speech model {shorten(model)} on this engine; it has: {known}"
             )
 
-    def _cloning_model(self, asked: str) -> str:
+    def _cloning_model(self, requested: str) -> str:
         able = [name for name, speaker in sorted(self._speakers.items()) if speaker.clones]
-        if asked:
-            self._check_model(asked)
-        if not able or (asked and asked not in able):
-            which = f"the model {asked!r}" if asked else "this engine"
+        if requested:
+            self._check_model(requested)
+        if not able or (requested and requested not in able):
+            which = f"the model {requested!r}" if requested else "this engine"
             raise ServiceError(
                 Reason.UNSUPPORTED_CAPABILITY,
                 f"{which} cannot clone voices; "
                 + (f"use one of: {', '.join(able)}" if able else "add an XTTS model to the catalog (docs/voice.md)"),
             )
-        if not asked and len(able) > 1:
+        if not requested and len(able) > 1:
             raise invalid("model", f"must name one of {', '.join(able)}")
-        return asked or able[0]
+        return requested or able[0]
 
     async def _read_sample(self, data: bytes) -> Samples:
         pieces: list[Samples] = []
@@ -258,6 +258,6 @@ def _matches(voice: voice_pb2.Voice, request: voice_pb2.ListVoicesRequest) -> bo
     return not request.language or _speaks(voice.languages, request.language)
 
 
-def _speaks(languages: Sequence[str], asked: str) -> bool:
-    wanted = asked.lower()
+def _speaks(languages: Sequence[str], requested: str) -> bool:
+    wanted = requested.lower()
     return any(tag.lower() == wanted or tag.lower().startswith(f"{wanted}-") for tag in languages)

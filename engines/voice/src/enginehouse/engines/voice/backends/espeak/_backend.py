@@ -99,7 +99,7 @@ class EspeakSpeaker:
             raise invalid("controls.voice", f"{utterance.voice!r} is a cloned voice, which espeak-ng does not support")
         job, shift = self._plan(utterance)
         frames: asyncio.Queue[bytes | None] = asyncio.Queue()
-        saying = asyncio.create_task(self._speak(job, frames))
+        synthesis = asyncio.create_task(self._speak(job, frames))
         try:
             while (pcm := await frames.get()) is not None:
                 samples = np.frombuffer(pcm, "<i2").astype(np.int16)
@@ -107,13 +107,13 @@ class EspeakSpeaker:
                     samples = shift.feed(samples)
                 if len(samples):
                     yield samples
-            await saying
+            await synthesis
         finally:
-            saying.cancel()
-            await asyncio.wait([saying])
+            synthesis.cancel()
+            await asyncio.wait([synthesis])
             # Its failure, if any, was raised above, or the reader has left.
-            if not saying.cancelled():
-                saying.exception()
+            if not synthesis.cancelled():
+                synthesis.exception()
 
     async def close(self) -> None:
         """Stop the processes; running utterances fail."""

@@ -98,15 +98,15 @@ class _Batches:
     def __init__(self, sink: int) -> None:
         self._sink = sink
         self._held = b""
-        self._begun = False
+        self._started = False
 
     def take(self, pcm: bytes) -> None:
         self._held += pcm
-        if len(self._held) >= _BATCH_BYTES or not self._begun:
+        if len(self._held) >= _BATCH_BYTES or not self._started:
             self.flush()
 
     def flush(self) -> None:
-        self._begun = True
+        self._started = True
         while self._held:
             self._held = self._held[os.write(self._sink, self._held) :]
 

@@ -211,12 +211,12 @@ def _pcm(samples: Samples) -> bytes:
 def _segment(hypothesis: Hypothesis, options: RecognitionOptions) -> Segment:
     words = hypothesis.words
     lengths = [word.end_ms - word.start_ms for word in words]
-    sure = sum(word.confidence * length for word, length in zip(words, lengths, strict=True)) / sum(lengths)
+    weighted = sum(word.confidence * length for word, length in zip(words, lengths, strict=True)) / sum(lengths)
     return Segment(
         text=" ".join(word.word for word in words),
         start_ms=words[0].start_ms,
         end_ms=words[-1].end_ms,
-        confidence=min(sure, 1.0),
+        confidence=min(weighted, 1.0),
         words=[
             RecognizedWord(word=word.word, start_ms=word.start_ms, end_ms=word.end_ms, confidence=word.confidence)
             for word in words

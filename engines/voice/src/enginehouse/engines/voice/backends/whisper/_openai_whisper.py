@@ -78,7 +78,7 @@ class _OpenaiWhisper:
         beams = 1 if decoding.quick else self._options.beam_size
         self._check = check
         try:
-            heard = self._whisper.transcribe(
+            result = self._whisper.transcribe(
                 audio,
                 language=decoding.language or None,
                 task="translate" if decoding.translate else "transcribe",
@@ -91,13 +91,13 @@ class _OpenaiWhisper:
             )
         finally:
             self._check = _never_cancel
-        for segment in heard["segments"]:
+        for segment in result["segments"]:
             yield WhisperSegment(
                 text=segment["text"],
                 start_s=segment["start"],
                 end_s=segment["end"],
                 logprob=segment["avg_logprob"],
-                language=heard["language"],
+                language=result["language"],
                 words=[
                     (word["word"], word["start"], word["end"], word["probability"]) for word in segment.get("words", ())
                 ],

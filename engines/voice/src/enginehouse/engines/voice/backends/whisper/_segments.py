@@ -48,13 +48,13 @@ def join_segments(parts: Sequence[tuple[WhisperSegment, Segment]]) -> Segment | 
         return None
     segments = [segment for _, segment in parts]
     weights = [len(segment.text) for segment in segments]
-    sure = sum(segment.confidence * weight for segment, weight in zip(segments, weights, strict=True))
+    weighted = sum(segment.confidence * weight for segment, weight in zip(segments, weights, strict=True))
     return Segment(
         # With the model's own spaces: some languages have none.
         text="".join(decoded.text for decoded, _ in parts).strip(),
         start_ms=segments[0].start_ms,
         end_ms=segments[-1].end_ms,
-        confidence=_bounded(sure / sum(weights)),
+        confidence=_bounded(weighted / sum(weights)),
         words=[word for segment in segments for word in segment.words],
         language=segments[0].language,
     )

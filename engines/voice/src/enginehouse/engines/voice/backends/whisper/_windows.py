@@ -132,4 +132,4 @@ class Windows:
 
 def _first(speech: list[bool]) -> int:
     """Return the index of the first speech frame; the number of frames if there is none."""
-    return next((index for index, spoken in enumerate(speech) if spoken), len(speech))
+    return next((index for index, is_speech in enumerate(speech) if is_speech), len(speech))

@@ -85,13 +85,13 @@ def _money(match: re.Match[str]) -> str:
         words = f"{say_number(figures, indian=indian)} {one if figures.one else many}"
     else:
         parts = int(figures.decimals.ljust(2, "0"))
-        spoken = []
+        amounts = []
         if figures.whole.strip("0") or not parts:
             single = figures.whole.lstrip("0") == "1"
-            spoken.append(f"{count(figures.whole, indian=indian)} {one if single else many}")
+            amounts.append(f"{count(figures.whole, indian=indian)} {one if single else many}")
         if parts:
-            spoken.append(f"{count(str(parts))} {hundredth if parts == 1 else hundredths}")
-        words = " ".join(spoken)
+            amounts.append(f"{count(str(parts))} {hundredth if parts == 1 else hundredths}")
+        words = " ".join(amounts)
     return keep_full_stop(match, set_apart(match, f"minus {words}" if match["minus"] else words))
 
 

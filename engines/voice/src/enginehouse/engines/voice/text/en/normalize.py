@@ -111,8 +111,8 @@ def _number(match: re.Match[str]) -> str:
         return set_apart(match, minus + digits(figures.whole))
     if len(figures.whole) == 4 and not (figures.decimals or figures.separated or minus):
         number = int(figures.whole)
-        told = _WHEN_BEFORE.search(match.string[max(0, match.start() - 12) : match.start()]) is not None
-        if 1100 <= number <= 2099 or (told and number >= 1000):
+        follows_year_word = _WHEN_BEFORE.search(match.string[max(0, match.start() - 12) : match.start()]) is not None
+        if 1100 <= number <= 2099 or (follows_year_word and number >= 1000):
             return set_apart(match, year(number))
     return set_apart(match, minus + amounts.say_number(figures))
 

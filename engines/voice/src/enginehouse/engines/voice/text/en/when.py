@@ -24,8 +24,8 @@ def say_date(day: Date, *, month_first: bool = False) -> str:
         words = month or (f"the {place}" if place else "")
     if day.year is None:
         return words
-    said = _short_year(day.year) if day.year < 100 else year(day.year)
-    return f"{words}{',' if month_first and place else ''} {said}".strip()
+    year_words = _short_year(day.year) if day.year < 100 else year(day.year)
+    return f"{words}{',' if month_first and place else ''} {year_words}".strip()
 
 
 def _short_year(number: int) -> str:

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 def table(text: str) -> dict[str, str]:
     """Parse written forms with their words: "Mr. = Mister | Dr. = Doctor", on any number of lines."""
     pairs = (entry.strip().partition(" = ") for entry in text.replace("\n", " | ").split(" | ") if entry.strip())
-    return {written.strip(): said.strip() for written, _, said in pairs}
+    return {written.strip(): words.strip() for written, _, words in pairs}
 
 
 def unit_names(text: str) -> dict[str, tuple[str, str]]:
     """Parse signs with their singular and plural: "km, kms = kilometre, kilometres | ..."."""
     forms: dict[str, tuple[str, str]] = {}
-    for signs, said in table(text).items():
-        one, _, many = said.partition(", ")
+    for signs, words in table(text).items():
+        one, _, many = words.partition(", ")
         forms |= dict.fromkeys(signs.split(", "), (one, many))
     return forms
 

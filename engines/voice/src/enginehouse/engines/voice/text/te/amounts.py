@@ -71,13 +71,13 @@ def _money(match: re.Match[str]) -> str:
         words = f"{number} {one if figures.one else many}"
     else:
         parts = int(figures.decimals.ljust(2, "0"))
-        spoken = []
+        amounts = []
         if figures.whole.strip("0") or not parts:
             single_one = figures.whole.lstrip("0") == "1"
-            spoken.append(f"{count(figures.whole, NumberForm.NOUN)} {one if single_one else many}")
+            amounts.append(f"{count(figures.whole, NumberForm.NOUN)} {one if single_one else many}")
         if parts:
-            spoken.append(f"{count(str(parts), NumberForm.NOUN)} {hundredth if parts == 1 else hundredths}")
-        words = " ".join(spoken)
+            amounts.append(f"{count(str(parts), NumberForm.NOUN)} {hundredth if parts == 1 else hundredths}")
+        words = " ".join(amounts)
     return joined(match, f"మైనస్ {words}" if match["minus"] else words)
 
 
