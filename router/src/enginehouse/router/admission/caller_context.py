@@ -82,7 +82,7 @@ class CallerContext:
         found = self._routes.get(method)
         if found is None:
             if len(self._routes) >= _MAX_ROUTES:
-                self._routes.clear()
+                del self._routes[next(iter(self._routes))]
             found = self._routes[method] = self._of_method(method)
         if not user_id:
             return found

@@ -1,5 +1,7 @@
-"""Budgets that refuse: one that has passed all its lower percentages is in effect spent, though some nano-dollars, less
-than a request's bound, are left of it for ever.
+"""The alert of 100 % for budgets that refuse requests.
+
+A budget that has passed all its lower percentages is in effect spent, though some nano-dollars, less than a request's
+bound, are left of it for ever.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import sqlalchemy as sa
+from cachetools import TTLCache
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.kit.tasks import TaskSet
@@ -20,9 +23,9 @@ from enginehouse.router.ids import new_id
 
 _log = logging.getLogger(__name__)
 
-# A budget refuses thousands of times once it is spent; PostgreSQL is asked this often about one of them.
+# A budget refuses thousands of times once it is spent; PostgreSQL is asked about it this often at most.
 _PAUSE_S = 2.0
-_MAX_REMEMBERED = 100_000
+_MAX_RECENT = 100_000
 
 _INSERT = sa.text(
     """
@@ -39,28 +42,24 @@ _INSERT = sa.text(
 
 
 class ExhaustionRecorder:
-    """Raises the alert of 100 % for budgets that refuse. One replica's."""
+    """Raises the alert of 100 % for budgets that refuse, on one replica."""
 
     def __init__(self, *, database: AsyncEngine, clock: Clock, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._clock = clock
-        self._monotonic = monotonic
-        self._asked: dict[tuple[str, int], float] = {}
+        self._recent: TTLCache[tuple[str, int], None] = TTLCache(_MAX_RECENT, _PAUSE_S, timer=monotonic)
         self._tasks = TaskSet()
 
     def refused(self, budget_id: str, window_start_ms: int) -> None:
         """Note that a budget could not pay. Returns at once."""
         window = budget_id, window_start_ms
-        now = self._monotonic()
-        if now - self._asked.get(window, -_PAUSE_S) < _PAUSE_S:
+        if window in self._recent:
             return
-        if len(self._asked) >= _MAX_REMEMBERED:
-            self._asked.clear()
-        self._asked[window] = now
+        self._recent[window] = None
         self._tasks.spawn(self._consider(budget_id, window_start_ms), name="budget-exhausted")
 
     async def close(self) -> None:
-        """Let what is under way go."""
+        """Cancel the writes that are under way."""
         await self._tasks.close()
 
     async def _consider(self, budget_id: str, window_start_ms: int) -> None:
@@ -77,6 +76,6 @@ class ExhaustionRecorder:
                         await notify(connection, ALERTS_CHANNEL, "")
         except DatabaseUnavailable:
             # The next refusal asks again.
-            self._asked.pop((budget_id, window_start_ms), None)
+            self._recent.pop((budget_id, window_start_ms), None)
         except Exception:
             _log.exception("could not raise an alert", extra={"budget_id": budget_id})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
+
+from cachetools import TLRUCache
 
 from enginehouse.api.common.v1 import usage_pb2 as common_pb2
 from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
@@ -79,7 +80,8 @@ class ReplayCalls:
         self._hits = hits
         self._metrics = metrics
         self._clock = clock
-        self._used: OrderedDict[str, int] = OrderedDict()
+        # Each grant until it would be refused for its age; beyond the bound the least recent is dropped.
+        self._used: TLRUCache[str, int] = TLRUCache(_MAX_USED, lambda _, accept_by_ms, __: accept_by_ms, timer=clock)
 
     @asynccontextmanager
     async def accept(self, context: Any) -> AsyncIterator[ReplayCall]:
@@ -92,7 +94,7 @@ class ReplayCalls:
         grant = running_grant(keys=self._grant_keys, now_ms=now)
         if not grant.HasField("replay"):
             raise ServiceError(Reason.GRANT_INVALID, "the grant is for an engine; kept answers need one of their own")
-        self._use(grant, now)
+        self._use(grant)
         call = ReplayCall(grant=grant, cache=self._cache)
         outcome = "lost"
         try:
@@ -109,12 +111,7 @@ class ReplayCalls:
                     grant, model=call.model, started_at_ms=now, first_output_ms=call.first_output_ms, outcome=outcome
                 )
 
-    def _use(self, grant: grant_pb2.Grant, now: int) -> None:
-        while self._used:
-            grant_id, until = next(iter(self._used.items()))
-            if until > now and len(self._used) < _MAX_USED:
-                break
-            del self._used[grant_id]
+    def _use(self, grant: grant_pb2.Grant) -> None:
         if grant.grant_id in self._used:
             raise ServiceError(Reason.GRANT_REPLAYED, "the grant was used before; each is good for one call")
         self._used[grant.grant_id] = grant.accept_by_ms

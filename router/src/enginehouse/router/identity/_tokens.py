@@ -85,8 +85,8 @@ class TokenVerifier:
         known = self._known.get(digest)
         if known is None or known.until_ms <= now_ms or known.generation != known.provider.keys.generation:
             known = self._verify(token, now_ms)
-            if len(self._known) >= _MAX_KNOWN:
-                self._make_room(now_ms)
+            if len(self._known) >= _MAX_KNOWN and digest not in self._known:
+                del self._known[next(iter(self._known))]
             self._known[digest] = known
         caller = self._users.caller(known.user)
         if caller is None:
@@ -95,11 +95,6 @@ class TokenVerifier:
                 "make the user with 'enginehouse users create'"
             )
         return caller
-
-    def _make_room(self, now_ms: int) -> None:
-        self._known = {digest: one for digest, one in self._known.items() if one.until_ms > now_ms}
-        for digest in list(self._known)[: max(0, len(self._known) - _MAX_KNOWN // 2)]:
-            del self._known[digest]
 
     def _verify(self, token: bytes, now_ms: int) -> _Known:
         header, claims = _parts(token)

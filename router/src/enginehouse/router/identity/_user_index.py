@@ -67,8 +67,8 @@ class UserIndex:
         known = self._callers.get(user_id)
         if known is not None and known[0] is role:
             return known[1]
-        if len(self._callers) >= _MAX_CALLERS:
-            self._callers.clear()
+        if len(self._callers) >= _MAX_CALLERS and user_id not in self._callers:
+            del self._callers[next(iter(self._callers))]
         caller = Caller(_key_of(user_id, tenant, token.name, ROLE_SCOPES[role]), tenant)
         self._callers[user_id] = role, caller
         return caller

@@ -13,6 +13,8 @@ n-th, at least one request: together n requests more than that at most. A Redis 
 replicas know, which may lack their floats: `slack` times the bound once more.
 
 Clocks: Redis's own measures the buckets; replicas are told how long a bucket takes to be full, never when.
+
+Written by hand: the libraries ask Redis for every request, or bound nothing between replicas.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Closed, it counts answers and failures. Open, it lets nothing through until its time is over. Half-open, it lets a few
 requests through: the first answer closes it, a failure opens it again for twice as long.
+
+Written by hand: the libraries wrap the failing call, and here the calls are the engines', told of in batches.
 """
 
 from __future__ import annotations
