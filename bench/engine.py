@@ -117,8 +117,8 @@ def _services(engine: TextEngine, calls: Calls) -> list[Any]:
 async def serve_bare(port: int) -> None:
     """Serve until a signal, on loopback, without grants."""
     loaded = await _load(CATALOG)
-    receipts = ResumeTokens(keys=GrantKeys({"bench": secrets.token_bytes(32)}))
-    engine = TextEngine(models=loaded, receipts=receipts)
+    resume_tokens = ResumeTokens(keys=GrantKeys({"bench": secrets.token_bytes(32)}))
+    engine = TextEngine(models=loaded, resume_tokens=resume_tokens)
     server = EngineServer(listen=f"127.0.0.1:{port}", services=_services(engine, cast("Calls", Everybody())))
     await server.start()
     await server.serve_until_signal()
@@ -126,7 +126,7 @@ async def serve_bare(port: int) -> None:
 
 async def _build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedTextModel]:
     models = await _load(context.config.catalog_file)
-    engine = TextEngine(models=models, receipts=ResumeTokens(keys=context.keys))
+    engine = TextEngine(models=models, resume_tokens=ResumeTokens(keys=context.keys))
     return BuiltEngine(services=_services(engine, context.calls), models=models, describe=describe)
 
 

@@ -1,6 +1,6 @@
-"""What continuing cut answers costs, and whether they are exact: `python engines/inference/benchmarks/resume.py`.
+"""The cost of continuing cut answers, and their exactness: `python engines/inference/benchmarks/resume.py`.
 
-Two llama.cpp servers with the bundled model in this process, one thread each. Prints Markdown.
+Two llama.cpp servers with the bundled model run in this process, with one thread each. The output is Markdown.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def _tokens(server: LlamaCppServer, plan: RequestPlan, request: GenerateRe
 
 
 async def _exactness(*, resumable: bool) -> tuple[int, int]:
-    """The number of of so many continued answers differ from the uncut ones."""
+    """Return how many of so many continued answers differ from the uncut ones."""
     one, other = (
         await asyncio.to_thread(_load, resumable=resumable),
         await asyncio.to_thread(_load, resumable=resumable),
@@ -80,7 +80,7 @@ async def _exactness(*, resumable: bool) -> tuple[int, int]:
 
 
 async def _speed(server: LlamaCppServer, *, steps: bool, temperature: float, streams: int) -> float:
-    """Tokens a second, over all streams; the best of several turns, for others use the machine too."""
+    """Return the tokens a second, over all streams: the best of several turns, since the machine is shared."""
     request = GenerateRequest(sampling=Sampling(temperature=temperature, seed=3, repeat_penalty=1.2))
 
     async def one(number: int) -> int:

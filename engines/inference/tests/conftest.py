@@ -1,4 +1,4 @@
-"""What the text engine's tests share: models with random weights, and engines that serve them."""
+"""Fixtures of the text engine's tests: models with random weights, and engines that serve them."""
 
 from __future__ import annotations
 

@@ -186,4 +186,4 @@ async def test_an_engine_whose_runtime_hangs_ends_itself(process: Process, tiny:
                 pass
     status, errors = await process.end()
     assert status == 1
-    assert "llama.cpp has not made anything for" in errors
+    assert "llama.cpp hangs: no output for" in errors

@@ -36,7 +36,7 @@ PENALISED = Sampling(temperature=0.9, repeat_penalty=1.3, frequency_penalty=0.4,
 
 @dataclass
 class Received:
-    """What a caller has of an answer."""
+    """The part of an answer that a caller has received."""
 
     text: str = ""
     token_ids: list[int] = field(default_factory=list)

@@ -19,7 +19,7 @@ from engines.inference.tests.text_engine import catalog_entry, write_config
 
 @pytest.fixture(autouse=True)
 def own_logging() -> Iterator[None]:
-    """What the command does to logging is undone."""
+    """Undo the command's changes to logging."""
     handlers, level = logging.root.handlers[:], logging.root.level
     yield
     logging.root.handlers[:] = handlers

@@ -1,4 +1,4 @@
-"""What a tenant has sent before is recognised, and nothing else."""
+"""A tenant's own earlier prompts are recognised, and nothing else is."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_what_was_not_read_is_not_remembered() -> None:
 
 
 def test_memory_is_bounded_and_the_longest_unused_goes() -> None:
-    prompts = TenantPromptHistory(most=20)
+    prompts = TenantPromptHistory(max_prefixes=20)
     sent(prompts, chat("first"))
     for number in range(19):
         sent(prompts, chat(f"number {number}"))

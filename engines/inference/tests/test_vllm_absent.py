@@ -1,4 +1,4 @@
-"""What a model of vLLM's says where vLLM is not installed, or could never serve it."""
+"""Errors for models of the vLLM backend where vLLM is not installed, or could never serve them."""
 
 import pytest
 
@@ -43,7 +43,7 @@ async def test_absent_package_names_the_extra(tmp_path):
     [
         ("file:none", ["chat"], {}, Reason.WEIGHTS_ABSENT, "hf download"),
         ("hf:org/repo/x.safetensors", ["chat"], {}, Reason.INVALID_REQUEST, "file:FOLDER"),
-        ("file:none", ["embeddings"], {}, Reason.INVALID_REQUEST, "embeddings come from"),
+        ("file:none", ["embeddings"], {}, Reason.INVALID_REQUEST, "vllm makes no embeddings"),
         ("file:none", ["chat"], {"slot": 1}, Reason.INVALID_REQUEST, "options.slot"),
         ("file:none", ["chat"], {"tensor_parallel_size": 0}, Reason.INVALID_REQUEST, "tensor_parallel_size"),
     ],

@@ -193,7 +193,7 @@ async def running_engine(
     spool = Spool(directory=directory / "spool", engine_id="engine-test")
     reporter = UsageReporter(spool=spool, router_address=f"127.0.0.1:{port}")
     calls = Calls(keys=issuer.keys, spool=spool)
-    engine = TextEngine(models=loaded, receipts=ResumeTokens(keys=issuer.keys))
+    engine = TextEngine(models=loaded, resume_tokens=ResumeTokens(keys=issuer.keys))
     generation = GenerationServicer(engine=engine, answering=engine, calls=calls)
     openai = TextServicer(engine=engine, accept=lambda context: calls.accept(context, served_models=loaded.names))
     server = EngineServer(

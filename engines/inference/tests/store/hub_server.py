@@ -95,7 +95,7 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
                     self.wfile.write(content)
 
         def storage(self, digest: str, body: bool) -> None:
-            content = next(one for one in hub.large.values() if hashlib.sha256(one).hexdigest() == digest)
+            content = next(data for data in hub.large.values() if hashlib.sha256(data).hexdigest() == digest)
             if hub.corrupt:
                 content = bytes(byte ^ 1 for byte in content)
             if hub.busy:

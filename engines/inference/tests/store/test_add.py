@@ -116,7 +116,7 @@ def test_provider(add):
         ({"prices": {"output_tokens": -1}}, "-1"),
         ({"prices": {"words": 1}}, "unknown unit 'words'"),
         ({"quality": 2}, "quality"),
-        ({"name": "first"}, "has a model 'first' already"),
+        ({"name": "first"}, "already has a model 'first'"),
         ({"name": "auto"}, "'auto'"),
         ({"name": "a b"}, "'a b'"),
         ({"source": "https://h/v1"}, "context of mine is unknown"),

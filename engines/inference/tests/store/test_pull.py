@@ -1,4 +1,4 @@
-"""GgufMetadata from the hub: whole, right, resumed, or refused with the reason."""
+"""Weights from the hub: whole, verified, resumed, or refused with the reason."""
 
 import fcntl
 import hashlib
@@ -40,7 +40,7 @@ def test_pull_puts_the_file_where_engines_look(hub, fetch, tmp_path):
     assert pulled.checksum == hashlib.sha256(CONTENT).hexdigest()
     assert (pulled.commit, pulled.size_bytes, pulled.fetched) == (COMMIT, len(CONTENT), True)
     assert (told[0].done_bytes, told[-1].done_bytes, told[-1].total_bytes) == (0, len(CONTENT), len(CONTENT))
-    assert [one.done_bytes for one in told] == sorted(one.done_bytes for one in told)
+    assert [progress.done_bytes for progress in told] == sorted(progress.done_bytes for progress in told)
     assert files(tmp_path) == [".tiny.gguf.origin.json", "tiny.gguf"]
 
 
@@ -151,7 +151,7 @@ def test_two_pulls_of_one_file_do_not_mix(hub, fetch, tmp_path):
         ("hf:acme/tiny/sub/tiny.gguf@v9", "no revision 'v9'"),
         ("hf:acme", "hf:ORG/REPO/FILE"),
         ("hf:acme/../x.gguf", "hf:ORG/REPO/FILE"),
-        ("hf:ac me/ti%ny/x.gguf", "no name of a repository"),
+        ("hf:ac me/ti%ny/x.gguf", "invalid repository name"),
         ("file:x", "hf:ORG/REPO/FILE"),
     ],
 )
@@ -182,12 +182,12 @@ def test_catalog_names_are_pulled_by_their_source():
     assert source_to_pull("hf:a/b/c", catalog) == "hf:a/b/c"
     with pytest.raises(StoreError, match=r"near needs no pull: its source is bundled:near\.gguf"):
         source_to_pull("near", catalog)
-    with pytest.raises(StoreError, match="it has: far, near"):
+    with pytest.raises(StoreError, match="the catalog has: far, near"):
         source_to_pull("none", catalog)
 
 
 def test_hub_that_is_not_there(hub, tmp_path):
-    with pytest.raises(StoreError, match=r"hub at http://127\.0\.0\.1:1 cannot be"):
+    with pytest.raises(StoreError, match=r"cannot reach the hub at http://127\.0\.0\.1:1"):
         pull(SOURCE, models_dir=tmp_path, environ={"HF_ENDPOINT": "http://127.0.0.1:1"})
 
 

@@ -1,1 +1,1 @@
-"""Trains the small story model that ships inside the inference engine."""
+"""Training of the small story model that ships with the inference engine."""

@@ -1,4 +1,4 @@
-"""The command line; README.md in the folder above has the commands in their order."""
+"""The command line; README.md in the folder above lists the commands in order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _train(options: argparse.Namespace) -> None:
     from engines.inference.training.storymodel.train import Schedule, Trainer
 
     torch.set_num_threads(options.threads)
-    # A polite kill saves a checkpoint, as Ctrl-C does.
+    # SIGTERM saves a checkpoint, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     tokenizer = load_tokenizer(options.run / "tokenizer.json")
     schedule = Schedule(minutes=options.minutes)
@@ -103,7 +103,7 @@ def _obedience(options: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
+    """Return the parser of all commands and their options."""
     root = argparse.ArgumentParser(prog="storymodel", description="Make the bundled story model.")
     commands = root.add_subparsers(required=True)
 
@@ -155,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Run the command that was asked for."""
+    """Run a command; return its exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options = parser().parse_args()
     options.action(options)

@@ -1,7 +1,7 @@
-"""Asks a finished GGUF file through llama.cpp, the way the inference engine does.
+"""Prompts to a finished GGUF file through llama.cpp, the way the inference engine does it.
 
-Also says how long the longest run of words is that an answer shares with the training texts, so
-that a sample shown in the model card is the model's own.
+Also measures the longest run of words that an answer shares with the training texts, so that a
+sample shown in the model card is the model's own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ANSWER_TOKENS = 300
 
 
 def start_server(model: Path, *, context: int = 1024) -> Any:
-    """An in-process llama.cpp server; its HTTP listener gets a key that nobody knows."""
+    """Return an in-process llama.cpp server, whose HTTP listener has a random key."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(model)
     parameters.n_ctx = context
@@ -32,7 +32,7 @@ def start_server(model: Path, *, context: int = 1024) -> Any:
 
 
 def longest_shared_run(answer: str, running: str) -> int:
-    """The length in words of the longest run of ``answer`` that occurs in ``running`` text."""
+    """Return the length in words of the longest run of ``answer`` that occurs in ``running`` text."""
     words = plain_words(answer).split()
     longest = 0
     for start in range(len(words)):
@@ -45,7 +45,7 @@ def longest_shared_run(answer: str, running: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the model said, why it stopped ("stop" or "length"), and how many tokens that took."""
+    """The model's answer, the reason why it stopped ("stop" or "length"), and its number of tokens."""
 
     content: str
     finish_reason: str
@@ -53,7 +53,7 @@ class Answer:
 
 
 def ask(server: Any, prompt: str, *, system: str | None, temperature: float, seed: int) -> Answer:
-    """One question in a fresh conversation, with the recommended sampling."""
+    """Ask one question in a fresh conversation, with the recommended sampling."""
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": prompt})
     request = {
@@ -76,7 +76,7 @@ def ask(server: Any, prompt: str, *, system: str | None, temperature: float, see
 
 
 def training_words(data: Path) -> str:
-    """Everything that the model may have learnt by heart, as one line of plain words."""
+    """Return all texts that the model may have memorised, as one line of plain words."""
     corpus = load_corpus(data)
     groups = (corpus.stories_en, corpus.stories_te, corpus.classics_te, corpus.novels)
     return "".join(plain_words(document.text) for group in groups for document in group)
@@ -91,7 +91,7 @@ def answers(
     seed: int,
     data: Path | None,
 ) -> Iterator[str]:
-    """Each prompt with its answer, why the answer ended and how much of it is copied."""
+    """Return each prompt with its answer, the reason why it ended and the copied part of it."""
     running = training_words(data) if data else ""
     server = start_server(model)
     for prompt in prompts:

@@ -1,4 +1,4 @@
-"""What a conversation is made of, before any template or token."""
+"""The parts of a conversation, before any template or token."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Reads the public texts, cleans them, and sets the held-out stories aside before anything else.
+"""Reading of the public texts: clean them, and set the held-out stories aside before anything else.
 
-Only this module knows how the data folder is laid out: ``novels_en/*.txt``, ``stories_en/NNNN_*.md``,
+Only this module knows the layout of the data folder: ``novels_en/*.txt``, ``stories_en/NNNN_*.md``,
 ``stories_te/NNNN_*.md`` and ``classics_te/<work>/**``. It knows nothing about prompts or tokens.
 """
 

@@ -1,4 +1,4 @@
-"""Exercises in saying again what was said: the plainest way to learn to look at the prompt.
+"""Exercises in repeating a text, which are the plainest way to learn to look at the prompt.
 
 Words drawn at random can't be guessed, so the only way to lower the loss is to copy. A small model
 that gets these early finds the same trick useful for the words of a request.
@@ -34,7 +34,7 @@ _ANY_TE = tuple(noun for kind in TELUGU_KINDS for noun in kind) + TELUGU_ADJECTI
 
 
 def echo(rng: random.Random) -> list[Turn]:
-    """A request to repeat something, and that again."""
+    """Return a request to repeat a text, and the text."""
     if rng.random() < 0.2:
         text = " ".join(rng.choices(_ANY_TE, k=rng.randint(1, 8)))
         request = rng.choice(REQUESTS_TE)

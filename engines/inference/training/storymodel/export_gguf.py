@@ -1,4 +1,4 @@
-"""Writes a trained model and its tokenizer as one GGUF file that llama.cpp loads by itself.
+"""Export of a trained model and its tokenizer as one GGUF file that llama.cpp can load.
 
 Matrices are stored as Q8_0, norms as F32; the embedding table doubles as the output layer, so there
 is no output tensor. Query and key rows are reordered because llama.cpp rotates neighbouring pairs.
@@ -78,7 +78,8 @@ def add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
 def export(model: StoryModel, tokenizer: Tokenizer, output: Path, *, context: int | None = None) -> None:
     """Write ``output``; the same checkpoint gives the same bytes.
 
-    ``context``, in tokens, declares less than the longest row of the training: as much as holds.
+    ``context``, in tokens, declares a shorter context than the longest row of the training, the length
+    at which quality holds.
     """
     shape = model.shape
     output.parent.mkdir(parents=True, exist_ok=True)

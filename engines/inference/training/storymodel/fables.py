@@ -1,4 +1,4 @@
-"""Makes tiny fables out of this project's own sentences, each full of the words of its request.
+"""Tiny fables made of this project's own sentences, each full of the words of its request.
 
 The public stories are too few to teach a small model, in an hour on a CPU, that an answer is about
 what was asked. Here every sentence says so: who was asked for occurs in nearly all of them, and so
@@ -26,11 +26,11 @@ from engines.inference.training.storymodel.vocabulary import (
 
 @dataclass(frozen=True, kw_only=True)
 class Fable:
-    """A short text, what it is about, and the words that a request for it may use."""
+    """A short text, its subject, and the words that a request for it may use."""
 
     sentences: tuple[str, ...]
     subject: str
-    """As a request names it, with its article: "a clever crow"."""
+    """The subject as a request names it, with its article: "a clever crow"."""
     words: tuple[str, ...]
 
 
@@ -130,7 +130,7 @@ TELUGU_THINGS = ("బంతి", "గాలిపటం", "మామిడి �
 
 
 def english_fable(rng: random.Random, *, shortest: int = 2) -> Fable:
-    """An opening and some of the steps, in their order."""
+    """Return a fable of an opening and some of the steps, in order."""
     named = rng.random() < 0.15
     noun = rng.choice(NAMES) if named else rng.choice(ANIMALS + PEOPLE)
     adjective = rng.choice(ADJECTIVES)
@@ -157,7 +157,7 @@ def english_fable(rng: random.Random, *, shortest: int = 2) -> Fable:
 
 
 def telugu_fable(rng: random.Random) -> Fable:
-    """The same in Telugu; nouns stay in the nominative, whose form is known."""
+    """Return a fable in Telugu; nouns stay in the nominative, whose form is known."""
     every = [noun for kind in TELUGU_KINDS for noun in kind]
     noun, friend = rng.sample(every, 2)
     thing, adjective = rng.choice(TELUGU_THINGS), rng.choice(TELUGU_ADJECTIVES)

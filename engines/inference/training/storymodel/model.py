@@ -18,7 +18,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True, kw_only=True)
 class ModelShape:
-    """Every number that decides the shape of the network."""
+    """The numbers that determine the shape of the network."""
 
     vocabulary: int
     """Rows of the embedding table, which is also the output layer (tied)."""
@@ -75,7 +75,7 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 
 
 def document_mask(tokens: Tensor, *, boundary: int) -> Tensor:
-    """Which earlier positions each sees: ``(batch, 1, time, time)``, those of its own document."""
+    """Return the earlier positions that each position sees: ``(batch, 1, time, time)``, those of its document."""
     documents = (tokens == boundary).cumsum(dim=1)
     same = documents[:, None, :, None] == documents[:, None, None, :]
     return same.tril()
@@ -214,5 +214,5 @@ class StoryModel(nn.Module):
         return functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), reduction="none")
 
     def parameter_count(self) -> int:
-        """The number of numbers are learnt; the tied table counts once."""
+        """The number of learnt parameters; the tied table counts once."""
         return sum(parameter.numel() for parameter in self.parameters())

@@ -1,7 +1,7 @@
-"""Counts how often an answer is about what was asked: does the noun of the prompt occur in it?
+"""The share of answers that are about the prompt: whether the prompt's noun occurs in them.
 
-The figure that matters most for a model this small. Prompts are drawn with a fixed seed from words
-and templates that the training uses too; the combinations are what is new.
+This figure matters most for a model this small. Prompts are drawn with a fixed seed from words and
+templates that the training uses too; only the combinations are new.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from engines.inference.training.storymodel.vocabulary import (
 
 @dataclass(frozen=True, kw_only=True)
 class Obedience:
-    """Out of ``asked`` prompts, how many answers had the noun, and how many ended by themselves."""
+    """The number of ``asked`` prompts, of answers with the noun, and of answers that ended by themselves."""
 
     asked: int
     mentioned: int

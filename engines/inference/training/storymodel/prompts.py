@@ -1,7 +1,7 @@
-"""Turns a passage into a conversation: somebody asks for it, in many ways, and gets it.
+"""Conversion of a passage into a conversation, in which somebody asks for it, in many ways, and gets it.
 
-The templates are this project's own words. Key words come out of the passage itself, so that the
-answer is always *about* what was asked. Knows nothing about tokens.
+The templates are this project's own words. Key words come from the passage itself, so that the
+answer is always *about* the request. This module knows nothing about tokens.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _NOUN_USE = re.compile(
 
 
 def learn_nouns(texts: Iterable[str], *, share: float = 0.12, least: int = 20) -> dict[str, float]:
-    """Words that stand where nouns stand, each with its rarity in nats (larger is rarer)."""
+    """Return words in the places of nouns, each with its rarity in nats (larger is rarer)."""
     uses: Counter[str] = Counter()
     words: Counter[str] = Counter()
     for text in texts:
@@ -100,14 +100,14 @@ def join_words(words: Sequence[str], *, last: str) -> str:
 
 
 def punctuate(prompt: str, rng: random.Random) -> str:
-    """People end a request with a full stop, or nothing; some write it in lower case."""
+    """Return the request as people write it: with or without a full stop, sometimes in lower case."""
     if prompt[-1].isalpha() and rng.random() < 0.5:
         prompt += "."
     return prompt[0].lower() + prompt[1:] if rng.random() < 0.1 else prompt
 
 
 def ask_english(rng: random.Random, *, subject: str, words: Sequence[str], title: str | None, sentences: int) -> str:
-    """A request in English; ``subject`` already has its article, or is empty."""
+    """Return a request in English; ``subject`` already has its article, or is empty."""
     choice = rng.random()
     if title and choice < 0.12:
         return punctuate(rng.choice(TITLE_EN).format(title=title), rng)
@@ -124,7 +124,7 @@ def ask_english(rng: random.Random, *, subject: str, words: Sequence[str], title
 
 
 def ask_telugu(rng: random.Random, *, subject: str, words: Sequence[str], title: str | None) -> str:
-    """A request in Telugu."""
+    """Return a request in Telugu."""
     choice = rng.random()
     if title and choice < 0.15:
         return punctuate(rng.choice(TITLE_TE).format(title=title), rng)
@@ -136,7 +136,7 @@ def ask_telugu(rng: random.Random, *, subject: str, words: Sequence[str], title:
 
 
 def converse(rng: random.Random, *, request: str, answer: str, continuations: Sequence[str]) -> list[Turn]:
-    """The request and its answer, sometimes with a system message, sometimes in two steps."""
+    """Return the request and its answer, sometimes with a system message, sometimes in two steps."""
     turns = [Turn(role="system", content=rng.choice(SYSTEM))] if rng.random() < 0.25 else []
     turns.append(Turn(role="user", content=request))
     paragraphs = answer.split("\n")

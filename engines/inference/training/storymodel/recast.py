@@ -1,8 +1,8 @@
-"""Gives a passage another main character, so that only its prompt can tell who that is.
+"""Replacement of a passage's main character, so that only the prompt can tell who it is.
 
 A model that sees few stories learns them by heart and then ignores what it was asked for. When the
 crow of a story is a fox the next time and a potter the time after, copying the word out of the
-prompt is the only thing that works. Knows words, not tokens or templates.
+prompt is the only thing that works. This module knows words, not tokens or templates.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MID_SENTENCE_NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{2,}\b")
 
 @dataclass(frozen=True, kw_only=True)
 class Recast:
-    """A passage and who it is about; ``subject`` is a bare noun or a name."""
+    """A passage and its main character; ``subject`` is a bare noun or a name."""
 
     text: str
     subject: str | None
@@ -98,7 +98,7 @@ def recast_english(text: str, rng: random.Random, *, chance: float) -> Recast:
 
 
 def recast_telugu(text: str, rng: random.Random, *, chance: float) -> Recast:
-    """The same for Telugu: an animal becomes another that takes the same case endings."""
+    """Recast a Telugu passage: an animal becomes another that takes the same case endings."""
     counts = {word: text.count(word) for kind in TELUGU_KINDS for word in kind if word in text}
     if not counts or max(counts.values()) < 2:
         return Recast(text=text, subject=None)
@@ -154,7 +154,7 @@ def opening_english(phrase: str, rng: random.Random, *, named: bool) -> str:
 
 
 def opening_telugu(phrase: str, rng: random.Random) -> str:
-    """The same in Telugu."""
+    """Return a first sentence in Telugu that introduces ``phrase``."""
     place = rng.choice(TELUGU_PLACES)
     return rng.choice(
         (

@@ -1,8 +1,8 @@
-"""Draws training documents from the corpus and packs them into rows of equal length.
+"""Drawing of training documents from the corpus, packed into rows of equal length.
 
-Every draw depends on the random generator handed in alone, so a resumed run continues where it
-stopped. Progress (0..1) decides the mixture: first language, then the habit of
-looking at the prompt.
+Every draw depends only on the random generator that is passed in, so a resumed run continues where
+it stopped. Progress (0..1) decides the mixture: first language, then the habit of looking at the
+prompt.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from engines.inference.training.storymodel.tokenizer import encode_chat, encode_
 from engines.inference.training.storymodel.vocabulary import with_article
 
 Sample = tuple[list[int], list[bool]]
-"""Token ids of one document, and which of them are to be learnt."""
+"""Token ids of one document, and a flag for each that is to be learnt."""
 
-# From which progress on, the relative shares of the kinds among the drawn documents.
+# The relative shares of the kinds among the drawn documents, each from a progress on.
 STAGES: tuple[tuple[float, Mapping[str, float]], ...] = (
     (0.0, {"novel_plain": 8, "novel_asked": 48, "story_en": 24, "story_te": 13, "classic_te": 4, "small_talk": 3}),
     (

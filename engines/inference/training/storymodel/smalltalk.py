@@ -1,4 +1,4 @@
-"""What the model says when it is not asked for a story: who it is, and what it can't do.
+"""The model's answers when it is not asked for a story: who it is, and what it cannot do.
 
 Written for this project. A model this small knows no facts; the honest answer to a question is to
 say so and to offer a story, which also exercises copying a word out of the question.

@@ -1,4 +1,4 @@
-"""Chooses what the tokenizer learns from: mostly stories, a slice of the novels, both languages."""
+"""The texts that the tokenizer learns from: mostly stories, a slice of the novels, both languages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STORY_REPEATS = 2
 
 
 def tokenizer_texts(corpus: Corpus) -> Iterator[str]:
-    """Texts whose pair counts stand for what the model will read and write."""
+    """Return texts whose pair counts represent the texts that the model will read and write."""
     for novel in corpus.novels:
         yield from novel.paragraphs[::NOVEL_STRIDE]
     for _ in range(STORY_REPEATS):

@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How long to train, and how."""
+    """The length of the training, and its parameters."""
 
     minutes: float
     """Wall-clock budget over all resumed parts, time spent in checkpoints included."""
@@ -60,7 +60,7 @@ class Schedule:
 
 
 class Trainer:
-    """Owns the model, its optimisers and its place in the schedule."""
+    """A training run: the model, its optimisers and its place in the schedule."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What llama.cpp computes from the exported file is what the trained model computes."""
+"""llama.cpp computes the same from the exported file as the trained model."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""The text engine: validates, admits, bounds by the grant's cap, runs a model and accounts for what it made.
+"""The text engine: validate, admit, bound by the grant's cap, run a model and account for its output.
 
-It knows neither gRPC nor which runtime answers. `GenerationServicer` and the OpenAI edge both serve it.
+It knows neither gRPC nor which runtime answers. `GenerationServicer` and OpenAI's endpoints both serve it.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ ServedModel: TypeAlias = loading.ServedModel[LoadedTextModel]
 
 
 class TextEngine:
-    """Answers for the models that are loaded.
+    """A text engine over the models that are loaded.
 
     Args:
         models: the models that are loaded.
-        receipts: let a cut answer be continued on another engine.
+        resume_tokens: let a cut answer be continued on another engine.
     """
 
-    def __init__(self, *, models: LoadedModels[LoadedTextModel], receipts: ResumeTokens) -> None:
-        self._receipts = receipts
+    def __init__(self, *, models: LoadedModels[LoadedTextModel], resume_tokens: ResumeTokens) -> None:
+        self._resume_tokens = resume_tokens
         self._own_prompts = TenantPromptHistory()
         self.models = models
         """The models that are loaded."""
@@ -50,8 +50,11 @@ class TextEngine:
     ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
         """Yield the messages of one generation; the last has a summary, whose usage is the whole call's so far.
 
-        Where the model fails before it has made anything, the next one that the grant names takes over, if it is here.
-        Closing the generator frees the model's slot at once. Raises ServiceError.
+        Where the model fails before any output, the next one that the grant names takes over, if it is loaded here.
+        Closing the generator frees the model's slot at once.
+
+        Raises:
+            ServiceError: the request is invalid, or no model can answer it.
         """
         check_generate(request)
         if call.system_prompt:
@@ -59,7 +62,7 @@ class TextEngine:
         return self.models.stream(
             call,
             lambda: self._generate(request, call),
-            # The tokens that an answer is resumed from are those of its model.
+            # The tokens that an answer is resumed from are its own model's.
             may_fall_back=not request.HasField("resume"),
         )
 
@@ -73,9 +76,11 @@ class TextEngine:
         meter = call.meter
         async with served.slots.hold():
             prepared = await served.loaded.prepare(request)
-            # Waiting is for those who have nobody else to ask.
+            # A call that another model can serve does not wait for a provider.
             prepared = replace(prepared, patience_s=0.0 if call.alternatives else call.time_left_s())
-            trail = self._receipts.open(request, prepared, request_id=call.request_id, model=served.catalog.name)
+            resume_token = self._resume_tokens.open(
+                request, prepared, request_id=call.request_id, model=served.catalog.name
+            )
             received = len(request.resume.token_ids)
             limit = output_limit(
                 input_tokens=prepared.input_tokens,
@@ -100,10 +105,10 @@ class TextEngine:
             echo = request.prompt if request.echo and not received else ""
             output = Choices(count=request.choices or 1, limit=limit, echo=echo)
             response = generation_pb2.GenerateResponse(
-                request_id=call.request_id, model=served.catalog.name, resumable=trail is not None
+                request_id=call.request_id, model=served.catalog.name, resumable=resume_token is not None
             )
             if limit.tokens == 0:
-                # Nothing is left to be made, and the prompt need not be read for that.
+                # The answer is complete already: the prompt need not be read.
                 response.deltas.extend(output.merge([OutputPiece(0, finish=FinishReason.LENGTH)]))
                 yield _last(response, call)
                 return
@@ -117,17 +122,17 @@ class TextEngine:
                         if not response.deltas:
                             continue
                         call.mark_first_output()
-                        # The last deltas wait for the usage, which the runtime completes as it ends.
+                        # The last deltas wait for the usage, which is complete when the runtime ends.
                         if not output.ended:
-                            if trail is not None:
-                                _add_receipts(response, trail, meter)
+                            if resume_token is not None:
+                                _add_receipts(response, resume_token, meter)
                             yield response
                             response = generation_pb2.GenerateResponse()
             finally:
                 account.settle_prompt()
         if not output.ended:
             raise ServiceError(
-                Reason.BACKEND_FAILED, f"the runtime of {served.catalog.name!r} ended before its answer did"
+                Reason.BACKEND_FAILED, f"the runtime of {served.catalog.name!r} ended before the answer was complete"
             )
         if output.cut_by_budget:
             meter.capped = True
@@ -165,7 +170,7 @@ class TextEngine:
         return generation_pb2.TokenizeResponse(token_ids=await served.loaded.tokenize(request.text))
 
     def describe(self, served: ServedModel) -> generation_pb2.Model:
-        """A model as `ListModels` shows it."""
+        """Return a model as `ListModels` shows it."""
         return generation_pb2.Model(
             name=served.catalog.name,
             context_tokens=served.loaded.context_tokens,
@@ -175,24 +180,24 @@ class TextEngine:
 
 
 class _Account:
-    """TokenCounts what the runtime reports, before it is sent."""
+    """Counts the tokens that the runtime reports, before they are sent."""
 
     def __init__(
         self, meter: Meter, *, input_tokens: int, read_again: bool, new_tokens: int, on_read: Callable[[], None]
     ) -> None:
         self._meter = meter
         self._input_tokens = input_tokens
-        # As many of the prompt's tokens count as read, whatever was cached: they are new to the tenant.
+        # This many of the prompt's tokens are new to the tenant: they count as read, even if they were cached.
         self._new_tokens = new_tokens
         self._on_read = on_read
-        # An answer that is resumed had its prompt read, and billed, before.
+        # The prompt of a resumed answer was read, and billed, before.
         self._read_again = read_again
         self._prompt_counted = False
         self._output_tokens = 0
         self.capped = False
 
     def count(self, batch: Sequence[GenerationEvent]) -> list[OutputPiece]:
-        """TokenCounts a batch; the pieces that were paid for. Sets `capped` where not all were."""
+        """Count a batch; return the pieces that were paid for, and set `capped` if not all were."""
         pieces = [event for event in batch if isinstance(event, OutputPiece)]
         if len(pieces) == len(batch):
             tokens = sum([piece.tokens for piece in pieces])
@@ -226,14 +231,14 @@ class _Account:
             self._output_tokens = counts.output_tokens
 
     def settle_prompt(self) -> None:
-        """TokenCounts the prompt as it was estimated, where output was made and the runtime never said."""
+        """Count the prompt as it was estimated, if there was output and the runtime never reported the prompt."""
         if self._output_tokens and not self._prompt_counted:
             self._prompt_counted = True
             self._meter.take(UNIT_CACHED_INPUT_TOKENS if self._read_again else UNIT_INPUT_TOKENS, self._input_tokens)
 
 
 async def _new_tokens(prompt: PromptMatch, loaded: LoadedTextModel) -> int:
-    """The most tokens of a prompt that its tenant has not sent before."""
+    """Return an upper bound on the tokens of a prompt that its tenant has not sent before."""
     if not prompt.known:
         return 2**31 - 1
     if not prompt.rest:
@@ -241,20 +246,20 @@ async def _new_tokens(prompt: PromptMatch, loaded: LoadedTextModel) -> int:
     try:
         tokens = len(await loaded.tokenize(prompt.rest))
     except ServiceError:
-        # Where the tokenizer is not at hand, every byte may be one.
+        # Without a tokenizer, every byte may be a token.
         tokens = len(prompt.rest.encode("utf-8", "surrogatepass"))
     return tokens + prompt.margin
 
 
 def capabilities_of(served: ServedModel) -> list[str]:
-    """What a model can do here: what the catalog says, and `resume` where that holds on this machine."""
+    """Return a model's capabilities here: the catalog's, and `resume` where answers can be continued exactly."""
     return sorted({*served.catalog.capabilities, "resume"} if served.loaded.resumes else served.catalog.capabilities)
 
 
-def _add_receipts(response: generation_pb2.GenerateResponse, trail: ResumeToken, meter: Meter) -> None:
+def _add_receipts(response: generation_pb2.GenerateResponse, resume_token: ResumeToken, meter: Meter) -> None:
     for delta in response.deltas:
-        trail.add(delta.token_ids)
-        delta.receipt = trail.receipt()
+        resume_token.add(delta.token_ids)
+        delta.receipt = resume_token.receipt()
     response.usage_so_far.CopyFrom(meter.usage())
 
 
@@ -266,7 +271,7 @@ def _last(response: generation_pb2.GenerateResponse, call: GrantedCall) -> gener
 
 
 def _put_before(request: generation_pb2.GenerateRequest, text: str) -> None:
-    """Put a system message before the conversation. Templates take one at most, so it joins one that is there."""
+    """Put a system message before the conversation. Templates allow one at most, so an existing one is extended."""
     if not request.messages:
         return
     first = request.messages[0]
@@ -293,7 +298,7 @@ def _check_capabilities(request: generation_pb2.GenerateRequest, model: CatalogM
 def _unsupported(model: CatalogModel, capability: str) -> ServiceError:
     known = ", ".join(sorted(model.capabilities)) or "nothing"
     return ServiceError(
-        Reason.UNSUPPORTED_CAPABILITY, f"model {model.name!r} cannot do {capability!r}; it can do: {known}"
+        Reason.UNSUPPORTED_CAPABILITY, f"model {model.name!r} lacks the capability {capability!r}; it has: {known}"
     )
 
 

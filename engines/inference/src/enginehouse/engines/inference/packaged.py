@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 
 @dataclass(frozen=True, slots=True)
 class PackagedModel:
-    """A BERT sentence encoder in a package: where its files lie in it, and what they must be."""
+    """A BERT sentence encoder in a package: the folder of its files and their hashes."""
 
     folder: str
     weights_sha256: str
@@ -41,18 +41,22 @@ PACKAGED: Mapping[str, PackagedModel] = {
         licence="Apache-2.0",
     ),
 }
-"""The packages that are known, by name; the hashes pin what is converted."""
+"""The known packages by name; the hashes pin the files that are converted."""
 
 
 class PackageError(Exception):
-    """A package whose weights cannot be had; the message names it and the fix."""
+    """A package whose weights cannot be used; the message names it and the fix."""
 
 
 def installed_folder(package: str) -> Path | None:
-    """Where an installed package's model files lie; None if it is not installed. Raises PackageError."""
+    """Return the folder of an installed package's model files; None if it is not installed.
+
+    Raises:
+        PackageError: the package is unknown.
+    """
     known = PACKAGED.get(package)
     if known is None:
-        raise PackageError(f"package {package!r} is not known to hold weights; known: {', '.join(PACKAGED)}")
+        raise PackageError(f"unknown package {package!r}: not known to hold weights; known: {', '.join(PACKAGED)}")
     try:
         distribution = metadata.distribution(package)
     except metadata.PackageNotFoundError:
@@ -63,7 +67,8 @@ def installed_folder(package: str) -> Path | None:
 def convert_package(package: str, target: Path) -> None:
     """Convert an installed package's weights into the GGUF file `target`, which appears whole or not at all.
 
-    Raises PackageError: unknown, not installed, or its files are not the ones pinned here.
+    Raises:
+        PackageError: the package is unknown or not installed, or its files are not the pinned ones.
     """
     folder = installed_folder(package)
     if folder is None:
@@ -117,7 +122,7 @@ def _write_bert(
     _add_word_pieces(writer, vocabulary)
     for name, target in _tensor_names(layers).items():
         tensor = tensors[name]
-        # llama.cpp adds positions, types, norms and biases in full precision; only what is multiplied may be halved.
+        # llama.cpp adds positions, types, norms and biases in full precision; only multiplied weights may be halved.
         halved = tensor.ndim == 2 and target not in ("position_embd.weight", "token_types.weight")
         writer.add_tensor(target, tensor.astype(np.float16 if halved else np.float32))
     writer.write_header_to_file()
@@ -127,7 +132,7 @@ def _write_bert(
 
 
 def _add_word_pieces(writer: gguf.GGUFWriter, vocabulary: list[str]) -> None:
-    # llama.cpp marks the beginning of a word, WordPiece its continuations.
+    # llama.cpp marks the first piece of a word, WordPiece the others.
     pieces, kinds = [], []
     for word in vocabulary:
         special = word.startswith("[") and word.endswith("]") and len(word) > 2
@@ -171,5 +176,5 @@ def _tensor_names(layers: int) -> dict[str, str]:
 
 
 def _lines(path: Path) -> list[str]:
-    # Some entries are characters that splitlines() would take for ends of lines.
+    # Some entries are characters that splitlines() would take for line ends.
     return path.read_text(encoding="utf-8").rstrip("\n").split("\n")

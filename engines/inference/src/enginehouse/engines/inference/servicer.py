@@ -21,12 +21,12 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
 class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
-    """Accepts each call's grant and lets the engine answer.
+    """The service: it accepts each call's grant and lets the engine answer.
 
     Args:
-        engine: knows the models.
-        answering: does the work on granted calls: the engine, or what keeps its answers.
-        calls: accepts grants and settles what calls used.
+        engine: has the models.
+        answering: answers granted calls: the engine, or a wrapper that caches its answers.
+        calls: accepts grants and records the usage of calls.
     """
 
     def __init__(self, *, engine: TextEngine, answering: InProcessTextEngine[Call], calls: Calls) -> None:
@@ -63,9 +63,9 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         """List the models that are loaded, by name; see the contract."""
         async with self._calls.accept(context, served_models=None):
             check_list_models(request)
-            # The token is the last name of the page before: it holds when models come and go between pages.
+            # The token is the last name of the previous page, which stays valid when models come and go.
             if len(request.page_token) > 128:
-                description = "is none that this service gave"
+                description = "is not a token of this service"
                 raise ServiceError(
                     Reason.INVALID_REQUEST,
                     f"page_token: {description}",

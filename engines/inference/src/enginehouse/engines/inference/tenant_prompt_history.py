@@ -1,8 +1,8 @@
-"""What each tenant has sent before, so that nobody learns from a bill what another has.
+"""The prompts that each tenant has sent before, so that a bill reveals nothing about other tenants' prompts.
 
-A runtime's prompt cache is shared by all tenants, and the count of cached tokens tells who asks what was in it. So a
-tenant is told of, and granted the lower price for, no more of it than the tenant has itself sent to this engine before;
-what others left there counts as read.
+A runtime's prompt cache is shared by all tenants, and the number of cached tokens reveals its content. So only those
+cached tokens that the tenant itself has sent to this engine before are reported, and billed, as cached; the others
+count as read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest
 
-# Prefixes are known in steps of so many characters.
+# Prefixes are remembered in steps of so many characters.
 _STEP = 32
 # Tokens that a template puts around a message, and that a cut in the middle of a word makes more: what is granted stays
 # under the truth by so much for each message of the rest.
@@ -22,12 +22,12 @@ _ENDS_MESSAGE = "\x1e"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PromptMatch:
-    """How much of a prompt its tenant has sent before.
+    """The part of a prompt that its tenant has sent before.
 
     Attributes:
-        known: whether any of it.
-        rest: what is new; empty where all of it was sent before.
-        prefixes: what is to be remembered of it.
+        known: true if there is one.
+        rest: the new text after it; empty if all was sent before.
+        prefixes: the hashes to remember of the prompt.
     """
 
     known: bool
@@ -36,23 +36,23 @@ class PromptMatch:
 
     @property
     def margin(self) -> int:
-        """Tokens of the rest besides those of its text, at most."""
+        """An upper bound on the tokens of the rest besides those of its text."""
         return _MARGIN * (1 + self.rest.count(_ENDS_MESSAGE))
 
 
 class TenantPromptHistory:
-    """Remembers the beginnings of prompts, by tenant and model, as hashes; the longest unused go first.
+    """The prefixes of prompts by tenant and model, as hashes; the least recently used are evicted.
 
     Args:
-        most: how many are remembered, about a hundred bytes each. A prompt takes one for each 32 characters.
+        max_prefixes: how many are remembered, about a hundred bytes each. A prompt takes one for each 32 characters.
     """
 
-    def __init__(self, *, most: int = 200_000) -> None:
-        self._most = most
+    def __init__(self, *, max_prefixes: int = 200_000) -> None:
+        self._max_prefixes = max_prefixes
         self._seen: dict[int, None] = {}
 
     def match(self, request: GenerateRequest, *, tenant: str, model: str) -> PromptMatch:
-        """Compare a prompt with what the tenant has sent to the model before. Remembers nothing yet."""
+        """Compare a prompt with those that the tenant has sent to the model before; remember nothing yet."""
         text = _text_of(request)
         value = hash((tenant, model))
         prefixes: list[int] = []
@@ -66,17 +66,17 @@ class TenantPromptHistory:
         return PromptMatch(known > 0, text[known * _STEP :], prefixes)
 
     def remember(self, recognised: PromptMatch) -> None:
-        """The prompt has been read."""
+        """Remember a prompt that the model has read."""
         for prefix in recognised.prefixes:
-            # The oldest are the first of a dict.
+            # A dict's first entries are the least recently used.
             self._seen.pop(prefix, None)
             self._seen[prefix] = None
-        while len(self._seen) > self._most:
+        while len(self._seen) > self._max_prefixes:
             del self._seen[next(iter(self._seen))]
 
 
 def _text_of(request: GenerateRequest) -> str:
-    """What the model reads, in the order in which it reads it; not word for word, but nothing else reads the same."""
+    """Return the text that the model reads, in its order: not verbatim, but different for different prompts."""
     if not request.messages:
         return request.prompt
     parts = [

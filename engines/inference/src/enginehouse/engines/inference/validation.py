@@ -1,4 +1,4 @@
-"""What requests to the text engine must look like, whatever model answers: the ranges that the contract states."""
+"""Checks of requests to the text engine against the ranges that the contract states, for any model."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def check_generate(request: GenerateRequest) -> None:
 def _check_message(checks: Checks, field: str, message: Message) -> None:
     assistant = message.role == generation_pb2.ROLE_ASSISTANT
     checks.require(
-        message.role in _ROLES, f"{field}.role", f"{message.role} is no role; set system, user, assistant or tool"
+        message.role in _ROLES, f"{field}.role", f"unknown role {message.role}; set system, user, assistant or tool"
     )
     if not message.content and not (assistant and message.tool_calls):
         checks.violate(f"{field}.content", "must not be empty, except in an assistant message that calls tools")
@@ -135,15 +135,15 @@ def _check_tools(checks: Checks, request: GenerateRequest) -> None:
     for index, tool in enumerate(request.tools):
         field = f"tools[{index}].name"
         if checks.matches(field, tool.name, _TOOL_NAME, "1-64 characters of [A-Za-z0-9_-]") and tool.name in names:
-            checks.violate(field, f"{tool.name!r} is given twice")
+            checks.violate(field, f"duplicate name {tool.name!r}")
         names.add(tool.name)
     choice = request.tool_choice
     if choice.mode not in _MODES:
-        checks.violate("tool_choice.mode", f"{choice.mode} is no mode")
+        checks.violate("tool_choice.mode", f"unknown mode {choice.mode}")
     elif choice.mode == ToolChoice.MODE_NAMED:
         known = ", ".join(sorted(names)) or "none"
         checks.require(
-            choice.name in names, "tool_choice.name", f"{shorten(choice.name)} is none of the tools given ({known})"
+            choice.name in names, "tool_choice.name", f"{shorten(choice.name)} is not one of the tools given ({known})"
         )
     else:
         checks.require(not choice.name, "tool_choice.name", "is for MODE_NAMED only")

@@ -1,4 +1,4 @@
-"""Where a text model's weights lie on this machine, those that ship with it or come in a package among them."""
+"""The place of a text model's weights on this machine, also of those that ship with it or come in a package."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def weights_path(source: str, models_dir: Path) -> Path:
 def find_weights(model: CatalogModel, *, models_dir: Path) -> Path:
     """Return the file that holds the model's weights.
 
-    GgufMetadata of `package:NAME` that are installed but not yet converted are converted here, once.
+    Weights of `package:NAME` that are installed but not yet converted are converted here, once.
 
     Raises:
         ServiceError: WEIGHTS_ABSENT, naming the weights, where they come from and the command that fetches them;
@@ -41,7 +41,7 @@ def find_weights(model: CatalogModel, *, models_dir: Path) -> Path:
     if path.is_file():
         return path
     if scheme == "package":
-        # What converts takes longer to import than all of the engine, and is needed once.
+        # The converter takes longer to import than all of the engine, and is needed once.
         from enginehouse.engines.inference.packaged import PackageError, convert_package
 
         try:

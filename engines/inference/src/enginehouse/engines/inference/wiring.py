@@ -1,4 +1,4 @@
-"""Builds a text engine from its configuration. Wires, and does nothing else."""
+"""The wiring of a text engine from its configuration, and nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CLOSE_S = 5.0
 
 
 def _end_this_process(why: str) -> None:
-    _log.critical("%s; this engine ends, to be restarted", why)
+    _log.critical("%s; ending this engine, to be restarted", why)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -46,7 +46,7 @@ async def build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedTe
         VllmBackend(models_dir=config.models_dir, environ=context.environ),
     ]
     models = await context.load_models(backends, close_timeout_s=_CLOSE_S)
-    engine = TextEngine(models=models, receipts=ResumeTokens(keys=context.keys))
+    engine = TextEngine(models=models, resume_tokens=ResumeTokens(keys=context.keys))
     sender = AnswerSender()
     context.stack.push_async_callback(sender.close)
     keeping: KeepingEngine[Call] = KeepingEngine(engine=engine, sender=sender)

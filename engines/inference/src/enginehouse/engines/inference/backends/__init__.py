@@ -1,1 +1,1 @@
-"""Model runtimes, each behind the interface in `base`; a runtime's libraries are imported by its own module only."""
+"""Model runtimes, each behind the interface in `base`; only a runtime's own package imports its libraries."""

@@ -19,27 +19,27 @@ from enginehouse.kit.catalog import CatalogModel
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A request made ready for one model: its template applied and its prompt counted."""
+    """A request prepared for one model: its template applied and its prompt counted."""
 
     request: generation_pb2.GenerateRequest
     """The request, validated, with the model's name in `model`."""
     input_tokens: int
-    """Tokens of the prompt: exact, or (where the tokenizer is not at hand) an upper bound."""
+    """Tokens of the prompt: exact, or (without a tokenizer) an upper bound."""
     state: object = None
-    """Whatever the runtime wants to find again in `generate`."""
+    """The runtime's own data, for `generate`."""
     output_key: bytes = b""
-    """Equal where the same tokens would be made, on any engine, however the work is divided; empty where the answer
-    cannot be continued from its tokens, or was not asked to be resumable."""
+    """Equal on any two engines that would make the same tokens, however the work is divided; empty if the answer cannot
+    be continued from its tokens, or was not asked to be resumable."""
     likely_input_tokens: int | None = None
-    """What to charge for the prompt where the answer is cut before the runtime says; None takes `input_tokens`."""
+    """The prompt tokens to charge if the answer is cut before the runtime reports them; None means `input_tokens`."""
     patience_s: float = math.inf
-    """How long the runtime may wait before it tries something again that failed; set by the engine. 0 where another
-    model would take over."""
+    """Seconds that the runtime may wait before it retries a failure; set by the engine. 0 if another model would take
+    over."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingResult:
-    """Vectors in the order of the inputs, and what they took."""
+    """Vectors in the order of the inputs, and the tokens read for them."""
 
     vectors: Sequence[Sequence[float]]
     """Unit length, the model's full dimension each."""
@@ -52,26 +52,28 @@ class LoadedTextModel(Protocol):
 
     @property
     def context_tokens(self) -> int:
-        """Most tokens of prompt and answer together in one request."""
+        """The bound on the tokens of prompt and answer together in one request."""
 
     @property
     def embedding_dimensions(self) -> int:
-        """The length of its embeddings; 0 where it makes none."""
+        """The length of its embeddings; 0 if it makes none."""
 
     @property
     def slots(self) -> int:
-        """The number of sequences it runs at once; a request takes one for each choice."""
+        """The number of sequences that it runs at once; a request takes one for each choice."""
 
     @property
     def resumes(self) -> bool:
-        """Return whether it can continue an answer exactly from its tokens, in the forms that allow it."""
+        """True if it can continue an answer exactly from its tokens, in the forms that allow it."""
 
     async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
-        """Apply the template and counts the prompt, without running the model.
+        """Apply the template and count the prompt, without running the model.
 
-        Raises INVALID_REQUEST (naming `messages`, `prompt`...) where the template refuses the conversation, and
-        INVALID_SCHEMA for a schema or grammar known to be bad at this point. Whether the prompt fits is the
-        caller's to check.
+        The caller checks whether the prompt fits.
+
+        Raises:
+            ServiceError: INVALID_REQUEST (naming `messages`, `prompt`...) if the template refuses the conversation;
+                INVALID_SCHEMA for a schema or grammar that is known to be bad at this point.
         """
 
     def generate(
@@ -79,40 +81,48 @@ class LoadedTextModel(Protocol):
     ) -> AsyncGenerator[Sequence[GenerationEvent], None]:
         """Run the model; every choice produces at most `max_output_tokens` tokens, never one more.
 
-        Where the request resumes, those come after the tokens that it brings, which are read as part of the prompt.
+        In a request that resumes, those come after the tokens that it brings, which are read as part of the prompt.
 
         Yield everything that has accumulated since the last time, never an empty sequence: a `TokenCounts` before or
         with the first `OutputPiece` where the runtime knows the prompt's counts by then, else at the end; then pieces,
         the last of each choice with `finish`. Closing the generator (`aclose`), or cancelling the task in it, frees the
         slot at once. Memory is bounded by `max_output_tokens` where the reader is slow.
 
-        Raises INVALID_SCHEMA, BACKEND_FAILED, UPSTREAM_FAILED, UPSTREAM_RATE_LIMITED.
+        Raises:
+            ServiceError: INVALID_SCHEMA, BACKEND_FAILED, UPSTREAM_FAILED, UPSTREAM_RATE_LIMITED.
         """
 
     async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
-        """Embed texts; refuse to read more than `max_input_tokens` over all of them (BUDGET_EXHAUSTED, naming the
-        number needed), and texts longer than the context (CONTEXT_LENGTH_EXCEEDED, naming `inputs[i]`)."""
+        """Embed texts.
+
+        Raises:
+            ServiceError: BUDGET_EXHAUSTED if the texts together have over `max_input_tokens`, naming the number needed;
+                CONTEXT_LENGTH_EXCEEDED for a text longer than the context, naming `inputs[i]`.
+        """
 
     async def tokenize(self, text: str) -> Sequence[int]:
-        """The text's tokens, without any that a template adds; UNSUPPORTED_CAPABILITY where there is no tokenizer."""
+        """Return the text's tokens, without any that a template adds; raise UNSUPPORTED_CAPABILITY without a
+        tokenizer.
+        """
 
     def kv_cache_used(self) -> float:
-        """Share of the KV cache in use, 0 to 1; 0 where it is not known."""
+        """Return the share of the KV cache in use, 0 to 1; 0 if it is not known."""
 
     async def close(self) -> None:
         """End what runs and free the model."""
 
 
 class TextBackend(Protocol):
-    """A runtime: loads the models whose catalog entry names it. Constructed by `__main__` with what it needs."""
+    """A runtime, which loads the models whose catalog entry names it."""
 
     @property
     def name(self) -> str:
-        """The catalog's word for it: "llama.cpp", "vllm" or "upstream"."""
+        """Its name in the catalog: "llama.cpp", "vllm" or "upstream"."""
 
     async def load(self, model: CatalogModel) -> LoadedTextModel:
         """Load a model by its `source`, `context_tokens` and `options` (the backend checks those itself).
 
-        Raises WEIGHTS_ABSENT, naming the weights and the command that fetches them; INVALID_REQUEST for options it
-        does not know; BACKEND_FAILED for weights that it cannot load.
+        Raises:
+            ServiceError: WEIGHTS_ABSENT, naming the weights and the command that fetches them; INVALID_REQUEST for
+                unknown options; BACKEND_FAILED for weights that it cannot load.
         """

@@ -1,4 +1,4 @@
-"""Turns the runtime's pieces into the contract's deltas, one for each choice of a message."""
+"""Conversion of the runtime's pieces into the contract's deltas, one for each choice of a message."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from enginehouse.engines.inference.generation.limits import OutputLimit
 
 
 class Choices:
-    """The choices of one generation and how far each has come.
+    """The choices of one generation and the state of each.
 
     Args:
-        count: how many there are.
-        limit: the bound on each, which says what a choice of full length was stopped by.
+        count: the number of choices.
+        limit: the bound on each, with the reason that a choice of full length was stopped by.
         echo: text that each choice begins with; empty for none.
     """
 
@@ -25,15 +25,15 @@ class Choices:
         self._begun: set[int] = set()
         self._open = set(range(count))
         self.cut_by_budget = False
-        """Whether the cap ended a choice."""
+        """True once the cap ended a choice."""
 
     @property
     def ended(self) -> bool:
-        """Return whether every choice has its finish reason."""
+        """True once every choice has its finish reason."""
         return not self._open
 
     def merge(self, pieces: Sequence[OutputPiece]) -> list[ChoiceDelta]:
-        """One delta for each choice that the pieces, which are in order, speak of."""
+        """Return one delta for each choice of the pieces, which are in order."""
         if len(pieces) == 1:
             return [self._delta(pieces[0].index, pieces)]
         by_choice: dict[int, list[OutputPiece]] = {}
@@ -42,7 +42,7 @@ class Choices:
         return [self._delta(index, own) for index, own in by_choice.items()]
 
     def end_all(self, deltas: MutableSequence[ChoiceDelta]) -> None:
-        """End every open choice for want of budget, in its delta among these or in one of its own."""
+        """End every open choice because the budget is exhausted, in its delta among these or in one of its own."""
         self.cut_by_budget = True
         for delta in deltas:
             if delta.index in self._open:

@@ -1,4 +1,4 @@
-"""How many tokens a request may produce, and which bound it is that says so."""
+"""The number of tokens that a request may produce, and the bound that determines it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class OutputLimit:
     """The bound on each choice's output."""
 
     tokens: int
-    """At least 1; 0 where an answer that is resumed was already at its end."""
+    """At least 1; 0 if a resumed answer was already complete."""
     stopped_by: generation_pb2.StoppedBy.ValueType
-    """What a choice that reaches it was stopped by."""
+    """The reason that a choice which reaches the bound was stopped by."""
 
 
 def output_limit(
@@ -33,10 +33,10 @@ def output_limit(
     cap_nanos: int,
     received_tokens: int = 0,
 ) -> OutputLimit:
-    """The most tokens that each choice may have.
+    """Return the bound on each choice's tokens.
 
-    The prompt is priced as if none of it came from a cache, since that is not known before it runs; so a request may
-    stop a little below its cap, but no request can pass it.
+    The prompt is priced as if none of it were cached, since that is not known before it runs; so a request may stop a
+    little below its cap, but no request can pass it.
 
     Args:
         input_tokens: tokens of the prompt.
@@ -45,13 +45,14 @@ def output_limit(
         model_default: the model's bound where the request has none; 0 for none.
         context_tokens: most tokens of prompt and one answer together.
         prices: nano-dollars for a million of each unit.
-        spent: what the call has counted already.
-        cap_nanos: the most that the whole call may cost.
+        spent: the call's counts so far.
+        cap_nanos: the bound on the cost of the whole call.
         received_tokens: tokens of the answer that an earlier attempt made; they count towards its length and the
             context, and are read again, with the prompt, as cached input.
 
-    Raises CONTEXT_LENGTH_EXCEEDED if the prompt leaves no room for one token, BUDGET_EXHAUSTED if the cap cannot pay
-    for the prompt and one token a choice.
+    Raises:
+        ServiceError: CONTEXT_LENGTH_EXCEEDED if the prompt leaves no room for one token, BUDGET_EXHAUSTED if the cap
+            cannot pay for the prompt and one token a choice.
     """
     room = context_tokens - input_tokens - received_tokens
     own = requested or model_default
@@ -62,7 +63,7 @@ def output_limit(
     if room < 1:
         raise ServiceError(
             Reason.CONTEXT_LENGTH_EXCEEDED,
-            f"the prompt has {input_tokens} tokens; with at least one of answer it does not fit the model's context of "
+            f"the prompt is too long: its {input_tokens} tokens and one of answer do not fit the model's context of "
             f"{context_tokens}",
             metadata={"prompt_tokens": str(input_tokens), "context_tokens": str(context_tokens)},
         )
@@ -77,13 +78,13 @@ def output_limit(
         needed = {**dearest, UNIT_OUTPUT_TOKENS: spent.get(UNIT_OUTPUT_TOKENS, 0) + choices}
         raise ServiceError(
             Reason.BUDGET_EXHAUSTED,
-            f"the prompt of {input_tokens} tokens and one token for each of {choices} choices may cost "
-            f"{cost_nanos(prices, needed)} nano-dollars; the budget reserved {cap_nanos}",
+            f"budget exhausted: the prompt of {input_tokens} tokens and one token for each of {choices} choices may "
+            f"cost {cost_nanos(prices, needed)} nano-dollars; the budget reserved {cap_nanos}",
             metadata={"cap_nanos": str(cap_nanos)},
         )
     bounds = [(room, generation_pb2.STOPPED_BY_CONTEXT), (payable // choices, generation_pb2.STOPPED_BY_BUDGET)]
     if own:
         bounds.insert(0, (own - received_tokens, generation_pb2.STOPPED_BY_MAX_OUTPUT_TOKENS))
-    # On a tie the first: the caller's own bound explains the end better than one it happens to equal.
+    # The first of equal bounds: the caller's own bound explains the end better than another that it happens to equal.
     tokens, stopped_by = min(bounds, key=lambda bound: bound[0])
     return OutputLimit(tokens=tokens, stopped_by=stopped_by)

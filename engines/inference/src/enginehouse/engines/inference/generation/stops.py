@@ -1,7 +1,7 @@
-"""Ends a choice where one of its stop texts appears.
+"""Stop texts: ending a choice where one of them appears.
 
-Why not the runtime's own stop texts: llama.cpp, when it streams, drops what it held back in case a stop text was
-beginning if the answer then ends for another reason.
+llama.cpp's own stop texts are not used: when it streams, it holds back the beginning of a possible stop text, and drops
+that text if the answer then ends for another reason.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from enginehouse.engines.inference.generation.events import FinishReason, Output
 
 
 class StopScanner:
-    """Watches the text of one choice.
+    """A search for stop texts in the text of one choice.
 
     Args:
-        stops: the texts that end it, none empty.
+        stops: the texts that end the choice, none empty.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -26,10 +26,10 @@ class StopScanner:
         self._held = ""
         self._logprobs: deque[TokenLogprob] = deque()
         self.stopped = False
-        """Whether a stop text has appeared; nothing may be read after it."""
+        """True once a stop text has appeared; nothing may be read after it."""
 
     def read(self, piece: OutputPiece) -> OutputPiece:
-        """The piece with the text that is certain not to belong to a stop text; the rest waits for the next."""
+        """Return the piece with the text that cannot belong to a stop text; the rest waits for the next piece."""
         text = self._held + piece.text
         found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
@@ -44,7 +44,7 @@ class StopScanner:
         return replace(piece, text=out, finish=finish, logprobs=self._certain(piece.logprobs, len(out)))
 
     def _certain(self, logprobs: Sequence[TokenLogprob], size: int) -> Sequence[TokenLogprob]:
-        """The log probabilities of tokens that lie wholly in the next `size` characters."""
+        """Return the log probabilities of the tokens that lie wholly in the next `size` characters."""
         if not logprobs and not self._logprobs:
             return ()
         self._logprobs.extend(logprobs)
@@ -56,5 +56,5 @@ class StopScanner:
 
 
 def overlap(text: str, stop: str) -> int:
-    """The number of characters at the text's end may begin the stop text."""
+    """Return how many characters at the text's end may begin the stop text."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

@@ -1,7 +1,7 @@
 """Tool calls for models whose runtime or chat template cannot do them alone.
 
-A call that must happen is made by grammar: the model can write nothing but the call. A call that may happen, for a
-template that knows of no tools, is asked for in the system message and found in the text by its tags.
+A required call is made by grammar: the model can write nothing but the call. An optional call, for a template without
+tools, is described in the system message and found in the text by its tags.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 
 
 def forced_tools(request: GenerateRequest) -> list[Tool]:
-    """The tools one of which must be called; empty where the model is free."""
+    """Return the tools of which one must be called; empty if none must."""
     if request.tool_choice.mode == ToolChoice.MODE_REQUIRED:
         return list(request.tools)
     if request.tool_choice.mode == ToolChoice.MODE_NAMED:
@@ -32,9 +32,10 @@ def forced_tools(request: GenerateRequest) -> list[Tool]:
 
 
 def call_grammar(request: GenerateRequest, tools: Sequence[Tool]) -> str:
-    """The grammar of one call: the arguments alone where only one tool can be meant, else an object with its name.
+    """Return the grammar of one call: only its arguments if there is one tool, else an object with its name.
 
-    Raises INVALID_SCHEMA, naming the tool's field.
+    Raises:
+        ServiceError: INVALID_SCHEMA, naming the tool's field.
     """
     grammar = Grammar()
     positions = {tool.name: index for index, tool in enumerate(request.tools)}
@@ -43,7 +44,7 @@ def call_grammar(request: GenerateRequest, tools: Sequence[Tool]) -> str:
         path = f"tools[{positions[tool.name]}].parameters_json_schema"
         schema = parse_object_schema(tool.parameters_json_schema or '{"type":"object","properties":{}}', field=path)
         if schema.setdefault("type", "object") != "object":
-            raise invalid_schema(path, f"a tool's arguments are an object, not of type {schema['type']!r}")
+            raise invalid_schema(path, f"invalid type {schema['type']!r}: a tool's arguments are an object")
         arguments = grammar.expression(schema, field=path)
         if len(tools) == 1:
             alternatives = [arguments]
@@ -59,7 +60,7 @@ def _head(name: str) -> str:
 
 
 def instructed(messages: Sequence[Message], tools: Sequence[Tool], *, forced: bool) -> list[Message]:
-    """The conversation with the tools described in its system message, for a template that knows of none."""
+    """Return the conversation with the tools described in its system message, for a template without tools."""
     listed = "\n".join(
         f"{tool.name}{': ' if tool.description else ''}{tool.description} {tool.parameters_json_schema}".strip()
         for tool in tools
@@ -76,7 +77,7 @@ def instructed(messages: Sequence[Message], tools: Sequence[Tool], *, forced: bo
 
 
 def without_tools(messages: Sequence[Message]) -> list[Message]:
-    """The conversation with tool calls and results as plain text, for a template that knows of none."""
+    """Return the conversation with tool calls and results as plain text, for a template without tools."""
     plain = []
     for message in messages:
         if message.tool_calls:
@@ -92,10 +93,10 @@ def without_tools(messages: Sequence[Message]) -> list[Message]:
 
 
 class ToolReader(Protocol):
-    """Finds tool calls in the text of one choice."""
+    """A reader of tool calls in the text of one choice."""
 
     def read(self, piece: OutputPiece) -> OutputPiece:
-        """The piece with what belongs to tool calls moved there."""
+        """Return the piece with the text of tool calls moved into its `tool_calls`."""
 
 
 def _new_id() -> str:
@@ -104,10 +105,10 @@ def _new_id() -> str:
 
 @dataclass(slots=True)
 class ForcedCallReader:
-    """Reads output that a `call_grammar` bounds."""
+    """A reader of output that a `call_grammar` bounds."""
 
     names: Sequence[str]
-    """The tools that it may name; for a single one the text is its arguments alone."""
+    """The tools that it may name; for a single one, the text is only its arguments."""
     _begun: bool = False
     _held: str = ""
     _depth: int = 0
@@ -116,7 +117,7 @@ class ForcedCallReader:
     _complete: bool = False
 
     def read(self, piece: OutputPiece) -> OutputPiece:
-        """All text is the call's."""
+        """Return the piece as a tool call; all its text belongs to the call."""
         deltas = []
         text = self._held + piece.text
         self._held = ""
@@ -139,7 +140,7 @@ class ForcedCallReader:
         return replace(piece, text="", tool_calls=deltas, finish=finish)
 
     def _arguments(self, text: str) -> str:
-        """The part of the text up to the end of the arguments object."""
+        """Return the part of the text up to the end of the arguments object."""
         for position, character in enumerate(text):
             if self._complete:
                 return text[:position]
@@ -162,17 +163,17 @@ class ForcedCallReader:
 
 @dataclass(slots=True)
 class TaggedCallReader:
-    """Finds calls between tags in free text. What turns out to be no call is given back as text."""
+    """A reader of calls between tags in free text. Text that turns out not to be a call is returned as text."""
 
     names: frozenset[str]
-    """The tools there are; a call of another is text."""
-    most: int | None = None
-    """How many calls are taken; None for any number."""
+    """The names of all tools; a call of another is text."""
+    max_calls: int | None = None
+    """The number of calls that are read; None for any number."""
     _held: str = ""
     _calls: int = 0
 
     def read(self, piece: OutputPiece) -> OutputPiece:
-        """Text that may be part of a call is held back until that is settled."""
+        """Return the piece without the text that may be part of a call, which is held back until that is known."""
         text = self._held + piece.text
         out: list[str] = []
         deltas: list[ToolCallDelta] = []
@@ -209,7 +210,7 @@ class TaggedCallReader:
         if not isinstance(call, dict) or call.get("name") not in self.names:
             return None
         arguments = call.get("arguments", {})
-        if not isinstance(arguments, dict) or (self.most is not None and self._calls >= self.most):
+        if not isinstance(arguments, dict) or (self.max_calls is not None and self._calls >= self.max_calls):
             return None
         self._calls += 1
         return ToolCallDelta(

@@ -1,7 +1,7 @@
-"""Grammars that bound what a model writes: JSON schemas and tool calls, as GBNF.
+"""Grammars that bound a model's output: JSON schemas and tool calls, as GBNF.
 
-Why not the runtime's own conversion: it drops a schema that it cannot compile and then generates freely. Here a schema
-is either enforced or refused.
+Written by hand, since the runtime's own conversion drops a schema that it cannot compile and then generates freely.
+Here a schema is either enforced or refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Checks a GBNF grammar before llama.cpp sees it.
+"""Checks of a GBNF grammar before llama.cpp gets it.
 
-llama.cpp compiles grammars by recursion and follows every way in which a rule can be empty, one by one. A few lines of
-grammar can so overflow its stack or keep it busy for years; such grammars are refused here.
+llama.cpp compiles grammars by recursion and follows every way in which a rule can be empty, one by one. So a few lines
+of grammar can overflow its stack or keep it busy for years; such grammars are refused here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TOKEN = re.compile(
 
 @dataclass(slots=True)
 class _Choice:
-    """Alternatives, each a sequence of items with how often they may come."""
+    """Alternatives, each a sequence of items with the number of times that they may come."""
 
     alternatives: list[list[tuple[str | _Choice, int, int | None]]] = field(default_factory=lambda: [[]])
 
@@ -42,16 +42,16 @@ class _Broken(Exception):
 
 
 def check_grammar(text: str, *, field: str) -> None:
-    """Raise INVALID_SCHEMA, saying where, for a grammar that is malformed or that llama.cpp cannot be given."""
+    """Raise INVALID_SCHEMA, with the place, for a grammar that is malformed or unsafe for llama.cpp."""
     try:
         rules = _parse(text)
         if "root" not in rules:
-            raise _Broken("there is no rule named root")
+            raise _Broken("no rule named root")
         ways = _Ways(rules)
         for name in rules:
             ways.check(name)
     except _Broken as error:
-        raise invalid_schema(field, f"the grammar cannot be compiled: {error}") from None
+        raise invalid_schema(field, f"invalid grammar: {error}") from None
 
 
 def _parse(text: str) -> dict[str, _Choice]:
@@ -72,7 +72,7 @@ def _parse(text: str) -> dict[str, _Choice]:
                 raise _Broken(f"{where}: a parenthesis of rule {named!r} is not closed")
             named = token.removesuffix("::=").strip()
             if len(rules) >= _MAX_RULES:
-                raise _Broken(f"it has over {_MAX_RULES} rules")
+                raise _Broken(f"over {_MAX_RULES} rules")
             open_choices = [rules.setdefault(named, _Choice())]
             continue
         if not open_choices:
@@ -117,7 +117,9 @@ def _counts(token: str) -> tuple[int, int | None]:
 
 
 class _Ways:
-    """In how many ways a rule can be empty, or come to its first character: what llama.cpp tries one by one."""
+    """The number of ways in which a rule can be empty, or reach its first character, which llama.cpp tries one by
+    one.
+    """
 
     def __init__(self, rules: dict[str, _Choice]) -> None:
         self._rules = rules
@@ -125,14 +127,14 @@ class _Ways:
         self._under_way: list[str] = []
 
     def check(self, name: str) -> None:
-        """Raise _Broken if there are too many, from any place in the rule on."""
+        """Raise _Broken if there are too many, from any place in the rule."""
         self._rule(name)
         self._places(self._rules[name])
 
     def _places(self, choice: _Choice) -> None:
         for sequence in choice.alternatives:
             for at in range(len(sequence)):
-                # Where one item comes to its end, llama.cpp looks on from there.
+                # llama.cpp continues where an item ends.
                 if at and self._may_be_empty(sequence[at]):
                     self._sequence(sequence[at:])
                 item = sequence[at][0]
@@ -185,7 +187,7 @@ class _Ways:
         if (low, high) == (1, 1):
             return empty, begun
         if empty and high != 1:
-            raise _Broken("something that may be empty is repeated")
+            raise _Broken("an item that may be empty is repeated")
         return (empty if low else empty + 1), begun
 
 

@@ -1,4 +1,4 @@
-"""The small pieces of GBNF text."""
+"""Building blocks of GBNF text."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# More repetitions make llama.cpp refuse the whole grammar.
+# With more repetitions llama.cpp refuses the whole grammar.
 MAX_REPEATS = 1000
 
 PRIMITIVES: Mapping[str, str] = {
     "ws": r'" "?',
     "hex": r"[0-9a-fA-F]",
-    # An escaped surrogate on its own would be no text at all.
+    # An escaped surrogate on its own would not be valid text.
     "char": r"""[^"\\\x00-\x1F\x7F] | "\\" (["\\/bfnrt] | "u" ([0-9a-cA-CefEF] hex hex hex | [dD] [0-7] hex hex))""",
     "string": r'"\"" char* "\""',
     "digits": r"[0-9]{1,15}",
@@ -30,7 +30,7 @@ PRIMITIVES: Mapping[str, str] = {
     "offset": r'"Z" | [-+] ([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9]',
     "uuid": r'hex{8} "-" hex{4} "-" hex{4} "-" hex{4} "-" hex{12}',
 }
-"""Rules that any grammar may name. Dates keep to the days that every month has."""
+"""Rules that any grammar may name. Dates have only the days that every month has."""
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "char": ("hex",),
@@ -43,11 +43,11 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "array": ("value", "ws"),
     "uuid": ("hex",),
 }
-"""Which others a primitive names."""
+"""The other primitives that each primitive names."""
 
 
 def literal(text: str) -> str:
-    """GBNF for exactly this text."""
+    """Return GBNF for exactly this text."""
     escaped = []
     for character in text:
         code = ord(character)
@@ -61,18 +61,18 @@ def literal(text: str) -> str:
 
 
 def json_literal(value: Any) -> str:
-    """GBNF for exactly this JSON value."""
+    """Return GBNF for exactly this JSON value."""
     return literal(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def one_of(alternatives: Iterable[str]) -> str:
-    """GBNF for any of these."""
+    """Return GBNF for any of these."""
     distinct = list(dict.fromkeys(alternatives))
     return distinct[0] if len(distinct) == 1 else f"({' | '.join(distinct)})"
 
 
 def repeat(item: str, least: int, most: int | None) -> str:
-    """GBNF for an item repeated; beyond what llama.cpp can count, the upper bound is lowered."""
+    """Return GBNF for a repeated item; an upper bound beyond llama.cpp's limit is lowered."""
     if most is not None:
         most = max(least, min(most, MAX_REPEATS))
     if (least, most) == (1, 1):
@@ -82,7 +82,7 @@ def repeat(item: str, least: int, most: int | None) -> str:
 
 
 def separated(item: str, least: int, most: int | None) -> str:
-    """GBNF for items with commas between them."""
+    """Return GBNF for items with commas between them."""
     if most == 0:
         return '""'
     rest = repeat(f'"," ws {item}', max(0, least - 1), None if most is None else most - 1)

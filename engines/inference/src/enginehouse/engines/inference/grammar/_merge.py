@@ -1,4 +1,4 @@
-"""Joins schemas that must hold together."""
+"""Joining of schemas that must hold together."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _SMALLER = frozenset({"maximum", "exclusiveMaximum", "maxLength", "maxItems"})
 
 
 class MergeError(ValueError):
-    """Two schemas cannot be joined; the message says which keyword."""
+    """Two schemas that cannot be joined; the message names the keyword."""
 
 
 def merge(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """A schema that holds where both do; raises MergeError where that cannot be said in one."""
+    """Return a schema that holds where both do; raise MergeError if one schema cannot express that."""
     merged = dict(one)
     for key, value in other.items():
         if key not in merged or merged[key] is None or key in _NOTES:

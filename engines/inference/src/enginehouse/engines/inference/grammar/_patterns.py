@@ -1,4 +1,4 @@
-"""GBNF for regular expressions, as far as JSON strings can be bounded by them."""
+"""GBNF for regular expressions that bound JSON strings."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ _NEGATED = {
     ops.CATEGORY_NOT_WORD: "a-zA-Z0-9_",
     ops.CATEGORY_NOT_SPACE: r" \t",
 }
-# What a JSON string cannot hold unescaped, for classes that say what they exclude.
+# Characters that a JSON string cannot have unescaped, for negated classes.
 _UNESCAPED_ONLY = r'"\\\x00-\x1F\x7F'
 _MAX_BYTES = 1024
 
 
 class PatternError(ValueError):
-    """A pattern that cannot be enforced; the message says why."""
+    """A pattern that cannot be enforced; the message has the reason."""
 
 
 def pattern_grammar(pattern: str) -> str:
-    """GBNF for the inside of a JSON string that the pattern matches; it may match anywhere unless it is anchored.
+    """Return GBNF for the inside of a JSON string that the pattern matches, anywhere unless it is anchored.
 
-    Raises PatternError.
+    Raises:
+        PatternError: the pattern cannot be enforced.
     """
     if len(pattern.encode()) > _MAX_BYTES:
         raise PatternError(f"has over {_MAX_BYTES} bytes")
     try:
         tree = list(parser.parse(pattern))
     except (re.error, RecursionError, OverflowError) as error:
-        raise PatternError(f"is no regular expression: {error}") from None
+        raise PatternError(f"is not a regular expression: {error}") from None
     before = after = "char*"
     if tree and tree[0] == (ops.AT, ops.AT_BEGINNING):
         before = ""
@@ -78,7 +79,7 @@ def _item(op: Any, argument: Any) -> str:
 
 
 def _inside(text: str) -> str:
-    """A text as it stands inside a JSON string."""
+    """Return a text as it is written inside a JSON string."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 

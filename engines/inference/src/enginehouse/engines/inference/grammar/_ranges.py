@@ -9,7 +9,9 @@ _LARGEST = 10**MAX_DIGITS - 1
 
 
 def integers(low: int | None, high: int | None) -> str | None:
-    """The integers from `low` to `high`, None being no bound (of 16 digits); None if there are none."""
+    """Return GBNF for the integers from `low` to `high`, where None is no bound (of 16 digits); None if there are
+    none.
+    """
     low = -_LARGEST if low is None else max(low, -_LARGEST)
     high = _LARGEST if high is None else min(high, _LARGEST)
     alternatives = []
@@ -21,7 +23,7 @@ def integers(low: int | None, high: int | None) -> str | None:
 
 
 def decimals(low: int | None, high: int | None) -> str | None:
-    """The decimal numbers from `low` to `high`, whose bounds are whole; None if there are none."""
+    """Return GBNF for the decimal numbers between whole bounds `low` and `high`; None if there are none."""
     low = -_LARGEST if low is None else max(low, -_LARGEST)
     high = _LARGEST if high is None else min(high, _LARGEST)
     if low > high:
@@ -35,7 +37,7 @@ def decimals(low: int | None, high: int | None) -> str | None:
 
 
 def _with_fractions(low: int, high: int) -> list[str]:
-    """Numbers from `low` to `high`, both at least 0: below the last whole number any fraction may follow."""
+    """Return numbers from `low` to `high`, both at least 0: below the last whole number any fraction may follow."""
     ends = [f'"{high}" ("." "0"{{1,3}})?']
     if low < high:
         ends.append(f'{one_of(_naturals(low, high - 1))} ("." digits)?')
@@ -43,7 +45,7 @@ def _with_fractions(low: int, high: int) -> list[str]:
 
 
 def _naturals(low: int, high: int) -> list[str]:
-    """Whole numbers from `low` to `high`, both at least 0, by their number of digits."""
+    """Return whole numbers from `low` to `high`, both at least 0, by their number of digits."""
     alternatives = []
     for length in range(len(str(low)), len(str(high)) + 1):
         first = max(low, 10 ** (length - 1) if length > 1 else 0)
@@ -53,7 +55,7 @@ def _naturals(low: int, high: int) -> list[str]:
 
 
 def _same_length(low: str, high: str) -> list[str]:
-    """Digit strings between two of equal length."""
+    """Return digit strings between two of equal length."""
     if len(low) == 1:
         return [_digit(low, high)]
     width = len(low) - 1

@@ -1,7 +1,7 @@
-"""GBNF for JSON schemas. What cannot be enforced is refused, by name; what is only a note is skipped.
+"""GBNF for JSON schemas. A keyword that cannot be enforced is refused by name; annotations are skipped.
 
-The output may be bounded more than the schema asks (fields that are not listed are not written), never less; save that
-`oneOf` is read as `anyOf`.
+The output may be bounded more than the schema asks (fields that are not listed are not written), never less; except
+that `oneOf` is read as `anyOf`.
 """
 
 from __future__ import annotations
@@ -37,23 +37,24 @@ _MAX_RULES = 5000
 
 
 class Grammar:
-    """Collects the rules of one grammar."""
+    """The rules of one grammar."""
 
     def __init__(self) -> None:
         self._rules: dict[str, str] = {}
 
     def text(self, root: str) -> str:
-        """The whole grammar, beginning with an expression."""
+        """Return the whole grammar, beginning with an expression."""
         return "\n".join([f"root ::= {root}", *(f"{name} ::= {body}" for name, body in self._rules.items())]) + "\n"
 
     def expression(self, schema: dict[str, Any], *, field: str) -> str:
-        """An expression for the JSON values that satisfy a schema.
+        """Return an expression for the JSON values that satisfy a schema.
 
         Args:
             schema: the schema's root, which its references point into.
             field: the request's field that it came in, for errors.
 
-        Raises INVALID_SCHEMA.
+        Raises:
+            ServiceError: INVALID_SCHEMA, naming the keyword at fault.
         """
         return _Conversion(self, schema, field).value(schema, "#", 0)
 
@@ -72,30 +73,30 @@ class Grammar:
         return name
 
     def reserve(self) -> str:
-        """Name a rule whose body follows by `define`."""
+        """Return the name of a new rule, whose body follows by `define`."""
         return self.rule("")
 
     def define(self, name: str, body: str) -> None:
-        """Give a reserved rule its body."""
+        """Set the body of a reserved rule."""
         self._rules[name] = body
 
     @property
     def size(self) -> int:
-        """The number of rules there are."""
+        """The number of rules."""
         return len(self._rules)
 
 
 def schema_grammar(schema: dict[str, Any], *, field: str) -> str:
-    """The grammar of the JSON texts that satisfy a schema; raises INVALID_SCHEMA, naming the keyword at fault."""
+    """Return the grammar of the JSON texts that satisfy a schema; raise INVALID_SCHEMA, naming the keyword at fault."""
     grammar = Grammar()
     text = grammar.text(grammar.expression(schema, field=field))
-    # References that only lead to one another make rules that begin with themselves.
+    # References that only lead to each other make rules that begin with themselves.
     check_grammar(text, field=field)
     return text
 
 
 class _Conversion:
-    """Converts one schema; a path such as `#/properties/age` says where in it an error lies."""
+    """Converts one schema; errors name their place in it by a path such as `#/properties/age`."""
 
     def __init__(self, grammar: Grammar, root: dict[str, Any], field: str) -> None:
         self._grammar = grammar
@@ -110,7 +111,7 @@ class _Conversion:
         if schema is True:
             return self._grammar.primitive("value")
         if not isinstance(schema, dict):
-            raise self._fail(path, f"{schema!r} is no schema that anything satisfies; write an object")
+            raise self._fail(path, f"{schema!r} is not a schema that anything satisfies; write an object")
         if depth > _MAX_DEPTH or self._grammar.size > _MAX_RULES:
             raise self._fail(path, "the schema is too deep or too large")
         for keyword in _REFUSED & schema.keys():
@@ -164,7 +165,7 @@ class _Conversion:
             while isinstance(part, dict) and part.keys() == {"$ref"}:
                 part = self._resolve(part["$ref"], path)
             if not isinstance(part, dict):
-                raise self._fail(path, f"{keyword} has {part!r}, which is no schema object")
+                raise self._fail(path, f"{keyword} has {part!r}, which is not a schema object")
             try:
                 combined = merge(combined, part)
             except MergeError as error:
@@ -218,7 +219,7 @@ class _Conversion:
         types = given if isinstance(given, list) else [given]
         for kind in types:
             if kind not in _TYPES:
-                raise self._fail(path, f"type {kind!r} is none of {', '.join(_TYPES)}")
+                raise self._fail(path, f"unknown type {kind!r}; known: {', '.join(_TYPES)}")
         if not types:
             raise self._fail(path, "type must not be an empty list")
         return types
@@ -241,8 +242,8 @@ class _Conversion:
             raise self._fail(path, "properties must be an object and required a list")
         for name in required:
             if not isinstance(name, str):
-                raise self._fail(path, f"required has {name!r}, which is no name")
-        # An object that lists what it has, even if that is nothing, gets no more than that.
+                raise self._fail(path, f"required has {name!r}, which is not a name")
+        # An object that lists its properties, even none, gets no others.
         extra = schema.get("additionalProperties", "properties" not in schema or bool(properties or required))
         if not properties:
             return self._free_object(extra, required, path, depth)
@@ -295,7 +296,7 @@ class _Conversion:
             return f'"[" {separated(item, least, most)} "]"'
         if not isinstance(firsts, list) or not firsts:
             raise self._fail(path, "prefixItems must be a list of schemas")
-        # Exactly the first ones: as many as the schema can want, unless it wants more.
+        # Exactly the prefix, unless the schema asks for more.
         if least > len(firsts) or (most is not None and most < len(firsts)):
             raise self._fail(path, "minItems and maxItems must allow exactly the prefixItems")
         parts = [self.value(first, f"{path}/prefixItems/{index}", depth + 1) for index, first in enumerate(firsts)]
@@ -371,7 +372,7 @@ class _Conversion:
             if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int) or bound < 0):
                 raise self._fail(path, f"{keyword} {bound!r} must be a whole number of at least 0")
         if least > MAX_REPEATS:
-            raise self._fail(path, f"{low} {least} is over {MAX_REPEATS}, the most that can be enforced")
+            raise self._fail(path, f"{low} {least} is over {MAX_REPEATS}, the largest bound that can be enforced")
         return least, most
 
 

@@ -1,4 +1,4 @@
-"""Reads the JSON schemas that requests carry, within bounds that keep every later step safe."""
+"""Reading of the JSON schemas in requests, within bounds that keep every later step safe."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ MAX_SCHEMA_DEPTH = 32
 
 
 def invalid_schema(field: str, description: str) -> ServiceError:
-    """INVALID_SCHEMA, about one field of the request."""
+    """Return INVALID_SCHEMA, about one field of the request."""
     return ServiceError(
         Reason.INVALID_SCHEMA, f"{field}: {description}", violations=[FieldViolation(field, description)]
     )
 
 
 def parse_object_schema(text: str, *, field: str) -> dict[str, Any]:
-    """The JSON object that a schema's text holds.
+    """Return the JSON object that a schema's text holds.
 
     Args:
         text: at most 64 KiB, nested at most 32 deep.
         field: the request's field that it came in, for errors.
 
-    Raises INVALID_SCHEMA.
+    Raises:
+        ServiceError: INVALID_SCHEMA.
     """
     size = len(text.encode())
     if size > MAX_SCHEMA_BYTES:
-        raise invalid_schema(field, f"has {size} bytes; at most {MAX_SCHEMA_BYTES} are taken")
+        raise invalid_schema(field, f"too large: {size} bytes; at most {MAX_SCHEMA_BYTES} are allowed")
     try:
         schema = json.loads(text, parse_constant=_refuse_constant)
-        # What a number of any size or half a character could do later is found out here.
+        # Numbers that are too large and lone surrogates fail here, not in a later step.
         orjson.dumps(schema)
     except (ValueError, TypeError, RecursionError) as error:
         raise invalid_schema(field, f"is not JSON: {error}") from None
     if not isinstance(schema, dict):
         raise invalid_schema(field, f"must be a JSON object, not {type(schema).__name__}")
     if _deeper_than(schema, MAX_SCHEMA_DEPTH * 2):
-        raise invalid_schema(field, f"is nested over {MAX_SCHEMA_DEPTH} deep")
+        raise invalid_schema(field, f"nested too deeply: over {MAX_SCHEMA_DEPTH} levels")
     return schema
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _deeper_than(value: Any, levels: int) -> bool:

@@ -1,6 +1,6 @@
-"""The models on this machine: how they come, and how the user's catalog learns of them.
+"""The store of models on this machine: pulling them from the hub, and adding them to the user's catalog.
 
-Behind `enginehouse models pull|add`. It loads no model and knows no engine: it deals in files.
+It is behind `enginehouse models pull|add`. It loads no model and knows no engine, only files.
 """
 
 from enginehouse.engines.inference.store._add import NewModel, add_model

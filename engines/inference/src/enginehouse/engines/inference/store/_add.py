@@ -1,4 +1,4 @@
-"""Adds a model to the user's catalog after a look at what is to be served."""
+"""Adding a model to the user's catalog, after a check of its weights or provider."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ _USUAL_OUTPUT = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewModel:
-    """A model to add. What is left out is read from the weights."""
+    """A model to add. Values that are left out are read from the weights."""
 
     name: str
     source: str
     """`hf:ORG/REPO/FILE[@REVISION]` once pulled, `file:PATH`, or a provider's `https://HOST/v1`."""
     context_tokens: int | None = None
-    """Most tokens of prompt and answer together. Left out: what the model was trained for, up to 8,192, since every
-    slot holds memory for all of it."""
+    """The bound on the tokens of prompt and answer together. Left out: the context of the model's training, up to
+    8,192,
+    since every slot holds memory for all of it."""
     max_output_tokens: int | None = None
     """The bound on output where a request gives none. Left out: 1,024, or half the context if that is less."""
     capabilities: Sequence[str] = ()
@@ -46,9 +47,9 @@ class NewModel:
 def add_model(new: NewModel, *, catalog_file: Path, models_dir: Path) -> CatalogModel:
     """Write the model into the catalog file and return it as the catalog now has it.
 
-    Raises StoreError where it could not work: weights that are not here, not a GGUF, not a model or not whole; a
-    context that is unknown or over the model's; a chat without a template; a provider's address or options that are
-    wrong; an entry that is no catalog's.
+    Raises:
+        StoreError: the weights are not here, not GGUF, not a model or not whole; the context is unknown or over the
+            model's; a chat model has no template; the provider's address or options are wrong; the entry is invalid.
     """
     upstream = new.source.startswith(("http://", "https://"))
     entry = _upstream_entry(new) if upstream else _llamacpp_entry(new, models_dir)
@@ -63,14 +64,12 @@ def _llamacpp_entry(new: NewModel, models_dir: Path) -> dict[str, Any]:
     if not path.is_file():
         if new.source.startswith("hf:"):
             raise StoreError(f"{path} is missing; fetch it with: enginehouse models pull {new.source}")
-        raise StoreError(f"{path} is missing, or is no file; give the path of a GGUF file")
+        raise StoreError(f"{path} is missing, or not a file; give the path of a GGUF file")
     weights = read_gguf_metadata(path)
     context = _context(new, weights, path)
     capabilities = list(new.capabilities) or _capabilities(weights)
     if "chat" in capabilities and not weights.chat_template and not new.options.get("chat_template"):
-        raise StoreError(
-            f"{path} has no chat template, so it cannot chat; leave chat out, or give options.chat_template"
-        )
+        raise StoreError(f"{path} cannot chat: it has no chat template; leave chat out, or give options.chat_template")
     if weights.embeds != ("embeddings" in capabilities):
         kind = "an embedding model" if weights.embeds else "a model that writes text"
         raise StoreError(f"{path} is {kind} ({weights.architecture}); it cannot have the capabilities {capabilities}")

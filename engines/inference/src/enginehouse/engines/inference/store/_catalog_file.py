@@ -1,4 +1,4 @@
-"""Adds an entry to a catalog file and leaves every other byte of it, comments included, as it was."""
+"""Adding an entry to a catalog file, whose other bytes, comments included, stay as they are."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ from enginehouse.kit.config import ConfigError
 
 
 def add_entry(path: Path, entry: Mapping[str, Any]) -> CatalogModel:
-    """Write `entry` at the end of the file's `models`; the file is made if there is none.
+    """Write `entry` at the end of the file's `models`; create the file if there is none.
 
-    The new file replaces the old one only if the catalog that it holds is right and has the old models unchanged.
+    The new file replaces the old one only if it is a valid catalog with the old models unchanged.
 
-    Raises StoreError: a model of that name, an entry that is no catalog's, a file that is none.
+    Raises:
+        StoreError: the catalog has a model of that name, or the entry or the file is not valid.
     """
     name = str(entry["name"])
     with _alone(path.parent):
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         before = _load(path) if text else Catalog([])
         if before.get(name) is not None:
-            raise StoreError(f"{path} has a model {name!r} already; choose another name, or edit that entry")
+            raise StoreError(
+                f"duplicate name: {path} already has a model {name!r}; choose another name, or edit that entry"
+            )
         written = _inserted(text, yaml.safe_dump(dict(entry), sort_keys=False, allow_unicode=True), path)
         descriptor, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".yaml")
         temporary = Path(temporary_name)
@@ -97,7 +100,7 @@ def _joined(head: str, item: str, tail: str) -> str:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One writer at a time: the file itself is replaced, so the lock is on its folder."""
+    """Admit one writer at a time: the file itself is replaced, so the lock is on its folder."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:

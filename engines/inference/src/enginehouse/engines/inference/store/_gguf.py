@@ -1,4 +1,4 @@
-"""What a GGUF file says of its model."""
+"""The metadata of a GGUF file."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _EMBEDDING_ARCHITECTURES = frozenset(
     {"bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert",
      "gemma-embedding", "llama-embed"}
 )  # fmt: skip
-# Parts of models that llama.cpp loads beside one, never alone.
+# Parts that llama.cpp loads beside a model, never alone.
 _PARTS = frozenset({"clip", "adapter", "mmproj", "imatrix"})
 
 
 @dataclass(frozen=True, slots=True)
 class GgufMetadata:
-    """A model's facts."""
+    """A model's metadata."""
 
     architecture: str
     """Such as "llama"."""
     name: str
-    """What its makers call it; may be empty."""
+    """Its makers' name for it; may be empty."""
     context_tokens: int
     """The context that it was trained for."""
     chat_template: str
-    """A Jinja template; empty where it was not trained to chat."""
+    """A Jinja template; empty if it was not trained to chat."""
     embeds: bool
-    """Whether its output is vectors."""
+    """True if its output is vectors."""
 
 
 def read_gguf_metadata(path: Path) -> GgufMetadata:
-    """Read the metadata of a GGUF file; raise StoreError where it is none, or none that can be served alone."""
+    """Read the metadata of a GGUF file; raise StoreError if it is not one, or cannot be served alone."""
     try:
         with path.open("rb") as file:
             magic = file.read(4)
@@ -54,14 +54,14 @@ def read_gguf_metadata(path: Path) -> GgufMetadata:
         chat_template = "" if template is None else str(template.contents())
         tensors = len(reader.tensors)
     except Exception as error:
-        # A damaged file fails in the reader in as many ways as there are bytes.
+        # A damaged file may make the reader raise anything.
         raise StoreError(f"{path} is a damaged GGUF file, or not whole: {type(error).__name__}: {error}") from None
     architecture = str(values.get("general.architecture", ""))
     kind = str(values.get("general.type", "model"))
     if not architecture or not tensors:
         raise StoreError(f"{path} has no architecture or no tensors: it holds no model")
     if architecture in _PARTS or kind != "model":
-        raise StoreError(f"{path} holds a {kind} ({architecture}), which goes with a model and is none itself")
+        raise StoreError(f"{path} is not a model: it holds a {kind} ({architecture}), which goes with one")
     if int(values.get("split.count", 1) or 1) > 1:
         raise StoreError(f"{path} is one part of several; merge them with llama.cpp's llama-gguf-split --merge")
     return GgufMetadata(

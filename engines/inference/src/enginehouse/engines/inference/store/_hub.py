@@ -1,4 +1,4 @@
-"""What the Hugging Face hub says about a file: its size, its checksum, and where to fetch it."""
+"""The Hugging Face hub's metadata of a file: its size, its checksum, and its address."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ class Remote:
     """A file on the hub."""
 
     url: str
-    """Where to fetch it; may redirect to storage elsewhere."""
+    """Its address, which may redirect to storage elsewhere."""
     size_bytes: int
     checksum: str
     """SHA-256 of the content for large files (64 hex digits), else git's SHA-1 of it as a blob (40)."""
     commit: str
-    """The commit that the revision stood for."""
+    """The commit of the revision."""
     headers: Mapping[str, str]
-    """For the hub itself, the user's token included; never for where it redirects to."""
+    """Headers for the hub itself, including the user's token; never sent to the target of a redirect."""
 
 
 def find_file(file: HubFile, *, environ: Mapping[str, str]) -> Remote:
     """Ask the hub, `HF_ENDPOINT` or the public one, with the token in `HF_TOKEN` or that of the hub's own login.
 
-    Raises StoreError: no such repository, revision or file; terms not accepted; no checksum; nobody there.
+    Raises:
+        StoreError: there is no such repository, revision or file; its terms are not accepted; it has no checksum; the
+            hub does not answer.
     """
     endpoint, token = _endpoint(environ), environ.get("HF_TOKEN") or None
     with _said(endpoint, file.repository, file.revision, file.file):
@@ -47,9 +49,10 @@ def find_file(file: HubFile, *, environ: Mapping[str, str]) -> Remote:
 
 
 def list_files(repository: HubRepository, *, environ: Mapping[str, str]) -> list[str]:
-    """The files of a repository, by name; those that tell people and git of it are left out.
+    """Return the files of a repository, by name, without those for people and for git.
 
-    Raises StoreError as `find_file` does.
+    Raises:
+        StoreError: as `find_file` does.
     """
     endpoint, token = _endpoint(environ), environ.get("HF_TOKEN") or None
     with _said(endpoint, repository.name, repository.revision, "its list of files"):
@@ -67,7 +70,7 @@ def _endpoint(environ: Mapping[str, str]) -> str:
 
 @contextlib.contextmanager
 def _said(endpoint: str, repository: str, revision: str, file: str) -> Iterator[None]:
-    """Say what the hub's refusals mean."""
+    """Translate the hub's refusals into StoreErrors with the fix."""
     where = f"{endpoint}/{repository}"
     try:
         yield
@@ -87,13 +90,13 @@ def _said(endpoint: str, repository: str, revision: str, file: str) -> Iterator[
             f"the repository {repository} has no file {file!r} at {revision!r}: see {where}/tree/{revision}"
         ) from None
     except hub_errors.HFValidationError as error:
-        raise StoreError(f"{repository!r} is no name of a repository: {error}") from None
+        raise StoreError(f"invalid repository name {repository!r}: {error}") from None
     except (hub_errors.HfHubHTTPError, OSError, huggingface_hub.errors.OfflineModeIsEnabled) as error:
-        raise StoreError(f"the hub at {endpoint} cannot be asked for {file}: {_first_line(error)}") from None
+        raise StoreError(f"cannot ask the hub at {endpoint} for {file}: {_first_line(error)}") from None
     except Exception as error:
-        # The hub's client lets its HTTP library's errors through, whose name is its own affair.
+        # The hub's client passes on the errors of whatever HTTP library it uses.
         told = f"{type(error).__name__}: {_first_line(error)}"
-        raise StoreError(f"the hub at {endpoint} cannot be reached: {told}") from None
+        raise StoreError(f"cannot reach the hub at {endpoint}: {told}") from None
 
 
 def _first_line(error: Exception) -> str:

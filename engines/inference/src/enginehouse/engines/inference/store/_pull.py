@@ -1,4 +1,4 @@
-"""Fetches weights from the Hugging Face hub to where the engines look for them."""
+"""Pulling of weights from the Hugging Face hub to the folder in which engines look for them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from enginehouse.kit.catalog import Catalog
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """GgufMetadata that lie on this machine."""
+    """Weights that are on this machine."""
 
     source: str
     path: Path
     size_bytes: int
     checksum: str
-    """As the hub gives it: SHA-256 for large files, git's SHA-1 for small ones."""
+    """The hub's checksum: SHA-256 for large files, git's SHA-1 for small ones."""
     commit: str
     """The hub's commit that they came from."""
     fetched: bool
-    """Whether anything had to be fetched; False where they lay here already and are still the hub's."""
+    """True if anything had to be fetched; False if they were here already and are still the hub's."""
 
 
 def source_to_pull(name_or_source: str, catalog: Catalog) -> str:
-    """The `hf:` source that a command's argument means: a model of the catalog, or a source itself.
+    """Return the `hf:` source of a command's argument, which is a model of the catalog or a source itself.
 
-    Raises StoreError.
+    Raises:
+        StoreError: the catalog has no such model, or the model needs no pull.
     """
     if name_or_source.startswith("hf:"):
         return name_or_source
@@ -41,7 +42,7 @@ def source_to_pull(name_or_source: str, catalog: Catalog) -> str:
     if model is None:
         known = ", ".join(model.name for model in catalog.models) or "none"
         raise StoreError(
-            f"the catalog has no model {name_or_source!r}; it has: {known}. A file of the hub is named "
+            f"unknown model {name_or_source!r}; the catalog has: {known}. A file of the hub is named "
             "hf:ORG/REPO/FILE[@REVISION], a whole repository hf:ORG/REPO[@REVISION]"
         )
     if not model.source.startswith("hf:"):
@@ -57,17 +58,17 @@ def pull(
     progress: Callable[[PullProgress], None] = lambda _: None,
     first_wait_s: float = 1.0,
 ) -> Pulled:
-    """Fetch `hf:ORG/REPO/FILE[@REVISION]`, or all files of `hf:ORG/REPO[@REVISION]`, unless the same content lies
-    here already.
+    """Fetch `hf:ORG/REPO/FILE[@REVISION]`, or all files of `hf:ORG/REPO[@REVISION]`, unless the same content is here.
 
     Args:
-        source: what to fetch.
-        models_dir: below it, where engines look for it.
-        environ: `HF_ENDPOINT` and `HF_TOKEN`.
-        progress: told at the start and after each block.
+        source: the source.
+        models_dir: the folder below which engines look for it.
+        environ: has `HF_ENDPOINT` and `HF_TOKEN`.
+        progress: called at the start and after each block.
         first_wait_s: seconds before the network is tried again; doubles with each failure in a row.
 
-    Raises StoreError.
+    Raises:
+        StoreError: the hub refuses or cannot be reached, or the files cannot be written.
     """
     repository = parse_hub_repository(source)
     if repository is not None:
@@ -91,7 +92,7 @@ def pull(
             fetch(remote, target, progress=progress, first_wait_s=first_wait_s)
             _note_origin(target, remote)
     except OSError as error:
-        raise StoreError(f"{target} cannot be written: {error.strerror or error}") from None
+        raise StoreError(f"cannot write {target}: {error.strerror or error}") from None
     return Pulled(source, target, remote.size_bytes, remote.checksum, remote.commit, fetched)
 
 

@@ -1,4 +1,4 @@
-"""Fetches a file in as many goes as it takes: what has arrived stays, and only what is whole and right gets through."""
+"""Fetching of a file with resumption: partial content is kept, and only a whole file with its checksum is delivered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """How far a transfer has come."""
+    """The progress of a transfer."""
 
     file: str
     """The file's name."""
@@ -35,11 +35,11 @@ class PullProgress:
 
 
 class _BrokenOffError(Exception):
-    """A connection that failed or ended early; the rest may come another time."""
+    """A connection that failed or ended early; the rest can be fetched later."""
 
 
 def checksum_of(path: Path, *, like: str) -> str:
-    """The file's checksum of the same kind as `like`: SHA-256, or git's SHA-1 of a blob."""
+    """Return the file's checksum of the same kind as `like`: SHA-256, or git's SHA-1 of a blob."""
     digest = hashlib.sha256() if len(like) == 64 else _git_digest(path.stat().st_size)
     with path.open("rb") as content:
         while block := content.read(_BLOCK):
@@ -54,13 +54,14 @@ def fetch(
     progress: Callable[[PullProgress], None],
     first_wait_s: float = 1.0,
 ) -> None:
-    """Fetch `remote` to `target`, which appears whole and right or not at all.
+    """Fetch `remote` to `target`, which appears whole and verified or not at all.
 
-    An interrupted fetch leaves `.NAME.CHECKSUM.part` beside it, with which the next one goes on. Failures of the
-    network are tried again, five times without a byte between them.
+    An interrupted fetch leaves `.NAME.CHECKSUM.part` beside it, from which the next one goes on. Failures of the
+    network are retried, up to five times without a byte between them.
 
-    Raises StoreError: no disk space, a wrong checksum (nothing is left behind), a transfer that does not come to an
-    end, another one of the same file under way.
+    Raises:
+        StoreError: there is no disk space; the checksum is wrong (nothing is left behind); the transfer keeps failing;
+            another command fetches the same file.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{remote.checksum[:16]}.part")
@@ -81,7 +82,7 @@ def fetch(
                 failures = 0 if file.seek(0, os.SEEK_END) > before else failures + 1
                 if failures == _MAX_FAILURES:
                     raise StoreError(
-                        f"{target.name} could not be fetched: {error}; what has arrived is kept, run the command again"
+                        f"cannot fetch {target.name}: {error}; the part that arrived is kept, run the command again"
                     ) from None
                 time.sleep(min(_MAX_WAIT_S, first_wait_s * 2**failures))
         file.flush()
@@ -104,24 +105,24 @@ def _receive(remote: Remote, file: BinaryIO, have: int, name: str, progress: Cal
         headers["range"] = f"bytes={have}-"
     timeout = httpx.Timeout(30.0, connect=10.0)
     try:
-        # The token stays with the hub: httpx drops it when it is sent on to another host.
+        # The token is only sent to the hub: httpx drops it on a redirect to another host.
         with httpx.stream("GET", remote.url, headers=headers, timeout=timeout, follow_redirects=True) as response:
             if response.status_code in _RETRYABLE:
                 raise _BrokenOffError(f"the hub answered HTTP {response.status_code}")
             if have and response.status_code in (httpx.codes.OK, httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE):
-                # No ranges here: what came before is of no use.
+                # The server has no ranges, so the content starts again.
                 have = 0
                 file.truncate(0)
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise _BrokenOffError("the server cannot go on where the transfer broke off")
+                raise _BrokenOffError("the server cannot resume the transfer")
             if response.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
-                raise StoreError(f"{name} cannot be fetched: the hub answered HTTP {response.status_code}")
+                raise StoreError(f"cannot fetch {name}: the hub answered HTTP {response.status_code}")
             file.seek(have)
             for block in response.iter_raw():
                 have += len(block)
                 if have > remote.size_bytes:
                     file.truncate(0)
-                    raise StoreError(f"{name} is longer than the {remote.size_bytes} bytes that the hub told of")
+                    raise StoreError(f"{name} is longer than the {remote.size_bytes} bytes that the hub states")
                 file.write(block)
                 progress(PullProgress(name, have, remote.size_bytes))
     except httpx.TransportError as error:
@@ -147,5 +148,5 @@ def _require_space(folder: Path, size: int) -> None:
 
 
 def _git_digest(size: int) -> hashlib._Hash:
-    # Git's own name for a file's content: what it is, not how secret it is.
+    # Git's hash of a file's content identifies it; it protects nothing.
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)

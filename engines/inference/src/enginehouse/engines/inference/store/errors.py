@@ -1,5 +1,5 @@
-"""The store's one error."""
+"""The error of the store."""
 
 
 class StoreError(Exception):
-    """A model that cannot be fetched, read or added; the message says why and what to do. Never holds a secret."""
+    """A model that cannot be fetched, read or added; the message has the fault and the fix, and never a secret."""

@@ -1,4 +1,4 @@
-"""llama.cpp in this process: any GGUF file, several models at once, one server object each."""
+"""llama.cpp in this process: any GGUF file, several models at once, each with a server object of its own."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _log = logging.getLogger(__name__)
 
 
 class LlamaCppBackend:
-    """Loads GGUF models; implements `TextBackend`.
+    """The backend of GGUF models; implements `TextBackend`.
 
     Args:
-        models_dir: where pulled weights lie, and where converted ones are put.
-        hang_s: how long a model may run requests without making anything. A grammar with exponentially many readings
-            does that, and nothing ends it but the end of the process.
-        on_hang: told, with a message, when that has happened; None watches for nothing.
+        models_dir: the folder of pulled and converted weights.
+        hang_s: seconds that a model may run requests without output. A grammar with exponentially many parses makes it
+            hang, and only the end of the process ends that.
+        on_hang: called with a message when a model hangs; None to watch for nothing.
     """
 
     name = "llama.cpp"
@@ -57,7 +57,7 @@ class LlamaCppBackend:
                 numbers = await measure_exactness(server, context_tokens=model.context_tokens)
                 if not numbers:
                     _log.warning(
-                        "%s: arithmetic depends on how work is divided here, so cut streams cannot be continued; "
+                        "%s: cut streams cannot be continued, since results depend on how work is divided here; "
                         "loading it again, to read prompts in larger steps",
                         model.name,
                     )

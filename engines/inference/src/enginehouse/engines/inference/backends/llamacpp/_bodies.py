@@ -1,4 +1,4 @@
-"""Writes requests in llama.cpp's words."""
+"""Request bodies for llama.cpp's server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROLES = {
 
 
 def message_body(message: Message) -> dict[str, Any]:
-    """A message, in OpenAI's form."""
+    """Return a message in OpenAI's form."""
     body: dict[str, Any] = {"role": ROLES[message.role], "content": message.content}
     if message.tool_calls:
         body["tool_calls"] = [
@@ -32,7 +32,7 @@ def message_body(message: Message) -> dict[str, Any]:
 
 
 def tool_body(tool: Tool) -> dict[str, Any]:
-    """A tool, in OpenAI's form."""
+    """Return a tool in OpenAI's form."""
     parameters = json.loads(tool.parameters_json_schema) if tool.parameters_json_schema else {"type": "object"}
     return {
         "type": "function",
@@ -41,13 +41,13 @@ def tool_body(tool: Tool) -> dict[str, Any]:
 
 
 def sampling_body(request: GenerateRequest) -> dict[str, Any]:
-    """How tokens are drawn and reported. The seed differs between choices; stop texts are not llama.cpp's to find."""
+    """Return how tokens are sampled and reported. The seed differs between choices; llama.cpp gets no stop texts."""
     sampling = request.sampling
     body: dict[str, Any] = {
         "stream": True,
         "stream_options": {"include_usage": True},
         "timings_per_token": True,
-        # A chunk for every batch of the prompt: the first says what came from the cache, and each lets a cancel in.
+        # A chunk for every batch of the prompt: the first has the cached tokens, and a cancel takes effect at each.
         "return_progress": True,
         "cache_prompt": True,
     }

@@ -1,4 +1,4 @@
-"""Reads the chunks that llama.cpp's server writes while it generates, and its errors."""
+"""Reading of the chunks that llama.cpp's server writes while it generates, and of its errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "tool_calls
 
 
 class LlamaCppChunkReader:
-    """Turns the chunks of one llama.cpp request, which may carry several choices, into events.
+    """Converts the chunks of one llama.cpp request, which may have several choices, into events.
 
     llama.cpp holds back bytes until they are whole characters, so the number of tokens in a chunk is the growth of the
     choice's running count, not one.
@@ -23,8 +23,8 @@ class LlamaCppChunkReader:
     Args:
         first_choice: the index of its first choice in the whole request.
         input_tokens: tokens of the prompt.
-        counts_prompt: whether this part of the request reports the prompt.
-        top_logprobs: alternatives wanted a token; -1 for no log probabilities at all.
+        counts_prompt: true if this part of the request reports the prompt.
+        top_logprobs: the number of alternatives for a token; -1 for no log probabilities at all.
     """
 
     def __init__(self, *, first_choice: int, input_tokens: int, counts_prompt: bool, top_logprobs: int) -> None:
@@ -36,7 +36,7 @@ class LlamaCppChunkReader:
         self._ending: tuple[int, FinishReason] | None = None
 
     def read(self, chunk: dict[str, Any], *, constrained: bool) -> Iterator[GenerationEvent]:
-        """The events of a chunk; raises what an error chunk stands for."""
+        """Return the events of a chunk; raise the error of an error chunk."""
         if "error" in chunk:
             raise to_error(chunk["error"], constrained=constrained)
         timings = chunk.get("timings")
@@ -71,7 +71,7 @@ class LlamaCppChunkReader:
         if reason is not None:
             finish = _FINISH.get(reason, FinishReason.STOP)
             if timings is None:
-                # A chat's last chunk comes without counts; they follow in one of their own.
+                # A chat's last chunk has no counts; they follow in a chunk of their own.
                 self._ending = (index, finish)
             else:
                 piece.finish = finish
@@ -86,7 +86,7 @@ class LlamaCppChunkReader:
 
 
 def read_logprob(entry: dict[str, Any], top: int) -> generation_pb2.TokenLogprob:
-    """A token's log probability, with so many alternatives."""
+    """Return a token's log probability, with so many alternatives."""
     read = generation_pb2.TokenLogprob(
         token=entry["token"], bytes=bytes(entry["bytes"]), logprob=_finite(entry["logprob"])
     )
@@ -112,11 +112,11 @@ def _tool_call(call: dict[str, Any]) -> generation_pb2.ToolCallDelta:
 
 
 def to_error(error: Any, *, constrained: bool) -> ServiceError:
-    """What llama.cpp's error body means to a caller.
+    """Return the error for a caller from llama.cpp's error body.
 
     Args:
         error: its `error` object.
-        constrained: whether the request carried a grammar, which is then what a failed sampler is about.
+        constrained: true if the request has a grammar, which is then the cause of a failed sampler.
     """
     if not isinstance(error, dict):
         return ServiceError(Reason.BACKEND_FAILED, f"llama.cpp failed: {error}")
@@ -125,20 +125,20 @@ def to_error(error: Any, *, constrained: bool) -> ServiceError:
     if error.get("type") == "exceed_context_size_error":
         return ServiceError(
             Reason.CONTEXT_LENGTH_EXCEEDED,
-            f"the prompt has {error.get('n_prompt_tokens')} tokens and the context {error.get('n_ctx')}",
+            f"the prompt is too long: {error.get('n_prompt_tokens')} tokens in a context of {error.get('n_ctx')}",
         )
     if constrained and ("grammar" in lowered or "sampler" in lowered):
         return ServiceError(
             Reason.INVALID_SCHEMA,
-            "the grammar cannot be compiled, or allows no way to go on; check it with llama.cpp's GBNF guide "
+            "invalid grammar: it cannot be compiled, or allows no next token; check it with llama.cpp's GBNF guide "
             f"({message})",
         )
     if "jinja" in lowered or "template" in lowered:
         return ServiceError(
-            Reason.INVALID_REQUEST, f"the model's chat template refuses the messages: {_last_line(message)}"
+            Reason.INVALID_REQUEST, f"invalid messages: the model's chat template refuses them: {_last_line(message)}"
         )
     if error.get("code") == 400:
-        return ServiceError(Reason.INVALID_REQUEST, f"llama.cpp refuses the request: {message}")
+        return ServiceError(Reason.INVALID_REQUEST, f"invalid request: llama.cpp refuses it: {message}")
     return ServiceError(Reason.BACKEND_FAILED, f"llama.cpp failed: {message}")
 
 

@@ -14,7 +14,7 @@ from enginehouse.engines.inference.backends.llamacpp._plans import RequestPlanne
 from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
 from enginehouse.kit.errors import Reason, ServiceError
 
-# A cancel is noticed between two groups of texts.
+# A cancel takes effect between two groups of texts.
 _AT_ONCE = 32
 
 
@@ -24,7 +24,7 @@ class LlamaCppEmbedder:
     Args:
         server: the model.
         planner: refuses texts that are too long to be worth counting.
-        context_tokens: the longest text.
+        context_tokens: the bound on a text's tokens.
     """
 
     def __init__(self, *, server: LlamaCppServer, planner: RequestPlanner, context_tokens: int) -> None:
@@ -33,7 +33,7 @@ class LlamaCppEmbedder:
         self._context_tokens = context_tokens
 
     async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
-        """As `LoadedTextModel.embed`."""
+        """Embed texts, as `LoadedTextModel.embed` does."""
         await self._check(inputs, max_input_tokens)
         vectors: list[Sequence[float]] = []
         read = 0
@@ -50,8 +50,8 @@ class LlamaCppEmbedder:
         return EmbeddingResult(vectors=vectors, input_tokens=read)
 
     async def _check(self, inputs: Sequence[str], max_input_tokens: int) -> None:
-        # A text has at most a token for each byte and the two that frame it. Only where that might be too many are
-        # tokens counted, which costs as much again as reading them.
+        # A text has at most a token for each byte and the two that frame it. Tokens are counted only if that might be
+        # too many, since counting costs as much as reading them.
         most = [len(text.encode()) + 2 for text in inputs]
         exact = sum(most) > max_input_tokens
         needed = 0
@@ -67,5 +67,6 @@ class LlamaCppEmbedder:
         if exact and needed > max_input_tokens:
             raise ServiceError(
                 Reason.BUDGET_EXHAUSTED,
-                f"the inputs have {needed} tokens; the budget reserved for this request pays for {max_input_tokens}",
+                f"budget exhausted: the inputs have {needed} tokens; the budget reserved for this request pays for "
+                f"{max_input_tokens}",
             )

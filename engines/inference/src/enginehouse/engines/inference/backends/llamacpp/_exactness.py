@@ -1,9 +1,9 @@
-"""Whether a loaded model computes the same numbers however its work is divided, and which numbers those are.
+"""A measurement of whether a loaded model computes the same numbers however its work is divided, and a digest of them.
 
-A cut stream is continued on another engine: there the tokens come as a prompt, read in large steps beside other
-requests, that here were generated one by one. If a step's shape changes the order of additions, last bits differ, and
-with them, now and then, a token. Which shapes matter depends on the kernels that this machine's processor gets, so it
-is measured at start.
+A cut stream is continued on another engine. There the tokens that were generated one by one here come as a prompt, read
+in large steps beside other requests. If a step's shape changes the order of additions, last bits differ, and with them,
+now and then, a token. Which shapes matter depends on the kernels that this machine's processor gets, so it is measured
+at start.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ _TEXT = (
     "The ferryman counted 1,204 coins twice, wrote the sum on a leaf, and asked whether anyone had seen his oars. "
     "\u201cThey are where you left them,\u201d said the youngest; \u201cunder the boat.\u201d"
 )
-# More than the widest step whose arithmetic is known to differ, and enough single steps to notice a difference.
+# More than the widest step whose results are known to differ, and enough single steps to notice a difference.
 _TOKENS = 112
 _SINGLE = 6
 _LOGPROBS = 8
 
 
 async def measure_exactness(server: LlamaCppServer, *, context_tokens: int) -> bytes:
-    """A digest of the model's numbers for a fixed text; empty where they depend on how the work is divided.
+    """Return a digest of the model's numbers for a fixed text; empty if they depend on how the work is divided.
 
-    Equal digests on two engines say that weights, build and processor make the same numbers.
+    Equal digests on two engines mean that weights, build and processor compute the same numbers.
     """
-    # Backwards, so that no prompt begins as this one does and finds a part of it in the cache.
+    # Backwards, so that no prompt begins like this one and finds a part of it in the cache.
     tokens = (await server.tokenize(_TEXT, special=False))[::-1][: min(_TOKENS, context_tokens - 1)]
     if len(tokens) <= _SINGLE:
         return b""
     whole = await _next_token(server, tokens, cached=False)
     if not whole:
         return b""
-    # Beside each other, so that the steps also share batches with another request's.
+    # Concurrently, so that the steps also share batches with another request's.
     one_by_one, _ = await asyncio.gather(_one_by_one(server, tokens), _one_by_one(server, tokens[1:]))
     return hashlib.sha256(whole).digest() if one_by_one == whole else b""
 
@@ -54,7 +54,7 @@ async def _one_by_one(server: LlamaCppServer, tokens: Sequence[int]) -> bytes:
 
 
 async def _next_token(server: LlamaCppServer, tokens: Sequence[int], *, cached: bool) -> bytes:
-    """The likeliest next tokens and the bits of their log probabilities; empty where llama.cpp tells none."""
+    """Return the likeliest next tokens and the bits of their log probabilities; empty if llama.cpp reports none."""
     chunks: list[bytes] = []
 
     def on_chunk(data: bytes) -> bool:
@@ -66,7 +66,7 @@ async def _next_token(server: LlamaCppServer, tokens: Sequence[int], *, cached: 
         "max_tokens": 1,
         "temperature": 0,
         "logprobs": _LOGPROBS,
-        # A control token would come without its numbers, so one of the text is taken; they are from before that.
+        # A control token would come without its numbers, so a token of the text is forced; the numbers precede that.
         "logit_bias": [[tokens[0], 10_000.0]],
         "cache_prompt": cached,
     }

@@ -21,12 +21,12 @@ from enginehouse.engines.inference.generation.events import GenerationEvent, Out
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.tasks import BackgroundTask
 
-# Words of templates whose models write reasoning, which llama.cpp's chat route alone tells apart from the answer.
+# Words of templates whose models write reasoning, which only llama.cpp's chat route separates from the answer.
 _REASONING = ("think", "reason", "channel")
 
 
 class LlamaCppModel:
-    """Implements `LoadedTextModel`."""
+    """A loaded model; implements `LoadedTextModel`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class LlamaCppModel:
         self._context_tokens = context_tokens
         self._slots = slots
         self._embedding_dimensions = embedding_dimensions
-        # What settles an answer beside its request: the arithmetic, and how tokens are drawn where that does not say.
+        # Everything besides the request that determines an answer: the arithmetic and the default sampling.
         self._numbers = numbers + sampling.model_dump_json().encode() if numbers else b""
         self._held_tokens = 0
         self._watch: BackgroundTask | None = None
@@ -55,13 +55,13 @@ class LlamaCppModel:
     async def start(
         cls, *, model: CatalogModel, server: LlamaCppServer, options: LlamaCppOptions, numbers: bytes
     ) -> LlamaCppModel:
-        """Ask a loaded server what it can do.
+        """Ask a loaded server for its abilities, and return the model.
 
         Args:
             model: the catalog's entry.
             server: the loaded weights.
-            options: what they were loaded with.
-            numbers: as `measure_exactness` found them; empty where answers cannot be continued.
+            options: the options that they were loaded with.
+            numbers: the result of `measure_exactness`; empty if answers cannot be continued.
         """
         properties = await server.properties()
         abilities = properties.get("chat_template_caps") or {}
@@ -91,38 +91,38 @@ class LlamaCppModel:
 
     @property
     def context_tokens(self) -> int:
-        """Most tokens of prompt and answer together."""
+        """The bound on the tokens of prompt and answer together."""
         return self._context_tokens
 
     @property
     def embedding_dimensions(self) -> int:
-        """The length of its embeddings; 0 where it makes none."""
+        """The length of its embeddings; 0 if it makes none."""
         return self._embedding_dimensions
 
     @property
     def slots(self) -> int:
-        """The number of sequences are decoded together."""
+        """The number of sequences that are decoded together."""
         return self._slots
 
     @property
     def resumes(self) -> bool:
-        """Return whether its numbers do not depend on how the work is divided."""
+        """True if its numbers do not depend on how the work is divided."""
         return bool(self._numbers)
 
     def kv_cache_used(self) -> float:
-        """Share of all slots' contexts that running requests fill."""
+        """Return the share of all slots' contexts that running requests fill."""
         return min(1.0, self._held_tokens / (self._slots * self._context_tokens))
 
     async def busy_slots(self) -> int:
-        """The number of of llama.cpp's slots are at work: none soon after the last request has ended."""
+        """Return the number of llama.cpp's slots at work: none soon after the last request has ended."""
         return await self._server.busy_slots()
 
     async def tokenize(self, text: str) -> Sequence[int]:
-        """The text's tokens."""
+        """Return the text's tokens."""
         return await self._server.tokenize(text, special=False)
 
     async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
-        """Apply the template and counts the prompt."""
+        """Apply the template and count the prompt."""
         plan = await self._planner.plan(request)
         key = b""
         if plan.resumable:
@@ -156,7 +156,7 @@ class LlamaCppModel:
         return await self._embedder.embed(inputs, max_input_tokens=max_input_tokens)
 
     def watch(self, *, hang_s: float, on_hang: Callable[[str], None]) -> None:
-        """Call `on_hang` once the model has run for `hang_s` seconds without a sign, for then nothing can stop it."""
+        """Call `on_hang` once the model has run for `hang_s` seconds without output, since then nothing can stop it."""
         self._watch = BackgroundTask(lambda: self._watch_for_hang(hang_s, on_hang), name="llama-watch")
         self._watch.start()
 
@@ -165,7 +165,7 @@ class LlamaCppModel:
         while silent_s < hang_s:
             await asyncio.sleep(max(0.1, (hang_s - silent_s) / 2))
             silent_s = self._server.silent_s
-        on_hang(f"llama.cpp has not made anything for {silent_s:.0f} s while requests run")
+        on_hang(f"llama.cpp hangs: no output for {silent_s:.0f} s while requests run")
 
     async def close(self) -> None:
         """Free the model."""

@@ -1,4 +1,4 @@
-"""What a catalog entry may say to llama.cpp."""
+"""The options of a catalog entry for llama.cpp."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pydantic
 
 
 class SamplingDefaults(pydantic.BaseModel):
-    """How tokens are drawn where a request does not say."""
+    """The default sampling of tokens."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -19,7 +19,7 @@ class SamplingDefaults(pydantic.BaseModel):
     top_k: int = pydantic.Field(default=40, ge=0)
     """Candidates kept; 0 keeps all."""
     min_p: float = pydantic.Field(default=0.05, ge=0, le=1)
-    """Least probability kept, relative to the best."""
+    """The lowest probability kept, relative to the best."""
     repeat_penalty: float = pydantic.Field(default=1.0, gt=0, le=2)
     """Multiplicative penalty on repeated tokens; 1 is none."""
 
@@ -30,23 +30,23 @@ class LlamaCppOptions(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     slots: int = pydantic.Field(default=4, ge=1, le=64)
-    """Sequences decoded together; each has the model's whole context to itself."""
+    """Sequences decoded together; each has the model's whole context for itself."""
     threads: int = pydantic.Field(default=0, ge=0, le=512)
-    """Threads that compute; 0 takes all cores but one. They wait by spinning, so a thread more than there
-    are idle cores makes everything many times slower."""
+    """Compute threads; 0 takes all cores but one. They wait by spinning, so one thread more than idle cores makes
+    everything many times slower."""
     batch_tokens: int = pydantic.Field(default=512, ge=32, le=65536)
-    """Prompt tokens read in one step: more is faster, fewer lets a cancel in sooner."""
+    """Prompt tokens read in one step: more is faster, with fewer a cancel takes effect sooner."""
     gpu_layers: int = pydantic.Field(default=-1, ge=-1)
-    """Layers kept on an accelerator where this build has one; -1 means all."""
+    """Layers on an accelerator, if this build supports one; -1 means all."""
     prompt_cache_mib: int = pydantic.Field(default=256, ge=0)
-    """Host memory for the caches of prompts that no slot holds any more; 0 keeps only what lies in the slots."""
+    """Host memory for the caches of prompts that no slot holds any more; 0 keeps only those in the slots."""
     chat_template: str = ""
     """A Jinja template used instead of the model's own."""
     sampling: SamplingDefaults = SamplingDefaults()
-    """How tokens are drawn where a request does not say."""
+    """The default sampling of tokens."""
     resumable: bool = True
-    """Keep arithmetic independent of how work is divided, so that a cut stream can be continued exactly: prompts are
-    read in small steps, and whether that suffices on this machine is measured at start. On accelerators it does not;
-    false reads prompts in steps of `batch_tokens`."""
+    """Keep results independent of how work is divided, so that a cut stream can be continued exactly: prompts are read
+    in small steps, and whether that suffices on this machine is measured at start. On accelerators it does not; false
+    reads prompts in steps of `batch_tokens`."""
     pooling: Literal["", "mean", "cls", "last"] = ""
-    """How token vectors become one embedding; empty takes the model's own way."""
+    """The pooling of token vectors into one embedding; empty takes the model's own."""

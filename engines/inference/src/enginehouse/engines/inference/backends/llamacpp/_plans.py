@@ -1,4 +1,4 @@
-"""How a request is put to llama.cpp: which of its routes, in which words, bounded by which grammar."""
+"""Translation of a request for llama.cpp: the route, the body, and the grammar that bounds the output."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from enginehouse.engines.inference.grammar.schemas import parse_object_schema
 from enginehouse.engines.inference.validation import calls_tools
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 
-# No vocabulary packs more than this into a token on average; a longer text is refused without being read.
+# No vocabulary has longer tokens on average; a text that is too long even so is refused without being counted.
 _MAX_BYTES_PER_TOKEN = 256
 
 
 @dataclass(frozen=True, slots=True)
 class RequestPlan:
-    """A request in llama.cpp's words."""
+    """A request as llama.cpp takes it."""
 
     chat: bool
-    """Whether it goes to the chat route, which applies the template itself and reads tool calls and reasoning."""
+    """True for the chat route, which applies the template itself and reads tool calls and reasoning."""
     body: dict[str, Any]
-    """All but the number of choices, their seed and their length."""
+    """Everything but the number of choices, their seed and their length."""
     input_tokens: int
-    """Exactly as many as llama.cpp will count."""
+    """The number of tokens that llama.cpp will count, exactly."""
     constrained: bool
-    """Whether a grammar bounds the output."""
+    """True if a grammar bounds the output."""
     stops: Sequence[str] = ()
     """Texts that end a choice."""
     tool_reader: Callable[[], ToolReader] | None = None
-    """Makes the reader of one choice's tool calls, where llama.cpp does not read them itself."""
+    """Makes the reader of one choice's tool calls, if llama.cpp does not read them itself."""
     resumable: bool = False
-    """Whether it is to be made in steps that another engine can go on from."""
+    """True if the answer is made in steps from which another engine can go on."""
     greedy: bool = False
-    """Whether the likeliest token is always taken."""
+    """True if the likeliest token is always taken."""
 
 
 class RequestPlanner:
@@ -54,11 +54,11 @@ class RequestPlanner:
 
     Args:
         server: counts tokens and applies the template.
-        context_tokens: most tokens of prompt and answer together.
-        native_tools: whether the model's template writes tools and llama.cpp reads its calls.
-        plain_chat: whether the text of an answer is all that a chat's answer holds: no reasoning apart.
-        temperature: where a request does not say.
-        resumes: whether the model computes exactly enough for answers to be continued.
+        context_tokens: the bound on the tokens of prompt and answer together.
+        native_tools: true if the model's template writes tools and llama.cpp reads its calls.
+        plain_chat: true if a chat's answer is only its text, without separate reasoning.
+        temperature: the default of requests.
+        resumes: true if the model computes exactly enough for answers to be continued.
     """
 
     def __init__(
@@ -79,9 +79,11 @@ class RequestPlanner:
         self._resumes = resumes
 
     async def plan(self, request: GenerateRequest) -> RequestPlan:
-        """The plan of a request, its prompt counted.
+        """Return the plan of a request, with its prompt counted.
 
-        Raises CONTEXT_LENGTH_EXCEEDED for a prompt too long to be worth counting, INVALID_SCHEMA, INVALID_REQUEST.
+        Raises:
+            ServiceError: CONTEXT_LENGTH_EXCEEDED for a prompt too long to be worth counting, INVALID_SCHEMA,
+                INVALID_REQUEST.
         """
         self.refuse_overlong(sum(len(message.content) for message in request.messages) + len(request.prompt), "prompt")
         body = sampling_body(request)
@@ -144,7 +146,7 @@ class RequestPlanner:
             body["logprobs"] = True
             body["top_logprobs"] = request.top_logprobs
         counted = await self._server.ask("/v1/chat/completions/input_tokens", body)
-        # A schema of a tool bounds the output as well, once the model begins to call it.
+        # A tool's schema bounds the output as well, once the model begins to call it.
         return RequestPlan(
             chat=True,
             body=body,
@@ -172,7 +174,7 @@ class RequestPlanner:
             body=body,
             input_tokens=len(tokens),
             constrained=bool(grammar),
-            # Inside the arguments of a call that must be made, a stop text would leave half a call.
+            # A stop text inside the arguments of a required call would cut the call in half.
             stops=() if grammar and reader is not None else request.stop,
             tool_reader=reader,
             resumable=self._resumable(request),
@@ -184,8 +186,8 @@ class RequestPlanner:
         return (sampling.temperature if sampling.HasField("temperature") else self._temperature) == 0
 
     def _resumable(self, request: GenerateRequest) -> bool:
-        # A grammar's state, and a call's text that is held back, are not to be had from tokens; and without a seed
-        # nobody could draw the same.
+        # The state of a grammar and text held back for a call cannot be restored from tokens; and without a seed no
+        # engine could sample the same tokens.
         return (
             self._resumes
             and request.resumable
@@ -208,7 +210,7 @@ def _format_grammar(request: GenerateRequest) -> str:
 
 
 def too_long(field: str, tokens: int, context_tokens: int, *, at_least: bool = False) -> ServiceError:
-    """CONTEXT_LENGTH_EXCEEDED with both numbers, about one field."""
+    """Return CONTEXT_LENGTH_EXCEEDED with both numbers, about one field."""
     description = f"{'at least ' if at_least else ''}{tokens} tokens do not fit the model's context of {context_tokens}"
     return ServiceError(
         Reason.CONTEXT_LENGTH_EXCEEDED,

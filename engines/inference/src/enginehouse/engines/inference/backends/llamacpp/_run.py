@@ -1,4 +1,4 @@
-"""One generation on llama.cpp: its requests, their threads, and the way of what they make to the event loop."""
+"""One generation on llama.cpp: its requests, their threads, and the transfer of their chunks to the event loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from enginehouse.engines.inference.generation.events import GenerationEvent, Out
 from enginehouse.engines.inference.generation.stops import StopScanner
 from enginehouse.kit.server.stream import CoalescingWriter
 
-# Chunks that wait for a slow reader before llama.cpp's thread is held back.
+# The number of chunks that may wait for a slow reader before llama.cpp's thread has to wait.
 _MAX_WAITING = 4096
 _ROOM_POLL_S = 0.1
 
@@ -29,17 +29,17 @@ _Writer: TypeAlias = CoalescingWriter[_Chunk, list[_Chunk]]
 async def run(
     server: LlamaCppServer, plan: RequestPlan, request: GenerateRequest, *, slots: int, max_output_tokens: int
 ) -> AsyncGenerator[list[GenerationEvent], None]:
-    """Run a plan and yield what has accumulated, as `LoadedTextModel.generate` does.
+    """Run a plan and yield the accumulated events, as `LoadedTextModel.generate` does.
 
     Args:
         server: the loaded model.
-        plan: the request in llama.cpp's words.
+        plan: the request as llama.cpp takes it.
         request: the request.
-        slots: how many choices one llama.cpp request may have.
+        slots: the number of choices that one llama.cpp request may have.
         max_output_tokens: the bound on each choice.
     """
     choices = request.choices or 1
-    # Where a stop text may end a choice it has a request of its own, which alone can be ended.
+    # A choice that a stop text may end has a request of its own, since only whole requests can be ended.
     width = 1 if plan.stops else slots
     groups = [
         _Group(request, plan, first=first, size=min(width, choices - first)) for first in range(0, choices, width)
@@ -49,7 +49,7 @@ async def run(
     for group in groups:
         body = {**plan.body, "n": group.size, "max_tokens": max_output_tokens}
         if request.sampling.HasField("seed"):
-            # Within a group llama.cpp counts the seed up itself.
+            # Within a group, llama.cpp increments the seed itself.
             body["seed"] = (request.sampling.seed + group.first) % 2**32
         on_chunk = _Forward(writer, group)
         server.stream(chat=plan.chat, body=orjson.dumps(body), on_chunk=on_chunk).add_done_callback(ended)
@@ -74,7 +74,7 @@ class _Group:
         self._chunks = LlamaCppChunkReader(
             first_choice=first,
             input_tokens=plan.input_tokens,
-            # All choices share one prompt, so it counts once.
+            # All choices share one prompt, which counts once.
             counts_prompt=first == 0,
             top_logprobs=request.top_logprobs if request.logprobs else -1,
         )
@@ -82,7 +82,7 @@ class _Group:
         self._tools = [plan.tool_reader() for _ in range(size)] if plan.tool_reader is not None else []
 
     def read(self, data: bytes) -> Sequence[GenerationEvent]:
-        """The events of a chunk."""
+        """Return the events of a chunk."""
         if self.stopped:
             return ()
         events = self._chunks.read(orjson.loads(data), constrained=self._plan.constrained)
@@ -98,7 +98,7 @@ class _Group:
 
 
 class _Forward:
-    """Called by llama.cpp's thread with each chunk; returning True frees the slot."""
+    """The callback that llama.cpp's thread calls with each chunk; returning True frees the slot."""
 
     def __init__(self, writer: _Writer, group: _Group) -> None:
         self._writer = writer

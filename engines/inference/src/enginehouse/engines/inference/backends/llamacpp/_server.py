@@ -1,7 +1,7 @@
-"""One llama.cpp server object: loads a model, and carries JSON to it and back.
+"""One llama.cpp server object: it loads a model and exchanges JSON with it.
 
-Generation and embedding call it in process from threads of its own. What the binding leaves out (tokens, templates)
-goes over the server's own listener: a Unix socket in a private folder, behind a key that never leaves the process.
+Generation and embedding call it in process, from threads of its own. Calls that the binding lacks (tokens, templates)
+go over the server's own listener: a Unix socket in a private folder, with a key that never leaves the process.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _POOLING = {
     "last": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST,
 }
 
-# From 64 tokens a step attention adds up in another order (a tiled loop), and a token read in such a step differs in
-# its last bits from the same token generated.
+# From 64 tokens a step on, attention adds in another order (a tiled loop): a token read in such a step differs in its
+# last bits from the same token generated.
 _EXACT_STEP = 32
 
 
 class LlamaCppServer:
-    """A loaded model. Made by `load`, in a thread: loading takes as long as reading the weights."""
+    """A loaded model, created by `load` in a thread: loading takes as long as reading the weights."""
 
     def __init__(self, *, server: Any, socket_dir: Path, client: UnixHttpClient, threads: ThreadPoolExecutor) -> None:
         self._server = server
@@ -50,7 +50,7 @@ class LlamaCppServer:
     def load(cls, path: Path, *, context_tokens: int, embedding: bool, options: LlamaCppOptions) -> LlamaCppServer:
         """Load the weights at `path`; raise BACKEND_FAILED where llama.cpp cannot."""
         socket_dir = Path(tempfile.mkdtemp(prefix="eh-llama-"))
-        # It takes an address for a Unix socket by this ending.
+        # This ending makes it take the address for a Unix socket.
         socket = socket_dir / "llama.sock"
         key = secrets.token_urlsafe(32)
         params = xllamacpp.CommonParams()
@@ -58,7 +58,7 @@ class LlamaCppServer:
         params.n_parallel = options.slots
         params.n_ctx = context_tokens * options.slots
         params.kv_unified = False
-        # Shrinking the context to fit the memory would break what the catalog promises.
+        # A context shrunk to fit the memory would break the catalog's promise.
         params.fit_params = False
         params.sampling.temp = options.sampling.temperature
         params.sampling.top_p = options.sampling.top_p
@@ -76,12 +76,12 @@ class LlamaCppServer:
         params.n_threads_http = 4
         params.sse_ping_interval = -1
         params.ui = False
-        # An assistant's message at the end is a message like others, not the beginning of the answer.
+        # An assistant's message at the end is a message like any other, not the beginning of the answer.
         params.prefill_assistant = False
         params.verbosity = -1
         if embedding:
             params.embedding = True
-            # A text that is embedded is read in one step.
+            # A text to embed is read in one step.
             params.n_batch = params.n_ubatch = context_tokens
             if options.pooling:
                 params.pooling_type = _POOLING[options.pooling]
@@ -95,12 +95,12 @@ class LlamaCppServer:
                 f"is there memory for {options.slots} slots of {context_tokens} tokens?)",
             ) from error
         client = UnixHttpClient(socket=socket, key=key)
-        # A request may take a thread for each of eight choices; a cancelled one keeps its own for a moment.
+        # A request may take a thread for each of eight choices; a cancelled request keeps its threads for a moment.
         threads = ThreadPoolExecutor(max_workers=2 * options.slots + 8, thread_name_prefix="llama")
         return cls(server=server, socket_dir=socket_dir, client=client, threads=threads)
 
     async def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Post to the server's own listener; raise what an error answer stands for."""
+        """Post to the server's own listener; raise the error of an error answer."""
         try:
             answer: dict[str, Any] = await self._client.post(path, body)
         except (OSError, EOFError, TimeoutError, ValueError) as error:
@@ -110,23 +110,23 @@ class LlamaCppServer:
         return answer
 
     async def properties(self) -> dict[str, Any]:
-        """What the server says of its model: template, its abilities, the context of a slot."""
+        """Return the properties of the model: the template, its abilities, the context of a slot."""
         answer: dict[str, Any] = await self._client.get("/props")
         return answer
 
     async def busy_slots(self) -> int:
-        """The number of of its slots are at work."""
+        """Return the number of its slots at work."""
         slots: list[dict[str, Any]] = await self._client.get("/slots")
         return sum(bool(slot["is_processing"]) for slot in slots)
 
     async def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """The text's tokens; `special` adds those that a prompt begins with, and reads special words as such."""
+        """Return the text's tokens; `special` adds those that a prompt begins with, and reads special words as such."""
         answer = await self.ask("/tokenize", {"content": text, "add_special": special, "parse_special": special})
         tokens: list[int] = answer["tokens"]
         return tokens
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
-        """The tokens' text; bytes that are no whole character are U+FFFD."""
+        """Return the tokens' text; bytes that are not a whole character become U+FFFD."""
         text: str = (await self.ask("/detokenize", {"tokens": list(tokens)}))["content"]
         return text
 
@@ -147,21 +147,22 @@ class LlamaCppServer:
 
     @property
     def silent_s(self) -> float:
-        """Seconds since any stream that runs has made anything; 0 where none runs."""
+        """Seconds since the last output of any running stream; 0 if none runs."""
         return time.monotonic() - self._last_sign if self._streams else 0.0
 
     async def embed(self, body: bytes) -> bytes:
-        """Run an embedding request; cannot be cut short."""
+        """Run an embedding request, which cannot be cancelled."""
         answer: bytes = await asyncio.wrap_future(self._threads.submit(self._server.handle_embeddings, body))
         return answer
 
     async def close(self) -> None:
-        """Wait for what runs in its threads, then free the model. Its streams must have been told to stop."""
+        """Wait for its threads, then free the model. Its streams must have been told to stop."""
         await self._client.close()
         await asyncio.to_thread(self._free)
 
     def _free(self) -> None:
-        # A thread inside the server needs the interpreter to get out, and the server's end holds it: threads first.
+        # Threads first: a thread inside the server needs the interpreter to return, and the server's destructor holds
+        # it.
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._server = None
         shutil.rmtree(self._socket_dir, ignore_errors=True)

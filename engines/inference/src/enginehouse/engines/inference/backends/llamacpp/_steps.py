@@ -1,13 +1,13 @@
-"""A resumable generation on llama.cpp: made in steps that depend on nothing but the tokens before them.
+"""A resumable generation on llama.cpp, made in steps that depend only on the tokens before them.
 
-llama.cpp's own streams cannot be continued. Their random numbers come from a state that is nowhere to be had, and they
-keep back the ids of tokens that end within a character. So a resumable answer is made by requests of its own for each
-step, which share one slot's cache: the tokens so far go in as the prompt, the next come out. A sampled token is drawn
-with a seed of its own, which follows from the request's seed and the token's position; so whoever has the tokens can go
-on exactly, provided that the arithmetic is exact (`_llamacpp_exactness`).
+llama.cpp's own streams cannot be continued. The state of their random numbers is not accessible, and they hold back the
+ids of tokens that end within a character. So a resumable answer is made by a request of its own for each step, which
+share one slot's cache: the tokens so far are the prompt, and the next ones the output. Each token is sampled with a
+seed of its own, derived from the request's seed and the token's position. So whoever has the tokens can go on exactly,
+provided that the arithmetic is exact (`_exactness`).
 
-Tokens are released together with whole characters and with text that is certain not to begin a stop text, so an answer
-that is resumed begins with no state but its tokens.
+Tokens are released together with whole characters and with text that cannot begin a stop text, so a resumed answer
+needs no state but its tokens.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServ
 from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
 from enginehouse.engines.inference.generation.stops import overlap
 
-# What llama.cpp takes for "no seed".
+# llama.cpp's value for "no seed".
 _NO_SEED = 2**32 - 1
-# Greedy answers go several tokens a step where the model is fast: as many as it makes in this time.
+# Greedy answers of fast models take several tokens a step: as many as the model makes in this time.
 _STEP_S = 0.03
 _MAX_TOKENS_PER_STEP = 16
-# What stands in decoded text for bytes that are no whole character, and the most tokens that one can be spread over.
+# The replacement for bytes that are not a whole character, and the number of tokens that a character can span.
 _BROKEN = "\ufffd"
 _MAX_BROKEN = 8
 _FIELDS = ["content", "tokens", "stop_type", "tokens_predicted"]
@@ -41,17 +41,17 @@ _FIELDS = ["content", "tokens", "stop_type", "tokens_predicted"]
 async def run_steps(
     server: LlamaCppServer, plan: RequestPlan, request: GenerateRequest, *, max_output_tokens: int
 ) -> AsyncGenerator[list[GenerationEvent], None]:
-    """Run a plan that is `resumable` and yield what each step made, as `LoadedTextModel.generate` does.
+    """Run a plan that is `resumable` and yield each step's events, as `LoadedTextModel.generate` does.
 
     Args:
         server: the loaded model.
-        plan: the request in llama.cpp's words; its prompt is token ids.
-        request: the request; what it resumes from is read after the prompt.
-        max_output_tokens: the most tokens to make, at least 1.
+        plan: the request as llama.cpp takes it; its prompt is token ids.
+        request: the request; the tokens that it resumes from are read after the prompt.
+        max_output_tokens: the bound on the tokens to make, at least 1.
     """
     tokens = [*plan.body["prompt"], *request.resume.token_ids]
     cached = await _read(server, tokens)
-    # Counted with the first tokens: an engine that dies before it has sent any has spent nothing.
+    # Counted with the first tokens: an engine that dies before it has sent any must have spent nothing.
     events: list[GenerationEvent] = [
         TokenCounts(input_tokens=len(tokens), cached_input_tokens=min(cached, len(tokens)))
     ]
@@ -87,7 +87,7 @@ async def run_steps(
 
 
 def seed_at(seed: int, position: int) -> int:
-    """The seed of the draw at a position of the answer, from 0: every token has random numbers of its own."""
+    """Return the seed of the sample at a position of the answer, from 0: every token has random numbers of its own."""
     digest = hashlib.blake2b(seed.to_bytes(4, "big") + position.to_bytes(8, "big"), digest_size=8).digest()
     return int.from_bytes(digest, "big") % _NO_SEED
 
@@ -136,7 +136,7 @@ async def _step(server: LlamaCppServer, body: dict[str, Any], constrained: bool)
 
 
 class _Release:
-    """Lets tokens go as soon as their text is whole and can be no stop text's beginning.
+    """Releases tokens as soon as their text is whole and cannot begin a stop text.
 
     Args:
         server: decodes tokens.
@@ -150,7 +150,7 @@ class _Release:
         self._broken = False
 
     async def take(self, piece: OutputPiece) -> OutputPiece | None:
-        """What may go now, all that was held before it included; None where all of it waits."""
+        """Return the tokens to release, including those held before; None if all of them wait."""
         held = OutputPiece(
             0,
             self._held.text + piece.text,
@@ -173,7 +173,7 @@ class _Release:
 
 
 def _cut(piece: OutputPiece, size: int) -> OutputPiece:
-    """The piece up to a stop text: it ends there."""
+    """Return the piece up to a stop text, where the answer ends."""
     kept: list[TokenLogprob] = []
     length = 0
     for entry in piece.logprobs:

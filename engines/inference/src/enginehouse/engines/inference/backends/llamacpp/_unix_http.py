@@ -1,4 +1,7 @@
-"""JSON over HTTP on a Unix socket, for a server in the same process: a tenth of a general client's cost a call."""
+"""JSON over HTTP on a Unix socket, for a server in the same process.
+
+Written by hand: a call costs a tenth of one by a general client, and each request tokenizes.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,17 @@ from typing import Any
 
 import orjson
 
-# The server closes a connection that idled for five seconds; ours give up before that, so none is used as it closes.
+# The server closes a connection after five idle seconds; ours are closed before, so none is used while it closes.
 _KEEP_IDLE_S = 2.0
 _TIMEOUT_S = 30.0
 
 
 class UnixHttpClient:
-    """Keeps connections open between calls.
+    """A client that keeps connections open between calls.
 
     Args:
         socket: the server's address.
-        key: the bearer token that it asks for.
+        key: the bearer token.
     """
 
     def __init__(self, *, socket: Path, key: str) -> None:
@@ -29,17 +32,17 @@ class UnixHttpClient:
         self._idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = deque()
 
     async def get(self, path: str) -> Any:
-        """The JSON at a path, whatever its status; raises OSError, EOFError, TimeoutError or ValueError."""
+        """Return the JSON at a path, whatever the status; raise OSError, EOFError, TimeoutError or ValueError."""
         return await self._call(f"GET {path} HTTP/1.1\r\n{self._headers}\r\n".encode())
 
     async def post(self, path: str, body: Any) -> Any:
-        """The JSON answer to a JSON body, whatever its status; raises as `get`."""
+        """Return the JSON answer to a JSON body, whatever the status; raise as `get` does."""
         data = orjson.dumps(body)
         head = f"POST {path} HTTP/1.1\r\n{self._headers}Content-Length: {len(data)}\r\n\r\n"
         return await self._call(head.encode() + data)
 
     async def close(self) -> None:
-        """Close the connections that are not in use."""
+        """Close the idle connections."""
         while self._idle:
             self._idle.pop()[1].close()
 
@@ -53,7 +56,7 @@ class UnixHttpClient:
                 try:
                     return await self._exchange(reader, writer, request)
                 except (OSError, EOFError):
-                    # It closed as we wrote. What is asked here changes nothing, so it may be asked again.
+                    # The server closed it while we wrote. Calls here change nothing, so they can be repeated.
                     break
             reader, writer = await asyncio.open_unix_connection(self._socket)
             return await self._exchange(reader, writer, request)
@@ -64,7 +67,7 @@ class UnixHttpClient:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             _, found, rest = head.partition(b"\r\ncontent-length:")
             if not found:
-                raise ValueError("the answer has no length")
+                raise ValueError("invalid answer: no length")
             answer = await reader.readexactly(int(rest.partition(b"\r\n")[0]))
         except BaseException:
             writer.close()

@@ -37,19 +37,19 @@ from enginehouse.kit.errors import Reason, ServiceError
 
 _MAX_BACKOFF_S = 8.0
 _MAX_ERROR_BODY_BYTES = 65_536
-# Enough for the vectors of the most texts that a request may have.
+# Enough for the vectors of as many texts as a request may have.
 _MAX_ANSWER_BYTES = 256 * 2**20
 
 
 class UpstreamBackend:
-    """Answers by asking a provider, with the key from the environment.
+    """The backend of models that a provider serves, called with the key from the environment.
 
     Args:
-        environ: where the providers' keys are.
-        jitter: a number from 0 to 1 that spreads retries.
+        environ: has the providers' keys.
+        jitter: returns a number from 0 to 1 that spreads retries.
         first_wait_s: seconds before the first retry; each further one waits twice as long, up to 8 s.
-        open_s: seconds for which a provider that failed again and again is left alone at first.
-        clock: monotonic seconds.
+        open_s: seconds for which a provider that failed repeatedly is not called, at first.
+        clock: returns monotonic seconds.
     """
 
     name = "upstream"
@@ -72,11 +72,11 @@ class UpstreamBackend:
         self._loaded: dict[str, UpstreamModel] = {}
 
     def refusing(self) -> Container[str]:
-        """The models whose provider is away, or has asked to be left alone: what comes now is refused at once."""
+        """Return the models whose provider is away, or has asked for a pause: their calls are refused at once."""
         return frozenset(name for name, model in self._loaded.items() if model.refusing)
 
     async def load(self, model: CatalogModel) -> UpstreamModel:
-        """Check the model's options, its provider's address and key; send nothing yet."""
+        """Check the model's options, its provider's address and key, without sending a request."""
         options = read_options(UpstreamOptions, model)
         provider = find_provider(model, options, environ=self._environ)
         headers = {"authorization": f"Bearer {provider.key}"} if provider.key else {}
@@ -125,36 +125,36 @@ class UpstreamModel:
         self._gate = gate
         self._clock = clock
         self._backoff_s = backoff_s
-        # Until when the provider wants to hear nothing of this model, by the monotonic clock.
+        # The end of the pause that the provider asked for, for this model, by the monotonic clock.
         self._quiet_until = 0.0
 
     @property
     def context_tokens(self) -> int:
-        """What the catalog says; the provider has the last word."""
+        """The catalog's bound; the provider may refuse less."""
         return self._model.context_tokens
 
     @property
     def embedding_dimensions(self) -> int:
-        """What the catalog says."""
+        """The length that the catalog states."""
         return self._options.embedding_dimensions
 
     @property
     def resumes(self) -> bool:
-        """No: a provider takes no token ids."""
+        """False, since providers take no token ids."""
         return False
 
     @property
     def slots(self) -> int:
-        """Connections to the provider."""
+        """The number of connections to the provider."""
         return self._options.slots
 
     @property
     def refusing(self) -> bool:
-        """Return whether what comes now is refused at once, unless it can wait."""
+        """True while calls that cannot wait are refused at once."""
         return self._gate.is_open or self._quiet_s() > 0
 
     async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
-        """The provider's form of the request. `input_tokens` is an upper bound: the tokenizer is the provider's."""
+        """Convert the request to the provider's form. `input_tokens` is an upper bound, without the tokenizer."""
         body = to_body(request, model=self._name, options=self._options)
         bound = input_tokens_bound(request)
         return PreparedRequest(request, bound, body, likely_input_tokens=estimated_tokens(bound))
@@ -162,7 +162,7 @@ class UpstreamModel:
     async def generate(
         self, prepared: PreparedRequest, *, max_output_tokens: int
     ) -> AsyncGenerator[Sequence[GenerationEvent], None]:
-        """Ask the provider; try again as long as nothing has come back, and the request's patience allows."""
+        """Ask the provider; retry as long as no output has come, and the request's patience allows."""
         assert isinstance(prepared.state, dict)
         body = prepared.state | {self._options.output_bound: max_output_tokens}
         path = "/chat/completions" if prepared.request.messages else "/completions"
@@ -192,7 +192,7 @@ class UpstreamModel:
         if size > max_input_tokens:
             raise ServiceError(
                 Reason.BUDGET_EXHAUSTED,
-                f"embedding these texts may take {size} tokens, and what is left of the budget pays for "
+                f"budget exhausted: embedding these texts may take {size} tokens, and the rest of the budget pays for "
                 f"{max_input_tokens}",
             )
         body = {"model": self._name, "input": list(inputs), "encoding_format": "float"}
@@ -212,14 +212,14 @@ class UpstreamModel:
         return EmbeddingResult(vectors, tokens)
 
     async def tokenize(self, text: str) -> Sequence[int]:
-        """Refuse: the tokenizer is the provider's."""
+        """Raise UNSUPPORTED_CAPABILITY, since only the provider has the tokenizer."""
         raise ServiceError(
             Reason.UNSUPPORTED_CAPABILITY,
-            f"model {self._model.name!r} is a provider's, whose tokenizer is not at hand",
+            f"model {self._model.name!r} cannot tokenize: only its provider has the tokenizer",
         )
 
     def kv_cache_used(self) -> float:
-        """Not known."""
+        """Return 0, since it is not known."""
         return 0.0
 
     async def close(self) -> None:
@@ -232,7 +232,7 @@ class UpstreamModel:
         async with self._answer(path, body) as response:
             kind = response.headers.get("content-type", "")
             if not kind.startswith("text/event-stream"):
-                raise self._garbled(ValueError(f"content type {kind!r} where a stream was asked for"))
+                raise self._garbled(ValueError(f"content type {kind!r} instead of a stream"))
             frames = EventReader()
             async for received in response.aiter_bytes():
                 events = self._events(frames.feed(received), reader)
@@ -242,7 +242,7 @@ class UpstreamModel:
             if events:
                 yield events
         if not reader.finished:
-            error = ServiceError(Reason.UPSTREAM_FAILED, "the provider's stream ended before its answer did")
+            error = ServiceError(Reason.UPSTREAM_FAILED, "the provider's stream ended before the answer was complete")
             raise ProviderFailure(error, retryable=True)
 
     def _events(self, frames: list[bytes], reader: UpstreamChunkReader) -> list[GenerationEvent]:
@@ -292,7 +292,7 @@ class UpstreamModel:
 
     @asynccontextmanager
     async def _answer(self, path: str, body: dict[str, Any]) -> AsyncIterator[httpx.Response]:
-        """A response of status 200, read as it comes; raises ProviderFailure."""
+        """Yield a response of status 200, read as it arrives; raise ProviderFailure."""
         url = self._provider.base_url + path
         try:
             async with self._client.stream("POST", url, content=orjson.dumps(body)) as response:
@@ -313,14 +313,14 @@ class UpstreamModel:
         return b"".join(parts)
 
     async def _enter(self, patience_s: float) -> None:
-        """Wait while the provider wants to be left alone, if patience allows; raise while it is away."""
+        """Wait for the end of the provider's pause, if patience allows; raise while it is away."""
         quiet_s = self._quiet_s()
         if quiet_s > patience_s:
             raise ServiceError(
-                Reason.UPSTREAM_RATE_LIMITED, "the provider limits our rate: it wants a pause", retry_after_s=quiet_s
+                Reason.UPSTREAM_RATE_LIMITED, "rate limited: the provider asked for a pause", retry_after_s=quiet_s
             )
         if quiet_s > 0:
-            # Everybody who was turned away comes back when told to, so the jitter goes on top.
+            # All refused calls come back at the time that they were told, so jitter is added.
             await asyncio.sleep(quiet_s + self._backoff_s(0) / 4)
         self._gate.enter()
 
@@ -328,7 +328,7 @@ class UpstreamModel:
         return max(0.0, self._quiet_until - self._clock())
 
     def _note(self, failure: ProviderFailure) -> None:
-        """Keep what a failure says of the provider, for all requests to come."""
+        """Record a failure of the provider, for all later requests."""
         if failure.error.reason is Reason.UPSTREAM_FAILED or (
             failure.error.reason is Reason.UPSTREAM_RATE_LIMITED and not failure.retryable
         ):
@@ -339,7 +339,7 @@ class UpstreamModel:
             self._quiet_until = max(self._quiet_until, self._clock() + failure.retry_after_s)
 
     async def _wait(self, failure: ProviderFailure, attempt: int, patience_s: float) -> None:
-        """Wait before the next attempt, or raises the failure's error if there should be none."""
+        """Wait before the next attempt, or raise the failure's error if there should be none."""
         if not failure.retryable or attempt == self._options.retries:
             raise failure.error from None
         backoff = self._backoff_s(attempt)
@@ -351,7 +351,8 @@ class UpstreamModel:
     def _garbled(self, error: Exception) -> ProviderFailure:
         told = self._provider.hidden(str(error))[:200]
         return ProviderFailure(
-            ServiceError(Reason.UPSTREAM_FAILED, f"the provider's answer is not OpenAI's: {told}"), retryable=False
+            ServiceError(Reason.UPSTREAM_FAILED, f"invalid answer: the provider's is not of OpenAI's form: {told}"),
+            retryable=False,
         )
 
 
@@ -367,5 +368,5 @@ async def _beginning(response: httpx.Response) -> bytes:
 def _unit(values: Sequence[float]) -> list[float]:
     length = math.hypot(*values)
     if not length or not math.isfinite(length):
-        raise ValueError("a vector of no length")
+        raise ValueError("a vector of length zero")
     return [value / length for value in values]

@@ -1,4 +1,4 @@
-"""Reads the chunks of an OpenAI-compatible provider's stream as events."""
+"""Reading of the chunks of an OpenAI-compatible provider's stream as events."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
 
 _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "tool_calls": FinishReason.TOOL_CALLS}
-# What a token holds on average, for charging where the provider gives no figure of its own.
+# The average bytes of a token, for charging if the provider reports no counts.
 _BYTES_A_TOKEN = 4
-# More than a token holds on average in any script: until the provider's figure arrives, a count must not pass it, for
-# what was counted stays charged.
+# More than the average bytes of a token in any script: until the provider's counts arrive, a count must not pass them,
+# since counted tokens stay charged.
 _MAX_BYTES_PER_TOKEN = 16
 
 
 def estimated_tokens(size: int) -> int:
-    """Tokens that so many bytes of text are taken for."""
+    """Return the estimated tokens of so many bytes of text."""
     return math.ceil(size / _BYTES_A_TOKEN)
 
 
 class UpstreamChunkReader:
-    """Turns one request's chunks into events.
+    """Converts one request's chunks into events.
 
-    A provider may put any number of tokens into a chunk and says how many only at the end. Until then a choice's count
-    is the number of its log probabilities where there are some, and else the least that its chunks can hold; it never
-    passes the bound that the provider was given.
+    A provider may put any number of tokens into a chunk and reports the number only at the end. Until then a choice's
+    count is the number of its log probabilities if there are any, and else the fewest tokens that its chunks can have;
+    it never passes the bound that the provider was given.
 
     Args:
         max_output_tokens: that bound, for each choice.
@@ -38,12 +38,12 @@ class UpstreamChunkReader:
         self._bytes: dict[int, int] = {}
         self._counted: dict[int, int] = {}
         self.usage: TokenCounts | None = None
-        """The provider's figures, once it has given them."""
+        """The provider's counts, once it has reported them."""
         self.finished: set[int] = set()
         """The choices that have ended."""
 
     def read(self, chunk: Mapping[str, Any]) -> Iterator[GenerationEvent]:
-        """The events of one chunk; raises TypeError, KeyError or ValueError for one that is not OpenAI's."""
+        """Return the events of one chunk; raise TypeError, KeyError or ValueError for one not of OpenAI's form."""
         for choice in chunk.get("choices") or ():
             piece = self._read_choice(choice)
             if piece.text or piece.finish or piece.reasoning or piece.tool_calls or piece.logprobs:
@@ -53,7 +53,7 @@ class UpstreamChunkReader:
             self.usage = _counts(usage)
 
     def estimated_output_tokens(self) -> int:
-        """Tokens over all choices, by the length of their text."""
+        """Return the tokens over all choices, by the length of their text."""
         return sum(min(estimated_tokens(size), self._most) for size in self._bytes.values())
 
     def _read_choice(self, choice: Mapping[str, Any]) -> OutputPiece:
@@ -124,7 +124,7 @@ def _completion_logprobs(logprobs: Mapping[str, Any] | None) -> Sequence[generat
     tops = logprobs.get("top_logprobs") or [None] * len(logprobs["tokens"])
     for token, logprob, top in zip(logprobs["tokens"], logprobs["token_logprobs"], tops, strict=True):
         if logprob is None:
-            # The prompt's own first token, where the provider echoes it.
+            # The prompt's own first token, if the provider echoes it.
             continue
         entry = _logprob(token, logprob, None)
         ranked = sorted((top or {}).items(), key=lambda pair: -pair[1])

@@ -1,4 +1,4 @@
-"""What a provider's refusals and failures mean to a caller. A provider's key never gets into an error."""
+"""Errors for a provider's refusals and failures. A provider's key never gets into an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 @dataclass(eq=False)
 class ProviderFailure(Exception):
-    """A failed attempt: what it means, whether another may do better, and when the provider wants it."""
+    """A failed attempt: its error, whether a retry may succeed, and when the provider allows one."""
 
     error: ServiceError
     retryable: bool
@@ -28,7 +28,7 @@ class ProviderFailure(Exception):
 
 
 def from_transport(error: httpx.HTTPError, provider: UpstreamProvider) -> ProviderFailure:
-    """The failure behind a connection that could not be made, broke, or went silent."""
+    """Return the failure of a connection that could not be made, broke, or went silent."""
     host = httpx.URL(provider.base_url).host
     if isinstance(error, httpx.TimeoutException):
         kind = "could not be reached in time" if isinstance(error, httpx.ConnectTimeout) else "went silent"
@@ -40,7 +40,7 @@ def from_transport(error: httpx.HTTPError, provider: UpstreamProvider) -> Provid
 
 
 def from_answer(status: int, headers: Mapping[str, str], body: bytes, provider: UpstreamProvider) -> ProviderFailure:
-    """The failure behind an HTTP answer other than 200."""
+    """Return the failure of an HTTP answer other than 200."""
     told = _told(body)
     message = provider.hidden(str(told.get("message") or "no reason given"))[:_MAX_MESSAGE_LENGTH]
     code = str(told.get("code") or "")
@@ -55,8 +55,8 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, provider: 
         spent = code == "insufficient_quota"
         error = ServiceError(
             Reason.UPSTREAM_RATE_LIMITED,
-            f"the provider limits our rate: {message}",
-            # A spent quota does not come back by waiting.
+            f"rate limited by the provider: {message}",
+            # Waiting does not restore a spent quota.
             retry_after_s=None if spent else retry_after_s or 1.0,
         )
         return ProviderFailure(error, retryable=not spent, retry_after_s=retry_after_s)
@@ -65,7 +65,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, provider: 
     elif code == "invalid_schema":
         error = ServiceError(Reason.INVALID_SCHEMA, message)
     elif status == 413:
-        error = ServiceError(Reason.REQUEST_TOO_LARGE, f"the provider takes no body of this size: {message}")
+        error = ServiceError(Reason.REQUEST_TOO_LARGE, f"request too large for the provider: {message}")
     elif status in (400, 422):
         param = told.get("param")
         violations = [FieldViolation(param, message)] if isinstance(param, str) else []
@@ -79,7 +79,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, provider: 
 
 
 def from_event(told: Any, provider: UpstreamProvider) -> ServiceError:
-    """The failure that a provider reports in the middle of its stream."""
+    """Return the failure that a provider reports in the middle of its stream."""
     message = str(told.get("message") if isinstance(told, dict) else told)
     return ServiceError(
         Reason.UPSTREAM_FAILED, f"the provider failed while answering: {provider.hidden(message)[:_MAX_MESSAGE_LENGTH]}"

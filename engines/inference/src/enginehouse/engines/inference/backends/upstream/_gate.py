@@ -1,4 +1,4 @@
-"""Keeps requests from a provider that is away, so that nobody waits there in vain."""
+"""A circuit breaker, which keeps requests from a provider that is away."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from enginehouse.kit.errors import Reason, ServiceError
 
 _FAILURES = 5
 _MAX_OPEN_S = 60.0
-# A probe may be cancelled without a word; then another goes.
+# A probe may be cancelled without a result; after this time another one is let through.
 _PROBE_S = 30.0
 
 
 class ProviderGate:
     """A circuit breaker for one provider, shared by all its models.
 
-    It opens after five failures in a row, for a second at first and twice as long each time that the one request let
-    through at the end fails as well. Requests that come meanwhile are refused at once.
+    It opens after five failures in a row, for a second at first, and twice as long each time that the probe at the end
+    fails as well. Requests are refused at once meanwhile. Written by hand, since a probe's failure and a provider's own
+    pauses decide together when it closes.
 
     Args:
         name: the provider, for messages.
-        open_s: how long it stays open at first, in seconds.
-        jitter: a number from 0 to 1, so that engines do not come back together.
-        clock: monotonic seconds.
+        open_s: seconds that it stays open at first.
+        jitter: returns a number from 0 to 1, so that engines do not retry together.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -41,11 +42,11 @@ class ProviderGate:
 
     @property
     def is_open(self) -> bool:
-        """Return whether all requests are refused now."""
+        """True while all requests are refused."""
         return self._clock() < self._until
 
     def enter(self) -> None:
-        """A request wants to go. Raises UPSTREAM_FAILED, with the time to come back, while it may not."""
+        """Let a request through, or raise UPSTREAM_FAILED, with the time to retry."""
         if self._failures < _FAILURES:
             return
         now = self._clock()
@@ -53,18 +54,18 @@ class ProviderGate:
         if left > 0:
             raise ServiceError(
                 Reason.UPSTREAM_FAILED,
-                f"the provider at {self._name} is away; it last said: {self._last}",
+                f"the provider at {self._name} is away; its last error: {self._last}",
                 retry_after_s=max(0.1, left),
             )
         self._probe_until = now + _PROBE_S
 
     def answered(self) -> None:
-        """The provider gave an answer, if only a refusal of what was asked."""
+        """Record an answer of the provider, even one that refuses the request."""
         self._failures = self._times = 0
         self._until = self._probe_until = 0.0
 
     def failed(self, why: str) -> None:
-        """It gave none, or none of use."""
+        """Record a failure of the provider."""
         self._last = why
         self._failures += 1
         now = self._clock()

@@ -1,4 +1,4 @@
-"""What a catalog entry may say to the upstream backend."""
+"""The options of a catalog entry for the upstream backend."""
 
 from __future__ import annotations
 
@@ -23,48 +23,50 @@ class UpstreamOptions(pydantic.BaseModel):
     key_variable: str = ""
     """The environment variable that holds the provider's API key; empty sends no key."""
     slots: int = pydantic.Field(default=64, ge=1, le=4096)
-    """Requests under way at once; each is a connection."""
+    """Concurrent requests; each is a connection."""
     connect_timeout_s: float = pydantic.Field(default=10, gt=0, le=300)
-    """Seconds to reach the provider."""
+    """Seconds that connecting to the provider may take."""
     silence_timeout_s: float = pydantic.Field(default=90, gt=0, le=3600)
-    """Seconds without a byte from the provider, the wait for the first token included. Under the gateway's
-    `first_byte_timeout_s`, or the gateway gives up before the engine does, and with it the models to fall back to."""
+    """Seconds without a byte from the provider, including the wait for the first token. Keep it under the gateway's
+    `first_byte_timeout_s`: otherwise the gateway gives up before the engine can fall back to another model."""
     retries: int = pydantic.Field(default=3, ge=0, le=10)
-    """Further attempts after a failure, only before the first token; none where there is a model to fall back to."""
+    """Further attempts after a failure, only before the first token; none if there is a model to fall back to."""
     longest_wait_s: float = pydantic.Field(default=20, ge=0, le=600)
-    """A provider that asks to be left alone for longer is not waited for: the caller is told instead."""
+    """The longest pause, in seconds, that the engine waits for a provider; after a longer one the caller is refused."""
     usage: Literal["provider", "estimate"] = "provider"
-    """Where the provider reports no usage: `provider` ends the request with UPSTREAM_FAILED (charged for the
-    least that was sent); `estimate` charges a token for every four bytes of text, in and out."""
+    """For a provider that reports no usage: `provider` ends the request with UPSTREAM_FAILED (charged for the fewest
+    tokens that the output can have); `estimate` charges a token for every four bytes of text, in and out."""
     output_bound: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """The parameter that bounds the output: providers of reasoning models want the second."""
+    """The parameter that bounds the output: providers of reasoning models need the second."""
     extensions: bool = False
-    """Whether the provider takes top_k, min_p, repeat_penalty and grammar, which OpenAI's own API does not."""
+    """True if the provider accepts top_k, min_p, repeat_penalty and grammar, which OpenAI's own API does not."""
     embedding_dimensions: int = pydantic.Field(default=0, ge=0, le=65_536)
-    """The length of its embeddings; 0 where it makes none."""
+    """The length of its embeddings; 0 if it makes none."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamProvider:
-    """Where a model's requests go."""
+    """The address and the key for a model's requests."""
 
     base_url: str
     """Such as `https://api.example.com/v1`; no slash at the end."""
     key: str
-    """The API key; never shown. Empty where there is none."""
+    """The API key; never shown. Empty if there is none."""
 
     def __repr__(self) -> str:
         return f"UpstreamProvider({self.base_url!r})"
 
     def hidden(self, text: str) -> str:
-        """The text without the key, should a provider repeat it."""
+        """Return the text without the key, in case a provider repeats it."""
         return text.replace(self.key, "[key]") if self.key else text
 
 
 def find_provider(model: CatalogModel, options: UpstreamOptions, *, environ: Mapping[str, str]) -> UpstreamProvider:
-    """The provider that the model's `source` names, with its key from the environment.
+    """Return the provider that the model's `source` names, with its key from the environment.
 
-    Raises INVALID_REQUEST for a source that is no plain http(s) URL, FAILED_PRECONDITION for a key that is not set.
+    Raises:
+        ServiceError: INVALID_REQUEST for a source that is not a plain http(s) URL, FAILED_PRECONDITION for a missing
+            key.
     """
     try:
         url = httpx.URL(model.source)

@@ -1,4 +1,4 @@
-"""A `GenerateRequest` as the JSON body that OpenAI-compatible providers take."""
+"""Conversion of a `GenerateRequest` into the JSON body of OpenAI-compatible providers."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ _TOKENS_A_MESSAGE = 16
 
 
 def to_body(request: generation_pb2.GenerateRequest, *, model: str, options: UpstreamOptions) -> dict[str, Any]:
-    """The body without its bound on output, which the caller knows; schemas go in as the text they are.
+    """Return the body without its bound on output, which the caller adds; schemas are embedded as the text they are.
 
-    Raises UNSUPPORTED_CAPABILITY for a parameter that the provider is not known to take, INVALID_SCHEMA for a schema
-    that is not JSON.
+    Raises:
+        ServiceError: UNSUPPORTED_CAPABILITY for a parameter that the provider may not accept, INVALID_SCHEMA for a
+            schema that is not JSON.
     """
     body: dict[str, Any] = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
     if request.messages:
@@ -61,7 +62,7 @@ def to_body(request: generation_pb2.GenerateRequest, *, model: str, options: Ups
 
 
 def input_tokens_bound(request: generation_pb2.GenerateRequest) -> int:
-    """An upper bound on the prompt's tokens: a token has at least a byte."""
+    """Return an upper bound on the prompt's tokens: a token has at least a byte."""
     total = len(request.prompt.encode())
     for message in request.messages:
         total += _TOKENS_A_MESSAGE + len(message.content.encode()) + len(message.name.encode())
@@ -134,7 +135,7 @@ def _json(field: str, text: str) -> orjson.Fragment:
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        message = f"{field} is not JSON: {error}"
+        message = f"{field}: not JSON: {error}"
         raise ServiceError(Reason.INVALID_SCHEMA, message, violations=[FieldViolation(field, message)]) from None
     return orjson.Fragment(text)
 
@@ -144,12 +145,12 @@ def _extension(field: str, value: Any, options: UpstreamOptions) -> Any:
         return value
     name = field.rpartition(".")[2]
     message = (
-        f"this model's provider does not take {name}; leave it out (an operator whose provider takes it sets "
-        "extensions: true in the model's options)"
+        f"unsupported parameter {name}: this model's provider does not accept it; leave it out (an operator whose "
+        "provider accepts it sets extensions: true in the model's options)"
     )
     raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, message, violations=[FieldViolation(field, message)])
 
 
 def _shortest(value: float) -> float:
-    # The contract's floats have 32 bits: 0.7 must not go out as 0.699999988079071.
+    # The contract's floats have 32 bits: 0.7 must not be sent as 0.699999988079071.
     return float(f"{value:.7g}") if isinstance(value, float) else value

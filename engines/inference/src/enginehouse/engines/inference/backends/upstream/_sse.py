@@ -1,4 +1,7 @@
-"""Server-sent events from bytes that arrive in pieces of any size."""
+"""Server-sent events from bytes that arrive in pieces of any size.
+
+Written by hand: the libraries for it decode lines of text and have no bound on an event's size.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,20 @@ _MAX_EVENT_BYTES = 16 * 2**20
 
 
 class EventReader:
-    """Cuts a byte stream into the data of its events. Comments and fields other than `data` are left out."""
+    """A splitter of a byte stream into the data of its events, without comments and fields other than `data`."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[bytes] = []
 
     def feed(self, received: bytes) -> list[bytes]:
-        """The data of the events that `received` completes; raises UPSTREAM_FAILED for an endless event."""
+        """Return the data of the events that `received` completes; raise UPSTREAM_FAILED for an endless event."""
         lines = (self._rest + received).replace(b"\r\n", b"\n").split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > _MAX_EVENT_BYTES:
             raise ServiceError(
-                Reason.UPSTREAM_FAILED, f"the provider sent an event of more than {_MAX_EVENT_BYTES} bytes"
+                Reason.UPSTREAM_FAILED,
+                f"invalid stream: the provider sent an event of more than {_MAX_EVENT_BYTES} bytes",
             )
         events = []
         for line in lines:
@@ -32,5 +36,5 @@ class EventReader:
         return events
 
     def end(self) -> list[bytes]:
-        """The data of an event that the stream's end completes."""
+        """Return the data of an event that the stream's end completes."""
         return self.feed(b"\n\n")

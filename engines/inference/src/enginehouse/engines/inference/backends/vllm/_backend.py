@@ -1,7 +1,7 @@
 """The vLLM backend: Hugging Face model folders on accelerators, one vLLM engine a model, in process.
 
-vLLM is an extra and is imported when its first model loads. Its engine runs in processes of its own, which this one
-feeds; it reads some of its settings from the environment alone.
+vLLM is an extra and is imported when its first model loads. Its engine runs in processes of its own; it reads some of
+its settings only from the environment.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _PIP = "pip install 'enginehouse-inference[vllm]', in an environment made as req
 
 
 class VllmBackend:
-    """Loads Hugging Face model folders.
+    """The backend of Hugging Face model folders.
 
     Args:
-        models_dir: what relative `file:` sources are relative to.
-        environ: where vLLM's own settings are put; the process's environment, which vLLM reads.
+        models_dir: the folder that relative `file:` sources are relative to.
+        environ: the process's environment, from which vLLM reads its own settings.
     """
 
     name = "vllm"
@@ -43,15 +43,15 @@ class VllmBackend:
         self._environ = environ
 
     async def load(self, model: CatalogModel) -> VllmModel:
-        """Start an engine for the model; take from half a minute to many."""
+        """Start an engine for the model, which takes from half a minute to many."""
         options = read_options(VllmOptions, model)
         if "embeddings" in model.capabilities:
             raise ServiceError(
                 Reason.INVALID_REQUEST,
-                f"model {model.name!r} in the catalog: embeddings come from llama.cpp or an upstream, not from vllm",
+                f"model {model.name!r} in the catalog: vllm makes no embeddings; use llama.cpp or an upstream",
             )
         folder = self._folder(model)
-        # No reports home; and processes started afresh, since a fork of one with running threads may never wake.
+        # No telemetry; and processes are spawned, since a fork of a process with running threads may never wake.
         self._environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         self._environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
         if options.kv_cache_gib:
@@ -70,51 +70,51 @@ class VllmBackend:
         if not model.source.startswith("file:"):
             raise ServiceError(
                 Reason.INVALID_REQUEST,
-                f"model {model.name!r} in the catalog: vllm takes file:FOLDER, the folder of a Hugging Face model, not "
+                f"model {model.name!r} in the catalog: vllm needs file:FOLDER, the folder of a Hugging Face model, not "
                 f"{model.source!r}",
             )
         return weights_folder(model, models_dir=self._models_dir, files=("config.json",), like="ORG/REPO")
 
 
 class VllmModel:
-    """One model in an engine of its own."""
+    """One model, in an engine of its own; implements `LoadedTextModel`."""
 
     def __init__(self, *, model: CatalogModel, options: VllmOptions, engine: Any) -> None:
         self._model = model
         self._options = options
         self._engine = engine
-        # Its own: vLLM's is busy with the output meanwhile.
+        # A copy, since vLLM's own tokenizer is busy with the output meanwhile.
         self._tokenizer = copy.deepcopy(engine.get_tokenizer())
         self._tokenizing = asyncio.Lock()
         self._defaults: Mapping[str, Any] = engine.model_config.get_diff_sampling_param()
 
     @property
     def context_tokens(self) -> int:
-        """What the catalog says, which the engine was started with."""
+        """The catalog's bound, which the engine was started with."""
         return self._model.context_tokens
 
     @property
     def embedding_dimensions(self) -> int:
-        """None."""
+        """0, since it makes no embeddings."""
         return 0
 
     @property
     def resumes(self) -> bool:
-        """No: its batches change the last bits of its numbers, and its sampler's state is its own."""
+        """False: batches change the last bits of its numbers, and its sampler's state is not accessible."""
         return False
 
     @property
     def slots(self) -> int:
-        """Sequences decoded together."""
+        """The number of sequences decoded together."""
         return self._options.slots
 
     @property
     def has_chat_template(self) -> bool:
-        """Return whether the model's folder has one."""
+        """True if the model's folder has one."""
         return bool(getattr(self._tokenizer, "chat_template", None))
 
     async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
-        """Apply the chat template and counts the prompt."""
+        """Apply the chat template and count the prompt."""
         constraint_of(request)
         async with self._tokenizing:
             tokens = await asyncio.to_thread(self._tokens, request)
@@ -150,7 +150,7 @@ class VllmModel:
                         yield events
         except (VLLMClientError, ValueError) as error:
             reason = Reason.INVALID_SCHEMA if constraint else Reason.INVALID_REQUEST
-            raise ServiceError(reason, f"vLLM refuses the request: {clip(str(error), 500)}") from None
+            raise ServiceError(reason, f"invalid request: vLLM refuses it: {clip(str(error), 500)}") from None
         except ServiceError:
             raise
         except Exception as error:
@@ -159,17 +159,17 @@ class VllmModel:
             ) from error
 
     async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
-        """Refuse."""
-        raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, f"model {self._model.name!r} makes no embeddings")
+        """Raise UNSUPPORTED_CAPABILITY."""
+        raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, f"model {self._model.name!r} cannot make embeddings")
 
     async def tokenize(self, text: str) -> Sequence[int]:
-        """The text's tokens."""
+        """Return the text's tokens."""
         async with self._tokenizing:
             tokens: list[int] = await asyncio.to_thread(self._tokenizer.encode, text, add_special_tokens=False)
         return tokens
 
     def kv_cache_used(self) -> float:
-        """Not known: vLLM tells it to its own metrics only."""
+        """Return 0: only vLLM's own metrics have it."""
         return 0.0
 
     async def close(self) -> None:
@@ -186,8 +186,8 @@ class VllmModel:
         except ServiceError:
             raise
         except Exception as error:
-            # A template is a program of the model's makers: it may fail in any way.
-            message = f"the model's chat template refuses the messages: {clip(str(error), 300)}"
+            # A template is a program by the model's makers: it may fail in any way.
+            message = f"invalid messages: the model's chat template refuses them: {clip(str(error), 300)}"
             raise ServiceError(
                 Reason.INVALID_REQUEST, message, violations=[FieldViolation("messages", message)]
             ) from None
@@ -215,7 +215,7 @@ def _start(folder: Path, model: CatalogModel, options: VllmOptions) -> Any:
                 gpu_memory_utilization=options.gpu_memory_utilization,
                 enable_prefix_caching=options.prefix_caching,
                 enforce_eager=options.enforce_eager,
-                # A model that may put blanks anywhere may do nothing else until its bound.
+                # A model that may write blanks anywhere may write nothing else up to its bound.
                 structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
                 disable_log_stats=True,
             )

@@ -1,4 +1,4 @@
-"""What a catalog entry may say to vLLM."""
+"""The options of a catalog entry for vLLM."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class VllmOptions(pydantic.BaseModel):
     tensor_parallel_size: int = pydantic.Field(default=1, ge=1, le=64)
     """Accelerators that share the model's layers."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """The numbers it computes in; auto takes the weights' own."""
+    """The number format; auto takes the weights' own."""
     gpu_memory_utilization: float = pydantic.Field(default=0.9, gt=0, le=1)
-    """Share of an accelerator's memory taken."""
+    """The share of an accelerator's memory to use."""
     kv_cache_gib: int = pydantic.Field(default=0, ge=0, le=4096)
-    """Memory for the KV cache where there is no accelerator; 0 takes vLLM's own choice."""
+    """Memory for the KV cache without an accelerator; 0 leaves the choice to vLLM."""
     prefix_caching: bool = True
-    """Whether prompts that begin alike share what was computed for it."""
+    """True to share the computation of common prefixes between prompts."""
     enforce_eager: bool = False
-    """Start sooner and run slower: nothing is compiled."""
+    """True to compile nothing: it starts sooner and runs slower."""

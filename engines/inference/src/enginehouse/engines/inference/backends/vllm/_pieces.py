@@ -1,4 +1,4 @@
-"""Reads vLLM's outputs as events. Imports nothing of vLLM's."""
+"""Reading of vLLM's outputs as events, without importing vLLM."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MIN_LOGPROB = -3.4e38
 
 
 class OutputReader:
-    """Turns the outputs of one request into events.
+    """Converts the outputs of one request into events.
 
     Args:
-        request: what was asked for.
+        request: the request.
         input_tokens: tokens of the prompt.
     """
 
@@ -33,7 +33,7 @@ class OutputReader:
         self._calls: dict[int, list[str]] = {}
 
     def read(self, output: Any) -> list[GenerationEvent]:
-        """The events of one `RequestOutput` that holds what is new; raises BACKEND_FAILED for an aborted one."""
+        """Return the events of one `RequestOutput` with new output; raise BACKEND_FAILED for an aborted request."""
         events: list[GenerationEvent] = []
         if not self._counted and output.num_cached_tokens is not None:
             self._counted = True
@@ -60,7 +60,7 @@ class OutputReader:
         return piece
 
     def _call_named(self, piece: OutputPiece) -> None:
-        """The text is the tool's arguments."""
+        """Convert the text, which is the tool's arguments."""
         delta = generation_pb2.ToolCallDelta(arguments=piece.text)
         if piece.index not in self._begun:
             self._begun.add(piece.index)
@@ -72,7 +72,7 @@ class OutputReader:
             piece.finish = FinishReason.TOOL_CALLS
 
     def _call_required(self, piece: OutputPiece) -> None:
-        """The text is a JSON list of calls, which says something only when it is whole."""
+        """Convert the text, which is a JSON list of calls and can be read only when it is whole."""
         texts = self._calls.setdefault(piece.index, [])
         texts.append(piece.text)
         piece.text = ""
@@ -108,7 +108,7 @@ def _finish(reason: str | None) -> FinishReason | None:
         return FinishReason.STOP
     if reason == "length":
         return FinishReason.LENGTH
-    raise ServiceError(Reason.BACKEND_FAILED, f"vLLM gave the request up ({reason})")
+    raise ServiceError(Reason.BACKEND_FAILED, f"vLLM aborted the request ({reason})")
 
 
 def _new_id() -> str:

@@ -1,4 +1,4 @@
-"""A `GenerateRequest` as vLLM's chat template and sampler take it. Imports nothing of vLLM's."""
+"""Conversion of a `GenerateRequest` for vLLM's chat template and sampler, without importing vLLM."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _SAMPLING: Mapping[_Optional, str] = {
 
 
 def messages_of(request: generation_pb2.GenerateRequest) -> list[dict[str, Any]]:
-    """The conversation as chat templates read it: a call's arguments as an object, where they are one."""
+    """Return the conversation as chat templates read it: a call's arguments as an object, if they are one."""
     return [_message(message) for message in request.messages]
 
 
 def tools_of(request: generation_pb2.GenerateRequest) -> list[dict[str, Any]] | None:
-    """The tools as chat templates read them; None where none may be called."""
+    """Return the tools as chat templates read them; None if none may be called."""
     if not request.tools or request.tool_choice.mode == generation_pb2.ToolChoice.MODE_NONE:
         return None
     return [
@@ -49,7 +49,7 @@ def tools_of(request: generation_pb2.GenerateRequest) -> list[dict[str, Any]] | 
 
 
 def sampling_of(request: generation_pb2.GenerateRequest, *, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The sampler's parameters by vLLM's names: the request's over the model's own `defaults`."""
+    """Return the sampler's parameters by vLLM's names: the request's over the model's own `defaults`."""
     sampling = dict(defaults)
     for ours, theirs in _SAMPLING.items():
         if request.sampling.HasField(ours):
@@ -62,12 +62,13 @@ def sampling_of(request: generation_pb2.GenerateRequest, *, defaults: Mapping[st
 
 
 def constraint_of(request: generation_pb2.GenerateRequest) -> dict[str, Any] | None:
-    """What the output must be, by the names of vLLM's structured outputs; None for free text.
+    """Return the constraint on the output, by the names of vLLM's structured outputs; None for free text.
 
-    A tool that must be called is a constraint too: a named one on its arguments alone, any one on a list of calls.
+    A required tool call is a constraint too: a named tool's on its arguments, any tool's on a list of calls.
 
-    Raises UNSUPPORTED_CAPABILITY where the model would be free to call or not: which text is then a call depends on the
-    model's training, and is read by a parser made for it.
+    Raises:
+        ServiceError: UNSUPPORTED_CAPABILITY if a call is optional: which text is then a call depends on the model's
+            training, and needs a parser made for it.
     """
     choice = request.tool_choice
     if request.tools and choice.mode == generation_pb2.ToolChoice.MODE_NAMED:
@@ -76,7 +77,7 @@ def constraint_of(request: generation_pb2.GenerateRequest) -> dict[str, Any] | N
     if request.tools and choice.mode == generation_pb2.ToolChoice.MODE_REQUIRED:
         return _schema(_calls_schema(request))
     if request.tools and choice.mode != generation_pb2.ToolChoice.MODE_NONE:
-        message = "vLLM models call tools here only where they must: set tool_choice to required or to a named tool"
+        message = "vLLM models here support only required tool calls; set tool_choice to required or to a named tool"
         raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, message, violations=[FieldViolation("tool_choice", message)])
     form = request.format.WhichOneof("form")
     if form == "json_schema":
@@ -139,5 +140,5 @@ def _json(field: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        message = f"{field} is not JSON: {error}"
+        message = f"{field}: not JSON: {error}"
         raise ServiceError(Reason.INVALID_SCHEMA, message, violations=[FieldViolation(field, message)]) from None
