@@ -118,7 +118,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             size = page_size(request.page_size)
             after = page_start(request.page_token, "cache-policies")
             found = await self._store.list_policies(after=after, count=size + 1)
-            response = cache_pb2.ListCachePoliciesResponse(policies=[_policy(one) for one in found[:size]])
+            response = cache_pb2.ListCachePoliciesResponse(policies=[_policy(policy) for policy in found[:size]])
             if len(found) > size:
                 response.next_page_token = page_token("cache-policies", found[size - 1].key_id)
             return response
@@ -195,7 +195,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     def _warmed(
         self, field: str, entry: cache_pb2.WarmEntry, caller: Caller, directives: CacheDirectives
     ) -> tuple[bytes, bytes]:
-        """What an entry is kept under, and its answer."""
+        """The key that an entry is kept under, and its answer."""
         body = entry.request_json.encode()
         asked = canonicalize_chat(body)
         message = httpbody_pb2.HttpBody(data=body).SerializeToString()

@@ -226,7 +226,7 @@ def rollout_message(one: Rollout) -> rpb.Rollout:
 
 
 def rollout_result(model: str, result: ArmResults) -> rpb.RolloutResult:
-    """How a model does, as the contract describes it."""
+    """A model's results, as the contract describes them."""
     return rpb.RolloutResult(
         model=model,
         requests=result.errors.n,

@@ -62,7 +62,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
         self._clock = clock
 
     async def CreateExperiment(self, request: Any, context: Any) -> experiments_pb2.CreateExperimentResponse:
-        """Starts an experiment."""
+        """Start an experiment."""
         with authorized_call(self._access, context, _PACKAGE + "ExperimentService/CreateExperiment"):
             experiment = read_experiment(
                 request.experiment, catalog=self._catalog, experiment_id=new_id("exp"), now_ms=self._clock()
@@ -107,7 +107,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
         )
 
     async def StopExperiment(self, request: Any, context: Any) -> experiments_pb2.StopExperimentResponse:
-        """Ends an experiment."""
+        """End an experiment."""
         with authorized_call(self._access, context, _PACKAGE + "ExperimentService/StopExperiment"):
             experiment = await self._store.get_experiment(request.experiment_id)
             if experiment is None:
@@ -155,7 +155,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
         self._clock = clock
 
     async def CreateRollout(self, request: Any, context: Any) -> rollouts_pb2.CreateRolloutResponse:
-        """Starts a rollout."""
+        """Start a rollout."""
         with authorized_call(self._access, context, _PACKAGE + "RolloutService/CreateRollout"):
             rollout = read_rollout(
                 request.rollout, catalog=self._catalog, rollout_id=new_id("rol"), now_ms=self._clock()
@@ -247,7 +247,7 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
         self._clock = clock
 
     async def SetFlag(self, request: Any, context: Any) -> flags_pb2.SetFlagResponse:
-        """Makes or replaces a flag."""
+        """Create or replace a flag."""
         with authorized_call(self._access, context, _PACKAGE + "FlagService/SetFlag"):
             flag = read_flag(request.flag, now_ms=self._clock())
             await self._store.put_flag(flag)
@@ -265,7 +265,7 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
         )
 
     async def DeleteFlag(self, request: Any, context: Any) -> flags_pb2.DeleteFlagResponse:
-        """Removes a flag."""
+        """Remove a flag."""
         with authorized_call(self._access, context, _PACKAGE + "FlagService/DeleteFlag"):
             if not await self._store.delete_flag(request.name):
                 raise _missing("flag", request.name)
