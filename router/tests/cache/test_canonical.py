@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.contracts import load_contracts
 from enginehouse.router.cache import CanonicalRequest, answer_key, canonicalize, model_identity
 
 CHAT = "/enginehouse.api.openai.v1.TextService/CreateChatCompletion"
@@ -286,3 +287,22 @@ def test_the_question_is_apart_from_its_frame() -> None:
     ended = read(CHAT, BODY | {"messages": [*BODY["messages"], {"role": "assistant", "content": "Rayleigh."}]})
     assert ended is not None
     assert (ended.question, ended.frame) == ("", b"")
+
+
+def test_the_methods_that_the_contracts_call_replayable_are_those_with_a_canonical_form() -> None:
+    """Each body is a good one for some method, and canonical for no other that the contracts do not name."""
+    bodies = [
+        generation_pb2.GenerateRequest(prompt="a").SerializeToString(),
+        generation_pb2.EmbedRequest(inputs=["a"]).SerializeToString(),
+        *(
+            httpbody_pb2.HttpBody(content_type="application/json", data=json.dumps(body).encode()).SerializeToString()
+            for body in (
+                {"model": "m", "messages": [{"role": "user", "content": "a"}]},
+                {"model": "m", "prompt": "a"},
+                {"model": "m", "input": "a"},
+            )
+        ),
+    ]
+    for method in load_contracts().methods.values():
+        kept = any(canonicalize(method.path, body) is not None for body in bodies)
+        assert kept == method.replayable, method.path

@@ -21,7 +21,7 @@ _MessageT = TypeVar("_MessageT", bound=Message)
 
 # Not frozen: one is made for every request, and a frozen one takes a microsecond more.
 @dataclasses.dataclass(slots=True)
-class Call:
+class IncomingCall:
     """A call to be sized.
 
     Attributes:

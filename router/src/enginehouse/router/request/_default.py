@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from enginehouse.kit.contracts import Body
 from enginehouse.kit.multipart import read_form
 from enginehouse.kit.pricing import Unit, unit_named
-from enginehouse.router.request._call import Call, json_object, required_model
+from enginehouse.router.request._call import IncomingCall, json_object, required_model
 from enginehouse.router.request._request import InferenceRequest
 
 # An amount beyond this costs more than 63 bits of nano-dollars hold, at any price that catalogs take.
@@ -24,7 +24,7 @@ _MAX_AMOUNT = 10**12
 _Fields = Callable[[str], Any]
 
 
-def estimate_by_options(call: Call) -> InferenceRequest:
+def estimate_by_options(call: IncomingCall) -> InferenceRequest:
     """Return the request that a call makes. Raise INVALID_REQUEST where its body cannot be read."""
     method = call.method
     fields = _fields(call)
@@ -43,7 +43,7 @@ def estimate_by_options(call: Call) -> InferenceRequest:
     )
 
 
-def _units(call: Call, fields: _Fields) -> dict[Unit, int]:
+def _units(call: IncomingCall, fields: _Fields) -> dict[Unit, int]:
     """Return the most of each unit that the request asks for: what its caller, the request or the contract says."""
     units: dict[Unit, int] = {}
     for unit in call.method.units:
@@ -70,7 +70,7 @@ def _amount(value: object) -> int:
     return min(max(0, value), _MAX_AMOUNT)
 
 
-def _fields(call: Call) -> _Fields:
+def _fields(call: IncomingCall) -> _Fields:
     if call.method.body is Body.HEADERS:
         return lambda path: None
     if not call.method.raw:

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
-from enginehouse.router.request._call import Call, required_model
+from enginehouse.router.request._call import IncomingCall, required_model
 from enginehouse.router.request._request import (
     CONVERSATION_OVERHEAD,
     MAX_CHOICES,
@@ -22,7 +22,7 @@ _MAX_NUMBER = 2**31 - 1
 _MAX_USER_LENGTH = 128
 
 
-def generate(call: Call) -> InferenceRequest:
+def generate(call: IncomingCall) -> InferenceRequest:
     """Size a chat completion, or a completion where the method is for those."""
     return _chat(call.json()) if "chat" in call.method.capabilities else _completion(call.json())
 
@@ -85,7 +85,7 @@ def _completion(body: dict[str, Any]) -> InferenceRequest:
     )
 
 
-def embed(call: Call) -> InferenceRequest:
+def embed(call: IncomingCall) -> InferenceRequest:
     """Size a request for embeddings of a text, texts, tokens, or lists of tokens."""
     body = call.json()
     inputs = _several(body.get("input"))

@@ -13,14 +13,14 @@ from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.kit.contracts import Body, Contracts, Method
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.request import _openai, _text, _voice
-from enginehouse.router.request._call import Call
+from enginehouse.router.request._call import IncomingCall
 from enginehouse.router.request._default import estimate_by_options
 from enginehouse.router.request._request import InferenceRequest, Task
 
 _HTTP_BODY = httpbody_pb2.HttpBody.DESCRIPTOR.full_name
 
 # The estimators of each task, by the form of the request. A request of another task or form has the default one.
-_ESTIMATORS: Mapping[tuple[str, str], Callable[[Call], InferenceRequest]] = MappingProxyType(
+_ESTIMATORS: Mapping[tuple[str, str], Callable[[IncomingCall], InferenceRequest]] = MappingProxyType(
     {
         (Task.GENERATE, generation_pb2.GenerateRequest.DESCRIPTOR.full_name): _text.generate,
         (Task.GENERATE, _HTTP_BODY): _openai.generate,
@@ -82,7 +82,7 @@ def read_request(
 ) -> InferenceRequest:
     """Return the request that a message makes, without gRPC's framing. Raise INVALID_REQUEST."""
     estimate = _ESTIMATORS.get((method.task, method.request_type), estimate_by_options)
-    request = estimate(Call(contracts, method, message, headers))
+    request = estimate(IncomingCall(contracts, method, message, headers))
     request.free = method.free
     return request
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.router.request._call import Call
+from enginehouse.router.request._call import IncomingCall
 from enginehouse.router.request._request import (
     CONVERSATION_OVERHEAD,
     MAX_CHOICES,
@@ -15,7 +15,7 @@ from enginehouse.router.request._request import (
 )
 
 
-def generate(call: Call) -> InferenceRequest:
+def generate(call: IncomingCall) -> InferenceRequest:
     """Size a GenerateRequest. The whole message's size bounds the text in it."""
     request = call.read(generation_pb2.GenerateRequest)
     messages = request.messages
@@ -38,7 +38,7 @@ def generate(call: Call) -> InferenceRequest:
     )
 
 
-def embed(call: Call) -> InferenceRequest:
+def embed(call: IncomingCall) -> InferenceRequest:
     """Size an EmbedRequest."""
     request = call.read(generation_pb2.EmbedRequest)
     return InferenceRequest(
@@ -50,7 +50,7 @@ def embed(call: Call) -> InferenceRequest:
     )
 
 
-def tokenize(call: Call) -> InferenceRequest:
+def tokenize(call: IncomingCall) -> InferenceRequest:
     """Size a TokenizeRequest."""
     request = call.read(generation_pb2.TokenizeRequest)
     return InferenceRequest(task=Task.TOKENIZE, model=request.model or "auto", capabilities=call.method.capabilities)

@@ -8,7 +8,7 @@ from enginehouse.api.common.v1.usage_pb2 import UNIT_AUDIO_MILLISECONDS, UNIT_CH
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.kit.media_length import length_bound_ms
 from enginehouse.kit.multipart import read_form
-from enginehouse.router.request._call import Call, required_model
+from enginehouse.router.request._call import IncomingCall, required_model
 from enginehouse.router.request._request import InferenceRequest, Task, needs
 
 CHARACTERS_HEADER = b"x-enginehouse-max-characters"
@@ -23,20 +23,20 @@ _DEFAULT_SECONDS = 600
 _MAX_SECONDS = 4 * 3600
 
 
-def synthesize(call: Call) -> InferenceRequest:
+def synthesize(call: IncomingCall) -> InferenceRequest:
     """Size a SynthesizeRequest."""
     request = call.read(voice_pb2.SynthesizeRequest)
     text = request.text or request.ssml
     return _speak(call, request.model or "auto", len(text), request.controls.speed, request_id=request.request_id)
 
 
-def converse(call: Call) -> InferenceRequest:
+def converse(call: IncomingCall) -> InferenceRequest:
     """Size a Converse call, of whose messages nothing is known yet."""
     characters = call.bound(CHARACTERS_HEADER, _MAX_CHARACTERS) or _DEFAULT_CHARACTERS
     return _speak(call, call.named_model(), characters, 0.0)
 
 
-def speech(call: Call) -> InferenceRequest:
+def speech(call: IncomingCall) -> InferenceRequest:
     """Size a request for OpenAI's speech."""
     body = call.json()
     text, speed = body.get("input"), body.get("speed")
@@ -48,7 +48,7 @@ def speech(call: Call) -> InferenceRequest:
     )
 
 
-def recognize(call: Call) -> InferenceRequest:
+def recognize(call: IncomingCall) -> InferenceRequest:
     """Size a RecognizeRequest."""
     request = call.read(voice_pb2.RecognizeRequest)
     return _transcribe(
@@ -59,13 +59,13 @@ def recognize(call: Call) -> InferenceRequest:
     )
 
 
-def streaming_recognize(call: Call) -> InferenceRequest:
+def streaming_recognize(call: IncomingCall) -> InferenceRequest:
     """Size a StreamingRecognize call, of whose messages nothing is known yet."""
     seconds = call.bound(SECONDS_HEADER, _MAX_SECONDS) or _DEFAULT_SECONDS
     return _transcribe(call.named_model(), seconds * 1000, capabilities=call.method.capabilities)
 
 
-def transcription(call: Call) -> InferenceRequest:
+def transcription(call: IncomingCall) -> InferenceRequest:
     """Size a request for OpenAI's transcription, or translation where the method is for those."""
     body = call.read(httpbody_pb2.HttpBody)
     form = read_form(body.content_type, body.data)
@@ -75,7 +75,7 @@ def transcription(call: Call) -> InferenceRequest:
     return _transcribe(model, milliseconds, capabilities=call.method.capabilities)
 
 
-def _speak(call: Call, model: str, characters: int, speed: float, *, request_id: str = "") -> InferenceRequest:
+def _speak(call: IncomingCall, model: str, characters: int, speed: float, *, request_id: str = "") -> InferenceRequest:
     pace = min(max(speed, _MIN_SPEED), 4.0) if speed > 0 else 1.0
     return InferenceRequest(
         task=Task.SPEAK,
@@ -98,7 +98,7 @@ def _transcribe(
     )
 
 
-def _stated_bound(call: Call, audio: bytes | memoryview) -> int:
+def _stated_bound(call: IncomingCall, audio: bytes | memoryview) -> int:
     """Return the caller's bound, which the cap then holds it to, else that of the recording, in milliseconds."""
     seconds = call.bound(SECONDS_HEADER, _MAX_SECONDS)
     return seconds * 1000 if seconds else length_bound_ms(audio)
