@@ -91,4 +91,4 @@ class _PlainTextPlanner:
 
     def items(self, sentence: Sentence) -> list[Item]:
         script = self._verbalizer.script_of(sentence.text)
-        return list(self._verbalizer.say((Fragment(sentence.text),), self._style, script=script))
+        return list(self._verbalizer.verbalize((Fragment(sentence.text),), self._style, script=script))

@@ -73,7 +73,7 @@ class _VoiceChoice:
 
     language: str
     voice: str
-    written: str
+    rules: str
     """The language whose rules normalize the text."""
 
 
@@ -100,7 +100,7 @@ class Verbalizer:
         self._japanese = self._japanese or self._script == "Kana"
         return self._script
 
-    def say(self, fragments: Sequence[Fragment], style: Style, *, script: str) -> list[Say]:
+    def verbalize(self, fragments: Sequence[Fragment], style: Style, *, script: str) -> list[Say]:
         """Return the utterances of fragments of a sentence with one style; empty if nothing can be spoken.
 
         Args:
@@ -110,24 +110,24 @@ class Verbalizer:
         """
         if len(fragments) == 1 and fragments[0].spelled:
             text = self._cleaner.clean(fragments[0].text).strip()
-            return self._utterances(text, self._choose_voice(script, style), style, spell=True)
+            return self._split_to_utterances(text, self._choose_voice(script, style), style, spell=True)
         text = ""
-        override: list[Fragment] = []
+        overrides: list[Fragment] = []
         for fragment in fragments:
             if fragment.override is None:
                 text += self._lexicon.apply(self._cleaner.clean(fragment.text))
             else:
-                text += chr(_FIRST_PLACEHOLDER + len(override))
-                override.append(fragment)
-        says = []
+                text += chr(_FIRST_PLACEHOLDER + len(overrides))
+                overrides.append(fragment)
+        utterances = []
         for part, choice in self._language_parts(text, style, script):
-            written = tidy(part) if self._controls.verbatim else normalize(part, choice.written)
-            if override:
-                written = self._filled(written, override, choice)
-            says += self._utterances(written, choice, style)
-        return says
+            normalized = tidy(part) if self._controls.verbatim else normalize(part, choice.rules)
+            if overrides:
+                normalized = self._fill_placeholders(normalized, overrides, choice)
+            utterances += self._split_to_utterances(normalized, choice, style)
+        return utterances
 
-    def _utterances(self, text: str, choice: _VoiceChoice, style: Style, *, spell: bool = False) -> list[Say]:
+    def _split_to_utterances(self, text: str, choice: _VoiceChoice, style: Style, *, spell: bool = False) -> list[Say]:
         prosody, volume_db = self._prosody(style)
         return [
             Say(
@@ -144,19 +144,21 @@ class Verbalizer:
             self._prosodies[style] = style.prosody, style.bounded_volume_db
         return self._prosodies[style]
 
-    def _filled(self, text: str, override: Sequence[Fragment], choice: _VoiceChoice) -> str:
+    def _fill_placeholders(self, text: str, overrides: Sequence[Fragment], choice: _VoiceChoice) -> str:
         """Return the text with the words of overrides in place of their placeholders."""
         return tidy(
-            _PLACEHOLDERS.sub(lambda match: self._said(override[ord(match.group()) - _FIRST_PLACEHOLDER], choice), text)
+            _PLACEHOLDERS.sub(
+                lambda match: self._verbalize_override(overrides[ord(match.group()) - _FIRST_PLACEHOLDER], choice), text
+            )
         )
 
-    def _said(self, fragment: Fragment, choice: _VoiceChoice) -> str:
+    def _verbalize_override(self, fragment: Fragment, choice: _VoiceChoice) -> str:
         assert fragment.override is not None
         if fragment.override.kind != "sub":
             text = self._cleaner.clean(fragment.text).strip()
-            return say_as(fragment.override.kind, text, fragment.override.date_format, choice.written)
+            return say_as(fragment.override.kind, text, fragment.override.date_format, choice.rules)
         alias = self._cleaner.clean(fragment.override.alias)
-        return tidy(alias) if self._controls.verbatim else normalize(alias, choice.written)
+        return tidy(alias) if self._controls.verbatim else normalize(alias, choice.rules)
 
     def _language_parts(self, text: str, style: Style, script: str) -> Iterator[tuple[str, _VoiceChoice]]:
         """Yield the text part by part, each with its language and voice."""

@@ -125,13 +125,13 @@ class _Planner:
                     fragment = Fragment(self._document.text[span.start : span.end], span.override)
                 if alike and (span.style != style or fragment.spelled or alike[-1].spelled):
                     assert style is not None
-                    items += self._verbalizer.say(alike, style, script=script)
+                    items += self._verbalizer.verbalize(alike, style, script=script)
                     alike = []
                 alike.append(fragment)
                 style = span.style
             if alike:
                 assert style is not None
-                items += self._verbalizer.say(alike, style, script=script)
+                items += self._verbalizer.verbalize(alike, style, script=script)
                 alike = []
             if event is not None:
                 items += _items([event])
