@@ -288,4 +288,7 @@ def test_chunks_cover_the_text_and_nothing_is_too_long(parts: list[str], max_len
     assert all(0 < len(text) <= max_length for text in texts(plan.chunks))
     told = ssml(f"{''.join(parts)}.z", Controls(max_length=max_length))
     assert told.count("#m") == parts.count('<mark name="m"/>')
-    assert " ".join(str(part) for part in told).count("slow") == sum("slow." in part for part in parts)
+    # Joined without spaces: a long word before it may put the cut into the middle of the word.
+    assert "".join(part for part in told if isinstance(part, str)).count("slow") == sum(
+        "slow." in part for part in parts
+    )
