@@ -59,7 +59,7 @@ def test_a_policy_file_routes_by_header_and_by_keyword(house: House, tmp_path: P
     environment = {"ENGINEHOUSE_URL": house.mesh.url, "ENGINEHOUSE_API_KEY": house.mesh.key}
     wrong = run("policies", "set", str(file), timeout_s=DEADLINE_S, environment=environment)
     assert wrong.returncode == 1
-    assert f"{MODEL} -> {MODEL} goes round in a circle" in wrong.stderr
+    assert f"{MODEL} -> {MODEL} is a cycle" in wrong.stderr
     file.write_text(yaml.safe_dump(document))
     assert house.mesh.command("policies", "set", str(file))["version"] == "1"
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from enginehouse.router.feedback import NO_RATINGS, Answered, FeedbackStore, Rating, Ratings
+from enginehouse.router.feedback import NO_RATINGS, FeedbackStore, RatedAnswer, Rating, Ratings
 
 DAY_MS = 86_400_000
 
@@ -23,7 +23,7 @@ def rating(number: int, *, source: str = "thumb", score: int = 1_000_000, day: i
     )
 
 
-SMALL, LARGE = Answered("small", "generate/0"), Answered("large", "generate/1")
+SMALL, LARGE = RatedAnswer("small", "generate/0"), RatedAnswer("large", "generate/1")
 
 
 async def test_old_feedback_fades_by_its_half_life(database: AsyncEngine) -> None:

@@ -11,7 +11,7 @@ from enginehouse.router.feedback import BanditArm, pick_arm
 from enginehouse.router.fleet.affinity import affinity_key
 from enginehouse.router.fleet.fleet import Endpoint
 from enginehouse.router.identity import Caller
-from enginehouse.router.policy import BanditTerms, PolicyRules
+from enginehouse.router.policy import BanditSettings, PolicyRules
 from enginehouse.router.predictor.complexity import Prediction
 from enginehouse.router.prices import Offer
 from enginehouse.router.request import InferenceRequest, Task
@@ -119,7 +119,7 @@ class ModelSelector:
     def _usable(self) -> list[Offer]:
         """The offers that `auto` may take. Sets the refusal where there are none."""
         usable = []
-        request, elsewhere = self.request, self.rules.elsewhere
+        request, other_specialists = self.request, self.rules.other_specialists
         needs = request.capabilities
         open_ = self.rules.allow_everything and not self.caller.key.allowed_models
         serves = self.state.fleet.serves
@@ -136,9 +136,9 @@ class ModelSelector:
             elif not serves(name):
                 capable = long_enough = True
                 self.rejections[name] = "no live engine serves it"
-            elif name in elsewhere:
+            elif name in other_specialists:
                 capable = long_enough = True
-                kept = elsewhere[name]
+                kept = other_specialists[name]
                 self.rejections[name] = f"it is kept for the subject {kept}"
             else:
                 usable.append(offer)
@@ -192,16 +192,16 @@ class ModelSelector:
             return True
         return sufficiency(self.prediction, offer) >= least
 
-    def _learned(self, terms: BanditTerms, usable: list[Offer], chosen: Offer, request_id: str) -> Offer:
+    def _learned(self, settings: BanditSettings, usable: list[Offer], chosen: Offer, request_id: str) -> Offer:
         """The one that feedback speaks for, among those within the policy's bounds."""
-        request, most = self.request, chosen.bound_nanos(self.request) * terms.max_price_factor
-        floor = max(terms.quality_floor, self.rules.quality_floor)
+        request, most = self.request, chosen.bound_nanos(self.request) * settings.max_price_factor
+        floor = max(settings.quality_floor, self.rules.quality_floor)
         bounded = []
         for offer in usable:
             name = offer.model.name
             if offer is chosen:
                 bounded.append(offer)
-            elif not floor <= offer.model.quality <= terms.quality_ceiling or name in self.rejections:
+            elif not floor <= offer.model.quality <= settings.quality_ceiling or name in self.rejections:
                 continue
             elif offer.bound_nanos(request) <= most:
                 bounded.append(offer)
@@ -209,10 +209,10 @@ class ModelSelector:
             return chosen
         place = pick_arm(
             [BanditArm(offer.model.name, offer.model.quality, offer.bound_nanos(request)) for offer in bounded],
-            self.state.ratings.of(prompt_class(self.task, self.prediction), half_life_days=terms.half_life_days),
+            self.state.ratings.of(prompt_class(self.task, self.prediction), half_life_days=settings.half_life_days),
             request_id=request_id,
-            explore_share=terms.explore_share,
-            prior_weight=terms.prior_weight,
+            explore_share=settings.explore_share,
+            prior_weight=settings.prior_weight,
         )
         self.learned = bounded[place] is not chosen
         return bounded[place]
@@ -249,7 +249,7 @@ class ModelSelector:
         allowed = self.caller.key.allowed_models
         if allowed and offer.model.name not in allowed:
             return "the key may not use it"
-        return self.rules.refuses(offer.model)
+        return self.rules.rejection_reason(offer.model)
 
     def endpoints_of(self, offer: Offer) -> Sequence[Endpoint]:
         """Where to send the request for a model, in order; worked out once."""

@@ -1,15 +1,15 @@
-"""Feedback on answers, and learning from it which model to choose, within the bounds of policy."""
+"""Feedback on answers, and a bandit that learns from it which model to choose, within the bounds of policy."""
 
 from enginehouse.router.feedback._bandit import BanditArm, pick_arm
-from enginehouse.router.feedback._ratings import NO_RATINGS, ONE, Ratings, RatingsByClass
-from enginehouse.router.feedback._store import Answered, FeedbackStore, Rating
+from enginehouse.router.feedback._ratings import NO_RATINGS, SCORE_SCALE, Ratings, RatingsByClass
+from enginehouse.router.feedback._store import FeedbackStore, RatedAnswer, Rating
 
 __all__ = [
     "NO_RATINGS",
-    "ONE",
-    "Answered",
+    "SCORE_SCALE",
     "BanditArm",
     "FeedbackStore",
+    "RatedAnswer",
     "Rating",
     "Ratings",
     "RatingsByClass",

@@ -1,7 +1,7 @@
-"""Which of several models to try by what feedback says of them: Thompson sampling over Beta beliefs (Thompson 1933;
-Chapelle and Li 2011), with a cap on the share of requests that explore.
+"""Choice of a model by feedback: Thompson sampling over Beta beliefs (Thompson 1933; Chapelle and Li 2011), with a cap
+on the share of requests that explore.
 
-Pure: what is random comes from the request's id, so the same request gets the same answer on every replica.
+Pure: randomness is seeded with the request's id, so that a request gets the same choice on every replica.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 
-# A belief needs some of both, or it could never change its mind.
-_LEAST = 0.01
+# Both parameters of a Beta distribution must be positive; at 0 a belief could not change any more.
+_MIN_WEIGHT = 0.01
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BanditArm:
-    """A model that may be tried: its catalog quality, from 0 to 1, and what the request could cost on it."""
+    """A model that may be chosen: its catalog quality, from 0 to 1, and the most that the request may cost on it."""
 
     model: str
     quality: float
@@ -32,17 +32,17 @@ def pick_arm(
     explore_share: float,
     prior_weight: float,
 ) -> int:
-    """The place of the arm to take.
+    """Return the index of the arm to choose.
 
-    A share of requests explores: it takes the arm whose belief, drawn at random, is best. The others take the arm with
-    the best mean; of equals the cheaper.
+    A share of requests explores: each draws a value from every arm's belief and takes the arm with the highest. The
+    others take the arm with the best mean; of equals the cheaper.
 
     Args:
         arms: at least one, in any order.
-        ratings: the good and the bad said of each model's answers to prompts of this class.
-        request_id: decides whether the request explores, and what is drawn; empty never explores.
-        explore_share: how many of all requests explore, from 0 to 1.
-        prior_weight: how many ratings the catalog's quality counts for.
+        ratings: the sums of good and of bad ratings of each model's answers to prompts of this class.
+        request_id: the seed; a request with an empty id never explores.
+        explore_share: the share of requests that explore, from 0 to 1.
+        prior_weight: the number of ratings that the catalog's quality counts for.
     """
     if len(arms) == 1:
         return 0
@@ -50,7 +50,10 @@ def pick_arm(
     for arm in arms:
         good, bad = ratings.get(arm.model, (0.0, 0.0))
         beliefs.append(
-            (max(good + prior_weight * arm.quality, _LEAST), max(bad + prior_weight * (1 - arm.quality), _LEAST))
+            (
+                max(good + prior_weight * arm.quality, _MIN_WEIGHT),
+                max(bad + prior_weight * (1 - arm.quality), _MIN_WEIGHT),
+            )
         )
     if request_id and explore_share > 0:
         seed = hashlib.blake2b(request_id.encode(), digest_size=16, person=b"bandit").digest()

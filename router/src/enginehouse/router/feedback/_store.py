@@ -1,4 +1,4 @@
-"""Ratings in PostgreSQL: each as it was given, and their sums a day."""
+"""Ratings in PostgreSQL: each one, and their sums by day."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.router.database.tables import feedback, feedback_days, reservations, usage
-from enginehouse.router.feedback._ratings import ONE, RatingsByClass
+from enginehouse.router.feedback._ratings import SCORE_SCALE, RatingsByClass
 
 _MS_A_DAY = 86_400_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answered:
+class RatedAnswer:
     """The subject of a rating: the model that answered, and the class of the prompt."""
 
     model: str
@@ -24,8 +24,8 @@ class Answered:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Total:
-    """The count of ratings of a model's answers to prompts of one class, and the sum of the scores in millionths."""
+class RatingTotal:
+    """The number of ratings of a model's answers to prompts of one class, and the sum of the scores in millionths."""
 
     prompt_class: str
     model: str
@@ -51,8 +51,8 @@ class FeedbackStore:
     def __init__(self, *, database: AsyncEngine) -> None:
         self._database = database
 
-    async def answered(self, *, tenant_id: str, request_id: str) -> Answered | None:
-        """Who answered a tenant's request last; None where nothing was settled for it."""
+    async def last_answer(self, *, tenant_id: str, request_id: str) -> RatedAnswer | None:
+        """Return the last answer to a tenant's request; None if no usage was settled for it."""
         query = (
             sa.select(usage.c.model, reservations.c.grant_bytes)
             .join(reservations, reservations.c.grant_id == usage.c.grant_id)
@@ -69,15 +69,15 @@ class FeedbackStore:
             row = (await connection.execute(query)).first()
         if row is None:
             return None
-        # The grant as it was reserved knows the class; one from before there were classes knows none.
-        return Answered(row.model, grant_pb2.Grant.FromString(row.grant_bytes).prompt_class or "generate/-")
+        # The reserved grant holds the class; grants from before classes were added hold none.
+        return RatedAnswer(row.model, grant_pb2.Grant.FromString(row.grant_bytes).prompt_class or "generate/-")
 
-    async def record(self, rating: Rating, answered: Answered) -> bool:
-        """Write a rating in place of an earlier one from the same source; True where there was one."""
+    async def record(self, rating: Rating, answered: RatedAnswer) -> bool:
+        """Write a rating, replacing an earlier one from the same source. Returns True if there was one."""
         key = (feedback.c.tenant_id, feedback.c.request_id, feedback.c.source)
         values = dataclasses.asdict(rating) | {"model": answered.model, "prompt_class": answered.prompt_class}
         async with self._database.begin() as connection:
-            # Two ratings from one source at once: one comes first, and the other takes it back.
+            # If two ratings come from one source at once, the second replaces the first.
             await connection.execute(
                 sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:rated, 0))"),
                 {"rated": f"{rating.tenant_id}/{rating.request_id}/{rating.source}"},
@@ -106,10 +106,10 @@ class FeedbackStore:
         return old is not None
 
     async def ratings(self, *, half_life_days: float, today: int) -> RatingsByClass:
-        """Return the ratings of every model, each halved for each half-life since its day. Days count from 1970."""
+        """Return all ratings, each weighted by half for each half-life since its day. Days count from 1970."""
         age = sa.func.greatest(0, today - feedback_days.c.day)
         weight = sa.func.power(0.5, sa.cast(age, sa.Double) / half_life_days)
-        score = sa.cast(feedback_days.c.score_millionths, sa.Double) / ONE
+        score = sa.cast(feedback_days.c.score_millionths, sa.Double) / SCORE_SCALE
         query = sa.select(
             feedback_days.c.prompt_class,
             feedback_days.c.model,
@@ -122,8 +122,8 @@ class FeedbackStore:
                 found.setdefault(row.prompt_class, {})[row.model] = (max(0.0, row.good), max(0.0, row.bad))
         return found
 
-    async def totals(self, *, since_day: int, model: str = "") -> list[Total]:
-        """The ratings from a day on, by class and model."""
+    async def totals(self, *, since_day: int, model: str = "") -> list[RatingTotal]:
+        """Return the ratings from a day on, by class and model."""
         query = (
             sa.select(
                 feedback_days.c.prompt_class,
@@ -138,7 +138,7 @@ class FeedbackStore:
         if model:
             query = query.where(feedback_days.c.model == model)
         async with self._database.connect() as connection:
-            return [Total(**row._mapping) for row in await connection.execute(query)]
+            return [RatingTotal(**row._mapping) for row in await connection.execute(query)]
 
 
 async def _add(connection: AsyncConnection, **sums: object) -> None:

@@ -1,4 +1,4 @@
-"""The check of a policy document: every problem with its field and what to write instead."""
+"""Validation of policy documents: every problem, the field that has it, and what to write instead."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from enginehouse.router.policy._policy import DEFAULT
 from enginehouse.router.policy._route import LABEL, policy_tasks, tasks_of
 from enginehouse.router.policy._rules import PolicyRules
 
-_LARGEST = 256 << 10
-_MOST = {"tenants": 1000, "keys": 1000, "subjects": 64, "keywords": 256, "description": 512}
+_MAX_BYTES = 256 << 10
+_MAX_SIZES = {"tenants": 1000, "keys": 1000, "subjects": 64, "keywords": 256, "description": 512}
 _MAX_HALF_LIFE_DAYS = 365
-_GREATEST_PRIOR = 10_000
-# Of the words that are looked for; the same that a prompt is cut into.
+_MAX_PRIOR_WEIGHT = 10_000
+# Characters that a keyword must not have, because prompts are split into words at them.
 _NOT_IN_WORDS = frozenset(" \t\n\r\v\f!\"#$%&'(),./:;<=>?@[\\]^`{|}~")
 
 
@@ -36,18 +36,18 @@ def problems(
 
     Args:
         message: the document.
-        catalog: the models that there are.
-        contracts: the tasks that there are.
-        tiers: what the configuration says of each tier.
-        keys: of the keys that the document names, those that exist, with their tenants' tiers.
-        tenants: of the tenants that it names, those that exist.
+        catalog: the models that exist.
+        contracts: the tasks that exist.
+        tiers: the configuration's rules, by tier.
+        keys: those of the document's keys that exist, with their tenants' tiers.
+        tenants: those of the document's tenants that exist.
     """
-    if message.ByteSize() > _LARGEST:
-        return [FieldViolation("policy", f"has {message.ByteSize()} bytes; at most {_LARGEST} are taken")]
+    if message.ByteSize() > _MAX_BYTES:
+        return [FieldViolation("policy", f"{message.ByteSize()} bytes are too many; write at most {_MAX_BYTES}")]
     check = _Check(catalog, contracts)
     found = list(check.document(message, tiers=tiers, keys=keys, tenants=frozenset(tenants)))
     if not found:
-        # Only of what is sound by itself can be told whether it contradicts itself.
+        # Contradictions can only be found in a document whose parts are valid.
         found = list(_contradictions(message, catalog, contracts, tiers, keys))
     return found
 
@@ -69,19 +69,23 @@ class _Check:
         keys: Mapping[str, str],
         tenants: frozenset[str],
     ) -> Iterator[FieldViolation]:
-        """All but contradictions."""
+        """Yield all problems but contradictions."""
         if not LABEL(message.name):
             yield FieldViolation(
                 "name", f"{message.name[:64]!r} must be 1-64 of [a-z0-9-] and begin with a letter, such as {DEFAULT!r}"
             )
-        if len(message.description) > _MOST["description"]:
-            yield FieldViolation("description", f"has {len(message.description)} characters; write at most 512")
+        if len(message.description) > _MAX_SIZES["description"]:
+            yield FieldViolation(
+                "description", f"{len(message.description)} characters are too many; write at most 512"
+            )
         if message.name == DEFAULT and message.tenants:
             yield FieldViolation(
-                "tenants", f"{DEFAULT!r} is for every tenant without a document of its own; leave them out"
+                "tenants", f"{DEFAULT!r} applies to every tenant without a document of its own; leave them out"
             )
         if message.name != DEFAULT and not message.tenants:
-            yield FieldViolation("tenants", f"name the tenants that it is for; only {DEFAULT!r} is for all others")
+            yield FieldViolation(
+                "tenants", f"no tenants; name those that it applies to (only {DEFAULT!r} is for all others)"
+            )
         yield from _named("tenants", message.tenants, tenants, "a tenant's id; list them with ListTenants")
         yield from _named("tiers", [entry.tier for entry in message.tiers], tiers, _one_of(tiers))
         yield from _named("tasks", [entry.task for entry in message.tasks], self._tasks, _one_of(self._tasks))
@@ -116,7 +120,7 @@ class _Check:
             both = sorted(set(models) & set(rules.deny))
             if both:
                 yield FieldViolation(
-                    f"{field}.{name}", f"{', '.join(both)} stands in {name} and in deny; take it out of one"
+                    f"{field}.{name}", f"{', '.join(both)} is both in {name} and in deny; remove it from one"
                 )
 
     def _known(self, field: str, models: Sequence[str]) -> Iterator[FieldViolation]:
@@ -125,7 +129,7 @@ class _Check:
                 hint = did_you_mean(name, self._models, count=3) or f"; known: {', '.join(self._models[:10]) or 'none'}"
                 yield FieldViolation(field, f"no model {name[:128]!r} in the catalog{hint}")
         for name in _twice(models):
-            yield FieldViolation(field, f"{name!r} stands here twice; take one out")
+            yield FieldViolation(field, f"{name!r} occurs twice; remove one")
 
     def _subjects(self, message: policy_pb2.Policy) -> Iterator[FieldViolation]:
         yield from _named("subjects", [entry.name for entry in message.subjects], None, "")
@@ -136,15 +140,17 @@ class _Check:
                     "subjects", f"{entry.name[:64]!r} must be 1-64 of [a-z0-9-] and begin with a letter"
                 )
             yield from self._known(f"{field}.specialists", entry.specialists)
-            if len(entry.keywords) > _MOST["keywords"]:
-                yield FieldViolation(f"{field}.keywords", f"has {len(entry.keywords)}; at most 256 are taken")
+            if len(entry.keywords) > _MAX_SIZES["keywords"]:
+                yield FieldViolation(
+                    f"{field}.keywords", f"{len(entry.keywords)} keywords are too many; write at most 256"
+                )
             for word in entry.keywords:
                 if not word or word != word.lower() or _NOT_IN_WORDS.intersection(word):
                     yield FieldViolation(
                         f"{field}.keywords", f"{word[:64]!r} must be a single word in lower case, without punctuation"
                     )
             for word in _twice(entry.keywords):
-                yield FieldViolation(f"{field}.keywords", f"{word!r} stands here twice; take one out")
+                yield FieldViolation(f"{field}.keywords", f"{word!r} occurs twice; remove one")
             if not 0 <= entry.keywords_needed <= len(entry.keywords):
                 yield FieldViolation(
                     f"{field}.keywords_needed",
@@ -164,7 +170,7 @@ class _Check:
                         f"{name!r} runs in the cluster {there} and {entry.model!r} in {here}; a request stays in one",
                     )
             if not entry.models:
-                yield FieldViolation(f"{field}.models", "name at least one model, or leave the entry out")
+                yield FieldViolation(f"{field}.models", "no models; name at least one model, or leave the entry out")
             factor = entry.max_price_factor
             if entry.HasField("max_price_factor") and not (factor >= 1 and math.isfinite(factor)):
                 yield FieldViolation(
@@ -172,13 +178,11 @@ class _Check:
                 )
         cycle = find_cycle({entry.model: list(entry.models) for entry in message.fallbacks})
         if cycle:
-            yield FieldViolation(
-                "fallbacks", f"{' -> '.join(cycle)} goes round in a circle; take one of these steps out"
-            )
+            yield FieldViolation("fallbacks", f"{' -> '.join(cycle)} is a cycle; remove one of its steps")
 
 
 def sections(message: policy_pb2.Policy) -> Iterator[tuple[str, policy_pb2.Rules]]:
-    """Every set of rules in a document, with where it stands."""
+    """Yield every set of rules in a document, with its field."""
     yield "everyone", message.everyone
     for tier in message.tiers:
         yield f"tiers.{tier.tier[:64]}", tier.rules
@@ -191,20 +195,20 @@ def sections(message: policy_pb2.Policy) -> Iterator[tuple[str, policy_pb2.Rules
 
 
 def find_cycle(steps: Mapping[str, Sequence[str]]) -> list[str]:
-    """A way round in a graph, its first node again at its end; empty if there is none."""
+    """Return a cycle of a graph, with its first node again at its end; empty if there is none."""
     done: set[str] = set()
     for start in steps:
-        # Depth first without recursion: the way here, and what is left to try from each node on it.
-        way, left = [start], [iter(steps[start])]
-        while way:
+        # Depth first without recursion: the path to the node, and the nodes still to try from each node on it.
+        path, left = [start], [iter(steps[start])]
+        while path:
             node = next(left[-1], None)
             if node is None:
-                done.add(way.pop())
+                done.add(path.pop())
                 left.pop()
-            elif node in way:
-                return [*way[way.index(node) :], node]
+            elif node in path:
+                return [*path[path.index(node) :], node]
             elif node not in done:
-                way.append(node)
+                path.append(node)
                 left.append(iter(steps.get(node, ())))
     return []
 
@@ -216,29 +220,29 @@ def _contradictions(
     tiers: Mapping[str, PolicyRules],
     keys: Mapping[str, str],
 ) -> Iterator[FieldViolation]:
-    """PolicyRules that no model meets, and floors over ceilings, where layers come together."""
+    """Yield contradictions of combined layers: rules that no model meets, and floors over ceilings."""
     document = PolicyDocument(message, tiers=tiers)
     able = {"": catalog.models} | {entry.task: _able(catalog, contracts, entry.task) for entry in message.tasks}
     subjects = ["", *[entry.name for entry in message.subjects]]
     cases = [("", tier, "", task, subject) for tier in tiers for task in able for subject in subjects]
     cases += [(key_id, tier, key_id, task, "") for key_id, tier in keys.items() for task in able]
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for _, tier, key_id, task, subject in cases:
         if tier not in tiers:
             continue
         rules = document.rules(tier=tier, key_ids=[key_id], task=task, subject=subject)
-        # Blamed on the last layer, which made it so; each is told of once.
+        # The last layer causes the contradiction. Each is reported once.
         field = rules.layers[-1]
         problem = _contradiction(rules, able[task], task)
         kind = problem.partition(" ")[0]
-        if problem and (field, kind) not in told:
-            told.add((field, kind))
+        if problem and (field, kind) not in reported:
+            reported.add((field, kind))
             yield FieldViolation(field, f"{problem} (with {', '.join(rules.layers)})")
     for entry in message.fallbacks:
         denied = sorted(set(entry.models) & set(message.everyone.deny))
         if denied:
             yield FieldViolation(
-                f"fallbacks.{entry.model}.models", f"everyone.deny denies {', '.join(denied)}; take it out of one"
+                f"fallbacks.{entry.model}.models", f"everyone.deny denies {', '.join(denied)}; remove it from one"
             )
 
 
@@ -248,17 +252,17 @@ def _contradiction(rules: PolicyRules, able: Sequence[CatalogModel], task: str) 
             f"quality_floor {rules.quality_floor:g} is over quality_ceiling {rules.quality_ceiling:g}; lower the "
             "floor or raise the ceiling"
         )
-    # Where no model can do a task at all, no policy is to blame.
-    if able and all(rules.refuses(model) for model in able):
+    # If no model can do a task at all, the fault is not the policy's.
+    if able and all(rules.rejection_reason(model) for model in able):
         return (
-            f"denies every model{f' that can {task}' if task else ''}: {able[0].name}: {rules.refuses(able[0])}; "
-            "leave one"
+            f"denies every model{f' that can {task}' if task else ''}: "
+            f"{able[0].name}: {rules.rejection_reason(able[0])}; allow at least one"
         )
     return ""
 
 
 def _able(catalog: Catalog, contracts: Contracts, task: str) -> Sequence[CatalogModel]:
-    """Return the models that can do what some method of the task asks of one."""
+    """Return the models with the capabilities that some method of the task needs."""
     needed = {method.capabilities for method in contracts.methods.values() if task in tasks_of(method.task)}
     needed.discard(frozenset())
     return [model for model in catalog.models if any(words <= model.capabilities for words in needed)]
@@ -282,21 +286,21 @@ def _bandit(bandit: policy_pb2.Bandit) -> Iterator[FieldViolation]:
         yield FieldViolation(
             "bandit.half_life_days", f"{bandit.half_life_days} must be from 0 to {_MAX_HALF_LIFE_DAYS}"
         )
-    if not 0 <= bandit.prior_weight <= _GREATEST_PRIOR:
-        yield FieldViolation("bandit.prior_weight", f"{bandit.prior_weight} must be from 0 to {_GREATEST_PRIOR}")
+    if not 0 <= bandit.prior_weight <= _MAX_PRIOR_WEIGHT:
+        yield FieldViolation("bandit.prior_weight", f"{bandit.prior_weight} must be from 0 to {_MAX_PRIOR_WEIGHT}")
 
 
 def _named(field: str, names: Sequence[str], known: Iterable[str] | None, what: str) -> Iterator[FieldViolation]:
-    most = _MOST.get(field)
+    most = _MAX_SIZES.get(field)
     if most is not None and len(names) > most:
-        yield FieldViolation(field, f"has {len(names)} entries; at most {most} are taken")
+        yield FieldViolation(field, f"{len(names)} entries are too many; write at most {most}")
     for name in _twice(names):
-        yield FieldViolation(field, f"{name[:64]!r} stands here twice; make one of the two")
+        yield FieldViolation(field, f"{name[:64]!r} occurs twice; merge the two")
     if known is not None:
         there = frozenset(known)
         for name in dict.fromkeys(names):
             if name not in there:
-                yield FieldViolation(field, f"{name[:64]!r} is not known; write {what}")
+                yield FieldViolation(field, f"unknown {name[:64]!r}; write {what}")
 
 
 def _one_of(words: Iterable[str]) -> str:

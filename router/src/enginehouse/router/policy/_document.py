@@ -1,4 +1,4 @@
-"""A policy document made ready to be asked: rules by tier, key, task and subject, and the subjects' keywords."""
+"""A policy document, compiled: rules by tier, key, task and subject, and the subjects' keywords."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import re
 from collections.abc import Mapping, Sequence
 
 from enginehouse.api.router.v1 import policy_pb2
-from enginehouse.router.policy._rules import BanditTerms, Chain, PolicyRules, lay
+from enginehouse.router.policy._rules import BanditSettings, Chain, PolicyRules, apply_layers
 
-# Characters looked at from each end of a prompt for keywords.
+# Characters at each end of a prompt that are searched for keywords.
 _SAMPLE = 256
 MAX_FALLBACKS = 4
-"""How many models are tried after the first."""
+"""The most models that are tried after the first."""
 
 _SPACES = str.maketrans(dict.fromkeys("!\"#$%&'(),./:;<=>?@[\\]^`{|}~", " "))
-# Runs of whatever is neither space nor punctuation, in any script: `\w` would cut Indic words at their vowel signs.
+# Runs of characters that are neither spaces nor punctuation, in any script: `\w` would cut Indic words at vowel signs.
 _WORDS = re.compile(r"[^\s!-&(-,./:-@\[-^`{-~\u2010-\u2027\u3000-\u303f\u0964\u0965]+").findall
 
 
 class PolicyDocument:
-    """A document. Names in it that nothing knows any more never match anything.
+    """A document. Names of things that no longer exist never match.
 
     Args:
-        message: the document, which `problems` found nothing wrong with.
-        tiers: what the configuration says of each tier.
+        message: the document, in which `problems` found none.
+        tiers: the configuration's rules, by tier.
     """
 
     def __init__(self, message: policy_pb2.Policy, *, tiers: Mapping[str, PolicyRules]) -> None:
@@ -41,14 +41,14 @@ class PolicyDocument:
             if entry.keywords
         ]
         self._chains = chains(message)
-        self._bandit = BanditTerms.of(message.bandit) if message.bandit.enabled else None
+        self._bandit = BanditSettings.of(message.bandit) if message.bandit.enabled else None
         self._made: dict[tuple[str, tuple[str, ...], str, str], PolicyRules] = {}
 
     def rules(self, *, tier: str, key_ids: Sequence[str], task: str, subject: str) -> PolicyRules:
-        """The rules of a request. Parts of the document that do not exist change nothing.
+        """Return the rules of a request. Sections that the document lacks change nothing.
 
-        `key_ids` are the request's key and the keys that it was made with, nearest first: what holds for them holds
-        for it, under what is said of itself.
+        `key_ids` are the request's key and the keys that it was made with, nearest first. Their rules apply to the
+        request too, below the rules of its own key.
         """
         which = (
             tier,
@@ -58,15 +58,15 @@ class PolicyDocument:
         )
         found = self._made.get(which)
         if found is None:
-            # As many as there are tiers, keys, tasks and subjects in the document.
+            # The document's tiers, keys, tasks and subjects bound the number of entries.
             found = self._made[which] = self._make(*which)
         return found
 
     def subject_of(self, texts: Sequence[str]) -> str:
-        """The first subject with enough of its keywords in the prompt; empty if there is none."""
+        """Return the first subject with enough of its keywords in the prompt; empty if there is none."""
         if not self._keywords or not texts:
             return ""
-        # What is asked stands at the ends of a prompt: of the first text and of the last.
+        # A prompt's question is at one of its ends: search the first text's start and the last text's end.
         first, last = texts[0], texts[-1]
         short = len(texts) == 1 and len(first) <= 2 * _SAMPLE
         sample = first if short else f"{first[:_SAMPLE]} {last[-_SAMPLE:]}"
@@ -91,12 +91,15 @@ class PolicyDocument:
                 layers.append((f"subjects.{subject}", policy_pb2.Rules(prefer=entry.specialists)))
             layers.append((f"subjects.{subject}", entry.rules))
         layers += [(f"keys.{key_id}", self._keys[key_id]) for key_id in key_ids]
-        mine = self._subjects[subject].specialists if subject else ()
+        own_specialists = self._subjects[subject].specialists if subject else ()
         return dataclasses.replace(
-            lay(dataclasses.replace(self._base[tier], policy=self.name, version=self.message.version), layers),
+            apply_layers(dataclasses.replace(self._base[tier], policy=self.name, version=self.message.version), layers),
             layers=tuple(dict.fromkeys([*self._base[tier].layers, *[name for name, _ in layers]])),
-            elsewhere={
-                model: entry.name for entry in self.message.subjects for model in entry.specialists if model not in mine
+            other_specialists={
+                model: entry.name
+                for entry in self.message.subjects
+                for model in entry.specialists
+                if model not in own_specialists
             },
             fallbacks=self._chains,
             bandit=self._bandit,
@@ -104,7 +107,7 @@ class PolicyDocument:
 
 
 def chains(message: policy_pb2.Policy) -> dict[str, Chain]:
-    """Return the fallbacks of each model: the models of its chain, then theirs, each once. Cycles do no harm here."""
+    """Return each model's fallbacks: the models of its chain, then theirs, each once. Cycles do no harm."""
     direct = {entry.model: tuple(entry.models) for entry in message.fallbacks}
     found = {}
     for entry in message.fallbacks:

@@ -1,4 +1,4 @@
-"""Which rules a request must keep to: the document in force for its tenant, over the configuration's tiers."""
+"""The policy documents in force, over the configuration's tiers, and the rules that they give a request."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from enginehouse.api.router.v1 import policy_pb2
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.router.identity import Caller
 from enginehouse.router.policy._document import PolicyDocument
-from enginehouse.router.policy._rules import BanditTerms, PolicyRules
+from enginehouse.router.policy._rules import BanditSettings, PolicyRules
 from enginehouse.router.policy._tiers import TierSettings
 
 DEFAULT = "default"
-"""The name of the document that is in force where no other is."""
+"""The name of the document for tenants without one of their own."""
 
 
 class Policy:
-    """The policy documents in force. Without any, what the configuration says of the tiers holds.
+    """The policy documents in force. Without any, the configuration's tiers apply alone.
 
     Args:
-        tiers: what the configuration says.
-        makers: the ids of the keys that a caller's was made with, nearest first; what holds for them holds for it.
+        tiers: the configuration's tiers.
+        ancestors: returns the ids of the keys that a caller's key was made with, nearest first. Their rules apply to
+            it too.
     """
 
     def __init__(
-        self, *, tiers: Mapping[str, TierSettings], makers: Callable[[Caller], Sequence[str]] = lambda _: ()
+        self, *, tiers: Mapping[str, TierSettings], ancestors: Callable[[Caller], Sequence[str]] = lambda _: ()
     ) -> None:
         self._tiers = dict(tiers)
-        self._makers = makers
+        self._ancestors = ancestors
         self._base = {
             name: PolicyRules(
                 policy=DEFAULT,
@@ -44,7 +45,7 @@ class Policy:
         self._by_tenant: dict[str, PolicyDocument] = {}
         self._messages: list[policy_pb2.Policy] = []
         self.half_lives: frozenset[float] = frozenset()
-        """In days, of the feedback that documents in force learn from."""
+        """The half-lives, in days, of the feedback that documents in force learn from."""
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -52,12 +53,12 @@ class Policy:
         return tuple(self._tiers)
 
     def base(self) -> Mapping[str, PolicyRules]:
-        """The configured tiers, by name."""
+        """Return the configuration's rules, by tier."""
         return self._base
 
     def configured(self) -> policy_pb2.Policy:
-        """The configuration as a document of version 0."""
-        document = policy_pb2.Policy(name=DEFAULT, description="what the configuration says of tiers")
+        """Return the configuration's rules as a document of version 0."""
+        document = policy_pb2.Policy(name=DEFAULT, description="the configuration's tiers")
         for name, tier in self._tiers.items():
             rules = policy_pb2.Rules(
                 quality_floor=tier.quality_floor, quality_ceiling=tier.quality_ceiling, models=tier.models
@@ -69,7 +70,7 @@ class Policy:
         """Take the documents in force, all at once."""
         messages = list(documents)
         if messages == self._messages:
-            # What was worked out from them stays.
+            # Keep the rules that were computed from them.
             return
         default = policy_pb2.Policy(name=DEFAULT)
         by_tenant = {}
@@ -81,31 +82,31 @@ class Policy:
         self._default, self._by_tenant = PolicyDocument(default, tiers=self._base), by_tenant
         self._messages = messages
         self.half_lives = frozenset(
-            BanditTerms.of(message.bandit).half_life_days for message in messages if message.bandit.enabled
+            BanditSettings.of(message.bandit).half_life_days for message in messages if message.bandit.enabled
         )
 
     def tier(self, caller: Caller) -> TierSettings:
-        """The tier of the caller's tenant; a tenant whose tier was taken out of the configuration counts as free."""
+        """Return the tier of the caller's tenant; `free` if the configuration no longer has that tier."""
         return self._tiers.get(caller.tenant.tier) or self._tiers["free"]
 
     def rules(self, caller: Caller, *, task: str = "", subject: str = "") -> PolicyRules:
-        """The rules of a caller's request for a task and a subject, either of which may be empty."""
+        """Return the rules of a caller's request for a task and a subject, either of which may be empty."""
         tier = caller.tenant.tier
         return self._document(caller).rules(
             tier=tier if tier in self._base else "free",
-            key_ids=(caller.key.key_id, *self._makers(caller)) if caller.key.parent_id else (caller.key.key_id,),
+            key_ids=(caller.key.key_id, *self._ancestors(caller)) if caller.key.parent_id else (caller.key.key_id,),
             task=task,
             subject=subject,
         )
 
     def subject_of(self, caller: Caller, texts: Sequence[str]) -> str:
-        """The subject that the policy's keywords find in a prompt; empty for none."""
+        """Return the subject whose keywords a prompt has; empty if there is none."""
         return self._document(caller).subject_of(texts)
 
     def allows(self, caller: Caller, model: CatalogModel) -> bool:
-        """Return whether key, tier and policy allow the model for one task or other."""
+        """Return whether the caller's key, tier and policy allow the model for some task."""
         key_models = caller.key.allowed_models
-        return not (key_models and model.name not in key_models) and not self.rules(caller).refuses(model)
+        return not (key_models and model.name not in key_models) and not self.rules(caller).rejection_reason(model)
 
     def _document(self, caller: Caller) -> PolicyDocument:
         return self._by_tenant.get(caller.tenant.tenant_id) or self._default

@@ -9,13 +9,13 @@ from enginehouse.kit.contracts import Contracts
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.request import Task
 
-# Kinds of generating, which policies may tell apart.
+# Kinds of generation that policies may distinguish.
 _GENERATING = ("generate", "enhance", "analyse")
-# Tokenizing prepares a generation, and is decided like one.
+# Tokenizing prepares a generation, so it is decided like one.
 _DECIDED_AS_GENERATING = (Task.GENERATE, Task.TOKENIZE, Task.NONE)
 
 LABEL = re.compile(r"[a-z][a-z0-9-]{0,63}").fullmatch
-"""What a subject or a document may be called."""
+"""Matches the name of a subject or a document."""
 
 _TASK_HEADER = b"x-enginehouse-task"
 _SUBJECT_HEADER = b"x-enginehouse-subject"
@@ -32,16 +32,16 @@ def tasks_of(task: str) -> tuple[str, ...]:
 
 
 def read_route(headers: Mapping[bytes, bytes], method_task: str, *, tasks: Sequence[str]) -> tuple[str, str]:
-    """Return the task and the subject of a request; the subject is empty where no header names one.
+    """Return the task and the subject of a request; the subject is empty if no header names one.
 
     Args:
-        headers: the request's.
-        method_task: what its method does.
-        tasks: what policies may name.
+        headers: the request's headers.
+        method_task: the task of its method.
+        tasks: the tasks that policies may name.
 
     Raises:
-        ServiceError: INVALID_REQUEST for a task that there is not or that the method cannot do, or for a subject that
-            is not a label.
+        ServiceError: INVALID_REQUEST for an unknown task, a task that the method cannot do, or a subject that is not a
+            label.
     """
     task = headers.get(_TASK_HEADER, b"").decode("latin-1")
     subject = headers.get(_SUBJECT_HEADER, b"").decode("latin-1")
@@ -49,7 +49,7 @@ def read_route(headers: Mapping[bytes, bytes], method_task: str, *, tasks: Seque
 
 
 def checked_route(task: str, subject: str, method_task: str, *, tasks: Sequence[str]) -> tuple[str, str]:
-    """Return the same from a task and a subject, either of which may be empty."""
+    """Return the same as `read_route`, for a given task and subject, either of which may be empty."""
     own = tasks_of(method_task)
     if not task:
         task = own[0]
@@ -60,7 +60,7 @@ def checked_route(task: str, subject: str, method_task: str, *, tasks: Sequence[
     elif task not in own:
         raise ServiceError(
             Reason.INVALID_REQUEST,
-            f"x-enginehouse-task: {task!r} is not what this method does; "
+            f"x-enginehouse-task: this method cannot do {task!r}; "
             f"{f'it has the task {own[0]}' if len(own) == 1 else 'it has the tasks generate, enhance and analyse'}",
         )
     if subject and not LABEL(subject):

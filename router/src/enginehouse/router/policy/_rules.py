@@ -1,4 +1,4 @@
-"""The rules that a request must keep to: layers laid over one another."""
+"""The rules of a request: layers of rules over one another."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ _PRIOR_WEIGHT = 10.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Chain:
-    """The models to try where another cannot serve, in order, with those that follow from them."""
+    """The fallbacks of a model.
+
+    Attributes:
+        models: the models to try if it cannot serve, in order, with their own fallbacks.
+        for_named: true if it also applies to requests that name the model.
+        max_price_factor: the highest cost bound of a fallback, as a multiple of the first model's; None for any.
+    """
 
     models: tuple[str, ...]
     for_named: bool
-    # How many times the first model's bound a fallback's may be; None for any.
     max_price_factor: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class BanditTerms:
-    """The bounds of learning from feedback; see `policy.proto` for what each means."""
+class BanditSettings:
+    """The bounds of learning from feedback; `policy.proto` explains each."""
 
     explore_share: float
     max_price_factor: float
@@ -34,8 +39,8 @@ class BanditTerms:
     prior_weight: float
 
     @classmethod
-    def of(cls, message: policy_pb2.Bandit) -> BanditTerms:
-        """The terms with what is left out filled in."""
+    def of(cls, message: policy_pb2.Bandit) -> BanditSettings:
+        """Return the settings of a message, with defaults for fields that are left out."""
         return cls(
             explore_share=message.explore_share,
             max_price_factor=message.max_price_factor or 1.0,
@@ -48,25 +53,25 @@ class BanditTerms:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRules:
-    """The rules of one request, as all layers together make them.
+    """The rules of one request, combined from all layers.
 
     Attributes:
         policy: the document's name.
-        version: its version; 0 for what the configuration says.
-        layers: which parts of it apply, in the order in which they lie over one another.
+        version: its version; 0 for the configuration.
+        layers: the sections of it that apply, lowest first.
         quality_floor: the least quality for a trivial request.
-        quality_ceiling: the least quality for the most demanding one.
+        quality_ceiling: the least quality for the most demanding request.
         sufficiency: the least probability that an answer suffices, in place of the ceiling; None to go by quality.
         models: the only models that may be used; empty for all.
-        models_by: the layer that said so.
-        denied: models that may not be used, with the layer that says so.
-        prefer: models that `auto` takes first, with the layer that says so.
-        regions: where a model must be; None for anywhere.
-        regions_by: the layers that said so.
+        models_by: the layer that sets `models`.
+        denied: the models that may not be used, each with the layer that denies it.
+        prefer: the models that `auto` takes first, each with the layer that prefers it.
+        regions: the regions in which a model must be; None for any.
+        regions_by: the layers that set `regions`.
         max_first_token_ms: the longest expected time to the first token; 0 for any.
-        elsewhere: specialists of other subjects than the request's, which `auto` leaves alone, with their subject.
-        fallbacks: what to fall back to, by model.
-        bandit: how to learn from feedback; None for not at all.
+        other_specialists: the specialists of other subjects, which `auto` does not use, each with its subject.
+        fallbacks: the fallbacks, by model.
+        bandit: the settings of learning from feedback; None if there is no learning.
     """
 
     policy: str
@@ -82,36 +87,36 @@ class PolicyRules:
     regions: frozenset[str] | None = None
     regions_by: str = ""
     max_first_token_ms: int = 0
-    elsewhere: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    other_specialists: Mapping[str, str] = dataclasses.field(default_factory=dict)
     fallbacks: Mapping[str, Chain] = dataclasses.field(default_factory=dict)
-    bandit: BanditTerms | None = None
+    bandit: BanditSettings | None = None
 
     @property
     def allow_everything(self) -> bool:
-        """True if no model is refused."""
+        """True if no model is rejected."""
         return not self.models and not self.denied and self.regions is None
 
-    def refuses(self, model: CatalogModel) -> str:
+    def rejection_reason(self, model: CatalogModel) -> str:
         """Return the reason why the model may not be used; empty if it may."""
         if self.models and model.name not in self.models:
-            return f"{self.models_by} of the policy {self.policy!r} names the models that may be used, not this one"
+            return f"it is not among the models that {self.models_by} of the policy {self.policy!r} allows"
         if model.name in self.denied:
             return f"{self.denied[model.name]} of the policy {self.policy!r} denies it"
         if self.regions is not None and model.region not in self.regions:
             where = f"in the region {model.region}" if model.region else "in no region that the catalog states"
             wanted = ", ".join(sorted(self.regions)) or "none"
-            return f"it runs {where}, and {self.regions_by} of the policy {self.policy!r} asks for {wanted}"
+            return f"it runs {where}, but {self.regions_by} of the policy {self.policy!r} requires {wanted}"
         return ""
 
     def quality_needed(self, complexity: float) -> float:
-        """The least quality that `auto` takes for that complexity."""
+        """Return the least quality that `auto` takes for a complexity."""
         if self.sufficiency is not None:
             return self.quality_floor
         return self.quality_floor + complexity * (self.quality_ceiling - self.quality_floor)
 
 
-def lay(base: PolicyRules, layers: Iterable[tuple[str, policy_pb2.Rules]]) -> PolicyRules:
-    """The rules with layers laid over them in order: the last that sets something wins, `deny` and `regions` add up."""
+def apply_layers(base: PolicyRules, layers: Iterable[tuple[str, policy_pb2.Rules]]) -> PolicyRules:
+    """Return the rules with layers applied in order. The last to set a field wins; `deny` and `regions` add up."""
     rules = base
     for name, layer in layers:
         changes: dict[str, object] = {"layers": (*rules.layers, name)}

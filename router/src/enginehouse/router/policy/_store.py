@@ -17,10 +17,10 @@ from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import policies
 
 POLICIES_CHANNEL = "enginehouse_policies"
-"""Notified with a document's name when it changes."""
+"""The channel that carries the name of each document that changes."""
 
-# Any number that nothing else in the database locks: changes of documents follow one another, so that what one says of
-# its tenants can be compared with what all others say.
+# An advisory lock's number: any that nothing else in the database locks. One change is made at a time, so that its
+# tenants can be compared with those of all other documents.
 _LOCK = 0x504F4C49
 
 
@@ -33,20 +33,20 @@ class PolicyVersion:
 
 
 class PolicyStore:
-    """Reads and writes documents. What they may say is the caller's to check."""
+    """Reads and writes documents. The caller validates them."""
 
     def __init__(self, *, database: AsyncEngine) -> None:
         self._database = database
 
     @contextlib.asynccontextmanager
     async def changing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction in which nobody else changes a document."""
+        """Open a transaction in which nobody else changes a document."""
         async with self._database.begin() as connection:
             await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             yield connection
 
     async def active(self, connection: AsyncConnection | None = None) -> list[policy_pb2.Policy]:
-        """The documents in force, by name."""
+        """Return the documents in force, by name."""
         if connection is None:
             async with self._database.connect() as own:
                 return await self.active(own)
@@ -56,7 +56,7 @@ class PolicyStore:
         return [_policy(row) for row in rows if not row.deleted]
 
     async def newest(self, name: str, connection: AsyncConnection) -> PolicyVersion:
-        """The newest version of a document; version 0 and no document where there never was one."""
+        """Return the newest version of a document; version 0 without a document if there never was one."""
         query = sa.select(policies).where(policies.c.name == name).order_by(policies.c.version.desc()).limit(1)
         row = (await connection.execute(query)).first()
         if row is None:
@@ -64,7 +64,7 @@ class PolicyStore:
         return PolicyVersion(row.version, None if row.deleted else _policy(row))
 
     async def get(self, name: str, version: int) -> policy_pb2.Policy | None:
-        """A document as it was in a version, or, for version 0, as it is in force."""
+        """Return a document in a version; for version 0 the one in force."""
         async with self._database.connect() as connection:
             if not version:
                 return (await self.newest(name, connection)).policy
@@ -100,7 +100,7 @@ def _stored(document: policy_pb2.Policy) -> dict[str, Any]:
 
 
 def _policy(row: Any) -> policy_pb2.Policy:
-    # A field that a newer replica wrote says nothing to an older one.
+    # Ignore fields that only a newer replica knows.
     document = json_format.ParseDict(row.document, policy_pb2.Policy(), ignore_unknown_fields=True)
     document.name, document.version = row.name, row.version
     document.updated_at_ms, document.updated_by = row.created_at_ms, row.created_by

@@ -1,4 +1,4 @@
-"""Settings of a tier."""
+"""The configuration of tiers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _Bound = Annotated[int, pydantic.Field(ge=0, le=2**31 - 1)]
 
 
 class TierSettings(Section):
-    """The models and limits of a tier of tenants."""
+    """The quality, models and bounds of a tier of tenants."""
 
     quality_floor: _Quality = 0.0
     """The least catalog quality that `auto` takes for a trivial request."""
     quality_ceiling: _Quality = 1.0
-    """The least catalog quality that `auto` takes for the most complex request; between them it rises evenly."""
+    """The least catalog quality that `auto` takes for the most complex request; in between it rises linearly."""
     models: tuple[str, ...] = ()
     """The models that the tier may use; empty means all."""
     requests_per_minute: _Bound = 0
-    """A tenant's bound over all its keys; 0 means none."""
+    """The most requests a minute of a tenant, over all its keys; 0 for no bound."""
     tokens_per_minute: _Bound = 0
-    """A tenant's bound over all its keys; 0 means none."""
+    """The most tokens a minute of a tenant, over all its keys; 0 for no bound."""
     concurrency: _Bound = 0
-    """A tenant's bound over all its keys; 0 means none."""
+    """The most requests at once of a tenant, over all its keys; 0 for no bound."""
     user: LimitSettings = LimitSettings()
     """The bounds of each user that requests name."""
     routes: Mapping[Annotated[str, pydantic.AfterValidator(check_route)], LimitSettings] = {}

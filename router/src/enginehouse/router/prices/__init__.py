@@ -1,4 +1,4 @@
-"""Prices of each unit, for each caller and moment: the catalog's, the price book's over them, discounts, offers."""
+"""Prices of units by caller and time: the catalog's prices, the price book over them, discounts, offers."""
 
 from enginehouse.router.prices._book import Discount, DiscountScope, ListPrice, PriceBook
 from enginehouse.router.prices._offer import UNBOUNDED_NANOS, Offer, discounted

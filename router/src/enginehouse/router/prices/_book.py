@@ -1,9 +1,9 @@
-"""The price book: which price and which discount hold at a moment. In memory, and pure but for what it is told.
+"""The price book: the price and the discount that apply at a moment. In memory, with no I/O.
 
-A price holds from its start until the next one of the same model and unit starts, so ranges cannot overlap: the latest
-start wins. One without an amount gives the word back to the catalog. Discounts are the same, by whom they are for and
-by model; of those that hold the most specific one counts alone (key before tenant before tier, and a model's own before
-one for all models).
+A price applies from its start until the next price of the same model and unit starts, so ranges cannot overlap. A price
+without an amount restores the catalog's. Discounts work the same way, by subject and model. Of several that apply, only
+the most specific counts: key before tenant before tier, and for the same subject a model's own before one for all
+models.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from enginehouse.router.identity import Caller
 from enginehouse.router.prices._offer import Offer
 
 _NEVER = 2**63 - 1
-# Callers with a discount whose offers are kept at once; beyond it they are made again.
+# The most combinations of discounts whose offers are kept; beyond it all are dropped and made again.
 _MAX_LISTS = 10_000
 
 
 class DiscountScope(enum.StrEnum):
-    """Whom a discount is for, the most specific first."""
+    """The kinds of subjects that a discount is for, the most specific first."""
 
     KEY = "key"
     TENANT = "tenant"
@@ -36,7 +36,7 @@ _KEY, _TENANT, _TIER = DiscountScope.KEY.value, DiscountScope.TENANT.value, Disc
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ListPrice:
-    """Nano-dollars for a million of a unit of a model, from a time on; None for the catalog's price again."""
+    """Nano-dollars for a million of a unit of a model, from a time on; None restores the catalog's price."""
 
     price_id: str
     model: str
@@ -62,7 +62,7 @@ class Discount:
 
 
 class Timeline:
-    """Values by the time from which each holds."""
+    """Values, each with the time from which it applies."""
 
     def __init__(self, starts: Iterable[tuple[int, int | None]]) -> None:
         ordered = sorted(starts, key=lambda start: start[0])
@@ -70,23 +70,23 @@ class Timeline:
         self._values = [value for _, value in ordered]
 
     def at(self, now_ms: int) -> int | None:
-        """Return what holds now; None before the first start, and where the start that holds has no value."""
+        """Return the value at a moment; None before the first start, or if the entry that applies has no value."""
         place = bisect.bisect_right(self._starts, now_ms)
         return self._values[place - 1] if place else None
 
     def next_after(self, now_ms: int) -> int:
-        """When that changes; far in the future if it never does."""
+        """Return the time of the next start; far in the future if there is none."""
         place = bisect.bisect_right(self._starts, now_ms)
         return self._starts[place] if place < len(self._starts) else _NEVER
 
     def since(self, now_ms: int) -> int:
-        """From when that has held."""
+        """Return the time from which the present value applies."""
         place = bisect.bisect_right(self._starts, now_ms)
         return self._starts[place - 1] if place else -_NEVER
 
 
 class PriceBook:
-    """The prices that every caller pays at the moment that it was last advanced to."""
+    """The prices that every caller pays at the moment to which the book was last advanced."""
 
     def __init__(self, *, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -94,55 +94,55 @@ class PriceBook:
         self._discounts: dict[tuple[str, str, str], Timeline] = {}
         self._lists: dict[tuple[tuple[str, str], ...], dict[str, Offer]] = {}
         self._made: dict[tuple[str, int], Offer] = {}
-        # The discounts that hold now: by whom they are for, then by model.
-        self._holding: dict[tuple[str, str], dict[str, int]] = {}
+        # The discounts that apply now: by subject, then by model.
+        self._current: dict[tuple[str, str], dict[str, int]] = {}
         self._since = self._until = 0
         self.version = 0
-        """Rises whenever an offer may have changed."""
+        """A number that rises whenever an offer may have changed."""
         self._build(0)
 
     def replace(self, prices: Iterable[ListPrice], discounts: Iterable[Discount], *, now_ms: int) -> None:
-        """Take what the database holds, past and future."""
+        """Replace all prices and discounts, past and future, by those of the database."""
         starts: dict[tuple[str, Unit], list[tuple[int, int | None]]] = {}
         for price in prices:
             starts.setdefault((price.model, price.unit), []).append((price.from_ms, price.nanos_per_million))
         cuts: dict[tuple[str, str, str], list[tuple[int, int | None]]] = {}
         for cut in discounts:
-            # Plain text: an enumeration's members hash slowly.
+            # Key by plain text, because members of an enumeration hash slowly.
             cuts.setdefault((cut.subject.value, cut.subject_id, cut.model), []).append((cut.from_ms, cut.basis_points))
         self._prices = {key: Timeline(found) for key, found in starts.items()}
         self._discounts = {key: Timeline(found) for key, found in cuts.items()}
         self._build(now_ms)
 
     def advance(self, now_ms: int) -> None:
-        """Move to this moment, forwards or back. Costs a comparison unless something starts between."""
+        """Advance to a moment, also an earlier one. Costs a comparison unless a price or discount starts in between."""
         if not self._since <= now_ms < self._until:
             self._build(now_ms)
 
     def offers_for(self, caller: Caller) -> Mapping[str, Offer]:
-        """Every model at what the caller pays now, by name."""
-        holding = self._holding
-        if not holding:
+        """Return the caller's present offer of every model, by the model's name."""
+        current = self._current
+        if not current:
             return self._lists[()]
         tenant = caller.tenant
         subjects = ((_KEY, caller.key.key_id), (_TENANT, tenant.tenant_id), (_TIER, tenant.tier))
-        named = tuple([subject for subject in subjects if subject in holding])
+        named = tuple([subject for subject in subjects if subject in current])
         found = self._lists.get(named)
         if found is None:
             if len(self._lists) >= _MAX_LISTS:
                 self._lists = {(): self._lists[()]}
-            cuts = [holding[subject] for subject in named]
+            cuts = [current[subject] for subject in named]
             found = self._lists[named] = {
                 model.name: self._offer(model, _cut(model.name, cuts)) for model in self._catalog.models
             }
         return found
 
     def listed(self, model: CatalogModel) -> Mapping[Unit, int]:
-        """A model's prices now, before any discount."""
+        """Return a model's present prices before any discount."""
         return self._lists[()][model.name].prices
 
     def list_price_at(self, model: CatalogModel, unit: Unit, now_ms: int) -> int:
-        """A unit's price at any moment, before any discount; 0 where it is free."""
+        """Return a unit's price at any moment before any discount; 0 if it is free."""
         timeline = self._prices.get((model.name, unit))
         price = None if timeline is None else timeline.at(now_ms)
         return model.prices.get(unit, 0) if price is None else price
@@ -151,15 +151,15 @@ class PriceBook:
         timelines = [*self._prices.values(), *self._discounts.values()]
         self._since = max((timeline.since(now_ms) for timeline in timelines), default=-_NEVER)
         self._until = min((timeline.next_after(now_ms) for timeline in timelines), default=_NEVER)
-        self._holding = {}
+        self._current = {}
         for (subject, subject_id, model), timeline in self._discounts.items():
             basis_points = timeline.at(now_ms)
             if basis_points is not None:
-                self._holding.setdefault((subject, subject_id), {})[model] = basis_points
+                self._current.setdefault((subject, subject_id), {})[model] = basis_points
         listed = {model.name: dict(model.prices) for model in self._catalog.models}
         for (name, unit), timeline in self._prices.items():
             price = timeline.at(now_ms)
-            # A model may have left the catalog since its price was set.
+            # A model may have been removed from the catalog since its price was set.
             if price is not None and name in listed:
                 listed[name][unit] = price
         self._made = {}

@@ -1,4 +1,4 @@
-"""A model at the prices that one caller pays now, and the most that a request may cost at them."""
+"""An offer: a model at the prices that one caller pays now, and the bounds of a request's cost at them."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, Unit, in_order
 from enginehouse.router.request import InferenceRequest, Task
 
-# Bytes; vocabularies hold runs of up to 128 spaces or dashes.
+# In bytes. Vocabularies have tokens of up to 128 spaces or dashes.
 _MAX_TOKEN_LENGTH = 256
 
 UNBOUNDED_NANOS = MAX_NANOS
-"""The bound of a request that nothing bounds."""
+"""The bound of a request whose cost has no bound."""
 
-WHOLE = 10_000
-"""Basis points in one: a discount of so many makes a model free."""
+_ALL_BP = 10_000
+"""All of the price, in basis points: a discount of so many makes a model free."""
 
 
 def discounted(price: int, basis_points: int) -> int:
-    """A price a million units after a discount, in nano-dollars, rounded up.
+    """Return a price for a million units after a discount, in nano-dollars, rounded up.
 
-    It is at most one nano-dollar a million units dearer than the exact one, and never negative.
+    It is at most one nano-dollar higher than the exact price, and never negative.
     """
-    return -(-price * (WHOLE - basis_points) // WHOLE)
+    return -(-price * (_ALL_BP - basis_points) // _ALL_BP)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Offer:
-    """A model with what its bound is computed from. One offer is one object, so it can be a key.
+    """A model and its prices for a caller. Offers compare by identity, so that they can be keys.
 
     Attributes:
-        model: what is offered.
+        model: the model.
         prices: nano-dollars for a million of each unit, as the grant carries them.
-        discount_basis_points: what was taken off the list's prices, in hundredths of a percent.
-        read_price: the dearest that a token of the prompt can be, for it may come from a cache or not.
-        write_price: what a token of the answer costs.
-        context: most tokens of prompt and answer; 0 where tokens mean nothing.
-        default_output: the most tokens of an answer where the request names none.
+        discount_basis_points: the discount from the list prices, in hundredths of a percent.
+        read_price: the highest price of a prompt token, which may come from a cache or not.
+        write_price: the price of an answer token.
+        context: the most tokens of prompt and answer; 0 for a model without tokens.
+        default_output: the most tokens of an answer if the request names no number.
     """
 
     model: CatalogModel
@@ -52,7 +52,7 @@ class Offer:
 
     @classmethod
     def of(cls, model: CatalogModel, prices: Mapping[Unit, int] | None = None, *, basis_points: int = 0) -> Offer:
-        """The offer of a model at these list prices (the catalog's if left out), less a discount."""
+        """Return the offer of a model at these list prices (the catalog's if left out), less a discount."""
         listed = model.prices if prices is None else prices
         paid = {unit: discounted(price, basis_points) for unit, price in in_order(listed)}
         return cls(
@@ -66,12 +66,12 @@ class Offer:
         )
 
     def output_tokens(self, ask: InferenceRequest) -> int:
-        """The most that one choice may have."""
+        """Return the most output tokens that one choice may have."""
         wanted = ask.max_output_tokens or self.default_output
         return wanted if wanted < self.context or not self.context else self.context
 
     def min_nanos(self, ask: InferenceRequest) -> int:
-        """Less than this no request of that size can cost, for no vocabulary has a longer token."""
+        """Return the least that a request of this size can cost: as if all its tokens had the greatest length."""
         if ask.task not in (Task.GENERATE, Task.EMBED):
             return 0
         price = self.prices.get(usage_pb2.UNIT_INPUT_TOKENS, 0)
@@ -80,10 +80,11 @@ class Offer:
         return -(-min(read, self.context or read) * cheapest // PER_MILLION)
 
     def bound_nanos(self, ask: InferenceRequest) -> int:
-        """Return the most that the request may cost: every byte a token, every choice at its full length, every unit
-        that the request bounds by itself at its bound. What an engine counts beyond that, the cap stops.
+        """Return the most that the request may cost.
 
-        `UNBOUNDED_NANOS` where nothing bounds it but the cap that its caller or its key gives.
+        It counts every byte as a token, every choice at its full length, and every unit that the request bounds at its
+        bound. The cap stops an engine that counts more. `UNBOUNDED_NANOS` if only a cap of the caller or the key bounds
+        the cost.
         """
         if ask.any_unit:
             return self._any_unit_bound(ask)

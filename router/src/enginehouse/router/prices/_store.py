@@ -1,4 +1,4 @@
-"""Prices and discounts in PostgreSQL, and the price book kept in step with them."""
+"""Prices and discounts in PostgreSQL, and the refresher that keeps the price book up to date."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from enginehouse.router.prices._book import Discount, DiscountScope, ListPrice, 
 
 _log = logging.getLogger(__name__)
 
-# Notified with an id when a price or a discount is set or taken back.
+# The channel that carries the id of each price or discount that is set or deleted.
 PRICES_CHANNEL = "enginehouse_prices"
 
-# For what is listed and explained; decisions move the book on themselves.
-_MOVE_S = 0.5
+# Decisions advance the book themselves; lists and explanations need this period, in seconds.
+_ADVANCE_S = 0.5
 
 Entry = TypeVar("Entry", ListPrice, Discount)
 
 
 class StartTaken(Exception):
-    """Something else begins at that very moment; `existing` is it."""
+    """Another amount starts at the same moment: `existing`."""
 
     def __init__(self, existing: ListPrice | Discount) -> None:
         super().__init__(existing)
@@ -39,27 +39,30 @@ class StartTaken(Exception):
 
 
 class AlreadyBegun(Exception):
-    """A price or discount that has begun stays on record."""
+    """The price or discount has started, so it can no longer be deleted."""
 
 
 class PriceStore:
-    """Reads and writes. Rows are only added, or taken back before they begin: the past stays as it was."""
+    """Reads and writes prices and discounts. Rows are added, or deleted before they start; the past never changes."""
 
     def __init__(self, *, database: AsyncEngine) -> None:
         self._database = database
 
     async def all(self) -> tuple[list[ListPrice], list[Discount]]:
-        """Everything, in the order in which it was set."""
+        """Return all prices and discounts, in the order in which they were set."""
         async with self._database.connect() as connection:
             found = await connection.execute(sa.select(prices).order_by(prices.c.ordinal))
             cuts = await connection.execute(sa.select(discounts).order_by(discounts.c.ordinal))
             return [_price(row) for row in found], [_discount(row) for row in cuts]
 
     async def put_price(self, price: ListPrice, *, at_once: bool) -> ListPrice:
-        """Write a price, unless the same holds already (`at_once`) or begins then; return the one that is there.
+        """Write a price, and return it.
+
+        If the same amount starts at that moment already, or with `at_once` applies already, nothing is written, and the
+        existing price is returned.
 
         Raises:
-            StartTaken: another amount begins at the same moment.
+            StartTaken: another amount starts at the same moment.
         """
         c = prices.c
         same = sa.and_(c.model == price.model, c.unit == unit_name(price.unit))
@@ -70,7 +73,7 @@ class PriceStore:
             )
 
     async def put_discount(self, discount: Discount, *, at_once: bool) -> Discount:
-        """The same for a discount."""
+        """Write a discount, as `put_price` does."""
         c = discounts.c
         same = sa.and_(c.subject == discount.subject, c.subject_id == discount.subject_id, c.model == discount.model)
         values = dataclasses.asdict(discount)
@@ -80,19 +83,21 @@ class PriceStore:
             )
 
     async def delete_price(self, price_id: str, *, now_ms: int) -> ListPrice | None:
-        """Take back a price that has not begun; None when there is none of that id. Raises AlreadyBegun."""
+        """Delete a price that has not started. Returns None if there is no such price. Raises AlreadyBegun."""
         row = await self._delete(prices, prices.c.price_id == price_id, price_id, now_ms)
         return None if row is None else _price(row)
 
     async def delete_discount(self, discount_id: str, *, now_ms: int) -> Discount | None:
-        """Take back a discount that has not begun; None when there is none of that id. Raises AlreadyBegun."""
+        """Delete a discount that has not started. Returns None if there is no such discount. Raises AlreadyBegun."""
         row = await self._delete(discounts, discounts.c.discount_id == discount_id, discount_id, now_ms)
         return None if row is None else _discount(row)
 
     async def _delete(self, table: sa.Table, named: sa.ColumnElement[bool], name: str, now_ms: int) -> Any:
         async with self._database.begin() as connection:
-            gone = await connection.execute(table.delete().where(named, table.c.from_ms > now_ms).returning(*table.c))
-            row = gone.first()
+            deleted = await connection.execute(
+                table.delete().where(named, table.c.from_ms > now_ms).returning(*table.c)
+            )
+            row = deleted.first()
             if row is not None:
                 await notify(connection, PRICES_CHANNEL, name)
             elif (await connection.execute(sa.select(table.c.ordinal).where(named))).first() is not None:
@@ -113,16 +118,16 @@ async def _put(
 ) -> Entry:
     if at_once:
         before = sa.select(table).where(same, table.c.from_ms <= entry.from_ms)
-        holding = (await connection.execute(before.order_by(table.c.from_ms.desc()).limit(1))).first()
-        if (None if holding is None else holding._mapping[amount.name]) == wanted and holding is not None:
-            return read(holding)  # type: ignore[no-any-return]
+        current = (await connection.execute(before.order_by(table.c.from_ms.desc()).limit(1))).first()
+        if current is not None and current._mapping[amount.name] == wanted:
+            return read(current)  # type: ignore[no-any-return]
     added = await connection.execute(insert(table).values(values).on_conflict_do_nothing().returning(*table.c))
     row = added.first()
     if row is None:
-        there = (await connection.execute(sa.select(table).where(same, table.c.from_ms == entry.from_ms))).one()
-        if there._mapping[amount.name] != wanted:
-            raise StartTaken(read(there))
-        return read(there)  # type: ignore[no-any-return]
+        existing = (await connection.execute(sa.select(table).where(same, table.c.from_ms == entry.from_ms))).one()
+        if existing._mapping[amount.name] != wanted:
+            raise StartTaken(read(existing))
+        return read(existing)  # type: ignore[no-any-return]
     await notify(connection, PRICES_CHANNEL, next(iter(values.values())))
     return read(row)  # type: ignore[no-any-return]
 
@@ -140,9 +145,7 @@ def _discount(row: sa.Row[Any]) -> Discount:
 
 
 class PriceRefresher:
-    """Keeps a replica's price book in step: reads all of it at start, on news, and from time to time, and moves it on
-    where no decision does.
-    """
+    """Keeps a replica's price book up to date: reloads it after changes, and advances it between decisions."""
 
     def __init__(self, *, store: PriceStore, book: PriceBook, clock: Clock) -> None:
         self._store = store
@@ -151,11 +154,11 @@ class PriceRefresher:
         self._again = False
         self._reading = False
         self._reads = TaskSet()
-        self._moving = BackgroundTask(self._move, name="prices-advance")
+        self._advancing = BackgroundTask(self._advance, name="prices-advance")
 
     def start(self) -> None:
-        """Start moving the book on."""
-        self._moving.start()
+        """Start advancing the book."""
+        self._advancing.start()
 
     async def reload(self) -> None:
         """Read everything again."""
@@ -163,21 +166,21 @@ class PriceRefresher:
         self._book.replace(found, cuts, now_ms=self._clock())
 
     def changed(self, _name: str) -> None:
-        """Handle the news of a change; many at once are read together."""
+        """Reload after a change; several changes at once are read together."""
         self._again = True
         if not self._reading:
             self._reading = True
             self._reads.spawn(self._read(), name="prices-refresh")
 
     async def close(self) -> None:
-        """Stop reading."""
+        """Stop."""
         await self._reads.close()
-        await self._moving.close()
+        await self._advancing.close()
 
-    async def _move(self) -> None:
+    async def _advance(self) -> None:
         while True:
             self._book.advance(self._clock())
-            await asyncio.sleep(_MOVE_S)
+            await asyncio.sleep(_ADVANCE_S)
 
     async def _read(self) -> None:
         try:
@@ -186,7 +189,7 @@ class PriceRefresher:
                 with translate_db_errors():
                     await self.reload()
         except DatabaseUnavailable as error:
-            # The reload after the next connection brings it.
+            # The reload after reconnection brings the change.
             _log.warning("could not read changed prices", extra={"error": str(error)})
         finally:
             self._reading = False

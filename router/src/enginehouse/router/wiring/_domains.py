@@ -122,7 +122,7 @@ class DecisionParts:
 def build_decision(environment: Environment, *, fleet: Fleet, callers: Authenticator) -> DecisionParts:
     """Build what decisions look at."""
     settings, database, clock = environment.settings, environment.database, environment.clock
-    policy = Policy(tiers=settings.tiers, makers=lambda caller: [key.key_id for key in callers.ancestors(caller)])
+    policy = Policy(tiers=settings.tiers, ancestors=lambda caller: [key.key_id for key in callers.ancestors(caller)])
     book = PriceBook(catalog=environment.catalog)
     price_store = PriceStore(database=database)
     state = State(

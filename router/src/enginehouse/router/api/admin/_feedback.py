@@ -13,7 +13,7 @@ from enginehouse.kit.validation import invalid
 from enginehouse.router.api.access import Access
 from enginehouse.router.api.admin._authorized_call import authorized_call, unavailable_without_database
 from enginehouse.router.clock import Clock
-from enginehouse.router.feedback import ONE, FeedbackStore, Rating
+from enginehouse.router.feedback import SCORE_SCALE, FeedbackStore, Rating
 
 _PREFIX = "/enginehouse.api.router.v1.FeedbackService/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
@@ -43,7 +43,7 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServiceServicer):
             )
         source, score = _rating(request)
         with unavailable_without_database():
-            answered = await self._store.answered(tenant_id=caller.tenant_id, request_id=request.request_id)
+            answered = await self._store.last_answer(tenant_id=caller.tenant_id, request_id=request.request_id)
             if answered is None:
                 raise ServiceError(
                     Reason.NOT_FOUND,
@@ -55,7 +55,7 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServiceServicer):
                     tenant_id=caller.tenant_id,
                     request_id=request.request_id,
                     source=source,
-                    score_millionths=round(score * ONE),
+                    score_millionths=round(score * SCORE_SCALE),
                     key_id=caller.key_id,
                     recorded_at_ms=self._clock(),
                 ),
@@ -78,7 +78,7 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServiceServicer):
                     model=rating.model,
                     prompt_class=rating.prompt_class,
                     ratings=rating.ratings,
-                    mean_score=rating.score_millionths / ONE / rating.ratings,
+                    mean_score=rating.score_millionths / SCORE_SCALE / rating.ratings,
                 )
                 for rating in found
             ]
