@@ -110,7 +110,7 @@ class Mesh:
             stop_timeout_s=self._settings.local.stop_timeout_s,
         )
 
-    async def make_cluster(self) -> None:
+    async def create_cluster(self) -> None:
         """Create PostgreSQL's cluster if it does not exist."""
         if self._cluster is not None and not (self._cluster.directory / "PG_VERSION").exists():
             await asyncio.to_thread(self._cluster.initialise, self._data.database_password)
@@ -120,7 +120,7 @@ class Mesh:
         if self._cluster is not None:
             await asyncio.to_thread(self._cluster.create_database, self._password())
 
-    async def make_envoy_bootstrap(self) -> None:
+    async def write_envoy_bootstrap(self) -> None:
         """Write Envoy's bootstrap, which the gateway prints."""
         printed = await self._run_once("bootstrap", package="enginehouse.gateway", file="gateway", environment={})
         replace_text(self._envoy_file, printed, mode=0o600)

@@ -125,9 +125,12 @@ class Supervisor:
             cluster, self.state.notices = open_cluster(
                 self._data.postgres, run=self._data.run, connections=_CONNECTIONS_PER_ROUTER * (routers + 1)
             )
+        catalog = self._settings.local.catalog_file or self._data.catalog
         for kind in self._settings.wanted_engines():
             if kind not in replicas:
-                self.state.notices.append(f"no {kind} engine was started: the catalog has no model of that kind")
+                self.state.notices.append(
+                    f"no {kind} engine was started: {catalog} has no model of that kind; add one to it"
+                )
         mesh = Mesh(
             settings=self._settings, data=self._data, endpoints=endpoints, cluster=cluster, environ=self._environ
         )
@@ -145,7 +148,7 @@ class Supervisor:
                 starting.result()
                 self.state.ready_after_s = time.time() - self.state.started_at
                 self._enter(Phase.READY)
-                await self._keep(stop)
+                await self._rotate_logs_until(stop)
         finally:
             for task in (starting, stopping):
                 task.cancel()
@@ -155,11 +158,11 @@ class Supervisor:
     async def _start(self, mesh: Mesh, endpoints: Endpoints) -> None:
         timeout_s = self._settings.local.ready_timeout_s
         try:
-            async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as together:
-                started = together.create_task(self._start_ledger(mesh))
-                together.create_task(self._start_edge(mesh))
+            async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
+                started = group.create_task(self._start_ledger(mesh))
+                group.create_task(self._start_edge(mesh))
                 for engine in mesh.engines():
-                    together.create_task(self._start_process(engine))
+                    group.create_task(self._start_process(engine))
             async with asyncio.timeout(timeout_s):
                 specs = (self._settings.engines[kind] for kind in endpoints.engines)
                 paths = [spec.ready_path for spec in specs if spec.ready_path is not None] or ["/v1/models"]
@@ -174,23 +177,23 @@ class Supervisor:
             raise _first(failures) or failures from None
 
     async def _start_ledger(self, mesh: Mesh) -> str:
-        await mesh.make_cluster()
+        await mesh.create_cluster()
         database = mesh.database()
         if database is not None:
             await self._start_process(database)
         await mesh.create_database()
-        async with asyncio.TaskGroup() as together:
+        async with asyncio.TaskGroup() as group:
             for router in mesh.routers():
-                together.create_task(self._start_process(router))
+                group.create_task(self._start_process(router))
             key = mesh.stored_key() or await mesh.create_key()
         self._data.finish()
         return key
 
     async def _start_edge(self, mesh: Mesh) -> None:
-        async with asyncio.TaskGroup() as together:
-            together.create_task(self._start_process(mesh.gateway()))
-            await mesh.make_envoy_bootstrap()
-            together.create_task(self._start_process(mesh.envoy()))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._start_process(mesh.gateway()))
+            await mesh.write_envoy_bootstrap()
+            group.create_task(self._start_process(mesh.envoy()))
 
     async def _wait_until_serving(self, mesh: Mesh, key: str, paths: Sequence[str]) -> str:
         """Wait until engines answer through Envoy at all the paths, and return the accepted key."""
@@ -216,7 +219,7 @@ class Supervisor:
         self._processes[spec.name] = process
         await process.start()
 
-    async def _keep(self, stop: asyncio.Event) -> None:
+    async def _rotate_logs_until(self, stop: asyncio.Event) -> None:
         local = self._settings.local
         while not stop.is_set():
             for path in self._data.logs.glob("*.log"):
