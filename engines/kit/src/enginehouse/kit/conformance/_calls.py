@@ -94,33 +94,43 @@ class CallEnd:
 
 
 class RunningCall:
-    """A call that was begun. Every method is called as a stream of one or more messages, which is the same on the wire.
+    """A call that was begun. Whether it is called with one message or several is the same on the wire.
 
     Args:
         channel: leads to the engine.
         path: "/package.Service/Method".
+        messages: the request's messages.
         metadata: the headers.
         timeout_s: the call's deadline.
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, path: str, *, metadata: Sequence[tuple[str, str]], timeout_s: float
+        self,
+        channel: grpc.aio.Channel,
+        path: str,
+        messages: Sequence[bytes],
+        *,
+        metadata: Sequence[tuple[str, str]],
+        timeout_s: float,
     ) -> None:
-        method: Any = channel.stream_stream(path)
-        self._call: Any = method(metadata=tuple(metadata), timeout=timeout_s)
+        self._unsent: Sequence[bytes] = messages if len(messages) != 1 else ()
+        method: Any = channel.stream_stream(path) if self._unsent else channel.unary_stream(path)
+        request = () if self._unsent else messages
+        self._call: Any = method(*request, metadata=tuple(metadata), timeout=timeout_s)
         self._messages: list[bytes] = []
 
-    async def send(self, messages: Sequence[bytes]) -> None:
-        """Send the messages and the end of the request. What the engine no longer reads is not sent."""
+    async def send(self) -> None:
+        """Send the messages and the end of the request. A single message is on its way already, in one step with the
+        headers: a write on a call that has just ended would hide its status behind an internal error of gRPC's."""
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            for number, message in enumerate(messages):
+            for number, message in enumerate(self._unsent):
                 if number:
-                    # A write on a call that has just ended would hide its status behind an internal error of gRPC's.
                     await asyncio.sleep(_BETWEEN_MESSAGES_S)
                 if self._call.done():
                     return
                 await self._call.write(message)
-            await self._call.done_writing()
+            if self._unsent:
+                await self._call.done_writing()
 
     async def read(self) -> bytes | None:
         """The next message; None at the call's end, whatever its status."""
@@ -163,9 +173,9 @@ async def call(
     timeout_s: float,
 ) -> CallEnd:
     """Make a call and return how it ended."""
-    running = RunningCall(channel, path, metadata=metadata, timeout_s=timeout_s)
+    running = RunningCall(channel, path, messages, metadata=metadata, timeout_s=timeout_s)
     try:
-        await running.send(messages)
+        await running.send()
         return await running.end()
     finally:
         running.cancel()

@@ -166,16 +166,16 @@ class Session:
         *,
         token: str,
         timeout_s: float | None = None,
-        messages: Sequence[bytes] | None = None,
     ) -> RunningCall:
         """Begin the example's long request."""
         running = RunningCall(
             self.engine.channel,
             example.method.path,
+            example.long_messages,
             metadata=((GRANT_HEADER, token),),
             timeout_s=60.0 + self.patience_s if timeout_s is None else timeout_s,
         )
-        await running.send(example.long_messages if messages is None else messages)
+        await running.send()
         return running
 
     async def answer(self, example: RequestExample, *, token: str | None = None, **changes: Any) -> CallEnd:
