@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -89,6 +88,7 @@ async def test_stopping_during_the_backoff_starts_nothing(run: Any, wait: Any) -
     os.kill(process.state.pid, signal.SIGKILL)
     await wait(lambda: process.state.condition is Condition.BACKOFF)
     await process.stop()
-    await asyncio.sleep(0.3)
+    assert process._supervision is not None
+    assert process._supervision.done(), "nobody is left to start it"
     assert process.state.condition is Condition.STOPPED
     assert process.state.pid == 0

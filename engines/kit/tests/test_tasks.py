@@ -122,6 +122,8 @@ async def test_a_failure_in_a_set_is_logged_and_not_raised_by_close(caplog: pyte
     # The failing one was either cancelled before it ran or logged; give another the time to fail.
     tasks.spawn(fail(), name="reader")
     with caplog.at_level(logging.ERROR):
-        await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            while len(tasks):
+                await asyncio.sleep(0)
     assert "background task reader failed" in caplog.text
     await tasks.close()

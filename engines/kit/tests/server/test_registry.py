@@ -43,15 +43,34 @@ async def test_load_is_reported_when_it_changes_and_thrice_a_lease(serve: Any) -
     await lease.close()
 
 
+class Attempts:
+    """Counts the readings of the load, of which each attempt to register makes one."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def load(self) -> Load:
+        self._count += 1
+        return Load()
+
+    async def wait_for(self, more: int) -> None:
+        """Wait until as many more were made."""
+        wanted = self._count + more
+        async with asyncio.timeout(10):
+            while self._count < wanted:
+                await asyncio.sleep(0.01)
+
+
 async def test_it_comes_back_with_the_gateway(serve: Any) -> None:
     registry = RegistryRecorder()
     server, gateway = await serve(registry.add_to)
-    lease = RegistryLease(gateway_address=str(gateway), engine=ENGINE, load=Load)
+    attempts = Attempts()
+    lease = RegistryLease(gateway_address=str(gateway), engine=ENGINE, load=attempts.load)
     lease.start()
     await registry.wait_until(lambda r: bool(r.live))
     await server.drain()
     again = RegistryRecorder()
-    await asyncio.sleep(0.5)
+    await attempts.wait_for(3)
     assert not lease.registered.is_set()
     await serve(again.add_to, listen=str(gateway))
     back = time.monotonic()
@@ -64,9 +83,10 @@ async def test_it_comes_back_with_the_gateway(serve: Any) -> None:
 async def test_it_closes_while_the_gateway_is_away(serve: Any) -> None:
     server, gateway = await serve()
     await server.drain()
-    lease = RegistryLease(gateway_address=str(gateway), engine=ENGINE, load=Load)
+    attempts = Attempts()
+    lease = RegistryLease(gateway_address=str(gateway), engine=ENGINE, load=attempts.load)
     lease.start()
-    await asyncio.sleep(0.05)
+    await attempts.wait_for(1)
     await asyncio.wait_for(lease.close(), 5)
 
 
