@@ -1,4 +1,4 @@
-"""Starts that cannot be: each ends with status 2 and a sentence that says why and what to do."""
+"""Failed starts: each ends with status 2 and a sentence with the fault and the fix."""
 
 from __future__ import annotations
 

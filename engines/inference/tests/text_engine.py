@@ -104,7 +104,7 @@ class Answer:
 
 
 class EngineClient:
-    """Calls the engine as the mesh would: each call with a grant of its own."""
+    """A client that calls the engine as the mesh would: each call with a grant of its own."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Writes a GGUF of the true Llama architecture with random weights: it proves code paths, not sense.
+"""A GGUF of the true Llama architecture with random weights, which proves code paths, not sense.
 
 Its tokenizer is byte-level with a few merges, so any text can be read and its output is arbitrary bytes.
 """

@@ -1,4 +1,4 @@
-"""Writes a Hugging Face model of the true Llama architecture with random weights: it proves code paths, not sense."""
+"""A Hugging Face model of the true Llama architecture with random weights, which proves code paths, not sense."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Servicer(generation_pb2_grpc.GenerationServiceServicer):
 
 
 class Router(cache_pb2_grpc.AnswerServiceServicer):
-    """Takes answers down."""
+    """A service that records answers."""
 
     def __init__(self) -> None:
         self.handed: asyncio.Queue[cache_pb2.StoreRequest] = asyncio.Queue()

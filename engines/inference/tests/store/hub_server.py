@@ -28,7 +28,7 @@ class Hub:
     break_after: list[int] = field(default_factory=list)
     """For each coming transfer, the bytes after which its connection is cut."""
     busy: int = 0
-    """How many transfers are turned away with 503 first."""
+    """The number of transfers that are refused with 503 first."""
     seen: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
     """Method, path, range and authorization of each request."""
     endpoint: str = ""

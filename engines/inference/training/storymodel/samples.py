@@ -86,7 +86,7 @@ def shorten(paragraph: str, *, longest: int) -> str:
 
 
 class SampleMaker:
-    """Makes documents and rows for one corpus and one tokenizer."""
+    """The source of documents and rows of one corpus and one tokenizer."""
 
     def __init__(self, *, corpus: Corpus, tokenizer: Tokenizer) -> None:
         self._corpus = corpus

@@ -30,7 +30,7 @@ Body = Callable[[Call, generation_pb2.GenerateRequest], AsyncIterator[generation
 
 
 class Engine(generation_pb2_grpc.GenerationServiceServicer):
-    """Counts a token for each message; what it does beyond that, each test says."""
+    """A service that counts a token for each message; each test adds its own behaviour."""
 
     def __init__(self, calls: Calls) -> None:
         self.calls = calls

@@ -23,7 +23,7 @@ BODY_LIMIT = 1 << 20
 
 @dataclass
 class ScriptedEngine:
-    """Yields the messages it was given, one script after the other; an exception among them is raised."""
+    """An engine that yields scripted messages, one script after the other, and raises an exception among them."""
 
     scripts: list[Sequence[generation_pb2.GenerateResponse | Exception]] = field(default_factory=list)
     embedding: generation_pb2.EmbedResponse | Exception | None = None

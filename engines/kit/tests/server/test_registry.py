@@ -91,7 +91,7 @@ async def test_it_closes_while_the_gateway_is_away(serve: Any) -> None:
 
 
 class Silent(RegistryRecorder):
-    """Takes a registration and then hangs."""
+    """A registry that accepts a registration and then hangs."""
 
     async def Register(self, request_iterator: Any, context: Any) -> Any:
         first = True

@@ -125,7 +125,7 @@ async def test_a_rejected_record_is_dropped_and_counted(
 
 
 class FlakyRouter(UsageRecorder):
-    """Ends streams at random, before or after it settles, and leaves answers out."""
+    """A router that ends streams at random, before or after it settles, and omits answers."""
 
     def __init__(self, keys: Any, seed: int) -> None:
         super().__init__(keys=keys, answer=self._flaky)

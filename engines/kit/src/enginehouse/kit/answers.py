@@ -42,7 +42,7 @@ CallT = TypeVar("CallT", bound=GrantedCall)
 
 
 class AnswerSender:
-    """Delivers answers to routers.
+    """The queue of answers on their way to routers.
 
     Args:
         max_pending_bytes: the bound on what waits to be sent; an answer that does not fit is dropped.

@@ -180,7 +180,7 @@ class TextEngine:
 
 
 class _Account:
-    """Counts the tokens that the runtime reports, before they are sent."""
+    """The account of one call, which counts the tokens that the runtime reports before they are sent."""
 
     def __init__(
         self, meter: Meter, *, input_tokens: int, read_again: bool, new_tokens: int, on_read: Callable[[], None]

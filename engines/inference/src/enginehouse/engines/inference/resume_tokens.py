@@ -21,7 +21,7 @@ _PURPOSE = b"enginehouse receipt v1\0"
 
 
 class ResumeTokens:
-    """Issues receipts and accepts those of other engines with the same keys.
+    """The issuer of receipts, which accepts those of other engines with the same keys.
 
     Args:
         keys: the keys that grants are signed with, which every engine has.

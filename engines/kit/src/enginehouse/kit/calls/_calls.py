@@ -174,7 +174,7 @@ class Call:
 
 
 class Calls:
-    """Accepts grants for one engine.
+    """The granted calls of one engine.
 
     Args:
         keys: the keys whose grants are valid.

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from enginehouse.kit.engine.context import BuiltEngine, EngineContext
 
 ENTRY_POINT_GROUP = "enginehouse.engines"
-"""Where distributions name their engines: the entry point's name is the kind, its object the `EngineSpec`."""
+"""The group in which distributions name their engines: the entry point's name is the kind, its object the
+`EngineSpec`.
+"""
 
 ConfigT = TypeVar("ConfigT", bound=EngineSection)
 

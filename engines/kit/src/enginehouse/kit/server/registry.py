@@ -29,7 +29,7 @@ _FIRST_ANSWER_S = 5.0
 
 
 class RegistryLease:
-    """Keeps an engine registered until closed, and registers it again after every loss.
+    """A lease that keeps an engine registered until it is closed, and registers it again after every loss.
 
     Args:
         gateway_address: `host:port` of the gateway's registry.

@@ -115,7 +115,7 @@ class ReporterMetrics:
 
 
 class MetricsServer:
-    """Serves `/metrics`, `/healthz` (the process answers) and `/readyz` (it can serve) over HTTP.
+    """The HTTP server of `/metrics`, `/healthz` (the process answers) and `/readyz` (it can serve).
 
     Args:
         listen: `host:port`; port 0 takes a free one.

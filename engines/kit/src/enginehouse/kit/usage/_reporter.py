@@ -1,4 +1,4 @@
-"""Reports usage to a router, repeatedly until the router has settled it."""
+"""Reporting of usage to a router, repeatedly until the router has settled it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BATCH = 256
 
 
 class UsageReporter:
-    """Streams pending records to `UsageService.Report`, at least once each, and a watermark every second.
+    """The stream of pending records to `UsageService.Report`, at least once each, with a watermark every second.
 
     A single record is sent at once, many are sent together, in about fifty messages a second. A stream that fails is
     opened again with backoff, at the next address if there are several, and everything unacknowledged is sent again.

@@ -36,7 +36,7 @@ class CapExceeded(ServiceError):
 
 
 class Meter:
-    """Counts one call's units under a cap.
+    """The counts of one call's units under a cap.
 
     Count before sending: what `take` or `add` has counted is on record (in the spool's memory map, where the meter is a
     call's) even if the process is killed the next instant.

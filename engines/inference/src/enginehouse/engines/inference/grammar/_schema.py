@@ -96,7 +96,7 @@ def schema_grammar(schema: dict[str, Any], *, field: str) -> str:
 
 
 class _Conversion:
-    """Converts one schema; errors name their place in it by a path such as `#/properties/age`."""
+    """The conversion of one schema; errors name their place in it by a path such as `#/properties/age`."""
 
     def __init__(self, grammar: Grammar, root: dict[str, Any], field: str) -> None:
         self._grammar = grammar

@@ -104,7 +104,7 @@ def _check_temperature(form: MultipartForm) -> None:
 
 
 class TranscriptionAnswer:
-    """Collects the recognised segments, and writes them in the requested format."""
+    """The recognised segments, which it writes in the requested format."""
 
     def __init__(self, asked: TranscriptionRequest) -> None:
         self._asked = asked

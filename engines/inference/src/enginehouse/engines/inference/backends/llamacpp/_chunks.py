@@ -15,7 +15,7 @@ _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "tool_calls
 
 
 class LlamaCppChunkReader:
-    """Converts the chunks of one llama.cpp request, which may have several choices, into events.
+    """A converter of the chunks of one llama.cpp request, which may have several choices, into events.
 
     llama.cpp holds back bytes until they are whole characters, so the number of tokens in a chunk is the growth of the
     choice's running count, not one.

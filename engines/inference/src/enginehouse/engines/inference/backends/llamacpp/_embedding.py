@@ -19,7 +19,7 @@ _AT_ONCE = 32
 
 
 class LlamaCppEmbedder:
-    """Embeds texts with one loaded model.
+    """The embeddings of one loaded model.
 
     Args:
         server: the model.

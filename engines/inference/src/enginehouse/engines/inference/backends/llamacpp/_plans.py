@@ -50,7 +50,7 @@ class RequestPlan:
 
 
 class RequestPlanner:
-    """Plans requests for one loaded model.
+    """A planner of requests for one loaded model.
 
     Args:
         server: counts tokens and applies the template.

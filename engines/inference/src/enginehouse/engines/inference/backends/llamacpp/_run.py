@@ -112,7 +112,7 @@ class _Forward:
 
 
 class _CloseAfterAll:
-    """Closes the writer when the last of several threads has ended, or when one fails."""
+    """A counter of threads, which closes the writer when the last one has ended, or when one fails."""
 
     def __init__(self, threads: int, writer: _Writer) -> None:
         self._left = threads

@@ -136,7 +136,7 @@ async def _step(server: LlamaCppServer, body: dict[str, Any], constrained: bool)
 
 
 class _Release:
-    """Releases tokens as soon as their text is whole and cannot begin a stop text.
+    """A buffer that releases tokens as soon as their text is whole and cannot begin a stop text.
 
     Args:
         server: decodes tokens.

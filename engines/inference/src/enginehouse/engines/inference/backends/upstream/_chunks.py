@@ -23,7 +23,7 @@ def estimated_tokens(size: int) -> int:
 
 
 class UpstreamChunkReader:
-    """Converts one request's chunks into events.
+    """A converter of one request's chunks into events.
 
     A provider may put any number of tokens into a chunk and reports the number only at the end. Until then a choice's
     count is the number of its log probabilities if there are any, and else the fewest tokens that its chunks can have;

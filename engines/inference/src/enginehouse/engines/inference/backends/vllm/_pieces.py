@@ -15,7 +15,7 @@ _MIN_LOGPROB = -3.4e38
 
 
 class OutputReader:
-    """Converts the outputs of one request into events.
+    """A converter of the outputs of one request into events.
 
     Args:
         request: the request.
