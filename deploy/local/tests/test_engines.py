@@ -34,8 +34,7 @@ def test_the_engines_of_the_workspace_are_found() -> None:
         (
             "router",
             "from enginehouse.kit.engine import EngineSection, EngineSpec\n"
-            "SPEC = EngineSpec(kind='router', package='mine', distribution='mine', config=EngineSection, build=None,"
-            " services=())\n",
+            "SPEC = EngineSpec(kind='router', package='mine', distribution='mine', config=EngineSection, build=None)\n",
             "engine kind 'router' is reserved; uninstall mine",
         ),
     ],

@@ -30,9 +30,7 @@ def spec(kind: str, **fields: Any) -> EngineSpec[Any]:
     async def build(context: Any) -> Any:
         raise NotImplementedError
 
-    return EngineSpec(
-        kind=kind, package=kind, distribution=kind, config=PlainConfig, build=build, services=(), **fields
-    )
+    return EngineSpec(kind=kind, package=kind, distribution=kind, config=PlainConfig, build=build, **fields)
 
 
 def read_settings(

@@ -33,7 +33,6 @@ TOY = EngineSpec(
     distribution="enginehouse-kit",
     config=EngineSection,
     build=no_model,
-    services=("toy.v1.ToyService",),
 )
 
 
@@ -71,7 +70,7 @@ def test_an_entry_point_that_is_no_engine_is_refused(monkeypatch: pytest.MonkeyP
         installed_engines()
 
 
-def test_a_resource_that_an_engine_does_not_bring_is_empty() -> None:
+def test_the_catalog_of_an_engine_without_one_is_empty() -> None:
     assert TOY.read_catalog() == ""
 
 

@@ -37,6 +37,5 @@ SPEC = EngineSpec(
     distribution="toy-morse",
     config=MorseConfig,
     build=build,
-    services=("toy.morse.v1.MorseService",),
     catalog="catalog.yaml",
 )

@@ -25,7 +25,6 @@ SPEC = EngineSpec(
     distribution="enginehouse-inference",
     config=InferenceConfig,
     build=_build,
-    services=("enginehouse.api.inference.v1.GenerationService", "enginehouse.api.openai.v1.TextService"),
     catalog="catalog.yaml",
     ready_path="/v1/inference/models",
     model_store="enginehouse.engines.inference.store",

@@ -32,7 +32,6 @@ class EngineSpec(Generic[ConfigT]):
         distribution: the distribution that it is installed by; gives its version and the name of its command.
         config: the class of its section.
         build: makes the engine of one process. Imports the runtimes when it is called, not before.
-        services: the full names of the gRPC services that it serves.
         catalog: the YAML file in the package with the catalog entries of a fresh installation; None if it has none.
         data_folders: keys of its section that name a folder of its own, each with the folder's name in a mesh's data
             directory.
@@ -47,7 +46,6 @@ class EngineSpec(Generic[ConfigT]):
     distribution: str
     config: type[ConfigT]
     build: Callable[[EngineContext[ConfigT]], Awaitable[BuiltEngine[Any]]]
-    services: tuple[str, ...]
     catalog: str | None = None
     data_folders: Mapping[str, str] = field(default_factory=dict)
     ready_path: str | None = None

@@ -25,7 +25,6 @@ SPEC = EngineSpec(
     distribution="enginehouse-voice",
     config=VoiceConfig,
     build=_build,
-    services=("enginehouse.api.voice.v1.VoiceService", "enginehouse.api.openai.v1.AudioService"),
     catalog="catalog.yaml",
     ready_path="/v1/voices?page_size=1",
     data_folders={"voices_dir": "voices"},
