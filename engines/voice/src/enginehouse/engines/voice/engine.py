@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.backends.base import LoadedVoiceModel
-from enginehouse.engines.voice.capabilities import ServedModel
+from enginehouse.engines.voice.capabilities import ServedVoiceModel
 from enginehouse.engines.voice.recognition.transcriber import Transcriber
 from enginehouse.engines.voice.synthesis.conversation import ConversationSynthesizer
 from enginehouse.engines.voice.synthesis.synthesizer import Synthesizer
@@ -86,5 +86,5 @@ class VoiceEngine:
         """Return a page of voices. Raises ServiceError."""
         return self.voices.list(request, call)
 
-    def _granted(self, call: GrantedCall) -> ServedModel:
+    def _granted(self, call: GrantedCall) -> ServedVoiceModel:
         return self.models.granted(call)[1]

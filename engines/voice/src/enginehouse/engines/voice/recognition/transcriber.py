@@ -10,7 +10,7 @@ from enginehouse.api.common.v1.usage_pb2 import UNIT_AUDIO_MILLISECONDS
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.audio import Endpointer, PcmReader, Resampler, SpeechEnded, SpeechStarted
 from enginehouse.engines.voice.backends.base import LiveUtterance, Recogniser, RecognitionOptions, Samples, Segment
-from enginehouse.engines.voice.capabilities import ServedModel, recogniser_of, unsupported
+from enginehouse.engines.voice.capabilities import ServedVoiceModel, recogniser_of, unsupported
 from enginehouse.engines.voice.recognition.recordings import RecordingReader
 from enginehouse.engines.voice.validation import check_recognize, check_streaming
 from enginehouse.kit.calls import GrantedCall
@@ -37,7 +37,7 @@ class Transcriber:
         self._stall_s = stall_s
 
     async def recognize(
-        self, request: voice_pb2.RecognizeRequest, call: GrantedCall, served: ServedModel
+        self, request: voice_pb2.RecognizeRequest, call: GrantedCall, served: ServedVoiceModel
     ) -> AsyncGenerator[voice_pb2.RecognizeResponse, None]:
         """Yield segments as they are recognized; the last message has everything except the segments. Raises
         ServiceError.
@@ -73,7 +73,7 @@ class Transcriber:
         self,
         requests: AsyncIterator[voice_pb2.StreamingRecognizeRequest],
         call: GrantedCall,
-        served: ServedModel,
+        served: ServedVoiceModel,
     ) -> AsyncGenerator[voice_pb2.StreamingRecognizeResponse, None]:
         """Yield the messages of one live recognition; the last one has a summary. Raises ServiceError."""
         recogniser = recogniser_of(served)
@@ -286,7 +286,9 @@ def segment_message(segment: Segment, *, later_ms: int = 0) -> voice_pb2.Segment
     )
 
 
-def _options(options: voice_pb2.RecognitionOptions, recogniser: Recogniser, served: ServedModel) -> RecognitionOptions:
+def _options(
+    options: voice_pb2.RecognitionOptions, recogniser: Recogniser, served: ServedVoiceModel
+) -> RecognitionOptions:
     primary = options.language.partition("-")[0].lower()
     if primary and primary not in recogniser.languages:
         known = ", ".join(sorted(recogniser.languages))

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.engines.voice.capabilities import ServedModel, speaker_of
+from enginehouse.engines.voice.capabilities import ServedVoiceModel, speaker_of
 from enginehouse.engines.voice.synthesis.session import SynthesisSession, check_supported_controls
 from enginehouse.engines.voice.synthesis.synthesizer import summary, text_controls
 from enginehouse.engines.voice.text import Chunk, IncrementalText
@@ -37,7 +37,7 @@ class ConversationSynthesizer:
         self._idle_s = idle_s
 
     async def converse(
-        self, requests: AsyncIterator[voice_pb2.ConverseRequest], call: GrantedCall, served: ServedModel
+        self, requests: AsyncIterator[voice_pb2.ConverseRequest], call: GrantedCall, served: ServedVoiceModel
     ) -> AsyncGenerator[voice_pb2.ConverseResponse, None]:
         """Yield the messages of one conversation; the last one has a summary. Raises ServiceError."""
         speaker, model = speaker_of(served), served.catalog.name

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.backends.base import Prosody, Speaker
-from enginehouse.engines.voice.capabilities import ServedModel, speaker_of
+from enginehouse.engines.voice.capabilities import ServedVoiceModel, speaker_of
 from enginehouse.engines.voice.synthesis.session import SynthesisSession, check_supported_controls
 from enginehouse.engines.voice.text import (
     Controls,
@@ -48,7 +48,7 @@ class Synthesizer:
         self._voices = voices
 
     async def synthesize(
-        self, request: voice_pb2.SynthesizeRequest, call: GrantedCall, served: ServedModel
+        self, request: voice_pb2.SynthesizeRequest, call: GrantedCall, served: ServedVoiceModel
     ) -> AsyncGenerator[voice_pb2.SynthesizeResponse, None]:
         """Yield the messages of one synthesis; the last one has a summary. Raises ServiceError."""
         check_synthesize(request)
