@@ -266,7 +266,7 @@ async def test_keys_move_to_a_new_pepper_as_they_are_used(database: AsyncEngine)
     index = KeyIndex(store=store, hasher=hasher, clock=lambda: 1_000)
     await index.reload()
     assert index.authenticate(used, now_ms=1_000) is not None
-    await index.hash_anew()
+    await index.rehash()
     without = KeyIndex(store=store, hasher=KeyHasher(pepper=b"p" * 32), clock=lambda: 1_000)
     await without.reload()
     assert without.authenticate(used, now_ms=1_000) is not None

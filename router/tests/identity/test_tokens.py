@@ -315,7 +315,7 @@ async def test_the_role_given_here_counts(provider: IdentityProviderServer, open
     door.users.put_user(user)
     assert door.enter(token).key.scopes == ("spend",)
     door.users.put_user(User(**{**_fields(user), "disabled_at_ms": 5}))
-    assert "shut out" in door.refusal(token).message
+    assert "is disabled" in door.refusal(token).message
 
 
 def _fields(user: User) -> dict[str, Any]:

@@ -226,7 +226,7 @@ class RouterService:
                 if not self._loaded:
                     continue
                 with translate_db_errors():
-                    await self._router.identity.keys.hash_anew()
+                    await self._router.identity.keys.rehash()
                     await self._reload()
             except DatabaseUnavailable as error:
                 _log.warning("could not read the keys and budgets again", extra={"error": str(error)})

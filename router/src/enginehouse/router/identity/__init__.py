@@ -1,4 +1,4 @@
-"""Who is asking: keys, tenants, users with roles, tokens of identity providers; all of it in memory."""
+"""Identity of callers: keys, tenants, users with roles, and tokens of identity providers, all in memory."""
 
 from enginehouse.router.identity._authenticator import Authenticator
 from enginehouse.router.identity._index import Caller, KeyIndex

@@ -1,4 +1,4 @@
-"""Who sends a request: a key's owner, or the user that an identity provider's token speaks for."""
+"""Authentication of requests, by an API key or by an identity provider's token."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from enginehouse.router.identity._store import Key
 from enginehouse.router.identity._tokens import TokenVerifier
 from enginehouse.router.identity._user_index import UserIndex
 
-# Deep enough for a user's key that makes keys of runs; what is deeper was not made here.
+# A user's key may make keys of runs, which needs fewer; the API makes no deeper chains.
 _MAX_ANCESTORS = 8
 _USER_PREFIX = "user_"
 
 
 class Authenticator:
-    """The first step of every decision. It asks nobody.
+    """Authenticates requests from memory, as the first step of every decision.
 
     Args:
         keys: the usable keys.
         users: tenants and users.
-        tokens: checks tokens of identity providers; falsy when none is configured.
+        tokens: verifies tokens of identity providers; false if no provider is configured.
     """
 
     def __init__(self, *, keys: KeyIndex, users: UserIndex, tokens: TokenVerifier) -> None:
@@ -32,7 +32,7 @@ class Authenticator:
         self._tokens = tokens
 
     def authenticate(self, headers: Mapping[bytes, bytes], *, now_ms: int) -> Caller:
-        """The caller, by `authorization: Bearer` or `x-api-key`.
+        """Return the caller, by `authorization: Bearer` or `x-api-key`.
 
         Raises:
             ServiceError: KEY_MISSING, KEY_INVALID (deliberately the same for unknown, revoked and expired keys),
@@ -44,7 +44,7 @@ class Authenticator:
             if scheme.lower() != b"bearer":
                 raise ServiceError(
                     Reason.KEY_MISSING,
-                    f"send the API key as 'authorization: Bearer {KEY_PREFIX}...'; other schemes are not taken",
+                    f"unsupported authorization scheme; send the key as 'authorization: Bearer {KEY_PREFIX}...'",
                 )
         else:
             secret = headers.get(b"x-api-key", b"")
@@ -57,7 +57,7 @@ class Authenticator:
         if not self._keys.loaded:
             raise ServiceError(
                 Reason.LEDGER_UNAVAILABLE,
-                "the router has not been able to read its keys from the database yet; retry shortly",
+                "the router has not read its keys from the database yet; retry shortly",
                 retry_after_s=1.0,
             )
         if self._tokens and secret.count(b".") == 2 and not secret.startswith(KEY_PREFIX.encode()):
@@ -68,21 +68,21 @@ class Authenticator:
         return caller
 
     def get(self, caller_id: str) -> Caller | None:
-        """The caller of that key id or user id, if it is usable."""
+        """Return the caller with that key id or user id, if it is usable."""
         return self._users.get(caller_id) if caller_id.startswith(_USER_PREFIX) else self._keys.get(caller_id)
 
     def of_principal(self, principal: grant_pb2.Principal) -> Caller | None:
-        """The caller that a grant was issued for; a user may have come with a token to another replica."""
+        """Return the caller that a grant was issued for; another replica may have verified a user's token."""
         caller = self.get(principal.key_id)
         if caller is None and principal.key_id.startswith(_USER_PREFIX):
             caller = self._users.of_principal(principal)
         return caller
 
     def ancestors(self, caller: Caller) -> tuple[Key, ...]:
-        """The keys that the caller's was made with, nearest first: whatever bounds them bounds it.
+        """Return the keys that the caller's key was made with, nearest first. Their bounds apply to it too.
 
         Raises:
-            ServiceError: KEY_INVALID when one of them does not work any more.
+            ServiceError: KEY_INVALID if one of them is no longer usable.
         """
         found: list[Key] = []
         parent_id = caller.key.parent_id
@@ -96,7 +96,7 @@ class Authenticator:
 
 
 def invalid_key() -> ServiceError:
-    """The one answer to every key that does not work."""
+    """Return the error for every key that is not usable; it is the same whatever the reason."""
     return ServiceError(
         Reason.KEY_INVALID,
         "the API key is unknown, revoked or expired; make another with 'enginehouse keys create'",

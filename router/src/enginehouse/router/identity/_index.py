@@ -1,4 +1,4 @@
-"""Every usable key in memory, so that a decision asks nobody."""
+"""All usable keys in memory, so that a decision needs no I/O."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from enginehouse.router.identity._store import Key, KeyStore, Tenant
 _log = logging.getLogger(__name__)
 
 _NEVER_MS = 2**63
-# Keys found under an old pepper that wait to be hashed anew.
+# The most keys that were found under an old pepper and wait to be rehashed.
 _MAX_STALE = 10_000
-# How often a changed key is read again because something else changed meanwhile.
+# The most times that a changed key is read, because something else changed during the read.
 _MAX_READS = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Caller:
-    """A key and the tenant that it belongs to. For who comes with a token, a key without a hash stands for the user."""
+    """A key and its tenant. A user who comes with a token is represented by a key without a hash."""
 
     key: Key
     tenant: Tenant
@@ -31,25 +31,25 @@ class Caller:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Entry:
-    """One hash of a secret, until when it works, and whose it is."""
+    """A secret's hash, the time until which it is valid, and its caller."""
 
     digest: bytes
     until_ms: int
     caller: Caller | None
 
 
-# Stands for "no such key", so that a stranger's key costs what a known one does.
-_NOBODY = _Entry(bytes(32), 0, None)
+# The entry of an unknown key, so that an unknown key takes as long as a known one.
+_UNKNOWN = _Entry(bytes(32), 0, None)
 
 
 class KeyIndex:
     """Finds the caller of a secret in about a microsecond.
 
-    `reload` replaces everything and runs at start, on every reconnection, and from time to time; `changed` fetches one
-    key again and runs on a notification, which is what makes a revocation effective within a second everywhere.
+    `reload` replaces everything; it runs at start, on every reconnection, and periodically. `changed` fetches one key
+    again; it runs on a notification, so that a revocation takes effect everywhere within a second.
 
-    `before_use` is awaited with a key's id (or an empty one, for all) after keys were read and before they work: what
-    bounds a key, such as its budget, must be known by then, or it would be without bounds for a moment.
+    `before_use` is awaited with a key's id (empty for all keys) after keys are read and before they work. It loads what
+    bounds a key, such as its budget; otherwise the key would have no bounds for a moment.
     """
 
     def __init__(
@@ -69,23 +69,22 @@ class KeyIndex:
         self._stale: dict[str, tuple[bytes, bytes]] = {}
         self._fetches = TaskSet()
         self.loaded = False
-        """Whether the keys have been read; until then nobody can be told from a stranger."""
+        """True once the keys have been read. Until then no key can be told from an unknown one."""
         self._changes = 0
 
     def authenticate(self, secret: str, *, now_ms: int) -> Caller | None:
-        """The caller whose key this is; None if unknown, revoked or expired.
+        """Return the caller whose key this is; None if it is unknown, revoked or expired.
 
-        What a stranger's key costs, a revoked and an expired one cost too: as many hashes, lookups and comparisons on
-        the same lines. The lookup is by a keyed digest, which a stranger can't steer, so its timing tells nothing about
-        other keys. (A key that is over takes 0.2 us more until the next reload forgets it: memory is read that a
-        stranger's key does not reach.)
+        Unknown, revoked and expired keys take the same time: as many hashes, lookups and comparisons on the same lines.
+        The lookup is by a keyed digest, which a stranger cannot choose, so its timing tells nothing about other keys.
+        (A key that has expired takes 0.2 us more until the next reload drops it, because its entry is read.)
         """
         if not secret.startswith(KEY_PREFIX):
             return None
         digests = self._hasher.digests(secret)
-        found = _NOBODY
+        found = _UNKNOWN
         for digest in digests:
-            entry = self._entries.get(digest, _NOBODY)
+            entry = self._entries.get(digest, _UNKNOWN)
             same = hmac.compare_digest(entry.digest, digest)
             fresh = now_ms < entry.until_ms
             found = entry if same & fresh else found
@@ -94,7 +93,7 @@ class KeyIndex:
         return found.caller
 
     def get(self, key_id: str) -> Caller | None:
-        """The caller with that key id, if it is usable."""
+        """Return the caller with that key id, if it is usable."""
         return self._by_id.get(key_id)
 
     def __len__(self) -> int:
@@ -102,7 +101,7 @@ class KeyIndex:
 
     async def reload(self) -> None:
         """Read every usable key again."""
-        # A key that changes while the table is being read may be read as it was: read again until none did.
+        # A key that changes during the read may have been read in its old state: repeat until none changes.
         while True:
             before = self._changes
             keys, tenants = await self._store.all_usable(now_ms=self._clock())
@@ -117,42 +116,42 @@ class KeyIndex:
         self._by_id = {caller.key.key_id: caller for caller in callers}
         self.loaded = True
 
-    async def hash_anew(self) -> None:
-        """Write the current pepper's hash of every key that was seen under an old one."""
+    async def rehash(self) -> None:
+        """Write the current pepper's hash of every key that was found under an old one."""
         stale, self._stale = self._stale, {}
         if stale:
             await self._store.rehash_keys((key_id, old, new) for key_id, (old, new) in stale.items())
 
     def changed(self, key_id: str) -> None:
-        """Note that a key was made or revoked, and read it."""
+        """Read a key in the background, because it was created or changed."""
         self._changes += 1
         self._fetches.spawn(self._fetch(key_id), name="key-refresh")
 
     def put(self, key: Key, tenant: Tenant) -> None:
-        """Take a key as it is now."""
+        """Add or replace a key; a revoked key is removed."""
         self._changes += 1
-        self._forget(key.key_id)
+        self._remove(key.key_id)
         if key.revoked_at_ms == 0:
             caller = Caller(key, tenant)
             self._entries.update((entry.digest, entry) for entry in _entries(caller, self._clock()))
             self._by_id[key.key_id] = caller
 
     def drop(self, key_id: str) -> None:
-        """Let a key work no more."""
+        """Remove a key, so that it no longer works."""
         self._changes += 1
-        self._forget(key_id)
+        self._remove(key_id)
 
     async def close(self) -> None:
-        """Cancel the fetches that are under way."""
+        """Cancel the reads that are in progress."""
         await self._fetches.close()
 
     def _note_stale(self, found: _Entry, digests: list[bytes]) -> None:
-        # A secret that was rotated away keeps its hash for the days that it has left.
+        # The secret before the last rotation keeps its hash until it expires.
         key = found.caller.key if found.caller is not None else None
         if key is not None and key.digest == found.digest and len(self._stale) < _MAX_STALE:
             self._stale[key.key_id] = (found.digest, digests[0])
 
-    def _forget(self, key_id: str) -> None:
+    def _remove(self, key_id: str) -> None:
         caller = self._by_id.pop(key_id, None)
         if caller is not None:
             for entry in _entries(caller, 0):
@@ -163,14 +162,14 @@ class KeyIndex:
             for _ in range(_MAX_READS):
                 before = self._changes
                 key, tenant = await self._read(key_id)
-                # What changed while this was read is newer than it.
+                # Read again if something changed during the read: the change is newer.
                 if before == self._changes:
                     break
             if key is not None and tenant is not None:
                 self.put(key, tenant)
         except Exception:
-            # It may have been revoked, so it stops working; the next reload brings it back if it was not.
-            self._forget(key_id)
+            # The key may have been revoked, so it stops working. If it was not, the next reload brings it back.
+            self._remove(key_id)
             _log.warning("could not read a changed key", extra={"key_id": key_id})
 
     async def _read(self, key_id: str) -> tuple[Key | None, Tenant | None]:
@@ -184,7 +183,7 @@ class KeyIndex:
 
 
 def _entries(caller: Caller, now_ms: int) -> list[_Entry]:
-    """Return the hashes of a key that work after that moment. Expired ones are not kept: finding one takes time."""
+    """Return the entries of a key's secrets that are valid after a moment. Finding an expired one would take time."""
     key = caller.key
     until = key.expires_at_ms or _NEVER_MS
     found = [_Entry(key.digest, until, caller)]

@@ -1,4 +1,4 @@
-"""API keys as secrets: how they are made, and the only form in which they are kept."""
+"""API keys as secrets: their generation, and their hashes, which are all that is stored."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _HINT_LENGTH = 9
 
 
 def new_secret() -> str:
-    """A new API key: `eh_` and 32 random bytes in URL-safe base64."""
+    """Return a new API key: `eh_` and 32 random bytes in URL-safe base64."""
     return KEY_PREFIX + base64.urlsafe_b64encode(secrets.token_bytes(_SECRET_BYTES)).rstrip(b"=").decode()
 
 
 def secret_hint(secret: str) -> str:
-    """The first characters of a key: enough to recognise it by (36 of its 256 bits), not to use it."""
+    """Return a key's first characters: enough to recognise it (36 of its 256 bits), but not to use it."""
     return secret[:_HINT_LENGTH]
 
 
 class KeyHasher:
     """Hashes keys with HMAC-SHA256 under a pepper that is not in the database.
 
-    A plain fast hash suffices against guessing (a key has 256 random bits); the pepper makes a stolen table useless
-    for recognising keys seen elsewhere.
+    A fast hash is safe against guessing, because a key has 256 random bits. The pepper keeps a stolen table from
+    revealing which keys are in it.
 
     Args:
-        pepper: what keys are hashed with.
-        old: peppers before it, with which keys may still be found until each has been used once more.
+        pepper: the secret that keys are hashed with.
+        old: earlier peppers, under which keys are still found until each has been used once more.
     """
 
     def __init__(self, *, pepper: bytes, old: Sequence[bytes] = ()) -> None:
         self._begun = [_begin(secret) for secret in (pepper, *old)]
-        # HMAC's own construction again: whoever reads the database cannot seal what it writes there.
+        # Derived from the pepper, so that reading the database is not enough to forge a seal.
         self.seal_keys = tuple(hmac.digest(secret, b"enginehouse audit log", "sha256") for secret in (pepper, *old))
-        """What the audit log is sealed with: the first seals, every one verifies."""
+        """The keys of the audit log's seals: the first seals, all of them verify."""
 
     @classmethod
     def from_files(cls, path: Path, *, old: Sequence[Path] = ()) -> KeyHasher:
@@ -51,11 +51,11 @@ class KeyHasher:
         return cls(pepper=path.read_bytes().strip(), old=[file.read_bytes().strip() for file in old])
 
     def digest(self, secret: str) -> bytes:
-        """Return the stored form of a key: 32 bytes."""
+        """Return the 32-byte hash that is stored of a key."""
         return self._hash(self._begun[0], secret.encode("utf-8", "surrogateescape"))
 
     def digests(self, secret: str) -> list[bytes]:
-        """The same under every pepper, the current one first: as many hashes whatever the secret is."""
+        """Return a key's hashes under all peppers, the current one first: the same number for every secret."""
         data = secret.encode("utf-8", "surrogateescape")
         return [self._hash(begun, data) for begun in self._begun]
 
@@ -70,6 +70,6 @@ class KeyHasher:
 def _begin(pepper: bytes) -> tuple[Hash, Hash]:
     if len(pepper) < 16:
         raise ValueError(f"the key pepper has {len(pepper)} bytes; it needs at least 16")
-    # HMAC-SHA256 by its definition, its two halves begun once: a third of the time of doing it anew.
+    # HMAC-SHA256 by its definition. Starting its two hashes only once takes a third of the time.
     block = (pepper if len(pepper) <= 64 else hashlib.sha256(pepper).digest()).ljust(64, b"\0")
     return hashlib.sha256(bytes(byte ^ 0x36 for byte in block)), hashlib.sha256(bytes(byte ^ 0x5C for byte in block))

@@ -1,7 +1,7 @@
-"""An identity provider's keys: read in the background, again from time to time, and when a token names an unknown one.
+"""An identity provider's keys, read in the background: periodically, and when a token names an unknown key.
 
-No decision waits for this. Which key checks a token follows from the provider's key set alone; whatever a token says of
-where its key may be had (`jku`, `x5u`, `jwk`) is not looked at.
+No decision waits for a read. Only the provider's key set decides which key verifies a token; a token's own pointers to
+its key (`jku`, `x5u`, `jwk`) are ignored.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _MAX_KEYS = 100
 _TIMEOUT_S = 5.0
 _FIRST_RETRY_S = 0.5
 _MIN_RSA_BITS = 2048
-# The curve that each signature is made on; other pairs are refused.
+# The curve of each signature algorithm; other pairs are refused.
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 
 
 class ProviderKeysError(Exception):
-    """The provider's answer is no set of keys."""
+    """The provider's answer is not a usable set of keys."""
 
 
 class ProviderKeys:
-    """The keys of one issuer. `generation` rises when they change: what an old key vouched for is dropped then."""
+    """The keys of one issuer. `generation` rises when they change; tokens verified before are verified again then."""
 
     def __init__(self, *, settings: IssuerSettings) -> None:
         self._settings = settings
@@ -45,9 +45,9 @@ class ProviderKeys:
         self._task = BackgroundTask(self._run, name="identity-provider-keys")
         self.generation = 0
         self.loaded = False
-        """Whether the keys were ever read."""
+        """True once the keys have been read."""
         self.reads = 0
-        """How often they were asked for."""
+        """The number of attempts to read them."""
 
     def start(self) -> None:
         """Start reading."""
@@ -58,7 +58,7 @@ class ProviderKeys:
         await self._task.close()
 
     def find(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
-        """The key of that id (or the only one there is, for an empty id) if it can check that kind of signature."""
+        """Return the key with that id (for an empty id the only key) if it can verify that kind of signature."""
         made = self._made.get((key_id, algorithm))
         if made is None and (key_id, algorithm) not in self._made:
             fitting = [key for key in self._candidates(key_id) if _fits(key, algorithm)]
@@ -68,11 +68,11 @@ class ProviderKeys:
         return made
 
     def knows(self, key_id: str) -> bool:
-        """Return whether there is a key of that id."""
+        """Return whether there is a key with that id."""
         return bool(self._candidates(key_id))
 
-    def want(self) -> None:
-        """Ask for the keys to be read soon."""
+    def request_read(self) -> None:
+        """Have the keys read soon."""
         self._wanted.set()
 
     def _candidates(self, key_id: str) -> list[dict[str, Any]]:
@@ -94,24 +94,24 @@ class ProviderKeys:
                 retry = _FIRST_RETRY_S
             except (httpx.HTTPError, ProviderKeysError) as error:
                 _log.warning(
-                    "could not read an identity provider's keys; those known stay",
+                    "could not read an identity provider's keys; the known keys stay in use",
                     extra={"issuer": self._settings.issuer, "error": str(error) or type(error).__name__},
                 )
                 pause, retry = min(retry, pause), min(retry * 2, 60.0)
             self.reads += 1
             self._wanted.clear()
-            # Not wait_for, which loses a cancellation that comes with the event.
+            # `asyncio.wait_for` would lose a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()
-                # Strangers can name keys that there are none of, as often as they like.
+                # Limit the reads: anybody can send tokens with unknown keys.
                 await asyncio.sleep(max(0.0, self._settings.unknown_key_s - (time.monotonic() - began)))
 
     async def _discover(self, client: httpx.AsyncClient) -> str:
         issuer = self._settings.issuer
         document = await _get(client, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
         if document.get("issuer") != issuer:
-            raise ProviderKeysError(f"its configuration is that of {str(document.get('issuer'))[:200]!r}")
+            raise ProviderKeysError(f"its configuration names another issuer, {str(document.get('issuer'))[:200]!r}")
         url = document.get("jwks_uri")
         if not isinstance(url, str):
             raise ProviderKeysError("its configuration names no jwks_uri")
@@ -124,7 +124,7 @@ class ProviderKeys:
     def _take(self, document: Mapping[str, Any]) -> None:
         listed = document.get("keys")
         if not isinstance(listed, list) or len(listed) > _MAX_KEYS:
-            raise ProviderKeysError(f"it must answer a list of at most {_MAX_KEYS} keys")
+            raise ProviderKeysError(f"its key set has no list of at most {_MAX_KEYS} keys")
         keys: dict[str, list[dict[str, Any]]] = {}
         for key in listed:
             if isinstance(key, dict) and key.get("use", "sig") == "sig" and key.get("kty") in ("RSA", "EC", "OKP"):
@@ -133,26 +133,26 @@ class ProviderKeys:
         if keys != self._keys:
             self._keys, self._made = keys, {}
             self.generation += 1
-            _log.info("took an identity provider's keys", extra={"issuer": self._settings.issuer, "keys": len(keys)})
+            _log.info("read new keys of an issuer", extra={"issuer": self._settings.issuer, "keys": len(keys)})
         self.loaded = True
 
 
 async def _get(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     async with client.stream("GET", url, headers={"accept": "application/json"}) as response:
         if response.status_code != 200:
-            raise ProviderKeysError(f"{url} answered {response.status_code}")
+            raise ProviderKeysError(f"{url} answered with status {response.status_code}")
         parts, size = [], 0
         async for part in response.aiter_bytes():
             parts.append(part)
             size += len(part)
             if size > _MAX_BYTES:
-                raise ProviderKeysError(f"{url} answered over {_MAX_BYTES} bytes")
+                raise ProviderKeysError(f"the answer of {url} is over {_MAX_BYTES} bytes")
     try:
         document = httpx.Response(200, content=b"".join(parts)).json()
     except ValueError:
-        raise ProviderKeysError(f"{url} answered what is not JSON") from None
+        raise ProviderKeysError(f"the answer of {url} is not JSON") from None
     if not isinstance(document, dict):
-        raise ProviderKeysError(f"{url} answered no object")
+        raise ProviderKeysError(f"the answer of {url} is not a JSON object")
     return document
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 
 class Role(enum.StrEnum):
-    """The rights of a user in its tenant; each role has those of the ones before it."""
+    """A user's role in its tenant; each role includes the ones before it."""
 
     VIEWER = "viewer"
     DEVELOPER = "developer"
@@ -16,8 +16,8 @@ class Role(enum.StrEnum):
     OWNER = "owner"
 
 
-# inference: call models. spend: read one's tenant. keys: make keys of one's own, and keys of runs. manage: administer
-# one's tenant. owner: make and change its owners. admin: the whole platform, every tenant, prices and policies.
+# inference: call models. spend: read one's tenant. keys: create keys of one's own, and keys of runs. manage: administer
+# one's tenant. owner: create and change its owners. admin: the whole platform, every tenant, prices and policies.
 SCOPES = ("inference", "spend", "keys", "manage", "owner", "admin")
 
 ROLE_SCOPES: Mapping[Role, tuple[str, ...]] = MappingProxyType(

@@ -14,9 +14,9 @@ from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import api_keys, tenants
 from enginehouse.router.limits import Allowance
 
-# Notified with the key's id when a key is made or revoked.
+# The channel that carries the id of each key that is created or changed.
 KEYS_CHANNEL = "enginehouse_keys"
-# Notified with a tenant's or user's id when one is made or changed.
+# The channel that carries the id of each tenant or user that is created or changed.
 USERS_CHANNEL = "enginehouse_users"
 
 _UNBOUNDED = Allowance()
@@ -24,7 +24,7 @@ _UNBOUNDED = Allowance()
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """Who is billed."""
+    """A tenant, which is the party that is billed."""
 
     tenant_id: str
     name: str
@@ -35,12 +35,12 @@ class Tenant:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """An API key without the key. Times are milliseconds since 1970 UTC, 0 for never; limits are 0 for none.
+    """An API key without its secret. Times are milliseconds since 1970 UTC, 0 for never; limits are 0 for none.
 
-    `max_request_nanos` bounds one request; `run_cap_nanos` is the lifetime budget that each of its runs gets.
-    `user_id` is the name of the user that it acts for, `run_id` the run that it is bound to, `parent_id` the key or the
-    user that it is revoked with; each may be empty. The secret before the last rotation works until
-    `previous_until_ms`. `user_limits` hold for each user that its requests name, `route_limits` by route.
+    `max_request_nanos` bounds one request; `run_cap_nanos` is the lifetime budget of each of its runs. `user_id` is the
+    name of the user that it acts for, `run_id` the run that it is bound to, `parent_id` the key or the user that it is
+    revoked with; each may be empty. The secret before the last rotation works until `previous_until_ms`. `user_limits`
+    apply to each user that its requests name, `route_limits` to routes.
     """
 
     key_id: str
@@ -70,19 +70,19 @@ class Key:
 
 
 class KeyStore:
-    """Reads and writes tenants and keys. Domain rules are the caller's."""
+    """Reads and writes tenants and keys. The caller checks the domain's rules."""
 
     def __init__(self, *, database: AsyncEngine) -> None:
         self._database = database
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that several stores can write in."""
+        """Open a transaction that several stores can write in."""
         async with self._database.begin() as connection:
             yield connection
 
     async def insert_tenant(self, tenant: Tenant, *, connection: AsyncConnection | None = None) -> bool:
-        """Write a new tenant and tell every replica; False when the name is taken."""
+        """Write a new tenant and notify every replica. Returns False if the name is taken."""
         if connection is None:
             async with self._database.begin() as own:
                 return await self.insert_tenant(tenant, connection=own)
@@ -95,30 +95,30 @@ class KeyStore:
         return True
 
     async def all_tenants(self) -> list[Tenant]:
-        """Every tenant."""
+        """Return all tenants."""
         async with self._database.connect() as connection:
             return [Tenant(**row._mapping) for row in await connection.execute(sa.select(tenants))]
 
     async def list_tenants(self, *, after: int, count: int) -> list[Tenant]:
-        """Tenants made after that ordinal, oldest first."""
+        """Return the tenants with an ordinal above `after`, oldest first."""
         query = sa.select(tenants).where(tenants.c.ordinal > after).order_by(tenants.c.ordinal).limit(count)
         async with self._database.connect() as connection:
             return [Tenant(**row._mapping) for row in await connection.execute(query)]
 
     async def get_tenant(self, tenant_id: str) -> Tenant | None:
-        """One tenant."""
+        """Return a tenant; None if there is no such one."""
         async with self._database.connect() as connection:
             row = (await connection.execute(sa.select(tenants).where(tenants.c.tenant_id == tenant_id))).first()
         return None if row is None else Tenant(**row._mapping)
 
     async def find_tenant(self, name: str) -> Tenant | None:
-        """The tenant of that name."""
+        """Return the tenant of that name; None if there is no such one."""
         async with self._database.connect() as connection:
             row = (await connection.execute(sa.select(tenants).where(tenants.c.name == name))).first()
         return None if row is None else Tenant(**row._mapping)
 
     async def insert_key(self, key: Key, *, connection: AsyncConnection | None = None) -> None:
-        """Write a new key and tell every replica, in the transaction given or one of its own."""
+        """Write a new key and notify every replica, in the given transaction or one of its own."""
         if connection is None:
             async with self._database.begin() as own:
                 await self.insert_key(key, connection=own)
@@ -127,7 +127,7 @@ class KeyStore:
         await notify(connection, KEYS_CHANNEL, key.key_id)
 
     async def list_keys(self, *, tenant_id: str, after: int, count: int) -> list[Key]:
-        """Keys made after that ordinal, oldest first; of every tenant when `tenant_id` is empty."""
+        """Return the keys with an ordinal above `after`, oldest first; of every tenant if `tenant_id` is empty."""
         query = sa.select(api_keys).where(api_keys.c.ordinal > after).order_by(api_keys.c.ordinal).limit(count)
         if tenant_id:
             query = query.where(api_keys.c.tenant_id == tenant_id)
@@ -135,19 +135,22 @@ class KeyStore:
             return [_key(row) for row in await connection.execute(query)]
 
     async def get_keys(self, key_ids: Sequence[str]) -> list[Key]:
-        """The keys of those ids that exist."""
+        """Return those of the keys that exist."""
         query = sa.select(api_keys).where(api_keys.c.key_id.in_(key_ids))
         async with self._database.connect() as connection:
             return [_key(row) for row in await connection.execute(query)]
 
     async def lock_key(self, key_id: str, connection: AsyncConnection) -> Key | None:
-        """The key, which nobody else changes until the transaction ends."""
+        """Return the key, locked until the transaction ends."""
         query = sa.select(api_keys).where(api_keys.c.key_id == key_id).with_for_update()
         row = (await connection.execute(query)).first()
         return None if row is None else _key(row)
 
     async def revoke_keys(self, key_ids: Sequence[str], *, now_ms: int, connection: AsyncConnection) -> list[Key]:
-        """Revoke these keys and whatever was made with them, and tell every replica; those that were still good."""
+        """Revoke these keys and all that were made with them, and notify every replica.
+
+        Returns the keys that were not revoked before.
+        """
         below = (
             sa.select(api_keys.c.key_id)
             .where(api_keys.c.key_id.in_(key_ids))
@@ -166,7 +169,7 @@ class KeyStore:
         return revoked
 
     async def keys_of_user(self, user_id: str, name: str, tenant_id: str, connection: AsyncConnection) -> list[Key]:
-        """The good keys that a user made or that act for the user."""
+        """Return the keys that a user made or that act for the user, without revoked ones."""
         acts = sa.and_(api_keys.c.tenant_id == tenant_id, api_keys.c.user_id == name)
         query = sa.select(api_keys).where(sa.or_(api_keys.c.parent_id == user_id, acts), api_keys.c.revoked_at_ms == 0)
         return [_key(row) for row in await connection.execute(query)]
@@ -174,7 +177,7 @@ class KeyStore:
     async def rotate_key(
         self, key: Key, digest: bytes, hint: str, *, now_ms: int, previous_until_ms: int, connection: AsyncConnection
     ) -> Key:
-        """Give the key another secret, keep the one before until then, and tell every replica."""
+        """Replace the key's secret, keep the previous one until `previous_until_ms`, and notify every replica."""
         statement = (
             api_keys.update()
             .where(api_keys.c.key_id == key.key_id)
@@ -192,7 +195,7 @@ class KeyStore:
         return _key(row)
 
     async def rehash_keys(self, changes: Iterable[tuple[str, bytes, bytes]]) -> None:
-        """Replace what keys hash to, as (key id, old, new), where it still is the old one."""
+        """Replace the hashes of keys, given as (key id, old, new), unless a key's hash is no longer the old one."""
         async with self._database.begin() as connection:
             for key_id, old, new in changes:
                 statement = (
@@ -202,7 +205,7 @@ class KeyStore:
                     await notify(connection, KEYS_CHANNEL, key_id)
 
     async def all_usable(self, *, now_ms: int) -> tuple[list[Key], list[Tenant]]:
-        """Every key that is not revoked or expired, and every tenant."""
+        """Return all keys that are not revoked or expired, and all tenants."""
         usable = sa.and_(
             api_keys.c.revoked_at_ms == 0, sa.or_(api_keys.c.expires_at_ms == 0, api_keys.c.expires_at_ms > now_ms)
         )

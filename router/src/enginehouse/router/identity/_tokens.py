@@ -1,7 +1,7 @@
-"""Tokens of identity providers (JWT): who they speak for, checked once and known by their hash until they expire.
+"""Tokens of identity providers (JWT), verified once and remembered by their hash until they expire.
 
-RFC 7519 for the claims, RFC 8725 for what to be wary of: the algorithm is the configuration's and the key's to choose,
-never the token's; issuer and audience are compared to the letter; nothing is fetched that a token names.
+The claims follow RFC 7519, the precautions RFC 8725: the configuration and the key choose the algorithm, never the
+token; issuer and audience are compared exactly; nothing that a token names is fetched.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from enginehouse.router.identity._user_index import TokenUser, UserIndex
 _MAX_CHARACTERS = 8192
 _MAX_KNOWN = 50_000
 _NAME = re.compile(r"[\x21-\x7e]{1,128}").fullmatch
-# A token made for something else, such as a logout, says so.
+# Tokens for other purposes, such as a logout, have other types.
 _TYPES = (None, "jwt", "at+jwt", "application/at+jwt")
 _ROLES = tuple(Role)
 
@@ -43,7 +43,7 @@ class IdentityProvider:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Known:
+class _VerifiedToken:
     user: TokenUser
     until_ms: float
     provider: IdentityProvider
@@ -51,17 +51,17 @@ class _Known:
 
 
 class TokenVerifier:
-    """Tells whom a token speaks for.
+    """Verifies tokens, and finds the caller of each.
 
     Args:
-        issuers: the providers whose tokens are taken.
+        issuers: the providers whose tokens are accepted.
         users: tenants and users.
     """
 
     def __init__(self, *, issuers: Sequence[IssuerSettings], users: UserIndex) -> None:
         self._providers = {issuer.issuer: IdentityProvider(issuer, ProviderKeys(settings=issuer)) for issuer in issuers}
         self._users = users
-        self._known: dict[bytes, _Known] = {}
+        self._known: dict[bytes, _VerifiedToken] = {}
         self._signatures = PyJWS()
 
     def __bool__(self) -> bool:
@@ -78,9 +78,13 @@ class TokenVerifier:
             await provider.keys.close()
 
     def authenticate(self, token: bytes, *, now_ms: int) -> Caller:
-        """The caller. Raises ServiceError with TOKEN_INVALID; with a time to retry while the keys are being read."""
+        """Return a token's caller.
+
+        Raises:
+            ServiceError: TOKEN_INVALID; with a time to retry while the provider's keys are being read.
+        """
         if len(token) > _MAX_CHARACTERS:
-            raise _invalid(f"it has {len(token)} characters, and {_MAX_CHARACTERS} are taken")
+            raise _invalid(f"{len(token)} characters, over the {_MAX_CHARACTERS} allowed")
         digest = hashlib.sha256(token).digest()
         known = self._known.get(digest)
         if known is None or known.until_ms <= now_ms or known.generation != known.provider.keys.generation:
@@ -91,23 +95,23 @@ class TokenVerifier:
         caller = self._users.caller(known.user)
         if caller is None:
             raise _invalid(
-                f"the user {known.user.name!r} has no role in the tenant {known.user.tenant[:64]!r}, or is shut out; "
-                "make the user with 'enginehouse users create'"
+                f"the user {known.user.name!r} has no role in the tenant {known.user.tenant[:64]!r}, or is disabled; "
+                "create the user with 'enginehouse users create'"
             )
         return caller
 
-    def _verify(self, token: bytes, now_ms: int) -> _Known:
+    def _verify(self, token: bytes, now_ms: int) -> _VerifiedToken:
         header, claims = _parts(token)
         issuer = claims.get("iss")
         provider = self._providers.get(issuer) if isinstance(issuer, str) else None
         if provider is None:
-            raise _invalid("its issuer is not one of those configured")
+            raise _invalid("its issuer is not configured")
         settings = provider.settings
         algorithm, key_id, kind = header.get("alg"), header.get("kid", ""), header.get("typ")
         if algorithm not in settings.algorithms:
-            raise _invalid(f"its algorithm is not one of {', '.join(settings.algorithms)}")
+            raise _invalid(f"its algorithm is none of {', '.join(settings.algorithms)}")
         if "crit" in header or "b64" in header:
-            raise _invalid("its header asks for extensions that are not understood")
+            raise _invalid("its header needs extensions that are not supported")
         if (kind.lower() if isinstance(kind, str) else kind) not in _TYPES:
             raise _invalid("its type is not that of an access token")
         if not isinstance(key_id, str):
@@ -116,21 +120,21 @@ class TokenVerifier:
         if key is None:
             raise self._without_key(provider, key_id)
         try:
-            # What was read above is what is checked here: the same bytes, split at the same dots.
+            # This verifies what was read above: the same bytes, split at the same dots.
             self._signatures.decode(token, key, algorithms=[str(algorithm)])
         except jwt.PyJWTError:
-            raise _invalid("its signature is not by the issuer's key") from None
+            raise _invalid("its signature is not made with the issuer's key") from None
         until_ms = _check_claims(claims, settings, now_ms)
         generation = provider.keys.generation
-        return _Known(_user(claims, settings), until_ms, provider, generation)
+        return _VerifiedToken(_user(claims, settings), until_ms, provider, generation)
 
     def _without_key(self, provider: IdentityProvider, key_id: str) -> ServiceError:
         if provider.keys.loaded and provider.keys.knows(key_id):
-            return _invalid("the issuer's key of that id is for another algorithm")
-        provider.keys.want()
+            return _invalid("the issuer's key with its key id is for another algorithm")
+        provider.keys.request_read()
         return ServiceError(
             Reason.TOKEN_INVALID,
-            "the token was signed with a key that is not known (yet); the issuer's keys are being read, retry shortly",
+            "invalid token: signed with an unknown key; the issuer's keys are being read, retry shortly",
             retry_after_s=1.0,
         )
 
@@ -138,20 +142,20 @@ class TokenVerifier:
 def _parts(token: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     pieces = token.split(b".")
     if len(pieces) != 3:
-        raise _invalid("it is not a signed JWT")
+        raise _invalid("not a signed JWT")
     try:
         header, claims = (
             json.loads(base64.b64decode(piece + b"=" * (-len(piece) % 4), b"-_", validate=True)) for piece in pieces[:2]
         )
     except (binascii.Error, ValueError, RecursionError):
-        raise _invalid("it is not a signed JWT") from None
+        raise _invalid("not a signed JWT") from None
     if not isinstance(header, dict) or not isinstance(claims, dict):
-        raise _invalid("it is not a signed JWT")
+        raise _invalid("not a signed JWT")
     return header, claims
 
 
 def _check_claims(claims: Mapping[str, Any], settings: IssuerSettings, now_ms: int) -> float:
-    """When the token ends, in milliseconds since 1970 UTC, skew included."""
+    """Return the token's expiry in milliseconds since 1970 UTC, skew included."""
     audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
     if not isinstance(named, list) or not any(value in settings.audiences for value in named if isinstance(value, str)):
@@ -159,9 +163,9 @@ def _check_claims(claims: Mapping[str, Any], settings: IssuerSettings, now_ms: i
     skew_ms = settings.skew_s * 1000
     expires = _time(claims, "exp")
     if expires is None:
-        raise _invalid("it has no expiry")
+        raise _invalid("no expiry")
     if expires + skew_ms <= now_ms:
-        raise _invalid("it has expired; get a new one from the identity provider")
+        raise _invalid("expired; get a new one from the identity provider")
     for claim in ("nbf", "iat"):
         begins = _time(claims, claim)
         if begins is not None and begins - skew_ms > now_ms:
@@ -181,14 +185,14 @@ def _time(claims: Mapping[str, Any], claim: str) -> float | None:
 def _user(claims: Mapping[str, Any], settings: IssuerSettings) -> TokenUser:
     name = _claim(claims, settings.user_claim)
     if not isinstance(name, str) or not _NAME(name):
-        raise _invalid(f"its {_told(settings.user_claim)} is not 1-128 printable ASCII characters without spaces")
+        raise _invalid(f"its {_path_of(settings.user_claim)} is not 1-128 printable ASCII characters without spaces")
     tenant: Any = settings.tenant
     if not tenant:
         tenant = _claim(claims, settings.tenant_claim)
         if settings.tenants and isinstance(tenant, str):
             tenant = settings.tenants.get(tenant)
         if not isinstance(tenant, str) or not tenant:
-            raise _invalid(f"its {_told(settings.tenant_claim)} names no tenant")
+            raise _invalid(f"its {_path_of(settings.tenant_claim)} names no tenant")
     role = settings.default_role
     if settings.role_claim:
         words = _claim(claims, settings.role_claim)
@@ -213,9 +217,9 @@ def _claim(claims: Mapping[str, Any], path: Claim) -> Any:
     return value
 
 
-def _told(path: Claim) -> str:
+def _path_of(path: Claim) -> str:
     return path if isinstance(path, str) else ".".join(path)
 
 
-def _invalid(why: str) -> ServiceError:
-    return ServiceError(Reason.TOKEN_INVALID, f"the token is not taken: {why}")
+def _invalid(fault: str) -> ServiceError:
+    return ServiceError(Reason.TOKEN_INVALID, f"invalid token: {fault}")

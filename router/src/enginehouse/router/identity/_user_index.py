@@ -1,4 +1,4 @@
-"""Tenants and users in memory, and the callers that stand for users who come with tokens."""
+"""Tenants and users in memory, and the callers that represent users who come with tokens."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from enginehouse.router.identity._users import User, UserStore, user_id_of
 
 _log = logging.getLogger(__name__)
 
-# Callers of users that were never made, kept so that each stays one object; worked out again beyond this.
+# The most callers that are kept, so that each user stays one object; beyond it the oldest is dropped.
 _MAX_CALLERS = 100_000
-# How often what changed is read again because something else changed meanwhile.
+# The most times that a changed user or tenant is read, because something else changed during the read.
 _MAX_READS = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TokenUser:
-    """Whom a token speaks for: a tenant's name or id, a user's name, and the role that the token gives, if any."""
+    """The user of a token: a tenant's name or id, a user's name, and the role that the token gives, if any."""
 
     tenant: str
     name: str
@@ -31,7 +31,7 @@ class TokenUser:
 
 
 class UserIndex:
-    """Every tenant and user. `changed` fetches one again on a notification; `reload` replaces everything."""
+    """All tenants and users. `changed` fetches one again on a notification; `reload` replaces everything."""
 
     def __init__(self, *, tenants: KeyStore, users: UserStore) -> None:
         self._tenant_store = tenants
@@ -44,17 +44,17 @@ class UserIndex:
         self._changes = 0
 
     def tenant(self, tenant_id: str) -> Tenant | None:
-        """The tenant with that id."""
+        """Return the tenant with that id."""
         return self._tenants.get(tenant_id)
 
     def user(self, user_id: str) -> User | None:
-        """The user with that id, if it was made."""
+        """Return the user with that id, if it was created."""
         return self._users.get(user_id)
 
     def caller(self, token: TokenUser) -> Caller | None:
-        """The caller that a token's user is: with the role that the user was given here, else the token's.
+        """Return the caller for a token's user. A role that was set here takes precedence over the token's.
 
-        None if there is no such tenant, or the user is shut out or has no role.
+        None if there is no such tenant, or the user is disabled or has no role.
         """
         tenant = self._tenants.get(self._tenant_ids.get(token.tenant, token.tenant))
         if tenant is None:
@@ -74,7 +74,7 @@ class UserIndex:
         return caller
 
     def get(self, user_id: str) -> Caller | None:
-        """The caller that a user is, if the user was made or has come with a token."""
+        """Return the caller for a user who was created, or who has come with a token."""
         user = self._users.get(user_id)
         if user is not None:
             return self.caller(TokenUser(user.tenant_id, user.name, None))
@@ -82,7 +82,7 @@ class UserIndex:
         return known[1] if known is not None else None
 
     def of_principal(self, principal: grant_pb2.Principal) -> Caller | None:
-        """The caller that a token's user was on the replica that let it in."""
+        """Return the caller for a token's user as the replica that verified the token made it."""
         tenant = self._tenants.get(principal.tenant_id)
         if tenant is None:
             return None
@@ -101,24 +101,24 @@ class UserIndex:
         self._callers = {}
 
     def changed(self, changed_id: str) -> None:
-        """Note that a tenant or user was made or changed, and read it."""
+        """Read a tenant or user in the background, because it was created or changed."""
         self._changes += 1
         self._fetches.spawn(self._fetch(changed_id), name="user-refresh")
 
     def put_user(self, user: User) -> None:
-        """Take a user as it is now."""
+        """Add or replace a user."""
         self._changes += 1
         self._users[user.user_id] = user
         self._callers.pop(user.user_id, None)
 
     def put_tenant(self, tenant: Tenant) -> None:
-        """Take a tenant as it is now."""
+        """Add or replace a tenant."""
         self._changes += 1
         self._tenants[tenant.tenant_id] = tenant
         self._tenant_ids[tenant.name] = tenant.tenant_id
 
     async def close(self) -> None:
-        """End fetches under way."""
+        """Cancel the reads that are in progress."""
         await self._fetches.close()
 
     async def _fetch(self, changed_id: str) -> None:
@@ -132,7 +132,7 @@ class UserIndex:
                         user = await self._user_store.get(changed_id)
                     else:
                         tenant = await self._tenant_store.get_tenant(changed_id)
-                    # What changed while this was read is newer than it.
+                    # Read again if something changed during the read: the change is newer.
                     if before == self._changes:
                         break
             if user is not None:
@@ -140,7 +140,7 @@ class UserIndex:
             if tenant is not None:
                 self.put_tenant(tenant)
         except DatabaseUnavailable as error:
-            # The listener's connection is gone as well, so everything is read again once it is back.
+            # The listener has lost its connection too, and everything is read again once it is back.
             _log.warning("could not read a changed user", extra={"user_id": changed_id, "error": str(error)})
 
 

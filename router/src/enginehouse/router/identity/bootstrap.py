@@ -1,4 +1,4 @@
-"""The first key of a new house, made in the database directly, since there is no key yet to make one with."""
+"""The first key of a new installation, written to the database, because no key exists yet to create it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ DEFAULT_TENANT = "default"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Bootstrapped:
-    """A key that may do everything; `secret` is the key itself."""
+class BootstrappedKey:
+    """A key with every scope; `secret` is the key itself."""
 
     key_id: str
     secret: str = dataclasses.field(repr=False)
@@ -25,13 +25,13 @@ class Bootstrapped:
 
 async def bootstrap_key(
     *, keys: KeyStore, audit: AuditLog, hasher: KeyHasher, clock: Clock, name: str, tier: str
-) -> Bootstrapped:
-    """Make the tenant "default" unless it is there, and a new key of its own with every scope."""
+) -> BootstrappedKey:
+    """Create the tenant "default", unless it exists, and a new key of it with every scope."""
     now = clock()
     tenant = await keys.find_tenant(DEFAULT_TENANT)
     if tenant is None:
         await keys.insert_tenant(Tenant(tenant_id=new_id("ten"), name=DEFAULT_TENANT, tier=tier, created_at_ms=now))
-        # Another process may have made it first.
+        # Another process may have created it first.
         tenant = await keys.find_tenant(DEFAULT_TENANT)
         assert tenant is not None
     secret = new_secret()
@@ -64,4 +64,4 @@ async def bootstrap_key(
     async with keys.transaction() as connection:
         await keys.insert_key(key, connection=connection)
         await audit.append([entry], connection)
-    return Bootstrapped(key.key_id, secret, tenant.tenant_id)
+    return BootstrappedKey(key.key_id, secret, tenant.tenant_id)

@@ -1,4 +1,4 @@
-"""Limits of a key, a user, a route and a tenant: requests and tokens a minute, and requests at once."""
+"""Rate limits of keys, users, routes and tenants: requests and tokens a minute, and requests at once."""
 
 from enginehouse.router.limits._bounds import Allowance, Bounds, Quota, of_route, route_of
 from enginehouse.router.limits._limiter import Limiter, LimitReservation

@@ -1,4 +1,4 @@
-"""Bounds on one subject: requests a minute, tokens a minute and requests at once."""
+"""Bounds of one subject: requests a minute, tokens a minute and requests at once."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Allowance:
 
     @classmethod
     def read(cls, document: Mapping[str, object]) -> Allowance:
-        """As `document` wrote it; what is not there is 0."""
+        """Return the allowance of a document that `document` made; bounds that it lacks are 0."""
         return cls(*(int(str(document.get(field.name, 0))) for field in dataclasses.fields(cls)))
 
     def document(self) -> dict[str, int]:
-        """The bounds that there are, by name."""
+        """Return the bounds that are set, by name."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value}
 
     def __bool__(self) -> bool:
@@ -29,7 +29,7 @@ class Allowance:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bounds:
-    """One subject's bounds; 0 means none. `subject` is unique among all subjects, `what` names it in messages."""
+    """One subject's bounds; 0 means none. `subject` is unique among all subjects, `what` is its kind, for messages."""
 
     subject: str
     what: str
@@ -39,18 +39,18 @@ class Bounds:
 
     @classmethod
     def of(cls, subject: str, what: str, allowance: Allowance) -> Bounds:
-        """These bounds for that subject."""
+        """Return an allowance as the bounds of a subject."""
         return cls(subject, what, allowance.requests_per_minute, allowance.tokens_per_minute, allowance.concurrency)
 
     @property
     def bounds_anything(self) -> bool:
-        """True if there is anything to check."""
+        """True if any bound is set."""
         return bool(self.requests_per_minute or self.tokens_per_minute or self.concurrency)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Quota:
-    """The remainder of the tightest bound on requests a minute, for the RateLimit headers."""
+    """The rest of the tightest bound on requests a minute, for the RateLimit headers."""
 
     limit: int
     remaining: int
@@ -58,12 +58,12 @@ class Quota:
 
 
 def route_of(method: str) -> str:
-    """The route of a method: its service without the package, and its name, such as "GenerationService/Generate"."""
+    """Return the route of a method: its service without the package, and its name ("GenerationService/Generate")."""
     service, _, name = method.rpartition("/")
     return f"{service.rpartition('.')[2]}/{name}"
 
 
 def of_route(by_route: Mapping[str, Allowance], route: str) -> list[tuple[str, Allowance]]:
-    """The entries that a route falls under: its own, and its service's as "Service/*"."""
+    """Return the entries that apply to a route: its own, and its service's, "Service/*"."""
     found = ((name, by_route.get(name)) for name in (route, f"{route.partition('/')[0]}/*"))
     return [(name, allowance) for name, allowance in found if allowance]

@@ -1,10 +1,10 @@
-"""Requests a minute, tokens a minute and requests at once: charged in memory, for all of a request's bounds or none.
+"""The limiter: it charges requests, tokens and slots in memory, to all of a request's bounds or to none.
 
-Rates are GCRA: a bucket of one minute's worth that refills evenly, kept as one number, its theoretical arrival time.
+Rates use GCRA: a bucket of one minute's worth that refills evenly, kept as one number, its theoretical arrival time.
 
-Alone, a replica's buckets are the truth. With Redis they are a copy of the truth that may be behind (see `_shared`): a
-replica then admits out of its copy only so much that Redis has not heard of, its float; what goes beyond asks first.
-While Redis is away each replica has its share of every bound.
+Without Redis, a replica's buckets are exact. With Redis they are copies, which may lag (see `_shared`). A replica then
+admits from its copies only a float, the amount that Redis need not know of yet; a request beyond the float asks Redis
+first. While Redis is away, each replica has its share of every bound.
 """
 
 from __future__ import annotations
@@ -18,17 +18,25 @@ from enginehouse.router.limits._bounds import Bounds, Quota
 
 MINUTE_S = 60.0
 FRESH_S = 0.02
-"""How old what is known of others may be when a request is refused for it."""
+"""The greatest age, in seconds, of the state of other replicas at which a request is refused because of it."""
 _ROUNDING_S = 1e-9
 
 
 @dataclasses.dataclass(slots=True)
 class BucketState:
-    """One subject's state here. Times are the limiter's clock, in seconds.
+    """One subject's state on this replica. Times are the limiter's clock, in seconds.
 
-    `requests_at` and `tokens_at` say when the buckets will be full again. What was charged and Redis has not heard of
-    is `requests_owed` and `tokens_owed` (`..._sent` while it is on its way). Of the requests that run, `active` are
-    here, of which Redis was told `active_told`, and `elsewhere` on other replicas, as was heard at `heard_s`.
+    Attributes:
+        requests_at: the time at which the bucket of requests will be full again.
+        tokens_at: the same for tokens.
+        active: the requests that run on this replica.
+        requests_owed: requests that were charged here and not yet reported to Redis.
+        tokens_owed: the same for tokens.
+        requests_sent: requests whose report to Redis has not been answered yet.
+        tokens_sent: the same for tokens.
+        active_reported: the number of running requests that was last reported to Redis.
+        active_elsewhere: the requests that run on other replicas.
+        updated_s: the time of which the state in Redis is known.
     """
 
     requests_at: float = 0.0
@@ -38,13 +46,13 @@ class BucketState:
     tokens_owed: float = 0.0
     requests_sent: float = 0.0
     tokens_sent: float = 0.0
-    active_told: int = 0
-    elsewhere: int = 0
-    heard_s: float = float("-inf")
+    active_reported: int = 0
+    active_elsewhere: int = 0
+    updated_s: float = float("-inf")
 
 
 class LimitReservation:
-    """The part of its limits that an admitted request holds. `release` gives it back, once."""
+    """An admitted request's part of its limits. `release` returns it, once."""
 
     __slots__ = ("_charged", "_limiter", "_states", "_tokens", "quota")
 
@@ -58,7 +66,7 @@ class LimitReservation:
         self.quota = quota
 
     def release(self, tokens_used: int | None) -> None:
-        """Free the slots, and correct the tokens to those used, where known."""
+        """Free the slots, and correct the charged tokens to those used, if they are known."""
         if not self._charged:
             return
         self._charged = False
@@ -70,7 +78,7 @@ class LimitReservation:
             self._limiter.changed(state, bounds)
 
     def cancel(self) -> None:
-        """Take everything back, as if the request had never come."""
+        """Return everything that was charged, as if the request had never come."""
         if not self._charged:
             return
         self.release(0)
@@ -84,32 +92,32 @@ class Sharing(Protocol):
 
     @property
     def alone(self) -> bool:
-        """True if this replica must go on alone now."""
+        """True if this replica must decide alone now."""
 
     @property
     def replicas(self) -> int:
-        """The number of replicas that share, this one included, as far as is known."""
+        """The number of replicas that share, as far as is known, including this one."""
 
     @property
     def slack(self) -> float:
-        """The part of a bound that all replicas together may admit before Redis has heard of it."""
+        """The part of a bound that all replicas together may admit before they report it."""
 
     def changed(self, state: BucketState, bounds: Bounds) -> None:
-        """There is something to tell."""
+        """Report a subject's state soon."""
 
     async def charge(self, states: Sequence[tuple[BucketState, Bounds]], tokens: int) -> bool | None:
-        """Charge a request in Redis if every bound has room, and bring the meters up to date.
+        """Charge a request in Redis if every bound has room, and update the states.
 
-        False if one has not; None if Redis could not say, and the replica must decide alone.
+        Returns False if a bound has no room; None if Redis gave no answer, and the replica must decide alone.
         """
 
 
 class Limiter:
-    """Every subject's meter.
+    """The limits of all subjects.
 
     Args:
         now_s: a monotonic clock in seconds.
-        sharing: the buckets shared with other replicas; None to be alone.
+        sharing: the buckets shared with other replicas; None if this replica is the only one.
     """
 
     def __init__(self, *, now_s: Callable[[], float], sharing: Sharing | None = None) -> None:
@@ -118,43 +126,43 @@ class Limiter:
         self._states: dict[str, BucketState] = {}
 
     async def admit(self, subjects: Sequence[Bounds], *, tokens: int) -> LimitReservation:
-        """Charge the request to every bound, or raise the typed error of the first that refuses.
+        """Charge the request to every bound, or raise the typed error of the first bound without room.
 
-        Without Redis, and with it as long as the float lasts, this waits for nothing.
+        This waits for nothing without Redis, nor with Redis as long as the float lasts.
 
         Raises:
             ServiceError: CONCURRENCY_LIMITED, RATE_LIMITED or TOKENS_LIMITED.
         """
         if not subjects:
             return LimitReservation(self, (), 0, None)
-        states = [(self._meter(bounds.subject), bounds) for bounds in subjects]
+        states = [(self._state_of(bounds.subject), bounds) for bounds in subjects]
         sharing = self._sharing
         try:
             self._check(states, tokens)
             asks = sharing is not None and not sharing.alone and self._beyond_float(states, tokens, sharing)
         except ServiceError as refused:
-            # What others gave back since is not known here: worth asking, but not for each request of a flood.
+            # Other replicas may have released something since: ask, but not for each request of a flood.
             asks = sharing is not None and not sharing.alone and refused.retry_after_s is not None
-            if not asks or self._now_s() < min(state.heard_s for state, _ in states) + FRESH_S:
+            if not asks or self._now_s() < min(state.updated_s for state, _ in states) + FRESH_S:
                 raise
         if sharing is not None and asks:
             admitted = await sharing.charge(states, tokens)
             if admitted:
-                return self._held(states, tokens, charge=False)
-            # What is known by now says why not, or decides where Redis could not.
+                return self._reserve(states, tokens, charge=False)
+            # The updated states give the reason of the refusal; if Redis gave no answer, they decide.
             self._check(states, tokens)
             if admitted is False:
                 raise _refusal_of_rounding(states)
-        return self._held(states, tokens, charge=True)
+        return self._reserve(states, tokens, charge=True)
 
     def prune(self) -> None:
-        """Forget subjects that hold nothing, owe nothing and whose buckets are full."""
+        """Drop subjects without running requests and unreported charges whose buckets are full."""
         now = self._now_s()
         self._states = {
             subject: state
             for subject, state in self._states.items()
             if state.active
-            or state.active_told
+            or state.active_reported
             or state.requests_at > now
             or state.tokens_at > now
             or state.requests_owed
@@ -167,30 +175,30 @@ class Limiter:
         return len(self._states)
 
     def correct_requests(self, state: BucketState, bounds: Bounds, requests: float) -> None:
-        """Charge more or fewer requests than was thought."""
+        """Correct the charged requests by a difference."""
         state.requests_at += requests * self._interval(bounds.requests_per_minute)
         state.requests_owed += requests
 
     def correct_tokens(self, state: BucketState, bounds: Bounds, tokens: float) -> None:
-        """Charge more or fewer tokens than was thought."""
+        """Correct the charged tokens by a difference."""
         state.tokens_at += tokens * self._interval(bounds.tokens_per_minute)
         state.tokens_owed += tokens
 
     def changed(self, state: BucketState, bounds: Bounds) -> None:
-        """Let the others hear of it soon."""
+        """Report a subject's state to the other replicas soon."""
         if self._sharing is not None:
             self._sharing.changed(state, bounds)
         else:
             state.requests_owed = state.tokens_owed = 0.0
 
-    def _meter(self, subject: str) -> BucketState:
+    def _state_of(self, subject: str) -> BucketState:
         state = self._states.get(subject)
         if state is None:
             state = self._states[subject] = BucketState()
         return state
 
     def _interval(self, per_minute: int) -> float:
-        """Seconds that one unit takes to refill here: longer for a replica that has only its share."""
+        """Return the seconds in which one unit refills; more for a replica that has only its share."""
         sharing = self._sharing
         if sharing is None or not sharing.alone:
             return MINUTE_S / per_minute
@@ -207,11 +215,11 @@ class Limiter:
                 state.tokens_owed + state.tokens_sent + tokens > bounds.tokens_per_minute * share
             ):
                 return True
-            if bounds.concurrency and state.active - state.active_told + 1 > bounds.concurrency * share:
+            if bounds.concurrency and state.active - state.active_reported + 1 > bounds.concurrency * share:
                 return True
         return False
 
-    def _held(self, states: Sequence[tuple[BucketState, Bounds]], tokens: int, *, charge: bool) -> LimitReservation:
+    def _reserve(self, states: Sequence[tuple[BucketState, Bounds]], tokens: int, *, charge: bool) -> LimitReservation:
         now = self._now_s()
         quota: Quota | None = None
         for state, bounds in states:
@@ -241,9 +249,9 @@ class Limiter:
         alone = sharing is not None and sharing.alone
         for state, bounds in states:
             if bounds.concurrency:
-                most = -(-bounds.concurrency // sharing.replicas) if alone and sharing else bounds.concurrency
-                running = state.active + (0 if alone else state.elsewhere)
-                if running >= most:
+                slots = -(-bounds.concurrency // sharing.replicas) if alone and sharing else bounds.concurrency
+                running = state.active + (0 if alone else state.active_elsewhere)
+                if running >= slots:
                     raise _too_many_at_once(bounds, running)
             if bounds.requests_per_minute:
                 interval = self._interval(bounds.requests_per_minute)
@@ -252,10 +260,10 @@ class Limiter:
                     raise _too_fast(bounds, wait, max(0.0, state.requests_at - now))
             if bounds.tokens_per_minute:
                 if tokens > bounds.tokens_per_minute:
-                    raise _never(bounds, tokens)
+                    raise _request_too_large(bounds, tokens)
                 interval = self._interval(bounds.tokens_per_minute)
                 wait = max(state.tokens_at, now) + tokens * interval - now - MINUTE_S
-                # Alone, a request over its replica's whole share waits for the share to be full, and then has it.
+                # If the replica decides alone, a request over its whole share is admitted once the share is full.
                 if wait > _ROUNDING_S and not (alone and state.tokens_at <= now):
                     raise _too_many_tokens(bounds, tokens, wait)
 
@@ -263,8 +271,8 @@ class Limiter:
 def _too_many_at_once(bounds: Bounds, running: int) -> ServiceError:
     return ServiceError(
         Reason.CONCURRENCY_LIMITED,
-        f"{bounds.what} {bounds.subject} has {running} requests running and may have {bounds.concurrency}; wait for "
-        "one to end",
+        f"concurrency limit reached: {bounds.what} {bounds.subject} has {running} requests running and may have "
+        f"{bounds.concurrency}; wait for one to end",
         retry_after_s=1.0,
         metadata={"limit": str(bounds.concurrency)},
     )
@@ -273,18 +281,18 @@ def _too_many_at_once(bounds: Bounds, running: int) -> ServiceError:
 def _too_fast(bounds: Bounds, wait_s: float, reset_s: float) -> ServiceError:
     return ServiceError(
         Reason.RATE_LIMITED,
-        f"{bounds.what} {bounds.subject} may make {bounds.requests_per_minute} requests a minute; retry in "
-        f"{wait_s:.1f} s",
+        f"rate limit reached: {bounds.what} {bounds.subject} may make {bounds.requests_per_minute} requests a minute; "
+        f"retry in {wait_s:.1f} s",
         retry_after_s=wait_s,
         metadata={"limit": str(bounds.requests_per_minute), "reset_s": f"{reset_s:.0f}"},
     )
 
 
-def _never(bounds: Bounds, tokens: int) -> ServiceError:
+def _request_too_large(bounds: Bounds, tokens: int) -> ServiceError:
     return ServiceError(
         Reason.TOKENS_LIMITED,
-        f"the request may take {tokens} tokens and {bounds.what} {bounds.subject} has {bounds.tokens_per_minute} a "
-        "minute; ask for less output or shorten the prompt",
+        f"request over the token limit: it may take {tokens} tokens, and {bounds.what} {bounds.subject} has "
+        f"{bounds.tokens_per_minute} a minute; ask for less output or shorten the prompt",
         metadata={"limit": str(bounds.tokens_per_minute)},
     )
 
@@ -292,15 +300,15 @@ def _never(bounds: Bounds, tokens: int) -> ServiceError:
 def _too_many_tokens(bounds: Bounds, tokens: int, wait_s: float) -> ServiceError:
     return ServiceError(
         Reason.TOKENS_LIMITED,
-        f"{bounds.what} {bounds.subject} may use {bounds.tokens_per_minute} tokens a minute, and the request may take "
-        f"{tokens}; retry in {wait_s:.1f} s",
+        f"token limit reached: {bounds.what} {bounds.subject} may use {bounds.tokens_per_minute} tokens a minute, and "
+        f"the request may take {tokens}; retry in {wait_s:.1f} s",
         retry_after_s=wait_s,
         metadata={"limit": str(bounds.tokens_per_minute)},
     )
 
 
 def _refusal_of_rounding(states: Sequence[tuple[BucketState, Bounds]]) -> ServiceError:
-    """Redis refused by a hair that is lost between its clock and this one."""
+    """Return the error if Redis refuses what the updated states allow, by a rounding difference of the clocks."""
     bounds = next((one for _, one in states if one.requests_per_minute or one.tokens_per_minute), states[0][1])
     if bounds.requests_per_minute:
         return _too_fast(bounds, 0.1, MINUTE_S)

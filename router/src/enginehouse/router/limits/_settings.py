@@ -1,4 +1,4 @@
-"""Limits as the configuration writes them."""
+"""The configuration of limits."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class LimitSettings(Section):
     """Requests at once."""
 
     def allowance(self) -> Allowance:
-        """As the limiter takes them."""
+        """Return the bounds as an `Allowance`."""
         return Allowance(self.requests_per_minute, self.tokens_per_minute, self.concurrency)
 
 
 class SharingSettings(Section):
-    """Settings of limits that replicas share over Redis."""
+    """The sharing of limits by replicas that have Redis."""
 
     slack: float = pydantic.Field(default=0.1, ge=0, le=1)
-    """What part of a limit all replicas together may admit over it, for not asking Redis about each request; 0 makes
-    every limit exact and every limited request ask."""
+    """The part of a limit that all replicas together may admit over it, so that not every request asks Redis. With 0
+    every limit is exact, and every limited request asks."""
 
 
 def check_route(route: str) -> str:
-    """The route as given. Raises ValueError unless it is "Service/Method" or "Service/*"."""
+    """Return the route unchanged. Raises ValueError unless it is "Service/Method" or "Service/*"."""
     service, slash, name = route.partition("/")
     if not (slash and service.isidentifier() and (name == "*" or name.isidentifier())):
         raise ValueError(f"{route[:64]!r} must be 'Service/Method' or 'Service/*'")

@@ -1,20 +1,20 @@
 """Buckets that replicas share in Redis, without asking it for each request.
 
-Every replica has a copy of each bucket that it charges. A copy can only be too generous, as it lacks what others
-charged since it was last brought up to date. So a replica admits out of its copy at most its float: `slack / replicas`
-of the bound in all that Redis has not heard of. It tells Redis every `TELL_S`; a request beyond the float is charged in
-Redis first, which is exact and takes a round trip. A copy without room refuses at once if it is fresh, and else asks
-too, for others may have given back.
+Every replica has a copy of each bucket that it charges. A copy can only be too generous, because it lacks what others
+charged since its last update. So a replica admits from its copy at most its float: unreported charges of `slack /
+replicas` of the bound. It reports to Redis every `REPORT_S`. A request beyond the float is charged in Redis first,
+which is exact and takes a round trip. A copy without room refuses at once if it is fresh; otherwise it asks too,
+because others may have released something.
 
-Hence, for n replicas that reach Redis: in any stretch of time no more is admitted than the bound allows in that time
-plus `slack` times the bound (its slots, for concurrency). With `slack` 0, or a bound so small that the float is under
-one request, every request asks and the bound is exact. While Redis is away each replica goes on with a bucket of one
-n-th, at least one request: together n requests more than that at most. A Redis that comes back empty is told what the
-replicas know, which may lack their floats: `slack` times the bound once more.
+Hence, for n replicas that reach Redis: in any period no more is admitted than the bound allows in that time plus
+`slack` times the bound (its slots, for concurrency). With `slack` 0, or a bound so small that the float is under one
+request, every request asks and the bound is exact. While Redis is away, each replica goes on with a bucket of one n-th
+of the bound, and at least one request; together they admit at most n requests over the bound. A Redis that comes back
+empty is restored from the replicas' copies, which may lack their floats: `slack` times the bound once more.
 
-Clocks: Redis's own measures the buckets; replicas are told how long a bucket takes to be full, never when.
+Clocks: Redis's clock measures the buckets. Replicas learn how long a bucket takes to be full, never when it is full.
 
-Written by hand: the libraries ask Redis for every request, or bound nothing between replicas.
+This is written by hand, because the libraries ask Redis for every request, or bound nothing between replicas.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ from enginehouse.router.redis import RedisUnavailable, SharedRedis
 
 _log = logging.getLogger(__name__)
 
-TELL_S = 0.02
+REPORT_S = 0.02
+"""Seconds between two reports to Redis."""
 _REPLICA_TTL_MS = 5_000
 _MAX_IN_BATCH = 512
 
-# One subject's buckets, and slots. ARGV: 1 if the charge depends on room in all, the replica, the slots' time to live
-# in ms; then for each key its kind and four numbers. "r" (a rate): microseconds a unit, units owed, units to charge,
-# and in how many microseconds a bucket that Redis has not is full. "c" (slots): how many there are, how
-# many the replica uses, how many more it wants.
+# Charges one request, or reports one subject. ARGV: 1 if the charge depends on room in all buckets, the replica, the
+# slots' time to live in ms; then for each key its kind and four numbers. For "r" (a rate): microseconds a unit, units
+# owed, units to charge, and the microseconds until the bucket is full if Redis does not have it. For "c" (slots): the
+# number of slots, those that the replica uses, those that it wants in addition, and 0.
 _CHARGE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -98,7 +99,8 @@ end
 return answer
 """
 
-# Says that a replica lives; answers how many do, and which memory this is: another one after Redis lost its own.
+# Registers a replica as live; returns the number of live replicas and the id of Redis's memory, which is a new one
+# after Redis has lost its data.
 _BEAT = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -112,21 +114,21 @@ _REPLICAS_KEY = "eh:limits:replicas"
 _MEMORY_KEY = "eh:limits:memory"
 
 _States = Sequence[tuple[BucketState, Bounds]]
-# A request that asks, or without tokens and future a subject that tells.
+# A request that asks; without tokens and future, a report of a subject.
 _Call = tuple[_States, int | None, asyncio.Future[bool | None] | None]
 
 
 class SharedBuckets:
-    """The buckets that a limiter shares with those of other replicas.
+    """The buckets that this replica's limiter shares with other replicas.
 
     Args:
-        redis: where the buckets are.
-        replica: this one's name, unique among them.
-        slack: what part of a bound all replicas together may admit before Redis hears of it; 0 to be exact.
-        peers: how many replicas there are as others see it, for when Redis does not say.
+        redis: holds the buckets.
+        replica: this replica's unique name.
+        slack: the part of a bound that all replicas together may admit before they report it; 0 to be exact.
+        peers: returns the number of replicas as known without Redis, for when Redis is away.
         now_s: the limiter's clock.
-        beat_s: how often a replica says that it lives. It has no float before the second time.
-        slots_ttl_s: how long a dead replica's slots are held.
+        beat_s: seconds between two heartbeats. A replica has no float before its second heartbeat.
+        slots_ttl_s: seconds after which a dead replica's slots are free.
     """
 
     def __init__(
@@ -160,21 +162,21 @@ class SharedBuckets:
         self._charge_script: AsyncScript | None = None
         self._beat_script: AsyncScript | None = None
         self.asked = 0
-        """Requests that waited for Redis."""
+        """The number of requests that waited for Redis."""
 
     @property
     def alone(self) -> bool:
-        """True if Redis is away, or has not been joined yet."""
+        """True if Redis is away, or this replica has not registered there yet."""
         return self._joined_s is None or not self._redis.up
 
     @property
     def replicas(self) -> int:
-        """The number of replicas that share, this one included."""
+        """The number of replicas that share, including this one."""
         return max(1, self._known_replicas, self._peers() if self.alone else 1)
 
     @property
     def slack(self) -> float:
-        """None until every other replica has heard of this one and shrunk its own float."""
+        """The slack; 0 until every other replica knows of this one and has reduced its own float."""
         joined = self._joined_s
         return self._slack if joined is not None and self._now_s() > joined + 2 * self._beat_s else 0.0
 
@@ -183,28 +185,28 @@ class SharedBuckets:
         self._task.start()
 
     async def close(self) -> None:
-        """Tell what it owes, and leave."""
-        # Not cancelled: the driver loses a cancellation now and then.
+        """Report what is owed, and unregister."""
+        # The task is not cancelled, because the driver sometimes loses a cancellation.
         self._closing = True
         self._wake.set()
         await self._task.wait()
         self._answer_all()
         with contextlib.suppress(RedisUnavailable):
             if not self.alone:
-                await self._tell()
+                await self._report()
             self._joined_s = None
             await self._redis.ask(lambda client: client.zrem(_REPLICAS_KEY, self._replica))
 
     def changed(self, state: BucketState, bounds: Bounds) -> None:
-        """There is something to tell of a subject."""
+        """Report a subject's state soon."""
         self._changed[bounds.subject] = state, bounds
         if bounds.concurrency:
             self._running[bounds.subject] = state, bounds
 
     async def charge(self, states: _States, tokens: int) -> bool | None:
-        """Charge a request in Redis if every bound has room; the meters are up to date then.
+        """Charge a request in Redis if every bound has room, and update the states.
 
-        False if one has not; None if Redis went away meanwhile.
+        Returns False if a bound has no room; None if Redis went away meanwhile.
         """
         self.asked += 1
         future: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
@@ -213,10 +215,10 @@ class SharedBuckets:
         return await future
 
     async def _run(self) -> None:
-        beat_s = renew_s = tell_s = float("-inf")
+        beat_s = renew_s = report_s = float("-inf")
         while not self._closing:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TELL_S):
+                async with asyncio.timeout(REPORT_S):
                     await self._wake.wait()
             self._wake.clear()
             now = self._now_s()
@@ -233,9 +235,9 @@ class SharedBuckets:
                 if now >= renew_s + self._slots_ttl_s / 3:
                     self._renew()
                     renew_s = now
-                if now >= tell_s + TELL_S:
-                    await self._tell()
-                    tell_s = now
+                if now >= report_s + REPORT_S:
+                    await self._report()
+                    report_s = now
                 while self._asks:
                     await self._send_asks()
             except RedisUnavailable:
@@ -245,7 +247,7 @@ class SharedBuckets:
                 _log.exception("could not share limits")
 
     def _answer_all(self) -> None:
-        """Let whoever asks go on alone."""
+        """Let all requests that ask be decided by this replica alone."""
         asks, self._asks = self._asks, []
         _leave_alone(asks)
 
@@ -263,7 +265,7 @@ class SharedBuckets:
         self._beat_script = script
         now = self._now_s()
         if memory != self._memory:
-            # What is gone from it, the replicas still know: for as long as it would have been of use.
+            # Redis has lost its data. Restore it from this replica's copies, for as long as the data would have lasted.
             self._restore_until_s = now + MINUTE_S if self._memory else 0.0
             self._memory = memory
         if self._joined_s is None:
@@ -272,7 +274,7 @@ class SharedBuckets:
             self._joined_s = now
 
     def _forgive(self, state: BucketState, bounds: Bounds, now: float) -> None:
-        """Of what was charged alone, only what has not flowed off again meanwhile is owed."""
+        """Reduce what was charged without Redis to the part that has not refilled since: only that is owed."""
         share = max(1, self._known_replicas)
         if bounds.requests_per_minute:
             interval = min(MINUTE_S, MINUTE_S * share / bounds.requests_per_minute)
@@ -280,27 +282,27 @@ class SharedBuckets:
         if bounds.tokens_per_minute:
             interval = min(MINUTE_S, MINUTE_S * share / bounds.tokens_per_minute)
             state.tokens_owed = min(state.tokens_owed, max(0.0, state.tokens_at - now) / interval)
-        state.active_told = 0
+        state.active_reported = 0
 
     def _renew(self) -> None:
-        """Slots in use are told again before Redis forgets them."""
+        """Report the slots in use again before they expire in Redis."""
         self._running = {
             subject: (state, bounds)
             for subject, (state, bounds) in self._running.items()
-            if state.active or state.active_told
+            if state.active or state.active_reported
         }
         self._changed.update(self._running)
 
-    async def _tell(self) -> None:
-        """Tell what has changed until now."""
+    async def _report(self) -> None:
+        """Report all changes until now."""
         changed, self._changed = self._changed, {}
         calls: list[_Call] = [([change], None, None) for change in changed.values()]
         for at in range(0, len(calls), _MAX_IN_BATCH):
             try:
                 await self._send(calls[at : at + _MAX_IN_BATCH])
             except RedisUnavailable:
-                untold = [states[0] for states, _, _ in calls[at:]]
-                self._changed = {bounds.subject: (state, bounds) for state, bounds in untold} | self._changed
+                unreported = [states[0] for states, _, _ in calls[at:]]
+                self._changed = {bounds.subject: (state, bounds) for state, bounds in unreported} | self._changed
                 raise
 
     async def _send_asks(self) -> None:
@@ -321,7 +323,7 @@ class SharedBuckets:
             keys: list[str] = []
             arguments: list[Any] = ["0" if tokens is None else "1", self._replica, int(self._slots_ttl_s * 1000)]
             for state, bounds in states:
-                # Those asked for before in the same batch may have been let in by then.
+                # Count the requests before this one in the batch, which may be admitted by then.
                 owns.append(state.active + wanted.get(id(state), 0))
                 _describe(state, bounds, tokens, owns[-1], now if restores else None, keys, arguments)
                 if tokens is not None:
@@ -335,7 +337,7 @@ class SharedBuckets:
                 for keys, arguments in commands:
                     pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
                 answers: list[Any] = await pipeline.execute(raise_on_error=False)
-                # A Redis that was restarted has no scripts, and then none of these ran.
+                # After a restart Redis has no scripts, and then none of these commands ran.
                 if not isinstance(answers[0], NoScriptError):
                     return answers
                 await client.script_load(_CHARGE)
@@ -352,19 +354,19 @@ class SharedBuckets:
             raise
         for state, _ in touched.values():
             state.requests_sent = state.tokens_sent = 0.0
-        told = iter(owns)
+        reported = iter(owns)
         for (states, tokens, future), answer in zip(calls, answers, strict=True):
-            of_call = [next(told) for _ in states]
+            of_call = [next(reported) for _ in states]
             if isinstance(answer, Exception):
                 _log.error("Redis refused a charge", extra={"error": str(answer)[:200]})
                 if future is not None and not future.done():
                     future.set_result(None)
                 continue
             admitted = bool(answer[0]) and tokens is not None
-            _take_in(states, answer[1:], now, admitted)
+            _update(states, answer[1:], now, admitted)
             for (state, bounds), own in zip(states, of_call, strict=True):
                 if bounds.concurrency:
-                    state.active_told = own + admitted
+                    state.active_reported = own + admitted
             if future is None:
                 continue
             if not future.done():
@@ -372,11 +374,11 @@ class SharedBuckets:
             elif admitted:
                 self._give_back(states, tokens or 0)
         for state, bounds in touched.values():
-            if state.active_told != state.active and bounds.concurrency:
+            if state.active_reported != state.active and bounds.concurrency:
                 self.changed(state, bounds)
 
     def _give_back(self, states: _States, tokens: int) -> None:
-        """Whoever asked has gone away meanwhile."""
+        """Return the charge of a request whose caller went away meanwhile."""
         for state, bounds in states:
             if bounds.requests_per_minute:
                 state.requests_owed -= 1
@@ -398,9 +400,9 @@ def _describe(
     keys: list[str],
     arguments: list[Any],
 ) -> None:
-    """Add a subject's keys and numbers to a call, and move what it owes on its way.
+    """Add a subject's keys and numbers to a call, and mark what it owes as sent.
 
-    With `restores_s`, the time now, what the replica knows goes along for a Redis that has lost it.
+    With `restores_s`, the time now, the call also carries the replica's copy, for a Redis that has lost its data.
     """
     asks = tokens is not None
     if bounds.requests_per_minute:
@@ -426,11 +428,11 @@ def _describe(
         arguments += ["c", bounds.concurrency, own, int(asks), 0]
 
 
-def _take_in(states: _States, found: Sequence[int], sent_s: float, admitted: bool) -> None:
-    """Bring the copies up to date: with when they were asked for, not heard of, a copy is never too strict."""
+def _update(states: _States, found: Sequence[int], sent_s: float, admitted: bool) -> None:
+    """Update the copies from an answer, as of the time of the question: so a copy is never too strict."""
     values = iter(found)
     for state, bounds in states:
-        state.heard_s = sent_s
+        state.updated_s = sent_s
         if bounds.requests_per_minute:
             interval = MINUTE_S / bounds.requests_per_minute
             state.requests_at = sent_s + next(values) / 1e6 + state.requests_owed * interval
@@ -438,7 +440,7 @@ def _take_in(states: _States, found: Sequence[int], sent_s: float, admitted: boo
             interval = MINUTE_S / bounds.tokens_per_minute
             state.tokens_at = sent_s + next(values) / 1e6 + state.tokens_owed * interval
         if bounds.concurrency:
-            state.elsewhere = next(values)
+            state.active_elsewhere = next(values)
             state.active += admitted
 
 

@@ -239,7 +239,7 @@ class KeyAdmin:
             if user is None and key.parent_id == user_id and self._user_index.get(user_id) is None:
                 raise ServiceError(Reason.NOT_FOUND, f"no user {key.user_id!r} in the tenant; make it with CreateUser")
             if user is not None and user.disabled_at_ms:
-                raise ServiceError(Reason.FAILED_PRECONDITION, f"the user {user.name!r} is shut out; enable it first")
+                raise ServiceError(Reason.FAILED_PRECONDITION, f"the user {user.name!r} is disabled; enable it first")
             if user is not None:
                 beyond = [scope for scope in key.scopes if scope not in ROLE_SCOPES[user.role]]
                 if beyond:
