@@ -1,4 +1,4 @@
-"""What the suite is not given is skipped with the reason; results as JUnit XML; request files that are wrong."""
+"""Rules that lack something are skipped with the reason; results as JUnit XML; request files that are wrong."""
 
 from __future__ import annotations
 

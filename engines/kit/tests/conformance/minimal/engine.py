@@ -146,7 +146,7 @@ class Engine(grpc.GenericRpcHandler):
         return bool(getattr(accepted, "stopped", False))
 
     def take(self, accepted: Accepted, unit: int, amount: int) -> bool:
-        """Counts the units, on disk, if the cap and the time allow them."""
+        """Count the units, on disk, if the cap and the time allow them."""
         candidate = accepted.candidate
         assert candidate is not None
         spent = price_numerator(candidate, {**accepted.amounts, unit: accepted.amounts.get(unit, 0) + amount})
@@ -232,7 +232,7 @@ class Engine(grpc.GenericRpcHandler):
         )
 
     async def drain(self, lease: Lease, health: HealthServicer) -> None:
-        """Ends in order: the lease, new calls, the calls that run."""
+        """End in order: the lease, new calls, the calls that run."""
         await self.end_lease(lease)
         self.refuse_new()
         await self.end_health(health)
