@@ -11,31 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.contracts import load_contracts
 from enginehouse.router.cache import CanonicalRequest, answer_key, canonicalize, model_identity
+from router.tests.harness.cache import chat_model
 
 CHAT = "/enginehouse.api.openai.v1.TextService/CreateChatCompletion"
 COMPLETION = "/enginehouse.api.openai.v1.TextService/CreateCompletion"
 EMBEDDING = "/enginehouse.api.openai.v1.TextService/CreateEmbedding"
 GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
 EMBED = "/enginehouse.api.inference.v1.GenerationService/Embed"
-
-
-def model(**changes: Any) -> CatalogModel:
-    facts: dict[str, Any] = {
-        "name": "tiny",
-        "cluster": "inference",
-        "backend": "llama.cpp",
-        "source": "bundled:tiny.gguf",
-        "context_tokens": 512,
-        "max_output_tokens": 64,
-        "capabilities": frozenset({"chat"}),
-        "quality": 0.1,
-        "prices": {},
-        "options": {},
-    }
-    return CatalogModel(**{**facts, **changes})
 
 
 def read(method: str, body: dict[str, Any], *, text: str | None = None) -> CanonicalRequest | None:
@@ -198,7 +182,7 @@ def test_tenants_models_experiments_and_tags_have_their_own_answers() -> None:
 
 
 def test_a_model_is_what_makes_it_answer_and_not_what_it_costs() -> None:
-    assert model_identity(model()) == model_identity(model(prices={1: 5}, quality=0.9))
+    assert model_identity(chat_model()) == model_identity(chat_model(prices={1: 5}, quality=0.9))
     for change in (
         {"source": "bundled:other.gguf"},
         {"backend": "vllm"},
@@ -206,7 +190,7 @@ def test_a_model_is_what_makes_it_answer_and_not_what_it_costs() -> None:
         {"context_tokens": 1024},
         {"max_output_tokens": 32},
     ):
-        assert model_identity(model()) != model_identity(model(**change))
+        assert model_identity(chat_model()) != model_identity(chat_model(**change))
 
 
 def test_edges_share_answers() -> None:
