@@ -141,10 +141,10 @@ BAD_PRICES = [
     ({"nanos_per_million": -1}, "nanos_per_million", "-1 must be from 0 to 9223372036854"),
     ({"nanos_per_million": 9_223_372_036_855}, "nanos_per_million", "9223372036855 must be from 0 to"),
     ({"nanos_per_million": 2**63 - 1}, "nanos_per_million", "must be from 0 to"),
-    ({"from_ms": NOW}, "from_ms", f"{NOW} is not a time to come"),
-    ({"from_ms": NOW - 1}, "from_ms", "what has passed stays as it was"),
-    ({"from_ms": -5}, "from_ms", "-5 is not a time to come"),
-    ({"from_ms": 2**53 + 1}, "from_ms", "is not a time to come"),
+    ({"from_ms": NOW}, "from_ms", f"{NOW} is not in the future"),
+    ({"from_ms": NOW - 1}, "from_ms", "is not in the future"),
+    ({"from_ms": -5}, "from_ms", "-5 is not in the future"),
+    ({"from_ms": 2**53 + 1}, "from_ms", "is not in the future"),
 ]
 
 
@@ -164,7 +164,7 @@ BAD_DISCOUNTS = [
     ({"subject": 0}, Reason.INVALID_REQUEST, "0 must be KEY, TENANT or TIER"),
     ({"subject_id": ""}, Reason.INVALID_REQUEST, "subject_id"),
     ({"model": "paint"}, Reason.INVALID_REQUEST, "did you mean 'painter'?"),
-    ({"from_ms": NOW - 1}, Reason.INVALID_REQUEST, "is not a time to come"),
+    ({"from_ms": NOW - 1}, Reason.INVALID_REQUEST, "is not in the future"),
     ({"subject_id": "gold"}, Reason.NOT_FOUND, "no tier 'gold'; there are free, pro"),
     ({"subject": 1, "subject_id": "key_x"}, Reason.NOT_FOUND, "no key 'key_x'"),
     ({"subject": 2, "subject_id": "ten_x"}, Reason.NOT_FOUND, "no tenant 'ten_x'"),

@@ -95,7 +95,7 @@ def test_failures_long_ago_do_not_count() -> None:
 
 
 def test_it_tries_again_ever_later_and_closes_by_an_answer() -> None:
-    one = breaker(failures=1, open_s=1, longest_open_s=5)
+    one = breaker(failures=1, open_s=1, max_open_s=5)
     now = 100.0
     one.record(now, answered=0, failed=1)
     for span in (1, 2, 4, 5, 5):
@@ -140,7 +140,7 @@ def test_probes_are_few_and_a_lost_one_is_replaced() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=60))
 def test_whatever_happens_a_breaker_lets_something_through_in_time(events: list[tuple[float, int, int, bool]]) -> None:
-    one = breaker(failures=2, open_s=1, longest_open_s=8, window_s=10)
+    one = breaker(failures=2, open_s=1, max_open_s=8, window_s=10)
     now = 0.0
     for pause, answered, failed, send in events:
         now += pause
@@ -276,7 +276,7 @@ def test_metrics_name_what_is_not_closed() -> None:
 
 
 def test_breakers_are_forgotten_once_all_is_well() -> None:
-    mesh = two_engines(window_s=5, longest_open_s=5)
+    mesh = two_engines(window_s=5, max_open_s=5)
     mesh.tally("m", "a", failed=5)
     mesh.now += 1
     mesh.tally("m", "a", answered=1)

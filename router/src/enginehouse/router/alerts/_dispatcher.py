@@ -59,7 +59,7 @@ class WebhookDispatcher:
         self._wake.set()
 
     async def close(self) -> None:
-        """Stop; what is not delivered is another's, or the next start's."""
+        """Stop. Undelivered alerts are retried by another replica or after a restart."""
         await self._task.close()
 
     async def _run(self) -> None:
@@ -112,13 +112,13 @@ class WebhookDispatcher:
             await self._store.finish(alert.alert_id, delivery="delivered", now_ms=self._clock())
         elif self._clock() - alert.raised_at_ms > self._settings.give_up_after_s * 1000:
             _log.error(
-                "the webhook did not take an alert; it is not sent again",
+                "the webhook did not accept an alert; giving up",
                 extra={"alert_id": alert.alert_id, "attempts": alert.attempts, "problem": problem},
             )
             await self._store.finish(alert.alert_id, delivery="failed", now_ms=self._clock())
         else:
             _log.warning(
-                "the webhook did not take an alert; it is sent again",
+                "the webhook did not accept an alert; retrying",
                 extra={"alert_id": alert.alert_id, "attempts": alert.attempts, "problem": problem},
             )
 

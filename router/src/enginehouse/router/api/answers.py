@@ -34,6 +34,6 @@ class AnswerServicer(cache_pb2_grpc.AnswerServiceServicer):
         if not grant.HasField("keep"):
             raise ServiceError(Reason.GRANT_INVALID, "the grant asks for no answer to be kept")
         if self._clock() > grant.expires_at_ms + _GRACE_MS:
-            raise ServiceError(Reason.GRANT_EXPIRED, "the grant is over; its answer is not taken any more")
+            raise ServiceError(Reason.GRANT_EXPIRED, "the grant has expired; its answer is not stored any more")
         answer = request.answer if request.HasField("answer") else None
         return cache_pb2.StoreResponse(kept=await self._cache.keep(grant, answer))

@@ -364,7 +364,9 @@ class Ledger:
         self._handle_freed(self._book.close(tokens, tokens=tokens))
         if done.unbilled_nanos:
             self.unbilled_nanos += done.unbilled_nanos
-            _log.error("served over what could be billed: the difference is ours", extra={"nanos": done.unbilled_nanos})
+            _log.error(
+                "served more than could be billed; the difference is unbilled", extra={"nanos": done.unbilled_nanos}
+            )
 
     async def _settle_queued(self) -> None:
         while True:
@@ -623,7 +625,7 @@ class Ledger:
             self._take_in(swept.claims, swept.settled)
             if swept.released_nanos:
                 _log.info(
-                    "released what dead replicas held",
+                    "released leases of dead replicas",
                     extra={"nanos": swept.released_nanos, "replicas": swept.dead_replicas},
                 )
         return swept

@@ -68,7 +68,7 @@ class UsageReportParser:
         cap = candidate.cap_nanos if candidate is not None else 0
         if cost != record.usage.cost_nanos:
             _log.warning(
-                "an engine counted another cost than its amounts make; ours counts",
+                "an engine's cost differs from that of its amounts; ours is billed",
                 extra={"grant_id": grant.grant_id, "reported_nanos": record.usage.cost_nanos, "computed_nanos": cost},
             )
         return Claim(

@@ -165,7 +165,7 @@ async def _lapsed(
         claims.append(Claim(kind=kind, grant=grant, model=model, service=service_of(grant)))
         if kind is Kind.ASSUME:
             _log.warning(
-                "nobody reported a request: its cap is billed until somebody does",
+                "no report of a request; its cap is billed until there is one",
                 extra={"request_id": grant.request_id, "grant_id": grant.grant_id},
             )
     return claims

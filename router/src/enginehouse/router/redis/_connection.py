@@ -99,7 +99,7 @@ class SharedRedis:
             self.failures += 1
             if self.up:
                 self.up = False
-                _log.warning("Redis is away; this replica goes on alone", extra={"error": type(error).__name__})
+                _log.warning("Redis is unavailable; going on alone", extra={"error": type(error).__name__})
             self._lost.set()
             raise RedisUnavailable(f"Redis does not answer ({type(error).__name__})") from None
 
@@ -112,7 +112,9 @@ class SharedRedis:
             except (OSError, TimeoutError, RedisError) as error:
                 if self.up or not told:
                     # The kind alone: some messages name the address, and an address may hold a password.
-                    _log.warning("Redis is away; this replica goes on alone", extra={"error": type(error).__name__})
+                    _log.warning(
+                        "Redis is unavailable; this replica goes on alone", extra={"error": type(error).__name__}
+                    )
                     told = True
                 self.up = False
                 await self._pause(backoff)

@@ -314,7 +314,7 @@ class KeyAdmin:
             except ValueError as error:
                 checks.violate(f"route_limits[{at}].route", str(error))
             checks.require(
-                routes.index(one.route) == at, f"route_limits[{at}].route", f"{one.route[:64]!r} is there twice"
+                routes.index(one.route) == at, f"route_limits[{at}].route", f"{one.route[:64]!r} is duplicated"
             )
             self._check_bounds(checks, f"route_limits[{at}].limits", one.limits)
         self._check_models(checks, request.allowed_models)
@@ -324,7 +324,7 @@ class KeyAdmin:
             checks.require(
                 now < request.expires_at_ms <= _MOST,
                 "expires_at_ms",
-                f"{request.expires_at_ms} is not a time to come; it is {now} now",
+                f"{request.expires_at_ms} is not in the future; it is {now} now",
             )
         if request.HasField("budget_nanos"):
             checks.require(request.budget_nanos >= 0, "budget_nanos", f"{request.budget_nanos} must not be negative")

@@ -166,7 +166,7 @@ def _shared(document: pb.Policy, active: list[pb.Policy]) -> list[FieldViolation
     for other in active:
         if other.name != document.name:
             found += [
-                FieldViolation("tenants", f"{tenant!r} is in the policy {other.name!r} already; take it out of there")
+                FieldViolation("tenants", f"{tenant!r} is in the policy {other.name!r} already; remove it from there")
                 for tenant in document.tenants
                 if tenant in other.tenants
             ]

@@ -270,8 +270,7 @@ def _check_start(checks: Checks, from_ms: int, now: int) -> None:
     checks.require(
         not from_ms or now < from_ms <= _MAX_MS,
         "from_ms",
-        f"{from_ms} is not a time to come (it is {now} now); what has passed stays as it was: give a later time, or 0 "
-        "for now",
+        f"{from_ms} is not in the future (it is {now} now); give a later time, or 0 for now",
     )
 
 

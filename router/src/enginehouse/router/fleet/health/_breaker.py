@@ -33,7 +33,7 @@ class BreakerTerms:
         failure_share: the share of all calls in the window that must have failed.
         window_s: calls are counted over the last one to two of these, in seconds.
         open_s: how long it stays open at first, in seconds; doubled each time that it opens without having recovered.
-        longest_open_s: the longest that it stays open, in seconds.
+        max_open_s: the longest that it stays open, in seconds.
         probes: how many requests are under way at once while it is half-open.
         probe_s: how long a probe is waited for before another is let through, in seconds.
     """
@@ -42,7 +42,7 @@ class BreakerTerms:
     failure_share: float = 0.5
     window_s: float = 30.0
     open_s: float = 1.0
-    longest_open_s: float = 60.0
+    max_open_s: float = 60.0
     probes: int = 1
     probe_s: float = 10.0
 
@@ -135,7 +135,7 @@ class Breaker:
         terms = self._terms
         if not self.opened and self._recovered(now):
             self._times = 0
-        span = min(terms.longest_open_s, terms.open_s * 2.0 ** min(self._times, 30))
+        span = min(terms.max_open_s, terms.open_s * 2.0 ** min(self._times, 30))
         self._times += 1
         self.opened = True
         self.until = now + span * (1 + self._jitter() / 10)
@@ -162,7 +162,7 @@ class Breaker:
         return not self.opened and self._recovered(now) and not self.failure_share(now)
 
     def _recovered(self, now: float) -> bool:
-        return now - self._closed_at > max(self._terms.window_s, self._terms.longest_open_s)
+        return now - self._closed_at > max(self._terms.window_s, self._terms.max_open_s)
 
     def _close(self, now: float) -> None:
         self.opened = False

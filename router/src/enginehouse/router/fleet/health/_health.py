@@ -129,7 +129,7 @@ class Health:
             self._pair(*pair).half_open(now)
         for pair in refusing - self._refusing:
             self.opened[pair[0]] += 1
-            _log.warning("an engine refuses a model: its provider is away", extra=_names(pair))
+            _log.warning("an engine refuses a model: its provider is unavailable", extra=_names(pair))
         self._refusing = refusing
         self._note_gone(served, now)
         self._forget(served, now)
@@ -155,7 +155,7 @@ class Health:
     def _forget(self, served: dict[str, tuple[str, ...]], now: float) -> None:
         """Drop breakers that are closed and clean, and those of engines that have been gone for long."""
         for pair, breaker in list(self._pairs.items()):
-            away = pair[1] not in served and now - breaker.until > 2 * self._endpoint_terms.longest_open_s
+            away = pair[1] not in served and now - breaker.until > 2 * self._endpoint_terms.max_open_s
             if away or breaker.forgettable(now):
                 del self._pairs[pair]
         for model, breaker in list(self._models.items()):

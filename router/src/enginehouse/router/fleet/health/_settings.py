@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
 import pydantic
 
 from enginehouse.kit.config import Section
@@ -10,6 +14,8 @@ from enginehouse.router.fleet.health._breaker import BreakerTerms
 
 class HealthSettings(Section):
     """When a model or an engine counts as broken, and how requests are spread over engines."""
+
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({"longest_open_s": "max_open_s"})
 
     failures: int = pydantic.Field(default=5, ge=1)
     """Failed calls of a model on one engine, within the window, before its breaker may open."""
@@ -23,7 +29,7 @@ class HealthSettings(Section):
     """Calls are counted over the last one to two of these."""
     open_s: float = pydantic.Field(default=1.0, gt=0)
     """How long a breaker stays open at first; each time it opens again without having recovered, twice as long."""
-    longest_open_s: float = pydantic.Field(default=60.0, gt=0)
+    max_open_s: float = pydantic.Field(default=60.0, gt=0)
     """The longest that it stays open."""
     probes: int = pydantic.Field(default=1, ge=1)
     """How many requests each router tries at once where a breaker is half-open."""
@@ -38,8 +44,8 @@ class HealthSettings(Section):
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> HealthSettings:
-        if self.open_s > self.longest_open_s:
-            raise ValueError(f"open_s {self.open_s} is over longest_open_s {self.longest_open_s}")
+        if self.open_s > self.max_open_s:
+            raise ValueError(f"open_s {self.open_s} is over max_open_s {self.max_open_s}")
         return self
 
     def endpoint_terms(self) -> BreakerTerms:
@@ -56,7 +62,7 @@ class HealthSettings(Section):
             failure_share=share,
             window_s=self.window_s,
             open_s=self.open_s,
-            longest_open_s=self.longest_open_s,
+            max_open_s=self.max_open_s,
             probes=self.probes,
             probe_s=self.probe_s,
         )
