@@ -22,6 +22,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+import yaml
 from google.protobuf import descriptor_pb2
 
 from enginehouse.client.errors import from_rpc_error
@@ -30,6 +31,7 @@ from tests.mesh import Mesh
 ENGINE = pathlib.Path(__file__).parents[1] / "toy_engine"
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "adding-an-engine.md"
 UV = pathlib.Path(sys.executable).parent / "uv"
+ENGINEHOUSE = UV.with_name("enginehouse")
 SIGNAL_NANOS = 3
 """The price of a signal in the engine's catalog."""
 TEXT = "what hath god wrought " * 2
@@ -77,6 +79,38 @@ def test_its_stubs_and_descriptors_are_of_one_contract(installed: pathlib.Path) 
             # The compiler writes it into descriptor sets, and not into stubs.
             message_field.ClearField("json_name")
     assert descriptor_pb2.FileDescriptorProto.FromString(morse_pb2.DESCRIPTOR.serialized_pb) == ours
+
+
+def test_it_keeps_the_engine_protocol(installed: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    section = {
+        "engine_id": "{engine_id}",
+        "listen": "{listen}",
+        "http_listen": "127.0.0.1:0",
+        "gateway_address": "{gateway}",
+        "router_address": "{router}",
+        "spool_dir": "{spool}",
+        "grant_keys_file": "{grant_keys}",
+        "catalog_file": str(installed / "toy_morse" / "catalog.yaml"),
+        "models_dir": "{directory}/models",
+    }
+    (tmp_path / "template.yaml").write_text(yaml.safe_dump({"morse": section}))
+    example = {"models": ["morse-international"], "request": {"model": "auto", "text": TEXT}}
+    example |= {"long_request": {"model": "auto", "text": TEXT * 20}, "invalid_request": {"model": "auto"}}
+    (tmp_path / "requests.json").write_text(json.dumps({"Transmit": example}))
+    options = ["--config", str(tmp_path / "template.yaml"), "--request", str(tmp_path / "requests.json")]
+    # The families of rules that a unit of its own and its contract bear on.
+    for family in ("discovery", "message", "cap", "usage", "crash"):
+        options += ["--rule", family]
+    start = f"{sys.executable} -m toy_morse serve --config {{config}}"
+    done = subprocess.run(
+        [str(ENGINEHOUSE), "conformance", "--service", "toy.morse.v1.MorseService", "--command", start, *options],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 failed" in done.stdout
 
 
 def until(condition: Callable[[], bool], *, timeout_s: float = RECOVERY_S) -> None:
@@ -149,7 +183,7 @@ def test_the_command_line_knows_it(mesh: Mesh) -> None:
 
 
 def status(mesh: Mesh) -> str:
-    command = [str(UV.with_name("enginehouse")), "status", "--data", str(mesh.data), "--json"]
+    command = [str(ENGINEHOUSE), "status", "--data", str(mesh.data), "--json"]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
