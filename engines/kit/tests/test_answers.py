@@ -103,9 +103,9 @@ class World:
         self.engine = Scripted()
         self.stub: Any = None
 
-    def grant(self, *, method: str = GENERATE, most_bytes: int = 10_000, models: tuple[str, ...] = ("m",)) -> Any:
+    def grant(self, *, method: str = GENERATE, max_bytes: int = 10_000, models: tuple[str, ...] = ("m",)) -> Any:
         grant = self.issuer.grant(method, models=models)
-        keep = grant_pb2.AnswerKeep(key=b"k" * 32, address=self.router_address, most_bytes=most_bytes, keep_ms=1000)
+        keep = grant_pb2.AnswerKeep(key=b"k" * 32, address=self.router_address, most_bytes=max_bytes, keep_ms=1000)
         grant.keep.CopyFrom(keep)
         return grant
 
@@ -154,7 +154,7 @@ async def test_vectors_are_handed_over(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deltas", "request_", "most_bytes", "models"),
+    ("deltas", "request_", "max_bytes", "models"),
     [
         ([[Delta(text="a")], [Delta(text="b")]], {}, 10_000, ("m",)),
         ([[Delta(text="a", finish_reason=STOP)], [Delta(index=1, text="b")]], {"choices": 2}, 10_000, ("m",)),
@@ -170,10 +170,10 @@ async def test_vectors_are_handed_over(world: World) -> None:
     ids=["no end", "one choice of two", "budget", "too large", "another model stepped in"],
 )
 async def test_what_is_no_whole_answer_is_not_handed_over(
-    world: World, deltas: list[list[Delta]], request_: dict[str, Any], most_bytes: int, models: tuple[str, ...]
+    world: World, deltas: list[list[Delta]], request_: dict[str, Any], max_bytes: int, models: tuple[str, ...]
 ) -> None:
     world.engine.deltas = deltas
-    call = world.generate(world.grant(most_bytes=most_bytes, models=models), **request_)
+    call = world.generate(world.grant(max_bytes=max_bytes, models=models), **request_)
     assert [message async for message in call]
     assert not (await world.router.next()).HasField("answer")
 
