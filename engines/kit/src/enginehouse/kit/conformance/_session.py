@@ -139,7 +139,9 @@ class Session:
 
     def grant(self, method: ServedMethod, *, models: Sequence[str] = (), **changes: Any) -> Grant:
         """A grant for one call; changes as `GrantIssuer.grant` takes them."""
-        changes.setdefault("prices", self.prices)
+        # A router's grant lists every unit that the method names itself; free, where it has no price.
+        free: dict[Unit, int] = {name: 0 for name in method.unit_names if name not in UNITS}
+        changes["prices"] = {**free, **changes.get("prices", self.prices)}
         return GrantIssuer(self.keys).grant(method.path, models=models, **changes)
 
     def token(self, method: ServedMethod, *, models: Sequence[str] = (), **changes: Any) -> str:
