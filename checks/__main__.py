@@ -1,4 +1,4 @@
-"""Runs the checks: `python -m checks [NAME...]`. The status is 1 if any complains."""
+"""Run the checks: `python -m checks [NAME...]`. The status is 1 if any complains."""
 
 from __future__ import annotations
 
@@ -6,11 +6,28 @@ import pathlib
 import sys
 import time
 
-from checks import contracts, layers, length, namespace, places, promises, python, requirements, shell, unasync
+from checks import (
+    contracts,
+    cycles,
+    layers,
+    length,
+    names,
+    namespace,
+    places,
+    promises,
+    python,
+    requirements,
+    shell,
+    unasync,
+    vocabulary,
+)
 
 CHECKS = {
     "namespace": namespace.complaints,
     "layers": layers.complaints,
+    "cycles": cycles.complaints,
+    "names": names.complaints,
+    "vocabulary": vocabulary.complaints,
     "length": length.complaints,
     "places": places.complaints,
     "promises": promises.complaints,
@@ -26,12 +43,12 @@ CHECKS = {
 def main() -> int:
     """Run all, or those named, to the end, whatever the first ones say."""
     root = pathlib.Path(__file__).resolve().parents[1]
-    names = sys.argv[1:] or list(CHECKS)
-    if unknown := sorted(set(names) - set(CHECKS)):
+    chosen = sys.argv[1:] or list(CHECKS)
+    if unknown := sorted(set(chosen) - set(CHECKS)):
         print(f"no such check: {', '.join(unknown)}; there are {', '.join(CHECKS)}", file=sys.stderr)
         return 2
     failed = []
-    for name in names:
+    for name in chosen:
         started = time.monotonic()
         found = CHECKS[name](root)
         print(f"{'FAIL' if found else 'ok  '} {name} ({time.monotonic() - started:.1f} s)", flush=True)

@@ -6,7 +6,7 @@ import ast
 import pathlib
 from collections import defaultdict
 
-from checks.tree import is_generated, source_files, text_of
+from checks.tree import is_generated, parsed, source_files
 
 
 def complaints(root: pathlib.Path) -> list[str]:
@@ -20,7 +20,7 @@ def complaints(root: pathlib.Path) -> list[str]:
         if package is None or module == package:
             continue
         origin = _entry(module, package)
-        for line, imported in _imports(ast.parse(text_of(root / path) or "")):
+        for line, imported in _imports(parsed(root / path)):
             if imported.startswith(f"{package}."):
                 target = _entry(imported, package)
                 if target != origin:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import pathlib
 
-from checks.tree import source_files, text_of
+from checks.tree import parsed, source_files
 
 # What each part may import of the others, by the start of its modules' names.
 ALLOWED = {
@@ -38,7 +38,7 @@ WITHIN = (
 
 
 def complaints(root: pathlib.Path) -> list[str]:
-    """Names each import that reaches across a layer."""
+    """Name each import that reaches across a layer."""
     found = []
     for path in source_files(root):
         part = _part(path)
@@ -46,7 +46,7 @@ def complaints(root: pathlib.Path) -> list[str]:
             continue
         allowed = (part, *ALLOWED[part])
         importer = ".".join(path.with_suffix("").parts[path.parts.index("src") + 1 :])
-        for line, module in _imports(text_of(root / path) or ""):
+        for line, module in _imports(parsed(root / path)):
             for modules, exempt, forbidden in WITHIN:
                 if _in(importer, modules) and not _in(importer, exempt) and _in(module, forbidden):
                     found.append(f"{path}:{line}: {importer} must not import {module}")
@@ -70,9 +70,9 @@ def _part(path: pathlib.Path) -> str | None:
     return next((part for part in ALLOWED if module == part or module.startswith(f"{part}.")), None)
 
 
-def _imports(source: str) -> list[tuple[int, str]]:
+def _imports(tree: ast.Module) -> list[tuple[int, str]]:
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

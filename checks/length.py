@@ -11,7 +11,7 @@ SUFFIXES = {".py", ".proto", ".sh", ".yaml", ".yml", ".md", ".toml"}
 
 
 def complaints(root: pathlib.Path) -> list[str]:
-    """Names each file that is too long, with its length."""
+    """Name each file that is too long, with its length."""
     found = []
     for path in source_files(root):
         if path.suffix not in SUFFIXES or is_generated(path):

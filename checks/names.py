@@ -6,7 +6,7 @@ import ast
 import pathlib
 from collections import defaultdict
 
-from checks.tree import is_generated, source_files, text_of
+from checks.tree import is_generated, parsed, source_files
 
 # Names that two packages share because they mean the same thing, and why neither imports the other's.
 SHARED = {"FieldViolation": "the client may not import the kit"}
@@ -19,7 +19,7 @@ def complaints(root: pathlib.Path) -> list[str]:
         # The synchronous client is generated from the asyncio one, and each has its own `Stream`.
         if path.suffix != ".py" or "src" not in path.parts or "_sync" in path.parts or is_generated(path):
             continue
-        for node in ast.parse(text_of(root / path) or "").body:
+        for node in parsed(root / path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name not in SHARED:
                 found[node.name].append(f"{path}:{node.lineno}")
     return [

@@ -10,7 +10,7 @@ SHARED = (("enginehouse", "__init__.py"), ("enginehouse", "engines", "__init__.p
 
 
 def complaints(root: pathlib.Path) -> list[str]:
-    """Names each file that closes a shared namespace, generated stubs included."""
+    """Name each file that closes a shared namespace, generated stubs included."""
     found = []
     for path in source_files(root):
         parts = path.parts

@@ -17,7 +17,7 @@ REGISTRIES = re.compile(
 
 
 def complaints(root: pathlib.Path) -> list[str]:
-    """Names each line that ties the project to a place."""
+    """Name each line that ties the project to a place."""
     found = []
     for path in source_files(root):
         text = text_of(root / path)

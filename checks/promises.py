@@ -11,7 +11,7 @@ _FILE = re.compile(r"`([\w/.-]+/test_\w+\.py)`")
 
 
 def complaints(root: pathlib.Path) -> list[str]:
-    """Names each test that the page promises and the tree lacks."""
+    """Name each test that the page promises and the tree lacks."""
     page = root / PAGE
     if not page.exists():
         return []

@@ -8,7 +8,7 @@ import sys
 
 
 def complaints(root: pathlib.Path) -> list[str]:
-    """Names each file that is absent or stale."""
+    """Name each file that is absent or stale."""
     command = [sys.executable, str(root / "requirements" / "compile.py"), "--root", str(root), "--check"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     return ran.stderr.strip().splitlines() if ran.returncode else []

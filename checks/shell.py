@@ -9,7 +9,7 @@ from checks.tree import source_files, text_of
 
 
 def complaints(root: pathlib.Path) -> list[str]:
-    """Names each shell script that bash cannot parse, that cannot be run, or that runs on after failures."""
+    """Name each shell script that bash cannot parse, that cannot be run, or that runs on after failures."""
     found = []
     for path in source_files(root):
         text = text_of(root / path)

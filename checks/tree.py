@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import pathlib
 import subprocess
 
@@ -48,3 +50,9 @@ def text_of(path: pathlib.Path) -> str | None:
 def is_generated(path: pathlib.Path) -> bool:
     """Return whether a tool made the file at this path, relative to the root."""
     return path.as_posix().startswith(GENERATED) or path.name.endswith(STUBS)
+
+
+@functools.cache
+def parsed(path: pathlib.Path) -> ast.Module:
+    """Parse a Python file, once for all checks of a run."""
+    return ast.parse(text_of(path) or "")

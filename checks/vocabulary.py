@@ -7,10 +7,11 @@ this project's own.
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 import re
 
-from checks.tree import is_generated, source_files, text_of
+from checks.tree import is_generated, parsed, source_files
 
 # Names that were here, or would come back, each with the word that the field uses.
 NAMES = {
@@ -39,11 +40,15 @@ NAMES = {
     "passed_over": "rejection_reason",
     "put_in_force": "apply",
 }
+# Fields of the contracts, whose names are part of the wire.
+FIELDS = frozenset({"most_bytes"})
 PATTERNS = {
     re.compile(r"_*MOST_\w+"): "MAX_...",
     re.compile(r"_*LEAST_\w+"): "MIN_...",
+    re.compile(r"_*(?:LONGEST|LARGEST)_\w+"): "MAX_...",
     re.compile(r"_*most_(?!common$)\w+"): "max_...",
 }
+LOOP = "`for one in`: name the thing, as in `for model in models`"
 # How a docstring must not begin, and how to begin it instead.
 OPENINGS = {
     "How": "a noun phrase, such as `The number of ...`",
@@ -72,20 +77,34 @@ def complaints(root: pathlib.Path) -> list[str]:
     for path in source_files(root):
         if path.suffix != ".py" or is_generated(path) or path.parts[0] == "checks":
             continue
-        tree = ast.parse(text_of(root / path) or "")
-        for line, complaint in sorted({*_names(tree), *_loops(tree), *_docstrings(tree)}):
-            found.append(f"{path}:{line}: {complaint}")
+        lines = {complaint for node in ast.walk(parsed(root / path)) for complaint in _of(node)}
+        found += [f"{path}:{line}: {complaint}" for line, complaint in sorted(lines)]
     return found
 
 
-def _names(tree: ast.Module) -> list[tuple[int, str]]:
-    found = []
-    for node in ast.walk(tree):
-        for name in _named(node):
-            better = NAMES.get(name) or next((word for shape, word in PATTERNS.items() if shape.fullmatch(name)), None)
-            if better is not None:
-                found.append((node.lineno, f"{name!r} is not the field's word; use {better}"))  # type: ignore[attr-defined]
+def _of(node: ast.AST) -> list[tuple[int, str]]:
+    """The complaints about a node, each with its line."""
+    found = [
+        (node.lineno, f"{name!r} is not the field's word; use {better}")  # type: ignore[attr-defined]
+        for name in _named(node)
+        if (better := _better(name)) is not None
+    ]
+    match node:
+        case ast.For(target=ast.Name(id="one")) | ast.AsyncFor(target=ast.Name(id="one")):
+            found.append((node.lineno, LOOP))
+        case ast.comprehension(target=ast.Name(id="one")):
+            found.append((node.target.lineno, LOOP))
+        case ast.Module() | ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+            found += _docstring(node)
     return found
+
+
+@functools.cache
+def _better(name: str) -> str | None:
+    """The field's word for a name that is not; None for all others."""
+    if name in FIELDS:
+        return None
+    return NAMES.get(name) or next((word for shape, word in PATTERNS.items() if shape.fullmatch(name)), None)
 
 
 def _named(node: ast.AST) -> list[str]:
@@ -107,28 +126,14 @@ def _named(node: ast.AST) -> list[str]:
             return []
 
 
-def _loops(tree: ast.Module) -> list[tuple[int, str]]:
-    return [
-        (node.target.lineno, "`for one in`: name the thing, as in `for model in models`")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.For | ast.AsyncFor | ast.comprehension)
-        and isinstance(node.target, ast.Name)
-        and node.target.id == "one"
-    ]
-
-
-def _docstrings(tree: ast.Module) -> list[tuple[int, str]]:
-    found = []
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        text = ast.get_docstring(node)
-        if not text:
-            continue
-        first = re.split(r"[\s,.:;]", text, maxsplit=1)[0]
-        line = node.body[0].lineno
-        if first in OPENINGS:
-            found.append((line, f"a docstring begins with {first!r}; begin with {OPENINGS[first]}"))
-        elif first in THIRD_PERSON and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            found.append((line, f"a docstring begins with {first!r}; use the imperative"))
-    return found
+def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> list[tuple[int, str]]:
+    match node.body:
+        case [ast.Expr(value=ast.Constant(value=str(text)), lineno=line), *_]:
+            first = re.split(r"[\s,.:;]", text.lstrip(), maxsplit=1)[0]
+        case _:
+            return []
+    if first in OPENINGS:
+        return [(line, f"a docstring begins with {first!r}; begin with {OPENINGS[first]}")]
+    if first in THIRD_PERSON and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return [(line, f"a docstring begins with {first!r}; use the imperative")]
+    return []

@@ -21,7 +21,7 @@ Write = Callable[[str, str], None]
         ("f(passed_over='')\n", "rejection_reason"),
         ("from deploy import Doors\n", "Endpoints"),
         ("_MOST_ROUTES = 1\n", "MAX_..."),
-        ("self.most_bytes = 1\n", "max_..."),
+        ("self.most_rows = 1\n", "max_..."),
         ("LEAST_RATE = 1\n", "MIN_..."),
         ("for one in models:\n    pass\n", "for model in models"),
         ("names = [one.name for one in models]\n", "for model in models"),
@@ -49,6 +49,7 @@ def test_a_word_of_our_own_is_found_with_the_fix(source: str, fix: str, tree: pa
         'def f():\n    """Start the task."""\n',
         'class A:\n    """Sends, receives and their times."""\n',
         "almost_all = 1\n",
+        "grant.keep.most_bytes = 1\n",
     ],
 )
 def test_plain_words_are_left_alone(source: str, tree: pathlib.Path, write: Write) -> None:

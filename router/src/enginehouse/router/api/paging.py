@@ -8,13 +8,13 @@ import binascii
 from enginehouse.kit.validation import invalid
 
 DEFAULT_SIZE = 100
-LARGEST_SIZE = 1000
+MAX_SIZE = 1000
 
 
 def page_size(asked: int) -> int:
     """Return the number of entries to send. Raises INVALID_REQUEST for a size that is negative or over 1,000."""
-    if not 0 <= asked <= LARGEST_SIZE:
-        raise invalid("page_size", f"{asked} must be from 0 to {LARGEST_SIZE}")
+    if not 0 <= asked <= MAX_SIZE:
+        raise invalid("page_size", f"{asked} must be from 0 to {MAX_SIZE}")
     return asked or DEFAULT_SIZE
 
 
