@@ -9,7 +9,7 @@ import tempfile
 
 
 def _lines(command: list[str], root: pathlib.Path) -> list[str]:
-    """What a command complains about; empty where it succeeds."""
+    """The lines that a command prints when it fails; empty where it succeeds."""
     ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if not ran.returncode:
         return []

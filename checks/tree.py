@@ -1,4 +1,4 @@
-"""Which files the rules are about."""
+"""The files that the rules are about."""
 
 from __future__ import annotations
 
