@@ -211,7 +211,7 @@ async def test_racing_callers_leave_one_price_for_a_moment(harness: PriceHarness
     assert await harness.rows() == 1
 
 
-async def test_what_has_begun_cannot_be_taken_back(harness: PriceHarness) -> None:
+async def test_a_price_that_has_begun_cannot_be_deleted(harness: PriceHarness) -> None:
     begun, coming = await harness.set(70), await harness.set(90, NOW + 5_000)
     error = await refused(harness.admin.delete_price(pb.DeletePriceRequest(price_id=begun.price_id)))
     assert error.reason is Reason.FAILED_PRECONDITION
@@ -253,7 +253,7 @@ async def test_lists_come_in_pages_without_a_gap_or_a_repetition(harness: PriceH
     assert (await refused(harness.admin.list_prices(foreign))).reason is Reason.INVALID_REQUEST
 
 
-async def test_every_replica_hears_of_a_new_price(harness: PriceHarness) -> None:
+async def test_every_replica_applies_a_new_price(harness: PriceHarness) -> None:
     book, refresher = harness.replica()
     loaded = asyncio.Event()
 

@@ -142,7 +142,7 @@ async def test_nobody_gives_what_they_do_not_hold(tenants: Tenants, role: str, s
         await tenants.create(tenants.secret(role), scopes=scopes)
 
 
-async def test_another_tenants_things_do_not_exist(tenants: Tenants, shared_router: RouterProcess) -> None:
+async def test_another_tenants_resources_do_not_exist(tenants: Tenants, shared_router: RouterProcess) -> None:
     theirs = await tenants.create(shared_router.key, tenant_id=tenants.second)
     budget = await shared_router.admin(
         shared_router.key,

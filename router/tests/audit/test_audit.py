@@ -1,4 +1,4 @@
-"""The audit log: what gets onto it, that nothing leaves it, and that tampering shows."""
+"""The audit log: its entries, their permanence, and the detection of tampering."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ async def test_the_database_refuses_to_change_or_remove_entries(
         ("DELETE FROM audit_log WHERE sequence > 3", "the log ends at entry 3, and entry 5 is expected"),
     ],
 )
-async def test_who_gets_around_the_database_is_seen(
+async def test_tampering_around_the_database_is_detected(
     log: AuditLog, database: AsyncEngine, statement: str, problem: str
 ) -> None:
     await log.append([entry(number) for number in range(5)])
@@ -231,7 +231,7 @@ async def test_a_change_that_fails_leaves_no_entry(log: AuditLog, database: Asyn
     assert (await log.verify()).entries == 0
 
 
-async def test_many_at_once_are_put_in_line(database_uri: str) -> None:
+async def test_concurrent_entries_are_chained_in_order(database_uri: str) -> None:
     engines = [open_database(database_uri, pool_size=4) for _ in range(3)]
     logs = [AuditLog(database=engine, seal_keys=SEALS, clock=lambda: 1_000) for engine in engines]
     await asyncio.gather(*(log.append([entry(at)]) for at in range(20) for log in logs))

@@ -67,7 +67,7 @@ async def test_an_answer_is_given_until_its_class_says_no_more(replica: CacheRep
     ],
     ids=["none", "no end", "empty", "one choice", "budget", "another model", "too large", "no kind", "no vectors"],
 )
-async def test_what_is_no_whole_answer_is_not_kept(replica: CacheReplica, bad: cache_pb2.Answer | None) -> None:
+async def test_an_incomplete_answer_is_not_kept(replica: CacheReplica, bad: cache_pb2.Answer | None) -> None:
     _, grant = await replica.lookup()
     waiting, other = await replica.lookup()
     assert waiting.result is LookupResult.SHARED
@@ -106,7 +106,7 @@ async def test_an_experiments_message_has_answers_of_its_own(replica: CacheRepli
     assert (await replica.lookup(grant=steered))[0].result is LookupResult.MISS
 
 
-async def test_a_tag_falls_on_every_router_and_takes_what_is_being_made(
+async def test_a_tag_is_invalidated_on_every_router_and_for_answers_in_flight(
     database: AsyncEngine, clock: CacheClock
 ) -> None:
     one, two = CacheReplica(database, clock=clock), CacheReplica(database, clock=clock)

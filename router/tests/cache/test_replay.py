@@ -37,7 +37,7 @@ CHAT = "/enginehouse.api.openai.v1.TextService/CreateChatCompletion"
 
 @asynccontextmanager
 async def served(replica: CacheReplica) -> AsyncIterator[grpc.aio.Channel]:
-    """The router's doors for kept answers."""
+    """A channel to the router's services for kept answers."""
     calls = ReplayCalls(
         cache=replica.cache, grant_keys=KEYS, hits=replica.hits, metrics=replica.metrics, clock=replica.clock
     )

@@ -1,4 +1,4 @@
-"""The tables and their migrations are the same thing."""
+"""The tables, their migrations, and the rules that the database itself keeps."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from enginehouse.router.predictor.complexity import Prediction
 
 
 class Given:
-    """Predicts what the prompt says."""
+    """A predictor that reads its prediction from the prompt."""
 
     def predict(self, texts: Sequence[str]) -> Prediction:
         """A complexity written in the prompt."""

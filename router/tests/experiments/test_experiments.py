@@ -201,7 +201,7 @@ def sample(values: list[float]) -> Sample:
     return Sample(len(values), mean, sum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def test_looking_at_every_step_finds_nothing_where_nothing_is() -> None:
+def test_looking_at_every_step_finds_no_difference_where_none_is() -> None:
     """A plain interval that is looked at a hundred times excludes the truth far more often than one time in twenty."""
     chance = random.Random(7)
     plain = sequential = 0

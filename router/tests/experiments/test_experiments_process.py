@@ -63,7 +63,9 @@ def router(routers: tuple[RouterProcess, RouterProcess]) -> RouterProcess:
     return routers[0]
 
 
-async def test_an_experiment_is_steered_measured_and_won(routers: tuple[RouterProcess, RouterProcess]) -> None:
+async def test_an_experiment_assigns_measures_and_names_its_winner(
+    routers: tuple[RouterProcess, RouterProcess],
+) -> None:
     router, other = routers
     made = await started(router)
 

@@ -21,7 +21,7 @@ TIERS = {name: TierSettings() for name in ("free", "starter", "pro", "enterprise
 
 
 class Fixed:
-    """A predictor that always says the same."""
+    """A predictor that always predicts the same."""
 
     def __init__(self, complexity: float) -> None:
         self.complexity = complexity
@@ -74,7 +74,7 @@ def fleet(models: Iterable[CatalogModel], *, queued: dict[str, int] | None = Non
 
 
 def document(**fields: object) -> policy_pb2.Policy:
-    """A policy document from what a file would say."""
+    """A policy document from the fields of a file."""
     return json_format.ParseDict({"name": "default", **fields}, policy_pb2.Policy())
 
 

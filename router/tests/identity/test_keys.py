@@ -158,7 +158,7 @@ async def test_a_runs_key_goes_with_its_maker(shared_router: RouterProcess) -> N
         {"budget_nanos": -1},
     ],
 )
-async def test_what_no_run_can_have_is_refused(shared_router: RouterProcess, fields: dict[str, Any]) -> None:
+async def test_invalid_fields_of_a_runs_key_are_refused(shared_router: RouterProcess, fields: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="INVALID_REQUEST"):
         await for_run(shared_router, shared_router.key, **fields)
 

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -44,8 +44,8 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-class Door:
-    """A verifier with its people."""
+class VerifierHarness:
+    """A verifier of one issuer's tokens, with the users that it knows."""
 
     def __init__(self, provider: IdentityProviderServer, **changed: Any) -> None:
         values: dict[str, Any] = {
@@ -61,12 +61,12 @@ class Door:
         self.users.put_tenant(OTHER)
         self.verifier = TokenVerifier(issuers=[IssuerSettings(**(values | changed))], users=self.users)
 
-    def enter(self, token: str, *, at_ms: int | None = None) -> Caller:
+    def authenticate(self, token: str, *, at_ms: int | None = None) -> Caller:
         return self.verifier.authenticate(token.encode(), now_ms=now_ms() if at_ms is None else at_ms)
 
     def refusal(self, token: str) -> ServiceError:
         with pytest.raises(ServiceError) as refused:
-            self.enter(token)
+            self.authenticate(token)
         assert refused.value.reason is Reason.TOKEN_INVALID
         assert refused.value.http_status == 401
         return refused.value
@@ -74,43 +74,48 @@ class Door:
     async def until(self, token: str) -> Caller:
         async def known() -> bool:
             try:
-                self.enter(token)
+                self.authenticate(token)
             except ServiceError as error:
                 assert error.retry_after_s, error.message
                 return False
             return True
 
         await wait_until(known, True, within_s=60)
-        return self.enter(token)
+        return self.authenticate(token)
+
+
+OpenVerifier = Callable[..., Awaitable[VerifierHarness]]
 
 
 @pytest.fixture
-async def open_door(provider: IdentityProviderServer) -> AsyncIterator[Callable[..., Any]]:
-    made: list[Door] = []
+async def open_verifier(provider: IdentityProviderServer) -> AsyncIterator[OpenVerifier]:
+    made: list[VerifierHarness] = []
 
-    async def open_(**changed: Any) -> Door:
-        door = Door(provider, **changed)
-        made.append(door)
-        door.verifier.start()
-        await wait_for(lambda: all(issuer.keys.loaded for issuer in door.verifier._providers.values()))
-        return door
+    async def open_(**changed: Any) -> VerifierHarness:
+        harness = VerifierHarness(provider, **changed)
+        made.append(harness)
+        harness.verifier.start()
+        await wait_for(lambda: all(issuer.keys.loaded for issuer in harness.verifier._providers.values()))
+        return harness
 
     yield open_
-    for door in made:
-        await door.verifier.close()
+    for harness in made:
+        await harness.verifier.close()
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-async def test_a_good_token_is_its_user(provider: IdentityProviderServer, open_door: Any, algorithm: str) -> None:
+async def test_a_good_token_is_its_user(
+    provider: IdentityProviderServer, open_verifier: OpenVerifier, algorithm: str
+) -> None:
     provider.keys.append(SigningKey("other", algorithm))
-    door = await open_door()
+    harness = await open_verifier()
     token = provider.token(provider.keys[-1])
-    caller = door.enter(token)
+    caller = harness.authenticate(token)
     assert (caller.tenant, caller.key.user_id) == (TENANT, "ravi@example.org")
     assert caller.key.key_id == user_id_of("ten_1", "ravi@example.org")
     assert caller.key.scopes == ("inference", "spend", "keys")
-    assert door.enter(token) is caller, "one object, so that what follows from it is worked out once"
-    assert door.enter(provider.token(iat=None)) is caller
+    assert harness.authenticate(token) is caller, "one object, so that what follows from it is worked out once"
+    assert harness.authenticate(provider.token(iat=None)) is caller
 
 
 def changed_signature(token: str) -> str:
@@ -126,7 +131,7 @@ def changed_claims(token: str, **changed: Any) -> str:
     return f"{header}.{base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b'=').decode()}.{signature}"
 
 
-async def test_bad_tokens_are_refused(provider: IdentityProviderServer, open_door: Any) -> None:
+async def test_bad_tokens_are_refused(provider: IdentityProviderServer, open_verifier: OpenVerifier) -> None:
     stranger = SigningKey("first", "RS256")
     now = int(time.time())
     bad = {
@@ -156,70 +161,74 @@ async def test_bad_tokens_are_refused(provider: IdentityProviderServer, open_doo
         "a key that it points at": provider.token(stranger, header={"kid": "x", "jku": "http://127.0.0.1:1/keys"}),
         "huge": provider.token(padding="x" * 10_000),
     }
-    door = await open_door()
+    harness = await open_verifier()
     for what, token in bad.items():
-        error = door.refusal(token)
+        error = harness.refusal(token)
         assert token not in error.message, what
-    assert door.enter(provider.token())
+    assert harness.authenticate(provider.token())
 
 
-async def test_the_algorithm_is_not_the_tokens_to_choose(provider: IdentityProviderServer, open_door: Any) -> None:
+async def test_the_algorithm_is_not_the_tokens_to_choose(
+    provider: IdentityProviderServer, open_verifier: OpenVerifier
+) -> None:
     provider.keys.append(SigningKey("curve", "ES256"))
-    door = await open_door()
+    harness = await open_verifier()
     claims = provider.claims()
     for algorithm in ("none", "None", "NONE", "nOnE", "HS256", "HS512", "", None, 5, ["RS256"]):
-        door.refusal(unsigned({"alg": algorithm, "typ": "JWT", "kid": "first"}, claims))
-        door.refusal(unsigned({"alg": algorithm, "typ": "JWT", "kid": "first"}, claims) + "AAAA")
+        harness.refusal(unsigned({"alg": algorithm, "typ": "JWT", "kid": "first"}, claims))
+        harness.refusal(unsigned({"alg": algorithm, "typ": "JWT", "kid": "first"}, claims) + "AAAA")
     # The public key taken for a shared secret.
     for secret in (provider.keys[0].public_pem, provider.keys[0].public_pem.strip()):
         head = unsigned({"alg": "HS256", "typ": "JWT", "kid": "first"}, claims)[:-1]
         signature = base64.urlsafe_b64encode(hmac.new(secret, head.encode(), hashlib.sha256).digest()).rstrip(b"=")
-        door.refusal(f"{head}.{signature.decode()}")
+        harness.refusal(f"{head}.{signature.decode()}")
     # A key for one algorithm, named with another.
     mixed = provider.token(provider.keys[1], header={"kid": "first"})
-    assert door.refusal(mixed).retry_after_s is None
-    narrow = await open_door(algorithms=("ES256",))
+    assert harness.refusal(mixed).retry_after_s is None
+    narrow = await open_verifier(algorithms=("ES256",))
     narrow.refusal(provider.token())
-    narrow.enter(provider.token(provider.keys[1]))
+    narrow.authenticate(provider.token(provider.keys[1]))
 
 
-async def test_clocks_may_differ_a_little(provider: IdentityProviderServer, open_door: Any) -> None:
-    door = await open_door(skew_s=30)
+async def test_clocks_may_differ_a_little(provider: IdentityProviderServer, open_verifier: OpenVerifier) -> None:
+    harness = await open_verifier(skew_s=30)
     now = now_ms() // 1000 * 1000
     token = provider.token(exp=now // 1000, iat=None)
-    door.enter(token, at_ms=now + 29_000)
+    harness.authenticate(token, at_ms=now + 29_000)
     with pytest.raises(ServiceError, match="expired"):
-        door.enter(token, at_ms=now + 30_000)
+        harness.authenticate(token, at_ms=now + 30_000)
     with pytest.raises(ServiceError, match="expired"):
-        door.enter(token, at_ms=now + 30_001)
+        harness.authenticate(token, at_ms=now + 30_001)
     early = provider.token(nbf=now // 1000 + 30)
-    door.enter(early, at_ms=now)
-    strict = await open_door(skew_s=0)
+    harness.authenticate(early, at_ms=now)
+    strict = await open_verifier(skew_s=0)
     with pytest.raises(ServiceError, match="nbf"):
-        strict.enter(early, at_ms=now)
+        strict.authenticate(early, at_ms=now)
 
 
-async def test_a_new_key_is_taken_and_a_withdrawn_one_refused(provider: IdentityProviderServer, open_door: Any) -> None:
-    door = await open_door()
+async def test_a_new_key_is_taken_and_a_withdrawn_one_refused(
+    provider: IdentityProviderServer, open_verifier: OpenVerifier
+) -> None:
+    harness = await open_verifier()
     old = provider.token()
-    door.enter(old)
+    harness.authenticate(old)
     second = SigningKey("second", "RS256")
     new = provider.token(second)
-    error = door.refusal(new)
+    error = harness.refusal(new)
     assert error.retry_after_s, "its key may be on its way"
     provider.keys = [second]
-    assert (await door.until(new)).key.user_id == "ravi@example.org"
-    door.refusal(old)
+    assert (await harness.until(new)).key.user_id == "ravi@example.org"
+    harness.refusal(old)
 
 
 async def test_strangers_cannot_make_it_read_the_keys_all_the_time(
-    provider: IdentityProviderServer, open_door: Any
+    provider: IdentityProviderServer, open_verifier: OpenVerifier
 ) -> None:
-    door = await open_door(unknown_key_s=600)
+    harness = await open_verifier(unknown_key_s=600)
     client = httpx.AsyncClient(trust_env=False)
     before = provider.reads
     for number in range(200):
-        door.refusal(provider.token(SigningKey("x", "EdDSA"), header={"kid": f"made-up-{number}"}))
+        harness.refusal(provider.token(SigningKey("x", "EdDSA"), header={"kid": f"made-up-{number}"}))
         if number % 20 == 0:
             # A round trip to the same server, in which a request for the keys would arrive as well.
             await client.get(f"{provider.issuer}/.well-known/openid-configuration")
@@ -227,53 +236,57 @@ async def test_strangers_cannot_make_it_read_the_keys_all_the_time(
     assert provider.reads == before
 
 
-async def test_a_provider_that_breaks_leaves_its_keys_in_use(provider: IdentityProviderServer, open_door: Any) -> None:
-    door = await open_door(refresh_s=1)
-    keys = next(iter(door.verifier._providers.values())).keys
+async def test_a_provider_that_breaks_leaves_its_keys_in_use(
+    provider: IdentityProviderServer, open_verifier: OpenVerifier
+) -> None:
+    harness = await open_verifier(refresh_s=1)
+    keys = next(iter(harness.verifier._providers.values())).keys
     provider.broken = True
     before = keys.reads
     await wait_for(lambda: keys.reads >= before + 2)
-    door.enter(provider.token())
+    harness.authenticate(provider.token())
 
 
 async def test_a_provider_that_is_away_at_first_is_found_later(provider: IdentityProviderServer) -> None:
     provider.broken = True
-    door = Door(provider)
-    door.verifier.start()
-    assert door.refusal(provider.token()).retry_after_s
+    harness = VerifierHarness(provider)
+    harness.verifier.start()
+    assert harness.refusal(provider.token()).retry_after_s
     provider.broken = False
-    await door.until(provider.token())
-    await door.verifier.close()
+    await harness.until(provider.token())
+    await harness.verifier.close()
 
 
 async def test_a_configuration_of_another_issuer_is_not_taken(provider: IdentityProviderServer) -> None:
     provider.claimed_issuer = "https://evil.example"
-    door = Door(provider)
-    door.verifier.start()
-    keys = next(iter(door.verifier._providers.values())).keys
+    harness = VerifierHarness(provider)
+    harness.verifier.start()
+    keys = next(iter(harness.verifier._providers.values())).keys
     await wait_for(lambda: keys.reads)
     assert not keys.loaded
-    door.refusal(provider.token())
-    await door.verifier.close()
+    harness.refusal(provider.token())
+    await harness.verifier.close()
 
 
-async def test_weak_and_foreign_keys_are_not_taken(provider: IdentityProviderServer, open_door: Any) -> None:
+async def test_weak_and_foreign_keys_are_not_taken(
+    provider: IdentityProviderServer, open_verifier: OpenVerifier
+) -> None:
     from cryptography.hazmat.primitives.asymmetric import rsa
 
     weak = SigningKey("weak", "RS256")
     weak.private = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     provider.keys.append(weak)
-    door = await open_door()
+    harness = await open_verifier()
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         token = provider.token(weak)
-    door.refusal(token)
+    harness.refusal(token)
 
 
-async def test_tenant_and_role_come_from_claims(provider: IdentityProviderServer, open_door: Any) -> None:
-    door = await open_door(
+async def test_tenant_and_role_come_from_claims(provider: IdentityProviderServer, open_verifier: OpenVerifier) -> None:
+    harness = await open_verifier(
         tenant="",
         tenant_claim=("org", "name"),
         tenants={"The School": "school", "The Other": "other"},
@@ -282,14 +295,14 @@ async def test_tenant_and_role_come_from_claims(provider: IdentityProviderServer
         default_role=None,
     )
     org = {"name": "The School"}
-    assert door.enter(provider.token(org=org, groups=["pupils", "teachers"])).key.scopes == (
+    assert harness.authenticate(provider.token(org=org, groups=["pupils", "teachers"])).key.scopes == (
         "inference",
         "spend",
         "keys",
     )
-    head = door.enter(provider.token(org=org, groups=["teachers", "heads"], sub="head"))
+    head = harness.authenticate(provider.token(org=org, groups=["teachers", "heads"], sub="head"))
     assert "manage" in head.key.scopes
-    assert door.enter(provider.token(org={"name": "The Other"}, groups="heads")).tenant == OTHER
+    assert harness.authenticate(provider.token(org={"name": "The Other"}, groups="heads")).tenant == OTHER
     for changed in (
         {"org": {"name": "school"}, "groups": "heads"},
         {"org": "The School", "groups": "heads"},
@@ -298,13 +311,13 @@ async def test_tenant_and_role_come_from_claims(provider: IdentityProviderServer
         {"org": org},
         {"groups": "heads"},
     ):
-        door.refusal(provider.token(**changed))
+        harness.refusal(provider.token(**changed))
 
 
-async def test_the_role_given_here_counts(provider: IdentityProviderServer, open_door: Any) -> None:
-    door = await open_door(role_claim="role")
+async def test_the_role_given_here_counts(provider: IdentityProviderServer, open_verifier: OpenVerifier) -> None:
+    harness = await open_verifier(role_claim="role")
     token = provider.token(role="owner")
-    assert "owner" in door.enter(token).key.scopes
+    assert "owner" in harness.authenticate(token).key.scopes
     user = User(
         user_id=user_id_of("ten_1", "ravi@example.org"),
         tenant_id="ten_1",
@@ -312,10 +325,10 @@ async def test_the_role_given_here_counts(provider: IdentityProviderServer, open
         role=Role.VIEWER,
         created_at_ms=0,
     )
-    door.users.put_user(user)
-    assert door.enter(token).key.scopes == ("spend",)
-    door.users.put_user(User(**{**_fields(user), "disabled_at_ms": 5}))
-    assert "is disabled" in door.refusal(token).message
+    harness.users.put_user(user)
+    assert harness.authenticate(token).key.scopes == ("spend",)
+    harness.users.put_user(User(**{**_fields(user), "disabled_at_ms": 5}))
+    assert "is disabled" in harness.refusal(token).message
 
 
 def _fields(user: User) -> dict[str, Any]:
@@ -324,10 +337,10 @@ def _fields(user: User) -> dict[str, Any]:
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: f"{text}.{text}.{text}".encode())))
-def test_no_bytes_are_a_token(provider: IdentityProviderServer, data: bytes) -> None:
-    door = Door(provider)
+def test_random_bytes_are_no_token(provider: IdentityProviderServer, data: bytes) -> None:
+    harness = VerifierHarness(provider)
     with pytest.raises(ServiceError) as refused:
-        door.verifier.authenticate(data, now_ms=now_ms())
+        harness.verifier.authenticate(data, now_ms=now_ms())
     assert refused.value.reason is Reason.TOKEN_INVALID
 
 

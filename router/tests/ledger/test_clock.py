@@ -56,7 +56,7 @@ def test_a_routers_time_never_goes_back_and_never_stands_still(steps: list[tuple
 
 
 @given(st.integers(0, 3600 * S), st.lists(st.integers(1, 100 * S), min_size=1, max_size=50))
-def test_what_is_ahead_is_made_good_at_a_tenth(back: int, runs: list[int]) -> None:
+def test_a_clock_that_is_ahead_is_slowed_by_a_tenth(back: int, runs: list[int]) -> None:
     machine = Machine()
     clock = machine.clock()
     clock()

@@ -16,7 +16,7 @@ async def settle(ledger: Ledger, *claims: object) -> list[Verdict]:
     return await ledger.settle_now(list(claims))  # type: ignore[arg-type]
 
 
-async def test_what_nobody_ran_lapses_at_zero(harness: LedgerHarness) -> None:
+async def test_a_grant_that_nobody_ran_lapses_at_zero(harness: LedgerHarness) -> None:
     budget = await harness.budget(1_000)
     ledger = await harness.replica()
     await harness.grant(ledger, 100)
@@ -31,7 +31,7 @@ async def test_what_nobody_ran_lapses_at_zero(harness: LedgerHarness) -> None:
     assert (await harness.window(budget))[1] == 0 == await harness.billed()
 
 
-async def test_a_cap_is_assumed_and_the_late_truth_replaces_it(harness: LedgerHarness) -> None:
+async def test_a_cap_is_assumed_and_a_late_report_replaces_it(harness: LedgerHarness) -> None:
     budget = await harness.budget(1_000)
     ledger = await harness.replica()
     token = await harness.grant(ledger, 100)

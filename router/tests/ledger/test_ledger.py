@@ -66,7 +66,7 @@ async def test_two_engines_of_one_grant_are_billed_to_its_cap_together(harness: 
     assert ledger.unbilled_nanos == 40
 
 
-async def test_a_report_over_the_cap_is_clamped_and_the_rest_is_ours(harness: LedgerHarness) -> None:
+async def test_a_report_over_the_cap_is_clamped_and_the_rest_is_unbilled(harness: LedgerHarness) -> None:
     budget = await harness.budget(10_000)
     ledger = await harness.replica()
     token = await harness.grant(ledger, 100)

@@ -96,7 +96,7 @@ async def hammer(made: Sequence[Replica], one: Bounds, *, calls: int, tokens: in
 
 
 def assert_within(admitted: Sequence[tuple[float, float]], limit: int, over: float, units: int = 1) -> None:
-    """In no stretch was there more than a minute's worth, what flows off in that time, and what the bound says."""
+    """Check that no interval admitted more than a minute's worth, the refill of that time, and the stated excess."""
     for first in range(0, len(admitted), 7):
         began = admitted[first][0]
         for last in range(first, len(admitted)):

@@ -59,7 +59,7 @@ async def auto(router: RouterProcess, **headers: str) -> tuple[str, httpx.Respon
     return response.headers["x-enginehouse-model"], response
 
 
-async def test_a_policy_set_in_one_router_is_in_force_in_all(routers: tuple[RouterProcess, RouterProcess]) -> None:
+async def test_a_policy_set_in_one_router_applies_in_all(routers: tuple[RouterProcess, RouterProcess]) -> None:
     first, second = routers
     usual = (await auto(first))[0]
     built_in = await get_policy(second)
@@ -159,7 +159,7 @@ async def auto_refusal(router: RouterProcess, **headers: str) -> str:
     return str(response.headers["grpc-message"])
 
 
-async def test_what_is_not_valid_changes_nothing(routers: tuple[RouterProcess, RouterProcess]) -> None:
+async def test_an_invalid_policy_changes_nothing(routers: tuple[RouterProcess, RouterProcess]) -> None:
     first, second = routers
     version = (await set_policy(first, everyone={"quality_floor": 0.1})).version
     wrong = {
@@ -291,7 +291,7 @@ async def test_feedback_is_counted_once_a_source_and_moves_what_is_chosen(
         ({"request_id": "not an id", "score": 1}, "request_id"),
     ],
 )
-async def test_ratings_that_are_none(shared_router: RouterProcess, rating: dict[str, Any], field: str) -> None:
+async def test_invalid_ratings_are_refused(shared_router: RouterProcess, rating: dict[str, Any], field: str) -> None:
     request = json_format.ParseDict({"request_id": "req_1", **rating}, feedback_pb2.RecordFeedbackRequest())
     error = await refusal_of(shared_router, shared_router.key, "FeedbackService/RecordFeedback", request)
     assert error.reason is Reason.INVALID_REQUEST

@@ -241,7 +241,7 @@ async def test_spend_is_exported_as_a_file_that_adds_up(
     assert [(row.group, row.usage.cost_nanos) for row in by_user.rows] == [("=cmd()", 200), ("anna", 0), ("b,c", 400)]
 
 
-async def test_bad_money_is_refused_by_name_and_half_writes_nothing(
+async def test_invalid_amounts_are_refused_by_name_and_write_nothing(
     shared_router: RouterProcess, app: pb.CreateKeyResponse
 ) -> None:
     key_id = app.key.key_id

@@ -234,7 +234,7 @@ async def test_a_router_that_is_told_to_stop_gives_back_what_it_holds(
     await database.dispose()
 
 
-def test_commands_say_what_is_wrong(
+def test_commands_name_the_fault(
     make_router: RouterFactory, database_uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     router = make_router()

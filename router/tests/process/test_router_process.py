@@ -28,7 +28,7 @@ SETTLED = usage_pb2.ReportResponse.STATUS_SETTLED
 TOKEN = 200
 
 
-async def test_the_whole_way_of_a_request_and_its_money(shared_router: RouterProcess, registry: RegistryServer) -> None:
+async def test_a_request_from_its_check_to_its_spend(shared_router: RouterProcess, registry: RegistryServer) -> None:
     made = await shared_router.admin(
         shared_router.key, "CreateKey", pb.CreateKeyRequest(name="app", budget_nanos=10_000_000)
     )

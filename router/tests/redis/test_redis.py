@@ -27,7 +27,7 @@ async def shared(redis_server: RedisServer) -> AsyncIterator[SharedRedis]:
     await shared.close()
 
 
-async def test_it_keeps_what_it_is_given(shared: SharedRedis) -> None:
+async def test_a_value_is_read_back(shared: SharedRedis) -> None:
     await shared.ask(lambda client: client.set("eh:test", b"\x00value", px=60_000))
     assert await shared.ask(lambda client: client.get("eh:test")) == b"\x00value"
 
