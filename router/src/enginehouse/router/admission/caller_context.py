@@ -18,7 +18,7 @@ _MAX_ROUTES = 256
 
 
 class CallerContext:
-    """A caller's standing.
+    """The context of one caller.
 
     Args:
         caller: the key, or the user that a token speaks for.
@@ -78,7 +78,7 @@ class CallerContext:
         return Payer(scopes)
 
     def bounds(self, method: str, user_id: str) -> Sequence[Bounds]:
-        """Every bound on a request: of key and ancestors, of the user, of the route, of the tenant."""
+        """Return every bound on a request: of key and ancestors, of the user, of the route, of the tenant."""
         found = self._routes.get(method)
         if found is None:
             if len(self._routes) >= _MAX_ROUTES:

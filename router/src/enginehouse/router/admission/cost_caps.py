@@ -75,7 +75,7 @@ def run_scopes(keys: Sequence[Key], run_id: str) -> list[tuple[str, str]]:
 
 
 class RunCaps:
-    """Gives each run of a key that caps its runs a budget, before the run's first request is paid for.
+    """The budgets of runs: each run of a key that caps its runs has one before its first request is paid for.
 
     There are as many as there are runs, so a replica holds those alone that it has seen lately; the rest are in
     PostgreSQL.
@@ -126,7 +126,7 @@ class RunCaps:
             self._index.put(budget.budget_id, budget)
 
     def forget_idle(self) -> None:
-        """Let go of the budgets of runs that have not been seen for a while."""
+        """Drop the budgets of runs that have not been seen for a while."""
         before = self._clock() - self._idle_ms
         for scope_id in [scope_id for scope_id, used in self._used.items() if used < before]:
             del self._used[scope_id]

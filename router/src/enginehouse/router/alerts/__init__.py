@@ -1,4 +1,4 @@
-"""Alerts: a budget that reaches a percentage of its limit says so, once in each window, and somebody hears it."""
+"""Alerts: a budget that reaches a percentage of its limit raises one, once in each window."""
 
 from enginehouse.router.alerts._dispatcher import WebhookDispatcher
 from enginehouse.router.alerts._exhaustion_recorder import ExhaustionRecorder

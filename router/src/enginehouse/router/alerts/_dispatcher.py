@@ -55,7 +55,7 @@ class WebhookDispatcher:
         self._task.start()
 
     def wake(self, _payload: str = "") -> None:
-        """Handle the news that there are alerts."""
+        """Deliver soon: there are new alerts."""
         self._wake.set()
 
     async def close(self) -> None:

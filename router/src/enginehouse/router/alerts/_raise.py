@@ -45,7 +45,7 @@ _INSERT = sa.text(
 
 
 async def raise_alerts(connection: AsyncConnection, crossings: Sequence[Crossing], *, now_ms: int) -> None:
-    """Raise those that were not raised before. The windows are locked by the caller."""
+    """Raise the alerts that were not raised before. The caller holds the windows' locks."""
     if not crossings:
         return
     ordered = sorted(crossings, key=lambda crossing: (crossing.budget_id, crossing.window_start_ms, crossing.percent))

@@ -11,14 +11,14 @@ from enginehouse.kit.config import ConfigError, Section
 
 
 class AlertSettings(Section):
-    """Where alerts of budgets go, besides the log and `ListAlerts`."""
+    """The destination of budgets' alerts, besides the log and `ListAlerts`."""
 
     webhook_url: str = pydantic.Field(default="", repr=False)
     """Each alert is posted here as JSON; empty means nowhere."""
     webhook_secret_file: Path | None = None
     """The secret that deliveries are signed with (HMAC-SHA256); at least 16 bytes; needed with `webhook_url`."""
     timeout_s: float = pydantic.Field(default=5.0, gt=0, le=60)
-    """How long the webhook may take to answer."""
+    """The time that the webhook may take to answer."""
     retry_s: float = pydantic.Field(default=10.0, gt=0, le=3600)
     """The wait after a first failure; it doubles with each, up to an hour."""
     give_up_after_s: float = pydantic.Field(default=86_400.0, gt=0)

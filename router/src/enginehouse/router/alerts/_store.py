@@ -93,7 +93,7 @@ class AlertStore:
             return [Alert(**row._mapping) for row in rows]
 
     async def finish(self, alert_id: str, *, delivery: str, now_ms: int) -> None:
-        """Note what became of an alert's delivery."""
+        """Record the outcome of an alert's delivery."""
         async with self._database.begin() as connection:
             await connection.execute(
                 budget_alerts.update()

@@ -1,4 +1,4 @@
-"""Who changed what: an append-only log in PostgreSQL whose entries seal each other."""
+"""The audit log: an append-only log in PostgreSQL whose entries seal each other."""
 
 from enginehouse.router.audit._log import Actor, AuditEntry, AuditLog, AuditOutcome, AuditVerdict
 from enginehouse.router.audit._recorder import AuditRecorder, Change, document_of

@@ -154,7 +154,7 @@ class AuditLog:
             return [_entry(row) for row in await connection.execute(query)]
 
     async def verify(self, *, expected_sequence: int = 0, expected_seal: bytes = b"") -> AuditVerdict:
-        """Read everything and says what is wrong first, if anything is."""
+        """Read the whole log and return the first fault, if there is one."""
         seal, sequence, found_expected = _FIRST_SEAL, 0, not expected_sequence
         async for entry in self._all():
             if entry.sequence != sequence + 1:

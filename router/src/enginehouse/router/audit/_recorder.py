@@ -1,4 +1,4 @@
-"""Sees to it that every administrative change and every denied attempt is on the log.
+"""Recording of every administrative change and every denied attempt in the audit log.
 
 A change that knows of the log writes its entry, with what was before and after, in its own transaction. For one that
 does not, an entry with the request follows when it is done. Denials are gathered and written a moment later: nobody can
@@ -82,7 +82,7 @@ class AuditRecorder:
         self._task.start()
 
     async def close(self) -> None:
-        """Write what waits."""
+        """Stop, and write the entries that wait."""
         await self._task.close()
         await self.flush()
 
@@ -136,7 +136,7 @@ class AuditRecorder:
         self._denials[entry] = self._denials.get(entry, 0) + 1
 
     async def flush(self) -> None:
-        """Write what waits; while PostgreSQL is away it goes on waiting."""
+        """Write the entries that wait; while PostgreSQL is unavailable they go on waiting."""
         denials, self._denials = self._denials, {}
         self._waiting += [
             dataclasses.replace(entry, after_json=_json({"times": times})) for entry, times in denials.items()

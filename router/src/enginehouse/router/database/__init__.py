@@ -1,4 +1,4 @@
-"""Where the router keeps what must outlive it: tables, their migrations, and the connection to PostgreSQL."""
+"""The router's storage in PostgreSQL: tables, their migrations, and connections."""
 
 from enginehouse.router.database._engine import database_url, open_database
 from enginehouse.router.database._listen import Listener

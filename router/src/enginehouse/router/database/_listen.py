@@ -1,4 +1,4 @@
-"""Hears what other replicas changed, within milliseconds of their commit."""
+"""Notifications of other replicas' changes, within milliseconds of their commit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Listener:
         self._on_connect = on_connect
         self._task = BackgroundTask(self._run, name="database-listener")
         self.connected = False
-        """Whether every change is heard of as it commits."""
+        """True while every change is notified as it commits."""
 
     def start(self) -> None:
         """Start listening, for as long as it takes PostgreSQL to come."""

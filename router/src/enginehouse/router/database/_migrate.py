@@ -1,4 +1,4 @@
-"""Brings a database to the tables that this version needs."""
+"""Migration of a database to the tables that this version needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEAD = "0008"
 
 
 async def migrate(database: AsyncEngine) -> None:
-    """Upgrades to the newest revision, in one transaction. Does nothing when it is there already."""
+    """Upgrade to the newest revision, in one transaction. Do nothing if it is there already."""
     async with database.begin() as connection:
         await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         versions = await connection.execute(sa.text("SELECT to_regclass('alembic_version')"))
@@ -39,7 +39,7 @@ def _upgrade(connection: sa.Connection) -> None:
 
 
 def alembic_config() -> Config:
-    """Where Alembic finds the revisions, for its own commands as well."""
+    """Return Alembic's configuration with the folder of revisions, for its own commands as well."""
     from alembic.config import Config
 
     config = Config()

@@ -1,4 +1,4 @@
-"""Tells PostgreSQL's absence from a defect of ours, in one place."""
+"""The distinction between PostgreSQL's absence and a defect of ours, in one place."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class State:
         self.first_tokens = FirstTokens() if first_tokens is None else first_tokens
         self.affinity_characters = affinity_characters
         self.ratings: Ratings = NO_RATINGS
-        """What feedback says of models; replaced whole when it is read again."""
+        """The ratings of models; replaced whole when they are read again."""
 
     def allows(self, caller: Caller, model: str) -> bool:
         """Return whether there is such a model, and the caller may use it for one task or other."""

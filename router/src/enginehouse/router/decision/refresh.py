@@ -1,4 +1,4 @@
-"""Keeps what decisions look at current with PostgreSQL: policies, what feedback says of models, how quick they are."""
+"""The refresher of decisions' inputs from PostgreSQL: policies, ratings of models, times to the first token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MS_A_DAY = 86_400_000
 
 
 class StateRefresher:
-    """Reads for one replica. Until PostgreSQL answers, and while it is away, what was read last holds."""
+    """Refreshes the state of one replica. Until PostgreSQL answers, and while it is away, the state read last holds."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class StateRefresher:
         await self._task.close()
 
     async def read_policies(self) -> None:
-        """Put the documents that PostgreSQL holds in force."""
+        """Apply the policy documents that PostgreSQL holds."""
         # One after the other, so that what was read first is not put in force last.
         async with self._reading:
             self._state.policy.replace(await self._policies.active())

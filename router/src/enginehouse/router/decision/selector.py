@@ -79,7 +79,7 @@ class ModelSelector:
         self.rejections: dict[str, str] = {}
 
     def take_named(self) -> None:
-        """Take the model that the request names, or what the policy lets it fall back to."""
+        """Take the model that the request names, or its fallbacks by the policy."""
         request = self.request
         model = self.state.catalog.get(request.model)
         if model is None:
@@ -147,7 +147,7 @@ class ModelSelector:
         return usable
 
     def _well(self, usable: list[Offer]) -> list[Offer]:
-        """Those whose engines answer; all of them where none's do, for a breaker only remembers."""
+        """Return the offers whose engines answer; all of them where none's do, for a breaker only remembers."""
         fleet = self.state.fleet
         if fleet.health.untroubled:
             return usable
@@ -160,7 +160,7 @@ class ModelSelector:
         return well
 
     def _quick(self, usable: list[Offer]) -> list[Offer]:
-        """Those that are expected to begin in time; the quickest alone where none is."""
+        """Return the offers that are expected to begin in time; the quickest alone where none is."""
         most = self.rules.max_first_token_ms
         if not most:
             return usable
@@ -193,7 +193,7 @@ class ModelSelector:
         return sufficiency(self.prediction, offer) >= least
 
     def _learned(self, settings: BanditSettings, usable: list[Offer], chosen: Offer, request_id: str) -> Offer:
-        """The one that feedback speaks for, among those within the policy's bounds."""
+        """Return the offer that feedback prefers, among those within the policy's bounds."""
         request, most = self.request, chosen.bound_nanos(self.request) * settings.max_price_factor
         floor = max(settings.quality_floor, self.rules.quality_floor)
         bounded = []
@@ -218,7 +218,7 @@ class ModelSelector:
         return bounded[place]
 
     def _fall_back(self, first: Offer) -> None:
-        """Add what the policy falls back to from a model."""
+        """Add the fallbacks that the policy has for a model."""
         self.first = first
         chain = self.rules.fallbacks.get(first.model.name)
         if chain is None or not (self.free or chain.for_named):
@@ -252,7 +252,7 @@ class ModelSelector:
         return self.rules.rejection_reason(offer.model)
 
     def endpoints_of(self, offer: Offer) -> Sequence[Endpoint]:
-        """Where to send the request for a model, in order; worked out once."""
+        """Return the endpoints of a model, in order; worked out once."""
         name = offer.model.name
         found = self.endpoints.get(name)
         if found is None:
@@ -260,7 +260,7 @@ class ModelSelector:
         return found
 
     def first_token_ms(self, offer: Offer) -> int | None:
-        """When its first token is expected, in milliseconds; None where nothing was measured."""
+        """Return the expected time to its first token in milliseconds; None where nothing was measured."""
         return self.state.first_tokens.expected_ms(offer.model.name, lambda: self.endpoints_of(offer))
 
 

@@ -1,1 +1,1 @@
-"""Which engines live, how healthy they are, and in which order to try them."""
+"""The live engines, their health, and the order in which to try them."""

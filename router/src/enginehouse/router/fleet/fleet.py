@@ -1,4 +1,4 @@
-"""Which engines live, and in which order a request should try them. Fed by the gateway's registry."""
+"""The live engines, and the order in which a request should try them. Fed by the gateway's registry."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ class FleetWatch:
         self._on_change = on_change
         self._task = BackgroundTask(self._run, name="fleet-watch")
         self.connected = False
-        """Whether the registry is being followed now."""
+        """True while the registry is followed."""
         self.seen = asyncio.Event()
         """Set once a set of engines has been received."""
 

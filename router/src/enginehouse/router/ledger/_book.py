@@ -124,7 +124,7 @@ class Book:
     def reserve(
         self, accounts: tuple[Account, ...], *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
     ) -> Reservation | Shortfall:
-        """Take the cap from every account, or from none and says which could not pay."""
+        """Take the cap from every account, or from none and return the account that could not pay."""
         for account in accounts:
             if account.remaining - account.reserved - account.returning < cap_nanos:
                 return Shortfall(account)

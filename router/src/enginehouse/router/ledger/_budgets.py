@@ -1,4 +1,4 @@
-"""Budgets: what bounds spend, where they are kept, and an index of them in memory."""
+"""Budgets: the bounds on spend, and where they are stored."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class LimitTooLow(Exception):
 
 
 class BudgetStore:
-    """Reads and writes budgets. What they are spent by is the ledger's."""
+    """Budgets in PostgreSQL. Spending them is the ledger's part."""
 
     def __init__(self, *, database: AsyncEngine) -> None:
         self._database = database

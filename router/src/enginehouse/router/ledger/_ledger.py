@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class LedgerUnavailable(Exception):
-    """PostgreSQL is away and what is leased does not suffice."""
+    """PostgreSQL is unavailable and the leases do not suffice."""
 
 
 class InsufficientBudget(Exception):
@@ -100,7 +100,7 @@ _GATHER_S = 0.02
 
 
 class Ledger:
-    """Reserves, settles and lapses for one replica."""
+    """The ledger of one replica: it reserves, settles and lapses."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class Ledger:
     def try_reserve(
         self, payer: Payer, *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
     ) -> Reservation | Shortfall:
-        """Step 2, without waiting. Raises LedgerUnavailable."""
+        """Reserve without waiting (step 2). Raises LedgerUnavailable."""
         if not self.usable:
             raise LedgerUnavailable("this replica is not registered with the ledger's database")
         if len(self._journal) >= self._terms.journal_backlog:
@@ -204,7 +204,7 @@ class Ledger:
     async def reserve(
         self, payer: Payer, *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
     ) -> Reservation:
-        """Steps 1 and 2: reserves, after a draw if need be. Raises InsufficientBudget or LedgerUnavailable."""
+        """Reserve, after a draw if need be (steps 1 and 2). Raises InsufficientBudget or LedgerUnavailable."""
         for _ in range(_DRAWS):
             reserved = self.try_reserve(
                 payer, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
@@ -322,7 +322,7 @@ class Ledger:
     # Settle.
 
     async def settle(self, claim: Claim) -> Verdict:
-        """Steps 5 and 6: returns once the claim's settlement is committed. Raises LedgerUnavailable."""
+        """Settle a claim; return once it is committed (steps 5 and 6). Raises LedgerUnavailable."""
         settled: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._claims.put_nowait((claim, settled))
         return await settled
@@ -398,7 +398,7 @@ class Ledger:
                 waiting.set_result(verdict)
 
     async def note_watermark(self, engine_id: str, *, watermark_ms: int, engine_time_ms: int) -> None:
-        """Stores an engine's watermark. Raises LedgerUnavailable."""
+        """Store an engine's watermark. Raises LedgerUnavailable."""
         try:
             with translate_db_errors():
                 await self._store.note_watermark(engine_id, watermark_ms=watermark_ms, engine_time_ms=engine_time_ms)
@@ -514,7 +514,7 @@ class Ledger:
             account.stale = True
 
     def measure(self, *, elapsed_s: float) -> None:
-        """Updates each account's recent rate."""
+        """Update each account's recent rate."""
         for account in self._book.accounts():
             added = account.reserved_total - account.counted_total
             account.counted_total = account.reserved_total
@@ -575,7 +575,7 @@ class Ledger:
         await self.return_idle(budget_id=budget_id)
 
     def settled_elsewhere(self, replica_id: str) -> None:
-        """Handle the news that reservations of a replica were settled by another."""
+        """Take note of reservations that another replica settled."""
         if replica_id == self._replica_id and not self._comparing:
             self._comparing = True
             self._spawn(self._compare_soon())
@@ -612,7 +612,7 @@ class Ledger:
             account.returning -= amount
 
     async def sweep(self) -> Swept | None:
-        """Steps 7 and 8, unless another replica is at it."""
+        """Run steps 7 and 8, unless another replica does."""
         swept = await sweep(
             self._store.database,
             replica_id=self._replica_id,

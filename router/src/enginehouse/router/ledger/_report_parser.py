@@ -39,7 +39,7 @@ class Unsettleable(Exception):
 
 
 class UsageReportParser:
-    """Turns records into claims: the grant must be ours, and the cost is computed from its prices, not taken over."""
+    """Parses records into claims: the grant must be ours; the cost comes from its prices, not from the engine."""
 
     def __init__(self, *, grant_keys: GrantKeys, catalog: Catalog) -> None:
         self._grant_keys = grant_keys

@@ -219,7 +219,7 @@ class LedgerStore:
             )
 
     async def closed_of(self, grant_ids: Sequence[str]) -> list[str]:
-        """Which of these grants are no longer open."""
+        """Return those of these grants that are no longer open."""
         async with self._database.connect() as connection:
             rows = await connection.execute(
                 sa.text(
@@ -270,14 +270,14 @@ class LedgerStore:
             )
 
     async def forget_engine(self, engine_id: str) -> bool:
-        """The operator's word that an engine is lost with its disk: it blocks nothing any more."""
+        """Declare an engine lost with its disk: it blocks nothing any more."""
         async with self._database.begin() as connection:
             gone = await connection.execute(engines.delete().where(engines.c.engine_id == engine_id))
             return gone.rowcount == 1
 
 
 def this_process() -> str:
-    """Names this process so that another on the same host can tell for certain whether it still lives.
+    """Return a name of this process by which another on the same host can tell for certain whether it still lives.
 
     `boot id:pid namespace:pid:start time` on Linux, empty elsewhere.
     """

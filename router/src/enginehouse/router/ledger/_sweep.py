@@ -1,4 +1,4 @@
-"""Steps 7 and 8: what nobody reported lapses, and what a dead replica held is released."""
+"""Steps 7 and 8: unreported reservations lapse, and dead replicas' leases are released."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def sweep(
     service_of: Callable[[grant_pb2.Grant], str],
     now_ms: int,
 ) -> Swept | None:
-    """One pass; None when another replica is at it."""
+    """Run one pass; return None when another replica does."""
     async with database.begin() as connection:
         alone = await connection.execute(sa.text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         if not alone.scalar_one():

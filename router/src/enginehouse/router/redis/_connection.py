@@ -60,9 +60,9 @@ class SharedRedis:
             client_name="enginehouse",
         )
         self.up = False
-        """Whether Redis answered last."""
+        """True if Redis answered last."""
         self.failures = 0
-        """How often a use found it away."""
+        """The number of uses that found it unavailable."""
         self._lost = asyncio.Event()
         self._closing = False
         self._task = BackgroundTask(self._watch, name="redis-watch")
@@ -72,7 +72,7 @@ class SharedRedis:
         self._task.start()
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         # Not cancelled: the driver loses a cancellation now and then.
         self._closing = True
         self._lost.set()
@@ -82,7 +82,7 @@ class SharedRedis:
             await self._client.aclose()
 
     async def ask(self, operation: Callable[[driver.Redis], Awaitable[_T]]) -> _T:
-        """The operation's result.
+        """Return the operation's result.
 
         Raises:
             RedisUnavailable: Redis is known to be away (at once), or did not answer in time.
@@ -126,7 +126,7 @@ class SharedRedis:
             await self._pause(_PROBE_S)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not when somebody finds Redis away or this closes."""
+        """Wait, but end early when a use finds Redis unavailable or this closes."""
         if not self._closing:
             self._lost.clear()
         with contextlib.suppress(TimeoutError):

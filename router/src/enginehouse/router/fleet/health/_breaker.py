@@ -26,7 +26,7 @@ class BreakerState(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerTerms:
-    """When a breaker opens and closes.
+    """The terms on which a breaker opens and closes.
 
     Attributes:
         failures: how many failures within the window it takes to open.
@@ -84,7 +84,7 @@ class Breaker:
         self._probes = 0
         self._probing_since = 0.0
         self.opened = False
-        """Whether it has opened and not closed since."""
+        """True if it has opened and not closed since."""
         self.until = 0.0
         """When it became or becomes half-open; means nothing while it is closed."""
 

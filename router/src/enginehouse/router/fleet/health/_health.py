@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Health:
-    """Tells which models and engines to send requests to.
+    """The health of every model and engine: which of them to send requests to.
 
     A breaker exists only where something has failed; whoever has none is well.
 
@@ -48,7 +48,7 @@ class Health:
         self._tallies: dict[str, dict[str, tuple[int, int]]] = {}
         self._refusing: set[tuple[str, str]] = set()
         self.opened: Counter[str] = Counter()
-        """How often breakers have opened, by model."""
+        """The number of times that breakers have opened, by model."""
 
     @property
     def untroubled(self) -> bool:

@@ -13,7 +13,7 @@ from enginehouse.router.fleet.health._breaker import BreakerTerms
 
 
 class HealthSettings(Section):
-    """When a model or an engine counts as broken, and how requests are spread over engines."""
+    """The terms on which a model or an engine counts as broken, and the spread of requests over engines."""
 
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType({"longest_open_s": "max_open_s"})
 
@@ -28,13 +28,13 @@ class HealthSettings(Section):
     window_s: float = pydantic.Field(default=30.0, gt=0)
     """Calls are counted over the last one to two of these."""
     open_s: float = pydantic.Field(default=1.0, gt=0)
-    """How long a breaker stays open at first; each time it opens again without having recovered, twice as long."""
+    """The time that a breaker stays open at first; each time it opens again without having recovered, twice as long."""
     max_open_s: float = pydantic.Field(default=60.0, gt=0)
     """The longest that it stays open."""
     probes: int = pydantic.Field(default=1, ge=1)
-    """How many requests each router tries at once where a breaker is half-open."""
+    """The number of requests that each router tries at once where a breaker is half-open."""
     probe_s: float = pydantic.Field(default=10.0, gt=0)
-    """How long a probe is waited for before another is let through."""
+    """The time to wait for a probe before another is let through."""
     affinity_characters: int = pydantic.Field(default=256, ge=0)
     """Requests whose first text begins with the same so many characters go to the same engine; 0 spreads all by load
     alone."""
