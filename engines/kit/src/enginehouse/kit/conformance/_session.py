@@ -87,11 +87,6 @@ class Session:
         return {unit: _FIRST_PRICE + _PRICE_STEP * number for number, unit in enumerate(units)}
 
     @property
-    def free_prices(self) -> Mapping[Unit, int]:
-        """The prices under which everything is free: units without a number must be listed to be counted."""
-        return {unit: 0 for unit in self.prices if isinstance(unit, str)}
-
-    @property
     def has_keys(self) -> bool:
         """True if grants can be signed."""
         return self._keys is not None

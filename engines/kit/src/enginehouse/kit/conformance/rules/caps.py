@@ -39,7 +39,7 @@ class _Capped:
 async def _capped(session: Session, example: RequestExample, *, unit: Unit, whole: int, paid: int) -> _Capped:
     """Call the example with a cap that pays for `paid` of one unit, all others free."""
     cap = cost_nanos({unit: _PRICE}, {unit: paid})
-    token = session.example_token(example, prices={**session.free_prices, unit: _PRICE}, cap_nanos=cap)
+    token = session.example_token(example, prices={unit: _PRICE}, cap_nanos=cap)
     ended = await session.call(example.method, example.messages, token=token)
     record = await session.record(token)
     return _Capped(unit, whole, cap * 1_000_000 // _PRICE, cap, ended, record)
@@ -70,7 +70,7 @@ async def _cost(session: Session) -> None:
 )
 async def _free_units(session: Session) -> None:
     for example in session.paid:
-        _, record = await session.answer_recorded(example, prices=session.free_prices, cap_nanos=0)
+        _, record = await session.answer_recorded(example, prices={}, cap_nanos=0)
         expect(amounts_of(record), f"{example.method.name} under a grant without prices is reported without any unit")
         cost = record.usage.cost_nanos
         expect(not cost, f"{example.method.name} under a grant without prices costs {cost} nano-dollars")
