@@ -92,6 +92,7 @@ def shared_router_process(
 async def shared_router(shared_router_process: RouterProcess, registry: RegistryServer) -> AsyncIterator[RouterProcess]:
     """A running router with its first key; the same one for every test that does not hurt it."""
     await shared_router_process.ready()
+    await shared_router_process.knows_its_engine()
     yield shared_router_process
     await shared_router_process.disconnect()
 
@@ -124,6 +125,7 @@ async def shared_pair(
     """Two running routers on one database, the same for every test that cleans up behind itself."""
     for router in shared_pair_processes:
         await router.ready()
+        await router.knows_its_engine()
     yield shared_pair_processes
     for router in shared_pair_processes:
         await router.disconnect()

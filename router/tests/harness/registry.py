@@ -10,6 +10,9 @@ import grpc
 
 from enginehouse.api.gateway.v1 import registry_pb2, registry_pb2_grpc
 
+MODELS = ("small", "large", "vectors")
+"""The models of the engine that is there when a test begins."""
+
 
 class RegistryServer(registry_pb2_grpc.RegistryServiceServicer):
     """A registry that holds leases and tells which engines live, as a test sets them."""
@@ -34,25 +37,18 @@ class RegistryServer(registry_pb2_grpc.RegistryServiceServicer):
         draining: bool = False,
     ) -> None:
         """Add an engine or change it."""
-        engine = registry_pb2.Engine(
-            engine_id=engine_id,
-            cluster="inference",
-            address=address,
-            grpc_services=[
-                "enginehouse.api.inference.v1.GenerationService",
-                "enginehouse.api.openai.v1.TextService",
-            ],
-            models=[registry_pb2.ServedModel(name=name) for name in models],
-            capacity=4,
-        )
         load = registry_pb2.Load(active=active, queued=queued, draining=draining)
-        self.add(registry_pb2.LiveEngine(engine=engine, load=load))
+        self.add(registry_pb2.LiveEngine(engine=_text_engine(engine_id, models=models, address=address), load=load))
 
     def reset(self) -> None:
         """Leave one engine that serves every model but `asleep`."""
+        engine = _text_engine("engine-1", models=MODELS, address="127.0.0.1:5001")
+        # At once: a router that saw no engine in between would take this one for crashed.
         with self._changed:
-            self.engines = [live for live in self.engines if live.engine.cluster == "router"]
-        self.put("engine-1", models=["small", "large", "vectors"])
+            routers = [live for live in self.engines if live.engine.cluster == "router"]
+            self.engines = [*routers, registry_pb2.LiveEngine(engine=engine)]
+            self._version += 1
+            self._changed.notify_all()
 
     def stop(self) -> None:
         """End every stream."""
@@ -87,3 +83,17 @@ class RegistryServer(registry_pb2_grpc.RegistryServiceServicer):
             if request.HasField("engine"):
                 self.add(registry_pb2.LiveEngine(engine=request.engine, load=request.load))
             yield registry_pb2.RegisterResponse(lease_seconds=3)
+
+
+def _text_engine(engine_id: str, *, models: Sequence[str], address: str) -> registry_pb2.Engine:
+    return registry_pb2.Engine(
+        engine_id=engine_id,
+        cluster="inference",
+        address=address,
+        grpc_services=[
+            "enginehouse.api.inference.v1.GenerationService",
+            "enginehouse.api.openai.v1.TextService",
+        ],
+        models=[registry_pb2.ServedModel(name=name) for name in models],
+        capacity=4,
+    )

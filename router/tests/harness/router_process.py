@@ -17,7 +17,7 @@ from google.api import httpbody_pb2
 from google.protobuf.message import Message
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.api.router.v1 import admin_pb2_grpc
+from enginehouse.api.router.v1 import admin_pb2, admin_pb2_grpc
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.router.audit import AuditLog
 from enginehouse.router.clock import wall_clock
@@ -25,6 +25,7 @@ from enginehouse.router.database import open_database
 from enginehouse.router.identity import KeyHasher, KeyStore
 from enginehouse.router.identity.bootstrap import bootstrap_key
 from router.tests.harness.catalog import CATALOG
+from router.tests.harness.registry import MODELS
 from router.tests.harness.waiting import wait_until
 
 GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
@@ -71,9 +72,18 @@ router:
                 stderr=log,
             )
 
-    async def ready(self, *, within_s: float = 40) -> None:
+    async def ready(self, *, within_s: float = 80) -> None:
         """Wait until it serves."""
         await wait_until(lambda: self.status("/readyz"), 200, within_s=within_s)
+
+    async def knows_its_engine(self) -> None:
+        """Wait until it has heard of the one engine that is there when a test begins, and trusts it."""
+
+        async def healths() -> set[str]:
+            listed = await self.admin(self.key, "ListModels", admin_pb2.ListModelsRequest(page_size=100))
+            return {model.health for model in listed.models if model.name in MODELS}
+
+        await wait_until(healths, {"1 live"}, within_s=30)
 
     def kill(self) -> None:
         """Kill it at once (SIGKILL)."""
