@@ -21,7 +21,7 @@ from router.tests.harness.ledger import LedgerHarness
 from router.tests.harness.postgres import PostgresCluster
 from router.tests.harness.redis_server import RedisServer
 from router.tests.harness.registry import RegistryServer
-from router.tests.harness.router_process import RouterFactory, RouterProcess
+from router.tests.harness.router_process import RouterFactory, RouterProcess, running_pair
 from router.tests.harness.webhook import Webhook
 
 
@@ -101,21 +101,9 @@ async def shared_router(shared_router_process: RouterProcess, registry: Registry
 def shared_pair_processes(
     postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFactory, shared_registry: RegistryServer
 ) -> Iterator[tuple[RouterProcess, RouterProcess]]:
-    factory = RouterFactory(
-        tmp_path_factory.mktemp("pair"),
-        database_uri=asyncio.run(postgres.create_database()),
-        gateway_port=shared_registry.port,
-    )
-    # What replicas tell each other, and what is measured, is looked at as often as tests would like.
-    extra = "  refresh: {every_s: 0.2}\n  experiments_every_s: 0.2"
-    first, second = factory(extra=extra), factory(extra=extra)
-    asyncio.run(first.create_first_key())
-    second.key, second.key_id, second.tenant = first.key, first.key_id, first.tenant
-    for router in (first, second):
-        router.start()
-    yield first, second
-    for router in (first, second):
-        assert router.stop() == 0
+    uri = asyncio.run(postgres.create_database())
+    with running_pair(tmp_path_factory.mktemp("pair"), database_uri=uri, gateway_port=shared_registry.port) as pair:
+        yield pair
 
 
 @pytest.fixture

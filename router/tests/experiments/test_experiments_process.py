@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from enginehouse.kit.errors import Reason
 from enginehouse.kit.grants import peek
 from router.tests.harness.admin_calls import call, refusal_of
 from router.tests.harness.engine_reports import EngineReports
+from router.tests.harness.postgres import PostgresCluster
 from router.tests.harness.registry import RegistryServer
-from router.tests.harness.router_process import RouterProcess
+from router.tests.harness.router_process import RouterProcess, running_pair
 from router.tests.harness.waiting import wait_until
 
 GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
@@ -39,6 +41,16 @@ async def started(router: RouterProcess, **changes: Any) -> Any:
     }
     request = experiments_pb2.CreateExperimentRequest(experiment=experiments_pb2.Experiment(**{**fields, **changes}))
     return (await call(router, router.key, "ExperimentService/CreateExperiment", request)).experiment
+
+
+@pytest.fixture(scope="module")
+def shared_pair_processes(
+    postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFactory, shared_registry: RegistryServer
+) -> Iterator[tuple[RouterProcess, RouterProcess]]:
+    """Two routers of these tests alone: the winner of an experiment stays in force."""
+    uri = asyncio.run(postgres.create_database())
+    with running_pair(tmp_path_factory.mktemp("pair"), database_uri=uri, gateway_port=shared_registry.port) as pair:
+        yield pair
 
 
 @pytest.fixture

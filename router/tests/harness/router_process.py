@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +209,24 @@ class RouterFactory:
         for router in self._made:
             await router.disconnect()
         await asyncio.gather(*(asyncio.to_thread(router.stop) for router in self._made))
+
+
+@contextlib.contextmanager
+def running_pair(
+    directory: Path, *, database_uri: str, gateway_port: int
+) -> Iterator[tuple[RouterProcess, RouterProcess]]:
+    """Run two routers on one database, with its first key; they may not be ready yet."""
+    factory = RouterFactory(directory, database_uri=database_uri, gateway_port=gateway_port)
+    # Routers read again what others wrote, and evaluate experiments, as often as tests would like.
+    extra = "  refresh: {every_s: 0.2}\n  experiments_every_s: 0.2"
+    first, second = factory(extra=extra), factory(extra=extra)
+    asyncio.run(first.create_first_key())
+    second.key, second.key_id, second.tenant = first.key, first.key_id, first.tenant
+    for router in (first, second):
+        router.start()
+    yield first, second
+    for router in (first, second):
+        assert router.stop() == 0
 
 
 def frame(message: Message) -> bytes:
