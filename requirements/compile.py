@@ -36,7 +36,7 @@ class RequirementSet:
 
 
 def read_sets(root: pathlib.Path) -> list[RequirementSet]:
-    """Reads `requirements/sets.toml`, in its order."""
+    """Read `requirements/sets.toml`, in its order."""
     tables = tomllib.loads((root / "requirements" / "sets.toml").read_text())
     return [
         RequirementSet(
@@ -94,7 +94,7 @@ def out_of_step(root: pathlib.Path) -> list[str]:
 
 
 def resolve(root: pathlib.Path, wanted: RequirementSet, *, uv: str, upgrade: bool) -> None:
-    """Writes one file by `uv pip compile`, with hashes and without any registry's address."""
+    """Write one file by `uv pip compile`, with hashes and without any registry's address."""
     path = root / "requirements" / f"{wanted.name}.txt"
     sources = [f"{member}/pyproject.toml" for member in members(root, wanted.distributions)]
     sources += [f"requirements/{name}" for name in wanted.inputs]
@@ -112,7 +112,7 @@ def resolve(root: pathlib.Path, wanted: RequirementSet, *, uv: str, upgrade: boo
 
 
 def main() -> int:
-    """Compiles or checks; returns the exit status."""
+    """Compile or check; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parents[1])
     parser.add_argument("--check", action="store_true", help="only say which files are out of step")

@@ -27,13 +27,13 @@ def buckets(keys: int, per_second: float) -> list[tuple[int, float]]:
 
 
 def main() -> int:
-    """Simulates every size."""
+    """Simulate every size."""
     parser = argparse.ArgumentParser(prog="python -m router.simulation")
     parser.add_argument("--replicas", type=int, default=1000)
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--per-second", type=float, default=50_000, help="requests of all keys together")
     parser.add_argument("--affinity", type=int, default=4, help="routers a key comes to in the second half")
-    parser.add_argument("--most", type=int, default=120_000, help="requests simulated of a key")
+    parser.add_argument("--max-requests", type=int, default=120_000, help="the maximum of requests simulated of a key")
     parser.add_argument("--svg", type=pathlib.Path, default=pathlib.Path("docs/ledger-simulation.svg"))
     given = parser.parse_args()
     kinds = buckets(given.keys, given.per_second)
@@ -47,7 +47,12 @@ def main() -> int:
             for number, (count, per_second) in enumerate(kinds):
                 budget = int(max(_BUDGET_REQUESTS, per_second * _BUDGET_S)) * CAP
                 done = spend(
-                    per_second=per_second, budget=budget, replicas=spread, lease_s=size, seed=number, most=given.most
+                    per_second=per_second,
+                    budget=budget,
+                    replicas=spread,
+                    lease_s=size,
+                    seed=number,
+                    max_requests=given.max_requests,
                 )
                 all_writes += count * per_second * done.writes / max(1, done.requests)
                 all_refused += count * per_second * done.refused / max(1, done.requests)

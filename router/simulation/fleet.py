@@ -50,15 +50,15 @@ class Spent:
     seconds: float = 0.0
 
 
-def spend(*, per_second: float, budget: int, replicas: int, lease_s: float, seed: int, most: int) -> Spent:
-    """Spends a budget (nano-dollars) by requests at that rate, at most so many, and counts what it took."""
+def spend(*, per_second: float, budget: int, replicas: int, lease_s: float, seed: int, max_requests: int) -> Spent:
+    """Spend a budget (nano-dollars) by requests at that rate, up to a maximum, and count its cost."""
     dice = random.Random(seed)
     leases: dict[int, Lease] = {}
     ends: deque[tuple[float, Lease]] = deque()
     idle: deque[tuple[float, int]] = deque()
     available, settled, held, now, wanted_until = budget, 0, 0, 0.0, 0.0
     done = Spent()
-    while done.requests < most:
+    while done.requests < max_requests:
         now += dice.expovariate(per_second)
         while ends and ends[0][0] <= now:
             _, ended = ends.popleft()

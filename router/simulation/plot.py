@@ -29,7 +29,7 @@ def drawn(sizes: Sequence[float], curves: Sequence[Curves], *, title: str) -> st
     """
     writes = [share for each in curves for share in each.writes]
     low, high = math.floor(math.log10(min(writes))), math.ceil(math.log10(max(writes)))
-    most = max(0.0001, *(share for each in curves for share in each.refused)) * 1.25
+    peak = max(0.0001, *(share for each in curves for share in each.refused)) * 1.25
 
     def x(size: float) -> float:
         share = math.log(size / sizes[0]) / math.log(sizes[-1] / sizes[0])
@@ -52,14 +52,14 @@ def drawn(sizes: Sequence[float], curves: Sequence[Curves], *, title: str) -> st
         parts.append(_line([(_LEFT, height), (_WIDTH - _RIGHT, height)], "#e4e4e4"))
         parts.append(_text(_LEFT - 8, height + 4, f"{10**power:,}", colour=_WRITES, anchor="end"))
     for step in range(6):
-        label = f"{most * step / 5:.2%}"
+        label = f"{peak * step / 5:.2%}"
         parts.append(_text(_WIDTH - _RIGHT + 8, y(step / 5) + 4, label, colour=_REFUSED, anchor="start"))
     for dashes, each in zip(("", "6 5"), curves, strict=False):
         at_writes = [
             (x(size), y((math.log10(share) - low) / (high - low)))
             for size, share in zip(sizes, each.writes, strict=True)
         ]
-        at_refused = [(x(size), y(share / most)) for size, share in zip(sizes, each.refused, strict=True)]
+        at_refused = [(x(size), y(share / peak)) for size, share in zip(sizes, each.refused, strict=True)]
         for points, colour in ((at_writes, _WRITES), (at_refused, _REFUSED)):
             parts.append(_line(points, colour, width=2.5, dashes=dashes))
             parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="{colour}"/>' for px, py in points]

@@ -63,7 +63,7 @@ def numbers_of(texts: Sequence[str], table: WordTable) -> Numbers:
 
 
 def fit(data: RoutingSet, numbers: Numbers, chosen: NDArray[np.bool_]) -> Fitted:
-    """Fits on the questions chosen."""
+    """Fit on the chosen questions."""
     return _calibrate(
         data,
         numbers,

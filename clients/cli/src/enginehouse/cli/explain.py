@@ -20,7 +20,12 @@ def explain(
     prompt: Annotated[str, typer.Argument(help="The prompt.")],
     model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or auto.")] = "auto",
     key: Annotated[str, typer.Option("--key", help="Decide as for this key (its id).")] = "",
-    task: Annotated[str, typer.Option("--task", help="The task: generate, enhance, analyse or embed.")] = "",
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task", help="The task, such as generate, enhance, analyse or embed; an engine may add its own."
+        ),
+    ] = "",
     subject: Annotated[str, typer.Option("--subject", help="The subject, as policies name it.")] = "",
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=0, help="The maximum length of the answer; 0 for the model's default.")

@@ -250,7 +250,7 @@ class LedgerStore:
             await notify(connection, RETURN_CHANNEL, budget_id)
 
     async def note_watermark(self, engine_id: str, *, watermark_ms: int, engine_time_ms: int) -> None:
-        """Stores an engine's watermark; it never goes back, unless the engine's clock was put back behind it: then it
+        """Store an engine's watermark; it never goes back, unless the engine's clock was put back behind it: then it
         is of a time to come, and would pass grants that are not given out yet.
         """
         async with self._database.begin() as connection:

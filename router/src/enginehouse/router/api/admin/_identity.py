@@ -52,7 +52,7 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
             return await self._users.listed(request, caller)
 
     async def SetUserRole(self, request: pb.SetUserRoleRequest, context: Any) -> pb.SetUserRoleResponse:
-        """Changes a role."""
+        """Change a role."""
         with self._caller(context, "SetUserRole") as caller:
             return await self._users.set_role(request, caller)
 

@@ -96,7 +96,7 @@ class ExperimentServicer(experiments_pb2_grpc.ExperimentServiceServicer):
         )
 
     async def ListExperiments(self, request: Any, context: Any) -> experiments_pb2.ListExperimentsResponse:
-        """Lists experiments."""
+        """List experiments."""
         with authorized_call(self._access, context, _PACKAGE + "ExperimentService/ListExperiments"):
             size = page_size(request.page_size)
             after = ordinal_start(request.page_token, "experiments")
@@ -186,7 +186,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
         )
 
     async def ListRollouts(self, request: Any, context: Any) -> rollouts_pb2.ListRolloutsResponse:
-        """Lists rollouts."""
+        """List rollouts."""
         with authorized_call(self._access, context, _PACKAGE + "RolloutService/ListRollouts"):
             size = page_size(request.page_size)
             after = ordinal_start(request.page_token, "rollouts")
@@ -197,7 +197,7 @@ class RolloutServicer(rollouts_pb2_grpc.RolloutServiceServicer):
         )
 
     async def ChangeRollout(self, request: Any, context: Any) -> rollouts_pb2.ChangeRolloutResponse:
-        """Pauses, resumes, advances or rolls back."""
+        """Pause, resume, advance or roll back."""
         with authorized_call(self._access, context, _PACKAGE + "RolloutService/ChangeRollout"):
             rollout = await self._rollout(request.rollout_id)
             after = self._changed(rollout, request.action)
@@ -255,7 +255,7 @@ class FlagServicer(flags_pb2_grpc.FlagServiceServicer):
         return flags_pb2.SetFlagResponse(flag=flag_message(flag))
 
     async def ListFlags(self, request: Any, context: Any) -> flags_pb2.ListFlagsResponse:
-        """Lists flags."""
+        """List flags."""
         with authorized_call(self._access, context, _PACKAGE + "FlagService/ListFlags"):
             size = page_size(request.page_size)
             found = await self._store.list_flags(after=page_start(request.page_token, "flags"), count=size + 1)
