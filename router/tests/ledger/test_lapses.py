@@ -136,3 +136,16 @@ async def test_an_engine_that_is_gone_holds_only_its_own_time(harness: LedgerHar
     await ledger.sweep()
     assert len(ledger.book) == 0
     assert (await harness.window(budget))[1] == 0
+
+
+async def test_a_free_request_that_another_replica_lets_lapse_is_closed(harness: LedgerHarness) -> None:
+    await harness.budget(1_000)
+    other, holder = await harness.replica(), await harness.replica()
+    # Nothing was drawn for it, so that its account has no row to compare with.
+    await harness.grant(holder, 0)
+    await holder.flush_journal()
+    harness.now_ms += 200_000
+    await harness.watermark(other, harness.now_ms - 30_000)
+    await other.sweep()
+    await holder.compare()
+    assert len(holder.book) == 0

@@ -470,21 +470,20 @@ class Ledger:
         before = self._clock() - (int(self._terms.renew_s * 1000) if youngest_ms is None else youngest_ms)
         # One at a time: another's rows may be older than what this one finds closed.
         async with self._returns:
-            waiting = [
-                reservation for reservation in self._book.open_reservations() if reservation.issued_at_ms <= before
-            ]
+            waiting = [found for found in self._book.open_reservations() if found.issued_at_ms <= before]
             closed = await self._store.closed_of([reservation.grant_id for reservation in waiting]) if waiting else []
             gone = [found for grant_id in closed if (found := self._book.get(grant_id)) is not None]
-            for reservation in gone:
+            # A free request took nothing from its leases, which may not even have a row.
+            paid = [reservation for reservation in gone if reservation.cap_nanos]
+            for reservation in paid:
                 for account in reservation.accounts:
                     account.stale = True
             await self._read_stale()
             # A draw under way kept its account from being read: what it paid for stays until the next comparison.
-            known = [
-                reservation.grant_id
-                for reservation in gone
-                if not any(account.stale for account in reservation.accounts)
-            ]
+            unread = {
+                reservation.grant_id for reservation in paid if any(account.stale for account in reservation.accounts)
+            }
+            known = [reservation.grant_id for reservation in gone if reservation.grant_id not in unread]
             self._handle_freed(self._book.close(known))
 
     async def _read_stale(self) -> None:
