@@ -25,6 +25,8 @@ _ACCEPT_S = 28.0
 _EXIT_S = 15.0
 # An engine that still serves new calls so long after SIGTERM does not refuse them.
 _REFUSES_WITHIN_S = 1.5
+_PROBE_S = 0.05
+_MAX_PROBES = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,18 +159,26 @@ async def _drain(session: Session) -> _Drain:
     reading = asyncio.create_task(running.end())
     refusals: list[CallEnd] = []
     deregistered: bool | None = None
+    # Several at once: one that is accepted before the engine drains may have to wait for the call that runs.
+    probes: set[asyncio.Task[CallEnd]] = set()
     while not refusals and not reading.done():
-        ended = await session.call(example.method, example.messages, token=session.example_token(example))
-        # What is refused after the last call's end says nothing of the time before.
-        if not ended.ok and not reading.done():
-            refusals.append(ended)
-            if session.gateway_server is not None:
-                deregistered = not gateway.live
-        await asyncio.sleep(0.02)
+        if len(probes) < _MAX_PROBES:
+            token_of_probe = session.example_token(example)
+            probes.add(asyncio.create_task(session.call(example.method, example.messages, token=token_of_probe)))
+        await asyncio.sleep(_PROBE_S)
+        for probe in [probe for probe in probes if probe.done()]:
+            probes.discard(probe)
+            ended = probe.result()
+            # What is refused after the last call's end says nothing of the time before.
+            if not ended.ok and ended.reason != Reason.ENGINE_BUSY.value and not reading.done():
+                refusals.append(ended)
+        if refusals and session.gateway_server is not None:
+            deregistered = not gateway.live
     said = await health(session, "") if refusals else (grpc.StatusCode.OK, "")
     if not refusals and time.monotonic() - told < _REFUSES_WITHIN_S:
         raise Inapplicable(f"{example.method.name} ended before new calls were refused; give a longer long_request")
     end = await reading
+    await asyncio.gather(*probes, return_exceptions=True)
     began = time.monotonic()
     status = await session.engine.wait(timeout_s=_EXIT_S)
     seconds = time.monotonic() - began
