@@ -66,6 +66,9 @@ class Generation(generation_pb2_grpc.GenerationServiceServicer):
         if mode == "unavailable" and argument in ("", str(os.getpid())):
             await asyncio.sleep(0.02)
             await abort(context, ServiceError(Reason.UPSTREAM_FAILED, "the provider is away"))
+        if mode == "unavailable-after":
+            await asyncio.sleep(float(argument))
+            await abort(context, ServiceError(Reason.UPSTREAM_FAILED, "the provider is away"))
         if mode == "busy" and str(os.getpid()) != argument:
             await abort(context, ServiceError(Reason.ENGINE_BUSY, "the queue is full", retry_after_s=2))
         if request.text.startswith("slow"):
