@@ -13,9 +13,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from enginehouse.local.default_catalog import default_catalog
-from enginehouse.local.engines import find_engines
-from tests.mesh import Mesh
+from tests.mesh import Mesh, default_models
 
 from . import envoy_only, litellm
 from .children import last_words, running
@@ -134,7 +132,7 @@ def measure_all(measurement: Measurement, results: Results, scratch: pathlib.Pat
 
 def _overlay(results: Results, scratch: pathlib.Path) -> dict[str, object]:
     """The settings of a mesh that has its own models in its own engine, and the synthetic ones in its catalog."""
-    own = yaml.safe_load(default_catalog(find_engines().values()))["models"]
+    own = default_models()["models"]
     catalog = scratch / "catalog.yaml"
     catalog.write_text(yaml.safe_dump({"models": [*own, *yaml.safe_load(CATALOG.read_text())["models"]]}))
     here = []

@@ -13,9 +13,7 @@ from typing import Any
 import httpx
 import yaml
 
-from enginehouse.local.default_catalog import default_catalog
-from enginehouse.local.engines import find_engines
-from tests.mesh import Mesh, free_port
+from tests.mesh import Mesh, default_models, free_port
 
 READY_S = 90.0
 
@@ -95,8 +93,7 @@ def engine(mesh: Mesh, name: str, *, models: tuple[str, ...], environ: dict[str,
 
 def catalog_with(folder: pathlib.Path, *entries: dict[str, Any]) -> str:
     """A catalog of variants of the bundled model; each entry says what differs. Returns the file's path."""
-    default = yaml.safe_load(default_catalog(find_engines().values()))
-    bundled = next(model for model in default["models"] if model["name"] == "enginehouse-tiny")
+    bundled = next(model for model in default_models()["models"] if model["name"] == "enginehouse-tiny")
     path = folder / "catalog.yaml"
     path.write_text(yaml.safe_dump({"models": [bundled | entry for entry in entries]}))
     return str(path)

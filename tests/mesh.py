@@ -17,8 +17,24 @@ from typing import Any
 
 import yaml
 
+from enginehouse.local.default_catalog import default_catalog
+from enginehouse.local.engines import find_engines
+
+# Models that take seconds to load or to answer: tests are about the mesh, and the small ones show it as well.
+_LARGE = frozenset({"smollm2-135m", "piper-joe", "whisper-base"})
 COMMAND = str(pathlib.Path(sys.executable).parent / "enginehouse")
 START_TIMEOUT_S = 120.0
+
+
+def default_models(*, small: bool = False) -> dict[str, Any]:
+    """The catalog of a fresh mesh as a document; `small` leaves out the models that take seconds."""
+    document: dict[str, Any] = yaml.safe_load(default_catalog(find_engines().values()))
+    if small:
+        document["models"] = [model for model in document["models"] if model["name"] not in _LARGE]
+        kept = {"auto", *(model["name"] for model in document["models"])}
+        aliases = document.get("aliases") or {}
+        document["aliases"] = {alias: name for alias, name in aliases.items() if name in kept}
+    return {key: value for key, value in document.items() if value}
 
 
 def free_port() -> int:
@@ -48,14 +64,22 @@ class Mesh:
 
     @classmethod
     @contextlib.contextmanager
-    def started(cls, *, config: dict[str, Any] | None = None) -> Iterator[Mesh]:
-        """Run `enginehouse up --detach` on a fresh data directory; run `down` at the end."""
+    def started(cls, *, config: dict[str, Any] | None = None, small: bool = True) -> Iterator[Mesh]:
+        """Run `enginehouse up --detach` on a fresh data directory; run `down` at the end.
+
+        Args:
+            config: the user's settings.
+            small: whether the mesh has only the small models of the default catalog; the settings may name another.
+        """
         # A short path: PostgreSQL's socket lies below it, and socket paths end at 107 bytes.
         data = pathlib.Path(tempfile.mkdtemp(prefix="eh-", dir="/tmp"))
+        overlay, catalog = data.with_suffix(".yaml"), data.with_suffix(".catalog.yaml")
         port = free_port()
         arguments = ["up", "--data", str(data), "--port", str(port), "--detach"]
+        if small:
+            catalog.write_text(yaml.safe_dump(default_models(small=True), sort_keys=False))
+            config = {**(config or {}), "local": {"catalog_file": str(catalog), **(config or {}).get("local", {})}}
         if config is not None:
-            overlay = data.with_suffix(".yaml")
             overlay.write_text(yaml.safe_dump(config))
             arguments += ["--config", str(overlay)]
         try:
@@ -71,7 +95,8 @@ class Mesh:
             run("down", "--data", str(data), timeout_s=60)
             if not os.environ.get("ENGINEHOUSE_KEEP_TEST_DATA"):
                 shutil.rmtree(data, ignore_errors=True)
-            data.with_suffix(".yaml").unlink(missing_ok=True)
+            overlay.unlink(missing_ok=True)
+            catalog.unlink(missing_ok=True)
 
     def command(self, *arguments: str) -> Any:
         """Run an `enginehouse` command with `--json` against this mesh; return the parsed answer."""

@@ -18,20 +18,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import yaml
 
 from enginehouse.client import AsyncEnginehouse, AsyncGenerationStream, Generation, RetryPolicy
-from enginehouse.local.default_catalog import default_catalog
-from enginehouse.local.engines import find_engines
 from tests.engines import EngineProcess, engine
-from tests.mesh import Mesh
+from tests.mesh import Mesh, default_models
 
 KILLS = int(os.environ.get("ENGINEHOUSE_KILLS", "6"))
 SETTLED_S = 60.0
 MODEL = "enginehouse-tiny"
 PRICES = {
     unit: price // 1_000_000
-    for model in yaml.safe_load(default_catalog(find_engines().values()))["models"]
+    for model in default_models()["models"]
     if model["name"] == MODEL
     for unit, price in model["prices"].items()
 }
