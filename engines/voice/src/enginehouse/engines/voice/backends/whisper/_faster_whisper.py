@@ -128,9 +128,9 @@ class _FasterWhisper:
 
 def _load(model: CatalogModel, options: FasterWhisperOptions, folder: Path) -> _FasterWhisper:
     try:
-        import ctranslate2  # type: ignore[import-not-found]
-        import faster_whisper  # type: ignore[import-not-found]
-        from tokenizers import Tokenizer  # type: ignore[import-not-found]
+        import ctranslate2  # type: ignore[import-untyped]
+        import faster_whisper  # type: ignore[import-untyped]
+        from tokenizers import Tokenizer
     except ImportError as error:
         raise runtime_absent(model, package=_PACKAGE, extra=_EXTRA, error=error) from error
     device = choose_device(model, options.device, cuda=ctranslate2.get_cuda_device_count() > 0)
