@@ -24,9 +24,10 @@ TINY: dict[str, Any] = {
 }
 
 
-def write(tmp_path: Path, *models: dict[str, Any]) -> Path:
+def write(tmp_path: Path, *models: dict[str, Any], aliases: Any = None) -> Path:
     path = tmp_path / "catalog.yaml"
-    path.write_text(yaml.safe_dump({"models": list(models)}), encoding="utf-8")
+    document = {"models": list(models)} | ({} if aliases is None else {"aliases": aliases})
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
     return path
 
 
@@ -72,12 +73,68 @@ def test_an_empty_catalog_is_a_catalog(tmp_path: Path) -> None:
         ({"options": [1]}, ["options"]),
         ({"region": "Europe!"}, ["region", "'Europe!'"]),
         ({"region": 7}, ["region", "7"]),
+        ({"languages": ["English"]}, ["languages", "'English'", "'en-GB'"]),
+        ({"languages": ["e"]}, ["languages", "'e'"]),
+        ({"languages": [False]}, ["languages", "quote it"]),
+        ({"languages": [7]}, ["languages.0", "7"]),
+        ({"languages": "en"}, ["languages", "'en'"]),
     ],
 )
 def test_errors_name_the_model_and_the_key(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         load_catalog(write(tmp_path, {**TINY, **change}))
     for word in ["catalog.yaml", "models[0]", *words]:
+        assert word in str(caught.value)
+
+
+def test_languages_are_written_one_way(tmp_path: Path) -> None:
+    tags = ["EN", "en_gb", "sr-latn-rs", "te", "TE", "en-GB-x-RP"]
+    tiny = load_catalog(write(tmp_path, {**TINY, "languages": tags})).get("tiny")
+    assert tiny is not None
+    assert tiny.languages == ("en", "en-GB", "sr-Latn-RS", "te", "en-GB-x-rp")
+
+
+def test_a_model_without_languages_declares_none(tmp_path: Path) -> None:
+    assert [model.languages for model in load_catalog(write(tmp_path, TINY)).models] == [()]
+    assert [model.languages for model in load_catalog(write(tmp_path, {**TINY, "languages": None})).models] == [()]
+
+
+def test_an_alias_stands_for_a_model_or_for_auto(tmp_path: Path) -> None:
+    catalog = load_catalog(write(tmp_path, TINY, aliases={"gpt-4o-mini": "auto", "chat/default": "tiny"}))
+    assert catalog.aliases == {"chat/default": "tiny", "gpt-4o-mini": "auto"}
+    assert [catalog.resolve(name) for name in ("gpt-4o-mini", "chat/default", "tiny", "absent")] == [
+        "auto",
+        "tiny",
+        "tiny",
+        "absent",
+    ]
+    assert catalog.get("gpt-4o-mini") is None
+
+
+def test_a_catalog_may_have_no_aliases(tmp_path: Path) -> None:
+    path = write(tmp_path, TINY)
+    path.write_text(path.read_text() + "aliases:\n")
+    assert load_catalog(path).aliases == {}
+
+
+@pytest.mark.parametrize(
+    ("aliases", "words"),
+    [
+        ({"tiny": "tiny"}, ["'tiny' is the name of a model"]),
+        ({"auto": "tiny"}, ["'auto'"]),
+        ({"a b": "tiny"}, ["'a b'"]),
+        ({7: "tiny"}, ["7"]),
+        ({"a": "tyny"}, ["a: 'tyny'", "did you mean 'tiny'"]),
+        ({"a": 7}, ["a: 7"]),
+        ({"a": "b", "b": "tiny"}, ["a: 'b' is an alias itself", "name its model"]),
+        ({"a": "a"}, ["a: 'a' is an alias itself"]),
+        (["a"], ["must be a mapping"]),
+    ],
+)
+def test_errors_name_the_alias(tmp_path: Path, aliases: Any, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_catalog(write(tmp_path, TINY, aliases=aliases))
+    for word in ["catalog.yaml: aliases", *words]:
         assert word in str(caught.value)
 
 

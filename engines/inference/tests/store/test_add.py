@@ -74,6 +74,9 @@ def test_rest_of_the_file_stays_byte_for_byte(add, weights, catalog):
         "models: null\n",
         CATALOG.replace("    - ", "- ").replace("      ", "  "),
         CATALOG.rstrip("\n"),
+        CATALOG + "aliases:\n  other: first\n",
+        "aliases:\n  other: auto\n" + CATALOG,
+        "models: []\n\naliases:\n  other: auto\n",
     ],
 )
 def test_every_form_of_catalog_takes_an_entry(add, weights, catalog, before):
@@ -84,7 +87,16 @@ def test_every_form_of_catalog_takes_an_entry(add, weights, catalog, before):
     names = {"first"} if before and "first" in before else set()
     add(name="a", source=f"file:{weights}")
     add(name="b", source=f"file:{weights}")
-    assert {model.name for model in load_catalog(catalog).models} == names | {"a", "b"}
+    after = load_catalog(catalog)
+    assert {model.name for model in after.models} == names | {"a", "b"}
+    assert set(after.aliases) == ({"other"} if before and "aliases" in before else set())
+
+
+def test_an_alias_is_no_name_for_a_model(add, weights, catalog):
+    catalog.write_text(before := CATALOG + "aliases:\n  other: first\n", encoding="utf-8")
+    with pytest.raises(StoreError, match="'other' is the name of a model"):
+        add(name="other", source=f"file:{weights}")
+    assert catalog.read_text(encoding="utf-8") == before
 
 
 def test_pulled_weights_are_found(add, weights, tmp_path):

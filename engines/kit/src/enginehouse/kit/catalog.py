@@ -17,6 +17,7 @@ import pydantic
 
 from enginehouse.kit._documents import ConfigError, read_mapping
 from enginehouse.kit.contracts import Contracts, load_contracts
+from enginehouse.kit.languages import language_tag
 from enginehouse.kit.nearest import did_you_mean
 from enginehouse.kit.pricing import MAX_NAMED_UNITS, MAX_NANOS, PER_MILLION, UNITS, Unit, unit_named
 
@@ -32,8 +33,13 @@ _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # A million million of a unit must still be priceable in 63 bits; anything dearer is a slip of the pen.
 _MAX_PRICE = MAX_NANOS // PER_MILLION
 _MAX_TOKENS = 2**31 - 1
+_KEYS = ("aliases", "models")
+_AUTO = "auto"
+_MAX_LANGUAGES = 256
 # Keys that may stand empty in the file: for those that are required that is an error, like their absence.
-_MAY_BE_EMPTY = frozenset({"name", "cluster", "backend", "source", "capabilities", "prices", "max_units", "options"})
+_MAY_BE_EMPTY = frozenset(
+    {"name", "cluster", "backend", "source", "capabilities", "prices", "max_units", "options", "languages"}
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,7 @@ class CatalogModel:
         options: the backend's own settings, checked by it.
         max_units: how many of a unit one request may use at most, for tasks whose requests do not say.
         region: where it runs, such as "eu-west" or "us", in words of the operator's own; empty if that is not stated.
+        languages: those that it writes, speaks or hears, as BCP 47 tags; empty if that is not declared.
     """
 
     name: str
@@ -67,18 +74,29 @@ class CatalogModel:
     options: Mapping[str, Any]
     max_units: Mapping[Unit, int] = dataclasses.field(default_factory=dict)
     region: str = ""
+    languages: tuple[str, ...] = ()
 
 
 class Catalog:
-    """The models by name."""
+    """The models by name, and other names for them.
 
-    def __init__(self, models: Iterable[CatalogModel]) -> None:
+    Args:
+        models: the models.
+        aliases: by other name, the model that it stands for, or "auto".
+    """
+
+    def __init__(self, models: Iterable[CatalogModel], aliases: Mapping[str, str] = MappingProxyType({})) -> None:
         self.models: tuple[CatalogModel, ...] = tuple(sorted(models, key=lambda model: model.name))
+        self.aliases: Mapping[str, str] = MappingProxyType(dict(sorted(aliases.items())))
         self._by_name = {model.name: model for model in self.models}
 
     def get(self, name: str) -> CatalogModel | None:
-        """Return the model of that name, or None."""
+        """Return the model of that name, or None. Aliases are no models; `resolve` them first."""
         return self._by_name.get(name)
+
+    def resolve(self, name: str) -> str:
+        """Return the model that an alias stands for, or "auto"; any other name as it is."""
+        return self.aliases.get(name, name)
 
     def for_cluster(self, cluster: str) -> tuple[CatalogModel, ...]:
         """Return the models that a cluster's engines serve, by name."""
@@ -86,7 +104,7 @@ class Catalog:
 
 
 def load_catalog(path: Path, *, contracts: Contracts | None = None) -> Catalog:
-    """Return the catalog that a YAML file holds under `models`.
+    """Return the catalog that a YAML file holds under `models` and `aliases`.
 
     Args:
         path: the file.
@@ -94,14 +112,14 @@ def load_catalog(path: Path, *, contracts: Contracts | None = None) -> Catalog:
 
     Raises:
         ConfigError: names the file, the model and the key: an unknown or missing key, a name given twice, a price that
-            is negative or too large to charge in 63 bits, an unknown unit or capability.
+            is negative or too large to charge in 63 bits, an unknown unit or capability, an alias of nothing.
     """
     document = read_mapping(path)
     if contracts is None:
         contracts = load_contracts()
     for key in document:
-        if key != "models":
-            raise ConfigError(f"{path}: unknown key {key!r}{did_you_mean(key, ['models'], list_known=True)}")
+        if key not in _KEYS:
+            raise ConfigError(f"{path}: unknown key {key!r}{did_you_mean(key, _KEYS, list_known=True)}")
     entries = document.get("models")
     if entries is None:
         entries = []
@@ -113,7 +131,30 @@ def load_catalog(path: Path, *, contracts: Contracts | None = None) -> Catalog:
         if model.name in models:
             raise ConfigError(f"{path}: models[{index}].name: {model.name!r} is given twice; names are unique")
         models[model.name] = model
-    return Catalog(models.values())
+    return Catalog(models.values(), _parse_aliases(document.get("aliases"), models, f"{path}: aliases"))
+
+
+def _parse_aliases(entries: Any, models: Mapping[str, CatalogModel], where: str) -> dict[str, str]:
+    if entries is None:
+        return {}
+    if not isinstance(entries, dict):
+        raise ConfigError(f"{where}: must be a mapping of other names to models")
+    aliases: dict[str, str] = {}
+    for alias, target in entries.items():
+        if not isinstance(alias, str) or not _is_name(alias):
+            raise ConfigError(f"{where}: {alias!r} must be 1-128 of [A-Za-z0-9._:/-] and not 'auto'")
+        if alias in models:
+            raise ConfigError(f"{where}: {alias!r} is the name of a model; choose another name, or remove the alias")
+        if not isinstance(target, str) or not (target == _AUTO or target in models):
+            why = "is an alias itself; name its model" if target in entries else "is no model of this catalog"
+            near = "" if target in entries else did_you_mean(str(target), [*models, _AUTO], list_known=True)
+            raise ConfigError(f"{where}: {alias}: {target!r} {why}{near}")
+        aliases[alias] = target
+    return aliases
+
+
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and name != _AUTO
 
 
 class _Entry(pydantic.BaseModel):
@@ -134,11 +175,12 @@ class _Entry(pydantic.BaseModel):
     max_units: dict[str, int] = pydantic.Field(default_factory=dict)
     options: dict[Any, Any] = pydantic.Field(default_factory=dict)
     region: str = ""
+    languages: list[str] = pydantic.Field(default_factory=list, max_length=_MAX_LANGUAGES)
 
     @pydantic.field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
-        if not _NAME.fullmatch(name) or name == "auto":
+        if not _is_name(name):
             raise ValueError("must be 1-128 of [A-Za-z0-9._:/-] and not 'auto'")
         return name
 
@@ -189,6 +231,17 @@ class _Entry(pydantic.BaseModel):
             raise ValueError("must be 1-63 of [a-z0-9-]; leave it out if it is not known")
         return region
 
+    @pydantic.field_validator("languages", mode="before")
+    @classmethod
+    def _check_languages(cls, languages: Any) -> Any:
+        if not isinstance(languages, list):
+            return languages
+        if False in languages:
+            raise ValueError("YAML reads no as false; quote it: 'no'")
+        if not all(isinstance(entry, str) for entry in languages):
+            return languages
+        return list(dict.fromkeys(language_tag(entry) for entry in languages))
+
 
 def _parse_model(entry: Any, where: str, contracts: Contracts) -> CatalogModel:
     if not isinstance(entry, dict):
@@ -216,6 +269,7 @@ def _parse_model(entry: Any, where: str, contracts: Contracts) -> CatalogModel:
         max_units=MappingProxyType({unit_named(unit): amount for unit, amount in read.max_units.items()}),
         options=MappingProxyType(read.options),
         region=read.region,
+        languages=tuple(read.languages),
     )
 
 

@@ -74,4 +74,5 @@ def describe(served: ServedModel) -> registry_pb2.ServedModel:
         name=served.catalog.name,
         capabilities=capabilities_of(served),
         context_tokens=served.loaded.context_tokens,
+        languages=served.catalog.languages,
     )

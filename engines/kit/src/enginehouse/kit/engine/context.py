@@ -74,8 +74,12 @@ async def _close(loaded: LoadedModels[LoadedT], timeout_s: float | None) -> None
 
 
 def describe_by_catalog(served: ServedModel[LoadedT]) -> registry_pb2.ServedModel:
-    """Return a model as the registry shows it: with the capabilities of its catalog entry."""
-    return registry_pb2.ServedModel(name=served.catalog.name, capabilities=sorted(served.catalog.capabilities))
+    """Return a model as the registry shows it: with the capabilities and languages of its catalog entry."""
+    return registry_pb2.ServedModel(
+        name=served.catalog.name,
+        capabilities=sorted(served.catalog.capabilities),
+        languages=served.catalog.languages,
+    )
 
 
 def _none() -> Container[str]:

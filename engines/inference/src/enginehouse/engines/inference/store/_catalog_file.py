@@ -46,7 +46,8 @@ def add_entry(path: Path, entry: Mapping[str, Any]) -> CatalogModel:
             except ConfigError as error:
                 raise StoreError(str(error).replace(str(temporary), str(path))) from None
             added = after.get(name)
-            if added is None or [model for model in after.models if model.name != name] != list(before.models):
+            others = [model for model in after.models if model.name != name]
+            if added is None or others != list(before.models) or after.aliases != before.aliases:
                 raise StoreError(f"{path} has a form that an entry cannot be added to; add it by hand:\n{entry}")
             temporary.chmod(path.stat().st_mode if path.exists() else 0o644)
             temporary.replace(path)

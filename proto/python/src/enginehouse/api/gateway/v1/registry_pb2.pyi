@@ -27,6 +27,8 @@ class ServedModel(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
+    VOICES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The catalog name."""
     context_tokens: _builtins.int
@@ -35,16 +37,28 @@ class ServedModel(_message.Message):
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its capabilities, in the catalog's words."""
 
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The languages that it writes, speaks or hears, as BCP 47 tags, such as "te" or "en-GB"; empty if they are not
+        known, or any.
+        """
+
+    @_builtins.property
+    def voices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids and aliases of the voices that every caller may use; empty for models that do not speak."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         context_tokens: _builtins.int = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
+        voices: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_tokens", b"context_tokens", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_tokens", b"context_tokens", "languages", b"languages", "name", b"name", "voices", b"voices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -891,21 +891,27 @@ class ListModelsResponse(_message.Message):
 
     MODELS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogModel]:
         """By name."""
 
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelAlias]:
+        """Other names that requests may use, by name; on the first page only."""
+
     def __init__(
         self,
         *,
         models: _abc.Iterable[Global___CatalogModel] | None = ...,
         next_page_token: _builtins.str = ...,
+        aliases: _abc.Iterable[Global___ModelAlias] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "models", b"models", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -926,6 +932,7 @@ class CatalogModel(_message.Message):
     PRICES_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that requests use."""
     cluster: _builtins.str
@@ -950,6 +957,12 @@ class CatalogModel(_message.Message):
     def endpoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The addresses of live engines that serve it, in the order in which a request would try them now."""
 
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The languages that it writes, speaks or hears, as BCP 47 tags: the catalog's, else those that its engines declare;
+        empty if neither says.
+        """
+
     def __init__(
         self,
         *,
@@ -962,14 +975,41 @@ class CatalogModel(_message.Message):
         prices: _abc.Iterable[_usage_pb2.UnitPrice] | None = ...,
         endpoints: _abc.Iterable[_builtins.str] | None = ...,
         health: _builtins.str = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "capabilities", b"capabilities", "cluster", b"cluster", "context_tokens", b"context_tokens", "endpoints", b"endpoints", "health", b"health", "name", b"name", "prices", b"prices", "quality", b"quality"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "capabilities", b"capabilities", "cluster", b"cluster", "context_tokens", b"context_tokens", "endpoints", b"endpoints", "health", b"health", "languages", b"languages", "name", b"name", "prices", b"prices", "quality", b"quality"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CatalogModel: _TypeAlias = CatalogModel  # noqa: Y015
+
+@_typing.final
+class ModelAlias(_message.Message):
+    """A name of the catalog that stands for a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """The name that requests may use."""
+    model: _builtins.str
+    """The model that they get, or "auto"."""
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelAlias: _TypeAlias = ModelAlias  # noqa: Y015
 
 @_typing.final
 class ExplainRequest(_message.Message):
@@ -984,6 +1024,8 @@ class ExplainRequest(_message.Message):
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    VOICE_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """The key that it would come with; empty means the caller's."""
     method: _builtins.str
@@ -998,6 +1040,10 @@ class ExplainRequest(_message.Message):
     """The task, as the header `x-enginehouse-task` would give it; empty means the method's."""
     subject: _builtins.str
     """The subject, as the header `x-enginehouse-subject` would give it; empty means that of the policy's keywords."""
+    language: _builtins.str
+    """The language asked for, as the header `x-enginehouse-language` would give it; empty to have it detected."""
+    voice: _builtins.str
+    """The voice asked for, as the header `x-enginehouse-voice` would give it."""
     def __init__(
         self,
         *,
@@ -1008,10 +1054,12 @@ class ExplainRequest(_message.Message):
         max_output_tokens: _builtins.int = ...,
         task: _builtins.str = ...,
         subject: _builtins.str = ...,
+        language: _builtins.str = ...,
+        voice: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "max_output_tokens", b"max_output_tokens", "method", b"method", "model", b"model", "prompt", b"prompt", "subject", b"subject", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "language", b"language", "max_output_tokens", b"max_output_tokens", "method", b"method", "model", b"model", "prompt", b"prompt", "subject", b"subject", "task", b"task", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1061,6 +1109,7 @@ class ExplainedCandidate(_message.Message):
     FALLBACK_FIELD_NUMBER: _builtins.int
     PRICE_DIFFERENCE_NANOS_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Its name."""
     chosen: _builtins.bool
@@ -1089,6 +1138,10 @@ class ExplainedCandidate(_message.Message):
     def endpoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Live endpoints in the order that they would be tried."""
 
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The languages that it writes, speaks or hears, as BCP 47 tags; empty if they are not declared."""
+
     def __init__(
         self,
         *,
@@ -1104,10 +1157,11 @@ class ExplainedCandidate(_message.Message):
         fallback: _builtins.int = ...,
         price_difference_nanos: _builtins.int = ...,
         region: _builtins.str = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "first_token_ms", b"first_token_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "bound_nanos", b"bound_nanos", "chosen", b"chosen", "endpoints", b"endpoints", "fallback", b"fallback", "first_token_ms", b"first_token_ms", "health", b"health", "model", b"model", "passed_over_because", b"passed_over_because", "price_difference_nanos", b"price_difference_nanos", "quality", b"quality", "region", b"region", "sufficiency", b"sufficiency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "bound_nanos", b"bound_nanos", "chosen", b"chosen", "endpoints", b"endpoints", "fallback", b"fallback", "first_token_ms", b"first_token_ms", "health", b"health", "languages", b"languages", "model", b"model", "passed_over_because", b"passed_over_because", "price_difference_nanos", b"price_difference_nanos", "quality", b"quality", "region", b"region", "sufficiency", b"sufficiency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_token_ms: _TypeAlias = _typing.Literal["first_token_ms"]  # noqa: Y015
     _WhichOneofArgType__first_token_ms: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms"]  # noqa: Y015
@@ -1135,6 +1189,9 @@ class ExplainResponse(_message.Message):
     RULE_FIELD_NUMBER: _builtins.int
     PROMPT_CLASS_FIELD_NUMBER: _builtins.int
     REFUSAL_MESSAGE_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
+    LANGUAGE_DETECTED_FIELD_NUMBER: _builtins.int
     admitted: _builtins.bool
     """True if the request would be admitted."""
     refusal: _builtins.str
@@ -1157,6 +1214,10 @@ class ExplainResponse(_message.Message):
     """The class of the prompt that feedback is counted under."""
     refusal_message: _builtins.str
     """The refusal in words; empty if admitted."""
+    alias: _builtins.str
+    """The alias that the request named, if it named one: the model is that which the alias stands for."""
+    language_detected: _builtins.bool
+    """True if they were detected in the prompt, false if they were asked for."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:
         """The features that the predictor looked at."""
@@ -1168,6 +1229,10 @@ class ExplainResponse(_message.Message):
     @_builtins.property
     def layers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The parts of it that apply, in the order in which they are laid over one another, such as "tiers.pro"."""
+
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The languages that a model had to know one of, as BCP 47 tags; empty if the language did not matter."""
 
     def __init__(
         self,
@@ -1186,10 +1251,13 @@ class ExplainResponse(_message.Message):
         rule: _builtins.str = ...,
         prompt_class: _builtins.str = ...,
         refusal_message: _builtins.str = ...,
+        alias: _builtins.str = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
+        language_detected: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "candidates", b"candidates", "complexity", b"complexity", "features", b"features", "layers", b"layers", "policy", b"policy", "policy_version", b"policy_version", "prompt_class", b"prompt_class", "quality_needed", b"quality_needed", "refusal", b"refusal", "refusal_message", b"refusal_message", "rule", b"rule", "subject", b"subject", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "alias", b"alias", "candidates", b"candidates", "complexity", b"complexity", "features", b"features", "language_detected", b"language_detected", "languages", b"languages", "layers", b"layers", "policy", b"policy", "policy_version", b"policy_version", "prompt_class", b"prompt_class", "quality_needed", b"quality_needed", "refusal", b"refusal", "refusal_message", b"refusal_message", "rule", b"rule", "subject", b"subject", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
