@@ -26,6 +26,7 @@ SPEC = EngineSpec(
     config=InferenceConfig,
     build=_build,
     catalog="catalog.yaml",
+    weights="weights.yaml",
     ready_path="/v1/inference/models",
     model_store="enginehouse.engines.inference.store",
 )

@@ -41,9 +41,14 @@ async def build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedTe
     config = context.config
     upstream = UpstreamBackend(environ=context.environ)
     backends: list[TextBackend] = [
-        LlamaCppBackend(models_dir=config.models_dir, hang_s=config.hang_s, on_hang=_end_this_process),
+        LlamaCppBackend(
+            models_dir=config.models_dir,
+            packages=context.packages,
+            hang_s=config.hang_s,
+            on_hang=_end_this_process,
+        ),
         upstream,
-        VllmBackend(models_dir=config.models_dir, environ=context.environ),
+        VllmBackend(models_dir=config.models_dir, packages=context.packages, environ=context.environ),
     ]
     models = await context.load_models(backends, close_timeout_s=_CLOSE_S)
     engine = TextEngine(models=models, resume_tokens=ResumeTokens(keys=context.keys))

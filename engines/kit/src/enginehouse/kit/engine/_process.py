@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from enginehouse.kit.addresses import Address
+from enginehouse.kit.backends.packages import PackagedWeights
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.engine._registration import describe_engine, engine_load
 from enginehouse.kit.engine._section import EngineSection
@@ -35,7 +36,15 @@ async def serve(spec: EngineSpec[Any], config: EngineSection, *, environ: Mutabl
         stack.callback(spool.close)
         reporter = UsageReporter(spool=spool, router_address=config.router_address, metrics=ReporterMetrics(registry))
         calls = Calls(keys=keys, spool=spool, metrics=CallMetrics(registry))
-        context = EngineContext(kind=spec.kind, config=config, environ=environ, keys=keys, calls=calls, stack=stack)
+        context = EngineContext(
+            kind=spec.kind,
+            config=config,
+            environ=environ,
+            keys=keys,
+            calls=calls,
+            packages=PackagedWeights(table=spec.read_weights(), models_dir=config.models_dir),
+            stack=stack,
+        )
         engine = await spec.build(context)
 
         def lease(address: Address) -> RegistryLease:

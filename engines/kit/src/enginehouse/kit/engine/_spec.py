@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from enginehouse.kit.engine._section import EngineSection
 
 if TYPE_CHECKING:
+    from enginehouse.kit.backends.package_table import WeightsEntry
+
     # Needs grpc, which takes longer to import than everything else here.
     from enginehouse.kit.engine.context import BuiltEngine, EngineContext
 
@@ -33,6 +35,8 @@ class EngineSpec(Generic[ConfigT]):
         config: the class of its section.
         build: makes the engine of one process. Imports the runtimes when it is called, not before.
         catalog: the YAML file in the package with the catalog entries of a fresh installation; None if it has none.
+        weights: the YAML file in the package with the table of weights that come as Python packages
+            (`kit.backends.package_table`); None if it has none.
         data_folders: keys of its section that name a folder of its own, each with the folder's name in a mesh's data
             directory.
         ready_path: a path of the public address that answers a GET with 200, at no cost, once the engine serves through
@@ -47,6 +51,7 @@ class EngineSpec(Generic[ConfigT]):
     config: type[ConfigT]
     build: Callable[[EngineContext[ConfigT]], Awaitable[BuiltEngine[Any]]]
     catalog: str | None = None
+    weights: str | None = None
     data_folders: Mapping[str, str] = field(default_factory=dict)
     ready_path: str | None = None
     model_store: str | None = None
@@ -56,6 +61,16 @@ class EngineSpec(Generic[ConfigT]):
         if self.catalog is None:
             return ""
         return importlib.resources.files(self.package).joinpath(self.catalog).read_text(encoding="utf-8")
+
+    def read_weights(self) -> Mapping[str, WeightsEntry]:
+        """Return its table of weights that come as Python packages, by name; raise ConfigError if it is invalid."""
+        # Imported here: most readers of specs have no use for it.
+        from enginehouse.kit.backends.package_table import read_package_table
+
+        if self.weights is None:
+            return {}
+        text = importlib.resources.files(self.package).joinpath(self.weights).read_text(encoding="utf-8")
+        return read_package_table(text, origin=f"{self.distribution}: {self.weights}")
 
     def version(self) -> str:
         """Return the version of the distribution."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from enginehouse.api.gateway.v1 import registry_pb2
+from enginehouse.kit.backends.packages import PackagedWeights
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import load_catalog
 from enginehouse.kit.engine._section import EngineSection
@@ -29,6 +30,7 @@ class EngineContext(Generic[ConfigT]):
         environ: the process's environment.
         keys: the keys that routers sign grants with.
         calls: accepts grants and settles what calls used.
+        packages: the weights that come as Python packages, for backends.
         stack: closes what is entered or pushed here, in reverse order, once the server has drained.
     """
 
@@ -37,6 +39,7 @@ class EngineContext(Generic[ConfigT]):
     environ: MutableMapping[str, str]
     keys: GrantKeys
     calls: Calls
+    packages: PackagedWeights
     stack: AsyncExitStack
 
     async def load_models(

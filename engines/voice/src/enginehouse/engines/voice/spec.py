@@ -26,6 +26,7 @@ SPEC = EngineSpec(
     config=VoiceConfig,
     build=_build,
     catalog="catalog.yaml",
+    weights="weights.yaml",
     ready_path="/v1/voices?page_size=1",
     data_folders={"voices_dir": "voices"},
 )

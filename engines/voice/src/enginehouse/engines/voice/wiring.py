@@ -35,9 +35,9 @@ async def build(context: EngineContext[VoiceConfig]) -> BuiltEngine[LoadedVoiceM
     backends: list[VoiceBackend] = [
         EspeakBackend(),
         PocketsphinxBackend(),
-        XttsBackend(models_dir=config.models_dir),
-        FasterWhisperBackend(models_dir=config.models_dir),
-        OpenaiWhisperBackend(models_dir=config.models_dir),
+        XttsBackend(models_dir=config.models_dir, packages=context.packages),
+        FasterWhisperBackend(models_dir=config.models_dir, packages=context.packages),
+        OpenaiWhisperBackend(models_dir=config.models_dir, packages=context.packages),
     ]
     models = await context.load_models(backends)
     decoders = DecoderPool(size=config.decoders)

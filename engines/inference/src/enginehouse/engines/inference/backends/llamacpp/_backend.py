@@ -14,6 +14,7 @@ from enginehouse.engines.inference.backends.llamacpp._options import LlamaCppOpt
 from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
 from enginehouse.engines.inference.weights import find_weights
 from enginehouse.kit.backends.options import read_options
+from enginehouse.kit.backends.packages import PackagedWeights
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
 
@@ -27,6 +28,7 @@ class LlamaCppBackend:
 
     Args:
         models_dir: the folder of pulled and converted weights.
+        packages: the weights that come as Python packages; None if there are none.
         hang_s: seconds that a model may run requests without output. A grammar with exponentially many parses makes it
             hang, and only the end of the process ends that.
         on_hang: called with a message when a model hangs; None to watch for nothing.
@@ -35,9 +37,15 @@ class LlamaCppBackend:
     name = "llama.cpp"
 
     def __init__(
-        self, *, models_dir: Path, hang_s: float = 120.0, on_hang: Callable[[str], None] | None = None
+        self,
+        *,
+        models_dir: Path,
+        packages: PackagedWeights | None = None,
+        hang_s: float = 120.0,
+        on_hang: Callable[[str], None] | None = None,
     ) -> None:
         self._models_dir = models_dir
+        self._packages = packages
         self._hang_s = hang_s
         self._on_hang = on_hang
 
@@ -48,7 +56,7 @@ class LlamaCppBackend:
             raise ServiceError(
                 Reason.INVALID_REQUEST, f"model {model.name!r} in the catalog needs context_tokens of at least 1"
             )
-        path = await asyncio.to_thread(find_weights, model, models_dir=self._models_dir)
+        path = await asyncio.to_thread(find_weights, model, models_dir=self._models_dir, packages=self._packages)
         embedding = "embeddings" in model.capabilities
         numbers = b""
         server = await _open(path, model, options)

@@ -21,6 +21,7 @@ from enginehouse.engines.inference.backends.vllm._pieces import OutputReader
 from enginehouse.engines.inference.backends.vllm._requests import constraint_of, messages_of, sampling_of, tools_of
 from enginehouse.engines.inference.generation.events import GenerationEvent
 from enginehouse.kit.backends.options import read_options
+from enginehouse.kit.backends.packages import PackagedWeights
 from enginehouse.kit.backends.weights import weights_folder
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError, clip
@@ -38,8 +39,11 @@ class VllmBackend:
 
     name = "vllm"
 
-    def __init__(self, *, models_dir: Path, environ: MutableMapping[str, str]) -> None:
+    def __init__(
+        self, *, models_dir: Path, environ: MutableMapping[str, str], packages: PackagedWeights | None = None
+    ) -> None:
         self._models_dir = models_dir
+        self._packages = packages
         self._environ = environ
 
     async def load(self, model: CatalogModel) -> VllmModel:
@@ -73,7 +77,9 @@ class VllmBackend:
                 f"model {model.name!r} in the catalog: vllm needs file:FOLDER, the folder of a Hugging Face model, not "
                 f"{model.source!r}",
             )
-        return weights_folder(model, models_dir=self._models_dir, files=("config.json",), like="ORG/REPO")
+        return weights_folder(
+            model, models_dir=self._models_dir, files=("config.json",), like="ORG/REPO", packages=self._packages
+        )
 
 
 class VllmModel:

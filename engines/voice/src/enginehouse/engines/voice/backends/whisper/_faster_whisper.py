@@ -22,6 +22,7 @@ from enginehouse.engines.voice.backends.whisper._options import FasterWhisperOpt
 from enginehouse.engines.voice.backends.whisper._recogniser import WhisperRecogniser
 from enginehouse.engines.voice.backends.whisper._runtime import DecodingOptions, FloatSamples, WhisperSegment
 from enginehouse.kit.backends.options import read_options
+from enginehouse.kit.backends.packages import PackagedWeights
 from enginehouse.kit.backends.weights import weights_folder
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError, clip
@@ -40,20 +41,27 @@ class FasterWhisperBackend:
 
     Args:
         models_dir: the folder of models; relative `file:` sources are relative to it.
+        packages: the weights that come as Python packages; None if there are none.
     """
 
     name = "faster-whisper"
 
-    def __init__(self, *, models_dir: Path) -> None:
+    def __init__(self, *, models_dir: Path, packages: PackagedWeights | None = None) -> None:
         self._models_dir = models_dir
+        self._packages = packages
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
         """Load a model from its folder."""
         options = read_options(FasterWhisperOptions, model)
         require_runtime(model, package=_PACKAGE, module="faster_whisper", extra=_EXTRA)
         # Without a tokenizer in the folder, the runtime would fetch one from a hub.
-        folder = weights_folder(
-            model, models_dir=self._models_dir, files=(_WEIGHTS, _CONFIG, _TOKENIZER), like=_REPOSITORY
+        folder = await asyncio.to_thread(
+            weights_folder,
+            model,
+            models_dir=self._models_dir,
+            files=(_WEIGHTS, _CONFIG, _TOKENIZER),
+            like=_REPOSITORY,
+            packages=self._packages,
         )
         if not any((folder / name).is_file() for name in _VOCABULARIES):
             raise ServiceError(

@@ -20,6 +20,7 @@ from enginehouse.engines.voice.backends.whisper._options import OpenaiWhisperOpt
 from enginehouse.engines.voice.backends.whisper._recogniser import WhisperRecogniser
 from enginehouse.engines.voice.backends.whisper._runtime import DecodingOptions, FloatSamples, WhisperSegment
 from enginehouse.kit.backends.options import read_options
+from enginehouse.kit.backends.packages import PackagedWeights
 from enginehouse.kit.backends.weights import weights_file
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError, clip
@@ -36,18 +37,20 @@ class OpenaiWhisperBackend:
 
     Args:
         models_dir: the folder of models; relative `file:` sources are relative to it.
+        packages: the weights that come as Python packages; None if there are none.
     """
 
     name = "openai-whisper"
 
-    def __init__(self, *, models_dir: Path) -> None:
+    def __init__(self, *, models_dir: Path, packages: PackagedWeights | None = None) -> None:
         self._models_dir = models_dir
+        self._packages = packages
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
         """Load a model from its file."""
         options = read_options(OpenaiWhisperOptions, model)
         require_runtime(model, package=_PACKAGE, module="whisper", extra=_EXTRA)
-        path = weights_file(model, models_dir=self._models_dir, like=_LIKE)
+        path = weights_file(model, models_dir=self._models_dir, like=_LIKE, packages=self._packages)
         runtime = await asyncio.to_thread(_load, model, options, path)
         return LoadedVoiceModel(
             recogniser=WhisperRecogniser(name=model.name, runtime=runtime, slots=1, skip_silence=options.vad)

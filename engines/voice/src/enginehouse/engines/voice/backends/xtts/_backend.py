@@ -28,6 +28,7 @@ from enginehouse.engines.voice.backends.base import (
 from enginehouse.engines.voice.backends.xtts._options import FILES, XttsOptions
 from enginehouse.engines.voice.backends.xtts._text import MAX_TEXT_LENGTH, missing_reader, spelled, supported_languages
 from enginehouse.kit.backends.options import read_options
+from enginehouse.kit.backends.packages import PackagedWeights
 from enginehouse.kit.backends.weights import weights_folder
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError, clip
@@ -48,12 +49,14 @@ class XttsBackend:
 
     Args:
         models_dir: the folder of models; relative `file:` sources are relative to it.
+        packages: the weights that come as Python packages; None if there are none.
     """
 
     name = "xtts"
 
-    def __init__(self, *, models_dir: Path) -> None:
+    def __init__(self, *, models_dir: Path, packages: PackagedWeights | None = None) -> None:
         self._models_dir = models_dir
+        self._packages = packages
 
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
         """Load a model (1.9 GB; ten seconds or more). Its licence must have been accepted."""
@@ -69,7 +72,9 @@ class XttsBackend:
                 violations=[FieldViolation("options.accept_licence", description)],
             )
         require_runtime(model, package=_PACKAGE, module="TTS", extra=_EXTRA)
-        folder = weights_folder(model, models_dir=self._models_dir, files=FILES, like=_REPOSITORY)
+        folder = weights_folder(
+            model, models_dir=self._models_dir, files=FILES, like=_REPOSITORY, packages=self._packages
+        )
         return LoadedVoiceModel(speaker=await asyncio.to_thread(_load, model, options, folder))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from enginehouse.kit.backends.packages import PackagedWeights
 from enginehouse.kit.backends.weights import weights_file, weights_folder
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
+from engines.kit.tests.backends.fake_packages import install, part, weights_of
 
 
 def catalog_model(source: str) -> CatalogModel:
@@ -100,3 +103,42 @@ def test_other_sources_of_files_are_refused(tmp_path: Path, source: str) -> None
     with pytest.raises(ServiceError) as raised:
         file_of(source, tmp_path)
     assert raised.value.reason is Reason.INVALID_REQUEST
+
+
+def test_packages_are_sources_of_files_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"pair": weights_of({"a": [(part("pair", "a", b"1"), b"1")], "b": [(part("pair", "b", b"2"), b"2")]})}
+    packages = PackagedWeights(table=table, models_dir=tmp_path / "models")
+
+    def file() -> Path:
+        return weights_file(catalog_model("package:pair"), models_dir=tmp_path, like="a file", packages=packages)
+
+    def folder(source: str = "package:pair", *files: str) -> Path:
+        return weights_folder(
+            catalog_model(source), models_dir=tmp_path, files=files or ("a", "b"), like="org/like", packages=packages
+        )
+
+    for find in (file, folder):
+        with pytest.raises(
+            ServiceError, match="weights of 'big' .* package pair is not installed; install it"
+        ) as raised:
+            find()
+        assert raised.value.reason is Reason.WEIGHTS_ABSENT
+    install(tmp_path / "site", "pair", {"a": b"1", "b": b"2"})
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert file() == tmp_path / "site" / "pair" / "a"
+    assert folder() == tmp_path / "site" / "pair"
+    for source, files, said in [
+        ("package:pear", (), "'package:pear' is not known to hold weights; did you mean 'pair'?"),
+        ("package:pair", ("a", "c", "d"), "source 'package:pair' has no c, d; name other weights"),
+    ]:
+        with pytest.raises(ServiceError, match=re.escape(said)) as raised:
+            folder(source, *files)
+        assert raised.value.reason is Reason.INVALID_REQUEST
+        assert raised.value.violations[0].field == "source"
+
+
+def test_an_engine_without_packaged_weights_refuses_them(tmp_path: Path) -> None:
+    for find in (file_of, folder_of):
+        with pytest.raises(ServiceError, match="this engine knows no weights in packages") as raised:
+            find("package:pair", tmp_path)
+        assert raised.value.reason is Reason.INVALID_REQUEST
