@@ -41,7 +41,7 @@ def lint(root: pathlib.Path) -> list[str]:
 def types(root: pathlib.Path) -> list[str]:
     """mypy's strict rules over each distribution's package and over the tooling."""
     chosen = [argument for package in (*packages(root), *TOOLING) for argument in ("-p", package)]
-    scripts = ["requirements/compile.py", "clients/python/unasync.py"]
+    scripts = ["requirements/compile.py", "requirements/install_weights.py", "clients/python/unasync.py"]
     return [*_lines(root, "mypy", *chosen), *_lines(root, "mypy", *scripts)]
 
 

@@ -11,7 +11,7 @@ import typer
 
 from enginehouse.cli.connection import DataOption, data_directory
 from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_table, print_text, reported
-from enginehouse.cli.startup_progress import StartupProgress
+from enginehouse.cli.startup_progress import StartupProgress, lines_of_absent_weights
 from enginehouse.local import control, logfiles
 from enginehouse.local import status as mesh_status
 from enginehouse.local.datadir import DEFAULT
@@ -139,6 +139,7 @@ def _started(state: MeshState) -> dict[str, Any]:
             {"name": process.name, "pid": process.pid, "state": process.condition} for process in state.processes
         ],
         "notices": state.notices,
+        "absent_weights": state.absent_weights,
     }
 
 
@@ -171,6 +172,8 @@ def _print_status(measured: mesh_status.MeshStatus) -> None:
     ]
     if measured.phase != Phase.STOPPED:
         print_table(["engine", "cluster", "address", "active", "queued", "models"], engines, empty="no live engines")
+    for line in lines_of_absent_weights(measured.absent_weights):
+        print_text(line)
     for notice in measured.notices:
         print_text(f"note: {notice}")
     if measured.error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -35,6 +36,7 @@ class StartupProgress:
         self._seen: dict[str, tuple[Condition, int]] = {}
         self._phase: Phase | None = None
         self._notices = 0
+        self._absent: Mapping[str, str] = {}
         if not quiet and sys.stdout.isatty():
             # Redrawn on changes only: automatic refresh needs a thread, and the supervisor forks.
             self._live = Live(console=Console(), auto_refresh=False)
@@ -63,6 +65,10 @@ class StartupProgress:
         for notice in state.notices[self._notices :]:
             _line(f"note: {notice}")
         self._notices = len(state.notices)
+        if state.absent_weights != self._absent:
+            for line in lines_of_absent_weights(state.absent_weights):
+                _line(line)
+            self._absent = dict(state.absent_weights)
         for process in state.processes:
             now = (process.condition, process.restarts)
             if self._seen.get(process.name) != now and process.condition is not Condition.WAITING:
@@ -72,6 +78,11 @@ class StartupProgress:
         if state.phase is not self._phase and state.phase in (Phase.READY, Phase.STOPPED):
             _line(_headline(state))
         self._phase = state.phase
+
+
+def lines_of_absent_weights(absent: Mapping[str, str]) -> list[str]:
+    """Return a line about each model that is not served because its weights are not installed."""
+    return [f"not served: {name}: {fault}, and start the mesh again" for name, fault in absent.items()]
 
 
 def _line(text: str) -> None:
@@ -100,6 +111,8 @@ def _table(state: MeshState) -> Table:
             since,
             process.note,
         )
+    for name, fault in state.absent_weights.items():
+        table.add_row(name, "[red]not served[/]", "", "", "", fault)
     for notice in state.notices:
         table.add_row("note", "", "", "", "", notice)
     return table

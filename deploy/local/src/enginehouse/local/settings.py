@@ -17,7 +17,7 @@ import pydantic
 import yaml
 
 from enginehouse.kit.addresses import Address, parse_address
-from enginehouse.kit.catalog import load_catalog
+from enginehouse.kit.catalog import Catalog, CatalogModel, load_catalog
 from enginehouse.kit.config import ConfigError, Section, load
 from enginehouse.kit.engine import EngineSpec
 from enginehouse.kit.nearest import did_you_mean
@@ -148,11 +148,17 @@ class Settings:
         Raises:
             LocalError: the catalog cannot be read.
         """
-        try:
-            catalog = load_catalog(self.local.catalog_file or data.catalog)
-        except ConfigError as error:
-            raise LocalError(str(error)) from error
+        catalog = self._read_catalog(data)
         return {kind: count for kind, count in self.wanted_engines().items() if catalog.for_cluster(kind)}
+
+    def models_to_serve(self, kind: str, data: DataDirectory) -> list[CatalogModel]:
+        """Return the models that engines of a kind are to serve: those that the user names, or all of the catalog.
+
+        Raises:
+            LocalError: the catalog cannot be read.
+        """
+        named = self._sections.get(kind, {}).get("models")
+        return [model for model in self._read_catalog(data).for_cluster(kind) if not named or model.name in named]
 
     def process_configs(self, data: DataDirectory, endpoints: Endpoints) -> dict[str, dict[str, Any]]:
         """Return the configuration of each process by name: generated values, overridden by the user's."""
@@ -208,6 +214,12 @@ class Settings:
             paths[name] = folder / f"{name}.yaml"
             replace_text(paths[name], yaml.safe_dump(config, sort_keys=False), mode=0o600)
         return paths
+
+    def _read_catalog(self, data: DataDirectory) -> Catalog:
+        try:
+            return load_catalog(self.local.catalog_file or data.catalog)
+        except ConfigError as error:
+            raise LocalError(str(error)) from error
 
     def _address(self, section: str, key: str) -> Address | None:
         value = self._sections.get(section, {}).get(key)

@@ -76,6 +76,7 @@ class MeshState:
         ready_after_s: seconds from then until the mesh was ready; 0 before.
         error: the reason why the start failed.
         notices: messages to the user.
+        absent_weights: models that are not served because their weights are not installed, with the fault and the fix.
         endpoints: addresses by name.
         processes: in the order of their start.
     """
@@ -89,6 +90,7 @@ class MeshState:
     ready_after_s: float = 0.0
     error: str = ""
     notices: list[str] = dataclasses.field(default_factory=list)
+    absent_weights: dict[str, str] = dataclasses.field(default_factory=dict)
     endpoints: dict[str, str] = dataclasses.field(default_factory=dict)
     processes: list[ProcessState] = dataclasses.field(default_factory=list)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 
 import grpc
 import psutil
@@ -70,6 +71,7 @@ class MeshStatus:
         processes: in the order of their start, the supervisor last.
         engines: live engines by id; empty if the registry does not answer.
         notices: messages to the user.
+        absent_weights: models that are not served because their weights are not installed, with the fault and the fix.
         error: the reason why the last start failed; empty if it did not.
     """
 
@@ -82,6 +84,7 @@ class MeshStatus:
     processes: tuple[ProcessStatus, ...]
     engines: tuple[EngineStatus, ...]
     notices: tuple[str, ...]
+    absent_weights: Mapping[str, str]
     error: str
 
 
@@ -142,6 +145,7 @@ def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshStatus | None:
         processes=tuple(statuses),
         engines=engines,
         notices=tuple(state.notices),
+        absent_weights=state.absent_weights,
         error=state.error,
     )
 

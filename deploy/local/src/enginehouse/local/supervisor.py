@@ -15,6 +15,7 @@ from pathlib import Path
 
 from enginehouse.kit.addresses import Address
 from enginehouse.local import logfiles
+from enginehouse.local.absent_weights import models_without_weights
 from enginehouse.local.datadir import DataDirectory
 from enginehouse.local.endpoints import Endpoints, PortBlock, check_free
 from enginehouse.local.errors import LocalError
@@ -131,6 +132,11 @@ class Supervisor:
                 self.state.notices.append(
                     f"no {kind} engine was started: {catalog} has no model of that kind; add one to it"
                 )
+        self.state.absent_weights = models_without_weights(
+            {kind: self._settings.models_to_serve(kind, self._data) for kind in replicas},
+            self._settings.engines,
+            models_dir=self._data.models,
+        )
         mesh = Mesh(
             settings=self._settings, data=self._data, endpoints=endpoints, cluster=cluster, environ=self._environ
         )
