@@ -52,11 +52,11 @@ def test_problems_of_a_document_are_printed(cli: Any, service: Any, tmp_path: Pa
     file = tmp_path / "policy.yaml"
     file.write_text(YAML)
     service.answers["CheckPolicy"] = policy_pb2.CheckPolicyResponse(
-        problems=[{"field": "tiers.pro.deny", "description": "no model 'huge' in the catalog"}]
+        problems=[{"field": "tiers.pro.deny", "description": "'huge' is not in the catalog"}]
     )
     done = cli("policies", "check", str(file))
     assert done.exit_code == 1
-    assert done.stdout == "tiers.pro.deny: no model 'huge' in the catalog\n"
+    assert done.stdout == "tiers.pro.deny: 'huge' is not in the catalog\n"
     service.answers["CheckPolicy"] = policy_pb2.CheckPolicyResponse()
     assert cli("policies", "check", str(file)).exit_code == 0
 

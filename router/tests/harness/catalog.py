@@ -1,6 +1,7 @@
 """The catalog of the routers under test."""
 
 CATALOG = """
+aliases: {gpt-4o-mini: auto, author: large, sleeper: asleep}
 models:
   - name: small
     cluster: inference

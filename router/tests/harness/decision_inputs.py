@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from google.protobuf import json_format
 
@@ -84,12 +85,13 @@ def state(
     complexity: float = 0.0,
     asleep: tuple[str, ...] = (),
     tiers: dict[str, TierSettings] | None = None,
+    aliases: Mapping[str, str] = MappingProxyType({}),
 ) -> State:
     models = list(models)
     policy = Policy(tiers=tiers or TIERS)
     policy.replace(documents)
     return State(
-        catalog=Catalog(models),
+        catalog=Catalog(models, aliases),
         fleet=fleet([model for model in models if model.name not in asleep]),
         policy=policy,
         predictor=Fixed(complexity),

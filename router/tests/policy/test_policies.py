@@ -307,7 +307,7 @@ def test_a_sound_document_has_no_problems() -> None:
         ({"tenants": ["ten_1"]}, "tenants", "leave them out"),
         ({"name": "other", "tenants": ["ten_9"]}, "tenants", "unknown 'ten_9'"),
         ({"name": "other", "tenants": ["ten_1", "ten_1"]}, "tenants", "'ten_1' occurs twice"),
-        ({"everyone": {"models": ["smal"]}}, "everyone.models", "no model 'smal' in the catalog; did you mean 'small'"),
+        ({"everyone": {"models": ["smal"]}}, "everyone.models", "'smal' is not in the catalog; did you mean 'small'"),
         ({"everyone": {"deny": ["gone"]}}, "everyone.deny", "'gone'"),
         ({"everyone": {"prefer": ["gone"]}}, "everyone.prefer", "'gone'"),
         ({"everyone": {"quality_floor": 1.5}}, "everyone.quality_floor", "1.5 must be from 0 to 1"),

@@ -75,10 +75,12 @@ async def test_a_policy_set_in_one_router_applies_in_all(routers: tuple[RouterPr
     # The one that was asked at once, the other as soon as it hears of it.
     assert (await auto(first, x_enginehouse_task="enhance"))[0] == "large"
 
-    async def elsewhere() -> str:
-        return (await auto(second, x_enginehouse_task="enhance"))[0]
+    async def elsewhere() -> int:
+        told = await second.admin(second.key, "Explain", admin_pb2.ExplainRequest(prompt="hello"))
+        return int(told.policy_version)
 
-    await wait_until(elsewhere, "large", within_s=60)
+    await wait_until(elsewhere, made.version, within_s=60)
+    assert (await auto(second, x_enginehouse_task="enhance"))[0] == "large"
     assert (await auto(second))[0] == "small"
     assert (await auto(second, x_enginehouse_subject="law"))[0] == "large"
     told = await second.admin(second.key, "Explain", admin_pb2.ExplainRequest(prompt="the statute says"))

@@ -168,6 +168,23 @@ def test_no_decision_leaves_the_policy(case: tuple[list[CatalogModel], dict[str,
     )
 
 
+@settings(max_examples=100)
+@given(cases())
+def test_an_alias_is_decided_as_what_it_stands_for(
+    case: tuple[list[CatalogModel], dict[str, Any], dict[str, Any]],
+) -> None:
+    found, fields, request = case
+    aliases = {"other": request["model"]}
+    here = state(found, document(**fields), complexity=request["complexity"], asleep=request["asleep"], aliases=aliases)
+    named, aliased = (new_request(name, task=request["task"]) for name in (request["model"], "other"))
+    aliased.follow_alias(here.catalog.aliases)
+    who = caller(*request["allowed"])
+    direct, followed = (decide(one, who, here, request_id=request["request_id"]) for one in (named, aliased))
+    assert followed.candidates == direct.candidates
+    assert followed.bound_nanos == direct.bound_nanos
+    assert (followed.refusal is None) == (direct.refusal is None)
+
+
 @settings(max_examples=200)
 @given(cases())
 def test_what_is_said_to_be_sound_can_be_decided_by_for_everyone(

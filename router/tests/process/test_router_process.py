@@ -322,6 +322,12 @@ async def test_administration_lists_pages_explains_and_refuses_nonsense(shared_r
         shared_router.key, "ListModels", pb.ListModelsRequest(page_token=models.next_page_token)
     )
     assert [model.name for model in rest.models] == ["small", "vectors"]
+    assert {entry.alias: entry.model for entry in models.aliases} == {
+        "author": "large",
+        "gpt-4o-mini": "auto",
+        "sleeper": "asleep",
+    }
+    assert not rest.aliases
 
 
 async def test_openais_list_of_models_is_what_the_key_may_use_and_somebody_serves(shared_router: RouterProcess) -> None:
@@ -337,9 +343,12 @@ async def test_openais_list_of_models_is_what_the_key_may_use_and_somebody_serve
             return json.loads((await getattr(stub, method)(request, metadata=metadata)).data)
 
         listed = await call(shared_router.key, "ListModels", models_pb2.ListModelsRequest())
-        assert [model["id"] for model in listed["data"]] == ["large", "small", "vectors"]
+        assert [model["id"] for model in listed["data"]] == ["large", "small", "vectors", "author", "gpt-4o-mini"]
+        assert [model.get("alias_of") for model in listed["data"]] == [None, None, None, "large", "auto"]
         listed = await call(made.secret, "ListModels", models_pb2.ListModelsRequest())
-        assert [model["id"] for model in listed["data"]] == ["large"]
+        assert [model["id"] for model in listed["data"]] == ["large", "author", "gpt-4o-mini"]
+        one = await call(made.secret, "GetModel", models_pb2.GetModelRequest(model="author"))
+        assert (one["id"], one["alias_of"], one["context_length"]) == ("author", "large", 32768)
         one = await call(shared_router.key, "GetModel", models_pb2.GetModelRequest(model="small"))
         assert one["object"] == "model"
         with pytest.raises(grpc.aio.AioRpcError) as unknown:

@@ -36,6 +36,8 @@ _MAX_TOKENS = 2**31 - 1
 _KEYS = ("aliases", "models")
 _AUTO = "auto"
 _MAX_LANGUAGES = 256
+_MAX_NAME = 128
+_MAX_LISTED = 10
 # Keys that may stand empty in the file: for those that are required that is an error, like their absence.
 _MAY_BE_EMPTY = frozenset(
     {"name", "cluster", "backend", "source", "capabilities", "prices", "max_units", "options", "languages"}
@@ -97,6 +99,16 @@ class Catalog:
     def resolve(self, name: str) -> str:
         """Return the model that an alias stands for, or "auto"; any other name as it is."""
         return self.aliases.get(name, name)
+
+    def absence(self, name: str) -> str:
+        """Return the reason why a name is not that of a model, in words: it is an alias, or unknown."""
+        shown = repr(name[:_MAX_NAME])
+        target = self.aliases.get(name)
+        if target is not None:
+            itself = "the models themselves" if target == _AUTO else f"{target!r} itself"
+            return f"{shown} is an alias of {target!r}, not a model; name {itself}"
+        few = len(self._by_name) <= _MAX_LISTED
+        return f"{shown} is not in the catalog{did_you_mean(name, self._by_name, count=3, list_known=few)}"
 
     def for_cluster(self, cluster: str) -> tuple[CatalogModel, ...]:
         """Return the models that a cluster's engines serve, by name."""

@@ -121,6 +121,7 @@ class Admission:
             encoding=headers[b"grpc-encoding"].decode("latin-1") if b"grpc-encoding" in headers else "",
             max_bytes=self._max_body_bytes,
         )
+        request.follow_alias(self._state.catalog.aliases)
         request.policy_task, request.subject = read_route(headers, method.task, tasks=self._policy_tasks)
         context = self._context_of(caller)
         if not context.may_infer:

@@ -1,7 +1,9 @@
-"""OpenAI's models endpoints: the models that the key may use and a live engine serves."""
+"""OpenAI's models endpoints: the models that the key may use and a live engine serves, and their aliases."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -32,13 +34,13 @@ class ModelsServicer(models_pb2_grpc.ModelsServiceServicer):
     async def ListModels(self, request: models_pb2.ListModelsRequest, context: Any) -> httpbody_pb2.HttpBody:
         """OpenAI's list."""
         usable = self._usable(self._caller(context, "ListModels"))
-        return _json({"object": "list", "data": [_model(model) for model in usable]})
+        return _json({"object": "list", "data": list(usable.values())})
 
     async def GetModel(self, request: models_pb2.GetModelRequest, context: Any) -> httpbody_pb2.HttpBody:
         """One of them. Raises UNKNOWN_MODEL, as OpenAI's own error on the edge."""
-        for model in self._usable(self._caller(context, "GetModel")):
-            if model.name == request.model:
-                return _json(_model(model))
+        found = self._usable(self._caller(context, "GetModel")).get(request.model)
+        if found is not None:
+            return _json(found)
         error = ServiceError(
             Reason.UNKNOWN_MODEL,
             f"no model {request.model[:128]!r} that this key may use is served now; list them at /v1/models",
@@ -57,21 +59,30 @@ class ModelsServicer(models_pb2_grpc.ModelsServiceServicer):
             raise ServiceError(Reason.KEY_INVALID, "the API key is unknown, revoked or expired")
         return caller
 
-    def _usable(self, caller: Caller) -> list[CatalogModel]:
-        return [
-            model
-            for model in self._state.catalog.models
-            if self._state.policy.allows(caller, model) and self._state.fleet.serving(model.name)
-        ]
+    def _usable(self, caller: Caller) -> dict[str, dict[str, object]]:
+        """The models by name, then the aliases that lead to one of them."""
+        state = self._state
+        usable = {
+            model.name: _model(model)
+            for model in state.catalog.models
+            if state.policy.allows(caller, model) and state.fleet.serving(model.name)
+        }
+        aliases = {
+            alias: {**usable.get(target, _ANY), "id": alias, "alias_of": target}
+            for alias, target in state.catalog.aliases.items()
+            if target in usable or (target == "auto" and usable)
+        }
+        return usable | aliases
+
+
+# The catalog does not say when a model was made; OpenAI's clients want a number.
+_ANY: Mapping[str, object] = MappingProxyType({"object": "model", "created": 0, "owned_by": "enginehouse"})
 
 
 def _model(model: CatalogModel) -> dict[str, object]:
     return {
         "id": model.name,
-        "object": "model",
-        # The catalog does not say when a model was made; OpenAI's clients want a number.
-        "created": 0,
-        "owned_by": "enginehouse",
+        **_ANY,
         "context_length": model.context_tokens,
         "capabilities": sorted(model.capabilities),
     }

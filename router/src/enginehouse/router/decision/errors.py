@@ -68,8 +68,9 @@ def incapable(request: InferenceRequest, model: CatalogModel) -> ServiceError:
 def unknown(name: str, caller: Caller, state: State) -> ServiceError:
     """Return the error for a model that is not in the catalog."""
     allowed = _allowed(caller, state)
-    near = nearest_names(name, allowed, count=3)
-    hint = did_you_mean(name, allowed, count=3) or f"; known: {_names(caller, state)}"
+    aliases = [alias for alias, target in state.catalog.aliases.items() if target == "auto" or target in allowed]
+    near = nearest_names(name, allowed + aliases, count=3)
+    hint = did_you_mean(name, allowed + aliases, count=3) or f"; known: {_names(caller, state)}"
     return ServiceError(
         Reason.UNKNOWN_MODEL,
         f"no model {name[:128]!r}{hint}",

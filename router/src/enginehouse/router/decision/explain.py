@@ -31,10 +31,10 @@ def explain(selector: ModelSelector) -> tuple[str, tuple[ConsideredModel, ...]]:
 
 def _rule(selector: ModelSelector, chosen: Offer) -> str:
     """Return the reason why a model is the one chosen."""
-    name, asked = chosen.model.name, selector.request.model
+    name, asked, alias = chosen.model.name, selector.request.model, selector.request.alias
     if not selector.free:
         return (
-            f"the request names {name}"
+            f"the request names {name}" + (f" by its alias {alias}" if alias else "")
             if name == asked
             else f"{asked} has {selector.state.fleet.health_of(asked)}, and the policy falls back to {name}"
         )

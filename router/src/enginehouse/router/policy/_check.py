@@ -9,7 +9,6 @@ from enginehouse.api.router.v1 import policy_pb2
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.contracts import Contracts
 from enginehouse.kit.errors import FieldViolation
-from enginehouse.kit.nearest import did_you_mean
 from enginehouse.router.policy._document import PolicyDocument
 from enginehouse.router.policy._policy import DEFAULT
 from enginehouse.router.policy._route import LABEL, policy_tasks, tasks_of
@@ -57,7 +56,7 @@ class _Check:
 
     def __init__(self, catalog: Catalog, contracts: Contracts) -> None:
         self._tasks = policy_tasks(contracts)
-        self._models = [model.name for model in catalog.models]
+        self._catalog = catalog
         self._clusters = {model.name: model.cluster for model in catalog.models}
         self._regions = sorted({model.region for model in catalog.models if model.region})
 
@@ -125,9 +124,8 @@ class _Check:
 
     def _known(self, field: str, models: Sequence[str]) -> Iterator[FieldViolation]:
         for name in models:
-            if name not in self._models:
-                hint = did_you_mean(name, self._models, count=3) or f"; known: {', '.join(self._models[:10]) or 'none'}"
-                yield FieldViolation(field, f"no model {name[:128]!r} in the catalog{hint}")
+            if self._catalog.get(name) is None:
+                yield FieldViolation(field, self._catalog.absence(name))
         for name in _twice(models):
             yield FieldViolation(field, f"{name!r} occurs twice; remove one")
 

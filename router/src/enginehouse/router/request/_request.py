@@ -48,6 +48,7 @@ class InferenceRequest:
         free: whether it costs nothing.
         policy_task: what it is for, in the words of policies; empty for what follows from the task.
         subject: what it is about, as a header says; empty where none does.
+        alias: the alias that it names, once `model` is what that stands for; empty where it names none.
     """
 
     task: str
@@ -65,6 +66,13 @@ class InferenceRequest:
     free: bool = False
     policy_task: str = ""
     subject: str = ""
+    alias: str = ""
+
+    def follow_alias(self, aliases: Mapping[str, str]) -> None:
+        """Ask for the model that an alias stands for, if it is an alias that the request names."""
+        target = aliases.get(self.model)
+        if target is not None:
+            self.alias, self.model = self.model, target
 
 
 # The most that a chat template adds to a conversation and to each message, in tokens.

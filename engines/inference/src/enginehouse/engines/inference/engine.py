@@ -163,10 +163,10 @@ class TextEngine:
             response.embeddings.add(values=_shortened(vector, request.dimensions))
         return response
 
-    async def tokenize(self, request: generation_pb2.TokenizeRequest) -> generation_pb2.TokenizeResponse:
-        """Split a text into a model's tokens; raise ServiceError."""
+    async def tokenize(self, request: generation_pb2.TokenizeRequest, model: str) -> generation_pb2.TokenizeResponse:
+        """Split a text into the tokens of a model; raise ServiceError."""
         check_tokenize(request)
-        served = self.models.find(request.model)
+        served = self.models.find(model)
         return generation_pb2.TokenizeResponse(token_ids=await served.loaded.tokenize(request.text))
 
     def describe(self, served: ServedModel) -> generation_pb2.Model:

@@ -54,8 +54,10 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         self, request: generation_pb2.TokenizeRequest, context: Context
     ) -> generation_pb2.TokenizeResponse:
         """Split a text into tokens; see the contract."""
-        async with self._calls.accept(context, served_models=None):
-            return await self._engine.tokenize(request)
+        async with self._calls.accept(context, served_models=None) as call:
+            # The request may name an alias or "auto"; the grant names what that stands for.
+            granted = [candidate.model for candidate in call.grant.candidates]
+            return await self._engine.tokenize(request, granted[0] if granted else request.model)
 
     async def ListModels(
         self, request: generation_pb2.ListModelsRequest, context: Context

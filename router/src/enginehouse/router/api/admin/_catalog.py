@@ -27,13 +27,15 @@ class CatalogAdmin:
         self._callers = callers
 
     def list_models(self, request: admin_pb2.ListModelsRequest) -> admin_pb2.ListModelsResponse:
-        """List the catalog by name."""
+        """List the catalog by name, and on the first page its aliases."""
         size = page_size(request.page_size)
         after = page_start(request.page_token, "models")
+        aliases = () if after else self._state.catalog.aliases.items()
         rest = [model for model in self._state.catalog.models if model.name > after]
         return admin_pb2.ListModelsResponse(
             models=[self._message(model) for model in rest[:size]],
             next_page_token=page_token("models", rest[size - 1].name) if len(rest) > size else "",
+            aliases=[admin_pb2.ModelAlias(alias=alias, model=model) for alias, model in aliases],
         )
 
     def explain(self, request: admin_pb2.ExplainRequest, caller: Administrator) -> admin_pb2.ExplainResponse:
@@ -68,6 +70,7 @@ class CatalogAdmin:
             policy_task=task,
             subject=subject,
         )
+        ask.follow_alias(self._state.catalog.aliases)
         decision = decide(ask, owner, self._state, explain=True)
         prediction = decision.prediction
         assert prediction is not None
@@ -86,6 +89,7 @@ class CatalogAdmin:
             layers=rules.layers,
             rule=decision.rule,
             prompt_class=decision.prompt_class,
+            alias=ask.alias,
         )
         first = decision.candidates[0].bound_nanos if decision.candidates else None
         for considered in decision.considered:

@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from enginehouse.api.router.v1 import admin_pb2, identity_pb2
 from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.nearest import did_you_mean
 from enginehouse.kit.validation import Checks
 from enginehouse.router.api.access import Administrator
 from enginehouse.router.api.fields import PERSON, check_id, check_name
@@ -341,13 +340,9 @@ class KeyAdmin:
             checks.in_range(f"{field}.{name}", getattr(limits, name), 0, _MAX_LIMIT)
 
     def _check_models(self, checks: Checks, models: Sequence[str]) -> None:
-        known = [model.name for model in self._catalog.models]
         for at, model in enumerate(models):
-            checks.require(
-                model in known,
-                f"allowed_models[{at}]",
-                f"{model[:128]!r} is not in the catalog{did_you_mean(model, known)}",
-            )
+            if self._catalog.get(model) is None:
+                checks.violate(f"allowed_models[{at}]", self._catalog.absence(model))
 
 
 def key_message(key: Key) -> admin_pb2.Key:

@@ -8,7 +8,6 @@ from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.router.v1 import prices_pb2
 from enginehouse.kit.catalog import Catalog
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.nearest import did_you_mean
 from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, UNIT_NAMES, Unit, unit_named
 from enginehouse.kit.validation import Checks
 from enginehouse.router.api.access import Administrator
@@ -248,12 +247,8 @@ class PriceAdmin:
         return unit
 
     def _check_model(self, checks: Checks, name: str) -> None:
-        known = [model.name for model in self._catalog.models]
-        checks.require(
-            name in known,
-            "model",
-            f"{name[:128]!r} is not in the catalog{did_you_mean(name, known)}",
-        )
+        if self._catalog.get(name) is None:
+            checks.violate("model", self._catalog.absence(name))
 
     async def _check_subject(self, subject: DiscountScope, name: str) -> None:
         if subject is DiscountScope.KEY:

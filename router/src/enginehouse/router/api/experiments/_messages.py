@@ -66,6 +66,7 @@ def read_experiment(given: epb.Experiment, *, catalog: Catalog, experiment_id: s
     checks = Checks()
     checks.matches("experiment.name", given.name, _NAME, _NAME_WORDS)
     checks.matches("experiment.asked_model", given.asked_model, _NAME, _NAME_WORDS)
+    _not_an_alias(checks, "experiment.asked_model", given.asked_model, catalog)
     checks.require(given.unit in _UNITS, "experiment.unit", f"{given.unit} is not a unit")
     checks.require(given.metric in _METRICS, "experiment.metric", f"{given.metric} is not a metric")
     checks.size("experiment.arms", given.arms, 2, 8, of="arms")
@@ -161,6 +162,7 @@ def read_rollout(given: rpb.Rollout, *, catalog: Catalog, rollout_id: str, now_m
     checks.require(
         given.asked_model != "auto", "rollout.asked_model", "'auto' is the policy's; roll out a model's name"
     )
+    _not_an_alias(checks, "rollout.asked_model", given.asked_model, catalog)
     _model(checks, "rollout.from_model", given.from_model, catalog, required=True)
     _model(checks, "rollout.to_model", given.to_model, catalog, required=True)
     checks.require(given.from_model != given.to_model, "rollout.to_model", "must not be from_model")
@@ -271,11 +273,14 @@ def flag_message(one: Flag) -> fpb.Flag:
 
 
 def _model(checks: Checks, field: str, name: str, catalog: Catalog, *, required: bool) -> None:
-    if name or required:
-        known = ", ".join(model.name for model in catalog.models)
-        checks.require(
-            catalog.get(name) is not None, field, f"{shorten(name)} is not in the catalog, which has {known}"
-        )
+    if (name or required) and catalog.get(name) is None:
+        checks.violate(field, catalog.absence(name))
+
+
+def _not_an_alias(checks: Checks, field: str, name: str, catalog: Catalog) -> None:
+    # An alias is followed first, so that requests would never get here by it.
+    if name in catalog.aliases:
+        checks.violate(field, catalog.absence(name))
 
 
 def _estimate(sample: Sample) -> epb.Estimate:
