@@ -57,7 +57,7 @@ def use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def absent(data: Any, folder: Path, *, table: Any = TABLE, **section: Any) -> dict[str, str]:
-    """What a start would tell of a mesh with one engine."""
+    """Return the models that a start of a mesh with one engine would name."""
     package = folder / "mine"
     package.mkdir(exist_ok=True)
     (package / "__init__.py").write_text("")
