@@ -23,9 +23,9 @@ from typing import Any, cast
 from enginehouse.api.inference.v1 import generation_pb2_grpc
 from enginehouse.api.openai.v1 import text_pb2_grpc
 from enginehouse.api.router.v1.grant_pb2 import Grant, GrantCandidate
-from enginehouse.engines.inference.backends.base import LoadedTextModel
+from enginehouse.engines.inference.backends.base import LoadedTextModel, TextModelInfo
 from enginehouse.engines.inference.config import CLUSTER, InferenceConfig
-from enginehouse.engines.inference.engine import TextEngine
+from enginehouse.engines.inference.engine import TextEngine, TextModels
 from enginehouse.engines.inference.resume_tokens import ResumeTokens
 from enginehouse.engines.inference.servicer import GenerationServicer
 from enginehouse.engines.inference.spec import SPEC
@@ -36,7 +36,7 @@ from enginehouse.kit.engine import run_engine
 from enginehouse.kit.engine.context import BuiltEngine, EngineContext
 from enginehouse.kit.errors import ServiceError
 from enginehouse.kit.grants import GrantKeys
-from enginehouse.kit.loading import LoadedModels, load_models
+from enginehouse.kit.loading import LoadingSettings, serve_models
 from enginehouse.kit.openai import TextServicer
 from enginehouse.kit.pricing import MAX_NANOS
 from enginehouse.kit.server import EngineServer, run
@@ -97,9 +97,13 @@ class Everybody:
         return AdmittedCall(MODELS[0])
 
 
-async def _load(catalog: pathlib.Path) -> LoadedModels[LoadedTextModel]:
-    return await load_models(
-        load_catalog(catalog), cluster=CLUSTER, backends=[SyntheticBackend()], names=MODELS, queue_per_model=1024
+async def _load(catalog: pathlib.Path) -> TextModels:
+    return await serve_models(
+        load_catalog(catalog),
+        cluster=CLUSTER,
+        backends=[SyntheticBackend()],
+        names=MODELS,
+        settings=LoadingSettings(warm_up=MODELS, queue_per_model=1024),
     )
 
 
@@ -124,7 +128,7 @@ async def serve_bare(port: int) -> None:
     await server.serve_until_signal()
 
 
-async def _build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedTextModel]:
+async def _build(context: EngineContext[InferenceConfig]) -> BuiltEngine[TextModelInfo, LoadedTextModel]:
     models = await _load(context.config.catalog_file)
     engine = TextEngine(models=models, resume_tokens=ResumeTokens(keys=context.keys))
     return BuiltEngine(services=_services(engine, context.calls), models=models, describe=describe)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest
+from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest, TextModelInfo
 from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
@@ -29,6 +29,10 @@ class SyntheticBackend:
         """The backend's name in the catalog."""
         return BACKEND
 
+    async def inspect(self, model: CatalogModel) -> TextModelInfo:
+        """Return its properties: it takes no memory, so that it stays loaded."""
+        return TextModelInfo(slots=SLOTS, memory_bytes=0, context_tokens=model.context_tokens)
+
     async def load(self, model: CatalogModel) -> SyntheticModel:
         """Load a model with the pace of its options."""
         options = dict(model.options)
@@ -36,23 +40,20 @@ class SyntheticBackend:
         seconds = float(options.pop("seconds_per_turn", 0.0))
         if options or per_turn < 1:
             raise ServiceError(Reason.INVALID_REQUEST, f"{model.name}: options are tokens_per_turn, seconds_per_turn")
-        return SyntheticModel(model.context_tokens, tokens_per_turn=per_turn, seconds_per_turn=seconds)
+        return SyntheticModel(await self.inspect(model), tokens_per_turn=per_turn, seconds_per_turn=seconds)
 
 
 class SyntheticModel:
     """A model that repeats the same few tokens.
 
     Args:
-        context_tokens: most tokens of prompt and answer together.
+        info: its properties.
         tokens_per_turn: how many tokens it makes before it lets others run.
         seconds_per_turn: how long it then waits.
     """
 
-    embedding_dimensions = 0
-    slots = SLOTS
-
-    def __init__(self, context_tokens: int, *, tokens_per_turn: int, seconds_per_turn: float) -> None:
-        self.context_tokens = context_tokens
+    def __init__(self, info: TextModelInfo, *, tokens_per_turn: int, seconds_per_turn: float) -> None:
+        self.info = info
         self._tokens_per_turn = tokens_per_turn
         self._seconds_per_turn = seconds_per_turn
 
@@ -81,11 +82,6 @@ class SyntheticModel:
     async def tokenize(self, text: str) -> Sequence[int]:
         """Raise: the model has no vocabulary."""
         raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, "the synthetic source has no tokenizer")
-
-    @property
-    def resumes(self) -> bool:
-        """Return no resume support: answers have no real tokens."""
-        return False
 
     def kv_cache_used(self) -> float:
         """None."""

@@ -83,7 +83,7 @@ def test_a_model_that_cannot_be_served(
     (models / "cut.gguf").write_bytes(tiny.read_bytes()[: os.stat(tiny).st_size // 2])
     catalog = tmp_path / "catalog.yaml"
     catalog.write_text(yaml.safe_dump({"models": [catalog_entry(**model)]}))
-    assert start(tmp_path, catalog_file=str(catalog), models=["enginehouse-tiny"]) == 2
+    assert start(tmp_path, catalog_file=str(catalog), warm_up=["enginehouse-tiny"]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error

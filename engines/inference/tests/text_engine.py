@@ -32,7 +32,7 @@ from enginehouse.engines.inference.servicer import GenerationServicer
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import ServiceError, from_rpc_error
-from enginehouse.kit.loading import load_models
+from enginehouse.kit.loading import LoadingSettings, serve_models
 from enginehouse.kit.openai import TextServicer
 from enginehouse.kit.server import EngineServer
 from enginehouse.kit.testing import GrantIssuer, UsageRecorder
@@ -179,6 +179,7 @@ async def running_engine(
     directory: Path,
     backends: Iterable[TextBackend] = (),
     queue: int = 64,
+    settings: LoadingSettings | None = None,
     issuer: GrantIssuer | None = None,
 ) -> AsyncIterator[EngineClient]:
     """Serve the models until the block ends, to grants of its own issuer or of one shared with other engines."""
@@ -189,13 +190,18 @@ async def running_engine(
     port = router.add_insecure_port("127.0.0.1:0")
     await router.start()
     available = [LlamaCppBackend(models_dir=directory / "models"), *backends]
-    loaded = await load_models(Catalog(models), cluster=CLUSTER, backends=available, names=(), queue_per_model=queue)
+    served = await serve_models(
+        Catalog(models),
+        cluster=CLUSTER,
+        backends=available,
+        settings=settings or LoadingSettings(queue_per_model=queue),
+    )
     spool = Spool(directory=directory / "spool", engine_id="engine-test")
     reporter = UsageReporter(spool=spool, router_address=f"127.0.0.1:{port}")
     calls = Calls(keys=issuer.keys, spool=spool)
-    engine = TextEngine(models=loaded, resume_tokens=ResumeTokens(keys=issuer.keys))
+    engine = TextEngine(models=served, resume_tokens=ResumeTokens(keys=issuer.keys))
     generation = GenerationServicer(engine=engine, answering=engine, calls=calls)
-    openai = TextServicer(engine=engine, accept=lambda context: calls.accept(context, served_models=loaded.names))
+    openai = TextServicer(engine=engine, accept=lambda context: calls.accept(context, served_models=served.names))
     server = EngineServer(
         listen="127.0.0.1:0",
         services=[
@@ -214,7 +220,7 @@ async def running_engine(
     finally:
         await channel.close()
         await server.drain()
-        await loaded.close()
+        await served.close()
         await router.stop(None)
 
 

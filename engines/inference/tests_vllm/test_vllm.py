@@ -157,5 +157,5 @@ async def test_models_that_cannot_work_are_refused_at_load(folder, tmp_path):
 
 
 async def test_context_is_the_catalogs(model):
-    assert model.context_tokens == CONTEXT
-    assert model.slots == 8
+    assert model.info.context_tokens == CONTEXT
+    assert model.info.slots == 8

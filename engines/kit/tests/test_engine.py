@@ -20,10 +20,10 @@ from enginehouse.kit.engine import ENTRY_POINT_GROUP, EngineSection, EngineSpec,
 from enginehouse.kit.engine.context import BuiltEngine, EngineContext
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GrantKeys
-from enginehouse.kit.loading import LoadedModels, LoadError, ServedModel
+from enginehouse.kit.loading import LoadError, ServedModel, ServedModels
 
 
-async def no_model(context: EngineContext[EngineSection]) -> BuiltEngine[Any]:
+async def no_model(context: EngineContext[EngineSection]) -> BuiltEngine[Any, Any]:
     raise LoadError("there is no model to serve")
 
 
@@ -96,21 +96,39 @@ def test_an_engine_that_cannot_start_says_so_and_frees_its_spool(
         assert capsys.readouterr().err == "enginehouse-kit: there is no model to serve\n"
 
 
+@dataclass(frozen=True)
+class Info:
+    slots: int = 1
+    memory_bytes: int = 0
+
+
 class Model:
     """A loaded model that does nothing."""
 
-    slots = 1
+    info = Info()
 
     async def close(self) -> None:
         return
 
 
-def served(name: str) -> ServedModel[Model]:
+class Toys:
+    """A loader of models that do nothing."""
+
+    name = "toy"
+
+    async def inspect(self, model: CatalogModel) -> Info:
+        return Info()
+
+    async def load(self, model: CatalogModel) -> Model:
+        return Model()
+
+
+def served(name: str) -> ServedModel[Info, Model]:
     catalog = CatalogModel(
         name=name, cluster="toy", backend="toy", source="toy", context_tokens=0, max_output_tokens=0,
         capabilities=frozenset(), quality=0, prices={}, options={},
     )  # fmt: skip
-    return ServedModel(catalog=catalog, loaded=Model(), slots=Slots(capacity=1, queue_limit=0))
+    return ServedModel(catalog=catalog, info=Info(), loader=Toys(), slots=Slots(capacity=1, queue_limit=0))
 
 
 @dataclass
@@ -132,9 +150,9 @@ class ToyCall:
         return True
 
 
-def test_a_call_finds_the_model_of_its_grant() -> None:
+async def test_a_call_finds_the_model_of_its_grant() -> None:
     absent = ServiceError(Reason.WEIGHTS_ABSENT, "the weights of 'c' are not here")
-    models = LoadedModels({"b": served("b"), "a": served("a")}, absent={"c": absent})
+    models = ServedModels({"b": served("b"), "a": served("a")}, absent={"c": absent})
     assert [model.catalog.name for model in models.all] == ["a", "b"]
     assert "c" in models.names
     candidate, model = models.granted(ToyCall(["b"]))  # type: ignore[arg-type]
@@ -146,7 +164,7 @@ def test_a_call_finds_the_model_of_its_grant() -> None:
 
 
 async def test_the_next_model_of_the_grant_begins_anew() -> None:
-    models = LoadedModels({"a": served("a"), "b": served("b")})
+    models = ServedModels({"a": served("a"), "b": served("b")})
 
     async def work(call: ToyCall) -> AsyncGenerator[str, None]:
         _, model = models.granted(call)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.api.voice.v1.voice_pb2 import Consent, CreateVoiceRequest, ListVoicesRequest
-from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Samples, Utterance, VoiceInfo
+from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Samples, Utterance, VoiceInfo, VoiceModelInfo
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason
 from engines.voice.tests.voice_engine import PCM, VoiceClient, refusal, running_engine, speech_model, tone
@@ -25,9 +25,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 CONSENT = Consent(speaker="Asha Rao", statement="My voice may be used for the story demo.", confirmed=True)
 
 
-class EchoSpeaker:
-    """Model whose speech is the voice's recording itself, which shows what reaches a model."""
-
+class EchoInfo:
     sample_rate = 24_000
     slots = 1
     voices = (VoiceInfo(voice_id="plain", name="Plain", languages=["en"]),)
@@ -39,9 +37,15 @@ class EchoSpeaker:
     def check_voice(self, voice: str, language: str) -> None:
         assert voice == "plain"
 
+
+class EchoSpeaker:
+    """Model whose speech is the voice's recording itself, which shows what reaches a model."""
+
+    info = EchoInfo()
+
     async def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
         if utterance.clone is None:
-            yield tone(0.2, rate=self.sample_rate)
+            yield tone(0.2, rate=self.info.sample_rate)
             return
         with wave.open(str(utterance.clone.sample)) as file:
             yield np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").astype(np.int16)
@@ -53,8 +57,11 @@ class EchoSpeaker:
 class EchoBackend:
     name = "echo"
 
+    async def inspect(self, model: CatalogModel) -> VoiceModelInfo:
+        return VoiceModelInfo(memory_bytes=1, speaker=EchoInfo())
+
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        return LoadedVoiceModel(speaker=EchoSpeaker())
+        return LoadedVoiceModel(info=await self.inspect(model), speaker=EchoSpeaker())
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -33,7 +33,7 @@ from enginehouse.engines.voice.voices.library import VoiceLibrary
 from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import ServiceError, from_rpc_error
-from enginehouse.kit.loading import load_models
+from enginehouse.kit.loading import LoadingSettings, serve_models
 from enginehouse.kit.openai import AudioServicer
 from enginehouse.kit.server import EngineServer
 from enginehouse.kit.testing import GrantIssuer, UsageRecorder
@@ -193,7 +193,9 @@ async def running_engine(
     port = router.add_insecure_port("127.0.0.1:0")
     await router.start()
     available: list[VoiceBackend] = [EspeakBackend(), PocketsphinxBackend(), *backends]
-    loaded = await load_models(Catalog(models), cluster=CLUSTER, backends=available, names=(), queue_per_model=queue)
+    served_models = await serve_models(
+        Catalog(models), cluster=CLUSTER, backends=available, settings=LoadingSettings(queue_per_model=queue)
+    )
     decoders = DecoderPool(size=2)
     await decoders.start()
     recordings = RecordingReader(decoders=decoders, limits=MediaLimits(max_seconds=max_audio_s))
@@ -201,7 +203,7 @@ async def running_engine(
     reporter = UsageReporter(spool=spool, router_address=f"127.0.0.1:{port}")
     calls = Calls(keys=issuer.keys, spool=spool)
     speakers = {
-        name: served.loaded.speaker for name, served in loaded.served.items() if served.loaded.speaker is not None
+        name: served.info.speaker for name, served in served_models.served.items() if served.info.speaker is not None
     }
     voices = VoiceLibrary(
         speakers=speakers,
@@ -209,7 +211,7 @@ async def running_engine(
         decode=lambda data: recordings.read(data, rate=SAMPLE_RATE, field="sample"),
     )
     engine = VoiceEngine(
-        models=loaded,
+        models=served_models,
         voices=voices,
         synthesizer=Synthesizer(voices=voices),
         conversations=ConversationSynthesizer(voices=voices, ahead_s=ahead_s, idle_s=idle_s),
@@ -218,7 +220,7 @@ async def running_engine(
     voice = VoiceServicer(engine=engine, calls=calls)
     openai = AudioServicer(
         engine=engine,
-        accept=lambda context: calls.accept(context, served_models=loaded.names),
+        accept=lambda context: calls.accept(context, served_models=served_models.names),
         accept_free=lambda context: calls.accept(context, served_models=None),
         max_body_bytes=27 << 20,
     )
@@ -244,5 +246,5 @@ async def running_engine(
         await channel.close()
         await server.drain()
         await decoders.close()
-        await loaded.close()
+        await served_models.close()
         await router.stop(None)

@@ -31,4 +31,6 @@ async def speech(text: str) -> npt.NDArray[np.int16]:
     assert speaker is not None
     said = np.concatenate([part async for part in speaker.speak(Utterance(text=text, language="en", voice=""))])
     await loaded.close()
-    return np.interp(np.arange(0, len(said), speaker.sample_rate / RATE), np.arange(len(said)), said).astype(np.int16)
+    return np.interp(np.arange(0, len(said), speaker.info.sample_rate / RATE), np.arange(len(said)), said).astype(
+        np.int16
+    )

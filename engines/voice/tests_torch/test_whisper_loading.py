@@ -122,8 +122,8 @@ async def test_a_models_heads_are_only_taken_by_a_model_that_has_them(copy):
 async def test_a_model_for_english_alone(tmp_path):
     write_openai(make_blank_whisper(n_vocab=51864), tmp_path / "whisper.pt")
     recogniser = await load_whisper(tmp_path, "openai-whisper")
-    assert list(recogniser.languages) == ["en"]
-    assert not recogniser.translates
+    assert list(recogniser.info.languages) == ["en"]
+    assert not recogniser.info.translates
 
     async def audio():
         yield voiced(ENGLISH, 1)

@@ -38,7 +38,7 @@ async def test_language_is_detected_and_text_written_down(recogniser, pitch, lan
 
 
 async def test_translation_is_in_english(recogniser):
-    assert recogniser.translates
+    assert recogniser.info.translates
     [segment] = await heard(recogniser, voiced(GERMAN, 3), translate=True)
     assert segment.text == IN_ENGLISH["de"]
 
@@ -105,8 +105,8 @@ async def test_several_recordings_at_once(recogniser):
 
 
 async def test_unknown_languages(recogniser):
-    assert len(recogniser.languages) == 99
-    assert {"te", "jv", "en"} <= set(recogniser.languages)
+    assert len(recogniser.info.languages) == 99
+    assert {"te", "jv", "en"} <= set(recogniser.info.languages)
     with pytest.raises(ServiceError) as raised:
         await heard(recogniser, voiced(ENGLISH, 1), language="tlh")
     assert raised.value.reason is Reason.INVALID_REQUEST

@@ -65,7 +65,7 @@ async def test_equal_utterances_sound_the_same_each_time(speaker):
 
 
 async def test_voices_differ_and_the_first_is_the_models_own(speaker):
-    assert [(voice.voice_id, voice.name) for voice in speaker.voices] == [
+    assert [(voice.voice_id, voice.name) for voice in speaker.info.voices] == [
         ("claribel-dervla", "Claribel Dervla"),
         ("damien-black", "Damien Black"),
     ]
@@ -120,9 +120,9 @@ async def test_unsupported_utterances(speaker, utterance, field, told):
 
 
 async def test_languages_are_those_that_can_be_read_here(speaker):
-    assert len(speaker.languages) == 16
-    assert {"en", "zh", "hi"} <= set(speaker.languages)
-    assert not {"ja", "te"} & set(speaker.languages)
+    assert len(speaker.info.languages) == 16
+    assert {"en", "zh", "hi"} <= set(speaker.info.languages)
+    assert not {"ja", "te"} & set(speaker.info.languages)
     assert len(await said(speaker, saying("你好", language="zh-CN"))) == BREATH
 
 

@@ -132,14 +132,14 @@ async def test_a_pulled_repository_is_found(xtts_folder, tmp_path):
     assert "enginehouse models pull tiny" in raised.value.message
     shutil.copytree(xtts_folder, tmp_path / "hf" / "coqui" / "XTTS-v2" / "main")
     loaded = await backend.load(model)
-    assert loaded.speaker.sample_rate == 24_000
+    assert loaded.speaker.info.sample_rate == 24_000
     await loaded.close()
 
 
 async def test_a_model_without_speakers_needs_a_cloned_voice(folder):
     torch.save({}, folder / "speakers_xtts.pth")
     loaded = await load_xtts(folder)
-    assert not loaded.speaker.voices
+    assert not loaded.speaker.info.voices
     with pytest.raises(ServiceError) as raised:
         await hello(loaded.speaker)
     assert raised.value.violations[0].field == "controls.voice"

@@ -20,7 +20,7 @@ async def test_vectors_come_in_order_and_at_unit_length(provider, load):
     embedded = await model.embed(["a", "b"], max_input_tokens=100)
     assert [list(vector) for vector in embedded.vectors] == [[0.6, 0.8], [0.0, 1.0]]
     assert embedded.input_tokens == 5
-    assert model.embedding_dimensions == 2
+    assert model.info.embedding_dimensions == 2
     assert provider.asked[0].body == {"model": "embed-1", "input": ["a", "b"], "encoding_format": "float"}
     assert provider.asked[0].path == "/v1/embeddings"
 

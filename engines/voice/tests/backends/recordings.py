@@ -20,7 +20,7 @@ WORDS = RecognitionOptions(language="en-US", word_times=True)
 async def spoken(text: str) -> Samples:
     """Synthesize a text in the voice that is recognized best, with some silence around it."""
     async with speaking(workers=1) as speaker:
-        resampler = Resampler(source_rate=speaker.sample_rate, rate=RATE)
+        resampler = Resampler(source_rate=speaker.info.sample_rate, rate=RATE)
         samples = resampler.feed(await said(speaker, text, voice="en-us+edward"))
         return np.concatenate([silence(0.3), samples, resampler.finish(), silence(0.6)])
 

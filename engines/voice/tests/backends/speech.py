@@ -36,7 +36,7 @@ async def said(speaker: Speaker, text: str = SENTENCE, **changes: Any) -> Sample
 
 
 async def seconds(speaker: Speaker, *, prosody: Prosody, **changes: Any) -> float:
-    return len(await said(speaker, prosody=prosody, **changes)) / speaker.sample_rate
+    return len(await said(speaker, prosody=prosody, **changes)) / speaker.info.sample_rate
 
 
 def loudness(samples: npt.NDArray[Any]) -> float:

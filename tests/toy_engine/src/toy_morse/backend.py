@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pydantic
 
@@ -30,11 +31,21 @@ class MorseOptions(pydantic.BaseModel):
     """The length of a dot or dash."""
 
 
+@dataclass(frozen=True)
+class MorseInfo:
+    """The properties of a model."""
+
+    slots: int
+    """The number of calls that it serves at once."""
+    memory_bytes: int = 0
+    """None to speak of, so that it stays loaded."""
+
+
 class LoadedMorse:
     """A loaded model."""
 
     def __init__(self, options: MorseOptions) -> None:
-        self.slots = options.slots
+        self.info = MorseInfo(slots=options.slots)
         self._signal_s = options.signal_ms / 1000
 
     async def letters(self, text: str) -> AsyncIterator[str]:
@@ -53,6 +64,10 @@ class InternationalBackend:
 
     name = "international"
 
+    async def inspect(self, model: CatalogModel) -> MorseInfo:
+        """Return a model's properties. Raise ServiceError for invalid options."""
+        return MorseInfo(slots=read_options(MorseOptions, model).slots)
+
     async def load(self, model: CatalogModel) -> LoadedMorse:
-        """Load a model of the catalog. Raise ServiceError for invalid options."""
+        """Load a model of the catalog."""
         return LoadedMorse(read_options(MorseOptions, model))

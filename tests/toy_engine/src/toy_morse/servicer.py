@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from enginehouse.kit.calls import Calls
-from enginehouse.kit.loading import LoadedModels
+from enginehouse.kit.loading import ServedModels
 from enginehouse.kit.validation import Checks
 from toy_morse.api import morse_pb2, morse_pb2_grpc
-from toy_morse.backend import LoadedMorse
+from toy_morse.backend import LoadedMorse, MorseInfo
 
 _TEXT = re.compile(r"[A-Za-z0-9 ]{1,1000}")
 _DEFAULT_SIGNALS = 1000
@@ -21,10 +21,10 @@ class MorseServicer(morse_pb2_grpc.MorseServiceServicer):
 
     Args:
         calls: accepts grants and settles what calls used.
-        models: the models that are loaded.
+        models: the models that are served.
     """
 
-    def __init__(self, *, calls: Calls, models: LoadedModels[LoadedMorse]) -> None:
+    def __init__(self, *, calls: Calls, models: ServedModels[MorseInfo, LoadedMorse]) -> None:
         self._calls = calls
         self._models = models
 
@@ -39,8 +39,8 @@ class MorseServicer(morse_pb2_grpc.MorseServiceServicer):
             checks.done()
             left = request.max_signals or _DEFAULT_SIGNALS
             _, model = self._models.granted(call)
-            async with model.slots.hold():
-                async for code in model.loaded.letters(request.text):
+            async with model.hold() as loaded:
+                async for code in loaded.letters(request.text):
                     # Counted before it is sent: then it is on record even if the process is killed.
                     sent = call.meter.take("signals", min(len(code), left))
                     left -= sent

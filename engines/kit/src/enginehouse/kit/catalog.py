@@ -61,6 +61,8 @@ class CatalogModel:
         options: the backend's own settings, checked by it.
         max_units: how many of a unit one request may use at most, for tasks whose requests do not say.
         region: where it runs, such as "eu-west" or "us", in words of the operator's own; empty if that is not stated.
+        keep_alive_s: seconds without use after which an engine unloads it; 0 at once, -1 never, None as the engine's
+            setting says.
         languages: those that it writes, speaks or hears, as BCP 47 tags; empty if that is not declared.
     """
 
@@ -77,6 +79,7 @@ class CatalogModel:
     max_units: Mapping[Unit, int] = dataclasses.field(default_factory=dict)
     region: str = ""
     languages: tuple[str, ...] = ()
+    keep_alive_s: float | None = None
 
 
 class Catalog:
@@ -188,6 +191,7 @@ class _Entry(pydantic.BaseModel):
     options: dict[Any, Any] = pydantic.Field(default_factory=dict)
     region: str = ""
     languages: list[str] = pydantic.Field(default_factory=list, max_length=_MAX_LANGUAGES)
+    keep_alive_s: float | None = pydantic.Field(default=None, ge=-1, allow_inf_nan=False)
 
     @pydantic.field_validator("name")
     @classmethod
@@ -254,6 +258,13 @@ class _Entry(pydantic.BaseModel):
             return languages
         return list(dict.fromkeys(language_tag(entry) for entry in languages))
 
+    @pydantic.field_validator("keep_alive_s")
+    @classmethod
+    def _check_keep_alive(cls, seconds: float | None) -> float | None:
+        if seconds is not None and -1 < seconds < 0:
+            raise ValueError("must be seconds, 0 to unload at once, or -1 to keep it loaded")
+        return seconds
+
 
 def _parse_model(entry: Any, where: str, contracts: Contracts) -> CatalogModel:
     if not isinstance(entry, dict):
@@ -281,6 +292,7 @@ def _parse_model(entry: Any, where: str, contracts: Contracts) -> CatalogModel:
         max_units=MappingProxyType({unit_named(unit): amount for unit, amount in read.max_units.items()}),
         options=MappingProxyType(read.options),
         region=read.region,
+        keep_alive_s=read.keep_alive_s,
         languages=tuple(read.languages),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 REQUEST_ID_HEADER = "x-enginehouse-request-id"
 MODEL_HEADER = "x-enginehouse-model"
+LOAD_MS_HEADER = "x-enginehouse-load-ms"
 
 
 class CurrentCall:
@@ -40,6 +41,10 @@ class CurrentCall:
             if key == name:
                 return value if isinstance(value, str) else value.decode("utf-8", "replace")
         return ""
+
+    def lead(self, key: str, value: str) -> None:
+        """Send a pair with the first message, in place of an earlier one of that key."""
+        self.leading = (*(pair for pair in self.leading if pair[0] != key), (key, value))
 
     @property
     def trace_id(self) -> str:

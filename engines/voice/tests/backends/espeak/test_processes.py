@@ -53,7 +53,7 @@ async def test_equal_utterances_have_equal_audio_whoever_speaks_besides() -> Non
 
 async def test_there_are_no_more_processes_than_workers() -> None:
     async with speaking(workers=2) as speaker:
-        assert speaker.slots == 2
+        assert speaker.info.slots == 2
         await asyncio.gather(*(said(speaker) for _ in range(6)))
         assert len(children_of(os.getpid(), CHILD)) == 2
     assert children_of(os.getpid(), CHILD) == []
@@ -69,7 +69,7 @@ async def test_the_engine_process_does_not_load_espeak() -> None:
 async def test_the_first_audio_comes_before_the_last_is_made() -> None:
     async with speaking(workers=1) as speaker, aclosing(speaker.speak(utterance(LONG))) as audio:
         first = await anext(audio)
-        assert 0 < len(first) <= 0.2 * speaker.sample_rate
+        assert 0 < len(first) <= 0.2 * speaker.info.sample_rate
         [child] = children_of(os.getpid(), CHILD)
         assert children_of(child), "the utterance is still being spoken"
 
@@ -167,7 +167,7 @@ async def test_nothing_is_fed_after_the_end() -> None:
 async def test_cloned_voices_are_refused(tmp_path: Path) -> None:
     clone = ClonedVoice(voice_id="voc_1", language="en", sample=tmp_path / "sample.wav")
     async with speaking(workers=1) as speaker:
-        assert not speaker.clones
+        assert not speaker.info.clones
         with pytest.raises(ServiceError, match="controls.voice"):
             await said(speaker, voice="voc_1", clone=clone)
 

@@ -32,7 +32,7 @@ async def test_speed_keeps_the_pitch(speaker: Any) -> None:
     slow, plain, fast = await asyncio.gather(
         *(said(speaker, voice="en-us+f3", prosody=Prosody(speed=speed)) for speed in (0.3, 1, 3.5))
     )
-    rate = speaker.sample_rate
+    rate = speaker.info.sample_rate
     assert abs(semitones(fundamental(slow, rate), fundamental(plain, rate))) < 1
     assert abs(semitones(fundamental(fast, rate), fundamental(plain, rate))) < 1.5
 
@@ -41,7 +41,7 @@ async def test_speed_keeps_the_pitch(speaker: Any) -> None:
 async def test_pitch_moves_by_semitones(speaker: Any, voice: str) -> None:
     wanted = [-12, -9, -6, -3, 0, 3, 6, 9, 12]
     audio = await asyncio.gather(*(said(speaker, voice=voice, prosody=Prosody(pitch=pitch)) for pitch in wanted))
-    heights = [fundamental(samples, speaker.sample_rate) for samples in audio]
+    heights = [fundamental(samples, speaker.info.sample_rate) for samples in audio]
     plain = heights[wanted.index(0)]
     for pitch, height in zip(wanted, heights, strict=True):
         assert semitones(height, plain) == pytest.approx(pitch, abs=1.5), pitch
@@ -52,7 +52,7 @@ async def test_pitch_moves_by_semitones(speaker: Any, voice: str) -> None:
 
 async def test_a_male_voice_rises_an_octave(speaker: Any) -> None:
     plain, high = await asyncio.gather(said(speaker), said(speaker, prosody=Prosody(pitch=12)))
-    rate = speaker.sample_rate
+    rate = speaker.info.sample_rate
     assert semitones(fundamental(high, rate), fundamental(plain, rate)) == pytest.approx(12, abs=1.5)
 
 
@@ -60,7 +60,7 @@ async def test_pitch_range_widens_the_melody(speaker: Any) -> None:
     audio = await asyncio.gather(
         *(said(speaker, voice="en-us+f3", prosody=Prosody(pitch_range=times)) for times in (0, 0.5, 1, 1.9))
     )
-    widths = [float(np.std(heights(samples, speaker.sample_rate))) for samples in audio]
+    widths = [float(np.std(heights(samples, speaker.info.sample_rate))) for samples in audio]
     assert widths == sorted(widths)
     assert widths[0] < 3
     assert widths[-1] > 2 * widths[1]
@@ -73,7 +73,7 @@ async def test_emphasis_is_louder_slower_and_higher(speaker: Any) -> None:
     for weaker, stronger in pairwise(audio):
         assert loudness(stronger) > 1.1 * loudness(weaker)
         assert len(stronger) > 1.02 * len(weaker)
-        assert fundamental(stronger, speaker.sample_rate) > fundamental(weaker, speaker.sample_rate)
+        assert fundamental(stronger, speaker.info.sample_rate) > fundamental(weaker, speaker.info.sample_rate)
 
 
 async def test_prosody_out_of_range_is_clamped(speaker: Any) -> None:

@@ -34,7 +34,7 @@ async def test_concurrent_recognitions_have_equal_results(recogniser: Any, count
         heard(recogniser, count),
     )
     assert together == [alone[0], alone[1], live, alone[1], alone[0]]
-    assert recogniser.slots == 2
+    assert recogniser.info.slots == 2
     assert len(children_of(os.getpid(), CHILD)) == 2
 
 

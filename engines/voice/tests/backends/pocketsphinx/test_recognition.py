@@ -110,10 +110,10 @@ async def test_other_languages_are_refused(recogniser: Any, language: str) -> No
         assert raised.value.reason is Reason.INVALID_REQUEST
         assert [violation.field for violation in raised.value.violations] == ["options.language"]
         assert repr(language) in raised.value.message
-    assert list(recogniser.languages) == ["en"]
+    assert list(recogniser.info.languages) == ["en"]
 
 
 async def test_it_does_not_translate(recogniser: Any) -> None:
-    assert not recogniser.translates
+    assert not recogniser.info.translates
     with pytest.raises(ServiceError, match=r"options\.translate"):
         await heard(recogniser, silence(1), RecognitionOptions(translate=True))

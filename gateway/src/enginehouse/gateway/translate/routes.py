@@ -62,6 +62,7 @@ _OPENAI_ERRORS = Any.pack(LuaPerRoute(source_code=DataSource(inline_string=OPENA
 _EXPOSED_HEADERS = (
     REQUEST_ID_HEADER,
     "x-enginehouse-model",
+    "x-enginehouse-load-ms",
     "x-enginehouse-cost-nanos",
     "x-enginehouse-cache",
     "x-enginehouse-fallbacks",

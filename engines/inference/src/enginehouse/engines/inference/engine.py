@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from enginehouse.api.common.v1.usage_pb2 import UNIT_CACHED_INPUT_TOKENS, UNIT_INPUT_TOKENS, UNIT_OUTPUT_TOKENS
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import LoadedTextModel
+from enginehouse.engines.inference.backends.base import LoadedTextModel, TextModelInfo
 from enginehouse.engines.inference.generation.choices import Choices
 from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
 from enginehouse.engines.inference.generation.limits import output_limit
@@ -24,33 +24,34 @@ from enginehouse.kit import loading
 from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
-from enginehouse.kit.loading import LoadedModels
+from enginehouse.kit.loading import ServedModels
 from enginehouse.kit.pricing import prices_of
 from enginehouse.kit.usage.meter import Meter
 
-ServedModel: TypeAlias = loading.ServedModel[LoadedTextModel]
+ServedModel: TypeAlias = loading.ServedModel[TextModelInfo, LoadedTextModel]
+TextModels: TypeAlias = ServedModels[TextModelInfo, LoadedTextModel]
 
 
 class TextEngine:
-    """A text engine over the models that are loaded.
+    """A text engine over the models that it serves.
 
     Args:
-        models: the models that are loaded.
+        models: the models that can be loaded here.
         resume_tokens: let a cut answer be continued on another engine.
     """
 
-    def __init__(self, *, models: LoadedModels[LoadedTextModel], resume_tokens: ResumeTokens) -> None:
+    def __init__(self, *, models: TextModels, resume_tokens: ResumeTokens) -> None:
         self._resume_tokens = resume_tokens
         self._own_prompts = TenantPromptHistory()
         self.models = models
-        """The models that are loaded."""
+        """The models that can be loaded here."""
 
     def generate(
         self, request: generation_pb2.GenerateRequest, call: GrantedCall
     ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
         """Yield the messages of one generation; the last has a summary, whose usage is the whole call's so far.
 
-        Where the model fails before any output, the next one that the grant names takes over, if it is loaded here.
+        Where the model fails before any output, the next one that the grant names takes over, if it is served here.
         Closing the generator frees the model's slot at once.
 
         Raises:
@@ -71,11 +72,11 @@ class TextEngine:
     ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
         candidate, served = self.models.granted(call)
         _check_capabilities(request, served.catalog)
-        if request.resumable and served.loaded.resumes:
-            request = seeded(request, call.request_id)
         meter = call.meter
-        async with served.slots.hold():
-            prepared = await served.loaded.prepare(request)
+        async with served.hold() as loaded:
+            if request.resumable and loaded.info.may_resume:
+                request = seeded(request, call.request_id)
+            prepared = await loaded.prepare(request)
             # A call that another model can serve does not wait for a provider.
             prepared = replace(prepared, patience_s=0.0 if call.alternatives else call.time_left_s())
             resume_token = self._resume_tokens.open(
@@ -87,7 +88,7 @@ class TextEngine:
                 choices=request.choices or 1,
                 requested=request.max_output_tokens,
                 model_default=served.catalog.max_output_tokens,
-                context_tokens=served.loaded.context_tokens,
+                context_tokens=loaded.info.context_tokens,
                 prices=prices_of(candidate.prices),
                 spent=meter.amounts,
                 cap_nanos=candidate.cap_nanos,
@@ -99,7 +100,7 @@ class TextEngine:
                 meter,
                 input_tokens=prepared.input_tokens if likely is None else likely,
                 read_again=received > 0,
-                new_tokens=await _new_tokens(prompt, served.loaded),
+                new_tokens=await _new_tokens(prompt, loaded),
                 on_read=lambda: self._own_prompts.remember(prompt),
             )
             echo = request.prompt if request.echo and not received else ""
@@ -113,7 +114,7 @@ class TextEngine:
                 yield _last(response, call)
                 return
             try:
-                async with aclosing(served.loaded.generate(prepared, max_output_tokens=limit.tokens)) as batches:
+                async with aclosing(loaded.generate(prepared, max_output_tokens=limit.tokens)) as batches:
                     async for batch in batches:
                         response.deltas.extend(output.merge(account.count(batch)))
                         if account.capped:
@@ -144,15 +145,14 @@ class TextEngine:
         _, served = self.models.granted(call)
         if "embeddings" not in served.catalog.capabilities:
             raise _unsupported(served.catalog, "embeddings")
-        loaded = served.loaded
-        if request.dimensions > loaded.embedding_dimensions:
-            description = f"{request.dimensions} is more than the model's {loaded.embedding_dimensions}"
+        if request.dimensions > served.info.embedding_dimensions:
+            description = f"{request.dimensions} is more than the model's {served.info.embedding_dimensions}"
             raise ServiceError(
                 Reason.INVALID_REQUEST,
                 f"dimensions: {description}",
                 violations=[FieldViolation("dimensions", description)],
             )
-        async with served.slots.hold():
+        async with served.hold() as loaded:
             embedded = await loaded.embed(request.inputs, max_input_tokens=call.meter.affordable(UNIT_INPUT_TOKENS))
         call.meter.add(UNIT_INPUT_TOKENS, embedded.input_tokens)
         call.mark_first_output()
@@ -167,15 +167,16 @@ class TextEngine:
         """Split a text into the tokens of a model; raise ServiceError."""
         check_tokenize(request)
         served = self.models.find(model)
-        return generation_pb2.TokenizeResponse(token_ids=await served.loaded.tokenize(request.text))
+        async with served.use() as loaded:
+            return generation_pb2.TokenizeResponse(token_ids=await loaded.tokenize(request.text))
 
     def describe(self, served: ServedModel) -> generation_pb2.Model:
         """Return a model as `ListModels` shows it."""
         return generation_pb2.Model(
             name=served.catalog.name,
-            context_tokens=served.loaded.context_tokens,
+            context_tokens=served.info.context_tokens,
             capabilities=capabilities_of(served),
-            embedding_dimensions=served.loaded.embedding_dimensions,
+            embedding_dimensions=served.info.embedding_dimensions,
         )
 
 
@@ -253,7 +254,7 @@ async def _new_tokens(prompt: PromptMatch, loaded: LoadedTextModel) -> int:
 
 def capabilities_of(served: ServedModel) -> list[str]:
     """Return a model's capabilities here: the catalog's, and `resume` where answers can be continued exactly."""
-    return sorted({*served.catalog.capabilities, "resume"} if served.loaded.resumes else served.catalog.capabilities)
+    return sorted({*served.catalog.capabilities, "resume"} if served.info.may_resume else served.catalog.capabilities)
 
 
 def _add_receipts(response: generation_pb2.GenerateResponse, resume_token: ResumeToken, meter: Meter) -> None:

@@ -62,7 +62,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     async def ListModels(
         self, request: generation_pb2.ListModelsRequest, context: Context
     ) -> generation_pb2.ListModelsResponse:
-        """List the models that are loaded, by name; see the contract."""
+        """List the models that can be loaded here, by name; see the contract."""
         async with self._calls.accept(context, served_models=None):
             check_list_models(request)
             # The token is the last name of the previous page, which stays valid when models come and go.

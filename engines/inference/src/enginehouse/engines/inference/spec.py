@@ -8,11 +8,11 @@ from enginehouse.engines.inference.config import CLUSTER, InferenceConfig
 from enginehouse.kit.engine import EngineSpec
 
 if TYPE_CHECKING:
-    from enginehouse.engines.inference.backends.base import LoadedTextModel
+    from enginehouse.engines.inference.backends.base import LoadedTextModel, TextModelInfo
     from enginehouse.kit.engine.context import BuiltEngine, EngineContext
 
 
-async def _build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedTextModel]:
+async def _build(context: EngineContext[InferenceConfig]) -> BuiltEngine[TextModelInfo, LoadedTextModel]:
     # Imported here: whoever only reads the spec does not wait for the runtimes.
     from enginehouse.engines.inference.wiring import build
 

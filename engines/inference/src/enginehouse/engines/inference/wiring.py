@@ -9,7 +9,7 @@ import signal
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.api.inference.v1 import generation_pb2_grpc
 from enginehouse.api.openai.v1 import text_pb2_grpc
-from enginehouse.engines.inference.backends.base import LoadedTextModel, TextBackend
+from enginehouse.engines.inference.backends.base import LoadedTextModel, TextBackend, TextModelInfo
 from enginehouse.engines.inference.backends.llamacpp import LlamaCppBackend
 from enginehouse.engines.inference.backends.upstream import UpstreamBackend
 from enginehouse.engines.inference.backends.vllm import VllmBackend
@@ -32,11 +32,11 @@ def _end_this_process(why: str) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedTextModel]:
-    """Load the models and return what serves them.
+async def build(context: EngineContext[InferenceConfig]) -> BuiltEngine[TextModelInfo, LoadedTextModel]:
+    """Inspect the models and return what serves them.
 
     Raises:
-        LoadError: a model cannot be loaded, or there is none.
+        LoadError: a model cannot be served or warmed up, or there is none.
     """
     config = context.config
     upstream = UpstreamBackend(environ=context.environ)
@@ -50,7 +50,7 @@ async def build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedTe
         upstream,
         VllmBackend(models_dir=config.models_dir, packages=context.packages, environ=context.environ),
     ]
-    models = await context.load_models(backends, close_timeout_s=_CLOSE_S)
+    models = await context.serve_models(backends, close_timeout_s=_CLOSE_S)
     engine = TextEngine(models=models, resume_tokens=ResumeTokens(keys=context.keys))
     sender = AnswerSender()
     context.stack.push_async_callback(sender.close)
@@ -69,7 +69,9 @@ async def build(context: EngineContext[InferenceConfig]) -> BuiltEngine[LoadedTe
         models=models,
         describe=describe,
         refusing=upstream.refusing,
-        kv_cache_used=lambda: max((served.loaded.kv_cache_used() for served in models.all), default=0.0),
+        kv_cache_used=lambda: max(
+            (loaded.kv_cache_used() for served in models.all if (loaded := served.loaded) is not None), default=0.0
+        ),
     )
 
 
@@ -78,6 +80,6 @@ def describe(served: ServedModel) -> registry_pb2.ServedModel:
     return registry_pb2.ServedModel(
         name=served.catalog.name,
         capabilities=capabilities_of(served),
-        context_tokens=served.loaded.context_tokens,
+        context_tokens=served.info.context_tokens,
         languages=served.catalog.languages,
     )

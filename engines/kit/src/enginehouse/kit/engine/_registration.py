@@ -11,7 +11,7 @@ from enginehouse.kit.engine.context import BuiltEngine
 
 
 def describe_engine(
-    spec: EngineSpec[Any], engine: BuiltEngine[Any], *, engine_id: str, address: str, services: Sequence[str]
+    spec: EngineSpec[Any], engine: BuiltEngine[Any, Any], *, engine_id: str, address: str, services: Sequence[str]
 ) -> registry_pb2.Engine:
     """Return the engine's description: where it serves, which services, and which models."""
     models = engine.models.all
@@ -21,12 +21,12 @@ def describe_engine(
         address=address,
         grpc_services=services,
         models=[engine.describe(served) for served in models],
-        capacity=sum(served.loaded.slots for served in models),
+        capacity=sum(served.info.slots for served in models),
         version=spec.version(),
     )
 
 
-def engine_load(engine: BuiltEngine[Any], *, tallies: Sequence[registry_pb2.ModelTally] = ()) -> registry_pb2.Load:
+def engine_load(engine: BuiltEngine[Any, Any], *, tallies: Sequence[registry_pb2.ModelTally] = ()) -> registry_pb2.Load:
     """Return how busy the engine is now, and how its calls have ended."""
     models = engine.models.all
     return registry_pb2.Load(

@@ -31,7 +31,15 @@ class EngineSection(Section):
     models_dir: Path
     """The folder of pulled and converted weights."""
     models: tuple[str, ...] = ()
-    """Catalog names to serve, each of which must load; empty serves those of this cluster whose weights are here."""
+    """Catalog names to serve, whose weights must be here; empty serves those of this cluster whose weights are here."""
+    warm_up: tuple[str, ...] = ()
+    """Catalog names to load at start, each of which must load; the others are loaded when they are first used."""
+    keep_alive_s: float = pydantic.Field(default=300.0, ge=-1, le=10**9)
+    """Seconds without use after which a model is unloaded, unless its catalog entry says otherwise; 0 unloads it at
+    once, -1 never."""
+    memory_limit_mib: int = pydantic.Field(default=0, ge=0, le=2**30)
+    """The memory that loaded models may take together, by their estimates: idle models are unloaded for others, and a
+    call for which they leave too little is refused with ENGINE_BUSY. 0 sets no bound."""
     queue_per_model: int = pydantic.Field(default=64, ge=0, le=10_000)
     """Requests that may wait for a slot of a model; more are refused with ENGINE_BUSY."""
     drain_s: float = pydantic.Field(default=30.0, ge=0, le=3600)

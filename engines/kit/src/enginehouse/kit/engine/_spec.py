@@ -49,7 +49,7 @@ class EngineSpec(Generic[ConfigT]):
     package: str
     distribution: str
     config: type[ConfigT]
-    build: Callable[[EngineContext[ConfigT]], Awaitable[BuiltEngine[Any]]]
+    build: Callable[[EngineContext[ConfigT]], Awaitable[BuiltEngine[Any, Any]]]
     catalog: str | None = None
     weights: str | None = None
     data_folders: Mapping[str, str] = field(default_factory=dict)

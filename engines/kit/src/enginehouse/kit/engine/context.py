@@ -14,7 +14,15 @@ from enginehouse.kit.calls import Calls
 from enginehouse.kit.catalog import load_catalog
 from enginehouse.kit.engine._section import EngineSection
 from enginehouse.kit.grants import GrantKeys
-from enginehouse.kit.loading import LoadedModels, LoadedT, Loader, ServedModel, load_models
+from enginehouse.kit.loading import (
+    InfoT,
+    LoadedT,
+    Loader,
+    LoadingSettings,
+    ServedModel,
+    ServedModels,
+    serve_models,
+)
 from enginehouse.kit.server import AddServicer
 
 ConfigT = TypeVar("ConfigT", bound=EngineSection)
@@ -42,10 +50,11 @@ class EngineContext(Generic[ConfigT]):
     packages: PackagedWeights
     stack: AsyncExitStack
 
-    async def load_models(
-        self, backends: Sequence[Loader[LoadedT]], *, close_timeout_s: float | None = None
-    ) -> LoadedModels[LoadedT]:
-        """Load the models that the section asks for; they are closed with the engine.
+    async def serve_models(
+        self, backends: Sequence[Loader[InfoT, LoadedT]], *, close_timeout_s: float | None = None
+    ) -> ServedModels[InfoT, LoadedT]:
+        """Inspect the models that the section asks for, and load those that are to be warm; they are closed with the
+        engine.
 
         Args:
             backends: the runtimes that the engine has.
@@ -53,30 +62,38 @@ class EngineContext(Generic[ConfigT]):
                 prints where every thread is and exits with status 1.
 
         Raises:
-            LoadError: a model cannot be loaded, or there is none.
+            LoadError: a model cannot be served or warmed up, or there is none.
         """
-        loaded = await load_models(
-            load_catalog(self.config.catalog_file),
+        config = self.config
+        models = await serve_models(
+            load_catalog(config.catalog_file),
             cluster=self.kind,
             backends=backends,
-            names=self.config.models,
-            queue_per_model=self.config.queue_per_model,
+            names=config.models,
+            settings=LoadingSettings(
+                keep_alive_s=config.keep_alive_s,
+                warm_up=config.warm_up,
+                memory_limit_mib=config.memory_limit_mib,
+                queue_per_model=config.queue_per_model,
+            ),
         )
-        self.stack.push_async_callback(_close, loaded, close_timeout_s)
-        return loaded
+        self.stack.push_async_callback(_close, models, close_timeout_s)
+        return models
 
 
-async def _close(loaded: LoadedModels[LoadedT], timeout_s: float | None) -> None:
+async def _close(models: ServedModels[InfoT, LoadedT], timeout_s: float | None) -> None:
+    # Loading takes as long as it takes.
+    await models.settle()
     # A runtime that hangs does so in a thread that nothing can end, and its destructor waits for that thread while it
     # holds the interpreter: no timeout of ours would ever run. This one is a thread in C.
     if timeout_s is not None:
         faulthandler.dump_traceback_later(timeout_s, exit=True, file=2)
-    await loaded.close()
+    await models.close()
     if timeout_s is not None:
         faulthandler.cancel_dump_traceback_later()
 
 
-def describe_by_catalog(served: ServedModel[LoadedT]) -> registry_pb2.ServedModel:
+def describe_by_catalog(served: ServedModel[InfoT, LoadedT]) -> registry_pb2.ServedModel:
     """Return a model as the registry shows it: with the capabilities and languages of its catalog entry."""
     return registry_pb2.ServedModel(
         name=served.catalog.name,
@@ -94,7 +111,7 @@ def _zero() -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltEngine(Generic[LoadedT]):
+class BuiltEngine(Generic[InfoT, LoadedT]):
     """An engine that is ready to serve.
 
     Attributes:
@@ -106,7 +123,7 @@ class BuiltEngine(Generic[LoadedT]):
     """
 
     services: Sequence[AddServicer]
-    models: LoadedModels[LoadedT]
-    describe: Callable[[ServedModel[LoadedT]], registry_pb2.ServedModel] = describe_by_catalog
+    models: ServedModels[InfoT, LoadedT]
+    describe: Callable[[ServedModel[InfoT, LoadedT]], registry_pb2.ServedModel] = describe_by_catalog
     refusing: Callable[[], Container[str]] = _none
     kv_cache_used: Callable[[], float] = _zero

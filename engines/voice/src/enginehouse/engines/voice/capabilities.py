@@ -4,25 +4,45 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Recogniser, Speaker
+from enginehouse.engines.voice.backends.base import (
+    LoadedVoiceModel,
+    Recogniser,
+    RecogniserInfo,
+    Speaker,
+    SpeakerInfo,
+    VoiceModelInfo,
+)
 from enginehouse.kit import loading
 from enginehouse.kit.errors import Reason, ServiceError
 
-ServedVoiceModel: TypeAlias = loading.ServedModel[LoadedVoiceModel]
+ServedVoiceModel: TypeAlias = loading.ServedModel[VoiceModelInfo, LoadedVoiceModel]
+VoiceModels: TypeAlias = loading.ServedModels[VoiceModelInfo, LoadedVoiceModel]
 
 
-def speaker_of(served: ServedVoiceModel) -> Speaker:
-    """Return the model's synthesizer. Raises UNSUPPORTED_CAPABILITY if it has none."""
-    if served.loaded.speaker is None:
+def speaker_info(served: ServedVoiceModel) -> SpeakerInfo:
+    """Return the properties of the model's synthesizer. Raises UNSUPPORTED_CAPABILITY if it has none."""
+    if served.info.speaker is None:
         raise unsupported(served, "speech")
-    return served.loaded.speaker
+    return served.info.speaker
 
 
-def recogniser_of(served: ServedVoiceModel) -> Recogniser:
-    """Return the model's recogniser. Raises UNSUPPORTED_CAPABILITY if it has none."""
-    if served.loaded.recogniser is None:
+def recogniser_info(served: ServedVoiceModel) -> RecogniserInfo:
+    """Return the properties of the model's recogniser. Raises UNSUPPORTED_CAPABILITY if it has none."""
+    if served.info.recogniser is None:
         raise unsupported(served, "transcription")
-    return served.loaded.recogniser
+    return served.info.recogniser
+
+
+def loaded_speaker(loaded: LoadedVoiceModel) -> Speaker:
+    """Return the synthesizer of a model that has one."""
+    assert loaded.speaker is not None
+    return loaded.speaker
+
+
+def loaded_recogniser(loaded: LoadedVoiceModel) -> Recogniser:
+    """Return the recogniser of a model that has one."""
+    assert loaded.recogniser is not None
+    return loaded.recogniser
 
 
 def unsupported(served: ServedVoiceModel, capability: str) -> ServiceError:

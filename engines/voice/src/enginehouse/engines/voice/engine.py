@@ -9,21 +9,19 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.engines.voice.backends.base import LoadedVoiceModel
-from enginehouse.engines.voice.capabilities import ServedVoiceModel
+from enginehouse.engines.voice.capabilities import ServedVoiceModel, VoiceModels
 from enginehouse.engines.voice.recognition.transcriber import Transcriber
 from enginehouse.engines.voice.synthesis.conversation import ConversationSynthesizer
 from enginehouse.engines.voice.synthesis.synthesizer import Synthesizer
 from enginehouse.engines.voice.voices.library import VoiceLibrary
 from enginehouse.kit.calls import GrantedCall
-from enginehouse.kit.loading import LoadedModels
 
 
 class VoiceEngine:
-    """Serves the loaded models.
+    """Serves the models that can be loaded here.
 
     Args:
-        models: the loaded models.
+        models: the models that can be loaded here.
         voices: lists, clones and deletes voices.
         synthesizer: synthesizes texts.
         conversations: synthesizes texts while they are written.
@@ -33,14 +31,14 @@ class VoiceEngine:
     def __init__(
         self,
         *,
-        models: LoadedModels[LoadedVoiceModel],
+        models: VoiceModels,
         voices: VoiceLibrary,
         synthesizer: Synthesizer,
         conversations: ConversationSynthesizer,
         transcriber: Transcriber,
     ) -> None:
         self.models = models
-        """The loaded models."""
+        """The models that can be loaded here."""
         self._synthesizer = synthesizer
         self._conversations = conversations
         self._transcriber = transcriber

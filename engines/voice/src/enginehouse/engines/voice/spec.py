@@ -8,11 +8,11 @@ from enginehouse.engines.voice.config import CLUSTER, VoiceConfig
 from enginehouse.kit.engine import EngineSpec
 
 if TYPE_CHECKING:
-    from enginehouse.engines.voice.backends.base import LoadedVoiceModel
+    from enginehouse.engines.voice.backends.base import LoadedVoiceModel, VoiceModelInfo
     from enginehouse.kit.engine.context import BuiltEngine, EngineContext
 
 
-async def _build(context: EngineContext[VoiceConfig]) -> BuiltEngine[LoadedVoiceModel]:
+async def _build(context: EngineContext[VoiceConfig]) -> BuiltEngine[VoiceModelInfo, LoadedVoiceModel]:
     # Imported here: whoever only reads the spec does not wait for the runtimes.
     from enginehouse.engines.voice.wiring import build
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from enginehouse.api.openai.v1 import audio_pb2_grpc
 from enginehouse.api.voice.v1 import voice_pb2_grpc
 from enginehouse.engines.voice.audio import DecoderPool, MediaLimits
-from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Samples, VoiceBackend
+from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Samples, VoiceBackend, VoiceModelInfo
 from enginehouse.engines.voice.backends.espeak import EspeakBackend
 from enginehouse.engines.voice.backends.pocketsphinx import PocketsphinxBackend
 from enginehouse.engines.voice.backends.whisper import FasterWhisperBackend, OpenaiWhisperBackend
@@ -25,11 +25,11 @@ from enginehouse.kit.engine.context import BuiltEngine, EngineContext
 from enginehouse.kit.openai import AudioServicer
 
 
-async def build(context: EngineContext[VoiceConfig]) -> BuiltEngine[LoadedVoiceModel]:
-    """Load the models, start the decoders and return what serves them.
+async def build(context: EngineContext[VoiceConfig]) -> BuiltEngine[VoiceModelInfo, LoadedVoiceModel]:
+    """Inspect the models, start the decoders and return what serves them.
 
     Raises:
-        LoadError: a model cannot be loaded, or there is none.
+        LoadError: a model cannot be served or warmed up, or there is none.
     """
     config = context.config
     backends: list[VoiceBackend] = [
@@ -39,7 +39,7 @@ async def build(context: EngineContext[VoiceConfig]) -> BuiltEngine[LoadedVoiceM
         FasterWhisperBackend(models_dir=config.models_dir, packages=context.packages),
         OpenaiWhisperBackend(models_dir=config.models_dir, packages=context.packages),
     ]
-    models = await context.load_models(backends)
+    models = await context.serve_models(backends)
     decoders = DecoderPool(size=config.decoders)
     context.stack.push_async_callback(decoders.close)
     await decoders.start()
@@ -50,7 +50,7 @@ async def build(context: EngineContext[VoiceConfig]) -> BuiltEngine[LoadedVoiceM
 
     voices = VoiceLibrary(
         speakers={
-            name: served.loaded.speaker for name, served in models.served.items() if served.loaded.speaker is not None
+            name: served.info.speaker for name, served in models.served.items() if served.info.speaker is not None
         },
         clones=CloneStore(directory=config.voices_dir),
         decode=decode,

@@ -1,8 +1,8 @@
 """The interface between the text engine and a model runtime.
 
-A `TextBackend` loads models; a `LoadedTextModel` answers for one of them. Neither knows gRPC calls, grants, prices or
-queues: the engine has validated the request, decided how many tokens it may produce, and accounts for the output. Both
-raise `enginehouse.kit.errors.ServiceError` and nothing else.
+A `TextBackend` inspects and loads models; a `LoadedTextModel` answers for one of them. Neither knows gRPC calls,
+grants, prices or queues: the engine has validated the request, decided how many tokens it may produce, and accounts for
+the output. Both raise `enginehouse.kit.errors.ServiceError` and nothing else.
 """
 
 from __future__ import annotations
@@ -47,24 +47,29 @@ class EmbeddingResult:
     """Tokens read, over all inputs."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextModelInfo:
+    """The properties of a model that are known without loading it."""
+
+    slots: int
+    """The number of sequences that it runs at once; a request takes one for each choice."""
+    memory_bytes: int
+    """An estimate of the memory that it takes once loaded; 0 for a model that takes none, which stays loaded."""
+    context_tokens: int
+    """The bound on the tokens of prompt and answer together in one request."""
+    embedding_dimensions: int = 0
+    """The length of its embeddings; 0 if it makes none."""
+    may_resume: bool = False
+    """True if it can continue an answer exactly from its tokens, in the forms that allow it. An assumption until it was
+    loaded once, where that has to be measured."""
+
+
 class LoadedTextModel(Protocol):
     """One model, ready to answer any number of requests at once on one event loop."""
 
     @property
-    def context_tokens(self) -> int:
-        """The bound on the tokens of prompt and answer together in one request."""
-
-    @property
-    def embedding_dimensions(self) -> int:
-        """The length of its embeddings; 0 if it makes none."""
-
-    @property
-    def slots(self) -> int:
-        """The number of sequences that it runs at once; a request takes one for each choice."""
-
-    @property
-    def resumes(self) -> bool:
-        """True if it can continue an answer exactly from its tokens, in the forms that allow it."""
+    def info(self) -> TextModelInfo:
+        """Its properties, now that it is loaded."""
 
     async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
         """Apply the template and count the prompt, without running the model.
@@ -119,10 +124,17 @@ class TextBackend(Protocol):
     def name(self) -> str:
         """Its name in the catalog: "llama.cpp", "vllm" or "upstream"."""
 
-    async def load(self, model: CatalogModel) -> LoadedTextModel:
-        """Load a model by its `source`, `context_tokens` and `options` (the backend checks those itself).
+    async def inspect(self, model: CatalogModel) -> TextModelInfo:
+        """Return the properties of a model by its `source`, `context_tokens` and `options`, without loading it.
 
         Raises:
             ServiceError: WEIGHTS_ABSENT, naming the weights and the command that fetches them; INVALID_REQUEST for
-                unknown options; BACKEND_FAILED for weights that it cannot load.
+                unknown options (the backend checks those itself); BACKEND_FAILED for weights of another kind.
+        """
+
+    async def load(self, model: CatalogModel) -> LoadedTextModel:
+        """Load a model.
+
+        Raises:
+            ServiceError: as `inspect` does; BACKEND_FAILED for weights that it cannot load.
         """

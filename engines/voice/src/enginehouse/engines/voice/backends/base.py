@@ -1,6 +1,7 @@
 """The interfaces of a speech runtime.
 
-A `VoiceBackend` loads models; a loaded model synthesizes (`Speaker`), recognises (`Recogniser`) or both. None of them
+A `VoiceBackend` inspects and loads models; a loaded model synthesizes (`Speaker`), recognises (`Recogniser`) or both;
+what is known of them without loading is in `SpeakerInfo` and `RecogniserInfo`. None of them
 knows of gRPC calls, grants, prices, queues, SSML or file formats: the service has planned the text, decoded the audio,
 and accounts for the output. All of them raise `enginehouse.kit.errors.ServiceError` and nothing else.
 
@@ -96,8 +97,8 @@ class Utterance:
     """True to spell it letter by letter."""
 
 
-class Speaker(Protocol):
-    """A speech synthesis model, for any number of concurrent utterances on one event loop."""
+class SpeakerInfo(Protocol):
+    """The properties of a speech synthesis model that are known without loading it."""
 
     @property
     def sample_rate(self) -> int:
@@ -134,6 +135,14 @@ class Speaker(Protocol):
             voice: the id or an alias of a voice; never empty.
             language: a BCP 47 tag; empty for any.
         """
+
+
+class Speaker(Protocol):
+    """A loaded speech synthesis model, for any number of concurrent utterances on one event loop."""
+
+    @property
+    def info(self) -> SpeakerInfo:
+        """Its properties."""
 
     def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
         """Yield the audio of an utterance as it is made. Closing the generator cancels the work at once.
@@ -201,24 +210,26 @@ class LiveUtterance(Protocol):
         """Return the final result, after all samples were fed; None if nothing was said."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecogniserInfo:
+    """The properties of a speech recognition model that are known without loading it."""
+
+    sample_rate: int
+    """Samples a second of its input."""
+    slots: int
+    """The number of recordings that it recognizes at once."""
+    languages: Sequence[str]
+    """The primary subtags of the languages that it recognizes."""
+    translates: bool = False
+    """True if it can translate speech to English."""
+
+
 class Recogniser(Protocol):
-    """A speech recognition model, for any number of concurrent recordings on one event loop."""
+    """A loaded speech recognition model, for any number of concurrent recordings on one event loop."""
 
     @property
-    def sample_rate(self) -> int:
-        """Samples a second of its input."""
-
-    @property
-    def slots(self) -> int:
-        """The number of recordings that it recognizes at once."""
-
-    @property
-    def languages(self) -> Sequence[str]:
-        """The primary subtags of the languages that it recognizes."""
-
-    @property
-    def translates(self) -> bool:
-        """True if it can translate speech to English."""
+    def info(self) -> RecogniserInfo:
+        """Its properties."""
 
     def transcribe(self, audio: AsyncIterator[Samples], options: RecognitionOptions) -> AsyncGenerator[Segment, None]:
         """Yield the segments of a recording, each once and in order, while it reads the audio.
@@ -234,13 +245,15 @@ class Recogniser(Protocol):
         """Cancel running work and free the model."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedVoiceModel:
-    """A loaded model of the catalog."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoiceModelInfo:
+    """The properties of a model of the catalog that are known without loading it."""
 
-    speaker: Speaker | None = None
+    memory_bytes: int
+    """An estimate of the memory that it takes once loaded."""
+    speaker: SpeakerInfo | None = None
     """Set if it synthesizes speech."""
-    recogniser: Recogniser | None = None
+    recogniser: RecogniserInfo | None = None
     """Set if it recognizes speech."""
 
     @property
@@ -248,6 +261,18 @@ class LoadedVoiceModel:
         """The number of requests that it serves at once."""
         speaking = 0 if self.speaker is None else self.speaker.slots * _REQUESTS_PER_VOICE
         return speaking + (0 if self.recogniser is None else self.recogniser.slots)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedVoiceModel:
+    """A loaded model of the catalog."""
+
+    info: VoiceModelInfo
+    """Its properties."""
+    speaker: Speaker | None = None
+    """Set if it synthesizes speech."""
+    recogniser: Recogniser | None = None
+    """Set if it recognizes speech."""
 
     async def close(self) -> None:
         """Cancel running work and free the model."""
@@ -263,9 +288,12 @@ class VoiceBackend(Protocol):
     def name(self) -> str:
         """The catalog's name for it: "espeak-ng", "pocketsphinx", "xtts", "faster-whisper" or "openai-whisper"."""
 
-    async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Load a model by its `source` and `options`, which the backend checks itself.
+    async def inspect(self, model: CatalogModel) -> VoiceModelInfo:
+        """Return the properties of a model by its `source` and `options`, without loading it.
 
         Raises WEIGHTS_ABSENT, naming the weights and the command that fetches them; INVALID_REQUEST for unknown
-        options; BACKEND_FAILED for weights that it cannot load.
+        options, which the backend checks itself.
         """
+
+    async def load(self, model: CatalogModel) -> LoadedVoiceModel:
+        """Load a model. Raises as `inspect` does, and BACKEND_FAILED for weights that it cannot load."""

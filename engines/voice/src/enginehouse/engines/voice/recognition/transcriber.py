@@ -9,8 +9,15 @@ from contextlib import AsyncExitStack, aclosing
 from enginehouse.api.common.v1.usage_pb2 import UNIT_AUDIO_MILLISECONDS
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.audio import Endpointer, PcmReader, Resampler, SpeechEnded, SpeechStarted
-from enginehouse.engines.voice.backends.base import LiveUtterance, Recogniser, RecognitionOptions, Samples, Segment
-from enginehouse.engines.voice.capabilities import ServedVoiceModel, recogniser_of, unsupported
+from enginehouse.engines.voice.backends.base import (
+    LiveUtterance,
+    Recogniser,
+    RecogniserInfo,
+    RecognitionOptions,
+    Samples,
+    Segment,
+)
+from enginehouse.engines.voice.capabilities import ServedVoiceModel, loaded_recogniser, recogniser_info, unsupported
 from enginehouse.engines.voice.recognition.recordings import RecordingReader
 from enginehouse.engines.voice.validation import check_recognize, check_streaming
 from enginehouse.kit.calls import GrantedCall
@@ -43,16 +50,16 @@ class Transcriber:
         ServiceError.
         """
         check_recognize(request)
-        recogniser = recogniser_of(served)
-        options = _options(request.options, recogniser, served)
-        metered = _MeteredAudio(call.meter, sample_rate=recogniser.sample_rate)
+        info = recogniser_info(served)
+        options = _options(request.options, info, served)
+        metered = _MeteredAudio(call.meter, sample_rate=info.sample_rate)
         texts: list[str] = []
         language = ""
-        async with served.slots.hold():
-            pieces = self._recordings.read(request.audio, rate=recogniser.sample_rate, field="audio")
+        async with served.hold() as loaded:
+            pieces = self._recordings.read(request.audio, rate=info.sample_rate, field="audio")
             async with (
                 aclosing(metered.paid(pieces)) as audio,
-                aclosing(recogniser.transcribe(audio, options)) as segments,
+                aclosing(loaded_recogniser(loaded).transcribe(audio, options)) as segments,
             ):
                 async for segment in segments:
                     call.mark_first_output()
@@ -63,7 +70,7 @@ class Transcriber:
             request_id=call.request_id,
             model=served.catalog.name,
             text=" ".join(texts),
-            language=_language(language, options, recogniser),
+            language=_language(language, options, info),
             duration_ms=metered.milliseconds,
             usage=call.meter.usage(),
             stopped_by_budget=metered.capped,
@@ -76,24 +83,25 @@ class Transcriber:
         served: ServedVoiceModel,
     ) -> AsyncGenerator[voice_pb2.StreamingRecognizeResponse, None]:
         """Yield the messages of one live recognition; the last one has a summary. Raises ServiceError."""
-        recogniser = recogniser_of(served)
+        info = recogniser_info(served)
         config = await self._config(requests)
         check_streaming(config)
-        options = _options(config.options, recogniser, served)
-        # Sent at once, without any result yet: the edge ends a request that has no answer within a minute.
-        yield voice_pb2.StreamingRecognizeResponse(request_id=call.request_id, model=served.catalog.name)
-        metered = _MeteredAudio(call.meter, sample_rate=recogniser.sample_rate)
-        async with served.slots.hold():
-            session = _StreamSession(config, recogniser, options)
-            async with aclosing(session), aclosing(metered.paid(self._samples(requests, config, recogniser))) as audio:
-                async for samples in audio:
-                    for response in await session.feed(samples):
-                        call.mark_first_output()
+        options = _options(config.options, info, served)
+        metered = _MeteredAudio(call.meter, sample_rate=info.sample_rate)
+        async with served.use() as loaded:
+            # Sent at once, without any result yet: the edge ends a request that has no answer within a minute.
+            yield voice_pb2.StreamingRecognizeResponse(request_id=call.request_id, model=served.catalog.name)
+            async with served.slots.hold():
+                session = _StreamSession(config, loaded_recogniser(loaded), options)
+                async with aclosing(session), aclosing(metered.paid(self._samples(requests, config, info))) as audio:
+                    async for samples in audio:
+                        for response in await session.feed(samples):
+                            call.mark_first_output()
+                            yield response
+                        if session.over:
+                            break
+                    for response in await session.finish():
                         yield response
-                    if session.over:
-                        break
-                for response in await session.finish():
-                    yield response
         yield voice_pb2.StreamingRecognizeResponse(
             summary=voice_pb2.RecognitionSummary(
                 usage=call.meter.usage(),
@@ -115,7 +123,7 @@ class Transcriber:
         self,
         requests: AsyncIterator[voice_pb2.StreamingRecognizeRequest],
         config: voice_pb2.StreamingRecognizeConfig,
-        recogniser: Recogniser,
+        recogniser: RecogniserInfo,
     ) -> AsyncGenerator[Samples, None]:
         reader = PcmReader()
         resampler = Resampler(source_rate=config.sample_rate, rate=recogniser.sample_rate)
@@ -154,7 +162,7 @@ class _StreamSession:
         self._recogniser = recogniser
         self._options = options
         self._endpointer = Endpointer(
-            sample_rate=recogniser.sample_rate, end_silence_ms=config.end_silence_ms or _END_SILENCE_MS
+            sample_rate=recogniser.info.sample_rate, end_silence_ms=config.end_silence_ms or _END_SILENCE_MS
         )
         self._live: LiveUtterance | None = None
         self._held = AsyncExitStack()
@@ -190,7 +198,7 @@ class _StreamSession:
 
     @property
     def _per_interim(self) -> int:
-        return self._recogniser.sample_rate * _INTERIM_MS // 1000
+        return self._recogniser.info.sample_rate * _INTERIM_MS // 1000
 
     async def _handle_events(
         self, events: Sequence[SpeechStarted | SpeechEnded]
@@ -231,7 +239,7 @@ class _StreamSession:
         message = segment_message(segment, later_ms=first_ms)
         if not self._options.word_times:
             del message.words[:]
-        language = _language(segment.language, self._options, self._recogniser)
+        language = _language(segment.language, self._options, self._recogniser.info)
         return voice_pb2.StreamingRecognizeResponse(
             result=voice_pb2.StreamingResult(segment=message, is_final=is_final, language=language)
         )
@@ -287,7 +295,7 @@ def segment_message(segment: Segment, *, later_ms: int = 0) -> voice_pb2.Segment
 
 
 def _options(
-    options: voice_pb2.RecognitionOptions, recogniser: Recogniser, served: ServedVoiceModel
+    options: voice_pb2.RecognitionOptions, recogniser: RecogniserInfo, served: ServedVoiceModel
 ) -> RecognitionOptions:
     primary = options.language.partition("-")[0].lower()
     if primary and primary not in recogniser.languages:
@@ -306,7 +314,7 @@ def _options(
     )
 
 
-def _language(detected: str, options: RecognitionOptions, recogniser: Recogniser) -> str:
+def _language(detected: str, options: RecognitionOptions, recogniser: RecogniserInfo) -> str:
     if options.translate:
         return "en"
     return detected or options.language or (recogniser.languages[0] if len(recogniser.languages) == 1 else "")

@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.engines.voice.capabilities import ServedVoiceModel, speaker_of
+from enginehouse.engines.voice.backends.base import Speaker
+from enginehouse.engines.voice.capabilities import ServedVoiceModel, loaded_speaker, speaker_info
 from enginehouse.engines.voice.synthesis.session import SynthesisSession, check_supported_controls
 from enginehouse.engines.voice.synthesis.synthesizer import summary, text_controls
 from enginehouse.engines.voice.text import Chunk, IncrementalText
@@ -40,13 +41,13 @@ class ConversationSynthesizer:
         self, requests: AsyncIterator[voice_pb2.ConverseRequest], call: GrantedCall, served: ServedVoiceModel
     ) -> AsyncGenerator[voice_pb2.ConverseResponse, None]:
         """Yield the messages of one conversation; the last one has a summary. Raises ServiceError."""
-        speaker, model = speaker_of(served), served.catalog.name
+        info, model = speaker_info(served), served.catalog.name
         config = await self._first(requests)
         check_converse(config)
-        check_supported_controls(speaker, config.controls, model=model)
-        controls = text_controls(config.controls, speaker, voices=self._voices, model=model)
+        check_supported_controls(info, config.controls, model=model)
+        controls = text_controls(config.controls, info, voices=self._voices, model=model)
         session = SynthesisSession(
-            speaker=speaker,
+            info=info,
             form=config.audio,
             live=True,
             clone_of=lambda voice: self._voices.clone(voice, model=model, tenant_id=call.tenant_id),
@@ -54,21 +55,23 @@ class ConversationSynthesizer:
         )
         if is_clone(controls.voice):
             self._voices.clone(controls.voice, model=model, tenant_id=call.tenant_id)
-        # Sent at once, without any audio yet: the edge ends a request that has no answer within a minute.
-        yield voice_pb2.ConverseResponse(request_id=call.request_id, model=model, info=session.info)
-        inbox = _Inbox(IncrementalText(controls=controls))
-        reading = BackgroundTask(lambda: self._read(requests, inbox), name="converse-read")
-        reading.start()
-        try:
-            async with served.slots.hold(), aclosing(self._speak(inbox, session, call)) as responses:
-                async for response in responses:
-                    yield response
-        finally:
-            await reading.close()
+        async with served.use() as loaded:
+            # Sent at once, without any audio yet: the edge ends a request that has no answer within a minute.
+            yield voice_pb2.ConverseResponse(request_id=call.request_id, model=model, info=session.info)
+            inbox = _Inbox(IncrementalText(controls=controls))
+            reading = BackgroundTask(lambda: self._read(requests, inbox), name="converse-read")
+            reading.start()
+            speaking = self._speak(inbox, session, call, loaded_speaker(loaded))
+            try:
+                async with served.slots.hold(), aclosing(speaking) as responses:
+                    async for response in responses:
+                        yield response
+            finally:
+                await reading.close()
         yield voice_pb2.ConverseResponse(audio=session.finish(), summary=summary(call, session))
 
     async def _speak(
-        self, inbox: _Inbox, session: SynthesisSession, call: GrantedCall
+        self, inbox: _Inbox, session: SynthesisSession, call: GrantedCall, speaker: Speaker
     ) -> AsyncGenerator[voice_pb2.ConverseResponse, None]:
         pace = _Pace(ahead_s=self._ahead_s)
         number = 0
@@ -82,7 +85,7 @@ class ConversationSynthesizer:
                 if inbox.interrupted:
                     continue
                 return
-            async with aclosing(session.speak(number, chunk)) as outputs:
+            async with aclosing(session.speak(number, chunk, speaker=speaker)) as outputs:
                 async for output in outputs:
                     await pace.wait(session.audio_ms, inbox)
                     if inbox.interrupted:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enginehouse.api.common.v1.usage_pb2 import UNIT_AUDIO_MILLISECONDS, UNIT_CHARACTERS
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.audio import Encoding, Joiner, StreamEncoder, pick_rate
-from enginehouse.engines.voice.backends.base import ClonedVoice, Prosody, Samples, Speaker, Utterance
+from enginehouse.engines.voice.backends.base import ClonedVoice, Prosody, Samples, Speaker, SpeakerInfo, Utterance
 from enginehouse.engines.voice.text import Chunk, Pause, Say
 from enginehouse.engines.voice.voices.library import is_clone
 from enginehouse.kit.errors import Reason, ServiceError
@@ -42,7 +42,7 @@ class SynthesisSession:
     """Synthesizes the chunks of one call into one file.
 
     Args:
-        speaker: the synthesis model.
+        info: the properties of the synthesis model.
         form: the requested format of the audio.
         live: whether it is played while it is made: the default encoding is then PCM.
         clone_of: returns a cloned voice by its id.
@@ -55,7 +55,7 @@ class SynthesisSession:
     def __init__(
         self,
         *,
-        speaker: Speaker,
+        info: SpeakerInfo,
         form: voice_pb2.AudioForm,
         live: bool,
         clone_of: Callable[[str], ClonedVoice],
@@ -64,18 +64,18 @@ class SynthesisSession:
         encoding = form.encoding or (voice_pb2.AUDIO_ENCODING_PCM if live else voice_pb2.AUDIO_ENCODING_WAV)
         kind = ENCODINGS[encoding]
         try:
-            rate = pick_rate(kind, requested=form.sample_rate, own=speaker.sample_rate)
+            rate = pick_rate(kind, requested=form.sample_rate, own=info.sample_rate)
         except ValueError as error:
             raise invalid("audio.sample_rate", str(error)) from None
         self.info = voice_pb2.AudioInfo(encoding=encoding, content_type=kind.content_type, sample_rate=rate)
         """The format of the audio."""
         self.capped = False
         """True if the grant's cap has stopped it."""
-        self._speaker = speaker
+        self._speaker_info = info
         self._clone_of = clone_of
         self._meter = meter
-        self._joiner = Joiner(sample_rate=speaker.sample_rate)
-        self._encoder = StreamEncoder(encoding=kind, source_rate=speaker.sample_rate, rate=rate)
+        self._joiner = Joiner(sample_rate=info.sample_rate)
+        self._encoder = StreamEncoder(encoding=kind, source_rate=info.sample_rate, rate=rate)
         self._counted_ms = 0
 
     @property
@@ -83,8 +83,9 @@ class SynthesisSession:
         """The length of the audio so far, in milliseconds."""
         return self._counted_ms
 
-    async def speak(self, number: int, chunk: Chunk) -> AsyncGenerator[SynthesisOutput, None]:
-        """Yield the audio of a chunk as it is made, then its end. Stops early, with `capped` set, at the grant's cap.
+    async def speak(self, number: int, chunk: Chunk, *, speaker: Speaker) -> AsyncGenerator[SynthesisOutput, None]:
+        """Yield the audio of a chunk as the model makes it, then its end. Stops early, with `capped` set, at the
+        grant's cap.
 
         Raises ServiceError; BUDGET_EXHAUSTED if the budget does not cover the call's first chunk.
         """
@@ -101,7 +102,7 @@ class SynthesisSession:
                 if audio:
                     yield SynthesisOutput(audio)
             elif isinstance(item, Say):
-                async with aclosing(self._synthesize(item)) as pieces:
+                async with aclosing(self._synthesize(item, speaker)) as pieces:
                     async for samples in pieces:
                         if not counted:
                             counted = True
@@ -125,25 +126,25 @@ class SynthesisSession:
 
     def discard_pending(self) -> None:
         """Discard audio that was not sent, after an interrupted utterance."""
-        self._joiner = Joiner(sample_rate=self._speaker.sample_rate)
+        self._joiner = Joiner(sample_rate=self._speaker_info.sample_rate)
 
     def finish(self) -> bytes:
         """Return the rest of the file."""
         return self._encoder.finish()
 
-    async def _synthesize(self, item: Say) -> AsyncGenerator[Samples, None]:
+    async def _synthesize(self, item: Say, speaker: Speaker) -> AsyncGenerator[Samples, None]:
         utterance = self._supported(item.utterance)
         if is_clone(utterance.voice):
             utterance = replace(utterance, clone=self._clone_of(utterance.voice))
         self._joiner.begin(volume_db=item.volume_db)
-        async with aclosing(_read_ahead(self._speaker.speak(utterance))) as pieces:
+        async with aclosing(_read_ahead(speaker.speak(utterance))) as pieces:
             async for samples in pieces:
                 yield self._joiner.feed(samples)
         yield self._joiner.end()
 
     def _supported(self, utterance: Utterance) -> Utterance:
         """Return the utterance with the prosody that the model supports. Emotions use the supported part of theirs."""
-        follows = self._speaker.prosody
+        follows = self._speaker_info.prosody
         missing = {"speed", "pitch", "pitch_range", "emphasis"} - follows
         if not missing:
             return utterance
@@ -153,11 +154,11 @@ class SynthesisSession:
     def _encoded(self, samples: Samples) -> bytes:
         """Meter samples, encode those that are paid for, and return the bytes that are ready."""
         whole = self._encoder.samples_in + len(samples)
-        ends_ms = whole * 1000 // self._speaker.sample_rate
+        ends_ms = whole * 1000 // self._speaker_info.sample_rate
         paid = self._meter.take(UNIT_AUDIO_MILLISECONDS, ends_ms - self._counted_ms)
         if paid < ends_ms - self._counted_ms:
             self._stop_at_cap()
-            whole = (self._counted_ms + paid) * self._speaker.sample_rate // 1000
+            whole = (self._counted_ms + paid) * self._speaker_info.sample_rate // 1000
             samples = samples[: max(0, whole - self._encoder.samples_in)]
         self._counted_ms += paid
         return self._encoder.feed(samples) if len(samples) else b""
@@ -189,7 +190,7 @@ async def _read_ahead(pieces: AsyncGenerator[Samples, None]) -> AsyncGenerator[S
         await asyncio.gather(buffering, return_exceptions=True)
 
 
-def check_supported_controls(speaker: Speaker, controls: voice_pb2.SpeechControls, *, model: str) -> None:
+def check_supported_controls(speaker: SpeakerInfo, controls: voice_pb2.SpeechControls, *, model: str) -> None:
     """Refuse requested controls that the model does not support."""
     for name, requested in (("speed", controls.speed not in (0, 1)), ("pitch", controls.pitch != 0)):
         if requested and name not in speaker.prosody:

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.engines.voice.backends.base import Prosody, Speaker
-from enginehouse.engines.voice.capabilities import ServedVoiceModel, speaker_of
+from enginehouse.engines.voice.backends.base import Prosody, SpeakerInfo
+from enginehouse.engines.voice.capabilities import ServedVoiceModel, loaded_speaker, speaker_info
 from enginehouse.engines.voice.synthesis.session import SynthesisSession, check_supported_controls
 from enginehouse.engines.voice.text import (
     Controls,
@@ -52,13 +52,13 @@ class Synthesizer:
     ) -> AsyncGenerator[voice_pb2.SynthesizeResponse, None]:
         """Yield the messages of one synthesis; the last one has a summary. Raises ServiceError."""
         check_synthesize(request)
-        speaker, model = speaker_of(served), served.catalog.name
-        check_supported_controls(speaker, request.controls, model=model)
-        plan = await self._plan(request, speaker, model)
+        info, model = speaker_info(served), served.catalog.name
+        check_supported_controls(info, request.controls, model=model)
+        plan = await self._plan(request, info, model)
         if request.first_chunk and request.first_chunk >= len(plan.chunks):
             raise invalid("first_chunk", f"{request.first_chunk} is past the text, which has {len(plan.chunks)} chunks")
         session = SynthesisSession(
-            speaker=speaker,
+            info=info,
             form=request.audio,
             live=False,
             clone_of=lambda voice: self._voices.clone(voice, model=model, tenant_id=call.tenant_id),
@@ -68,9 +68,10 @@ class Synthesizer:
             self._voices.clone(request.controls.voice, model=model, tenant_id=call.tenant_id)
         session.info.chunks = len(plan.chunks)
         response = voice_pb2.SynthesizeResponse(request_id=call.request_id, model=model, info=session.info)
-        async with served.slots.hold():
+        async with served.hold() as loaded:
+            speaker = loaded_speaker(loaded)
             for number in range(request.first_chunk, len(plan.chunks)):
-                async with aclosing(session.speak(number, plan.chunks[number])) as outputs:
+                async with aclosing(session.speak(number, plan.chunks[number], speaker=speaker)) as outputs:
                     async for output in outputs:
                         response.audio += output.audio
                         if output.done is not None:
@@ -85,7 +86,7 @@ class Synthesizer:
         response.summary.CopyFrom(summary(call, session))
         yield response
 
-    async def _plan(self, request: voice_pb2.SynthesizeRequest, speaker: Speaker, model: str) -> SpeechPlan:
+    async def _plan(self, request: voice_pb2.SynthesizeRequest, speaker: SpeakerInfo, model: str) -> SpeechPlan:
         controls = text_controls(request.controls, speaker, voices=self._voices, model=model)
         field = request.WhichOneof("input") or "text"
         text = request.text if field == "text" else request.ssml
@@ -105,7 +106,7 @@ class Synthesizer:
 
 
 def text_controls(
-    controls: voice_pb2.SpeechControls, speaker: Speaker, *, voices: VoiceLibrary, model: str
+    controls: voice_pb2.SpeechControls, speaker: SpeakerInfo, *, voices: VoiceLibrary, model: str
 ) -> Controls:
     """Convert the controls for the planner. Raises INVALID_REQUEST for a language or a voice that the model lacks."""
     language = controls.language

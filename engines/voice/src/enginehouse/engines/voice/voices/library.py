@@ -13,7 +13,7 @@ import numpy as np
 
 from enginehouse.api.router.v1.grant_pb2 import Grant
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.engines.voice.backends.base import ClonedVoice, Gender, Samples, Speaker, VoiceInfo
+from enginehouse.engines.voice.backends.base import ClonedVoice, Gender, Samples, SpeakerInfo, VoiceInfo
 from enginehouse.engines.voice.validation import check_create_voice, check_list_voices
 from enginehouse.engines.voice.voices.clones import (
     CLONE_PREFIX,
@@ -52,7 +52,7 @@ class VoiceLibrary:
     """Lists, clones and deletes voices.
 
     Args:
-        speakers: the synthesis models, by name.
+        speakers: the properties of the synthesis models, by name.
         clones: the store of cloned voices.
         decode: decodes a recording to samples of `SAMPLE_RATE`.
         now_ms: returns the time, in milliseconds since 1970 UTC.
@@ -61,7 +61,7 @@ class VoiceLibrary:
     def __init__(
         self,
         *,
-        speakers: Mapping[str, Speaker],
+        speakers: Mapping[str, SpeakerInfo],
         clones: CloneStore,
         decode: Callable[[bytes], AsyncGenerator[Samples, None]],
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,

@@ -6,11 +6,12 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 import orjson
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest
+from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest, TextModelInfo
 from enginehouse.engines.inference.backends.llamacpp._embedding import LlamaCppEmbedder
 from enginehouse.engines.inference.backends.llamacpp._options import LlamaCppOptions, SamplingDefaults
 from enginehouse.engines.inference.backends.llamacpp._plans import RequestPlan, RequestPlanner
@@ -34,18 +35,15 @@ class LlamaCppModel:
         server: LlamaCppServer,
         planner: RequestPlanner,
         embedder: LlamaCppEmbedder,
-        context_tokens: int,
-        slots: int,
-        embedding_dimensions: int,
+        info: TextModelInfo,
         numbers: bytes,
         sampling: SamplingDefaults,
     ) -> None:
         self._server = server
         self._planner = planner
         self._embedder = embedder
-        self._context_tokens = context_tokens
-        self._slots = slots
-        self._embedding_dimensions = embedding_dimensions
+        self.info = info
+        """Its properties, as measured."""
         # Everything besides the request that determines an answer: the arithmetic and the default sampling.
         self._numbers = numbers + sampling.model_dump_json().encode() if numbers else b""
         self._held_tokens = 0
@@ -53,7 +51,13 @@ class LlamaCppModel:
 
     @classmethod
     async def start(
-        cls, *, model: CatalogModel, server: LlamaCppServer, options: LlamaCppOptions, numbers: bytes
+        cls,
+        *,
+        model: CatalogModel,
+        server: LlamaCppServer,
+        options: LlamaCppOptions,
+        info: TextModelInfo,
+        numbers: bytes,
     ) -> LlamaCppModel:
         """Ask a loaded server for its abilities, and return the model.
 
@@ -61,6 +65,7 @@ class LlamaCppModel:
             model: the catalog's entry.
             server: the loaded weights.
             options: the options that they were loaded with.
+            info: its properties, as inspected.
             numbers: the result of `measure_exactness`; empty if answers cannot be continued.
         """
         properties = await server.properties()
@@ -82,36 +87,14 @@ class LlamaCppModel:
             server=server,
             planner=planner,
             embedder=embedder,
-            context_tokens=model.context_tokens,
-            slots=options.slots,
-            embedding_dimensions=dimensions,
+            info=replace(info, embedding_dimensions=dimensions, may_resume=bool(numbers)),
             numbers=numbers,
             sampling=options.sampling,
         )
 
-    @property
-    def context_tokens(self) -> int:
-        """The bound on the tokens of prompt and answer together."""
-        return self._context_tokens
-
-    @property
-    def embedding_dimensions(self) -> int:
-        """The length of its embeddings; 0 if it makes none."""
-        return self._embedding_dimensions
-
-    @property
-    def slots(self) -> int:
-        """The number of sequences that are decoded together."""
-        return self._slots
-
-    @property
-    def resumes(self) -> bool:
-        """True if its numbers do not depend on how the work is divided."""
-        return bool(self._numbers)
-
     def kv_cache_used(self) -> float:
         """Return the share of all slots' contexts that running requests fill."""
-        return min(1.0, self._held_tokens / (self._slots * self._context_tokens))
+        return min(1.0, self._held_tokens / (self.info.slots * self.info.context_tokens))
 
     async def busy_slots(self) -> int:
         """Return the number of llama.cpp's slots at work: none soon after the last request has ended."""
@@ -140,7 +123,9 @@ class LlamaCppModel:
         if plan.resumable:
             events = run_steps(self._server, plan, prepared.request, max_output_tokens=max_output_tokens)
         else:
-            events = run(self._server, plan, prepared.request, slots=self._slots, max_output_tokens=max_output_tokens)
+            events = run(
+                self._server, plan, prepared.request, slots=self.info.slots, max_output_tokens=max_output_tokens
+            )
         try:
             async with aclosing(events):
                 async for batch in events:

@@ -14,7 +14,7 @@ import httpx
 import orjson
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest
+from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest, TextModelInfo
 from enginehouse.engines.inference.backends.upstream._chunks import UpstreamChunkReader, estimated_tokens
 from enginehouse.engines.inference.backends.upstream._errors import (
     ProviderFailure,
@@ -75,8 +75,14 @@ class UpstreamBackend:
         """Return the models whose provider is away, or has asked for a pause: their calls are refused at once."""
         return frozenset(name for name, model in self._loaded.items() if model.refusing)
 
-    async def load(self, model: CatalogModel) -> UpstreamModel:
+    async def inspect(self, model: CatalogModel) -> TextModelInfo:
         """Check the model's options, its provider's address and key, without sending a request."""
+        options = read_options(UpstreamOptions, model)
+        find_provider(model, options, environ=self._environ)
+        return _info(model, options)
+
+    async def load(self, model: CatalogModel) -> UpstreamModel:
+        """Make the provider's client, without sending a request."""
         options = read_options(UpstreamOptions, model)
         provider = find_provider(model, options, environ=self._environ)
         headers = {"authorization": f"Bearer {provider.key}"} if provider.key else {}
@@ -118,6 +124,8 @@ class UpstreamModel:
         backoff_s: Callable[[int], float],
     ) -> None:
         self._model = model
+        self.info = _info(model, options)
+        """Its properties: the catalog's, though the provider may refuse a shorter context."""
         self._name = options.model or model.name
         self._options = options
         self._provider = provider
@@ -127,26 +135,6 @@ class UpstreamModel:
         self._backoff_s = backoff_s
         # The end of the pause that the provider asked for, for this model, by the monotonic clock.
         self._quiet_until = 0.0
-
-    @property
-    def context_tokens(self) -> int:
-        """The catalog's bound; the provider may refuse less."""
-        return self._model.context_tokens
-
-    @property
-    def embedding_dimensions(self) -> int:
-        """The length that the catalog states."""
-        return self._options.embedding_dimensions
-
-    @property
-    def resumes(self) -> bool:
-        """False, since providers take no token ids."""
-        return False
-
-    @property
-    def slots(self) -> int:
-        """The number of connections to the provider."""
-        return self._options.slots
 
     @property
     def refusing(self) -> bool:
@@ -354,6 +342,16 @@ class UpstreamModel:
             ServiceError(Reason.UPSTREAM_FAILED, f"invalid answer: the provider's is not of OpenAI's form: {told}"),
             retryable=False,
         )
+
+
+def _info(model: CatalogModel, options: UpstreamOptions) -> TextModelInfo:
+    # Providers take no token ids, so nothing can be resumed from them.
+    return TextModelInfo(
+        slots=options.slots,
+        memory_bytes=0,
+        context_tokens=model.context_tokens,
+        embedding_dimensions=options.embedding_dimensions,
+    )
 
 
 async def _beginning(response: httpx.Response) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import importlib.util
 import uuid
 from collections.abc import AsyncGenerator, Mapping, MutableMapping, Sequence
 from contextlib import aclosing
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest
+from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest, TextModelInfo
 from enginehouse.engines.inference.backends.vllm._options import VllmOptions
 from enginehouse.engines.inference.backends.vllm._pieces import OutputReader
 from enginehouse.engines.inference.backends.vllm._requests import constraint_of, messages_of, sampling_of, tools_of
@@ -46,22 +47,23 @@ class VllmBackend:
         self._packages = packages
         self._environ = environ
 
+    async def inspect(self, model: CatalogModel) -> TextModelInfo:
+        """Check the model's options and folder, and that vLLM is installed."""
+        options, folder = await asyncio.to_thread(self._checked, model)
+        if importlib.util.find_spec("vllm") is None:
+            raise _not_installed(model)
+        return _info(model, options, folder)
+
     async def load(self, model: CatalogModel) -> VllmModel:
         """Start an engine for the model, which takes from half a minute to many."""
-        options = read_options(VllmOptions, model)
-        if "embeddings" in model.capabilities:
-            raise ServiceError(
-                Reason.INVALID_REQUEST,
-                f"model {model.name!r} in the catalog: vllm makes no embeddings; use llama.cpp or an upstream",
-            )
-        folder = self._folder(model)
+        options, folder = await asyncio.to_thread(self._checked, model)
         # No telemetry; and processes are spawned, since a fork of a process with running threads may never wake.
         self._environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         self._environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
         if options.kv_cache_gib:
             self._environ["VLLM_CPU_KVCACHE_SPACE"] = str(options.kv_cache_gib)
         engine = await asyncio.to_thread(_start, folder, model, options)
-        loaded = VllmModel(model=model, options=options, engine=engine)
+        loaded = VllmModel(model=model, info=_info(model, options, folder), engine=engine)
         if "chat" in model.capabilities and not loaded.has_chat_template:
             await loaded.close()
             raise ServiceError(
@@ -70,14 +72,20 @@ class VllmBackend:
             )
         return loaded
 
-    def _folder(self, model: CatalogModel) -> Path:
+    def _checked(self, model: CatalogModel) -> tuple[VllmOptions, Path]:
+        options = read_options(VllmOptions, model)
+        if "embeddings" in model.capabilities:
+            raise ServiceError(
+                Reason.INVALID_REQUEST,
+                f"model {model.name!r} in the catalog: vllm makes no embeddings; use llama.cpp or an upstream",
+            )
         if not model.source.startswith("file:"):
             raise ServiceError(
                 Reason.INVALID_REQUEST,
                 f"model {model.name!r} in the catalog: vllm needs file:FOLDER, the folder of a Hugging Face model, not "
                 f"{model.source!r}",
             )
-        return weights_folder(
+        return options, weights_folder(
             model, models_dir=self._models_dir, files=("config.json",), like="ORG/REPO", packages=self._packages
         )
 
@@ -85,34 +93,15 @@ class VllmBackend:
 class VllmModel:
     """One model, in an engine of its own; implements `LoadedTextModel`."""
 
-    def __init__(self, *, model: CatalogModel, options: VllmOptions, engine: Any) -> None:
+    def __init__(self, *, model: CatalogModel, info: TextModelInfo, engine: Any) -> None:
         self._model = model
-        self._options = options
+        self.info = info
+        """Its properties."""
         self._engine = engine
         # A copy, since vLLM's own tokenizer is busy with the output meanwhile.
         self._tokenizer = copy.deepcopy(engine.get_tokenizer())
         self._tokenizing = asyncio.Lock()
         self._defaults: Mapping[str, Any] = engine.model_config.get_diff_sampling_param()
-
-    @property
-    def context_tokens(self) -> int:
-        """The catalog's bound, which the engine was started with."""
-        return self._model.context_tokens
-
-    @property
-    def embedding_dimensions(self) -> int:
-        """0, since it makes no embeddings."""
-        return 0
-
-    @property
-    def resumes(self) -> bool:
-        """False: batches change the last bits of its numbers, and its sampler's state is not accessible."""
-        return False
-
-    @property
-    def slots(self) -> int:
-        """The number of sequences decoded together."""
-        return self._options.slots
 
     @property
     def has_chat_template(self) -> bool:
@@ -200,15 +189,29 @@ class VllmModel:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
 
 
+def _info(model: CatalogModel, options: VllmOptions, folder: Path) -> TextModelInfo:
+    # Batches change the last bits of its numbers, and its sampler's state is not accessible: nothing can be resumed.
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return TextModelInfo(
+        slots=options.slots,
+        memory_bytes=max(1, weights + options.kv_cache_gib * 2**30),
+        context_tokens=model.context_tokens,
+    )
+
+
+def _not_installed(model: CatalogModel, error: ImportError | None = None) -> ServiceError:
+    why = f" ({error})" if error is not None else ""
+    return ServiceError(
+        Reason.FAILED_PRECONDITION, f"model {model.name!r} needs vLLM, which is not installed here{why}: {_PIP}"
+    )
+
+
 def _start(folder: Path, model: CatalogModel, options: VllmOptions) -> Any:
     try:
         from vllm.engine.arg_utils import AsyncEngineArgs  # type: ignore[import-not-found]
         from vllm.v1.engine.async_llm import AsyncLLM  # type: ignore[import-not-found]
     except ImportError as error:
-        raise ServiceError(
-            Reason.FAILED_PRECONDITION,
-            f"model {model.name!r} needs vLLM, which is not installed here ({error}): {_PIP}",
-        ) from None
+        raise _not_installed(model, error) from None
     try:
         return AsyncLLM.from_engine_args(
             AsyncEngineArgs(

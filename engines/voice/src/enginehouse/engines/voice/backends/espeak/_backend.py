@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 import numpy as np
 
-from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Samples, Utterance, VoiceInfo
+from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Samples, Utterance, VoiceInfo, VoiceModelInfo
 from enginehouse.engines.voice.backends.espeak._jobs import AUDIO, FAILED, LIST_VOICES, SPEAK, VOICES, Inventory, Job
 from enginehouse.engines.voice.backends.espeak._options import EspeakOptions
 from enginehouse.engines.voice.backends.espeak._prosody import parameters
@@ -30,6 +30,7 @@ _CHILD = "enginehouse.engines.voice.backends.espeak._child"
 _SETTLE_S = 0.2
 # Takes at most 0.2 s to synthesize, so that an abandoned utterance is done before its process would be killed.
 _MAX_TEXT_LENGTH = 1000
+_WORKER_BYTES = 24 * 2**20
 
 
 class EspeakBackend:
@@ -37,58 +38,81 @@ class EspeakBackend:
 
     name = "espeak-ng"
 
+    async def inspect(self, model: CatalogModel) -> VoiceModelInfo:
+        """Start a process for as long as it takes to list its voices.
+
+        Raises WEIGHTS_ABSENT, INVALID_REQUEST (source, options) or BACKEND_FAILED.
+        """
+        pool, info = await _open(model)
+        await pool.close()
+        return _model_info(info)
+
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Start the processes; raise WEIGHTS_ABSENT, INVALID_REQUEST (source, options) or BACKEND_FAILED."""
-        options = read_options(EspeakOptions, model)
-        require_package(model, package="espeakng-loader", module="espeakng_loader")
-        pool = WorkerPool(module=_CHILD, size=options.workers, name="espeak-ng", settle_s=_SETTLE_S)
-        try:
-            inventory = await _take_inventory(pool)
-            voices = EspeakVoices(inventory, aliases=options.aliases)
-        except WorkerError as error:
-            await pool.close()
-            raise ServiceError(Reason.BACKEND_FAILED, f"model {model.name!r} cannot be loaded: {error}") from error
-        except BaseException:
-            await pool.close()
-            raise
-        return LoadedVoiceModel(speaker=EspeakSpeaker(pool=pool, sample_rate=inventory.sample_rate, voices=voices))
+        """Start a first process; raise as `inspect` does."""
+        pool, info = await _open(model)
+        return LoadedVoiceModel(info=_model_info(info), speaker=EspeakSpeaker(pool=pool, info=info))
 
 
-class EspeakSpeaker:
-    """espeak-ng, loaded; implements `Speaker`.
+async def _open(model: CatalogModel) -> tuple[WorkerPool, EspeakInfo]:
+    options = read_options(EspeakOptions, model)
+    require_package(model, package="espeakng-loader", module="espeakng_loader")
+    pool = WorkerPool(module=_CHILD, size=options.workers, name="espeak-ng", settle_s=_SETTLE_S)
+    try:
+        inventory = await _take_inventory(pool)
+        voices = EspeakVoices(inventory, aliases=options.aliases)
+    except WorkerError as error:
+        await pool.close()
+        raise ServiceError(Reason.BACKEND_FAILED, f"model {model.name!r} cannot be loaded: {error}") from error
+    except BaseException:
+        await pool.close()
+        raise
+    return pool, EspeakInfo(slots=options.workers, sample_rate=inventory.sample_rate, finder=voices)
 
-    An utterance's `voice` is the id of one of `voices`, which then speaks whatever the language is, or a variant alone
-    ("+f3") in the utterance's language, or one of the aliases of the model's options. Equal utterances have equal
-    audio.
-    """
+
+def _model_info(info: EspeakInfo) -> VoiceModelInfo:
+    return VoiceModelInfo(memory_bytes=info.slots * _WORKER_BYTES, speaker=info)
+
+
+class EspeakInfo:
+    """The properties of espeak-ng; implements `SpeakerInfo`."""
 
     clones = False
     max_text_length = _MAX_TEXT_LENGTH
     prosody = frozenset({"speed", "pitch", "pitch_range", "emphasis"})
 
-    def __init__(self, *, pool: WorkerPool, sample_rate: int, voices: EspeakVoices) -> None:
-        self._pool = pool
-        self._voices = voices
+    def __init__(self, *, slots: int, sample_rate: int, finder: EspeakVoices) -> None:
+        self.slots = slots
         self.sample_rate = sample_rate
-
-    @property
-    def slots(self) -> int:
-        """The number of utterances that it synthesizes at once."""
-        return self._pool.size
+        self.finder = finder
+        """Finds voices by their ids."""
 
     @property
     def voices(self) -> Sequence[VoiceInfo]:
         """All languages, alone and with each variant, by id."""
-        return self._voices.list
+        return self.finder.list
 
     @property
     def languages(self) -> Sequence[str]:
         """The primary subtags of the languages that it speaks."""
-        return self._voices.languages
+        return self.finder.languages
 
     def check_voice(self, voice: str, language: str) -> None:
         """Raise INVALID_REQUEST if there is no such voice or alias."""
-        self._voices.file(voice, language or "en")
+        self.finder.file(voice, language or "en")
+
+
+class EspeakSpeaker:
+    """espeak-ng, loaded; implements `Speaker`.
+
+    An utterance's `voice` is the id of one of its voices, which then speaks whatever the language is, or a variant
+    alone ("+f3") in the utterance's language, or one of the aliases of the model's options. Equal utterances have equal
+    audio.
+    """
+
+    def __init__(self, *, pool: WorkerPool, info: EspeakInfo) -> None:
+        self._pool = pool
+        self.info = info
+        """Its properties."""
 
     async def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
         """Yield the audio as it is made. A slow reader blocks nobody else: a process is held only while it works.
@@ -123,7 +147,7 @@ class EspeakSpeaker:
         values = parameters(utterance.prosody)
         job = Job(
             text=utterance.text,
-            voice=self._voices.file(utterance.voice, utterance.language),
+            voice=self.info.finder.file(utterance.voice, utterance.language),
             rate=values.rate,
             pitch=values.pitch,
             pitch_range=values.pitch_range,

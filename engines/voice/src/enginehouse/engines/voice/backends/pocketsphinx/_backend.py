@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 import pydantic
@@ -11,10 +11,12 @@ import pydantic
 from enginehouse.engines.voice.backends.base import (
     LiveUtterance,
     LoadedVoiceModel,
+    RecogniserInfo,
     RecognitionOptions,
     RecognizedWord,
     Samples,
     Segment,
+    VoiceModelInfo,
 )
 from enginehouse.engines.voice.backends.pocketsphinx._frames import (
     HYPOTHESIS,
@@ -38,6 +40,7 @@ __all__ = ["PocketsphinxBackend", "PocketsphinxRecogniser"]
 _CHILD = "enginehouse.engines.voice.backends.pocketsphinx._child"
 _SAMPLE_RATE = 16_000
 _LANGUAGE = "en"
+_WORKER_BYTES = 160 * 2**20
 # Samples sent to a child at once. It answers a second's audio in a fraction of a second, unless a phrase ends in it.
 _SLICE = _SAMPLE_RATE
 # For an abandoned child; starting another takes about as long.
@@ -63,11 +66,20 @@ class PocketsphinxBackend:
 
     name = "pocketsphinx"
 
-    async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Start a first process; raise WEIGHTS_ABSENT, INVALID_REQUEST (source, options) or BACKEND_FAILED."""
+    async def inspect(self, model: CatalogModel) -> VoiceModelInfo:
+        """Return the properties of its model; raise WEIGHTS_ABSENT or INVALID_REQUEST (source, options)."""
         options = read_options(PocketsphinxOptions, model)
         require_package(model, package="pocketsphinx", module="pocketsphinx")
-        pool = WorkerPool(module=_CHILD, size=options.workers, name="PocketSphinx", settle_s=_SETTLE_S)
+        return VoiceModelInfo(
+            memory_bytes=options.workers * _WORKER_BYTES,
+            recogniser=RecogniserInfo(sample_rate=_SAMPLE_RATE, slots=options.workers, languages=[_LANGUAGE]),
+        )
+
+    async def load(self, model: CatalogModel) -> LoadedVoiceModel:
+        """Start a first process; raise as `inspect` does, and BACKEND_FAILED."""
+        info = await self.inspect(model)
+        assert info.recogniser is not None
+        pool = WorkerPool(module=_CHILD, size=info.recogniser.slots, name="PocketSphinx", settle_s=_SETTLE_S)
         try:
             await pool.start()
         except WorkerError as error:
@@ -76,7 +88,7 @@ class PocketsphinxBackend:
         except BaseException:
             await pool.close()
             raise
-        return LoadedVoiceModel(recogniser=PocketsphinxRecogniser(pool=pool))
+        return LoadedVoiceModel(info=info, recogniser=PocketsphinxRecogniser(pool=pool, info=info.recogniser))
 
 
 class PocketsphinxRecogniser:
@@ -86,17 +98,10 @@ class PocketsphinxRecogniser:
     the utterance's end.
     """
 
-    sample_rate = _SAMPLE_RATE
-    languages: Sequence[str] = (_LANGUAGE,)
-    translates = False
-
-    def __init__(self, *, pool: WorkerPool) -> None:
+    def __init__(self, *, pool: WorkerPool, info: RecogniserInfo) -> None:
         self._pool = pool
-
-    @property
-    def slots(self) -> int:
-        """The number of recordings and live utterances that it recognizes at once."""
-        return self._pool.size
+        self.info = info
+        """Its properties."""
 
     async def transcribe(
         self, audio: AsyncIterator[Samples], options: RecognitionOptions

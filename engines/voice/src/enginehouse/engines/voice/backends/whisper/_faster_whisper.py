@@ -12,14 +12,15 @@ import asyncio
 import copy
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from enginehouse.engines.voice.backends._torch_runtime import choose_device, require_runtime, runtime_absent
-from enginehouse.engines.voice.backends.base import LoadedVoiceModel
+from enginehouse.engines.voice.backends.base import LoadedVoiceModel, VoiceModelInfo
+from enginehouse.engines.voice.backends.whisper._languages import codes_of
 from enginehouse.engines.voice.backends.whisper._options import FasterWhisperOptions
-from enginehouse.engines.voice.backends.whisper._recogniser import WhisperRecogniser
+from enginehouse.engines.voice.backends.whisper._recogniser import WhisperRecogniser, whisper_info
 from enginehouse.engines.voice.backends.whisper._runtime import DecodingOptions, FloatSamples, WhisperSegment
 from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.backends.packages import PackagedWeights
@@ -31,6 +32,8 @@ _PACKAGE, _EXTRA = "faster-whisper", "whisper"
 _REPOSITORY = "Systran/faster-whisper-small"
 _WEIGHTS, _CONFIG, _TOKENIZER, _FEATURES = "model.bin", "config.json", "tokenizer.json", "preprocessor_config.json"
 _VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
+# The work of one window: features, caches, scratch.
+_SLOT_BYTES = 128 * 2**20
 # With `quick`: no second try if the first has a low confidence.
 _QUICK_TEMPERATURES = [0.0]
 _TEMPERATURES = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -50,13 +53,29 @@ class FasterWhisperBackend:
         self._models_dir = models_dir
         self._packages = packages
 
+    async def inspect(self, model: CatalogModel) -> VoiceModelInfo:
+        """Read the properties of a model from the files beside its weights."""
+        options, folder = await asyncio.to_thread(self._checked, model)
+        return await asyncio.to_thread(_info, model, options, folder)
+
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
         """Load a model from its folder."""
+        options, folder = await asyncio.to_thread(self._checked, model)
+        info = await asyncio.to_thread(_info, model, options, folder)
+        assert info.recogniser is not None
+        runtime = await asyncio.to_thread(_load, model, options, folder)
+        return LoadedVoiceModel(
+            info=info,
+            recogniser=WhisperRecogniser(
+                name=model.name, runtime=runtime, info=info.recogniser, skip_silence=options.vad
+            ),
+        )
+
+    def _checked(self, model: CatalogModel) -> tuple[FasterWhisperOptions, Path]:
         options = read_options(FasterWhisperOptions, model)
         require_runtime(model, package=_PACKAGE, module="faster_whisper", extra=_EXTRA)
         # Without a tokenizer in the folder, the runtime would fetch one from a hub.
-        folder = await asyncio.to_thread(
-            weights_folder,
+        folder = weights_folder(
             model,
             models_dir=self._models_dir,
             files=(_WEIGHTS, _CONFIG, _TOKENIZER),
@@ -69,12 +88,21 @@ class FasterWhisperBackend:
                 f"the weights of {model.name!r} are incomplete: {folder} lacks {' or '.join(_VOCABULARIES)}, which is "
                 "converted along with the weights",
             )
-        runtime = await asyncio.to_thread(_load, model, options, folder)
-        return LoadedVoiceModel(
-            recogniser=WhisperRecogniser(
-                name=model.name, runtime=runtime, slots=options.slots, skip_silence=options.vad
-            )
-        )
+        return options, folder
+
+
+def _info(model: CatalogModel, options: FasterWhisperOptions, folder: Path) -> VoiceModelInfo:
+    path = next(path for name in _VOCABULARIES if (path := folder / name).is_file())
+    try:
+        text = path.read_text(encoding="utf-8")
+        tokens = len(json.loads(text)) if path.suffix == ".json" else text.count("\n")
+    except (OSError, ValueError, TypeError) as error:
+        raise _unusable(model, path, f"cannot be loaded: {type(error).__name__}: {clip(str(error), 300)}") from error
+    weights = (folder / _WEIGHTS).stat().st_size
+    return VoiceModelInfo(
+        memory_bytes=weights + options.slots * _SLOT_BYTES,
+        recogniser=whisper_info(codes_of(tokens), slots=options.slots),
+    )
 
 
 class _Interruptible:
@@ -95,17 +123,6 @@ class _FasterWhisper:
     def __init__(self, *, whisper: Any, options: FasterWhisperOptions) -> None:
         self._whisper = whisper
         self._options = options
-
-    @property
-    def languages(self) -> Sequence[str]:
-        if not self.translates:
-            return ["en"]
-        codes: Sequence[str] = self._whisper.supported_languages
-        return codes[: self._whisper.model.num_languages]
-
-    @property
-    def translates(self) -> bool:
-        return bool(self._whisper.model.is_multilingual)
 
     def transcribe(
         self, audio: FloatSamples, decoding: DecodingOptions, check: Callable[[], None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 CODES = (
@@ -14,6 +14,10 @@ CODES = (
     "ha", "ba", "jw", "su", "yue",
 )  # fmt: skip
 """Whisper's codes in the order of the models' tokens: a model with fewer languages has the first ones."""
+
+# A model's vocabulary: these tokens, and one for each language; one more token and no languages if it has only English.
+_OTHER_TOKENS = 51_765
+_MULTILINGUAL_TOKENS = 51_865
 
 # Whisper's code differs from the tag, or covers what has a tag of its own.
 _TAGS: Mapping[str, str] = MappingProxyType({"jw": "jv"})
@@ -30,3 +34,10 @@ def code_of(tag: str) -> str:
 def tag_of(code: str) -> str:
     """The BCP 47 tag of one of Whisper's codes."""
     return _TAGS.get(code, code)
+
+
+def codes_of(vocabulary: int) -> Sequence[str]:
+    """Whisper's codes of a model's languages, by the number of its tokens: only English, or up to a hundred."""
+    if vocabulary < _MULTILINGUAL_TOKENS:
+        return ("en",)
+    return CODES[: vocabulary - _OTHER_TOKENS - 1]

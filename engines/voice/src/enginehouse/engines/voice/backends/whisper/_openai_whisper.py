@@ -9,15 +9,16 @@ CUDA is not tested yet.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from enginehouse.engines.voice.backends._torch_runtime import require_runtime, runtime_absent, torch_device
-from enginehouse.engines.voice.backends.base import LoadedVoiceModel
-from enginehouse.engines.voice.backends.whisper._languages import CODES
+from enginehouse.engines.voice.backends.base import LoadedVoiceModel, VoiceModelInfo
+from enginehouse.engines.voice.backends.whisper._languages import codes_of
 from enginehouse.engines.voice.backends.whisper._options import OpenaiWhisperOptions
-from enginehouse.engines.voice.backends.whisper._recogniser import WhisperRecogniser
+from enginehouse.engines.voice.backends.whisper._recogniser import WhisperRecogniser, whisper_info
 from enginehouse.engines.voice.backends.whisper._runtime import DecodingOptions, FloatSamples, WhisperSegment
 from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.backends.packages import PackagedWeights
@@ -27,6 +28,7 @@ from enginehouse.kit.errors import Reason, ServiceError, clip
 
 _PACKAGE, _EXTRA = "openai-whisper", "whisper"
 _LIKE = "a .pt file of openai-whisper, such as small.pt,"
+_WINDOW_BYTES = 256 * 2**20
 # With `quick`: no second try if the first has a low confidence.
 _QUICK_TEMPERATURES = (0.0,)
 _TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -46,15 +48,48 @@ class OpenaiWhisperBackend:
         self._models_dir = models_dir
         self._packages = packages
 
+    async def inspect(self, model: CatalogModel) -> VoiceModelInfo:
+        """Read the properties of a model from its file, whose weights are only mapped."""
+        _, path = await asyncio.to_thread(self._checked, model)
+        return await asyncio.to_thread(_info, model, path)
+
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
         """Load a model from its file."""
+        options, path = await asyncio.to_thread(self._checked, model)
+        runtime = await asyncio.to_thread(_load, model, options, path)
+        info = _model_info(path, runtime.vocabulary)
+        assert info.recogniser is not None
+        return LoadedVoiceModel(
+            info=info,
+            recogniser=WhisperRecogniser(
+                name=model.name, runtime=runtime, info=info.recogniser, skip_silence=options.vad
+            ),
+        )
+
+    def _checked(self, model: CatalogModel) -> tuple[OpenaiWhisperOptions, Path]:
         options = read_options(OpenaiWhisperOptions, model)
         require_runtime(model, package=_PACKAGE, module="whisper", extra=_EXTRA)
-        path = weights_file(model, models_dir=self._models_dir, like=_LIKE, packages=self._packages)
-        runtime = await asyncio.to_thread(_load, model, options, path)
-        return LoadedVoiceModel(
-            recogniser=WhisperRecogniser(name=model.name, runtime=runtime, slots=1, skip_silence=options.vad)
-        )
+        return options, weights_file(model, models_dir=self._models_dir, like=_LIKE, packages=self._packages)
+
+
+def _info(model: CatalogModel, path: Path) -> VoiceModelInfo:
+    try:
+        import torch  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise runtime_absent(model, package=_PACKAGE, extra=_EXTRA, error=error) from error
+    try:
+        saved = torch.load(str(path), map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
+        vocabulary = int(saved["dims"]["n_vocab"])
+    except Exception as error:
+        raise _unusable(model, path, error) from error
+    return _model_info(path, vocabulary)
+
+
+def _model_info(path: Path, vocabulary: int) -> VoiceModelInfo:
+    # One window at a time: the library keeps state on the model. Weights take twice as much as in the file.
+    return VoiceModelInfo(
+        memory_bytes=2 * path.stat().st_size + _WINDOW_BYTES, recogniser=whisper_info(codes_of(vocabulary), slots=1)
+    )
 
 
 class _OpenaiWhisper:
@@ -68,12 +103,9 @@ class _OpenaiWhisper:
         whisper.decoder.register_forward_pre_hook(self._before_token, with_kwargs=True)
 
     @property
-    def languages(self) -> Sequence[str]:
-        return CODES[: self._whisper.num_languages] if self.translates else ["en"]
-
-    @property
-    def translates(self) -> bool:
-        return bool(self._whisper.is_multilingual)
+    def vocabulary(self) -> int:
+        """The number of its tokens."""
+        return int(self._whisper.dims.n_vocab)
 
     def transcribe(
         self, audio: FloatSamples, decoding: DecodingOptions, check: Callable[[], None]
@@ -131,14 +163,18 @@ def _load(model: CatalogModel, options: OpenaiWhisperOptions, path: Path) -> _Op
         loaded = whisper.load_model(str(path), device=device)
     except Exception as error:
         # An invalid file fails in any way.
-        raise ServiceError(
-            Reason.BACKEND_FAILED,
-            f"openai-whisper cannot load {model.name!r}: invalid model file {path}: "
-            f"{type(error).__name__}: {clip(str(error), 300)}",
-        ) from error
+        raise _unusable(model, path, error) from error
     _set_alignment_heads(whisper, loaded, path)
     loaded.eval()
     return _OpenaiWhisper(whisper=loaded, options=options)
+
+
+def _unusable(model: CatalogModel, path: Path, error: Exception) -> ServiceError:
+    return ServiceError(
+        Reason.BACKEND_FAILED,
+        f"openai-whisper cannot load {model.name!r}: invalid model file {path}: "
+        f"{type(error).__name__}: {clip(str(error), 300)}",
+    )
 
 
 def _set_alignment_heads(runtime: Any, loaded: Any, path: Path) -> None:

@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 import numpy as np
 
 from enginehouse.engines.voice.backends._threads import ModelThreads, OutputSink
-from enginehouse.engines.voice.backends.base import LiveUtterance, RecognitionOptions, Samples, Segment
+from enginehouse.engines.voice.backends.base import LiveUtterance, RecogniserInfo, RecognitionOptions, Samples, Segment
 from enginehouse.engines.voice.backends.whisper._languages import code_of, tag_of
 from enginehouse.engines.voice.backends.whisper._runtime import DecodingOptions, WhisperRuntime, WhisperSegment
 from enginehouse.engines.voice.backends.whisper._segments import join_segments, segment_of
@@ -24,45 +24,31 @@ _MAX_PENDING = 16
 _MIN_NEW_SAMPLES = RATE
 
 
+def whisper_info(codes: Sequence[str], *, slots: int) -> RecogniserInfo:
+    """Return the properties of a model with these of Whisper's languages; one with several can translate."""
+    return RecogniserInfo(
+        sample_rate=RATE, slots=slots, languages=[tag_of(code) for code in codes], translates=len(codes) > 1
+    )
+
+
 class WhisperRecogniser:
     """Recogniser with a Whisper model; implements `Recogniser`.
 
     Args:
         name: the model's name, for errors.
         runtime: the loaded model.
-        slots: the number of windows that it transcribes at once.
+        info: its properties.
         skip_silence: whether frames without speech are skipped.
     """
 
-    def __init__(self, *, name: str, runtime: WhisperRuntime, slots: int, skip_silence: bool) -> None:
+    def __init__(self, *, name: str, runtime: WhisperRuntime, info: RecogniserInfo, skip_silence: bool) -> None:
         self._name = name
         self._runtime = runtime
-        self._slots = slots
         self._skip_silence = skip_silence
-        self._threads = ModelThreads(name=name, slots=slots, max_pending=_MAX_PENDING)
-        self._codes = frozenset(runtime.languages)
-        self._languages = [tag_of(code) for code in runtime.languages]
-        self._translates = runtime.translates
-
-    @property
-    def sample_rate(self) -> int:
-        """16,000 samples a second."""
-        return RATE
-
-    @property
-    def slots(self) -> int:
-        """The number of windows that it transcribes at once."""
-        return self._slots
-
-    @property
-    def languages(self) -> Sequence[str]:
-        """Some hundred languages; only English for an English-only model."""
-        return self._languages
-
-    @property
-    def translates(self) -> bool:
-        """True unless it is an English-only model."""
-        return self._translates
+        self._threads = ModelThreads(name=name, slots=info.slots, max_pending=_MAX_PENDING)
+        self._codes = frozenset(code_of(tag) for tag in info.languages)
+        self.info = info
+        """Its properties."""
 
     async def transcribe(
         self, audio: AsyncIterator[Samples], options: RecognitionOptions
@@ -103,9 +89,9 @@ class WhisperRecogniser:
             raise invalid(
                 "options.language",
                 f"{shorten(options.language)} is not supported by {self._name!r}; it supports "
-                f"{', '.join(self._languages)}",
+                f"{', '.join(self.info.languages)}",
             )
-        if options.translate and not self._translates:
+        if options.translate and not self.info.translates:
             raise invalid("options.translate", f"{self._name!r} supports only English and cannot translate")
         return DecodingOptions(
             language=code, translate=options.translate, word_times=options.word_times, prompt=options.prompt

@@ -50,14 +50,6 @@ class WhisperSegment:
 class WhisperRuntime(Protocol):
     """A loaded Whisper model. Computes in the calling thread."""
 
-    @property
-    def languages(self) -> Sequence[str]:
-        """Whisper's codes of its languages."""
-
-    @property
-    def translates(self) -> bool:
-        """True if it can translate speech to English."""
-
     def transcribe(
         self, audio: FloatSamples, decoding: DecodingOptions, check: Callable[[], None]
     ) -> Iterator[WhisperSegment]:

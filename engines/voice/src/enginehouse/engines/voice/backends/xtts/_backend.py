@@ -24,8 +24,9 @@ from enginehouse.engines.voice.backends.base import (
     Samples,
     Utterance,
     VoiceInfo,
+    VoiceModelInfo,
 )
-from enginehouse.engines.voice.backends.xtts._options import FILES, XttsOptions
+from enginehouse.engines.voice.backends.xtts._options import FILES, WEIGHTS, XttsOptions
 from enginehouse.engines.voice.backends.xtts._text import MAX_TEXT_LENGTH, missing_reader, spelled, supported_languages
 from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.backends.packages import PackagedWeights
@@ -42,6 +43,8 @@ _PACKAGE, _EXTRA = "coqui-tts", "xtts"
 _REPOSITORY = "coqui/XTTS-v2"
 # Blocks of audio that wait for a slow reader: at most seven seconds.
 _MAX_PENDING = 4
+# Its caches and scratch.
+_WORK_BYTES = 512 * 2**20
 
 
 class XttsBackend:
@@ -58,8 +61,23 @@ class XttsBackend:
         self._models_dir = models_dir
         self._packages = packages
 
+    async def inspect(self, model: CatalogModel) -> VoiceModelInfo:
+        """Read a model's configuration and speakers. Its licence must have been accepted."""
+        _, folder = await asyncio.to_thread(self._checked, model)
+        return await asyncio.to_thread(_inspect, model, folder)
+
     async def load(self, model: CatalogModel) -> LoadedVoiceModel:
-        """Load a model (1.9 GB; ten seconds or more). Its licence must have been accepted."""
+        """Load a model (1.9 GB; ten seconds or more)."""
+        options, folder = await asyncio.to_thread(self._checked, model)
+        loaded = await asyncio.to_thread(_load, model, options, folder)
+        info = XttsInfo(
+            name=model.name, sample_rate=loaded.sample_rate, languages=loaded.languages, speakers=loaded.speakers
+        )
+        return LoadedVoiceModel(
+            info=_model_info(info, folder), speaker=XttsSpeaker(name=model.name, model=loaded, info=info)
+        )
+
+    def _checked(self, model: CatalogModel) -> tuple[XttsOptions, Path]:
         options = read_options(XttsOptions, model)
         if not options.accept_licence:
             description = (
@@ -72,10 +90,69 @@ class XttsBackend:
                 violations=[FieldViolation("options.accept_licence", description)],
             )
         require_runtime(model, package=_PACKAGE, module="TTS", extra=_EXTRA)
-        folder = weights_folder(
+        return options, weights_folder(
             model, models_dir=self._models_dir, files=FILES, like=_REPOSITORY, packages=self._packages
         )
-        return LoadedVoiceModel(speaker=await asyncio.to_thread(_load, model, options, folder))
+
+
+class XttsInfo:
+    """The properties of an XTTS model; implements `SpeakerInfo`.
+
+    Args:
+        name: the model's name, for errors.
+        sample_rate: samples a second: 24,000 with the published weights.
+        languages: the languages of its configuration, such as "en" and "zh-cn".
+        speakers: the names of its speakers, each of whom speaks every language.
+    """
+
+    slots = 1
+    """One: its codes are generated one after the other, and keep all cores busy."""
+    clones = True
+    """True: from a recording of a few seconds."""
+    max_text_length = MAX_TEXT_LENGTH
+    """The maximum length in characters. For languages with a lower limit, texts are split further by the model."""
+    prosody = frozenset({"speed"})
+    """Only the speed; the melody is the model's own."""
+
+    def __init__(self, *, name: str, sample_rate: int, languages: Sequence[str], speakers: Sequence[str]) -> None:
+        self.sample_rate = sample_rate
+        self.languages = supported_languages(languages)
+        """The model's languages whose script can be read: Chinese and Japanese need additional packages."""
+        self._name = name
+        self._all_languages = languages
+        self._speakers = _by_id(speakers)
+        self.voices = [
+            VoiceInfo(voice_id=voice_id, name=speaker, languages=self.languages)
+            for voice_id, speaker in sorted(self._speakers.items())
+        ]
+        """The model's speakers, each of whom speaks every language."""
+
+    def check_voice(self, voice: str, language: str) -> None:
+        """Raise INVALID_REQUEST if there is no such voice; each speaks every language."""
+        self.speaker(voice)
+
+    def language(self, utterance: Utterance) -> str:
+        """Return the primary subtag of an utterance's language. Raises INVALID_REQUEST."""
+        language = utterance.language.partition("-")[0].lower()
+        if language in self.languages:
+            return language
+        if language in {tag.partition("-")[0] for tag in self._all_languages} and (install := missing_reader(language)):
+            raise invalid("controls.language", f"{self._name!r} can speak {utterance.language!r} only after: {install}")
+        raise invalid(
+            "controls.language",
+            f"{shorten(utterance.language)} is not supported by {self._name!r}; it speaks {', '.join(self.languages)}",
+        )
+
+    def speaker(self, voice_id: str) -> str:
+        """Return the name of a voice's speaker; the first one's for an empty id. Raises INVALID_REQUEST."""
+        if not self._speakers:
+            raise invalid("controls.voice", f"{self._name!r} has no voices of its own; name a cloned one")
+        if not voice_id:
+            return next(iter(self._speakers.values()))
+        if voice_id not in self._speakers:
+            near = did_you_mean(voice_id, list(self._speakers))
+            raise invalid("controls.voice", f"{shorten(voice_id)} is no voice of {self._name!r}{near}")
+        return self._speakers[voice_id]
 
 
 class XttsSpeaker:
@@ -84,64 +161,19 @@ class XttsSpeaker:
     Args:
         name: the model's name, for errors.
         model: the loaded model.
+        info: its properties.
     """
 
-    def __init__(self, *, name: str, model: XttsModel) -> None:
-        self._name = name
+    def __init__(self, *, name: str, model: XttsModel, info: XttsInfo) -> None:
         self._model = model
-        self._sample_rate = model.sample_rate
-        self._threads = ModelThreads(name=name, slots=1, max_pending=_MAX_PENDING)
-        self._all_languages = model.languages
-        self._languages = supported_languages(model.languages)
-        self._speakers = _by_id(model.speakers)
-        self._voices = [
-            VoiceInfo(voice_id=voice_id, name=speaker, languages=self._languages)
-            for voice_id, speaker in sorted(self._speakers.items())
-        ]
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples a second: 24,000 with the published weights."""
-        return self._sample_rate
-
-    @property
-    def slots(self) -> int:
-        """One: its codes are generated one after the other, and keep all cores busy."""
-        return 1
-
-    @property
-    def voices(self) -> Sequence[VoiceInfo]:
-        """The model's speakers, each of which speaks every language."""
-        return self._voices
-
-    @property
-    def clones(self) -> bool:
-        """True: from a recording of a few seconds."""
-        return True
-
-    @property
-    def languages(self) -> Sequence[str]:
-        """The model's languages whose script can be read: Chinese and Japanese need additional packages."""
-        return self._languages
-
-    @property
-    def max_text_length(self) -> int:
-        """The maximum length in characters. For languages with a lower limit, texts are split further here."""
-        return MAX_TEXT_LENGTH
-
-    @property
-    def prosody(self) -> frozenset[str]:
-        """Only the speed; the melody is the model's own."""
-        return frozenset({"speed"})
-
-    def check_voice(self, voice: str, language: str) -> None:
-        """Raise INVALID_REQUEST if there is no such voice; each speaks every language."""
-        self._speaker(voice)
+        self.info = info
+        """Its properties."""
+        self._threads = ModelThreads(name=name, slots=info.slots, max_pending=_MAX_PENDING)
 
     async def speak(self, utterance: Utterance) -> AsyncGenerator[Samples, None]:
         """Yield the audio while the model generates. Equal utterances have equal audio."""
-        language = self._language(utterance)
-        voice = utterance.clone or self._speaker(utterance.voice)
+        language = self.info.language(utterance)
+        voice = utterance.clone or self.info.speaker(utterance.voice)
         text = spelled(utterance.text) if utterance.spell else utterance.text
 
         def speak(sink: OutputSink[Samples]) -> None:
@@ -161,27 +193,6 @@ class XttsSpeaker:
         del self._model
         gc.collect()
 
-    def _language(self, utterance: Utterance) -> str:
-        language = utterance.language.partition("-")[0].lower()
-        if language in self._languages:
-            return language
-        if language in {tag.partition("-")[0] for tag in self._all_languages} and (install := missing_reader(language)):
-            raise invalid("controls.language", f"{self._name!r} can speak {utterance.language!r} only after: {install}")
-        raise invalid(
-            "controls.language",
-            f"{shorten(utterance.language)} is not supported by {self._name!r}; it speaks {', '.join(self._languages)}",
-        )
-
-    def _speaker(self, voice_id: str) -> str:
-        if not self._speakers:
-            raise invalid("controls.voice", f"{self._name!r} has no voices of its own; name a cloned one")
-        if not voice_id:
-            return next(iter(self._speakers.values()))
-        if voice_id not in self._speakers:
-            near = did_you_mean(voice_id, list(self._speakers))
-            raise invalid("controls.voice", f"{shorten(voice_id)} is no voice of {self._name!r}{near}")
-        return self._speakers[voice_id]
-
 
 def _by_id(names: Sequence[str]) -> Mapping[str, str]:
     """Return the speakers' names by their ids in requests: "Claribel Dervla" is "claribel-dervla"."""
@@ -197,7 +208,29 @@ def _by_id(names: Sequence[str]) -> Mapping[str, str]:
     return found
 
 
-def _load(model: CatalogModel, options: XttsOptions, folder: Path) -> XttsSpeaker:
+def _inspect(model: CatalogModel, folder: Path) -> VoiceModelInfo:
+    try:
+        from enginehouse.engines.voice.backends.xtts._files import InvalidModelFile, read_config, read_speaker_names
+    except ImportError as error:
+        raise runtime_absent(model, package=_PACKAGE, extra=_EXTRA, error=error) from error
+    try:
+        config = read_config(folder)
+        info = XttsInfo(
+            name=model.name,
+            sample_rate=int(config.model_args.output_sample_rate),
+            languages=tuple(config.languages),
+            speakers=read_speaker_names(folder),
+        )
+    except InvalidModelFile as error:
+        raise ServiceError(Reason.BACKEND_FAILED, f"xtts cannot load {model.name!r}: {error}") from error
+    return _model_info(info, folder)
+
+
+def _model_info(info: XttsInfo, folder: Path) -> VoiceModelInfo:
+    return VoiceModelInfo(memory_bytes=(folder / WEIGHTS).stat().st_size + _WORK_BYTES, speaker=info)
+
+
+def _load(model: CatalogModel, options: XttsOptions, folder: Path) -> XttsModel:
     try:
         device = torch_device(model, options.device)
         from enginehouse.engines.voice.backends.xtts._files import InvalidModelFile
@@ -205,7 +238,7 @@ def _load(model: CatalogModel, options: XttsOptions, folder: Path) -> XttsSpeake
     except ImportError as error:
         raise runtime_absent(model, package=_PACKAGE, extra=_EXTRA, error=error) from error
     try:
-        return XttsSpeaker(name=model.name, model=XttsModel(folder, device=device))
+        return XttsModel(folder, device=device)
     except InvalidModelFile as error:
         raise ServiceError(Reason.BACKEND_FAILED, f"xtts cannot load {model.name!r}: {error}") from error
     except Exception as error:

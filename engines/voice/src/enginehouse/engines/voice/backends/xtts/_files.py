@@ -5,7 +5,7 @@ The library's own loader rewrites weights that were saved in the first format; t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,9 +37,23 @@ class InvalidModelFile(Exception):
     """A file that cannot be used; the message names it and the fault."""
 
 
+def read_config(folder: Path) -> Any:
+    """Load the configuration. Raises InvalidModelFile."""
+    return _read(folder / CONFIG, _read_config)
+
+
+def read_speaker_names(folder: Path) -> Sequence[str]:
+    """Return the names of the speakers, in the file's order. Raises InvalidModelFile."""
+    path = folder / SPEAKERS
+    speakers = _read(path, lambda path: torch.load(path, map_location="cpu", weights_only=True))
+    if not isinstance(speakers, dict):
+        raise InvalidModelFile(f"{path} has no speakers by name")
+    return [str(name) for name in speakers]
+
+
 def read_model(folder: Path, *, device: str) -> Any:
     """Load the model, ready for inference on the device. Raises InvalidModelFile."""
-    config = _read(folder / CONFIG, _read_config)
+    config = read_config(folder)
     tokenizer = _read(folder / VOCABULARY, VoiceBpeTokenizer)
     if None in [tokenizer.tokenizer.token_to_id(token) for token in ("[START]", "[STOP]")]:
         raise InvalidModelFile(f"{folder / VOCABULARY} is no vocabulary of XTTS: [START] or [STOP] is missing")
