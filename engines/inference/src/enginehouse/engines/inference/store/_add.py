@@ -9,11 +9,13 @@ from types import MappingProxyType
 from typing import Any
 
 from enginehouse.engines.inference.backends.upstream._options import UpstreamOptions, find_provider
+from enginehouse.engines.inference.spec import SPEC
 from enginehouse.engines.inference.store._catalog_file import add_entry
 from enginehouse.engines.inference.store._gguf import GgufMetadata, read_gguf_metadata
 from enginehouse.engines.inference.store.errors import StoreError
 from enginehouse.engines.inference.weights import weights_path
 from enginehouse.kit.backends.options import read_options
+from enginehouse.kit.backends.packages import PackagedWeights, PackagedWeightsError
 from enginehouse.kit.backends.sources import SourceError
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
@@ -29,7 +31,7 @@ class NewModel:
 
     name: str
     source: str
-    """`hf:ORG/REPO/FILE[@REVISION]` once pulled, `file:PATH`, or a provider's `https://HOST/v1`."""
+    """`hf:ORG/REPO/FILE[@REVISION]` once pulled, `package:NAME` once installed, `file:PATH`, or a provider's `https://HOST/v1`."""
     context_tokens: int | None = None
     """The bound on the tokens of prompt and answer together. Left out: the context of the model's training, up to
     8,192,
@@ -57,10 +59,7 @@ def add_model(new: NewModel, *, catalog_file: Path, models_dir: Path) -> Catalog
 
 
 def _llamacpp_entry(new: NewModel, models_dir: Path) -> dict[str, Any]:
-    try:
-        path = weights_path(new.source, models_dir)
-    except SourceError as error:
-        raise StoreError(f"{error}; a provider's source is its URL, such as https://HOST/v1") from None
+    path = _packaged(new.source, models_dir) if new.source.startswith("package:") else _path(new.source, models_dir)
     if not path.is_file():
         if new.source.startswith("hf:"):
             raise StoreError(f"{path} is missing; fetch it with: enginehouse models pull {new.source}")
@@ -74,6 +73,21 @@ def _llamacpp_entry(new: NewModel, models_dir: Path) -> dict[str, Any]:
         kind = "an embedding model" if weights.embeds else "a model that writes text"
         raise StoreError(f"{path} is {kind} ({weights.architecture}); it cannot have the capabilities {capabilities}")
     return _entry(new, "llama.cpp", context, 0 if weights.embeds else _output(new, context), capabilities)
+
+
+def _path(source: str, models_dir: Path) -> Path:
+    try:
+        return weights_path(source, models_dir)
+    except SourceError as error:
+        raise StoreError(f"{error}; a provider's source is its URL, such as https://HOST/v1") from None
+
+
+def _packaged(source: str, models_dir: Path) -> Path:
+    packages = PackagedWeights(table=SPEC.read_weights(), models_dir=models_dir)
+    try:
+        return packages.file(source.removeprefix("package:"))
+    except (SourceError, PackagedWeightsError) as error:
+        raise StoreError(str(error)) from None
 
 
 def _upstream_entry(new: NewModel) -> dict[str, Any]:
