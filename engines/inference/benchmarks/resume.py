@@ -13,7 +13,7 @@ from pathlib import Path
 
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Resume, Sampling
 from enginehouse.engines.inference.backends.llamacpp._bodies import sampling_body
-from enginehouse.engines.inference.backends.llamacpp._options import LlamaCppOptions
+from enginehouse.engines.inference.backends.llamacpp._options import LlamaCppOptions, SamplingDefaults
 from enginehouse.engines.inference.backends.llamacpp._plans import RequestPlan
 from enginehouse.engines.inference.backends.llamacpp._run import run
 from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
@@ -40,7 +40,7 @@ def _load(*, resumable: bool) -> LlamaCppServer:
 
 async def _plan(server: LlamaCppServer, prompt: str, request: GenerateRequest) -> RequestPlan:
     tokens = await server.tokenize(prompt, special=True)
-    body = sampling_body(request) | {"prompt": tokens, "cache_prompt": True}
+    body = sampling_body(request, SamplingDefaults()) | {"prompt": tokens, "cache_prompt": True}
     greedy = request.sampling.temperature == 0
     return RequestPlan(
         chat=False, body=body, input_tokens=len(tokens), constrained=False, resumable=True, greedy=greedy

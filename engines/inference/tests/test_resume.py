@@ -141,6 +141,32 @@ async def test_wherever_it_is_cut_another_engine_goes_on_as_the_first_would(tmp_
                 assert joined.logprobs == whole.logprobs
 
 
+async def test_the_models_own_penalties_keep_it_exact(tmp_path: Path) -> None:
+    sampling = {"repeat_penalty": 1.2, "repeat_last_n": 48, "dry_multiplier": 2.0, "dry_penalty_last_n": 96}
+    model = llama_model("m", "bundled:enginehouse-tiny.gguf", options={"threads": 1, "sampling": sampling})
+    async with two_engines(tmp_path, model) as (one, other):
+        for how in (GREEDY, SEEDED):
+            ask = GenerateRequest(model="m", prompt="The crow and the fox", sampling=how, resumable=True)
+            ask.max_output_tokens = 60
+            whole = await read(one, ask)
+            assert whole.token_count > 14
+            for most in (2, 6, 13):
+                cut = await read(one, ask, most=most)
+                assert cut.end is None
+                joined = await read(other, again(ask, cut.resume), cut)
+                assert (joined.text, finish_of(joined)) == (whole.text, finish_of(whole))
+
+
+async def test_other_default_penalties_cannot_continue_it(tmp_path: Path) -> None:
+    ask = GenerateRequest(model="m", prompt="Once upon", sampling=SEEDED, resumable=True, max_output_tokens=40)
+    options = {"threads": 1, "sampling": {"dry_multiplier": 0.5}}
+    other_model = llama_model("m", "bundled:enginehouse-tiny.gguf", options=options)
+    async with two_models(tmp_path, BUNDLED, other_model) as (one, other):
+        cut = await read(one, ask, most=10)
+        refused = await other.refused(again(ask, cut.resume), request_id="req-resume")
+        assert refused.reason is Reason.RESUME_IMPOSSIBLE
+
+
 async def test_without_a_seed_it_is_drawn_as_its_id_says(tmp_path: Path) -> None:
     ask = GenerateRequest(model="m", prompt="The fox", sampling=Sampling(temperature=1), resumable=True)
     ask.max_output_tokens = 40

@@ -7,6 +7,8 @@ from typing import Any
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Message, Tool
+from enginehouse.engines.inference.backends.llamacpp._options import SamplingDefaults
+from enginehouse.engines.inference.validation import calls_tools
 
 ROLES = {
     generation_pb2.ROLE_SYSTEM: "system",
@@ -40,8 +42,11 @@ def tool_body(tool: Tool) -> dict[str, Any]:
     }
 
 
-def sampling_body(request: GenerateRequest) -> dict[str, Any]:
-    """Return how tokens are sampled and reported. The seed differs between choices; llama.cpp gets no stop texts."""
+def sampling_body(request: GenerateRequest, defaults: SamplingDefaults) -> dict[str, Any]:
+    """Return how tokens are sampled and reported. The seed differs between choices; llama.cpp gets no stop texts.
+
+    The model's penalties on repetition are for free text only: JSON has to repeat its braces and its keys.
+    """
     sampling = request.sampling
     body: dict[str, Any] = {
         "stream": True,
@@ -50,7 +55,10 @@ def sampling_body(request: GenerateRequest) -> dict[str, Any]:
         # A chunk for every batch of the prompt: the first has the cached tokens, and a cancel takes effect at each.
         "return_progress": True,
         "cache_prompt": True,
+        "repeat_last_n": defaults.repeat_last_n,
     }
+    if request.format.WhichOneof("form") is None and not calls_tools(request):
+        body |= defaults.repetition()
     for name in (
         "temperature",
         "top_p",

@@ -76,7 +76,7 @@ class LlamaCppModel:
             context_tokens=model.context_tokens,
             native_tools=bool(abilities.get("supports_tools") and abilities.get("supports_tool_calls")),
             plain_chat=not any(word in template for word in _REASONING),
-            temperature=options.sampling.temperature,
+            sampling=options.sampling,
             resumes=bool(numbers),
         )
         embedder = LlamaCppEmbedder(server=server, planner=planner, context_tokens=model.context_tokens)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import pydantic
 
@@ -22,6 +23,26 @@ class SamplingDefaults(pydantic.BaseModel):
     """The lowest probability kept, relative to the best."""
     repeat_penalty: float = pydantic.Field(default=1.0, gt=0, le=2)
     """Multiplicative penalty on repeated tokens; 1 is none."""
+    repeat_last_n: int = pydantic.Field(default=64, ge=0, le=2**20)
+    """The number of tokens before, the prompt's included, whose repetition is penalised."""
+    frequency_penalty: float = pydantic.Field(default=0.0, ge=-2, le=2)
+    """Penalty on a token for each time that it occurs among those tokens."""
+    presence_penalty: float = pydantic.Field(default=0.0, ge=-2, le=2)
+    """Penalty on a token that occurs among them at all."""
+    dry_multiplier: float = pydantic.Field(default=0.0, ge=0, le=10)
+    """Strength of DRY, which penalises a token that would prolong a repeated sequence; 0 is none."""
+    dry_base: float = pydantic.Field(default=1.75, ge=1, le=4)
+    """The factor by which that penalty grows with each token of the sequence."""
+    dry_allowed_length: int = pydantic.Field(default=2, ge=1, le=1024)
+    """The length of a sequence from which DRY penalises the next token."""
+    dry_penalty_last_n: int = pydantic.Field(default=512, ge=0, le=2**20)
+    """The number of tokens before, the prompt's included, that DRY searches."""
+    dry_sequence_breakers: tuple[str, ...] = pydantic.Field(default=("\n", ":", '"', "*"), min_length=1)
+    """Texts at which a sequence ends."""
+
+    def repetition(self) -> Mapping[str, Any]:
+        """Return the penalties on repetition, as llama.cpp names them in a request."""
+        return self.model_dump(mode="json", exclude={"temperature", "top_p", "top_k", "min_p"})
 
 
 class LlamaCppOptions(pydantic.BaseModel):

@@ -8,6 +8,7 @@ from typing import Any
 
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Message
 from enginehouse.engines.inference.backends.llamacpp._bodies import message_body, sampling_body, tool_body
+from enginehouse.engines.inference.backends.llamacpp._options import SamplingDefaults
 from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
 from enginehouse.engines.inference.generation.tool_calls import (
     ForcedCallReader,
@@ -57,7 +58,7 @@ class RequestPlanner:
         context_tokens: the bound on the tokens of prompt and answer together.
         native_tools: true if the model's template writes tools and llama.cpp reads its calls.
         plain_chat: true if a chat's answer is only its text, without separate reasoning.
-        temperature: the default of requests.
+        sampling: the defaults of requests.
         resumes: true if the model computes exactly enough for answers to be continued.
     """
 
@@ -68,14 +69,14 @@ class RequestPlanner:
         context_tokens: int,
         native_tools: bool,
         plain_chat: bool,
-        temperature: float,
+        sampling: SamplingDefaults,
         resumes: bool,
     ) -> None:
         self._server = server
         self._context_tokens = context_tokens
         self._native_tools = native_tools
         self._plain_chat = plain_chat
-        self._temperature = temperature
+        self._sampling = sampling
         self._resumes = resumes
 
     async def plan(self, request: GenerateRequest) -> RequestPlan:
@@ -86,7 +87,7 @@ class RequestPlanner:
                 INVALID_REQUEST.
         """
         self.refuse_overlong(sum(len(message.content) for message in request.messages) + len(request.prompt), "prompt")
-        body = sampling_body(request)
+        body = sampling_body(request, self._sampling)
         if request.prompt:
             return await self._from_prompt(request, body, request.prompt, grammar=_format_grammar(request))
         messages: Sequence[Message] = request.messages
@@ -183,7 +184,7 @@ class RequestPlanner:
 
     def _greedy(self, request: GenerateRequest) -> bool:
         sampling = request.sampling
-        return (sampling.temperature if sampling.HasField("temperature") else self._temperature) == 0
+        return (sampling.temperature if sampling.HasField("temperature") else self._sampling.temperature) == 0
 
     def _resumable(self, request: GenerateRequest) -> bool:
         # The state of a grammar and text held back for a call cannot be restored from tokens; and without a seed no

@@ -64,7 +64,7 @@ class LlamaCppServer:
         params.sampling.top_p = options.sampling.top_p
         params.sampling.top_k = options.sampling.top_k
         params.sampling.min_p = options.sampling.min_p
-        params.sampling.penalty_repeat = options.sampling.repeat_penalty
+        # The penalties on repetition come with each request, since not all take them.
         params.n_batch = options.batch_tokens
         params.n_ubatch = min(options.batch_tokens, _EXACT_STEP if options.resumable else 512)
         params.cpuparams.n_threads = options.threads or max(1, len(os.sched_getaffinity(0)) - 1)
