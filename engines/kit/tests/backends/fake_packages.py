@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def install(site: Path, name: str, files: Mapping[str, bytes], *, version: str =
     for path, content in files.items():
         (site / folder / path).parent.mkdir(parents=True, exist_ok=True)
         (site / folder / path).write_bytes(content)
+        # Installed long ago: a later change has another time, however coarse the file system's clock is.
+        os.utime(site / folder / path, (0, 0))
 
 
 def digest(content: bytes) -> str:
