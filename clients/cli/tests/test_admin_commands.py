@@ -135,5 +135,20 @@ def test_a_decision_is_explained(cli: Any, service: Any) -> None:
     rows = [line.split()[:2] for line in printed.splitlines() if line.startswith(("big", "next", "tiny"))]
     assert rows[:2] == [["tiny", "chosen"], ["next", "fallback"]]
     assert "not big: it costs more" in printed.splitlines()
+    service.answers["Explain"] = admin_pb2.ExplainResponse(
+        admitted=True,
+        alias="tts-1",
+        languages=["te"],
+        candidates=[{"model": "tiny", "chosen": True, "languages": ["te", "en", "fr", "de", "af"]}],
+    )
+    arguments = ("explain", "హలో", "--language", "te", "--voice", "te+f2", "--method", "/a.B/C")
+    told = cli.json(*arguments)
+    asked = service.requests[-1]
+    assert (asked.language, asked.voice, asked.method) == ("te", "te+f2", "/a.B/C")
+    assert (told["alias"], told["languages"], told["language_detected"]) == ("tts-1", ["te"], False)
+    printed = cli(*arguments).stdout
+    assert "tts-1 is an alias in the catalog" in printed.splitlines()
+    assert "language asked for: te" in printed.splitlines()
+    assert "te, en, fr, de and 1 more" in printed
     service.answers["Explain"] = admin_pb2.ExplainResponse(refusal="MODEL_DENIED", refusal_message="not yours")
     assert cli("explain", "hello").stdout.startswith("refused: MODEL_DENIED: not yours")

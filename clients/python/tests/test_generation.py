@@ -45,15 +45,15 @@ async def test_the_key_and_one_request_id_are_sent(server: ScriptedServer, conne
     assert server.requests[1].request_id == "mine-1"
 
 
-async def test_task_and_subject_are_sent_as_headers(server: ScriptedServer, connect: Connect) -> None:
+async def test_task_subject_and_language_are_sent_as_headers(server: ScriptedServer, connect: Connect) -> None:
     server.script = [respond(*story())] * 2
     mesh = connect(server.url)
-    await mesh.generate("x", task="enhance", subject="maths")
+    await mesh.generate("x", task="enhance", subject="maths", language="te")
     await mesh.generate("x")
-    names = ("x-enginehouse-task", "x-enginehouse-subject")
+    names = ("x-enginehouse-task", "x-enginehouse-subject", "x-enginehouse-language")
     assert [[metadata.get(name) for name in names] for metadata in server.metadata] == [
-        ["enhance", "maths"],
-        [None, None],
+        ["enhance", "maths", "te"],
+        [None, None, None],
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from google.protobuf import json_format
@@ -39,6 +39,7 @@ def model(
     capabilities: tuple[str, ...] = ("chat",),
     region: str = "",
     cluster: str = "inference",
+    languages: tuple[str, ...] = (),
 ) -> CatalogModel:
     return CatalogModel(
         name=name,
@@ -52,11 +53,18 @@ def model(
         prices={UNITS["input_tokens"]: price, UNITS["output_tokens"]: 4 * price},
         options={},
         region=region,
+        languages=languages,
     )
 
 
-def fleet(models: Iterable[CatalogModel], *, queued: dict[str, int] | None = None) -> Fleet:
-    """An engine of its own for each model, on the ports from 5000 on."""
+def fleet(
+    models: Iterable[CatalogModel],
+    *,
+    queued: dict[str, int] | None = None,
+    languages: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    voices: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Fleet:
+    """An engine of its own for each model, on the ports from 5000 on; it declares the languages and voices."""
     found = Fleet()
     found.update(
         registry_pb2.LiveEngine(
@@ -64,7 +72,11 @@ def fleet(models: Iterable[CatalogModel], *, queued: dict[str, int] | None = Non
                 engine_id=f"engine-{model.name}",
                 address=f"127.0.0.1:{5000 + number}",
                 cluster=model.cluster,
-                models=[registry_pb2.ServedModel(name=model.name)],
+                models=[
+                    registry_pb2.ServedModel(
+                        name=model.name, languages=languages.get(model.name, ()), voices=voices.get(model.name, ())
+                    )
+                ],
                 capacity=1,
             ),
             load=registry_pb2.Load(queued=(queued or {}).get(model.name, 0)),
@@ -118,7 +130,14 @@ def caller(*allowed: str, tier: str = "pro", key_id: str = "key_1", tenant_id: s
 
 
 def new_request(
-    name: str = "auto", *, text: str = "hello", task: str = "", subject: str = "", needs: str = "chat", output: int = 0
+    name: str = "auto",
+    *,
+    text: str = "hello",
+    task: str = "",
+    subject: str = "",
+    needs: str = "chat",
+    output: int = 0,
+    language: str = "",
 ) -> InferenceRequest:
     return InferenceRequest(
         task=Task.EMBED if needs == "embeddings" else Task.GENERATE,
@@ -130,4 +149,5 @@ def new_request(
         capabilities=frozenset(needs.split()),
         policy_task=task,
         subject=subject,
+        language=language,
     )

@@ -16,7 +16,7 @@ from enginehouse.api.inference.v1 import generation_pb2 as g
 from enginehouse.api.voice.v1 import voice_pb2 as v
 from enginehouse.kit.contracts import load_contracts
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.router.request import Task
+from enginehouse.router.request import InferenceRequest, Task
 from enginehouse.router.request import parse_request as parse_with
 from enginehouse.router.request._parse import has_estimator
 
@@ -172,6 +172,88 @@ def form(**fields: str) -> bytes:
     body = "".join(parts).encode() + file + b"\r\n--b--\r\n"
     message = httpbody_pb2.HttpBody(content_type="multipart/form-data; boundary=b", data=body)
     return frame(message.SerializeToString())
+
+
+def parsed_voice(path: str, message: Any, **headers: str) -> InferenceRequest:
+    given = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    return parse_request(path, frame(message.SerializeToString()), headers=given)
+
+
+def of_json(body: dict[str, Any]) -> httpbody_pb2.HttpBody:
+    return httpbody_pb2.HttpBody(content_type="application/json", data=json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (VOICE + "Synthesize", v.SynthesizeRequest(text="x", controls=v.SpeechControls(language="te_in"))),
+        (VOICE + "Recognize", v.RecognizeRequest(options=v.RecognitionOptions(language="TE-IN"))),
+        (AUDIO + "CreateSpeech", of_json({"model": "m", "input": "x", "language": "te-IN"})),
+    ],
+)
+def test_the_language_of_a_body_goes_before_that_of_the_headers(method: str, message: Any) -> None:
+    assert parsed_voice(method, message).language == "te-IN"
+    assert parsed_voice(method, message, x_enginehouse_language="fr").language == "te-IN"
+
+
+def test_openais_transcription_names_its_language() -> None:
+    parsed = parse_request(AUDIO + "CreateTranscription", form(model="whisper", language="te"))
+    assert parsed.language == "te"
+    assert not parse_request(AUDIO + "CreateTranscription", form(model="whisper")).language
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (INFERENCE + "Generate", g.GenerateRequest(prompt="x")),
+        (OPENAI + "CreateChatCompletion", of_json({"model": "auto", "messages": []})),
+        (VOICE + "Synthesize", v.SynthesizeRequest(text="x")),
+        (VOICE + "Converse", v.ConverseRequest()),
+        (VOICE + "StreamingRecognize", v.StreamingRecognizeRequest()),
+    ],
+)
+def test_a_header_asks_for_the_language_of_any_request(method: str, message: Any) -> None:
+    assert parsed_voice(method, message, x_enginehouse_language="pt_br").language == "pt-BR"
+    assert not parsed_voice(method, message).language
+    with pytest.raises(ServiceError, match="x-enginehouse-language: 'Portuguese' is not a language tag") as refused:
+        parsed_voice(method, message, x_enginehouse_language="Portuguese")
+    assert refused.value.reason is Reason.INVALID_REQUEST
+
+
+def test_a_language_of_a_body_that_is_no_tag_is_left_to_the_engine() -> None:
+    message = v.SynthesizeRequest(text="x", controls=v.SpeechControls(language="Telugu, please"))
+    assert not parsed_voice(VOICE + "Synthesize", message).language
+    assert not parsed_voice(AUDIO + "CreateSpeech", of_json({"model": "m", "input": "x", "language": 7})).language
+
+
+@pytest.mark.parametrize(
+    ("method", "message", "voice"),
+    [
+        (VOICE + "Synthesize", v.SynthesizeRequest(text="x", controls=v.SpeechControls(voice="te+f2")), "te+f2"),
+        (AUDIO + "CreateSpeech", of_json({"model": "m", "input": "x", "voice": "joe"}), "joe"),
+        (AUDIO + "CreateSpeech", of_json({"model": "m", "input": "x", "voice": {"id": "voc_1"}}), "voc_1"),
+        (AUDIO + "CreateSpeech", of_json({"model": "m", "input": "x", "voice": ["joe"]}), ""),
+        (AUDIO + "CreateSpeech", of_json({"model": "m", "input": "x"}), ""),
+    ],
+)
+def test_a_voice_is_read_in_every_form(method: str, message: Any, voice: str) -> None:
+    assert parsed_voice(method, message).voice == voice
+
+
+def test_a_header_names_the_voice_of_a_conversation() -> None:
+    assert parsed_voice(VOICE + "Converse", v.ConverseRequest(), x_enginehouse_voice="joe").voice == "joe"
+    with pytest.raises(ServiceError, match="x-enginehouse-voice: must be 1-128 printable"):
+        parsed_voice(VOICE + "Converse", v.ConverseRequest(), x_enginehouse_voice="a joe")
+
+
+def test_what_is_spoken_is_kept_for_its_language_and_no_prompt() -> None:
+    plain = parsed_voice(VOICE + "Synthesize", v.SynthesizeRequest(text="కాకి " * 1000))
+    assert "కాకి ".startswith(plain.spoken_text[:5])
+    assert len(plain.spoken_text) <= 1024
+    marked = parsed_voice(VOICE + "Synthesize", v.SynthesizeRequest(ssml='<speak><p xml:lang="te">కాకి</p></speak>'))
+    assert marked.spoken_text.strip() == "కాకి"
+    assert not plain.texts
+    assert not marked.texts
 
 
 def test_speech_is_bounded_by_its_characters() -> None:

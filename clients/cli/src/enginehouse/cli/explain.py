@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,7 +13,8 @@ from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, p
 from enginehouse.local.datadir import DEFAULT
 
 # Columns that are shown only if some model has a value.
-_OPTIONAL_COLUMNS = frozenset({"first token", "region", "health"})
+_OPTIONAL_COLUMNS = frozenset({"first token", "languages", "region", "health"})
+_FEW = 4
 
 
 @reported
@@ -27,6 +29,11 @@ def explain(
         ),
     ] = "",
     subject: Annotated[str, typer.Option("--subject", help="The subject, as policies name it.")] = "",
+    language: Annotated[
+        str, typer.Option("--language", help="The language asked for, such as te; detected if left out.")
+    ] = "",
+    voice: Annotated[str, typer.Option("--voice", help="The voice asked for, of a method that speaks.")] = "",
+    method: Annotated[str, typer.Option("--method", help="The full gRPC method; generating text if left out.")] = "",
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=0, help="The maximum length of the answer; 0 for the model's default.")
     ] = 0,
@@ -38,7 +45,15 @@ def explain(
     """Show which model the router would choose for a prompt, and why. Nothing is run or reserved."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         explanation = mesh.admin.explain(
-            prompt, model=model, key_id=key, max_output_tokens=max_tokens, task=task, subject=subject
+            prompt,
+            model=model,
+            key_id=key,
+            method=method,
+            max_output_tokens=max_tokens,
+            task=task,
+            subject=subject,
+            language=language,
+            voice=voice,
         )
     if json_:
         print_json(_document(explanation))
@@ -48,6 +63,11 @@ def explain(
         if explanation.admitted
         else f"refused: {explanation.refusal}: {explanation.refusal_message}"
     )
+    if explanation.alias:
+        print_text(f"{explanation.alias} is an alias in the catalog")
+    if explanation.languages:
+        how = "detected" if explanation.language_detected else "asked for"
+        print_text(f"language {how}: {' or '.join(explanation.languages)}")
     about = f", subject {explanation.subject}" if explanation.subject else ""
     print_text(
         f"task {explanation.task}{about}; complexity {explanation.complexity:.2f}, "
@@ -69,6 +89,7 @@ def explain(
             "at most": dollars(candidate.bound_nanos),
             "more": "" if candidate.chosen else _difference(candidate.price_difference_nanos),
             "first token": f"{candidate.first_token_ms} ms" if candidate.HasField("first_token_ms") else "",
+            "languages": _few(candidate.languages),
             "region": candidate.region,
             "health": candidate.health,
         }
@@ -90,6 +111,11 @@ def _place(candidate: admin_pb2.ExplainedCandidate) -> str:
     return "chosen" if candidate.chosen else f"fallback {candidate.fallback}" if candidate.fallback else ""
 
 
+def _few(languages: Sequence[str]) -> str:
+    more = f" and {len(languages) - _FEW} more" if len(languages) > _FEW else ""
+    return ", ".join(languages[:_FEW]) + more
+
+
 def _difference(nanos: int) -> str:
     return f"+{dollars(nanos)}" if nanos > 0 else dollars(nanos)
 
@@ -100,6 +126,9 @@ def _document(explanation: admin_pb2.ExplainResponse) -> dict[str, object]:
         "refusal": explanation.refusal,
         "refusal_message": explanation.refusal_message,
         "rule": explanation.rule,
+        "alias": explanation.alias,
+        "languages": list(explanation.languages),
+        "language_detected": explanation.language_detected,
         "task": explanation.task,
         "subject": explanation.subject,
         "policy": {
@@ -122,6 +151,7 @@ def _document(explanation: admin_pb2.ExplainResponse) -> dict[str, object]:
                 "bound_nanos": candidate.bound_nanos,
                 "price_difference_nanos": candidate.price_difference_nanos,
                 "first_token_ms": candidate.first_token_ms if candidate.HasField("first_token_ms") else None,
+                "languages": list(candidate.languages),
                 "region": candidate.region,
                 "health": candidate.health,
                 "endpoints": list(candidate.endpoints),

@@ -68,4 +68,5 @@ def decide(
         quality_needed=quality_needed,
         rule=rule,
         considered=considered,
+        languages=selector.language.languages,
     )

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import ServiceError
 from enginehouse.router.decision.first_tokens import FirstTokens
+from enginehouse.router.decision.languages import ModelLanguages
 from enginehouse.router.feedback import NO_RATINGS, Ratings
-from enginehouse.router.fleet.fleet import Endpoint, Fleet, in_order
+from enginehouse.router.fleet.fleet import Declared, Endpoint, Fleet, in_order
 from enginehouse.router.identity import Caller
 from enginehouse.router.policy import Policy, PolicyRules
 from enginehouse.router.predictor.complexity import Prediction, Predictor
@@ -30,7 +31,17 @@ class State:
         affinity_characters: how much of a prompt's beginning says which engine it belongs to; 0 for none.
     """
 
-    __slots__ = ("affinity_characters", "catalog", "first_tokens", "fleet", "policy", "predictor", "prices", "ratings")
+    __slots__ = (
+        "_languages",
+        "affinity_characters",
+        "catalog",
+        "first_tokens",
+        "fleet",
+        "policy",
+        "predictor",
+        "prices",
+        "ratings",
+    )
 
     def __init__(
         self,
@@ -52,6 +63,16 @@ class State:
         self.affinity_characters = affinity_characters
         self.ratings: Ratings = NO_RATINGS
         """The ratings of models; replaced whole when they are read again."""
+        self._languages: dict[str, tuple[Declared, ModelLanguages]] = {}
+
+    def languages_of(self, model: CatalogModel) -> ModelLanguages:
+        """Return the languages of a model, the catalog's or else its engines', and its voices."""
+        declared = self.fleet.declared(model.name)
+        found = self._languages.get(model.name)
+        if found is None or found[0] is not declared:
+            languages = ModelLanguages(model.languages or declared.languages, declared.voices)
+            found = self._languages[model.name] = declared, languages
+        return found[1]
 
     def allows(self, caller: Caller, model: str) -> bool:
         """Return whether there is such a model, and the caller may use it for one task or other."""
@@ -108,6 +129,7 @@ class Decision(NamedTuple):
         quality_needed: what the policy asks for that complexity.
         rule: why the model was chosen, if that is to be explained.
         considered: every model, if it is to be explained.
+        languages: the languages of which a model had to know one, as BCP 47 tags; empty if the language did not matter.
     """
 
     rules: PolicyRules
@@ -120,6 +142,7 @@ class Decision(NamedTuple):
     quality_needed: float = 0.0
     rule: str = ""
     considered: tuple[ConsideredModel, ...] = ()
+    languages: tuple[str, ...] = ()
 
     @property
     def model(self) -> CatalogModel | None:

@@ -45,8 +45,8 @@ def _rule(selector: ModelSelector, chosen: Offer) -> str:
     if selector.learned:
         return f"feedback on answers in the class {prompt_class(selector.task, selector.prediction)} speaks for {name}"
     if not selector.good_enough(chosen):
-        return f"none is as good as the policy asks, and {name} is the best"
-    return f"{name} is the cheapest that is good enough"
+        return f"none is as good as the policy asks, and {name} is the best{selector.language.words()}"
+    return f"{name} is the cheapest that is good enough{selector.language.words()}"
 
 
 def _rejection_reason(selector: ModelSelector, offer: Offer, place: int | None, rule: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from enginehouse.kit.errors import ServiceError
 from enginehouse.router.decision import errors
 from enginehouse.router.decision.decision import Candidate, State, prompt_class
+from enginehouse.router.decision.languages import LanguageFilter
 from enginehouse.router.feedback import BanditArm, pick_arm
 from enginehouse.router.fleet.affinity import affinity_key
 from enginehouse.router.fleet.fleet import Endpoint
@@ -18,6 +19,7 @@ from enginehouse.router.request import InferenceRequest, Task
 
 # Bytes of text a token stands for, at least on average; for whether a prompt may fit, never for money.
 _BYTES_PER_TOKEN = 4
+_ASLEEP = "no live engine serves it"
 
 
 class ModelSelector:
@@ -28,6 +30,7 @@ class ModelSelector:
         refusal: why no model can serve the request; None while one can.
         first: the offer chosen before falling back; None until then.
         learned: whether feedback changed what the rules alone would choose.
+        language: which models suit the request's language and voice.
         rejections: by model, the reason why it was rejected, where that is known before the choice.
     """
 
@@ -38,6 +41,7 @@ class ModelSelector:
         "endpoints",
         "first",
         "free",
+        "language",
         "learned",
         "offers",
         "prediction",
@@ -70,6 +74,7 @@ class ModelSelector:
         self.quality_needed = quality_needed
         self.offers: Mapping[str, Offer] = state.prices.offers_for(caller)
         self.free = request.model == "auto"
+        self.language = LanguageFilter(request, state)
         self.affinity = affinity_key(caller.tenant.tenant_id, request, characters=state.affinity_characters)
         self.endpoints: dict[str, Sequence[Endpoint]] = {}
         self.candidates: list[Candidate] = []
@@ -102,6 +107,8 @@ class ModelSelector:
     def choose(self, request_id: str) -> None:
         """Take a model of the router's choice."""
         usable = self._usable()
+        if usable and not self.language.idle:
+            usable = self._narrowed(usable)
         if not usable:
             return
         by_name = {offer.model.name: offer for offer in usable}
@@ -135,7 +142,7 @@ class ModelSelector:
                 self.rejections[name] = f"its context of {offer.context} tokens is too short"
             elif not serves(name):
                 capable = long_enough = True
-                self.rejections[name] = "no live engine serves it"
+                self.rejections[name] = _ASLEEP
             elif name in other_specialists:
                 capable = long_enough = True
                 kept = other_specialists[name]
@@ -144,6 +151,14 @@ class ModelSelector:
                 usable.append(offer)
         if not usable:
             self.refusal = errors.no_candidate(request, capable=capable, long_enough=long_enough, kept=kept)
+        return usable
+
+    def _narrowed(self, usable: list[Offer]) -> list[Offer]:
+        """Return the offers that suit the request's language and voice. Sets the refusal where there are none."""
+        asleep = [offer for name, offer in self.offers.items() if self.rejections.get(name) == _ASLEEP]
+        usable = self.language.narrow(usable, asleep)
+        self.rejections |= self.language.rejections
+        self.refusal = self.language.refusal
         return usable
 
     def _well(self, usable: list[Offer]) -> list[Offer]:
@@ -232,6 +247,7 @@ class ModelSelector:
                 or self._forbids(offer)
                 or not request.capabilities <= offer.model.capabilities
                 or not _fits(request, offer)
+                or not (self.language.idle or self.language.suits(offer))
             ):
                 continue
             endpoints = self.endpoints_of(offer)

@@ -6,12 +6,14 @@ import asyncio
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import grpc
 
 from enginehouse.api.gateway.v1 import registry_pb2, registry_pb2_grpc
 from enginehouse.kit.addresses import parse_address
+from enginehouse.kit.languages import fold_tag
 from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.fleet.affinity import preferred, seed_of
 from enginehouse.router.fleet.health import BreakerState, Health
@@ -51,6 +53,16 @@ class Endpoint:
         return self.requests / self.capacity + self.kv_cache_used / 4
 
 
+class Declared(NamedTuple):
+    """The languages of a model, as BCP 47 tags, and the folded names of its voices, as its engines declare them."""
+
+    languages: tuple[str, ...] = ()
+    voices: frozenset[str] = frozenset()
+
+
+_NOTHING = Declared()
+
+
 class Fleet:
     """The live engines by model and by service. The last known set stays when the gateway is away.
 
@@ -66,7 +78,8 @@ class Fleet:
         self._by_model: dict[str, tuple[Endpoint, ...]] = {}
         self._by_service: dict[str, tuple[Endpoint, ...]] = {}
         self._spending: tuple[str, ...] = ()
-        self._known: dict[str, tuple[registry_pb2.LiveEngine, Endpoint]] = {}
+        self._known: dict[str, _KnownEngine] = {}
+        self._declared: dict[str, Declared] = {}
 
     def update(self, engines: Iterable[registry_pb2.LiveEngine]) -> None:
         """Replace the set. Engines that drain are left out."""
@@ -74,7 +87,8 @@ class Fleet:
         self.health.observe(engines)
         by_model: dict[str, list[Endpoint]] = {}
         by_service: dict[str, list[Endpoint]] = {}
-        known: dict[str, tuple[registry_pb2.LiveEngine, Endpoint]] = {}
+        known: dict[str, _KnownEngine] = {}
+        declared: dict[str, Declared] = {}
         spending = []
         for live in engines:
             engine = live.engine
@@ -83,18 +97,22 @@ class Fleet:
             if live.load.draining:
                 continue
             before = self._known.get(engine.engine_id)
-            if before is not None and before[0] == live:
+            if before is not None and before.live == live:
                 # It has said nothing new, so that what was sent there since is still under way, or half of it.
-                endpoint = before[1]
+                endpoint = before.endpoint
                 endpoint.requests -= (endpoint.requests - _at_work(live.load)) // 2
             else:
                 endpoint = _endpoint(live)
-            known[engine.engine_id] = live, endpoint
-            for model in engine.models:
-                by_model.setdefault(model.name, []).append(endpoint)
+            same = before is not None and before.live.engine == engine
+            models = before.models if before is not None and same else _declared(engine)
+            known[engine.engine_id] = _KnownEngine(live, endpoint, models)
+            for name, one in models.items():
+                by_model.setdefault(name, []).append(endpoint)
+                declared[name] = _both(declared[name], one) if name in declared else one
             for service in engine.grpc_services:
                 by_service.setdefault(service, []).append(endpoint)
         self._known = known
+        self._declared = declared
         self._by_model = {name: tuple(found) for name, found in by_model.items()}
         self._by_service = {name: tuple(found) for name, found in by_service.items()}
         self._spending = tuple(spending)
@@ -146,6 +164,10 @@ class Fleet:
     def serves(self, model: str) -> bool:
         """Return whether a live engine serves a model."""
         return model in self._by_model
+
+    def declared(self, model: str) -> Declared:
+        """Return the languages and voices that the engines which serve a model declare together."""
+        return self._declared.get(model, _NOTHING)
 
     def is_well(self, model: str) -> bool:
         """Return whether requests should go to a model while others could serve them too: its own breaker lets them
@@ -206,6 +228,25 @@ def in_order(chains: Sequence[Sequence[Endpoint]]) -> Sequence[Endpoint]:
             if taken == _MAX_BEFORE_FALLBACK or len(ordered) == _MAX_ENDPOINTS:
                 break
     return list(ordered.values())
+
+
+class _KnownEngine(NamedTuple):
+    live: registry_pb2.LiveEngine
+    endpoint: Endpoint
+    models: Mapping[str, Declared]
+
+
+def _declared(engine: registry_pb2.Engine) -> dict[str, Declared]:
+    return {
+        model.name: Declared(tuple(model.languages), frozenset(fold_tag(voice) for voice in model.voices))
+        for model in engine.models
+    }
+
+
+def _both(one: Declared, other: Declared) -> Declared:
+    if one == other:
+        return one
+    return Declared(tuple(dict.fromkeys([*one.languages, *other.languages])), one.voices | other.voices)
 
 
 def _at_work(load: registry_pb2.Load) -> int:

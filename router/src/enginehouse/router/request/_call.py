@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -12,10 +13,17 @@ from google.protobuf.message import DecodeError, Message
 
 from enginehouse.kit.contracts import Contracts, Method
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.kit.languages import is_tag, language_tag
 
 MODEL_HEADER = b"x-enginehouse-ask-model"
 """The header that names the model of a call whose body is not read."""
 
+LANGUAGE_HEADER = b"x-enginehouse-language"
+"""The header that asks for a language, where the body has no field for it or is not read."""
+VOICE_HEADER = b"x-enginehouse-voice"
+"""The header that asks for a voice, where the body is not read."""
+
+_VOICE = re.compile(r"[\x21-\x7e]{1,128}").fullmatch
 _MessageT = TypeVar("_MessageT", bound=Message)
 
 
@@ -59,6 +67,21 @@ class IncomingCall:
         """Return the model that the headers name, or "auto"."""
         return self.headers.get(MODEL_HEADER, b"").decode("latin-1") or "auto"
 
+    def asked_language(self) -> str:
+        """Return the language that the headers ask for, empty where they ask for none. Raise INVALID_REQUEST."""
+        given = self.headers.get(LANGUAGE_HEADER, b"").decode("latin-1")
+        return checked_language(given, LANGUAGE_HEADER.decode()) if given else ""
+
+    def asked_voice(self) -> str:
+        """Return the voice that the headers ask for, empty where they ask for none. Raise INVALID_REQUEST."""
+        given = self.headers.get(VOICE_HEADER, b"").decode("latin-1")
+        if given and not _VOICE(given):
+            field, description = VOICE_HEADER.decode(), "must be 1-128 printable ASCII characters without spaces"
+            raise ServiceError(
+                Reason.INVALID_REQUEST, f"{field}: {description}", violations=[FieldViolation(field, description)]
+            )
+        return given
+
     def bound(self, header: bytes, most: int) -> int:
         """Return the bound that a header gives, 0 where there is none. Raise INVALID_REQUEST."""
         given = self.headers.get(header)
@@ -82,6 +105,21 @@ def json_object(data: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ServiceError(Reason.INVALID_REQUEST, f"the body must be a JSON object, not {type(body).__name__}")
     return body
+
+
+def checked_language(tag: str, field: str) -> str:
+    """Return a language's tag in its canonical case. Raise INVALID_REQUEST naming the field."""
+    try:
+        return language_tag(tag)
+    except ValueError as error:
+        raise ServiceError(
+            Reason.INVALID_REQUEST, f"{field}: {error}", violations=[FieldViolation(field, str(error))]
+        ) from None
+
+
+def body_language(value: object) -> str:
+    """Return the language that a field of the body asks for, empty for what is no tag, which the engine will refuse."""
+    return language_tag(value) if isinstance(value, str) and is_tag(value) else ""
 
 
 def required_model(model: object, field: str = "model") -> str:

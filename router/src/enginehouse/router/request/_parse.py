@@ -13,7 +13,7 @@ from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.kit.contracts import Body, Contracts, Method
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.request import _openai, _text, _voice
-from enginehouse.router.request._call import IncomingCall
+from enginehouse.router.request._call import LANGUAGE_HEADER, VOICE_HEADER, IncomingCall
 from enginehouse.router.request._default import estimate_by_options
 from enginehouse.router.request._request import InferenceRequest, Task
 
@@ -82,8 +82,14 @@ def read_request(
 ) -> InferenceRequest:
     """Return the request that a message makes, without gRPC's framing. Raise INVALID_REQUEST."""
     estimate = _ESTIMATORS.get((method.task, method.request_type), estimate_by_options)
-    request = estimate(IncomingCall(contracts, method, message, headers))
+    call = IncomingCall(contracts, method, message, headers)
+    request = estimate(call)
     request.free = method.free
+    # What the engine will read in the body goes first.
+    if LANGUAGE_HEADER in headers:
+        request.language = request.language or call.asked_language()
+    if VOICE_HEADER in headers:
+        request.voice = request.voice or call.asked_voice()
     return request
 
 

@@ -48,6 +48,9 @@ class InferenceRequest:
         free: whether it costs nothing.
         policy_task: what it is for, in the words of policies; empty for what follows from the task.
         subject: what it is about, as a header says; empty where none does.
+        language: the language asked for, as a BCP 47 tag in its canonical case; empty where none is.
+        voice: the voice asked for; empty where none is.
+        spoken_text: the beginning of what is to be spoken, whose language may be detected; never a prompt.
         alias: the alias that it names, once `model` is what that stands for; empty where it names none.
     """
 
@@ -66,6 +69,9 @@ class InferenceRequest:
     free: bool = False
     policy_task: str = ""
     subject: str = ""
+    language: str = ""
+    voice: str = ""
+    spoken_text: str = ""
     alias: str = ""
 
     def follow_alias(self, aliases: Mapping[str, str]) -> None:
@@ -74,6 +80,9 @@ class InferenceRequest:
         if target is not None:
             self.alias, self.model = self.model, target
 
+
+MOST_DETECTED = 1024
+"""The most characters of a text by which its language is detected."""
 
 # The most that a chat template adds to a conversation and to each message, in tokens.
 CONVERSATION_OVERHEAD = 64

@@ -5,17 +5,36 @@ from __future__ import annotations
 from enginehouse.api.common.v1.usage_pb2 import UNIT_CHARACTERS
 from enginehouse.kit.contracts import Method
 from enginehouse.kit.pricing import Unit, unit_named
+from enginehouse.router.request._call import checked_language
 from enginehouse.router.request._parse import has_estimator
-from enginehouse.router.request._request import CONVERSATION_OVERHEAD, MESSAGE_OVERHEAD, InferenceRequest, Task
+from enginehouse.router.request._request import (
+    CONVERSATION_OVERHEAD,
+    MESSAGE_OVERHEAD,
+    MOST_DETECTED,
+    InferenceRequest,
+    Task,
+)
 
 # A conversation of one message, and what a template adds to it.
 _OVERHEAD = CONVERSATION_OVERHEAD + MESSAGE_OVERHEAD
 
 
 def sample_request(
-    method: Method, *, model: str, prompt: str, max_output_tokens: int, policy_task: str, subject: str
+    method: Method,
+    *,
+    model: str,
+    prompt: str,
+    max_output_tokens: int,
+    policy_task: str,
+    subject: str,
+    language: str = "",
+    voice: str = "",
 ) -> InferenceRequest:
-    """Return the request that a call of a method makes for a prompt, as far as the prompt alone tells."""
+    """Return the request that a call of a method makes for a prompt, as far as the prompt alone tells.
+
+    Raises:
+        ServiceError: INVALID_REQUEST for a language that is not a tag.
+    """
     size = len(prompt.encode()) + _OVERHEAD
     sized = has_estimator(method)
     units: dict[Unit, int] = {unit_named(unit.name): unit.default_max for unit in method.units if unit.default_max}
@@ -34,4 +53,7 @@ def sample_request(
         free=method.free,
         policy_task=policy_task,
         subject=subject,
+        language=checked_language(language, "language") if language else "",
+        voice=voice,
+        spoken_text=prompt[:MOST_DETECTED] if method.task == Task.SPEAK else "",
     )

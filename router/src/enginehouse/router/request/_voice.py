@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from google.api import httpbody_pb2
 
 from enginehouse.api.common.v1.usage_pb2 import UNIT_AUDIO_MILLISECONDS, UNIT_CHARACTERS
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.kit.media_length import length_bound_ms
 from enginehouse.kit.multipart import read_form
-from enginehouse.router.request._call import IncomingCall, required_model
-from enginehouse.router.request._request import InferenceRequest, Task, needs
+from enginehouse.router.request._call import IncomingCall, body_language, required_model
+from enginehouse.router.request._request import MOST_DETECTED, InferenceRequest, Task, needs
 
 CHARACTERS_HEADER = b"x-enginehouse-max-characters"
 SECONDS_HEADER = b"x-enginehouse-max-audio-seconds"
@@ -21,13 +23,18 @@ _DEFAULT_CHARACTERS = 20_000
 _MAX_CHARACTERS = 500_000
 _DEFAULT_SECONDS = 600
 _MAX_SECONDS = 4 * 3600
+_TAG = re.compile(r"<[^>]*>")
 
 
 def synthesize(call: IncomingCall) -> InferenceRequest:
     """Size a SynthesizeRequest."""
     request = call.read(voice_pb2.SynthesizeRequest)
-    text = request.text or request.ssml
-    return _speak(call, request.model or "auto", len(text), request.controls.speed, request_id=request.request_id)
+    text, controls = request.text or request.ssml, request.controls
+    spoken = _speak(call, request.model or "auto", len(text), controls.speed, request_id=request.request_id)
+    spoken.language, spoken.voice = body_language(controls.language), controls.voice
+    # Tags say nothing of the language.
+    spoken.spoken_text = text[:MOST_DETECTED] if request.text else _TAG.sub(" ", text[: 4 * MOST_DETECTED])
+    return spoken
 
 
 def converse(call: IncomingCall) -> InferenceRequest:
@@ -39,13 +46,20 @@ def converse(call: IncomingCall) -> InferenceRequest:
 def speech(call: IncomingCall) -> InferenceRequest:
     """Size a request for OpenAI's speech."""
     body = call.json()
-    text, speed = body.get("input"), body.get("speed")
-    return _speak(
+    text, speed, voice = body.get("input"), body.get("speed"), body.get("voice")
+    if not isinstance(text, str):
+        text = ""
+    if isinstance(voice, dict):
+        voice = voice.get("id")
+    spoken = _speak(
         call,
         required_model(body.get("model")),
-        len(text) if isinstance(text, str) else 0,
+        len(text),
         float(speed) if isinstance(speed, int | float) and not isinstance(speed, bool) else 0.0,
     )
+    spoken.language, spoken.voice = body_language(body.get("language")), voice if isinstance(voice, str) else ""
+    spoken.spoken_text = text[:MOST_DETECTED]
+    return spoken
 
 
 def recognize(call: IncomingCall) -> InferenceRequest:
@@ -56,6 +70,7 @@ def recognize(call: IncomingCall) -> InferenceRequest:
         _stated_bound(call, request.audio),
         capabilities=needs("transcription", "translation" if request.options.translate else ""),
         request_id=request.request_id,
+        language=body_language(request.options.language),
     )
 
 
@@ -72,7 +87,8 @@ def transcription(call: IncomingCall) -> InferenceRequest:
     model = required_model(form.text("model"))
     file = form.file("file")
     milliseconds = _stated_bound(call, b"" if file is None else file.data)
-    return _transcribe(model, milliseconds, capabilities=call.method.capabilities)
+    language = body_language(form.text("language"))
+    return _transcribe(model, milliseconds, capabilities=call.method.capabilities, language=language)
 
 
 def _speak(call: IncomingCall, model: str, characters: int, speed: float, *, request_id: str = "") -> InferenceRequest:
@@ -87,7 +103,7 @@ def _speak(call: IncomingCall, model: str, characters: int, speed: float, *, req
 
 
 def _transcribe(
-    model: str, milliseconds: int, *, capabilities: frozenset[str], request_id: str = ""
+    model: str, milliseconds: int, *, capabilities: frozenset[str], request_id: str = "", language: str = ""
 ) -> InferenceRequest:
     return InferenceRequest(
         task=Task.TRANSCRIBE,
@@ -95,6 +111,7 @@ def _transcribe(
         capabilities=capabilities,
         units={UNIT_AUDIO_MILLISECONDS: min(milliseconds, _MAX_SECONDS * 1000)},
         request_id=request_id,
+        language=language,
     )
 
 

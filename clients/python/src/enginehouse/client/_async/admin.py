@@ -148,6 +148,8 @@ class AsyncAdmin:
         max_output_tokens: int = 0,
         task: str = "",
         subject: str = "",
+        language: str = "",
+        voice: str = "",
     ) -> admin_pb2.ExplainResponse:
         """Return the router's decision for a request, with its reasons. Nothing is reserved."""
         request = admin_pb2.ExplainRequest(
@@ -158,6 +160,8 @@ class AsyncAdmin:
             max_output_tokens=max_output_tokens,
             task=task,
             subject=subject,
+            language=language,
+            voice=voice,
         )
         return await self._transport.unary(self._stub.Explain, request)
 

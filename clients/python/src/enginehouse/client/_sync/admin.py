@@ -145,6 +145,8 @@ class Admin:
         max_output_tokens: int = 0,
         task: str = "",
         subject: str = "",
+        language: str = "",
+        voice: str = "",
     ) -> admin_pb2.ExplainResponse:
         """Return the router's decision for a request, with its reasons. Nothing is reserved."""
         request = admin_pb2.ExplainRequest(
@@ -155,6 +157,8 @@ class Admin:
             max_output_tokens=max_output_tokens,
             task=task,
             subject=subject,
+            language=language,
+            voice=voice,
         )
         return self._transport.unary(self._stub.Explain, request)
 

@@ -92,6 +92,7 @@ class GenerationOptions(TypedDict, total=False):
     logprobs, top_logprobs: send the log probability of each token, and so many alternatives.
     task: "generate" (the default), "enhance" or "analyse"; a policy may route by it.
     subject: the subject of the request, in the policy's words; a policy may route by it.
+    language: the language to write, as a BCP 47 tag, for "auto"; detected in the prompt if left out.
     """
 
     prompt: str
@@ -118,6 +119,7 @@ class GenerationOptions(TypedDict, total=False):
     top_logprobs: int
     task: str
     subject: str
+    language: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,10 +151,15 @@ class GenerationRequest:
     top_logprobs: int = 0
     task: str = ""
     subject: str = ""
+    language: str = ""
 
     def routing_metadata(self) -> Metadata:
-        """Return the headers for the task and the subject."""
-        headers = (("x-enginehouse-task", self.task), ("x-enginehouse-subject", self.subject))
+        """Return the headers for the task, the subject and the language."""
+        headers = (
+            ("x-enginehouse-task", self.task),
+            ("x-enginehouse-subject", self.subject),
+            ("x-enginehouse-language", self.language),
+        )
         return tuple((name, value) for name, value in headers if value)
 
     def message(self, request_id: str) -> generation_pb2.GenerateRequest:

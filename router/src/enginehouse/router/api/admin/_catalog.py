@@ -69,6 +69,8 @@ class CatalogAdmin:
             max_output_tokens=request.max_output_tokens,
             policy_task=task,
             subject=subject,
+            language=request.language,
+            voice=request.voice,
         )
         ask.follow_alias(self._state.catalog.aliases)
         decision = decide(ask, owner, self._state, explain=True)
@@ -90,6 +92,7 @@ class CatalogAdmin:
             rule=decision.rule,
             prompt_class=decision.prompt_class,
             alias=ask.alias,
+            languages=decision.languages,
         )
         first = decision.candidates[0].bound_nanos if decision.candidates else None
         for considered in decision.considered:
@@ -107,6 +110,7 @@ class CatalogAdmin:
                 fallback=considered.fallback,
                 price_difference_nanos=0 if first is None else bound - min(first, _MAX_NANOS),
                 region=considered.model.region,
+                languages=self._state.languages_of(considered.model).tags,
             )
         return response
 
@@ -121,4 +125,5 @@ class CatalogAdmin:
             prices=[unit_price(unit, price) for unit, price in in_order(self._state.prices.listed(model))],
             endpoints=[endpoint.address for endpoint in self._state.fleet.serving(model.name)],
             health=self._state.fleet.health_of(model.name),
+            languages=self._state.languages_of(model).tags,
         )
