@@ -9,6 +9,7 @@ from enginehouse.api.voice.v1 import voice_pb2_grpc
 from enginehouse.engines.voice.audio import DecoderPool, MediaLimits
 from enginehouse.engines.voice.backends.base import LoadedVoiceModel, Samples, VoiceBackend, VoiceModelInfo
 from enginehouse.engines.voice.backends.espeak import EspeakBackend
+from enginehouse.engines.voice.backends.piper import PiperBackend
 from enginehouse.engines.voice.backends.pocketsphinx import PocketsphinxBackend
 from enginehouse.engines.voice.backends.whisper import FasterWhisperBackend, OpenaiWhisperBackend
 from enginehouse.engines.voice.backends.xtts import XttsBackend
@@ -34,6 +35,7 @@ async def build(context: EngineContext[VoiceConfig]) -> BuiltEngine[VoiceModelIn
     config = context.config
     backends: list[VoiceBackend] = [
         EspeakBackend(),
+        PiperBackend(models_dir=config.models_dir, packages=context.packages),
         PocketsphinxBackend(),
         XttsBackend(models_dir=config.models_dir, packages=context.packages),
         FasterWhisperBackend(models_dir=config.models_dir, packages=context.packages),

@@ -286,7 +286,8 @@ class VoiceBackend(Protocol):
 
     @property
     def name(self) -> str:
-        """The catalog's name for it: "espeak-ng", "pocketsphinx", "xtts", "faster-whisper" or "openai-whisper"."""
+        """The catalog's name for it: "espeak-ng", "piper", "pocketsphinx", "xtts", "faster-whisper" or
+        "openai-whisper"."""
 
     async def inspect(self, model: CatalogModel) -> VoiceModelInfo:
         """Return the properties of a model by its `source` and `options`, without loading it.
