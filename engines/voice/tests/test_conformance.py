@@ -68,6 +68,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "spool_dir": "{spool}",
         "grant_keys_file": "{grant_keys}",
         "catalog_file": str(DEFAULT_CATALOG),
+        "models": ["espeak-ng", "pocketsphinx-en-us"],
         "models_dir": "{directory}/models",
         "voices_dir": "{directory}/voices",
         "max_message_bytes": MAX_MESSAGE_BYTES,

@@ -1,6 +1,7 @@
 """Errors of the torch backends if their runtimes are not installed, or could never serve a model."""
 
 import importlib.util
+import sys
 
 import pytest
 
@@ -12,7 +13,6 @@ from enginehouse.kit.errors import Reason, ServiceError
 BACKENDS = {backend.name: backend for backend in (XttsBackend, FasterWhisperBackend, OpenaiWhisperBackend)}
 RUNTIMES = {
     "xtts": ("TTS", "coqui-tts", "enginehouse-voice[xtts]"),
-    "faster-whisper": ("faster_whisper", "faster-whisper", "enginehouse-voice[whisper]"),
     "openai-whisper": ("whisper", "openai-whisper", "enginehouse-voice[whisper]"),
 }
 
@@ -38,7 +38,7 @@ async def refused(models_dir, model: CatalogModel) -> ServiceError:
     return raised.value
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", RUNTIMES)
 async def test_absent_runtimes_name_their_extra(tmp_path, backend):
     module, package, extra = RUNTIMES[backend]
     assert importlib.util.find_spec(module) is None, "these tests are for an environment without the runtimes"
@@ -47,6 +47,13 @@ async def test_absent_runtimes_name_their_extra(tmp_path, backend):
     assert error.reason is Reason.WEIGHTS_ABSENT
     assert f"the runtime {package} is not installed" in error.message
     assert f"pip install '{extra}'" in error.message
+
+
+async def test_a_missing_faster_whisper_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    error = await refused(tmp_path, catalog_model("faster-whisper", "file:folder"))
+    assert error.reason is Reason.WEIGHTS_ABSENT
+    assert error.message.endswith("the runtime faster-whisper is not installed; pip install faster-whisper")
 
 
 async def test_the_licence_comes_first(tmp_path):

@@ -12,19 +12,27 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 """The device that a model computes on; "auto" uses CUDA if available."""
 
 
-def require_runtime(model: CatalogModel, *, package: str, module: str, extra: str) -> None:
-    """Refuse a model whose runtime is not installed, with WEIGHTS_ABSENT and the command that installs it."""
+def require_runtime(model: CatalogModel, *, package: str, module: str, install: str) -> None:
+    """Refuse a model whose runtime is not installed, with WEIGHTS_ABSENT and the command that installs it.
+
+    Args:
+        model: the catalog's entry.
+        package: the runtime's name.
+        module: what it is imported as.
+        install: what pip installs it by: its name, or an extra in quotes.
+    """
     if importlib.util.find_spec(module) is None:
-        raise runtime_absent(model, package=package, extra=extra)
+        raise runtime_absent(model, package=package, install=install)
 
 
-def runtime_absent(model: CatalogModel, *, package: str, extra: str, error: ImportError | None = None) -> ServiceError:
+def runtime_absent(
+    model: CatalogModel, *, package: str, install: str, error: ImportError | None = None
+) -> ServiceError:
     """Return the error of a runtime that is not installed, or only in part: `error` is then the failed import."""
     cause = f" ({error})" if error else ""
     return ServiceError(
         Reason.WEIGHTS_ABSENT,
-        f"model {model.name!r} cannot load: the runtime {package} is not installed{cause}; "
-        f"pip install 'enginehouse-voice[{extra}]'",
+        f"model {model.name!r} cannot load: the runtime {package} is not installed{cause}; pip install {install}",
     )
 
 

@@ -26,7 +26,7 @@ from enginehouse.kit.backends.weights import weights_file
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError, clip
 
-_PACKAGE, _EXTRA = "openai-whisper", "whisper"
+_PACKAGE, _EXTRA = "openai-whisper", "'enginehouse-voice[whisper]'"
 _LIKE = "a .pt file of openai-whisper, such as small.pt,"
 _WINDOW_BYTES = 256 * 2**20
 # With `quick`: no second try if the first has a low confidence.
@@ -68,7 +68,7 @@ class OpenaiWhisperBackend:
 
     def _checked(self, model: CatalogModel) -> tuple[OpenaiWhisperOptions, Path]:
         options = read_options(OpenaiWhisperOptions, model)
-        require_runtime(model, package=_PACKAGE, module="whisper", extra=_EXTRA)
+        require_runtime(model, package=_PACKAGE, module="whisper", install=_EXTRA)
         return options, weights_file(model, models_dir=self._models_dir, like=_LIKE, packages=self._packages)
 
 
@@ -76,7 +76,7 @@ def _info(model: CatalogModel, path: Path) -> VoiceModelInfo:
     try:
         import torch  # type: ignore[import-not-found]
     except ImportError as error:
-        raise runtime_absent(model, package=_PACKAGE, extra=_EXTRA, error=error) from error
+        raise runtime_absent(model, package=_PACKAGE, install=_EXTRA, error=error) from error
     try:
         saved = torch.load(str(path), map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
         vocabulary = int(saved["dims"]["n_vocab"])
@@ -153,7 +153,7 @@ def _load(model: CatalogModel, options: OpenaiWhisperOptions, path: Path) -> _Op
         device = torch_device(model, options.device)
         import whisper  # type: ignore[import-not-found]
     except ImportError as error:
-        raise runtime_absent(model, package=_PACKAGE, extra=_EXTRA, error=error) from error
+        raise runtime_absent(model, package=_PACKAGE, install=_EXTRA, error=error) from error
     if options.compute_type == "float16" and device == "cpu":
         raise ServiceError(
             Reason.INVALID_REQUEST,

@@ -39,7 +39,7 @@ from enginehouse.kit.validation import invalid, shorten
 if TYPE_CHECKING:
     from enginehouse.engines.voice.backends.xtts._model import XttsModel
 
-_PACKAGE, _EXTRA = "coqui-tts", "xtts"
+_PACKAGE, _EXTRA = "coqui-tts", "'enginehouse-voice[xtts]'"
 _REPOSITORY = "coqui/XTTS-v2"
 # Blocks of audio that wait for a slow reader: at most seven seconds.
 _MAX_PENDING = 4
@@ -89,7 +89,7 @@ class XttsBackend:
                 f"model {model.name!r} cannot load: {description}",
                 violations=[FieldViolation("options.accept_licence", description)],
             )
-        require_runtime(model, package=_PACKAGE, module="TTS", extra=_EXTRA)
+        require_runtime(model, package=_PACKAGE, module="TTS", install=_EXTRA)
         return options, weights_folder(
             model, models_dir=self._models_dir, files=FILES, like=_REPOSITORY, packages=self._packages
         )
@@ -212,7 +212,7 @@ def _inspect(model: CatalogModel, folder: Path) -> VoiceModelInfo:
     try:
         from enginehouse.engines.voice.backends.xtts._files import InvalidModelFile, read_config, read_speaker_names
     except ImportError as error:
-        raise runtime_absent(model, package=_PACKAGE, extra=_EXTRA, error=error) from error
+        raise runtime_absent(model, package=_PACKAGE, install=_EXTRA, error=error) from error
     try:
         config = read_config(folder)
         info = XttsInfo(
@@ -236,7 +236,7 @@ def _load(model: CatalogModel, options: XttsOptions, folder: Path) -> XttsModel:
         from enginehouse.engines.voice.backends.xtts._files import InvalidModelFile
         from enginehouse.engines.voice.backends.xtts._model import XttsModel
     except ImportError as error:
-        raise runtime_absent(model, package=_PACKAGE, extra=_EXTRA, error=error) from error
+        raise runtime_absent(model, package=_PACKAGE, install=_EXTRA, error=error) from error
     try:
         return XttsModel(folder, device=device)
     except InvalidModelFile as error:
