@@ -82,7 +82,7 @@ async def test_the_default_catalog_is_served(process: Process) -> None:
     await process.start()
     engine = await process.registered()
     assert engine.cluster == "inference"
-    assert {model.name for model in engine.models} == {"enginehouse-tiny", "all-minilm-l6-v2"}
+    assert {model.name for model in engine.models} == {"enginehouse-tiny", "smollm2-135m", "all-minilm-l6-v2"}
     assert set(engine.grpc_services) == {
         "enginehouse.api.inference.v1.GenerationService",
         "enginehouse.api.openai.v1.TextService",
