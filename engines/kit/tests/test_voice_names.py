@@ -19,9 +19,13 @@ from enginehouse.kit.voice_names import VoiceFit, voice_fit
         ("en-IN+f3", VoiceFit.LANGUAGE),
         ("en-us+nobody", VoiceFit.NONE),
         ("en-us+", VoiceFit.NONE),
+        ("en-Latn-GB-oxendict-x-any", VoiceFit.LANGUAGE),
+        ("te-no-such-voice", VoiceFit.NONE),
+        ("en-robot", VoiceFit.NONE),
         ("fr", VoiceFit.NONE),
         ("joe", VoiceFit.NONE),
         ("", VoiceFit.NONE),
+        ("en" + "-a" * 60 + "!", VoiceFit.NONE),
     ],
 )
 def test_voices_fit_by_name_or_by_language(name: str, fit: VoiceFit) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,10 @@ class EchoInfo:
     voices = (VoiceInfo(voice_id="plain", name="Plain", languages=["en"]),)
     clones = True
     languages = ("en", "te")
+    aliases: Mapping[str, str] = {}
+    variants = ()
     max_text_length = 200
     prosody = frozenset({"speed"})
-
-    def check_voice(self, voice: str, language: str) -> None:
-        assert voice == "plain"
 
 
 class EchoSpeaker:
@@ -132,6 +131,28 @@ async def test_filters_match_voices(engine: VoiceClient) -> None:
     assert styled
     assert {voice.style.lower() for voice in styled} == {style.lower()}
     assert await listed(engine, cloned=True) == []
+
+
+@pytest.mark.parametrize(
+    ("language", "like"),
+    [
+        ("te-IN", "te"),
+        ("TE", "te"),
+        ("en_gb", "en-GB"),
+        ("en-IN", "en-GB"),
+        ("nn-NO", "nb"),
+        ("fr-CA", "fr"),
+        ("xx", "xx"),
+    ],
+)
+async def test_a_language_without_voices_of_its_own_lists_the_nearest(
+    engine: VoiceClient, language: str, like: str
+) -> None:
+    found = await listed(engine, language=language, page_size=1000)
+    assert [voice.voice_id for voice in found] == [
+        voice.voice_id for voice in await listed(engine, language=like, page_size=1000)
+    ]
+    assert bool(found) == (language != "xx")
 
 
 async def test_a_voice_is_cloned_used_and_deleted(cloner: VoiceClient) -> None:

@@ -41,7 +41,9 @@ _LONG_TEXT_CHARACTERS = 1000
 @reported
 def say(
     text: Annotated[str, typer.Argument(help="The text to speak, or - for standard input.")],
-    voice: Annotated[str, typer.Option("--voice", "-v", help="A voice's id; `enginehouse voices` lists them.")] = "",
+    voice: Annotated[
+        str, typer.Option("--voice", "-v", help="A voice of `enginehouse voices`, or a language such as te-IN.")
+    ] = "",
     language: Annotated[str, typer.Option("--language", "-l", help="The text's language, such as te or en-IN.")] = "",
     model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or auto.")] = "auto",
     speed: Annotated[float, typer.Option("--speed", min=0.25, max=4, help="Speed; 1 is the voice's own.")] = 1,

@@ -10,9 +10,16 @@ _MAX_NAME_LENGTH = 128
 _CUTOFF = 0.5
 
 
-def nearest_names(name: str, known: Iterable[str], *, count: int = 1) -> list[str]:
-    """Return up to `count` known names that are like the name, the nearest first; empty if none is."""
-    return difflib.get_close_matches(name[:_MAX_NAME_LENGTH], sorted(known), n=count, cutoff=_CUTOFF)
+def nearest_names(name: str, known: Iterable[str], *, count: int = 1, cutoff: float = _CUTOFF) -> list[str]:
+    """Return up to `count` known names that are like the name, the nearest first; empty if none is.
+
+    Args:
+        name: the unknown name.
+        known: the names that exist.
+        count: how many to return at most.
+        cutoff: how much they must be like it, 0 to 1; with 0 there are always some.
+    """
+    return difflib.get_close_matches(name[:_MAX_NAME_LENGTH], sorted(known), n=count, cutoff=cutoff)
 
 
 def did_you_mean(name: str, known: Iterable[str], *, count: int = 1, list_known: bool = False) -> str:

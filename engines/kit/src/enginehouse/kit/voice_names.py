@@ -7,9 +7,21 @@ have a variant ("te+f2"), and a variant may stand alone ("+f2"): it speaks the l
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Collection
 
 from enginehouse.kit.languages import fold_tag, nearest_tag
+
+# "no-such-voice" has the form of a tag too: of a name that a voice may have, every part must be one that tags know.
+_SCRIPTS = (
+    "arab|armn|beng|cans|cher|cyrl|deva|ethi|geor|gonm|grek|gujr|guru|hang|hani|hans|hant|hebr|hira|jpan|kana|khmr|knda|"
+    "kore|laoo|latn|limb|mlym|mong|mtei|mymr|nkoo|olck|orya|shaw|sinh|syrc|taml|telu|tfng|thaa|thai|tibt|yiii"
+)
+_VARIANTS = "oxendict|pinyin|jyutping|wadegile|scotland|scouse|valencia|simple|fonipa|arevela|arevmda|ekavsk|ijekavsk"
+_LANGUAGE = re.compile(
+    rf"[a-z]{{2,3}}(-(cmn|hak|nan|wuu|yue))?(-({_SCRIPTS}))?(-([a-z]{{2}}|[0-9]{{3}}))?(-({_VARIANTS}|[0-9][a-z0-9]{{3}}))*"
+    r"(-[a-z0-9](-[a-z0-9]{1,8})+)?"
+)
 
 OPENAI_VOICES = (
     "alloy",
@@ -57,4 +69,14 @@ def voice_fit(name: str, *, voices: Collection[str], languages: Collection[str])
         return VoiceFit.NONE
     if base in voices:
         return VoiceFit.NAME
-    return VoiceFit.NONE if nearest_tag(base, languages) is None else VoiceFit.LANGUAGE
+    return VoiceFit.NONE if language_voice(base, languages) is None else VoiceFit.LANGUAGE
+
+
+def language_voice(name: str, languages: Collection[str]) -> str | None:
+    """Return the tag whose voice a name means, if it is that of a language: the nearest one; None if there is none.
+
+    Args:
+        name: the name, without a variant.
+        languages: the folded tags of the languages that a model speaks.
+    """
+    return nearest_tag(name, languages) if _LANGUAGE.fullmatch(fold_tag(name)) else None

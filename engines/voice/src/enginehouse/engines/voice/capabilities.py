@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from enginehouse.engines.voice.backends.base import (
@@ -14,6 +15,7 @@ from enginehouse.engines.voice.backends.base import (
 )
 from enginehouse.kit import loading
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.languages import canonical_case, fold_tag, nearest_tag
 
 ServedVoiceModel: TypeAlias = loading.ServedModel[VoiceModelInfo, LoadedVoiceModel]
 VoiceModels: TypeAlias = loading.ServedModels[VoiceModelInfo, LoadedVoiceModel]
@@ -52,3 +54,19 @@ def unsupported(served: ServedVoiceModel, capability: str) -> ServiceError:
         Reason.UNSUPPORTED_CAPABILITY,
         f"model {served.catalog.name!r} does not support {capability!r}; it supports: {known}",
     )
+
+
+def known_as(tag: str, languages: Sequence[str]) -> str | None:
+    """Return a language tag with the name that a model has for the language: "zh-Hans" of "cmn-Hans"; None if the model
+    does not know it.
+
+    Args:
+        tag: the requested language.
+        languages: the model's.
+    """
+    primary, hyphen, rest = fold_tag(tag).partition("-")
+    known = [fold_tag(language) for language in languages]
+    found = primary if primary in known else nearest_tag(primary, known)
+    if found is None or "-" in found:
+        return found
+    return canonical_case(found + hyphen + rest)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
+from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.capabilities import ServedVoiceModel, VoiceModels
 from enginehouse.engines.voice.recognition.transcriber import Transcriber
@@ -15,6 +16,7 @@ from enginehouse.engines.voice.synthesis.conversation import ConversationSynthes
 from enginehouse.engines.voice.synthesis.synthesizer import Synthesizer
 from enginehouse.engines.voice.voices.library import VoiceLibrary
 from enginehouse.kit.calls import GrantedCall
+from enginehouse.kit.engine.context import describe_by_catalog
 
 
 class VoiceEngine:
@@ -83,6 +85,19 @@ class VoiceEngine:
     def list_voices(self, request: voice_pb2.ListVoicesRequest, call: GrantedCall) -> voice_pb2.ListVoicesResponse:
         """Return a page of voices. Raises ServiceError."""
         return self.voices.list(request, call)
+
+    def describe(self, served: ServedVoiceModel) -> registry_pb2.ServedModel:
+        """Return a model as the registry shows it: with its languages, unless the catalog has others, and the names of
+        its voices.
+        """
+        shown = describe_by_catalog(served)
+        speaker, recogniser = served.info.speaker, served.info.recogniser
+        if speaker is not None:
+            shown.voices.extend(self.voices.names(served.catalog.name).registered)
+        if not shown.languages:
+            tags = [tag for part in (speaker, recogniser) if part is not None for tag in part.languages]
+            shown.languages.extend(dict.fromkeys(tag.partition("-")[0] for tag in tags))
+        return shown
 
     def _granted(self, call: GrantedCall) -> ServedVoiceModel:
         return self.models.granted(call)[1]

@@ -6,12 +6,12 @@ import re
 
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.text import check_text
-from enginehouse.kit.validation import Checks
+from enginehouse.kit.languages import is_tag
+from enginehouse.kit.validation import Checks, shorten
 
 MAX_CHARACTERS = 500_000
 """The maximum length of a request's text."""
 
-LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 _TAG = 'a BCP 47 tag, such as "te" or "en-IN"'
 _VOICE = re.compile(r"\S{1,128}")
 _MAX_PRONUNCIATIONS = 1000
@@ -80,7 +80,7 @@ def check_create_voice(request: voice_pb2.CreateVoiceRequest) -> None:
     checks.require(consent.confirmed, "consent.confirmed", "must be true: clone no speaker who has not agreed to it")
     checks.size("consent.speaker", consent.speaker.strip(), 1, 200, of="characters")
     checks.size("consent.statement", consent.statement.strip(), 1, 2000, of="characters")
-    checks.matches("language", request.language, LANGUAGE, _TAG)
+    _language(checks, "language", request.language)
     checks.require(request.gender in voice_pb2.Gender.values(), "gender", f"{request.gender} is no gender")
     checks.size("description", request.description, 0, 500, of="characters")
     checks.done()
@@ -90,7 +90,7 @@ def check_list_voices(request: voice_pb2.ListVoicesRequest) -> None:
     """Raise INVALID_REQUEST for an invalid ListVoicesRequest."""
     checks = Checks()
     if request.language:
-        checks.matches("language", request.language, LANGUAGE, _TAG)
+        _language(checks, "language", request.language)
     checks.in_range("page_size", request.page_size, 0, 1000)
     checks.size("page_token", request.page_token, 0, 128, of="characters")
     checks.done()
@@ -101,7 +101,7 @@ def _controls(checks: Checks, controls: voice_pb2.SpeechControls) -> None:
     if controls.voice:
         checks.matches(f"{at}voice", controls.voice, _VOICE, "a voice's id of 1-128 characters without blanks")
     if controls.language:
-        checks.matches(f"{at}language", controls.language, LANGUAGE, _TAG)
+        _language(checks, f"{at}language", controls.language)
     if controls.speed:
         checks.in_range(f"{at}speed", controls.speed, 0.25, 4)
     checks.in_range(f"{at}pitch", controls.pitch, -12, 12)
@@ -115,6 +115,10 @@ def _controls(checks: Checks, controls: voice_pb2.SpeechControls) -> None:
         checks.require(wrong is None, f"{at}lexicon[{number}].say", wrong or "")
 
 
+def _language(checks: Checks, field: str, tag: str) -> None:
+    checks.require(is_tag(tag), field, f"{shorten(tag)} must be {_TAG}")
+
+
 def _form(checks: Checks, form: voice_pb2.AudioForm) -> None:
     known = form.encoding in voice_pb2.AudioEncoding.values()
     checks.require(known, "audio.encoding", f"{form.encoding} is no encoding")
@@ -124,5 +128,5 @@ def _form(checks: Checks, form: voice_pb2.AudioForm) -> None:
 
 def _options(checks: Checks, options: voice_pb2.RecognitionOptions) -> None:
     if options.language:
-        checks.matches("options.language", options.language, LANGUAGE, _TAG)
+        _language(checks, "options.language", options.language)
     checks.size("options.prompt", options.prompt, 0, 1000, of="characters")

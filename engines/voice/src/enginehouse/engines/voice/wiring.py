@@ -77,4 +77,5 @@ async def build(context: EngineContext[VoiceConfig]) -> BuiltEngine[VoiceModelIn
             lambda server: audio_pb2_grpc.add_AudioServiceServicer_to_server(openai, server),
         ],
         models=models,
+        describe=engine.describe,
     )

@@ -11,7 +11,7 @@ Samples are one-dimensional arrays of 16-bit integers, one channel.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,7 +88,7 @@ class Utterance:
     language: str
     """A BCP 47 tag."""
     voice: str
-    """The voice's id; empty picks the model's own for the language."""
+    """The voice's id; empty picks the model's own for the language, and a variant alone ("+f3") that one's."""
     clone: ClonedVoice | None = None
     """Set if the voice is cloned from a recording."""
     prosody: Prosody = field(default_factory=Prosody)
@@ -128,13 +128,13 @@ class SpeakerInfo(Protocol):
     def prosody(self) -> frozenset[str]:
         """The fields of `Prosody` that it supports; the engine makes up for the others or refuses them."""
 
-    def check_voice(self, voice: str, language: str) -> None:
-        """Raise INVALID_REQUEST, naming `controls.voice` or `controls.language`, if it has no such voice.
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Other names of voices, each for an id, or for a variant alone ("+f2")."""
 
-        Args:
-            voice: the id or an alias of a voice; never empty.
-            language: a BCP 47 tag; empty for any.
-        """
+    @property
+    def variants(self) -> Sequence[str]:
+        """The variants that go with every voice, such as "f3"; `voices` has each voice with each of them."""
 
 
 class Speaker(Protocol):

@@ -17,7 +17,13 @@ from enginehouse.engines.voice.backends.base import (
     Samples,
     Segment,
 )
-from enginehouse.engines.voice.capabilities import ServedVoiceModel, loaded_recogniser, recogniser_info, unsupported
+from enginehouse.engines.voice.capabilities import (
+    ServedVoiceModel,
+    known_as,
+    loaded_recogniser,
+    recogniser_info,
+    unsupported,
+)
 from enginehouse.engines.voice.recognition.recordings import RecordingReader
 from enginehouse.engines.voice.validation import check_recognize, check_streaming
 from enginehouse.kit.calls import GrantedCall
@@ -297,8 +303,8 @@ def segment_message(segment: Segment, *, later_ms: int = 0) -> voice_pb2.Segment
 def _options(
     options: voice_pb2.RecognitionOptions, recogniser: RecogniserInfo, served: ServedVoiceModel
 ) -> RecognitionOptions:
-    primary = options.language.partition("-")[0].lower()
-    if primary and primary not in recogniser.languages:
+    language = known_as(options.language, recogniser.languages) if options.language else ""
+    if language is None:
         known = ", ".join(sorted(recogniser.languages))
         raise invalid(
             "options.language",
@@ -307,7 +313,7 @@ def _options(
     if options.translate and not recogniser.translates:
         raise unsupported(served, "translation")
     return RecognitionOptions(
-        language=options.language,
+        language=language,
         word_times=options.word_times,
         translate=options.translate,
         prompt=options.prompt,

@@ -16,7 +16,7 @@ from enginehouse.engines.voice.synthesis.session import SynthesisSession, check_
 from enginehouse.engines.voice.synthesis.synthesizer import summary, text_controls
 from enginehouse.engines.voice.text import Chunk, IncrementalText
 from enginehouse.engines.voice.validation import MAX_CHARACTERS, check_converse
-from enginehouse.engines.voice.voices.library import VoiceLibrary, is_clone
+from enginehouse.engines.voice.voices.library import VoiceLibrary
 from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.tasks import BackgroundTask
@@ -45,7 +45,7 @@ class ConversationSynthesizer:
         config = await self._first(requests)
         check_converse(config)
         check_supported_controls(info, config.controls, model=model)
-        controls = text_controls(config.controls, info, voices=self._voices, model=model)
+        controls = text_controls(config.controls, info, voices=self._voices, model=model, tenant_id=call.tenant_id)
         session = SynthesisSession(
             info=info,
             form=config.audio,
@@ -53,8 +53,6 @@ class ConversationSynthesizer:
             clone_of=lambda voice: self._voices.clone(voice, model=model, tenant_id=call.tenant_id),
             meter=call.meter,
         )
-        if is_clone(controls.voice):
-            self._voices.clone(controls.voice, model=model, tenant_id=call.tenant_id)
         async with served.use() as loaded:
             # Sent at once, without any audio yet: the edge ends a request that has no answer within a minute.
             yield voice_pb2.ConverseResponse(request_id=call.request_id, model=model, info=session.info)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.backends.base import Prosody, SpeakerInfo
-from enginehouse.engines.voice.capabilities import ServedVoiceModel, loaded_speaker, speaker_info
+from enginehouse.engines.voice.capabilities import ServedVoiceModel, known_as, loaded_speaker, speaker_info
 from enginehouse.engines.voice.synthesis.session import SynthesisSession, check_supported_controls
 from enginehouse.engines.voice.text import (
     Controls,
     Emotion,
     SpeechPlan,
     SsmlError,
+    UnknownVoice,
     plan_ssml,
     plan_text,
+    reads,
     script_mismatch,
 )
 from enginehouse.engines.voice.validation import check_synthesize
-from enginehouse.engines.voice.voices.library import VoiceLibrary, is_clone
+from enginehouse.engines.voice.voices.library import VoiceLibrary
 from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.validation import invalid, shorten
 
@@ -54,7 +57,7 @@ class Synthesizer:
         check_synthesize(request)
         info, model = speaker_info(served), served.catalog.name
         check_supported_controls(info, request.controls, model=model)
-        plan = await self._plan(request, info, model)
+        plan = await self._plan(request, info, model, tenant_id=call.tenant_id)
         if request.first_chunk and request.first_chunk >= len(plan.chunks):
             raise invalid("first_chunk", f"{request.first_chunk} is past the text, which has {len(plan.chunks)} chunks")
         session = SynthesisSession(
@@ -64,8 +67,6 @@ class Synthesizer:
             clone_of=lambda voice: self._voices.clone(voice, model=model, tenant_id=call.tenant_id),
             meter=call.meter,
         )
-        if is_clone(request.controls.voice):
-            self._voices.clone(request.controls.voice, model=model, tenant_id=call.tenant_id)
         session.info.chunks = len(plan.chunks)
         response = voice_pb2.SynthesizeResponse(request_id=call.request_id, model=model, info=session.info)
         async with served.hold() as loaded:
@@ -86,8 +87,10 @@ class Synthesizer:
         response.summary.CopyFrom(summary(call, session))
         yield response
 
-    async def _plan(self, request: voice_pb2.SynthesizeRequest, speaker: SpeakerInfo, model: str) -> SpeechPlan:
-        controls = text_controls(request.controls, speaker, voices=self._voices, model=model)
+    async def _plan(
+        self, request: voice_pb2.SynthesizeRequest, speaker: SpeakerInfo, model: str, *, tenant_id: str
+    ) -> SpeechPlan:
+        controls = text_controls(request.controls, speaker, voices=self._voices, model=model, tenant_id=tenant_id)
         field = request.WhichOneof("input") or "text"
         text = request.text if field == "text" else request.ssml
         plan = plan_text if field == "text" else plan_ssml
@@ -106,20 +109,35 @@ class Synthesizer:
 
 
 def text_controls(
-    controls: voice_pb2.SpeechControls, speaker: SpeakerInfo, *, voices: VoiceLibrary, model: str
+    controls: voice_pb2.SpeechControls, speaker: SpeakerInfo, *, voices: VoiceLibrary, model: str, tenant_id: str
 ) -> Controls:
-    """Convert the controls for the planner. Raises INVALID_REQUEST for a language or a voice that the model lacks."""
-    language = controls.language
-    primary = language.partition("-")[0].lower()
-    if language and primary not in speaker.languages:
-        known = ", ".join(sorted(speaker.languages))
-        raise invalid("controls.language", f"{shorten(language)} is not supported by {model!r}, which speaks: {known}")
-    if controls.voice and not is_clone(controls.voice):
-        speaker.check_voice(controls.voice, language)
+    """Convert the controls for the planner. Raises INVALID_REQUEST for a language or a voice that the model lacks, and
+    for a voice that cannot read the language.
+    """
+    find = partial(voices.find, model=model, tenant_id=tenant_id)
+    known = voices.names(model).languages
+    language = known_as(controls.language, speaker.languages) if controls.language else ""
+    if language is None:
+        spoken = ", ".join(sorted(speaker.languages))
+        raise invalid(
+            "controls.language", f"{shorten(controls.language)} is not supported by {model!r}, which speaks: {spoken}"
+        )
+    try:
+        voice = find(controls.voice) if controls.voice else ""
+    except UnknownVoice as error:
+        raise invalid("controls.voice", str(error)) from None
+    own = known.get(voice, ())
+    if language and not reads(own, language):
+        raise invalid(
+            "controls.voice",
+            f"{shorten(controls.voice)} speaks {' and '.join(own)}, not {controls.language!r}: name a voice of that "
+            f"language, or leave the voice empty",
+        )
     return Controls(
-        voice=controls.voice,
+        voice=voice,
         language=language,
-        voices=voices.languages(model),
+        voices=known,
+        find_voice=find,
         prosody=Prosody(speed=controls.speed or 1.0, pitch=controls.pitch),
         volume_db=controls.volume_db,
         emotion=_EMOTIONS.get(controls.emotion, Emotion.NEUTRAL),

@@ -16,8 +16,9 @@ from enginehouse.engines.voice.text._plan import (
     Pause,
     Say,
     SpeechPlan,
+    UnknownVoice,
 )
-from enginehouse.engines.voice.text._scripts import detect_language, script_mismatch, scripts_of, written_in
+from enginehouse.engines.voice.text._scripts import detect_language, reads, script_mismatch, scripts_of, written_in
 from enginehouse.engines.voice.text.ssml import SsmlError, plan_ssml
 
 __all__ = [
@@ -32,11 +33,13 @@ __all__ = [
     "Say",
     "SpeechPlan",
     "SsmlError",
+    "UnknownVoice",
     "check_text",
     "detect_language",
     "normalize",
     "plan_ssml",
     "plan_text",
+    "reads",
     "script_mismatch",
     "scripts_of",
     "written_in",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -15,6 +15,14 @@ MIN_VOLUME_DB = -40.0
 """The lowest audible volume."""
 MAX_VOLUME_DB = 12.0
 """The highest volume."""
+
+
+class UnknownVoice(ValueError):
+    """A name that means no voice; the message has the fault and the fix."""
+
+
+def _as_named(name: str) -> str:
+    return name
 
 
 class Emotion(enum.Enum):
@@ -40,6 +48,8 @@ class Controls:
     voices: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The languages of the known voices, by voice id, each voice's own first. Any other voice is assumed to speak every
     language."""
+    find_voice: Callable[[str], str] = _as_named
+    """Returns the id of the voice that a name in a document means; raises UnknownVoice."""
     prosody: Prosody = field(default_factory=Prosody)
     """The prosody."""
     volume_db: float = 0.0

@@ -166,6 +166,15 @@ def readable(script: str, language: str) -> bool:
     return script == "Latin" or not scripts or script in scripts
 
 
+def reads(own: Sequence[str], language: str) -> bool:
+    """Return whether a voice of the languages `own` can read the letters of another language.
+
+    If it can, it speaks that language, with an accent. A voice of no known languages speaks all of them.
+    """
+    scripts = written_in(language)
+    return not own or not scripts or any(readable(script, tag) for tag in own for script in scripts)
+
+
 def dominant(text: str) -> str:
     """Return the script of most letters; empty if there are none. Kana and Han count together."""
     if text.isascii():

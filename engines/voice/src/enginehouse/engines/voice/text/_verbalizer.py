@@ -25,6 +25,7 @@ from enginehouse.engines.voice.text._scripts import (
     dominant,
     language_of,
     readable,
+    reads,
     runs,
     written_in,
 )
@@ -197,7 +198,9 @@ class Verbalizer:
         """Return the language and the voice for letters of a script."""
         own = self._controls.voices.get(style.voice, ())
         if style.language and (not script or readable(script, style.language)):
-            return _VoiceChoice(style.language, style.voice, style.language)
+            # A voice that cannot read the language would mumble: the model's own for it does better.
+            voice = style.voice if reads(own, style.language) else ""
+            return _VoiceChoice(style.language, voice, style.language)
         if not script:
             language = own[0] if own else "en"
             return _VoiceChoice(language, style.voice, language)
@@ -207,5 +210,4 @@ class Verbalizer:
         if own and not style.language and script == "Latin":
             return _VoiceChoice(own[0], style.voice, "en")
         language = "ja" if script == "Han" and self._japanese else language_of(script, default="en")
-        # A voice that does not speak the language would fail or mumble: the model's own voice for it does better.
         return _VoiceChoice(language, "" if own else style.voice, language)

@@ -14,6 +14,8 @@ import numpy as np
 from enginehouse.api.router.v1.grant_pb2 import Grant
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.backends.base import ClonedVoice, Gender, Samples, SpeakerInfo, VoiceInfo
+from enginehouse.engines.voice.capabilities import known_as
+from enginehouse.engines.voice.text import UnknownVoice
 from enginehouse.engines.voice.validation import check_create_voice, check_list_voices
 from enginehouse.engines.voice.voices.clones import (
     CLONE_PREFIX,
@@ -23,7 +25,9 @@ from enginehouse.engines.voice.voices.clones import (
     is_silent,
     new_voice_id,
 )
+from enginehouse.engines.voice.voices.names import VoiceNames
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.languages import fold_tag, nearest_tag
 from enginehouse.kit.validation import invalid, shorten
 
 _DEFAULT_PAGE = 100
@@ -70,11 +74,10 @@ class VoiceLibrary:
         self._clones = clones
         self._decode = decode
         self._now_ms = now_ms
-        self._languages: dict[str, Mapping[str, Sequence[str]]] = {}
+        self._names = {model: VoiceNames(model=model, speaker=speaker) for model, speaker in speakers.items()}
         self._models: dict[str, list[str]] = {}
         self._own: list[VoiceInfo] = []
         for model, speaker in sorted(speakers.items()):
-            self._languages[model] = {voice.voice_id: voice.languages for voice in speaker.voices}
             for voice in speaker.voices:
                 if voice.voice_id not in self._models:
                     self._own.append(voice)
@@ -82,9 +85,20 @@ class VoiceLibrary:
         self._own.sort(key=lambda voice: voice.voice_id)
         self._ids = [voice.voice_id for voice in self._own]
 
-    def languages(self, model: str) -> Mapping[str, Sequence[str]]:
-        """Return the languages of a model's own voices, by voice id."""
-        return self._languages[model]
+    def names(self, model: str) -> VoiceNames:
+        """Return the names of a model's own voices."""
+        return self._names[model]
+
+    def find(self, name: str, *, model: str, tenant_id: str) -> str:
+        """Return the id of the voice that a name means for a model, as `VoiceNames.find` does; a cloned voice of the
+        tenant is named by its id. Raises UnknownVoice.
+        """
+        if not is_clone(name):
+            return self._names[model].find(name)
+        try:
+            return self.clone(name, model=model, tenant_id=tenant_id).voice_id
+        except ServiceError as error:
+            raise UnknownVoice(error.violations[0].description) from None
 
     def clone(self, voice_id: str, *, model: str, tenant_id: str) -> ClonedVoice:
         """Return a cloned voice of the tenant, for a model.
@@ -109,9 +123,10 @@ class VoiceLibrary:
         if request.model:
             self._check_model(request.model)
         size = request.page_size or _DEFAULT_PAGE
+        language = self._listed_language(request, owner.tenant_id)
         response = voice_pb2.ListVoicesResponse()
         # The token is the last id of the preceding page: it stays valid when voices are added or deleted in between.
-        for voice in self._voices_after(request, owner.tenant_id):
+        for voice in self._voices_after(request, owner.tenant_id, language):
             if len(response.voices) == size:
                 response.next_page_token = response.voices[-1].voice_id
                 break
@@ -122,8 +137,7 @@ class VoiceLibrary:
         """Clone a voice from a recording. Raises ServiceError."""
         check_create_voice(request)
         model = self._cloning_model(request.model)
-        language = request.language.partition("-")[0].lower()
-        if language not in self._speakers[model].languages:
+        if known_as(request.language, self._speakers[model].languages) is None:
             known = ", ".join(sorted(self._speakers[model].languages))
             raise invalid("language", f"{request.language!r} is not supported by {model!r}, which speaks: {known}")
         samples = await self._read_sample(request.sample)
@@ -154,7 +168,19 @@ class VoiceLibrary:
                 f"there is no voice {shorten(request.voice_id)} of your own; list them with ListVoices",
             )
 
-    def _voices_after(self, request: voice_pb2.ListVoicesRequest, tenant_id: str) -> Iterator[voice_pb2.Voice]:
+    def _listed_language(self, request: voice_pb2.ListVoicesRequest, tenant_id: str) -> str:
+        """Return the folded tag that a request asks for: "te-IN" lists the voices of "te", as none has a region."""
+        wanted = fold_tag(request.language)
+        models = [request.model] if request.model else self._names
+        known = {tag for model in models for tag in self._names[model].tags}
+        known |= {fold_tag(clone.language) for clone in self._clones.of(tenant_id)}
+        if not wanted or any(_within(tag, wanted) for tag in known):
+            return wanted
+        return nearest_tag(wanted, known) or wanted
+
+    def _voices_after(
+        self, request: voice_pb2.ListVoicesRequest, tenant_id: str, language: str
+    ) -> Iterator[voice_pb2.Voice]:
         token = request.page_token
         clones = [_of_clone(clone) for clone in self._clones.of(tenant_id) if clone.voice_id > token]
         # Both lists are sorted by id: this merges them.
@@ -163,12 +189,12 @@ class VoiceLibrary:
             for number in range(bisect.bisect_right(self._ids, token) if token else 0, len(self._own)):
                 own = self._own[number]
                 while cursor < len(clones) and clones[cursor].voice_id < own.voice_id:
-                    if _matches(clones[cursor], request):
+                    if _matches(clones[cursor], request, language):
                         yield clones[cursor]
                     cursor += 1
-                if _matches_info(own, self._models[own.voice_id], request):
+                if _matches_info(own, self._models[own.voice_id], request, language):
                     yield self._of_model(own)
-        yield from (voice for voice in clones[cursor:] if _matches(voice, request))
+        yield from (voice for voice in clones[cursor:] if _matches(voice, request, language))
 
     def _of_model(self, voice: VoiceInfo) -> voice_pb2.Voice:
         return voice_pb2.Voice(
@@ -237,7 +263,7 @@ def _of_clone(clone: Clone) -> voice_pb2.Voice:
     )
 
 
-def _matches_info(voice: VoiceInfo, models: Sequence[str], request: voice_pb2.ListVoicesRequest) -> bool:
+def _matches_info(voice: VoiceInfo, models: Sequence[str], request: voice_pb2.ListVoicesRequest, language: str) -> bool:
     """Return whether a model's voice matches, before its message is made: there are thousands of voices."""
     if request.model and request.model not in models:
         return False
@@ -245,19 +271,23 @@ def _matches_info(voice: VoiceInfo, models: Sequence[str], request: voice_pb2.Li
         return False
     if request.style and voice.style.lower() != request.style.lower():
         return False
-    return not request.language or _speaks(voice.languages, request.language)
+    return not language or _speaks(voice.languages, language)
 
 
-def _matches(voice: voice_pb2.Voice, request: voice_pb2.ListVoicesRequest) -> bool:
+def _matches(voice: voice_pb2.Voice, request: voice_pb2.ListVoicesRequest, language: str) -> bool:
     if request.model and request.model not in voice.models:
         return False
     if request.gender and voice.gender != request.gender:
         return False
     if request.style and voice.style.lower() != request.style.lower():
         return False
-    return not request.language or _speaks(voice.languages, request.language)
+    return not language or _speaks(voice.languages, language)
 
 
-def _speaks(languages: Sequence[str], requested: str) -> bool:
-    wanted = requested.lower()
-    return any(tag.lower() == wanted or tag.lower().startswith(f"{wanted}-") for tag in languages)
+def _speaks(languages: Sequence[str], wanted: str) -> bool:
+    return any(_within(fold_tag(tag), wanted) for tag in languages)
+
+
+def _within(tag: str, wanted: str) -> bool:
+    """Return whether a folded tag is another, or one of its regions or variants: "en-us" is within "en"."""
+    return tag == wanted or tag.startswith(f"{wanted}-")

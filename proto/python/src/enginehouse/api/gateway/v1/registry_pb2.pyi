@@ -45,7 +45,9 @@ class ServedModel(_message.Message):
 
     @_builtins.property
     def voices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The ids and aliases of the voices that every caller may use; empty for models that do not speak."""
+        """The voices that every caller may use: ids without variants, aliases, and variants alone, such as "+f2"; empty for
+        models that do not speak.
+        """
 
     def __init__(
         self,

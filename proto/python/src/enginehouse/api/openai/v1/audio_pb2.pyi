@@ -25,7 +25,7 @@ class ListVoicesRequest(_message.Message):
     LANGUAGE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     language: _builtins.str
-    """Only those that speak this language, as a BCP 47 tag."""
+    """Only those that speak this language, as a BCP 47 tag; a region without voices of its own finds the nearest."""
     model: _builtins.str
     """Only those that this model speaks with."""
     def __init__(

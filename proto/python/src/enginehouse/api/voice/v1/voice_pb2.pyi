@@ -197,9 +197,14 @@ class SpeechControls(_message.Message):
     LEXICON_FIELD_NUMBER: _builtins.int
     VERBATIM_FIELD_NUMBER: _builtins.int
     voice: _builtins.str
-    """A voice's id, as ListVoices gives it, such as "en-us", "te" or "voc_..."; empty takes the model's for the language."""
+    """A voice: its id as ListVoices gives it, such as "en-us" or "voc_...", an alias, such as "alloy", or a language tag,
+    such as "en", "te-IN" or "pt_BR", which takes the nearest voice of that language; in any case of letters, and with
+    a variant where the model has them ("te-IN+f2", or "+f2" alone). Empty takes the model's own for the language.
+    """
     language: _builtins.str
-    """The text's language as a BCP 47 tag, such as "te" or "en-IN"; empty detects it by its script, sentence by sentence."""
+    """The text's language as a BCP 47 tag, such as "te" or "en-IN"; empty detects it by its script, sentence by sentence.
+    A voice that cannot read its letters is refused.
+    """
     speed: _builtins.float
     """The speed, 0.25 to 4; 0 and 1 are the voice's own."""
     pitch: _builtins.float
@@ -1158,7 +1163,9 @@ class ListVoicesRequest(_message.Message):
     model: _builtins.str
     """Only those that this model speaks with."""
     language: _builtins.str
-    """Only those that speak this language; "en" finds "en-US" too."""
+    """Only those that speak this language: "en" finds "en-US" too, and a region without voices of its own finds the
+    nearest, as "te-IN" finds "te".
+    """
     gender: Global___Gender.ValueType
     """Only those that sound so."""
     style: _builtins.str

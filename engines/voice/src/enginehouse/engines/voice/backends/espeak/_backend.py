@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import numpy as np
 
@@ -96,17 +96,22 @@ class EspeakInfo:
         """The primary subtags of the languages that it speaks."""
         return self.finder.languages
 
-    def check_voice(self, voice: str, language: str) -> None:
-        """Raise INVALID_REQUEST if there is no such voice or alias."""
-        self.finder.file(voice, language or "en")
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """The aliases of the model's options."""
+        return self.finder.aliases
+
+    @property
+    def variants(self) -> Sequence[str]:
+        """The variants that go with every language."""
+        return self.finder.variants
 
 
 class EspeakSpeaker:
     """espeak-ng, loaded; implements `Speaker`.
 
     An utterance's `voice` is the id of one of its voices, which then speaks whatever the language is, or a variant
-    alone ("+f3") in the utterance's language, or one of the aliases of the model's options. Equal utterances have equal
-    audio.
+    alone ("+f3") in the utterance's language. Equal utterances have equal audio.
     """
 
     def __init__(self, *, pool: WorkerPool, info: EspeakInfo) -> None:

@@ -11,6 +11,7 @@ from typing import overload
 
 from enginehouse.engines.voice.backends.base import Gender, VoiceInfo
 from enginehouse.engines.voice.backends.espeak._jobs import Inventory, LanguageVoice, Variant
+from enginehouse.kit.languages import canonical_case, fold_tag, nearest_tag
 from enginehouse.kit.nearest import nearest_names
 from enginehouse.kit.validation import invalid, shorten
 
@@ -30,17 +31,6 @@ _STYLES = {
     "unirobot": "robot",
     "whisper": "whisper",
 }
-# A region's own voice of a language, where its tag alone does not decide: in unlisted regions English follows Britain
-# and Spanish America. "" is no region.
-_AMERICAN = ("", "as", "ca", "gu", "jp", "kr", "lr", "mh", "mp", "ph", "pr", "um", "us", "vi")
-_CARIBBEAN = ("ag", "bb", "bs", "bz", "dm", "gd", "gy", "jm", "kn", "lc", "tt", "vc")
-_REGIONS: Mapping[str, tuple[Mapping[str, str], str]] = {
-    "en": (dict.fromkeys(_AMERICAN, "en-us") | dict.fromkeys(_CARIBBEAN, "en-029"), "en-gb"),
-    "es": (dict.fromkeys(("", "ea", "es", "gq", "ic"), "es"), "es-419"),
-    "zh": (dict.fromkeys(("hk", "mo"), "yue"), "cmn"),
-}
-# Languages under another name, and close relatives.
-_RELATED_LANGUAGES = {"ckb": "ku", "in": "id", "iw": "he", "mo": "ro", "nn": "nb", "sh": "hr"}
 _MAX_SUGGESTIONS = 3
 
 
@@ -49,7 +39,7 @@ class VoiceList(Sequence[VoiceInfo]):
 
     def __init__(self, languages: Mapping[str, LanguageVoice], variants: Mapping[str, Variant]) -> None:
         self._languages = [
-            (key, languages[key].name, tuple(canonical_tag(tag) for _, tag in languages[key].tags))
+            (key, languages[key].name, tuple(canonical_case(tag) for _, tag in languages[key].tags))
             for key in sorted(languages)
         ]
         self._variants = [(key, variants[key]) for key in sorted(variants)]
@@ -94,25 +84,27 @@ class EspeakVoices:
     def __init__(self, inventory: Inventory, *, aliases: Mapping[str, str]) -> None:
         self._languages = _by_id(inventory.languages)
         self._variants = {variant.file.lower().replace(" ", "-"): variant for variant in inventory.variants}
-        self._aliases = aliases
+        self.aliases = aliases
+        """Other names of voices."""
+        self.variants = sorted(self._variants)
+        """The ids of the variants."""
         self.list = VoiceList(self._languages, self._variants)
         """All voices."""
         self._best = _best_by_tag(self._languages)
-        related = (tag for tag, known in _RELATED_LANGUAGES.items() if known in self._best)
-        self.languages = sorted({tag.split("-")[0] for tag in self._best}.union(related))
+        self.languages = sorted({tag.split("-")[0] for tag in self._best})
         """The primary subtags of the languages."""
         for name, voice in aliases.items():
             if self._parse(voice) is None:
                 raise invalid(f"options.aliases.{name}", self._unknown(voice))
 
     def file(self, voice: str, language: str) -> str:
-        """Return espeak-ng's own name for a voice: an id, an alias, a variant only ("+f3"), or empty for the plain
-        voice of the language.
+        """Return espeak-ng's own name for a voice: an id, a variant only ("+f3"), or empty for the plain voice of the
+        language.
 
         Raises:
             ServiceError: INVALID_REQUEST, naming `controls.voice` or `controls.language` and the nearest names.
         """
-        parsed = self._parse(self._aliases.get(voice, voice))
+        parsed = self._parse(voice)
         if parsed is None:
             raise invalid("controls.voice", self._unknown(voice))
         key, variant = parsed
@@ -125,33 +117,15 @@ class EspeakVoices:
         Raises:
             ServiceError: INVALID_REQUEST, naming `controls.language` and the nearest languages.
         """
-        wanted = tag.lower().replace("_", "-")
-        found = self._find(wanted)
-        if found is None:
-            near = [canonical_tag(known) for known in nearest_names(wanted, self._best, count=_MAX_SUGGESTIONS)]
-            hint = f"; the nearest are {', '.join(near)}" if near else ""
-            raise invalid("controls.language", f"espeak-ng does not speak {shorten(tag)}{hint}")
-        return found
-
-    def _find(self, wanted: str) -> str | None:
-        primary, *rest = wanted.split("-")
+        wanted = fold_tag(tag)
         if wanted in self._languages:
             return wanted
-        for length in range(len(rest), 0, -1):
-            if found := self._best.get("-".join((primary, *rest[:length]))):
-                return found
-        if primary in _REGIONS:
-            regions, others = _REGIONS[primary]
-            region = next((part for part in rest if len(part) == 2 or part.isdecimal()), "")
-            found = regions.get(region, others)
-            if found in self._languages:
-                return found
-        if found := self._best.get(primary):
-            return found
-        within = [tag for tag in self._best if tag.startswith(primary + "-")]
-        if within:
-            return self._best[min(within, key=lambda tag: (len(tag), tag))]
-        return self._find(_RELATED_LANGUAGES[primary]) if primary in _RELATED_LANGUAGES else None
+        found = nearest_tag(wanted, self._best)
+        if found is None:
+            near = [canonical_case(known) for known in nearest_names(wanted, self._best, count=_MAX_SUGGESTIONS)]
+            hint = f"; the nearest are {', '.join(near)}" if near else ""
+            raise invalid("controls.language", f"espeak-ng does not speak {shorten(tag)}{hint}")
+        return self._best[found]
 
     def _parse(self, voice: str) -> tuple[str, Variant | None] | None:
         """Parse a voice into a language's id, empty for any, and a variant; None if there is no such voice."""
@@ -163,30 +137,13 @@ class EspeakVoices:
 
     def _unknown(self, voice: str) -> str:
         key, plus, name = voice.lower().partition("+")
-        known = [*self._languages, *self._aliases]
         if key and key not in self._languages:
-            near = [match + plus + name for match in nearest_names(key, known, count=_MAX_SUGGESTIONS)]
+            near = [match + plus + name for match in nearest_names(key, self._languages, count=_MAX_SUGGESTIONS)]
         else:
             near = [key + plus + match for match in nearest_names(name, self._variants, count=_MAX_SUGGESTIONS)]
-        near = [match for match in near if match in self._aliases or self._parse(match) is not None]
+        near = [match for match in near if self._parse(match) is not None]
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         return f"espeak-ng has no voice {shorten(voice)}{hint} (`enginehouse voices` lists them)"
-
-
-def canonical_tag(tag: str) -> str:
-    """Return a BCP 47 tag in its usual case, such as "en-US" and "cmn-Latn-pinyin"."""
-    first, *rest = tag.lower().split("-")
-    parts = [first]
-    private = False
-    for part in rest:
-        private = private or len(part) == 1
-        if not private and len(part) == 2:
-            parts.append(part.upper())
-        elif not private and len(part) == 4 and part.isalpha():
-            parts.append(part.title())
-        else:
-            parts.append(part)
-    return "-".join(parts)
 
 
 def _by_id(languages: Iterable[LanguageVoice]) -> dict[str, LanguageVoice]:

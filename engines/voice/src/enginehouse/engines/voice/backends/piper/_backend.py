@@ -10,7 +10,7 @@ import asyncio
 import importlib.util
 import logging
 import unicodedata
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,6 +153,7 @@ class PiperInfo:
     """The properties of a Piper voice; implements `SpeakerInfo`."""
 
     clones = False
+    variants: Sequence[str] = ()
     max_text_length = _MAX_TEXT_LENGTH
     prosody = FOLLOWED
 
@@ -173,11 +174,10 @@ class PiperInfo:
         """The primary subtag of its one language."""
         return [self.finder.language]
 
-    def check_voice(self, voice: str, language: str) -> None:
-        """Raise INVALID_REQUEST if there is no such voice or alias, or if it does not speak the language."""
-        self.finder.speaker(voice)
-        if language:
-            self.finder.check_language(language)
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Those of the model's options, or OpenAI's names."""
+        return self.finder.aliases
 
 
 class PiperSpeaker:

@@ -8,10 +8,7 @@ from enginehouse.engines.voice.backends.base import VoiceInfo
 from enginehouse.engines.voice.backends.piper._description import VoiceDescription
 from enginehouse.kit.nearest import did_you_mean
 from enginehouse.kit.validation import invalid, shorten
-
-_OPENAI_NAMES = (
-    "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse",
-)  # fmt: skip
+from enginehouse.kit.voice_names import OPENAI_VOICES
 
 
 class PiperVoices:
@@ -47,8 +44,9 @@ class PiperVoices:
             for voice_id in sorted(self._speakers)
         ]
         """All voices, by id."""
-        self._aliases = self._default_aliases() if aliases is None else aliases
-        for name, voice_id in self._aliases.items():
+        self.aliases = self._default_aliases() if aliases is None else aliases
+        """Other names of voices."""
+        for name, voice_id in self.aliases.items():
             if voice_id.lower() not in self._speakers:
                 raise invalid(f"options.aliases.{name}", self._unknown(voice_id))
 
@@ -58,12 +56,12 @@ class PiperVoices:
         return self._tag.partition("-")[0]
 
     def speaker(self, voice: str) -> int:
-        """Return the speaker's number of a voice's id or alias; empty is the model's own.
+        """Return the speaker's number of a voice's id; empty is the model's own.
 
         Raises:
             ServiceError: INVALID_REQUEST, naming `controls.voice` and the nearest names.
         """
-        found = self._speakers.get(self._aliases.get(voice, voice or self._own).lower())
+        found = self._speakers.get((voice or self._own).lower())
         if found is None:
             raise invalid("controls.voice", self._unknown(voice))
         return found
@@ -79,10 +77,10 @@ class PiperVoices:
 
     def _default_aliases(self) -> dict[str, str]:
         speakers = [voice_id for voice_id in self._speakers if voice_id != self._own] or [self._own]
-        return {name: speakers[at % len(speakers)] for at, name in enumerate(_OPENAI_NAMES)}
+        return {name: speakers[at % len(speakers)] for at, name in enumerate(OPENAI_VOICES)}
 
     def _unknown(self, voice: str) -> str:
-        near = did_you_mean(voice, [*self._speakers, *getattr(self, "_aliases", ())])
+        near = did_you_mean(voice, list(self._speakers))
         return f"{shorten(voice)} is no voice of {self._model!r}{near} (`enginehouse voices` lists them)"
 
 

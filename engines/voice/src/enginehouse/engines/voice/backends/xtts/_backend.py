@@ -13,6 +13,7 @@ import gc
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -111,6 +112,10 @@ class XttsInfo:
     """True: from a recording of a few seconds."""
     max_text_length = MAX_TEXT_LENGTH
     """The maximum length in characters. For languages with a lower limit, texts are split further by the model."""
+    aliases: Mapping[str, str] = MappingProxyType({})
+    """None."""
+    variants: Sequence[str] = ()
+    """None."""
     prosody = frozenset({"speed"})
     """Only the speed; the melody is the model's own."""
 
@@ -126,10 +131,6 @@ class XttsInfo:
             for voice_id, speaker in sorted(self._speakers.items())
         ]
         """The model's speakers, each of whom speaks every language."""
-
-    def check_voice(self, voice: str, language: str) -> None:
-        """Raise INVALID_REQUEST if there is no such voice; each speaks every language."""
-        self.speaker(voice)
 
     def language(self, utterance: Utterance) -> str:
         """Return the primary subtag of an utterance's language. Raises INVALID_REQUEST."""

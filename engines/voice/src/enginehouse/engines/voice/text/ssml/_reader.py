@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from xml.parsers import expat
 
-from enginehouse.engines.voice.text._plan import Controls
+from enginehouse.engines.voice.text._plan import Controls, UnknownVoice
 from enginehouse.engines.voice.text._say_as import KINDS, find_problem
-from enginehouse.engines.voice.text._scripts import primary
+from enginehouse.engines.voice.text._scripts import primary, reads
 from enginehouse.engines.voice.text._style import Style
 from enginehouse.engines.voice.text._verbalizer import SpeechOverride
 from enginehouse.engines.voice.text.normalization.dates import FORMATS
@@ -100,6 +100,7 @@ class _OpenElement:
 class _Reader:
     def __init__(self, *, controls: Controls) -> None:
         self._voices = controls.voices
+        self._find_voice = controls.find_voice
         self._base = Style.of(controls)
         self._open: list[_OpenElement] = []
         self._elements = 0
@@ -240,7 +241,11 @@ class _Reader:
         self._language(element, attributes)
 
     def _voice(self, element: _OpenElement, attributes: dict[str, str]) -> None:
-        name = self._required(element, attributes, "name")
+        if any(attributes.get(tag) for tag in ("language", "xml:lang")) and "name" not in attributes:
+            # The model's own voice for the language.
+            name = ""
+        else:
+            name = self._find(self._required(element, attributes, "name"))
         gender = attributes.get("gender")
         if gender is not None and gender not in values.GENDERS:
             raise self._invalid(element, "gender", gender, ", ".join(values.GENDERS))
@@ -252,6 +257,14 @@ class _Reader:
         element.style = replace(element.style, voice=name, language=language)
         self._language(element, attributes, "language")
         self._language(element, attributes)
+        if not reads(self._voices.get(name, ()), element.style.language):
+            raise self._error(f"<voice>: {name!r} does not speak {element.style.language!r}: leave one of them out")
+
+    def _find(self, name: str) -> str:
+        try:
+            return self._find_voice(name)
+        except UnknownVoice as error:
+            raise self._error(f"<voice>: {error}") from None
 
     def _mark(self, element: _OpenElement, attributes: dict[str, str]) -> None:
         self._document.events.append(MarkElement(self._size, self._required(element, attributes, "name")))

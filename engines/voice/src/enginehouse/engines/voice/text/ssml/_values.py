@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 
+from enginehouse.kit.languages import canonical_case, is_tag
+
 _PERCENT = re.compile(r"([+-]?)([0-9]{1,6}(?:\.[0-9]{1,6})?)%")
 _SEMITONES = re.compile(r"([+-][0-9]{1,3}(?:\.[0-9]{1,6})?)st")
 _DECIBELS = re.compile(r"([+-][0-9]{1,3}(?:\.[0-9]{1,6})?)dB")
 _TIME = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s)")
-_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,8}")
 
 RATES = {"x-slow": 0.5, "slow": 0.75, "medium": 1.0, "fast": 1.3, "x-fast": 1.7}
 """Speed factors."""
@@ -78,8 +79,8 @@ def milliseconds(text: str) -> int | None:
 
 
 def language(text: str) -> str | None:
-    """Return the BCP 47 tag."""
-    return text if _TAG.fullmatch(text) is not None else None
+    """Return the BCP 47 tag, in its canonical case."""
+    return canonical_case(text) if is_tag(text) else None
 
 
 def _factor(text: str, *, absolute: bool) -> float | None:
