@@ -79,6 +79,8 @@ class Generation(generation_pb2_grpc.GenerationServiceServicer):
 class Text(text_pb2_grpc.TextServiceServicer):
     async def CreateChatCompletion(self, request: Any, context: Any) -> AsyncIterator[httpbody_pb2.HttpBody]:
         body = json.loads(request.data)
+        if body.get("mode") == "loaded":
+            await context.send_initial_metadata((("x-enginehouse-load-ms", "1250"),))
         if body.get("mode") == "fail":
             error = ServiceError(Reason.CONTEXT_LENGTH_EXCEEDED, 'too long: "ü" {} %20 ' + "x" * 300)
             await abort(context, error, openai=True)

@@ -96,6 +96,12 @@ def test_a_refusal_reaches_openai_clients_in_openais_shape(served: Any, reason: 
     assert answer.headers.get("retry-after") == ("7" if reason == "RATE_LIMITED" else None)
 
 
+def test_an_engines_own_header_reaches_openai_clients(served: Any) -> None:
+    answer = post(served, CHAT, {"mode": "loaded"})
+    assert (answer.status_code, answer.headers["x-enginehouse-load-ms"]) == (200, "1250")
+    assert "x-enginehouse-load-ms" not in post(served, CHAT, {}, **{"x-enginehouse-load-ms": "1"}).headers
+
+
 def test_an_engines_openai_error_is_the_answer(served: Any) -> None:
     status, body = openai_error(ServiceError(Reason.CONTEXT_LENGTH_EXCEEDED, 'too long: "ü" {} %20 ' + "x" * 300))
     answer = post(served, CHAT, {"mode": "fail"})

@@ -185,7 +185,7 @@ async def test_frames_without_speech_are_skipped(whispers, runtime):
 
 async def test_integer_arithmetic_works(whispers):
     recogniser = await load_whisper(whispers, "faster-whisper", compute_type="int8", slots=2, threads=1, vad=False)
-    assert recogniser.slots == 2
+    assert recogniser.info.slots == 2
     found = await asyncio.gather(*(heard(recogniser, voiced(pitch, 2)) for pitch in (ENGLISH, GERMAN)))
     assert [segment.text for [segment] in found] == [SAID["en"], SAID["de"]]
     await recogniser.close()

@@ -128,7 +128,7 @@ async def test_languages_are_those_that_can_be_read_here(speaker):
 
 @pytest.mark.parametrize("speed", [0.5, 2.0])
 async def test_speed_is_its_own(speaker, speed):
-    assert speaker.prosody == {"speed"}
+    assert speaker.info.prosody == {"speed"}
     whole = await said(speaker, saying("One.", prosody=Prosody(speed=speed)))
     # To within a code, of 46 ms.
     assert abs(len(whole) - BREATH / speed) <= 1200

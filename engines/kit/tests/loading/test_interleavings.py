@@ -5,36 +5,48 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from enginehouse.kit.errors import Reason, ServiceError
-from engines.kit.tests.loading.toys import Runtime, Served, serve, settled, toy_model
+from engines.kit.tests.loading.toys import Runtime, Served, Toy, serve, settled, toy_model
 
-SIZES = {"a": 30, "b": 50, "c": 20}
-LIMIT_MIB = 80
+SIZES = {"a": 40, "b": 80, "c": 30}
+LIMIT_MIB = 90
 EXPECTED = {Reason.ENGINE_BUSY, Reason.BACKEND_FAILED, Reason.ENGINE_DRAINING}
 
 names = st.sampled_from(sorted(SIZES))
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("begin"), names),
-        st.tuples(st.just("end"), st.integers(0, 5)),
-        st.tuples(st.just("cancel"), st.integers(0, 5)),
-        st.tuples(st.just("pass"), st.sampled_from([0.5, 2.0, 20.0])),
+        st.tuples(st.sampled_from(["begin", "use"]), names),
+        st.tuples(st.sampled_from(["end", "end", "cancel"]), st.integers(0, 2)),
+        st.tuples(st.just("pass"), st.sampled_from([0.5, 20.0, 20.0])),
         st.tuples(st.just("fail"), st.none()),
         st.tuples(st.sampled_from(["hold loads", "let loads", "hold unloads", "let unloads"]), st.none()),
     ),
+    min_size=5,
     max_size=40,
 )
 
 
-@dataclass
 class Caller:
     """A call that holds a model until it is told to end."""
 
-    task: asyncio.Task[None]
-    end: asyncio.Event
+    def __init__(self, served: Served, name: str) -> None:
+        self.name = name
+        self.end = asyncio.Event()
+        self.held: Toy | None = None
+        self.task = asyncio.create_task(self._call(served))
+
+    async def _call(self, served: Served) -> None:
+        try:
+            async with served[self.name].hold() as self.held:
+                await self.end.wait()
+                self.held = None
+        except ServiceError as error:
+            assert error.reason in EXPECTED
+        finally:
+            self.held = None
 
 
 @dataclass
@@ -42,27 +54,18 @@ class World:
     served: Served
     callers: list[Caller] = field(default_factory=list)
 
-    async def call(self, name: str, end: asyncio.Event) -> None:
-        try:
-            async with self.served[name].hold() as loaded:
-                while not end.is_set():
-                    assert not loaded.closed
-                    assert name in self.served.runtime.living
-                    await asyncio.sleep(0)
-                    await end.wait()
-                assert not loaded.closed, "unloaded while it was in use"
-        except ServiceError as error:
-            assert error.reason in EXPECTED
-
     async def do(self, what: str, value: object) -> None:
         runtime = self.served.runtime
         if what == "begin":
-            end = asyncio.Event()
-            self.callers.append(Caller(asyncio.create_task(self.call(str(value), end)), end))
-        elif what in ("end", "cancel") and self.callers:
+            self.callers.append(Caller(self.served, str(value)))
+        elif what == "use":
+            passing = Caller(self.served, str(value))
+            passing.end.set()
+            self.callers.append(passing)
+        elif what in ("end", "cancel"):
             assert isinstance(value, int)
-            caller = self.callers[value % len(self.callers)]
-            caller.end.set() if what == "end" else caller.task.cancel()
+            for caller in [caller for caller in self.callers if not caller.task.done()][value : value + 1]:
+                caller.end.set() if what == "end" else caller.task.cancel()
         elif what == "pass":
             assert isinstance(value, float)
             await self.served.clock.advance(value)
@@ -74,10 +77,13 @@ class World:
             runtime.may_load.clear() if what.startswith("hold") else runtime.may_load.set()
         await settled()
         assert sum(SIZES[name] for name in runtime.living) <= LIMIT_MIB
+        for caller in self.callers:
+            assert caller.held is None or not caller.held.closed, "unloaded while it was in use"
+            assert caller.held is None or caller.held is self.served[caller.name].loaded
 
 
-async def run(plan: list[tuple[str, object]]) -> None:
-    models = [toy_model("a", keep_alive_s=0), toy_model("b", keep_alive_s=10), toy_model("c", keep_alive_s=-1)]
+async def run(plan: list[tuple[str, object]], keep_alive_s: list[float]) -> None:
+    models = [toy_model(name, keep_alive_s=seconds) for name, seconds in zip(SIZES, keep_alive_s, strict=True)]
     world = World(await serve(*models, runtime=Runtime(sizes=SIZES), memory_limit_mib=LIMIT_MIB, queue_per_model=2))
     for what, value in plan:
         await world.do(what, value)
@@ -91,7 +97,9 @@ async def run(plan: list[tuple[str, object]]) -> None:
     assert world.served.runtime.living == [], "something was left in memory"
 
 
-@given(plan=steps)
-@settings(max_examples=150, deadline=None)
-def test_no_interleaving_breaks_a_rule(plan: list[tuple[str, object]]) -> None:
-    asyncio.run(run(plan))
+@given(plan=steps, keep_alive_s=st.lists(st.sampled_from([10.0, -1.0, 0.0]), min_size=3, max_size=3))
+@example(plan=[("use", "a"), ("use", "c"), ("use", "b")], keep_alive_s=[10.0, 10.0, 10.0])
+@example(plan=[("use", "b"), ("begin", "b"), ("pass", 20.0)], keep_alive_s=[10.0, 10.0, 10.0])
+@settings(max_examples=200, deadline=None)
+def test_no_interleaving_breaks_a_rule(plan: list[tuple[str, object]], keep_alive_s: list[float]) -> None:
+    asyncio.run(run(plan, keep_alive_s))

@@ -141,6 +141,23 @@ async def test_a_model_in_use_is_never_unloaded_however_long_that_is() -> None:
     await served.models.close()
 
 
+async def test_a_model_stays_for_the_calls_that_wait_for_a_slot() -> None:
+    served = await serve(toy_model("a", keep_alive_s=0), queue_per_model=1)
+    model = served["a"]
+    async with model.hold() as loaded:
+        async with model.hold():
+            waiting = asyncio.create_task(model.hold().__aenter__())
+            await settled()
+            assert model.slots.queued == 1
+            with pytest.raises(ServiceError, match="the engine is busy"):
+                await model.hold().__aenter__()
+        assert await waiting is loaded
+    await settled()
+    assert served.runtime.loads == ["a"]
+    assert not loaded.closed
+    await served.models.close()
+
+
 async def test_how_long_a_model_stays_is_the_catalogs_word_before_the_engines() -> None:
     models = [toy_model("a", keep_alive_s=-1), toy_model("b", keep_alive_s=0), toy_model("c", keep_alive_s=7)]
     served = await serve(*models, toy_model("d"), keep_alive_s=20)

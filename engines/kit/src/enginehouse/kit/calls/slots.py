@@ -43,13 +43,18 @@ class Slots:
         Raises:
             ServiceError: ENGINE_BUSY with RetryInfo if the queue is full.
         """
-        await self._take()
+        await self.take()
         try:
             yield
         finally:
-            self._give()
+            self.give()
 
-    async def _take(self) -> None:
+    async def take(self) -> None:
+        """Take a slot, as `hold` does; the caller gives it back.
+
+        Raises:
+            ServiceError: ENGINE_BUSY with RetryInfo if the queue is full.
+        """
         if self.active < self._capacity and not self._waiting:
             self.active += 1
             return
@@ -66,12 +71,13 @@ class Slots:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 # The slot came in the same instant; pass it on.
-                self._give()
+                self.give()
             else:
                 self._waiting.remove(turn)
             raise
 
-    def _give(self) -> None:
+    def give(self) -> None:
+        """Give a slot back to whoever waits longest."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():

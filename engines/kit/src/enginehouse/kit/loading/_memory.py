@@ -52,8 +52,6 @@ class ModelMemory:
         """The bound; 0 for none."""
         self._setting = setting
         self._taken: dict[Evictable, int] = {}
-        # One at a time makes room, or two would count the same room.
-        self._making_room = asyncio.Lock()
 
     @property
     def taken_bytes(self) -> int:
@@ -70,12 +68,9 @@ class ModelMemory:
         needed = model.memory_bytes
         if self.limit_bytes:
             self.check_size(model)
-            async with self._making_room:
-                while (lacking := self.taken_bytes + needed - self.limit_bytes) > 0:
-                    await self._free(lacking, for_model=model)
-                self._taken[model] = needed
-        else:
-            self._taken[model] = needed
+            while (lacking := self.taken_bytes + needed - self.limit_bytes) > 0:
+                await self._free(lacking, for_model=model)
+        self._taken[model] = needed
 
     def release(self, model: Evictable) -> None:
         """Give a model's memory back."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
 import logging
-from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Generic, cast
 
@@ -109,15 +107,13 @@ class ServedModel(Generic[InfoT, LoadedT]):
             return LoadState.UNLOADING
         return LoadState.UNLOADED if self._loading is None else LoadState.LOADING
 
-    @contextlib.asynccontextmanager
-    async def hold(self) -> AsyncIterator[LoadedT]:
-        """Hold a slot of the model for a call, and return the model, after loading it if need be.
+    def hold(self) -> ModelUse[LoadedT]:
+        """Return a block that holds a slot of the model for a call; the model is loaded if need be.
 
-        Raises:
+        Entering it raises:
             ServiceError: ENGINE_BUSY if the queue for a slot is full; else as `use` does.
         """
-        async with self.slots.hold(), ModelUse(self) as loaded:
-            yield loaded
+        return ModelUse(self, self.slots)
 
     def use(self) -> ModelUse[LoadedT]:
         """Return a block that uses the model without a slot, for what costs it little; it is loaded if need be.
@@ -221,10 +217,6 @@ class ServedModel(Generic[InfoT, LoadedT]):
         error.__cause__ = failure
         return error
 
-    def _enter(self) -> LoadedT | None:
-        self._users += 1
-        return self._loaded
-
     def _leave(self) -> None:
         self._users -= 1
         if not self._users and self._loaded is not None:
@@ -265,25 +257,42 @@ class ServedModel(Generic[InfoT, LoadedT]):
 
 
 class ModelUse(Generic[LoadedT]):
-    """The `async with` block around the use of a model. Made by `ServedModel.use`."""
+    """The `async with` block around the use of a model. Made by `ServedModel.use` and `ServedModel.hold`.
 
-    __slots__ = ("_served",)
+    A class, since a generator would cost every call several times as much.
+    """
 
-    def __init__(self, served: ServedModel[Any, LoadedT]) -> None:
+    __slots__ = ("_served", "_slots")
+
+    def __init__(self, served: ServedModel[Any, LoadedT], slots: Slots | None = None) -> None:
         self._served = served
+        self._slots = slots
 
     async def __aenter__(self) -> LoadedT:
         served = self._served
-        loaded = served._enter()
+        # Before it has a slot, so that the model is not unloaded under the calls that wait for one.
+        served._users += 1
+        if self._slots is not None:
+            try:
+                await self._slots.take()
+            except BaseException:
+                served._leave()
+                raise
+        loaded = served._loaded
         if loaded is None:
             try:
                 loaded = await served._load_for_call()
             except BaseException:
-                served._leave()
+                self._leave()
                 raise
         return loaded
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         self._served._leave()
+        if self._slots is not None:
+            self._slots.give()
