@@ -193,13 +193,21 @@ async def test_a_miss_names_the_nearest(client: VoiceClient, name: str, hints: l
         assert hint in message
 
 
-async def test_a_miss_of_a_model_with_few_voices(client: VoiceClient) -> None:
-    assert "speaks no such language; the nearest are 'es-ES', 'en-US'" in miss(client, "te-IN", model=FEW)
-    assert "has no voice 'joe+f3'" in miss(client, "joe+f3", model=FEW)
-    assert "'en+f3': its voices have no variants (" in miss(client, "en+f3", model=FEW)
+async def test_a_miss_names_the_models_that_have_the_voice(client: VoiceClient) -> None:
+    assert "'few' has no voice 'te-IN', and speaks no such language; use the model 'espeak-ng' or" in miss(
+        client, "te-IN", model=FEW
+    )
+    assert "'few' has no voice 'en+f3': its voices have no variants; use the model" in miss(client, "en+f3", model=FEW)
+    assert "use the model 'few', which has it" in miss(client, "lola")
     error = await refusal(client.speak(controlled("x", voice="te"), models=[FEW]))
     assert (error.reason, error.violations[0].field) == (Reason.INVALID_REQUEST, "controls.voice")
     assert "'te'" in error.message
+
+
+async def test_a_miss_of_every_model_names_the_nearest_of_all(client: VoiceClient) -> None:
+    assert "has no voice 'lolo'; the nearest are 'lola'" in miss(client, "lolo", model=FEW)
+    assert "'lola' of 'few'" in miss(client, "lolo")
+    assert "'th' of 'espeak-ng'" in miss(client, "tlh", model=FEW)
 
 
 async def test_every_listed_voice_means_itself(client: VoiceClient) -> None:
@@ -240,7 +248,7 @@ async def test_any_name_is_found_or_refused_as_the_router_would(client: VoiceCli
         found = find(client, name, model=model)
     except UnknownVoice as error:
         assert fit is VoiceFit.NONE
-        assert str(error).partition("the nearest are ")[2].partition(" (List")[0].count("', ") <= 2
+        assert str(error).partition("the nearest are ")[2].partition(" (List")[0].count(", ") <= 2
     else:
         assert fit is not VoiceFit.NONE
         assert find(client, found, model=model) == found if found else True

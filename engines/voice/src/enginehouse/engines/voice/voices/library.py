@@ -25,7 +25,7 @@ from enginehouse.engines.voice.voices.clones import (
     is_silent,
     new_voice_id,
 )
-from enginehouse.engines.voice.voices.names import VoiceNames
+from enginehouse.engines.voice.voices.names import VoiceNames, find_voice
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.languages import fold_tag, nearest_tag
 from enginehouse.kit.validation import invalid, shorten
@@ -90,11 +90,11 @@ class VoiceLibrary:
         return self._names[model]
 
     def find(self, name: str, *, model: str, tenant_id: str) -> str:
-        """Return the id of the voice that a name means for a model, as `VoiceNames.find` does; a cloned voice of the
-        tenant is named by its id. Raises UnknownVoice.
+        """Return the id of the voice that a name means for a model, as `find_voice` does; a cloned voice of the tenant
+        is named by its id. Raises UnknownVoice.
         """
         if not is_clone(name):
-            return self._names[model].find(name)
+            return find_voice(name, model=model, models=self._names)
         try:
             return self.clone(name, model=model, tenant_id=tenant_id).voice_id
         except ServiceError as error:

@@ -66,15 +66,40 @@ class VoiceNames:
         """The names that the registry has: ids, aliases, and variants alone."""
         return [*self._ids.values(), *self._aliases, *(f"+{variant}" for variant in self._variants.values())]
 
-    def find(self, name: str) -> str:
+    def find(self, name: str) -> str | None:
         """Return the id of the voice that a name means; empty for the model's own for each language, and only the
-        variant ("+f3") for the variant of that one. Raises UnknownVoice, with the nearest names.
+        variant ("+f3") for the variant of that one; None if there is no such voice.
         """
         wanted, plus, variant = fold_tag(name).partition("+")
         found = "" if plus and not wanted else self._find_plain(wanted)
-        if found is None or (plus and variant not in self._variants):
-            raise UnknownVoice(self._unknown(name))
-        return found.partition("+")[0] + "+" + self._variants[variant] if plus else found
+        if found is None or not plus:
+            return found
+        return found.partition("+")[0] + "+" + self._variants[variant] if variant in self._variants else None
+
+    def fault(self, name: str) -> str:
+        """Return why a name means no voice, in words."""
+        wanted = fold_tag(name).partition("+")[0]
+        fault = f"{self._model!r} has no voice {shorten(name)}"
+        if not wanted or self._find_plain(wanted) is not None:
+            return fault if self._variants else f"{fault}: its voices have no variants"
+        if is_tag(wanted) and nearest_tag(wanted, self._best) is None:
+            return f"{fault}, and speaks no such language"
+        return fault
+
+    def near(self, name: str) -> Sequence[str]:
+        """Return at most three names of voices that are most like one that means none; languages for a language."""
+        wanted, plus, variant = fold_tag(name).partition("+")
+        if not wanted or self._find_plain(wanted) is not None:
+            return [f"{wanted}+{known}" for known in _nearest(variant, self._variants)]
+        known = {alias: alias for alias in self._aliases} | self._ids
+        near = nearest_names(wanted, known, count=_MAX_SUGGESTIONS, cutoff=_ALIKE)
+        if is_tag(wanted) and nearest_tag(wanted, self._best) is None:
+            known = {tag: canonical_case(tag) for tag in self._best} | known
+            near += _nearest(wanted, self._best)
+        else:
+            near += _nearest(wanted, known)
+        ending = plus + variant if variant in self._variants else ""
+        return [known[match] + ending for match in dict.fromkeys(near)][:_MAX_SUGGESTIONS]
 
     def _find_plain(self, wanted: str) -> str | None:
         if wanted in self._ids:
@@ -84,26 +109,33 @@ class VoiceNames:
         tag = language_voice(wanted, self._best)
         return None if tag is None else self._best[tag]
 
-    def _unknown(self, name: str) -> str:
-        wanted, plus, variant = fold_tag(name).partition("+")
-        fault = f"{self._model!r} has no voice {shorten(name)}"
-        if not wanted or self._find_plain(wanted) is not None:
-            near = [f"{wanted}+{known}" for known in _nearest(variant, self._variants)]
-            if not self._variants:
-                fault += ": its voices have no variants"
-        else:
-            known = {alias: alias for alias in self._aliases} | self._ids
-            near = nearest_names(wanted, known, count=_MAX_SUGGESTIONS, cutoff=_ALIKE)
-            if is_tag(wanted) and nearest_tag(wanted, self._best) is None:
-                fault += ", and speaks no such language"
-                known = {tag: canonical_case(tag) for tag in self._best} | known
-                near += _nearest(wanted, self._best)
-            else:
-                near += _nearest(wanted, known)
-            ending = plus + variant if variant in self._variants else ""
-            near = [known[match] + ending for match in dict.fromkeys(near)][:_MAX_SUGGESTIONS]
-        hint = f"; the nearest are {', '.join(map(repr, near))}" if near else ""
-        return f"{fault}{hint} ({_LIST})"
+
+def find_voice(name: str, *, model: str, models: Mapping[str, VoiceNames]) -> str:
+    """Return the id of the voice that a name means for a model, as `VoiceNames.find` does.
+
+    Args:
+        name: the name in the request.
+        model: the model that is to speak.
+        models: the names of every model's voices, by model.
+
+    Raises:
+        UnknownVoice: names the models that have the voice, or else the nearest three voices of all models.
+    """
+    own = models[model]
+    found = own.find(name)
+    if found is not None:
+        return found
+    able = [other for other, names in models.items() if names.find(name) is not None]
+    if able:
+        hint = f"; use the model {' or '.join(map(repr, able[:_MAX_SUGGESTIONS]))}, which has it"
+    else:
+        shown = {fold_tag(match): repr(match) for match in own.near(name)}
+        for other, names in models.items():
+            for match in names.near(name):
+                shown.setdefault(fold_tag(match), f"{match!r} of {other!r}")
+        near = [shown[match] for match in _nearest(fold_tag(name), shown)]
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
+    raise UnknownVoice(f"{own.fault(name)}{hint} ({_LIST})")
 
 
 class _VoiceLanguages(Mapping[str, Sequence[str]]):
