@@ -10,7 +10,7 @@ models:
     context_tokens: 4096
     max_output_tokens: 256
     capabilities: [chat, completion, tools, json_schema]
-    quality: 0.2
+    quality: 0.5
     prices: {input_tokens: 50000000, cached_input_tokens: 5000000, output_tokens: 200000000}
   - name: large
     cluster: inference

@@ -20,11 +20,12 @@ from enginehouse.router.limits import SharingSettings
 from enginehouse.router.policy import TierSettings
 from enginehouse.router.redis import check_redis_url
 
+# Whoever pays gets no model of less than 0.2: those are there to be cheap, or to be free.
 _TIERS = {
-    "free": TierSettings(quality_floor=0.0, quality_ceiling=0.4),
-    "starter": TierSettings(quality_floor=0.0, quality_ceiling=0.6),
-    "pro": TierSettings(quality_floor=0.0, quality_ceiling=0.85),
-    "enterprise": TierSettings(quality_floor=0.0, quality_ceiling=1.0),
+    "free": TierSettings(quality_floor=0.0, quality_ceiling=0.3),
+    "starter": TierSettings(quality_floor=0.2, quality_ceiling=0.6),
+    "pro": TierSettings(quality_floor=0.2, quality_ceiling=0.85),
+    "enterprise": TierSettings(quality_floor=0.2, quality_ceiling=1.0),
 }
 
 
