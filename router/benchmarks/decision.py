@@ -11,6 +11,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from google.api import httpbody_pb2
@@ -73,6 +74,7 @@ from enginehouse.router.settings import RouterSettings
 GENERATE = "/enginehouse.api.inference.v1.GenerationService/Generate"
 CHAT = "/enginehouse.api.openai.v1.TextService/CreateChatCompletion"
 _BATCH = 50
+SCOPES = (("tenant", "ten_" + "0" * 32), ("key", "key_" + "0" * 32))
 WORDS = "Tell me a story about a clever crow who lived by the river and helped a farmer. "
 
 
@@ -83,7 +85,14 @@ class _NoStore(LedgerStore):
         """Nothing."""
 
 
-def _admission() -> tuple[Admission, Ledger, ResponseCache, str]:
+# Of the models by size, where languages are declared: they differ, so that the prompt's is detected.
+LANGUAGES = {"s": ("en",), "m": ("en", "te"), "l": ("en", "te", "hi"), "x": ()}
+TELUGU = "నది పక్కన నివసించి రైతుకు సహాయం చేసిన తెలివైన కాకి గురించి ఒక కథ చెప్పు. "
+
+
+def _admission(
+    languages: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> tuple[Admission, Ledger, ResponseCache, str]:
     models = [
         CatalogModel(
             name=f"model-{size}",
@@ -102,6 +111,7 @@ def _admission() -> tuple[Admission, Ledger, ResponseCache, str]:
                 }
             ),
             options=MappingProxyType({}),
+            languages=languages.get(size, ()),
         )
         for size, quality, price in (
             ("s", 0.2, 50_000_000),
@@ -230,28 +240,51 @@ def _cases() -> dict[str, tuple[str, bytes]]:
     return cases
 
 
+async def _measure_languages(rounds: int) -> dict[str, float]:
+    admission, ledger, _, secret = _admission(LANGUAGES)
+    await ledger.register()
+    headers = {b"authorization": f"Bearer {secret}".encode(), b"content-type": b"application/grpc"}
+    cases = {}
+    for name, words in (("English", WORDS), ("Telugu", TELUGU)):
+        prompt = (words.encode() * (1024 // len(words.encode()) + 1))[:1024].decode(errors="ignore")
+        message = generation_pb2.Message(role=generation_pb2.ROLE_USER, content=prompt)
+        body = generation_pb2.GenerateRequest(model="auto", messages=[message], max_output_tokens=128)
+        cases[f"gRPC, 1 KB, auto, {name} detected"] = GENERATE, _frame(body.SerializeToString()), headers
+    asked = {**headers, b"x-enginehouse-language": b"te"}
+    cases["gRPC, 1 KB, auto, Telugu asked for"] = GENERATE, _frame(body.SerializeToString()), asked
+    return await _timed(admission, ledger, cases, rounds)
+
+
 async def _measure(rounds: int) -> dict[str, float]:
     admission, ledger, cache, secret = _admission()
     await ledger.register()
     headers = {b"authorization": f"Bearer {secret}".encode(), b"content-type": b"application/grpc"}
-    scopes = [("tenant", "ten_" + "0" * 32), ("key", "key_" + "0" * 32)]
-    found = {}
     cases = {name: (method, body, headers) for name, (method, body) in _cases().items()}
     for name in ("gRPC, 1 KB, model-s", "OpenAI JSON, 1 KB, model-s", "OpenAI JSON, 8 KB, model-s"):
         method, body, _ = cases[name]
-        for account in ledger.accounts(Payer(scopes), now_ms=wall_clock()):
-            account.remaining = 2**61
+        _refill(ledger)
         # What is made anew is looked up under its key like a miss; equal misses would wait for the first.
         refresh, use = ({**headers, b"x-enginehouse-cache": word} for word in (b"refresh", b"use"))
         made = peek((await admission.admit(Check(method, refresh, body))).token)
         await cache.put(made.keep.key, b"answer", keep_ms=10**9)
         cases[f"{name}, cache miss"] = (method, body, refresh)
         cases[f"{name}, cache hit"] = (method, body, use)
+    return await _timed(admission, ledger, cases, rounds)
+
+
+def _refill(ledger: Ledger) -> None:
+    for account in ledger.accounts(Payer(SCOPES), now_ms=wall_clock()):
+        account.remaining = 2**61
+
+
+async def _timed(
+    admission: Admission, ledger: Ledger, cases: Mapping[str, tuple[str, bytes, dict[bytes, bytes]]], rounds: int
+) -> dict[str, float]:
+    found = {}
     for name, (method, body, sent) in cases.items():
         batches = []
         for _ in range(rounds):
-            for account in ledger.accounts(Payer(scopes), now_ms=wall_clock()):
-                account.remaining = 2**61
+            _refill(ledger)
             began = time.process_time()
             for _ in range(_BATCH):
                 await admission.admit(Check(method, sent, body))
@@ -270,7 +303,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--rounds", type=int, default=100, help="batches of 50 decisions; the fastest tenth counts")
     arguments = parser.parse_args()
-    found = asyncio.run(_measure(arguments.rounds))
+    found = asyncio.run(_measure(arguments.rounds)) | asyncio.run(_measure_languages(arguments.rounds))
     if arguments.json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:

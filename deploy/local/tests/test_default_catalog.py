@@ -47,7 +47,7 @@ models:
 
 @pytest.fixture
 def with_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], EngineSpec[Any]]]:
-    """Returns a spec whose default catalog is the text that it is called with."""
+    """A function that returns a spec with a default catalog of the given text."""
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     spec = next(iter(installed_engines().values()))
 

@@ -41,7 +41,9 @@ def chosen(request: InferenceRequest, here: State) -> str:
 
 
 def reasons(request: InferenceRequest, here: State) -> dict[str, str]:
-    return {one.model.name: one.rejection_reason for one in decide(request, caller(), here, explain=True).considered}
+    return {
+        other.model.name: other.rejection_reason for other in decide(request, caller(), here, explain=True).considered
+    }
 
 
 def speakers(*models: CatalogModel, complexity: float = 0.0) -> State:
@@ -130,7 +132,7 @@ def test_the_catalog_goes_before_what_engines_declare() -> None:
 def test_engines_of_one_model_declare_together() -> None:
     here = speakers()
     first, second = fleet([ROBOT], languages={"robot": ["te"]}), fleet([ROBOT], languages={"robot": ["hi", "te"]})
-    live = [one.live for found in (first, second) for one in found._known.values()]
+    live = [known.live for found in (first, second) for known in found._known.values()]
     live[1].engine.engine_id = "another"
     here.fleet.update(live)
     assert here.languages_of(ROBOT).tags == ("te", "hi")
@@ -205,7 +207,7 @@ def test_every_choice_and_fallback_knows_the_language(
     declared: Sequence[Sequence[str]], asked: str, denied: int, chain: Sequence[int]
 ) -> None:
     models = [model(f"m{i}", price=i * 10**6, languages=tuple(tags)) for i, tags in enumerate(declared)]
-    names = [one.name for one in models]
+    names = [served.name for served in models]
     rules: Mapping[str, Any] = {"everyone": {"deny": [f"m{denied}"]}}
     chains = [{"model": name, "models": [f"m{i}" for i in chain if i < len(names)] or names[:1]} for name in names]
     decision = decide(new_request(language=asked), caller(), state(models, document(**rules, fallbacks=chains)))
@@ -214,7 +216,7 @@ def test_every_choice_and_fallback_knows_the_language(
     def knows(tags: Sequence[str]) -> bool:
         return not tags or same.get(asked, asked) in {same.get(tag, tag) for tag in tags}
 
-    able = [one.name for one in models if knows(one.languages) and one.name != f"m{denied}"]
+    able = [served.name for served in models if knows(served.languages) and served.name != f"m{denied}"]
     assert {candidate.model.name for candidate in decision.candidates} <= set(able)
     assert bool(decision.candidates) == bool(able)
     assert (decision.refusal is None) == bool(able)

@@ -1,4 +1,4 @@
-"""What `auto` takes by tier, of models like those of a fresh installation."""
+"""The models that `auto` takes by tier, of those of a fresh installation."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def test_an_alias_is_decided_as_what_it_stands_for(
     named, aliased = (new_request(name, task=request["task"]) for name in (request["model"], "other"))
     aliased.follow_alias(here.catalog.aliases)
     who = caller(*request["allowed"])
-    direct, followed = (decide(one, who, here, request_id=request["request_id"]) for one in (named, aliased))
+    direct, followed = (decide(asked, who, here, request_id=request["request_id"]) for asked in (named, aliased))
     assert followed.candidates == direct.candidates
     assert followed.bound_nanos == direct.bound_nanos
     assert (followed.refusal is None) == (direct.refusal is None)

@@ -49,7 +49,7 @@ async def test_an_explanation_shows_the_language(shared_router: RouterProcess, r
     told = await shared_router.admin(shared_router.key, "Explain", pb.ExplainRequest(prompt="hi", language="te"))
     assert (list(told.languages), told.language_detected) == (["te"], False)
     assert told.rule == "large is the cheapest that is good enough of those that write te"
-    small, large = (next(one for one in told.candidates if one.model == name) for name in ("small", "large"))
+    small, large = (next(other for other in told.candidates if other.model == name) for name in ("small", "large"))
     assert small.passed_over_because == "it does not write te"
     assert (list(small.languages), list(large.languages)) == (["en"], ["en", "te-IN"])
     with pytest.raises(grpc.aio.AioRpcError, match="language: 'Telugu' is not a language tag"):

@@ -69,4 +69,5 @@ def decide(
         rule=rule,
         considered=considered,
         languages=selector.language.languages,
+        language_detected=selector.language.detected,
     )

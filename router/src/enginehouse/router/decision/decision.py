@@ -130,6 +130,7 @@ class Decision(NamedTuple):
         rule: why the model was chosen, if that is to be explained.
         considered: every model, if it is to be explained.
         languages: the languages of which a model had to know one, as BCP 47 tags; empty if the language did not matter.
+        language_detected: whether they were detected, not asked for.
     """
 
     rules: PolicyRules
@@ -143,6 +144,7 @@ class Decision(NamedTuple):
     rule: str = ""
     considered: tuple[ConsideredModel, ...] = ()
     languages: tuple[str, ...] = ()
+    language_detected: bool = False
 
     @property
     def model(self) -> CatalogModel | None:

@@ -9,6 +9,7 @@ from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.languages import canonical_case, fold_tag, language_of, nearest_tag
 from enginehouse.kit.nearest import nearest_names
 from enginehouse.kit.voice_names import OPENAI_VOICES, VoiceFit, voice_fit
+from enginehouse.router.decision.detection import detect_languages
 from enginehouse.router.prices import Offer
 from enginehouse.router.request import InferenceRequest, Task
 
@@ -49,11 +50,12 @@ class LanguageFilter:
 
     Attributes:
         languages: the languages of which a model must know one, as BCP 47 tags; empty where any model will do.
+        detected: whether they were detected, not asked for.
         rejections: by model, the reason why it was rejected.
         refusal: why no model is left; None while there is one.
     """
 
-    __slots__ = ("_request", "_state", "_voice", "languages", "refusal", "rejections")
+    __slots__ = ("_request", "_state", "_voice", "detected", "languages", "refusal", "rejections")
 
     def __init__(self, request: InferenceRequest, state: State) -> None:
         self._request = request
@@ -63,6 +65,7 @@ class LanguageFilter:
         if request.voice and request.task == Task.SPEAK and fold_tag(request.voice) not in OPENAI_VOICES:
             self._voice = request.voice
         self.languages: tuple[str, ...] = (request.language,) if request.language else ()
+        self.detected = False
         self.rejections: dict[str, str] = {}
         self.refusal: ServiceError | None = None
 
@@ -77,6 +80,29 @@ class LanguageFilter:
         if self._voice and known.voices and known.fit(self._voice) is VoiceFit.NONE:
             return False
         return not self.languages or any(known.knows(tag) for tag in self.languages)
+
+    def detect(self, usable: list[Offer]) -> list[Offer]:
+        """Return the usable models that know the language which the request's text is in; all of them if none does, or
+        if it cannot be told. Costs nothing to speak of where they declare the same languages, or none.
+        """
+        request = self._request
+        texts = (request.spoken_text,) if request.spoken_text else request.texts
+        known = [self._state.languages_of(offer.model).languages for offer in usable]
+        if not texts or all(languages == known[0] for languages in known):
+            return usable
+        found = detect_languages(reversed(texts))
+        if not found:
+            return usable
+        knowing = [
+            offer
+            for offer, languages in zip(usable, known, strict=True)
+            if not languages or not languages.isdisjoint(found)
+        ]
+        if not knowing:
+            return usable
+        self.languages, self.detected = found, True
+        self._reject(usable, knowing, f"it does not {self._verb} {' or '.join(found)}")
+        return knowing
 
     def narrow(self, usable: list[Offer], asleep: Sequence[Offer]) -> list[Offer]:
         """Return the usable models that suit the request. Sets the refusal where none does.

@@ -107,7 +107,7 @@ class ModelSelector:
     def choose(self, request_id: str) -> None:
         """Take a model of the router's choice."""
         usable = self._usable()
-        if usable and not self.language.idle:
+        if usable:
             usable = self._narrowed(usable)
         if not usable:
             return
@@ -155,8 +155,11 @@ class ModelSelector:
 
     def _narrowed(self, usable: list[Offer]) -> list[Offer]:
         """Return the offers that suit the request's language and voice. Sets the refusal where there are none."""
-        asleep = [offer for name, offer in self.offers.items() if self.rejections.get(name) == _ASLEEP]
-        usable = self.language.narrow(usable, asleep)
+        if self.language.idle:
+            usable = self.language.detect(usable)
+        else:
+            asleep = [offer for name, offer in self.offers.items() if self.rejections.get(name) == _ASLEEP]
+            usable = self.language.narrow(usable, asleep)
         self.rejections |= self.language.rejections
         self.refusal = self.language.refusal
         return usable

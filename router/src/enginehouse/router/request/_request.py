@@ -81,7 +81,7 @@ class InferenceRequest:
             self.alias, self.model = self.model, target
 
 
-MOST_DETECTED = 1024
+MAX_DETECTED = 300
 """The most characters of a text by which its language is detected."""
 
 # The most that a chat template adds to a conversation and to each message, in tokens.

@@ -9,8 +9,8 @@ from enginehouse.router.request._call import checked_language
 from enginehouse.router.request._parse import has_estimator
 from enginehouse.router.request._request import (
     CONVERSATION_OVERHEAD,
+    MAX_DETECTED,
     MESSAGE_OVERHEAD,
-    MOST_DETECTED,
     InferenceRequest,
     Task,
 )
@@ -55,5 +55,5 @@ def sample_request(
         subject=subject,
         language=checked_language(language, "language") if language else "",
         voice=voice,
-        spoken_text=prompt[:MOST_DETECTED] if method.task == Task.SPEAK else "",
+        spoken_text=prompt[:MAX_DETECTED] if method.task == Task.SPEAK else "",
     )

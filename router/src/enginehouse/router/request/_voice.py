@@ -11,7 +11,7 @@ from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.kit.media_length import length_bound_ms
 from enginehouse.kit.multipart import read_form
 from enginehouse.router.request._call import IncomingCall, body_language, required_model
-from enginehouse.router.request._request import MOST_DETECTED, InferenceRequest, Task, needs
+from enginehouse.router.request._request import MAX_DETECTED, InferenceRequest, Task, needs
 
 CHARACTERS_HEADER = b"x-enginehouse-max-characters"
 SECONDS_HEADER = b"x-enginehouse-max-audio-seconds"
@@ -33,7 +33,7 @@ def synthesize(call: IncomingCall) -> InferenceRequest:
     spoken = _speak(call, request.model or "auto", len(text), controls.speed, request_id=request.request_id)
     spoken.language, spoken.voice = body_language(controls.language), controls.voice
     # Tags say nothing of the language.
-    spoken.spoken_text = text[:MOST_DETECTED] if request.text else _TAG.sub(" ", text[: 4 * MOST_DETECTED])
+    spoken.spoken_text = text[:MAX_DETECTED] if request.text else _TAG.sub(" ", text[: 4 * MAX_DETECTED])
     return spoken
 
 
@@ -58,7 +58,7 @@ def speech(call: IncomingCall) -> InferenceRequest:
         float(speed) if isinstance(speed, int | float) and not isinstance(speed, bool) else 0.0,
     )
     spoken.language, spoken.voice = body_language(body.get("language")), voice if isinstance(voice, str) else ""
-    spoken.spoken_text = text[:MOST_DETECTED]
+    spoken.spoken_text = text[:MAX_DETECTED]
     return spoken
 
 

@@ -93,6 +93,7 @@ class CatalogAdmin:
             prompt_class=decision.prompt_class,
             alias=ask.alias,
             languages=decision.languages,
+            language_detected=decision.language_detected,
         )
         first = decision.candidates[0].bound_nanos if decision.candidates else None
         for considered in decision.considered:

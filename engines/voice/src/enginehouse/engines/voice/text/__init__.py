@@ -18,8 +18,8 @@ from enginehouse.engines.voice.text._plan import (
     SpeechPlan,
     UnknownVoice,
 )
-from enginehouse.engines.voice.text._scripts import detect_language, reads, script_mismatch, scripts_of, written_in
 from enginehouse.engines.voice.text.ssml import SsmlError, plan_ssml
+from enginehouse.kit.scripts import detect_language, reads, script_mismatch, scripts_of, written_in
 
 __all__ = [
     "SILENT_DB",

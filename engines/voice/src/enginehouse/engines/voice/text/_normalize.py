@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enginehouse.engines.voice.text._scripts import primary
 from enginehouse.engines.voice.text.en.normalize import normalize_english
 from enginehouse.engines.voice.text.normalization.rules import tidy
 from enginehouse.engines.voice.text.te.normalize import normalize_telugu
+from enginehouse.kit.scripts import primary
 
 
 def normalize(text: str, language: str) -> str:

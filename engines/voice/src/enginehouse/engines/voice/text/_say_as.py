@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from enginehouse.engines.voice.text._normalize import normalize
-from enginehouse.engines.voice.text._scripts import primary
 from enginehouse.engines.voice.text.en import amounts as amounts_en
 from enginehouse.engines.voice.text.en import normalize as normalize_en
 from enginehouse.engines.voice.text.en import numbers as numbers_en
@@ -16,6 +15,7 @@ from enginehouse.engines.voice.text.te import amounts as amounts_te
 from enginehouse.engines.voice.text.te import normalize as normalize_te
 from enginehouse.engines.voice.text.te import numbers as numbers_te
 from enginehouse.engines.voice.text.te import when as when_te
+from enginehouse.kit.scripts import primary
 
 _HALF = r"(?:[ap]m|[AP]M|[ap]\.m\.?|[AP]\.M\.?)"
 _CURRENCY = f"(?:{amounts_en.CURRENCY}|{amounts_te.CURRENCY})"

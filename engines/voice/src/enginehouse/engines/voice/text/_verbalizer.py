@@ -20,18 +20,18 @@ from enginehouse.engines.voice.text._lexicon import Lexicon
 from enginehouse.engines.voice.text._normalize import normalize
 from enginehouse.engines.voice.text._plan import Controls, Say
 from enginehouse.engines.voice.text._say_as import SPELL_OUT_KINDS, say_as
-from enginehouse.engines.voice.text._scripts import (
+from enginehouse.engines.voice.text._style import Style
+from enginehouse.engines.voice.text.normalization.rules import tidy
+from enginehouse.engines.voice.text.segmentation.cuts import pieces
+from enginehouse.kit.scripts import (
     ScriptRun,
     dominant,
-    language_of,
+    language_of_script,
     readable,
     reads,
     runs,
     written_in,
 )
-from enginehouse.engines.voice.text._style import Style
-from enginehouse.engines.voice.text.normalization.rules import tidy
-from enginehouse.engines.voice.text.segmentation.cuts import pieces
 
 _WORDS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _MARKS_AFTER = re.compile(r"[.,;:!?…।'\"”’)\]]*")
@@ -209,5 +209,5 @@ class Verbalizer:
             return _VoiceChoice(suiting, style.voice, suiting)
         if own and not style.language and script == "Latin":
             return _VoiceChoice(own[0], style.voice, "en")
-        language = "ja" if script == "Han" and self._japanese else language_of(script, default="en")
+        language = "ja" if script == "Han" and self._japanese else language_of_script(script, default="en")
         return _VoiceChoice(language, "" if own else style.voice, language)

@@ -12,7 +12,6 @@ from xml.parsers import expat
 
 from enginehouse.engines.voice.text._plan import Controls, UnknownVoice
 from enginehouse.engines.voice.text._say_as import KINDS, find_problem
-from enginehouse.engines.voice.text._scripts import primary, reads
 from enginehouse.engines.voice.text._style import Style
 from enginehouse.engines.voice.text._verbalizer import SpeechOverride
 from enginehouse.engines.voice.text.normalization.dates import FORMATS
@@ -25,6 +24,7 @@ from enginehouse.engines.voice.text.ssml._document import (
     SpeechDocument,
     StyledSpan,
 )
+from enginehouse.kit.scripts import primary, reads
 
 _MAX_DEPTH = 32
 _MAX_ELEMENTS = 100_000

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+from enginehouse.kit.languages import language_of
 
 _RANGES = {
     "Latin": r"A-Za-zªºÀ-ÖØ-öø-ʸ\u1e00-\u1eff\ufb00-\ufb06",
@@ -157,6 +160,12 @@ def written_in(language: str) -> frozenset[str]:
     return frozenset(_WRITTEN_IN.get(primary(language), ()))
 
 
+@functools.cache
+def languages_in(script: str) -> tuple[str, ...]:
+    """Return the languages that are written in a script, as canonical names, sorted; none for an unknown script."""
+    return tuple(sorted({language_of(tag) for tag, scripts in _WRITTEN_IN.items() if script in scripts}))
+
+
 def readable(script: str, language: str) -> bool:
     """Return whether a voice of the language can read letters of the script.
 
@@ -186,7 +195,7 @@ def dominant(text: str) -> str:
     return max(counts, key=counts.__getitem__) if counts else ""
 
 
-def language_of(script: str, *, default: str) -> str:
+def language_of_script(script: str, *, default: str) -> str:
     """Return the language that a script suggests; `default` for Latin letters and for none."""
     return _LANGUAGES.get(script, default)
 
@@ -197,7 +206,7 @@ def detect_language(text: str, *, default: str = "en") -> str:
     Of languages that share a script it is the one with most speakers (Hindi for Devanagari, Russian for Cyrillic); Han
     is Japanese in a text with kana and Chinese otherwise. Latin letters, and texts without letters, are `default`.
     """
-    return language_of(dominant(text), default=default)
+    return language_of_script(dominant(text), default=default)
 
 
 def script_mismatch(text: str, language: str) -> str | None:
