@@ -36,6 +36,7 @@ def test_speakers_are_voices(tmp_path: Path) -> None:
 
 def test_openais_names_are_spread_over_the_speakers(tmp_path: Path) -> None:
     found = voices(tmp_path, **READERS)
+    assert found.aliases["joe"] == "en_us-joe-medium"
     names = [found.aliases[name] for name in ("alloy", "ash", "ballad", "cedar")]
     assert [found.speaker(name) for name in (*names, "")] == [0, 1, 2, 0, 0]
 

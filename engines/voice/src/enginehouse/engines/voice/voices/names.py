@@ -129,13 +129,19 @@ def find_voice(name: str, *, model: str, models: Mapping[str, VoiceNames]) -> st
     if able:
         hint = f"; use the model {' or '.join(map(repr, able[:_MAX_SUGGESTIONS]))}, which has it"
     else:
-        shown = {fold_tag(match): repr(match) for match in own.near(name)}
+        whose = dict.fromkeys(own.near(name), model)
         for other, names in models.items():
-            for match in names.near(name):
-                shown.setdefault(fold_tag(match), f"{match!r} of {other!r}")
-        near = [shown[match] for match in _nearest(fold_tag(name), shown)]
-        hint = f"; the nearest are {', '.join(near)}" if near else ""
+            whose = dict.fromkeys(names.near(name), other) | whose
+        near = _nearest(fold_tag(name), whose)
+        groups = [(other, [match for match in near if whose[match] == other]) for other in (model, *models)]
+        parts = [_shown(matches, "" if other == model else other) for other, matches in dict(groups).items() if matches]
+        hint = f"; the nearest are {', '.join(parts)}" if parts else ""
     raise UnknownVoice(f"{own.fault(name)}{hint} ({_LIST})")
+
+
+def _shown(names: Sequence[str], model: str) -> str:
+    shown = ", ".join(map(repr, names))
+    return f"{shown} of {model!r}" if model else shown
 
 
 class _VoiceLanguages(Mapping[str, Sequence[str]]):

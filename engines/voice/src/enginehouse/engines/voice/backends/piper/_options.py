@@ -21,7 +21,7 @@ class PiperOptions(pydantic.BaseModel):
     """Threads of each process; 0 divides all cores among them, up to 4 for each."""
     aliases: Mapping[str, str] | None = None
     """Aliases of voices, each for a voice's id. By default, the voice names of OpenAI's speech API, spread over the
-    model's speakers."""
+    model's speakers, and the name of its recordings, such as "joe"."""
     length_scale: float | None = pydantic.Field(default=None, ge=0.25, le=4)
     """Factor of the length of speech; by default the voice's own, mostly 1."""
     noise_scale: float | None = pydantic.Field(default=None, ge=0, le=2)

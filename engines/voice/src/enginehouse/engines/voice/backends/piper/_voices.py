@@ -21,7 +21,7 @@ class PiperVoices:
         model: the model's name, for errors.
         description: the voice's file.
         stem: the id of a voice whose file does not name its language, recordings and quality.
-        aliases: other names for ids; None for OpenAI's names.
+        aliases: other names for ids; None for OpenAI's names, and that of the recordings ("joe").
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class PiperVoices:
     ) -> None:
         self._model = model
         self._tag = description.tag
+        self._dataset = description.dataset
         parts = (description.language.code, description.dataset, description.audio.quality)
         self._own = _plain("-".join(parts) if all(parts) else stem)
         self._speakers = {self._own: description.default_speaker_id}
@@ -77,7 +78,8 @@ class PiperVoices:
 
     def _default_aliases(self) -> dict[str, str]:
         speakers = [voice_id for voice_id in self._speakers if voice_id != self._own] or [self._own]
-        return {name: speakers[at % len(speakers)] for at, name in enumerate(OPENAI_VOICES)}
+        names = {name: speakers[at % len(speakers)] for at, name in enumerate(OPENAI_VOICES)}
+        return names | ({_plain(self._dataset): self._own} if self._dataset else {})
 
     def _unknown(self, voice: str) -> str:
         near = did_you_mean(voice, list(self._speakers))
