@@ -108,7 +108,7 @@ def _voice(fields: Fields) -> str:
         raise fields.missing("voice")
     if not isinstance(value, str) or not value:
         raise refusal("voice", f"Invalid value for 'voice': {shown(value)} is not the id of a voice.")
-    # OpenAI's names of voices mean the model's own voice for the language; none of ours has such a name.
+    # The model's own voice for the language.
     return "" if value == "auto" else value
 
 
