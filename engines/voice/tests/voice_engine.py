@@ -180,6 +180,7 @@ async def running_engine(
     directory: Path,
     backends: Iterable[VoiceBackend] = (),
     queue: int = 64,
+    keep_alive_s: float = 300.0,
     stall_s: float = 30.0,
     idle_s: float = 30.0,
     ahead_s: float = 3.0,
@@ -193,9 +194,8 @@ async def running_engine(
     port = router.add_insecure_port("127.0.0.1:0")
     await router.start()
     available: list[VoiceBackend] = [EspeakBackend(), PocketsphinxBackend(), *backends]
-    served_models = await serve_models(
-        Catalog(models), cluster=CLUSTER, backends=available, settings=LoadingSettings(queue_per_model=queue)
-    )
+    settings = LoadingSettings(queue_per_model=queue, keep_alive_s=keep_alive_s)
+    served_models = await serve_models(Catalog(models), cluster=CLUSTER, backends=available, settings=settings)
     decoders = DecoderPool(size=2)
     await decoders.start()
     recordings = RecordingReader(decoders=decoders, limits=MediaLimits(max_seconds=max_audio_s))

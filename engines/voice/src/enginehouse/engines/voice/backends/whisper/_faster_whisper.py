@@ -97,7 +97,7 @@ def _info(model: CatalogModel, options: FasterWhisperOptions, folder: Path) -> V
     path = next(path for name in _VOCABULARIES if (path := folder / name).is_file())
     try:
         text = path.read_text(encoding="utf-8")
-        tokens = len(json.loads(text)) if path.suffix == ".json" else text.count("\n")
+        tokens = len(json.loads(text)) if path.suffix == ".json" else text.rstrip("\n").count("\n") + 1
     except (OSError, ValueError, TypeError) as error:
         raise _unusable(model, path, f"cannot be loaded: {type(error).__name__}: {clip(str(error), 300)}") from error
     weights = (folder / _WEIGHTS).stat().st_size
