@@ -131,7 +131,14 @@ TARGETS = (
         at_most=0.05,
         measure=_figure("open_streams_memory_growth"),
     ),
-    Target(name="speech: first audio, ms at the median", at_most=60, measure=_figure("voice_first_audio_p50_ms")),
-    Target(name="speech: times real time", at_least=50, measure=_figure("voice_times_real_time_pcm")),
-    Target(name="recognition: times real time", at_least=1, measure=_figure("recognition_times_real_time")),
+    Target(name="espeak-ng: first audio, ms at the median", at_most=60, measure=_figure("espeak_first_audio_p50_ms")),
+    Target(name="espeak-ng: times real time", at_least=50, measure=_figure("espeak_times_real_time_pcm")),
+    Target(name="piper-joe: first audio, ms at the median", at_most=500, measure=_figure("piper_first_audio_p50_ms")),
+    Target(name="piper-joe: times real time", at_least=4, measure=_figure("piper_times_real_time_pcm")),
+    Target(name="whisper-base: times real time", at_least=1, measure=_figure("whisper_times_real_time")),
+    Target(
+        name="whisper-base on piper-joe: word error rate",
+        at_most=0.1,
+        measure=_figure("word_error_rate_of_whisper_on_piper"),
+    ),
 )
