@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,6 +162,8 @@ def _load(model: CatalogModel, options: FasterWhisperOptions, folder: Path) -> _
         from tokenizers import Tokenizer
     except ImportError as error:
         raise runtime_absent(model, package=_PACKAGE, install=_PACKAGE, error=error) from error
+    # It has two lines for every window.
+    logging.getLogger("faster_whisper").setLevel(logging.WARNING)
     device = choose_device(model, options.device, cuda=ctranslate2.get_cuda_device_count() > 0)
     path = folder / _CONFIG
     try:
