@@ -273,6 +273,14 @@ async def test_a_language_under_another_name_is_spoken(client: VoiceClient) -> N
     assert error.violations[0].field == "controls.language"
 
 
+async def test_a_part_in_another_language_is_refused_before_anything_is_spoken(client: VoiceClient) -> None:
+    UTTERANCES.clear()
+    error = await refusal(client.speak(controlled("One. Two. The word కాకి means crow."), models=[FEW]))
+    assert (error.reason, error.violations[0].field) == (Reason.INVALID_REQUEST, "text")
+    assert "has a part in 'te', which is not supported by 'few'; it speaks en, es" in error.message
+    assert not UTTERANCES
+
+
 async def test_documents_name_voices_likewise(client: VoiceClient) -> None:
     UTTERANCES.clear()
     document = (

@@ -233,6 +233,7 @@ def test_a_language_of_a_body_that_is_no_tag_is_left_to_the_engine() -> None:
         (AUDIO + "CreateSpeech", of_json({"model": "m", "input": "x", "voice": "joe"}), "joe"),
         (AUDIO + "CreateSpeech", of_json({"model": "m", "input": "x", "voice": {"id": "voc_1"}}), "voc_1"),
         (AUDIO + "CreateSpeech", of_json({"model": "m", "input": "x", "voice": ["joe"]}), ""),
+        (AUDIO + "CreateSpeech", of_json({"model": "m", "input": "x", "voice": "auto"}), ""),
         (AUDIO + "CreateSpeech", of_json({"model": "m", "input": "x"}), ""),
     ],
 )

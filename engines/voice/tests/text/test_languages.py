@@ -146,3 +146,12 @@ def test_a_known_voice_speaks_its_languages() -> None:
         ("నమస్తే", "te", ""),
     ]
     assert tongues("42", Controls(voice="te", voices=voices)) == [("నలభై రెండు", "te", "te")]
+
+
+def test_a_script_suggests_a_language_that_the_model_speaks() -> None:
+    german = Controls(languages=["de"])
+    assert tongues("Guten Tag. 42", german) == [("Guten Tag.", "de", ""), ("42", "de", "")]
+    assert tongues("Привіт.", Controls(languages=["de", "uk"])) == [("Привіт.", "uk", "")]
+    assert tongues("नमस्ते।", Controls(languages=["de", "mr", "hi"])) == [("नमस्ते।", "hi", "")]
+    # What it does not speak at all is for the engine to refuse.
+    assert tongues("నమస్తే.", german) == [("నమస్తే.", "te", "")]

@@ -57,7 +57,9 @@ def speech(call: IncomingCall) -> InferenceRequest:
         len(text),
         float(speed) if isinstance(speed, int | float) and not isinstance(speed, bool) else 0.0,
     )
-    spoken.language, spoken.voice = body_language(body.get("language")), voice if isinstance(voice, str) else ""
+    spoken.language = body_language(body.get("language"))
+    # "auto" is the model's own voice.
+    spoken.voice = voice if isinstance(voice, str) and voice != "auto" else ""
     spoken.spoken_text = text[:MAX_DETECTED]
     return spoken
 

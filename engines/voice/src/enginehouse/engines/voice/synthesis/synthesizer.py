@@ -14,6 +14,7 @@ from enginehouse.engines.voice.synthesis.session import SynthesisSession, check_
 from enginehouse.engines.voice.text import (
     Controls,
     Emotion,
+    Say,
     SpeechPlan,
     SsmlError,
     UnknownVoice,
@@ -105,6 +106,7 @@ class Synthesizer:
             _check_script(text, controls)
         if not any(chunk.items for chunk in made.chunks):
             raise invalid(field, "has nothing that can be spoken")
+        _check_languages(made, speaker, model=model, field=field)
         return made
 
 
@@ -137,6 +139,7 @@ def text_controls(
         voice=voice,
         language=language,
         voices=known,
+        languages=speaker.languages,
         find_voice=find,
         prosody=Prosody(speed=controls.speed or 1.0, pitch=controls.pitch),
         volume_db=controls.volume_db,
@@ -145,6 +148,19 @@ def text_controls(
         verbatim=controls.verbatim,
         max_length=min(300, speaker.max_text_length),
     )
+
+
+def _check_languages(plan: SpeechPlan, speaker: SpeakerInfo, *, model: str, field: str) -> None:
+    """Refuse a text with a part in a language that the model lacks before anything is spoken."""
+    spoken = {item.utterance.language for chunk in plan.chunks for item in chunk.items if isinstance(item, Say)}
+    for language in sorted(spoken):
+        if known_as(language, speaker.languages) is None:
+            known = ", ".join(sorted(speaker.languages))
+            raise invalid(
+                field,
+                f"has a part in {language!r}, which is not supported by {model!r}; it speaks {known}: leave the part "
+                f"out, or name a model that speaks it",
+            )
 
 
 def _check_script(text: str, controls: Controls) -> None:

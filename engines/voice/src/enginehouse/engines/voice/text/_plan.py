@@ -48,6 +48,8 @@ class Controls:
     voices: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The languages of the known voices, by voice id, each voice's own first. Any other voice is assumed to speak every
     language."""
+    languages: Sequence[str] = ()
+    """The primary subtags of the languages that the model speaks; empty for any."""
     find_voice: Callable[[str], str] = _as_named
     """Returns the id of the voice that a name in a document means; raises UnknownVoice."""
     prosody: Prosody = field(default_factory=Prosody)

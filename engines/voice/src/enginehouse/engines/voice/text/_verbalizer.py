@@ -23,6 +23,7 @@ from enginehouse.engines.voice.text._say_as import SPELL_OUT_KINDS, say_as
 from enginehouse.engines.voice.text._style import Style
 from enginehouse.engines.voice.text.normalization.rules import tidy
 from enginehouse.engines.voice.text.segmentation.cuts import pieces
+from enginehouse.kit.languages import nearest_tag
 from enginehouse.kit.scripts import (
     ScriptRun,
     dominant,
@@ -202,7 +203,7 @@ class Verbalizer:
             voice = style.voice if reads(own, style.language) else ""
             return _VoiceChoice(style.language, voice, style.language)
         if not script:
-            language = own[0] if own else "en"
+            language = own[0] if own else self._spoken("en", script)
             return _VoiceChoice(language, style.voice, language)
         suiting = next((language for language in own if script in written_in(language)), "")
         if suiting:
@@ -210,4 +211,13 @@ class Verbalizer:
         if own and not style.language and script == "Latin":
             return _VoiceChoice(own[0], style.voice, "en")
         language = "ja" if script == "Han" and self._japanese else language_of_script(script, default="en")
+        language = self._spoken(language, script)
         return _VoiceChoice(language, "" if own else style.voice, language)
+
+    def _spoken(self, language: str, script: str) -> str:
+        """Return a language that a script suggests, or one of the same script that the model speaks instead."""
+        known = self._controls.languages
+        if not known or nearest_tag(language, known) is not None:
+            return language
+        alike = (tag for tag in known if script in written_in(tag))
+        return next(alike, known[0] if script in ("", "Latin") else language)
