@@ -37,6 +37,9 @@ def start(directory: Path, **changes: Any) -> int:
     [
         ({"modles": []}, "unknown key 'modles'"),
         ({"engine_id": "has space"}, "engine_id"),
+        ({"warm_up": ["enginehouse-tiny"], "memory_limit_mib": 1}, "more than inference.memory_limit_mib (1)"),
+        ({"warm_up": ["gpt-9"]}, "inference.warm_up: 'gpt-9' is not among the models that are served here"),
+        ({"keep_alive_s": -3}, "keep_alive_s"),
         ({"models": ["gpt-9"]}, "has no model 'gpt-9' for this cluster; it has: all-minilm-l6-v2, enginehouse-tiny"),
         ({"grant_keys_file": "nowhere"}, "grant keys cannot be read"),
         ({"catalog_file": "nowhere.yaml"}, "nowhere.yaml"),

@@ -44,6 +44,12 @@ def test_a_catalog_is_read_and_sorted(tmp_path: Path) -> None:
     assert [model.name for model in catalog.for_cluster("voice")] == ["a/small"]
 
 
+def test_how_long_a_model_stays_may_be_left_to_the_engine(tmp_path: Path) -> None:
+    entries = [TINY] + [TINY | {"name": f"m{n}", "keep_alive_s": n} for n in (-1, 0, 90, 0.5)]
+    stays = {model.name: model.keep_alive_s for model in load_catalog(write(tmp_path, *entries)).models}
+    assert stays == {"m-1": -1, "m0": 0, "m90": 90, "m0.5": 0.5, "tiny": None}
+
+
 def test_an_empty_catalog_is_a_catalog(tmp_path: Path) -> None:
     assert load_catalog(write(tmp_path)).models == ()
 
@@ -73,6 +79,9 @@ def test_an_empty_catalog_is_a_catalog(tmp_path: Path) -> None:
         ({"options": [1]}, ["options"]),
         ({"region": "Europe!"}, ["region", "'Europe!'"]),
         ({"region": 7}, ["region", "7"]),
+        ({"keep_alive_s": -0.5}, ["keep_alive_s", "-1 to keep it loaded", "-0.5"]),
+        ({"keep_alive_s": -2}, ["keep_alive_s", "-2"]),
+        ({"keep_alive_s": "5m"}, ["keep_alive_s", "'5m'"]),
         ({"languages": ["English"]}, ["languages", "'English'", "'en-GB'"]),
         ({"languages": ["e"]}, ["languages", "'e'"]),
         ({"languages": [False]}, ["languages", "quote it"]),
