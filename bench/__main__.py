@@ -78,9 +78,11 @@ def main() -> int:
     results = Results(machine=_machine())
     tools = ROOT / ".tools"
     tools.mkdir(exist_ok=True)
-    ghz = _found(results, "gRPC", lambda: find_ghz(tools))
-    wrk = _found(results, "HTTP", lambda: find_wrk(tools))
-    proxy = None if arguments.no_litellm else _found(results, "LiteLLM", lambda: find_litellm(ROOT))
+    # Only this part needs them, and they are built once.
+    loads = "paths" in arguments.parts
+    ghz = _found(results, "gRPC", lambda: find_ghz(tools)) if loads else None
+    wrk = _found(results, "HTTP", lambda: find_wrk(tools)) if loads else None
+    proxy = _found(results, "LiteLLM", lambda: find_litellm(ROOT)) if loads and not arguments.no_litellm else None
     with tempfile.TemporaryDirectory(prefix="eh-bench-", dir="/tmp") as folder:
         scratch = pathlib.Path(folder)
         measurement = Measurement(
