@@ -85,10 +85,12 @@ class LanguageFilter:
         """Return the usable models that know the language which the request's text is in; all of them if none does, or
         if it cannot be told. Costs nothing to speak of where they declare the same languages, or none.
         """
-        request = self._request
+        request, languages_of = self._request, self._state.languages_of
         texts = (request.spoken_text,) if request.spoken_text else request.texts
-        known = [self._state.languages_of(offer.model).languages for offer in usable]
-        if not texts or all(languages == known[0] for languages in known):
+        if not texts or len(usable) == 1:
+            return usable
+        known = [languages_of(offer.model).languages for offer in usable]
+        if known.count(known[0]) == len(known):
             return usable
         found = detect_languages(reversed(texts))
         if not found:
