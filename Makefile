@@ -81,8 +81,8 @@ install: $(INSTALL_STAMP) ## Make .venv with every distribution of the workspace
 
 ## Use ----------------------------------------------------------------------------------------------------------------
 
-demo: $(INSTALL_STAMP) ## Start the whole mesh, generate over OpenAI, gRPC and curl, show the spend, stop
-	$(BIN)/python deploy/local/demo.py
+demo: $(INSTALL_STAMP) ## Start the whole mesh, show text and speech and their cost, stop (KEEP=DIR keeps the recordings)
+	$(BIN)/python deploy/local/demo.py $(if $(KEEP),--keep "$(KEEP)")
 
 bench: $(INSTALL_STAMP) ## Measure every path in one run; print the table and save it
 	$(BIN)/python -m bench
