@@ -17,13 +17,14 @@ from router.benchmarks import ledger
 
 from .decision import decision_cpu_us
 from .measure import ROOT, Measurement
+from .models import measure_models
 from .paths import measure_all
 from .rows import Results
 from .table import as_json, as_markdown
 from .tools import Tool, ToolMissing, find_ghz, find_litellm, find_wrk
 from .voice import measure_voice
 
-PARTS = ("decision", "ledger", "paths", "voice")
+PARTS = ("decision", "ledger", "paths", "models", "voice")
 
 
 def _found(results: Results, what: str, find: Callable[[], Tool]) -> Tool | None:
@@ -92,6 +93,7 @@ def main() -> int:
             "decision": lambda: results.figures.update(decision_cpu_us=decision_cpu_us()),
             "ledger": lambda: results.figures.update(ledger.measure(arguments.seconds)),
             "paths": lambda: measure_all(measurement, results, scratch, proxy),
+            "models": lambda: results.figures.update(measure_models()),
             "voice": lambda: results.figures.update(measure_voice(arguments.speech)),
         }
         failed = [name for name in arguments.parts if not _ran(name, parts[name], results)]

@@ -141,4 +141,20 @@ TARGETS = (
         at_most=0.1,
         measure=_figure("word_error_rate_of_whisper_on_piper"),
     ),
+    Target(name="memory of the idle mesh, MiB", at_most=700, measure=_figure("idle_mesh_memory_mib")),
+    Target(
+        name="smollm2-135m: first token with its load, s",
+        at_most=5,
+        measure=_figure("smollm2-135m_first_token_with_its_load_s"),
+    ),
+    Target(
+        name="smollm2-135m: tokens/s of one stream",
+        at_least=40,
+        measure=_figure("smollm2-135m_tokens_per_second_1_stream"),
+    ),
+    Target(
+        name="all-minilm-l6-v2: embeddings/s",
+        at_least=200,
+        measure=_figure("all-minilm-l6-v2_embeddings_per_second"),
+    ),
 )
