@@ -23,8 +23,9 @@ _TEXT = (
     "The ferryman counted 1,204 coins twice, wrote the sum on a leaf, and asked whether anyone had seen his oars. "
     "\u201cThey are where you left them,\u201d said the youngest; \u201cunder the boat.\u201d"
 )
-# More than the widest step whose results are known to differ, and enough single steps to notice a difference.
-_TOKENS = 112
+# More than the widest step whose results are known to differ, and enough single steps to notice a difference. A model's
+# first call waits for it.
+_TOKENS = 72
 _SINGLE = 6
 _LOGPROBS = 8
 
