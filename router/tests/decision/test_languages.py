@@ -178,6 +178,16 @@ def test_a_better_model_gives_way_to_one_that_suits(fields: dict[str, str], expe
     assert chosen(speech(**fields), speakers(complexity=1.0)) == expected
 
 
+def test_words_in_other_letters_ask_for_a_model_that_speaks_them_too() -> None:
+    here = speakers(complexity=1.0)
+    assert chosen(speech(spoken_text="The crow flew away over the field."), here) == "piper"
+    mixed = speech(spoken_text="The word కాకి is what we say for a crow.")
+    assert chosen(mixed, here) == "robot"
+    assert reasons(mixed, here)["piper"] == "it does not speak te"
+    # Where no model speaks them the language decides.
+    assert chosen(speech(spoken_text="The word ขอบคุณ is what we say for thanks."), here) == "piper"
+
+
 def test_explanations_say_what_a_model_lacks() -> None:
     here = speakers()
     assert reasons(speech(voice="joe"), here)["robot"] == "it has no voice joe"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.languages import canonical_case, fold_tag, language_of, nearest_tag
 from enginehouse.kit.nearest import nearest_names
+from enginehouse.kit.scripts import language_of_script, scripts_of, written_in
 from enginehouse.kit.voice_names import OPENAI_VOICES, VoiceFit, voice_fit
 from enginehouse.router.decision.detection import detect_languages
 from enginehouse.router.prices import Offer
@@ -93,18 +94,36 @@ class LanguageFilter:
         if known.count(known[0]) == len(known):
             return usable
         found = detect_languages(reversed(texts))
+        usable = self._that_read(request.spoken_text, found, usable) if request.spoken_text else usable
         if not found:
             return usable
         knowing = [
             offer
-            for offer, languages in zip(usable, known, strict=True)
-            if not languages or not languages.isdisjoint(found)
+            for offer in usable
+            if not (languages := self._state.languages_of(offer.model).languages) or not languages.isdisjoint(found)
         ]
         if not knowing:
             return usable
         self.languages, self.detected = found, True
         self._reject(usable, knowing, f"it does not {self._verb} {' or '.join(found)}")
         return knowing
+
+    def _that_read(self, text: str, languages: Sequence[str], usable: list[Offer]) -> list[Offer]:
+        """Return the usable models that can also speak the words of a text in letters of other languages, such as a
+        Telugu word in an English sentence; all of them if none can.
+        """
+        own = {script for tag in languages for script in written_in(tag)}
+        foreign = {language_of_script(script, default="") for script in scripts_of(text) if script not in own} - {""}
+        known = [self._state.languages_of(offer.model).languages for offer in usable]
+        reading = [
+            offer
+            for offer, spoken in zip(usable, known, strict=True)
+            if not spoken or spoken >= {language_of(tag) for tag in foreign}
+        ]
+        if not reading or len(reading) == len(usable):
+            return usable
+        self._reject(usable, reading, f"it does not speak {' and '.join(sorted(foreign))}")
+        return reading
 
     def narrow(self, usable: list[Offer], asleep: Sequence[Offer]) -> list[Offer]:
         """Return the usable models that suit the request. Sets the refusal where none does.
