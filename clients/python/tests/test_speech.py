@@ -241,6 +241,7 @@ async def test_a_conversation_speaks_its_text(server: ScriptedServer, connect: C
     assert stream.summary.audio_ms == 7
     assert server.requests[-3].config.controls.voice == "en"
     assert server.metadata[1]["x-enginehouse-ask-model"] == "espeak"
+    assert server.metadata[1]["x-enginehouse-voice"] == "en"
     assert server.metadata[1]["x-enginehouse-max-characters"] == "99"
     # The client's timeout does not hold for calls that last as long as their text.
     assert server.time_remaining[1] is None or server.time_remaining[1] > 1000

@@ -125,6 +125,7 @@ async def test_live_speech_is_transcribed(server: ScriptedServer, connect: Conne
     assert config.options.word_times
     metadata = server.metadata[1]
     assert metadata["x-enginehouse-ask-model"] == "sphinx"
+    assert metadata["x-enginehouse-language"] == "en"
     assert metadata["x-enginehouse-max-audio-seconds"] == "30"
 
 

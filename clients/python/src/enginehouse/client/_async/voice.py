@@ -147,7 +147,7 @@ class AsyncVoiceMixin(AsyncConversationMixin):
             end_silence_ms=end_silence_ms,
             single_utterance=single_utterance,
         )
-        routing = voice_requests.routing_metadata(model=model, max_audio_seconds=max_audio_seconds)
+        routing = voice_requests.routing_metadata(model=model, language=language, max_audio_seconds=max_audio_seconds)
         # Without a timeout of its own, the call has none: it lasts as long as somebody speaks.
         attempts = Attempts(self._transport.retries, timeout_s=timeout_s)
         state = TranscriptionCall(request_id=request_id, attempts=attempts)

@@ -73,7 +73,12 @@ class ConversationMixin:
         """
         request_id = request_id or new_request_id()
         config = voice_requests.conversation(request_id=request_id, **options)
-        routing = voice_requests.routing_metadata(model=options.get("model", ""), max_characters=max_characters)
+        routing = voice_requests.routing_metadata(
+            model=options.get("model", ""),
+            language=options.get("language", ""),
+            voice=options.get("voice", ""),
+            max_characters=max_characters,
+        )
         # Without a timeout of its own, the call has none: it lasts as long as text comes.
         attempts = Attempts(self._transport.retries, timeout_s=timeout_s)
         state = SpeechCall(request_id=request_id, attempts=attempts, first_chunk=None)

@@ -17,6 +17,8 @@ Recording: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str]
 Word = TypeVar("Word")
 
 MODEL_HEADER = "x-enginehouse-ask-model"
+LANGUAGE_HEADER = "x-enginehouse-language"
+VOICE_HEADER = "x-enginehouse-voice"
 CHARACTERS_HEADER = "x-enginehouse-max-characters"
 SECONDS_HEADER = "x-enginehouse-max-audio-seconds"
 
@@ -190,7 +192,12 @@ def create_voice(
 
 
 def routing_metadata(
-    *, model: str = "", max_characters: int | None = None, max_audio_seconds: int | None = None
+    *,
+    model: str = "",
+    language: str = "",
+    voice: str = "",
+    max_characters: int | None = None,
+    max_audio_seconds: int | None = None,
 ) -> Metadata:
     """Return the headers by which the router decides about a call before it has any message.
 
@@ -199,13 +206,21 @@ def routing_metadata(
     """
     headers = []
     if model:
-        if not model.isascii() or not model.isprintable() or " " in model:
+        if not _fits_header(model):
             raise ValueError(f"invalid model {model[:64]!r}: expected a model's name in printable ASCII without spaces")
         headers.append((MODEL_HEADER, model))
+    # The call's first message has these too, and the engine refuses what is no name.
+    headers += [
+        (header, name) for header, name in ((LANGUAGE_HEADER, language), (VOICE_HEADER, voice)) if _fits_header(name)
+    ]
     for header, bound in ((CHARACTERS_HEADER, max_characters), (SECONDS_HEADER, max_audio_seconds)):
         if bound is not None:
             headers.append((header, str(bound)))
     return tuple(headers)
+
+
+def _fits_header(name: str) -> bool:
+    return bool(name) and name.isascii() and name.isprintable() and " " not in name
 
 
 def read_recording(recording: Recording, *, max_bytes: int) -> bytes:
