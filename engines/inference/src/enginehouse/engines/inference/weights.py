@@ -39,7 +39,15 @@ def find_weights(model: CatalogModel, *, models_dir: Path, packages: PackagedWei
             INVALID_REQUEST for a source that cannot be read.
     """
     if packaged_name(model):
-        return weights_file(model, models_dir=models_dir, like="a GGUF file", packages=packages)
+        path = weights_file(model, models_dir=models_dir, like="a GGUF file", packages=packages)
+        if path.suffix != ".gguf":
+            # Catalogs of earlier installations name llama.cpp for MiniLM: that costs the model alone.
+            raise weights_absent(
+                model,
+                f"{model.source!r} holds {path.name} and no GGUF file; in the catalog, give the model the backend "
+                "that reads it, such as onnxruntime",
+            )
+        return path
     path = locate(model, weights_path, models_dir=models_dir)
     if path.is_file():
         return path
