@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
+
+# Whoever starts the tests in the background of a script has them ignore SIGINT, as would the programs that tests start
+# and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The environment of vLLM's tests has no Hypothesis.
 if importlib.util.find_spec("hypothesis"):

@@ -176,9 +176,13 @@ def test_ctrl_c_leaves_no_file(cli: Any, service: Any, speech: Any, tmp_path: Pa
         env={**os.environ, **cli.environment},
         stderr=subprocess.PIPE,
     )
-    assert begun.wait(30)
-    running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=30)
+    try:
+        assert begun.wait(30)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=30)
+    finally:
+        running.kill()
+        running.communicate()
     assert running.returncode == 130
     assert said == b""
     assert list(folder.iterdir()) == []
