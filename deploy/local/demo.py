@@ -151,7 +151,7 @@ def over_openai(url: str, key: str, began: float) -> tuple[str, int]:
 
 def over_grpc(url: str, key: str) -> int:
     """Stream with the Python client; return the cost."""
-    with Enginehouse(url, key) as mesh, mesh.stream(QUESTION, max_output_tokens=60) as stream:
+    with Enginehouse(url, key) as mesh, mesh.stream(QUESTION, max_output_tokens=60, temperature=0) as stream:
         say("  ", end="")
         for text in stream:
             say(text, end="")
@@ -164,7 +164,7 @@ def over_grpc(url: str, key: str) -> int:
 
 def over_curl(url: str, key: str) -> int:
     """Call with curl; return the cost."""
-    body = {"model": "auto", "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 60}
+    body = {"model": "auto", "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 60, "temperature": 0}
     command = ["curl", "-sS", "--fail-with-body", f"{url}/v1/chat/completions"]
     command += ["-H", "content-type: application/json", "-H", "@-", "-d", json.dumps(body)]
     # The key is passed by standard input: arguments are visible to all users of the machine.
