@@ -184,6 +184,28 @@ def test_a_model_that_the_key_may_not_use_and_one_that_nobody_serves() -> None:
         assert refusal.retry_after_s
 
 
+@pytest.mark.parametrize(("other_serves", "reason"), [(False, Reason.WEIGHTS_ABSENT), (True, None)])
+def test_a_model_without_weights_is_refused_with_its_engines_own_words(
+    other_serves: bool, reason: Reason | None
+) -> None:
+    engine = registry_pb2.Engine(
+        engine_id="one",
+        address="127.0.0.1:5000",
+        models=[registry_pb2.ServedModel(name="cheap")],
+        absent_models=[registry_pb2.AbsentModel(name="dear", reason="dear's weights are missing; pull them")],
+        capacity=1,
+    )
+    other = registry_pb2.Engine(
+        engine_id="two", address="127.0.0.1:5001", models=[registry_pb2.ServedModel(name="dear")], capacity=1
+    )
+    known = state(*MODELS)
+    engines = [engine, other] if other_serves else [engine]
+    known.fleet.update([registry_pb2.LiveEngine(engine=live) for live in engines])
+    refusal = decide(new_request("dear"), caller(), known).refusal
+    assert (None if refusal is None else refusal.reason) is reason
+    assert refusal is None or refusal.message == "dear's weights are missing; pull them"
+
+
 @given(
     st.integers(0, 20_000),
     st.integers(0, 20_000),

@@ -46,6 +46,14 @@ def no_endpoint(what: str) -> ServiceError:
     return ServiceError(Reason.NO_ENDPOINT, f"{what}; retry shortly, or start an engine", retry_after_s=1.0)
 
 
+def unserved(model: CatalogModel, state: State) -> ServiceError:
+    """Return the error for a model that no live engine serves: its weights are absent, or its engine is away."""
+    absence = state.fleet.absence(model.name)
+    if absence:
+        return ServiceError(Reason.WEIGHTS_ABSENT, absence)
+    return no_endpoint(f"no live engine serves the model {model.name!r}")
+
+
 def denied(model: CatalogModel, why: str, caller: Caller, state: State) -> ServiceError:
     """Return the error for a model that the caller may not use."""
     return ServiceError(

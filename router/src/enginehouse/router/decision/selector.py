@@ -102,7 +102,7 @@ class ModelSelector:
                 self.candidates.append(Candidate(offer, offer.bound_nanos(request), endpoints))
             self._fall_back(offer)
             if not self.candidates:
-                self.refusal = errors.no_endpoint(f"no live engine serves the model {model.name!r}")
+                self.refusal = errors.unserved(model, self.state)
 
     def choose(self, request_id: str) -> None:
         """Take a model of the router's choice."""

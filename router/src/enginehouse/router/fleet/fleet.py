@@ -80,6 +80,7 @@ class Fleet:
         self._spending: tuple[str, ...] = ()
         self._known: dict[str, _KnownEngine] = {}
         self._declared: dict[str, Declared] = {}
+        self._absent: dict[str, str] = {}
 
     def update(self, engines: Iterable[registry_pb2.LiveEngine]) -> None:
         """Replace the set. Engines that drain are left out."""
@@ -89,6 +90,7 @@ class Fleet:
         by_service: dict[str, list[Endpoint]] = {}
         known: dict[str, _KnownEngine] = {}
         declared: dict[str, Declared] = {}
+        absent: dict[str, str] = {}
         spending = []
         for live in engines:
             engine = live.engine
@@ -109,9 +111,12 @@ class Fleet:
             for name, one in models.items():
                 by_model.setdefault(name, []).append(endpoint)
                 declared[name] = _both(declared[name], one) if name in declared else one
+            for model in engine.absent_models:
+                absent[model.name] = model.reason
             for service in engine.grpc_services:
                 by_service.setdefault(service, []).append(endpoint)
         self._known = known
+        self._absent = absent
         self._declared = declared
         self._by_model = {name: tuple(found) for name, found in by_model.items()}
         self._by_service = {name: tuple(found) for name, found in by_service.items()}
@@ -160,6 +165,10 @@ class Fleet:
                 probes.append(endpoint)
         bad.sort(key=lambda endpoint: (health.wait_s(model, endpoint.engine_id), endpoint.pressure()))
         return tuple(well), probes, bad
+
+    def absence(self, model: str) -> str:
+        """Return why the live engines that would serve a model cannot, as one of them says; empty if none does."""
+        return self._absent.get(model, "")
 
     def serves(self, model: str) -> bool:
         """Return whether a live engine serves a model."""

@@ -23,6 +23,9 @@ def describe_engine(
         models=[engine.describe(served) for served in models],
         capacity=sum(served.info.slots for served in models),
         version=spec.version(),
+        absent_models=[
+            registry_pb2.AbsentModel(name=name, reason=error.message) for name, error in engine.models.absent.items()
+        ],
     )
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from enginehouse.api.options.v1 import options_pb2 as enginehouse_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)enginehouse/api/gateway/v1/registry.proto\x12\x1a\x65nginehouse.api.gateway.v1\x1a(enginehouse/api/options/v1/options.proto\"l\n\x0bServedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x03 \x01(\x05\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x0e\n\x06voices\x18\x05 \x03(\t\"\xb0\x01\n\x06\x45ngine\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x15\n\rgrpc_services\x18\x04 \x03(\t\x12\x37\n\x06models\x18\x05 \x03(\x0b\x32\'.enginehouse.api.gateway.v1.ServedModel\x12\x10\n\x08\x63\x61pacity\x18\x06 \x01(\x05\x12\x0f\n\x07version\x18\x07 \x01(\t\"\x88\x01\n\x04Load\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\x05\x12\x0e\n\x06queued\x18\x02 \x01(\x05\x12\x15\n\rkv_cache_used\x18\x03 \x01(\x02\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x12\x37\n\x07tallies\x18\x05 \x03(\x0b\x32&.enginehouse.api.gateway.v1.ModelTally\"O\n\nModelTally\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x61nswered\x18\x02 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x03\x12\x10\n\x08refusing\x18\x04 \x01(\x08\"u\n\x0fRegisterRequest\x12\x32\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\".enginehouse.api.gateway.v1.Engine\x12.\n\x04load\x18\x02 \x01(\x0b\x32 .enginehouse.api.gateway.v1.Load\")\n\x10RegisterResponse\x12\x15\n\rlease_seconds\x18\x01 \x01(\x05\"\x15\n\x13WatchEnginesRequest\"p\n\nLiveEngine\x12\x32\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\".enginehouse.api.gateway.v1.Engine\x12.\n\x04load\x18\x02 \x01(\x0b\x32 .enginehouse.api.gateway.v1.Load\"O\n\x14WatchEnginesResponse\x12\x37\n\x07\x65ngines\x18\x01 \x03(\x0b\x32&.enginehouse.api.gateway.v1.LiveEngine2\xf9\x01\n\x0fRegistryService\x12i\n\x08Register\x12+.enginehouse.api.gateway.v1.RegisterRequest\x1a,.enginehouse.api.gateway.v1.RegisterResponse(\x01\x30\x01\x12s\n\x0cWatchEngines\x12/.enginehouse.api.gateway.v1.WatchEnginesRequest\x1a\x30.enginehouse.api.gateway.v1.WatchEnginesResponse0\x01\x1a\x06\xa2\x9f\x19\x02\x08\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)enginehouse/api/gateway/v1/registry.proto\x12\x1a\x65nginehouse.api.gateway.v1\x1a(enginehouse/api/options/v1/options.proto\"l\n\x0bServedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x03 \x01(\x05\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x0e\n\x06voices\x18\x05 \x03(\t\"+\n\x0b\x41\x62sentModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xf0\x01\n\x06\x45ngine\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x15\n\rgrpc_services\x18\x04 \x03(\t\x12\x37\n\x06models\x18\x05 \x03(\x0b\x32\'.enginehouse.api.gateway.v1.ServedModel\x12\x10\n\x08\x63\x61pacity\x18\x06 \x01(\x05\x12\x0f\n\x07version\x18\x07 \x01(\t\x12>\n\rabsent_models\x18\x08 \x03(\x0b\x32\'.enginehouse.api.gateway.v1.AbsentModel\"\x88\x01\n\x04Load\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\x05\x12\x0e\n\x06queued\x18\x02 \x01(\x05\x12\x15\n\rkv_cache_used\x18\x03 \x01(\x02\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x12\x37\n\x07tallies\x18\x05 \x03(\x0b\x32&.enginehouse.api.gateway.v1.ModelTally\"O\n\nModelTally\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x61nswered\x18\x02 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x03\x12\x10\n\x08refusing\x18\x04 \x01(\x08\"u\n\x0fRegisterRequest\x12\x32\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\".enginehouse.api.gateway.v1.Engine\x12.\n\x04load\x18\x02 \x01(\x0b\x32 .enginehouse.api.gateway.v1.Load\")\n\x10RegisterResponse\x12\x15\n\rlease_seconds\x18\x01 \x01(\x05\"\x15\n\x13WatchEnginesRequest\"p\n\nLiveEngine\x12\x32\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\".enginehouse.api.gateway.v1.Engine\x12.\n\x04load\x18\x02 \x01(\x0b\x32 .enginehouse.api.gateway.v1.Load\"O\n\x14WatchEnginesResponse\x12\x37\n\x07\x65ngines\x18\x01 \x03(\x0b\x32&.enginehouse.api.gateway.v1.LiveEngine2\xf9\x01\n\x0fRegistryService\x12i\n\x08Register\x12+.enginehouse.api.gateway.v1.RegisterRequest\x1a,.enginehouse.api.gateway.v1.RegisterResponse(\x01\x30\x01\x12s\n\x0cWatchEngines\x12/.enginehouse.api.gateway.v1.WatchEnginesRequest\x1a\x30.enginehouse.api.gateway.v1.WatchEnginesResponse0\x01\x1a\x06\xa2\x9f\x19\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,22 +36,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTRYSERVICE']._serialized_options = b'\242\237\031\002\010\001'
   _globals['_SERVEDMODEL']._serialized_start=115
   _globals['_SERVEDMODEL']._serialized_end=223
-  _globals['_ENGINE']._serialized_start=226
-  _globals['_ENGINE']._serialized_end=402
-  _globals['_LOAD']._serialized_start=405
-  _globals['_LOAD']._serialized_end=541
-  _globals['_MODELTALLY']._serialized_start=543
-  _globals['_MODELTALLY']._serialized_end=622
-  _globals['_REGISTERREQUEST']._serialized_start=624
-  _globals['_REGISTERREQUEST']._serialized_end=741
-  _globals['_REGISTERRESPONSE']._serialized_start=743
-  _globals['_REGISTERRESPONSE']._serialized_end=784
-  _globals['_WATCHENGINESREQUEST']._serialized_start=786
-  _globals['_WATCHENGINESREQUEST']._serialized_end=807
-  _globals['_LIVEENGINE']._serialized_start=809
-  _globals['_LIVEENGINE']._serialized_end=921
-  _globals['_WATCHENGINESRESPONSE']._serialized_start=923
-  _globals['_WATCHENGINESRESPONSE']._serialized_end=1002
-  _globals['_REGISTRYSERVICE']._serialized_start=1005
-  _globals['_REGISTRYSERVICE']._serialized_end=1254
+  _globals['_ABSENTMODEL']._serialized_start=225
+  _globals['_ABSENTMODEL']._serialized_end=268
+  _globals['_ENGINE']._serialized_start=271
+  _globals['_ENGINE']._serialized_end=511
+  _globals['_LOAD']._serialized_start=514
+  _globals['_LOAD']._serialized_end=650
+  _globals['_MODELTALLY']._serialized_start=652
+  _globals['_MODELTALLY']._serialized_end=731
+  _globals['_REGISTERREQUEST']._serialized_start=733
+  _globals['_REGISTERREQUEST']._serialized_end=850
+  _globals['_REGISTERRESPONSE']._serialized_start=852
+  _globals['_REGISTERRESPONSE']._serialized_end=893
+  _globals['_WATCHENGINESREQUEST']._serialized_start=895
+  _globals['_WATCHENGINESREQUEST']._serialized_end=916
+  _globals['_LIVEENGINE']._serialized_start=918
+  _globals['_LIVEENGINE']._serialized_end=1030
+  _globals['_WATCHENGINESRESPONSE']._serialized_start=1032
+  _globals['_WATCHENGINESRESPONSE']._serialized_end=1111
+  _globals['_REGISTRYSERVICE']._serialized_start=1114
+  _globals['_REGISTRYSERVICE']._serialized_end=1363
 # @@protoc_insertion_point(module_scope)

@@ -67,6 +67,32 @@ class ServedModel(_message.Message):
 Global___ServedModel: _TypeAlias = ServedModel  # noqa: Y015
 
 @_typing.final
+class AbsentModel(_message.Message):
+    """A model of the catalog that an engine of its cluster cannot serve."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The catalog name."""
+    reason: _builtins.str
+    """The fault and the fix, such as the weights that are missing and the command that fetches them."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbsentModel: _TypeAlias = AbsentModel  # noqa: Y015
+
+@_typing.final
 class Engine(_message.Message):
     """An engine's description of itself."""
 
@@ -79,6 +105,7 @@ class Engine(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     CAPACITY_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    ABSENT_MODELS_FIELD_NUMBER: _builtins.int
     engine_id: _builtins.str
     """Stable across restarts of the engine; 1-64 characters of [A-Za-z0-9_.-]."""
     cluster: _builtins.str
@@ -97,6 +124,10 @@ class Engine(_message.Message):
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServedModel]:
         """The models that it serves."""
 
+    @_builtins.property
+    def absent_models(self) -> _containers.RepeatedCompositeFieldContainer[Global___AbsentModel]:
+        """The models that it would serve if their weights were there."""
+
     def __init__(
         self,
         *,
@@ -107,10 +138,11 @@ class Engine(_message.Message):
         models: _abc.Iterable[Global___ServedModel] | None = ...,
         capacity: _builtins.int = ...,
         version: _builtins.str = ...,
+        absent_models: _abc.Iterable[Global___AbsentModel] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "capacity", b"capacity", "cluster", b"cluster", "engine_id", b"engine_id", "grpc_services", b"grpc_services", "models", b"models", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_models", b"absent_models", "address", b"address", "capacity", b"capacity", "cluster", b"cluster", "engine_id", b"engine_id", "grpc_services", b"grpc_services", "models", b"models", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
