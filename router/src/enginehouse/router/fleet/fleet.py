@@ -108,9 +108,9 @@ class Fleet:
             same = before is not None and before.live.engine == engine
             models = before.models if before is not None and same else _declared(engine)
             known[engine.engine_id] = _KnownEngine(live, endpoint, models)
-            for name, one in models.items():
+            for name, declaration in models.items():
                 by_model.setdefault(name, []).append(endpoint)
-                declared[name] = _both(declared[name], one) if name in declared else one
+                declared[name] = _both(declared[name], declaration) if name in declared else declaration
             for model in engine.absent_models:
                 absent[model.name] = model.reason
             for service in engine.grpc_services:

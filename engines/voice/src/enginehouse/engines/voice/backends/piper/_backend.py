@@ -7,7 +7,6 @@ so that a long sentence lets others through, and a caller that leaves costs at m
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import unicodedata
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 
 from enginehouse.engines.voice.audio import amplify
 from enginehouse.engines.voice.audio.measure import loudness_lufs
+from enginehouse.engines.voice.backends._torch_runtime import require_runtime
 from enginehouse.engines.voice.backends.base import (
     LoadedVoiceModel,
     Prosody,
@@ -113,11 +113,7 @@ class PiperBackend:
 
     def _checked(self, model: CatalogModel) -> _CheckedVoice:
         options = read_options(PiperOptions, model)
-        if importlib.util.find_spec(_MODULE) is None:
-            raise ServiceError(
-                Reason.WEIGHTS_ABSENT,
-                f"model {model.name!r} needs the Python package {_PACKAGE}; install it with: pip install {_PACKAGE}",
-            )
+        require_runtime(model, package=_PACKAGE, module=_MODULE, install=_PACKAGE)
         weights = weights_file(model, models_dir=self._models_dir, like=_LIKE, packages=self._packages)
         file = weights.with_name(f"{weights.name}.json")
         if not file.is_file():
