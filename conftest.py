@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
+
+# gRPC reads it as it is imported, and many tests import gRPC before the kit, which sets it for every server. With
+# gRPC's fork handlers, a few in a hundred of the processes that tests start die before they run.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 # Whoever starts the tests in the background of a script has them ignore SIGINT, as would the programs that tests start
 # and interrupt.

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-# PostgreSQL's commands are forked from this process, and gRPC's fork handlers crash the child now and then.
-os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
