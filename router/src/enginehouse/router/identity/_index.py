@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from enginehouse.kit.tasks import TaskSet
 from enginehouse.router.clock import Clock
+from enginehouse.router.database import Changes
 from enginehouse.router.identity._keys import KEY_PREFIX, KeyHasher
 from enginehouse.router.identity._store import Key, KeyStore, Tenant
 
@@ -17,8 +18,6 @@ _log = logging.getLogger(__name__)
 _NEVER_MS = 2**63
 # The most keys that were found under an old pepper and wait to be rehashed.
 _MAX_STALE = 10_000
-# The most times that a changed key is read, because something else changed during the read.
-_MAX_READS = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class KeyIndex:
         self._fetches = TaskSet()
         self.loaded = False
         """True once the keys have been read. Until then no key can be told from an unknown one."""
-        self._changes = 0
+        self._changes = Changes()
 
     def authenticate(self, secret: str, *, now_ms: int) -> Caller | None:
         """Return the caller whose key this is; None if it is unknown, revoked or expired.
@@ -103,11 +102,11 @@ class KeyIndex:
         """Read every usable key again."""
         # A key that changes during the read may have been read in its old state: repeat until none changes.
         while True:
-            before = self._changes
+            before = self._changes.count
             keys, tenants = await self._store.all_usable(now_ms=self._clock())
             if self._before_use is not None:
                 await self._before_use("")
-            if before == self._changes:
+            if before == self._changes.count:
                 break
         by_tenant = {tenant.tenant_id: tenant for tenant in tenants}
         callers = [Caller(key, by_tenant[key.tenant_id]) for key in keys]
@@ -124,12 +123,12 @@ class KeyIndex:
 
     def changed(self, key_id: str) -> None:
         """Read a key in the background, because it was created or changed."""
-        self._changes += 1
+        self._changes.note(key_id)
         self._fetches.spawn(self._fetch(key_id), name="key-refresh")
 
     def put(self, key: Key, tenant: Tenant) -> None:
         """Add or replace a key; a revoked key is removed."""
-        self._changes += 1
+        self._changes.note(key.key_id)
         self._remove(key.key_id)
         if key.revoked_at_ms == 0:
             caller = Caller(key, tenant)
@@ -138,7 +137,7 @@ class KeyIndex:
 
     def drop(self, key_id: str) -> None:
         """Remove a key, so that it no longer works."""
-        self._changes += 1
+        self._changes.note(key_id)
         self._remove(key_id)
 
     async def close(self) -> None:
@@ -159,12 +158,7 @@ class KeyIndex:
 
     async def _fetch(self, key_id: str) -> None:
         try:
-            for _ in range(_MAX_READS):
-                before = self._changes
-                key, tenant = await self._read(key_id)
-                # Read again if something changed during the read: the change is newer.
-                if before == self._changes:
-                    break
+            key, tenant = await self._changes.latest(key_id, lambda: self._read(key_id))
             if key is not None and tenant is not None:
                 self.put(key, tenant)
         except Exception:

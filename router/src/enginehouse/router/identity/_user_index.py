@@ -7,7 +7,7 @@ import logging
 
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.tasks import TaskSet
-from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
+from enginehouse.router.database import Changes, DatabaseUnavailable, translate_db_errors
 from enginehouse.router.identity._index import Caller
 from enginehouse.router.identity._roles import ROLE_SCOPES, Role
 from enginehouse.router.identity._store import Key, KeyStore, Tenant
@@ -17,8 +17,6 @@ _log = logging.getLogger(__name__)
 
 # The most callers that are kept, so that each user stays one object; beyond it the oldest is dropped.
 _MAX_CALLERS = 100_000
-# The most times that a changed user or tenant is read, because something else changed during the read.
-_MAX_READS = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class UserIndex:
         self._users: dict[str, User] = {}
         self._callers: dict[str, tuple[Role, Caller]] = {}
         self._fetches = TaskSet()
-        self._changes = 0
+        self._changes = Changes()
 
     def tenant(self, tenant_id: str) -> Tenant | None:
         """Return the tenant with that id."""
@@ -91,9 +89,9 @@ class UserIndex:
     async def reload(self) -> None:
         """Read everything again."""
         while True:
-            before = self._changes
+            before = self._changes.count
             tenants, users = await self._tenant_store.all_tenants(), await self._user_store.all()
-            if before == self._changes:
+            if before == self._changes.count:
                 break
         self._tenants = {tenant.tenant_id: tenant for tenant in tenants}
         self._tenant_ids = {tenant.name: tenant.tenant_id for tenant in tenants}
@@ -102,18 +100,18 @@ class UserIndex:
 
     def changed(self, changed_id: str) -> None:
         """Read a tenant or user in the background, because it was created or changed."""
-        self._changes += 1
+        self._changes.note(changed_id)
         self._fetches.spawn(self._fetch(changed_id), name="user-refresh")
 
     def put_user(self, user: User) -> None:
         """Add or replace a user."""
-        self._changes += 1
+        self._changes.note(user.user_id)
         self._users[user.user_id] = user
         self._callers.pop(user.user_id, None)
 
     def put_tenant(self, tenant: Tenant) -> None:
         """Add or replace a tenant."""
-        self._changes += 1
+        self._changes.note(tenant.tenant_id)
         self._tenants[tenant.tenant_id] = tenant
         self._tenant_ids[tenant.name] = tenant.tenant_id
 
@@ -126,15 +124,10 @@ class UserIndex:
         tenant: Tenant | None = None
         try:
             with translate_db_errors():
-                for _ in range(_MAX_READS):
-                    before = self._changes
-                    if changed_id.startswith("user_"):
-                        user = await self._user_store.get(changed_id)
-                    else:
-                        tenant = await self._tenant_store.get_tenant(changed_id)
-                    # Read again if something changed during the read: the change is newer.
-                    if before == self._changes:
-                        break
+                if changed_id.startswith("user_"):
+                    user = await self._changes.latest(changed_id, lambda: self._user_store.get(changed_id))
+                else:
+                    tenant = await self._changes.latest(changed_id, lambda: self._tenant_store.get_tenant(changed_id))
             if user is not None:
                 self.put_user(user)
             if tenant is not None:

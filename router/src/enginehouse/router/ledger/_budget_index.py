@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from enginehouse.kit.tasks import TaskSet
-from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
+from enginehouse.router.database import Changes, DatabaseUnavailable, translate_db_errors
 from enginehouse.router.ledger._budgets import Budget, BudgetStore, Scope
 
 _log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ class BudgetIndex:
         self._store = store
         self._by_scope: dict[tuple[str, str], tuple[Budget, ...]] = {}
         self._by_id: dict[str, Budget] = {}
-        self._changes = 0
+        self._changes = Changes()
         self._reads = TaskSet()
         self.version = 0
         """Rises whenever a budget comes, goes or changes."""
@@ -33,11 +33,11 @@ class BudgetIndex:
     async def reload(self) -> None:
         """Read every budget again."""
         while True:
-            before = self._changes
+            before = self._changes.count
             held = [budget.budget_id for budget in self._by_id.values() if budget.automatic]
             found = await self._store.all_live(automatic=held)
             # One that changed during the read may have been read as it was.
-            if before == self._changes:
+            if before == self._changes.count:
                 break
         self.version += 1
         self._by_id = {}
@@ -50,8 +50,14 @@ class BudgetIndex:
         if not key_id:
             await self.reload()
             return
-        self._changes += 1
-        for budget in await self._store.of(Scope.KEY, key_id):
+        with self._changes.reading():
+            while True:
+                before = self._changes.count
+                found = await self._store.of(Scope.KEY, key_id)
+                # One that changed during the read may have been read as it was.
+                if not any(self._changes.since(before, budget.budget_id) for budget in found):
+                    break
+        for budget in found:
             self.put(budget.budget_id, budget)
 
     def changed(self, budget_id: str) -> None:
@@ -64,12 +70,12 @@ class BudgetIndex:
 
     async def refresh(self, budget_id: str) -> None:
         """Read one budget again."""
-        self._changes += 1
-        self.put(budget_id, await self._store.get(budget_id))
+        self._changes.note(budget_id)
+        self.put(budget_id, await self._changes.latest(budget_id, lambda: self._store.get(budget_id)))
 
     def put(self, budget_id: str, budget: Budget | None) -> None:
         """Take a budget as it is now, or None if it is gone."""
-        self._changes += 1
+        self._changes.note(budget_id)
         self.version += 1
         old = self._by_id.pop(budget_id, None)
         if old is not None:

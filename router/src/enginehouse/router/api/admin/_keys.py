@@ -188,15 +188,20 @@ class KeyAdmin:
     async def revoke(self, request: admin_pb2.RevokeKeyRequest, caller: Administrator) -> admin_pb2.RevokeKeyResponse:
         """Revoke a key with those made with it, here at once and everywhere within a second. Raises NOT_FOUND."""
         check_id("key_id", request.key_id, required=True)
+        revoked: list[Key] = []
         async with self._keys.transaction() as connection:
             key = await self._held(request.key_id, caller, connection)
             if not key.revoked_at_ms:
-                await self.revoke_all([key], connection)
+                revoked = await self.revoke_all([key], connection)
                 key = dataclasses.replace(key, revoked_at_ms=self._clock())
+        self.drop(revoked)
         return admin_pb2.RevokeKeyResponse(key=key_message(key))
 
     async def revoke_all(self, keys: Sequence[Key], connection: AsyncConnection) -> list[Key]:
-        """Revoke these keys and those made with them; every one that was still good, each on the record."""
+        """Revoke these keys and those made with them; every one that was still good, each on the record.
+
+        `drop` them once the transaction has committed.
+        """
         if not keys:
             return []
         revoked = await self._keys.revoke_keys(
@@ -204,8 +209,15 @@ class KeyAdmin:
         )
         for key in revoked:
             await self._record(connection, dataclasses.replace(key, revoked_at_ms=0), key)
-            self._index.drop(key.key_id)
         return revoked
+
+    def drop(self, revoked: Sequence[Key]) -> None:
+        """Stop revoked keys here at once.
+
+        Not before the commit: a read in between would bring them back, and a rollback would leave good keys refused.
+        """
+        for key in revoked:
+            self._index.drop(key.key_id)
 
     async def _insert(self, key: Key, tenant: Tenant, budget_nanos: int | None, now: int) -> Key:
         budget = None

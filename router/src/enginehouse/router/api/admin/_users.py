@@ -15,7 +15,7 @@ from enginehouse.router.api.fields import PERSON, check_id
 from enginehouse.router.api.paging import ordinal_start, page_size, page_token
 from enginehouse.router.audit import AuditRecorder
 from enginehouse.router.clock import Clock
-from enginehouse.router.identity import ROLE_SCOPES, KeyStore, Role, User, UserIndex, UserStore, user_id_of
+from enginehouse.router.identity import ROLE_SCOPES, Key, KeyStore, Role, User, UserIndex, UserStore, user_id_of
 
 _ROLES = {
     pb.ROLE_VIEWER: Role.VIEWER,
@@ -72,9 +72,10 @@ class UserAdmin:
                     f"the tenant has a user named {request.name!r}; change its role with SetUserRole",
                 )
             # Its user may have come with tokens before, in a role that a provider gave.
-            await self._revoke_beyond(user, connection)
+            revoked = await self._revoke_beyond(user, connection)
             await self._record(connection, None, user)
         self._user_index.put_user(user)
+        self._keys.drop(revoked)
         return pb.CreateUserResponse(user=_message(user))
 
     async def listed(self, request: pb.ListUsersRequest, caller: Administrator) -> pb.ListUsersResponse:
@@ -107,7 +108,8 @@ class UserAdmin:
             revoked = await self._revoke_beyond(changed, connection)
             await self._record(connection, user, changed)
         self._user_index.put_user(changed)
-        return pb.SetUserRoleResponse(user=_message(changed), revoked_key_ids=revoked)
+        self._keys.drop(revoked)
+        return pb.SetUserRoleResponse(user=_message(changed), revoked_key_ids=[key.key_id for key in revoked])
 
     async def disable(self, request: pb.DisableUserRequest, caller: Administrator) -> pb.DisableUserResponse:
         """Shut a user out. Raises NOT_FOUND or SCOPE_DENIED."""
@@ -119,6 +121,7 @@ class UserAdmin:
             revoked = await self._keys.revoke_all(keys, connection)
             await self._record(connection, user, changed)
         self._user_index.put_user(changed)
+        self._keys.drop(revoked)
         return pb.DisableUserResponse(user=_message(changed), revoked_key_ids=[key.key_id for key in revoked])
 
     async def enable(self, request: pb.EnableUserRequest, caller: Administrator) -> pb.EnableUserResponse:
@@ -139,10 +142,10 @@ class UserAdmin:
         caller.require_scopes(ROLE_SCOPES[user.role], f"the role {user.role.value}")
         return user
 
-    async def _revoke_beyond(self, user: User, connection: AsyncConnection) -> list[str]:
+    async def _revoke_beyond(self, user: User, connection: AsyncConnection) -> list[Key]:
         keys = await self._tenants.keys_of_user(user.user_id, user.name, user.tenant_id, connection)
         beyond = [key for key in keys if not set(key.scopes) <= set(ROLE_SCOPES[user.role])]
-        return [key.key_id for key in await self._keys.revoke_all(beyond, connection)]
+        return await self._keys.revoke_all(beyond, connection)
 
     async def _record(self, connection: AsyncConnection, before: User | None, after: User) -> None:
         await self._recorder.write(
