@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.mesh import Mesh, default_models, free_port
+from enginehouse.kit.testing import ReservedPort
+from tests.mesh import Mesh, default_models
 
 READY_S = 90.0
 
@@ -25,13 +26,13 @@ class EngineProcess:
         router = yaml.safe_load(next(mesh.data.glob("run/router*.yaml")).read_text())["router"]
         self.name = name
         self._environ = environ
-        self._http = free_port()
+        self._grpc, self._http = ReservedPort(), ReservedPort()
         self._folder = mesh.data / "engines" / name
         self._folder.mkdir(parents=True)
         section: dict[str, Any] = {
             "engine_id": name,
-            "listen": f"127.0.0.1:{free_port()}",
-            "http_listen": f"127.0.0.1:{self._http}",
+            "listen": self._grpc.address,
+            "http_listen": self._http.address,
             "gateway_address": router["gateway_address"],
             "router_address": router["grpc_listen"],
             "spool_dir": str(self._folder / "spool"),
@@ -70,13 +71,19 @@ class EngineProcess:
             self._process.wait()
             self._process = None
 
+    def close(self) -> None:
+        """Kill the engine and give its ports back."""
+        self.kill()
+        self._grpc.close()
+        self._http.close()
+
     def log(self) -> str:
         """The last lines of the engine's log."""
         return "\n".join((self._folder / "log").read_text(errors="replace").splitlines()[-20:])
 
     def _ready(self) -> bool:
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"http://127.0.0.1:{self._http}/readyz", timeout=5).status_code == 200
+            return httpx.get(f"http://{self._http.address}/readyz", timeout=5).status_code == 200
         return False
 
 
@@ -88,7 +95,7 @@ def engine(mesh: Mesh, name: str, *, models: tuple[str, ...], environ: dict[str,
         process.start()
         yield process
     finally:
-        process.kill()
+        process.close()
 
 
 def catalog_with(folder: pathlib.Path, *entries: dict[str, Any]) -> str:

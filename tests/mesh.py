@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from enginehouse.kit.testing import ReservedPort
 from enginehouse.local.default_catalog import default_catalog
 from enginehouse.local.engines import find_engines
 
@@ -35,13 +35,6 @@ def default_models(*, small: bool = False) -> dict[str, Any]:
         aliases = document.get("aliases") or {}
         document["aliases"] = {alias: name for alias, name in aliases.items() if name in kept}
     return {key: value for key, value in document.items() if value}
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -74,8 +67,8 @@ class Mesh:
         # A short path: PostgreSQL's socket lies below it, and socket paths end at 107 bytes.
         data = pathlib.Path(tempfile.mkdtemp(prefix="eh-", dir="/tmp"))
         overlay, catalog = data.with_suffix(".yaml"), data.with_suffix(".catalog.yaml")
-        port = free_port()
-        arguments = ["up", "--data", str(data), "--port", str(port), "--detach"]
+        port = ReservedPort()
+        arguments = ["up", "--data", str(data), "--port", str(port.number), "--detach"]
         if small:
             catalog.write_text(yaml.safe_dump(default_models(small=True), sort_keys=False))
             config = {**(config or {}), "local": {"catalog_file": str(catalog), **(config or {}).get("local", {})}}
@@ -90,9 +83,10 @@ class Mesh:
                 for line in (data / "dev.env").read_text().splitlines()
                 if "=" in line and not line.startswith("#")
             )
-            yield cls(data=data, port=port, key=environment["ENGINEHOUSE_API_KEY"].strip("'\""))
+            yield cls(data=data, port=port.number, key=environment["ENGINEHOUSE_API_KEY"].strip("'\""))
         finally:
             run("down", "--data", str(data), timeout_s=60)
+            port.close()
             if not os.environ.get("ENGINEHOUSE_KEEP_TEST_DATA"):
                 shutil.rmtree(data, ignore_errors=True)
             overlay.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,16 +21,11 @@ import yaml
 from enginehouse.gateway.config import GatewaySection
 from enginehouse.gateway.translate.bootstrap import bootstrap
 from enginehouse.kit.config import load
+from enginehouse.kit.testing import ReservedPort
 
 HERE = pathlib.Path(__file__).parent
 ENVOY = pathlib.Path(sys.executable).parent / "envoy"
 DEADLINE_S = 45.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], Any], what: str, *, within_s: float = DEADLINE_S) -> float:
@@ -75,7 +69,9 @@ class Edge:
     engines: list[Engine] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.port, self.grpc_port, self.http_port, self.router_port, self.admin_port = (free_port() for _ in range(5))
+        self._ports = [ReservedPort() for _ in range(5)]
+        numbers = (port.number for port in self._ports)
+        self.port, self.grpc_port, self.http_port, self.router_port, self.admin_port = numbers
         self.config = self.folder / "gateway.yaml"
         section = {
             "public_listen": f"127.0.0.1:{self.port}",
@@ -137,6 +133,8 @@ class Edge:
         for name in list(self._processes):
             self.stop(name, kill=True)
         self.client.close()
+        for port in self._ports:
+            port.close()
 
     @contextlib.contextmanager
     def engine(self, engine_id: str = "engine-1", *, registers: bool = True) -> Iterator[Engine]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from enginehouse.kit.testing import ReservedPort
+
 OK = {"authorization": "Bearer ok"}
 STAND_IN = pathlib.Path(__file__).parent / "router_process.py"
 
@@ -23,15 +24,20 @@ class Routers:
     """Stand-ins for routers, each on a port of its own."""
 
     def __init__(self, count: int) -> None:
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-        self.ports = [listening.getsockname()[1] for listening in sockets]
-        for listening in sockets:
-            listening.close()
+        self._reserved = [ReservedPort() for _ in range(count)]
+        self.ports = [port.number for port in self._reserved]
         self.processes = [self.start(port) for port in self.ports]
 
     @staticmethod
     def start(port: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, str(STAND_IN), str(port)])
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        for port in self._reserved:
+            port.close()
 
     def kill(self, which: int) -> None:
         self.processes[which].kill()
@@ -42,9 +48,7 @@ class Routers:
 def routers() -> Iterator[Routers]:
     running = Routers(2)
     yield running
-    for process in running.processes:
-        process.kill()
-        process.wait()
+    running.close()
 
 
 @pytest.fixture

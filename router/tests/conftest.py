@@ -81,6 +81,7 @@ def shared_router_process(
     router.start()
     yield router
     assert router.stop() == 0
+    router.close()
 
 
 @pytest.fixture

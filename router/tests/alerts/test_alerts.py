@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from enginehouse.api.router.v1 import alerts_pb2 as pb
 from enginehouse.kit.config import ConfigError
 from enginehouse.kit.errors import ServiceError
+from enginehouse.kit.testing import ReservedPort
 from enginehouse.router.alerts import Alert, AlertSettings, AlertStore, ExhaustionRecorder, WebhookDispatcher
 from enginehouse.router.api.admin import Administrator, AlertAdmin
 from enginehouse.router.clock import DAY_MS
@@ -263,9 +264,9 @@ async def test_a_webhook_that_never_answers_is_given_up_after_a_day(
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+def free_port() -> Iterator[int]:
+    with ReservedPort() as port:
+        yield port.number
 
 
 def test_a_webhook_needs_a_secret_and_a_plain_url(tmp_path: Path) -> None:

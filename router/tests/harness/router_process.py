@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from google.protobuf.message import Message
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.router.v1 import admin_pb2, admin_pb2_grpc
 from enginehouse.kit.grants import GrantKeys
+from enginehouse.kit.testing import ReservedPort
 from enginehouse.router.audit import AuditLog
 from enginehouse.router.clock import wall_clock
 from enginehouse.router.database import open_database
@@ -43,7 +43,8 @@ class RouterProcess:
             GrantKeys.generate(directory / "keys")
         self.grant_keys = GrantKeys.load(directory / "keys")
         (directory / "catalog.yaml").write_text(CATALOG)
-        self.http, self.grpc, self.admin_http = free_ports(3)
+        self._ports = [ReservedPort() for _ in range(3)]
+        self.http, self.grpc, self.admin_http = (port.number for port in self._ports)
         self.config = directory / "config.yaml"
         self.config.write_text(
             f"""
@@ -99,6 +100,11 @@ router:
             return 0
         self.process.terminate()
         return self.process.wait(30)
+
+    def close(self) -> None:
+        """Give the ports of the stopped process back."""
+        for port in self._ports:
+            port.close()
 
     async def create_first_key(self) -> None:
         """Create the first key in the database, as `bootstrap-key` does, without another process."""
@@ -209,6 +215,8 @@ class RouterFactory:
         for router in self._made:
             await router.disconnect()
         await asyncio.gather(*(asyncio.to_thread(router.stop) for router in self._made))
+        for router in self._made:
+            router.close()
 
 
 @contextlib.contextmanager
@@ -227,18 +235,10 @@ def running_pair(
     yield first, second
     for router in (first, second):
         assert router.stop() == 0
+        router.close()
 
 
 def frame(message: Message) -> bytes:
     """A gRPC message as it is sent."""
     data = message.SerializeToString()
     return b"\0" + len(data).to_bytes(4, "big") + data
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on which nothing listens at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(listener.getsockname()[1]) for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports

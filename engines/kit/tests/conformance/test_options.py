@@ -15,8 +15,8 @@ import pytest
 
 from enginehouse.kit.config import ConfigError
 from enginehouse.kit.conformance import RULES, ConformanceOptions, RuleResult, RuleVerdict, run, write_junit
-from enginehouse.kit.conformance._engine import free_port
 from enginehouse.kit.grants import GrantKeys
+from enginehouse.kit.testing import ReservedPort
 from engines.kit.tests.conformance.minimal.engine import GENERATION
 
 
@@ -25,7 +25,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     """The minimal engine as a process that nobody but this test started."""
     directory = tmp_path_factory.mktemp("running")
     GrantKeys.generate(directory / "keys")
-    addresses = {name: f"127.0.0.1:{free_port()}" for name in ("listen", "router", "gateway")}
+    ports = {name: ReservedPort() for name in ("listen", "router", "gateway")}
+    addresses = {name: port.address for name, port in ports.items()}
     told = addresses | {"grant_keys": str(directory / "keys"), "spool": str(directory), "engine_id": "running-1"}
     environment = {f"ENGINEHOUSE_CONFORMANCE_{name.upper()}": value for name, value in told.items()}
     process = subprocess.Popen(
@@ -34,6 +35,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     yield told
     process.kill()
     process.wait()
+    for port in ports.values():
+        port.close()
 
 
 def check(target: str, **options: Any) -> dict[str, RuleResult]:

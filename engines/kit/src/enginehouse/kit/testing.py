@@ -1,15 +1,18 @@
 """Doubles for tests of engines: grants signed as a router signs them, and a router's and a gateway's services
-that record what comes. Real servers over real sockets. For tests in any distribution, and for the conformance suite.
+that record what comes. Real servers over real sockets, and ports for processes. For tests in any distribution, and
+for the conformance suite.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import grpc
 
@@ -19,6 +22,40 @@ from enginehouse.api.router.v1.grant_pb2 import Grant, GrantCandidate, Principal
 from enginehouse.kit.errors import ServiceError
 from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, authenticate, sign
 from enginehouse.kit.pricing import MAX_NANOS, Unit, unit_price
+
+
+class ReservedPort:
+    """A TCP port of 127.0.0.1 for a server that a test starts, and perhaps starts again, in another process.
+
+    A port that was merely found free can be given to somebody else before the server listens on it. This one is held
+    by a bound socket that does not listen: the kernel (Linux) gives the port to no other socket that asks for any
+    port, and connections to it are refused, yet a server that sets SO_REUSEADDR can listen on it, as gRPC, Envoy and
+    asyncio do.
+    """
+
+    def __init__(self) -> None:
+        self._holder = socket.socket()
+        self._holder.bind(("127.0.0.1", 0))
+        # After the bind, so that the kernel chose a port that no other reservation holds.
+        self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.number: int = self._holder.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def address(self) -> str:
+        """The port as `host:port`."""
+        return f"127.0.0.1:{self.number}"
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._holder.close()
 
 
 class GrantIssuer:

@@ -7,7 +7,6 @@ import contextlib
 import os
 import shlex
 import signal
-import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -144,6 +143,17 @@ class EngineUnderTest:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, signal.SIGKILL)
 
+    def check_runs(self) -> None:
+        """Check that the process still runs: another server may have answered at its address.
+
+        Raises:
+            StartError: it ended by itself.
+        """
+        if self.exit_status is not None and not self.told_to_end:
+            raise StartError(
+                f"the engine ended by itself with status {self.exit_status} before the first rule{self._said()}"
+            )
+
     def _said(self) -> str:
         """The last lines of the process's output, for an error."""
         if self._command is None or not self._log.exists():
@@ -157,14 +167,6 @@ def fill(text: str, values: Mapping[str, str]) -> str:
     for name, value in values.items():
         text = text.replace("{" + name + "}", value)
     return text
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def write_config(template: Path, values: Mapping[str, str], *, directory: Path) -> Path:

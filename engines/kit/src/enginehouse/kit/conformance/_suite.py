@@ -11,7 +11,7 @@ from pathlib import Path
 
 from enginehouse.kit.config import ConfigError
 from enginehouse.kit.conformance._doubles import DoubleServer, GatewayDouble, RouterDouble
-from enginehouse.kit.conformance._engine import EngineUnderTest, StartError, free_port, write_config
+from enginehouse.kit.conformance._engine import EngineUnderTest, StartError, write_config
 from enginehouse.kit.conformance._examples import RequestExample, guesses, read_examples
 from enginehouse.kit.conformance._options import ConformanceOptions
 from enginehouse.kit.conformance._reflection import ReflectionError, ServedMethod, describe_service
@@ -36,6 +36,7 @@ from enginehouse.kit.conformance.rules import (
     usage,
 )
 from enginehouse.kit.grants import GrantKeys
+from enginehouse.kit.testing import ReservedPort
 
 RULES: Sequence[ConformanceRule] = tuple(
     rule
@@ -192,7 +193,7 @@ async def _stage(options: ConformanceOptions) -> AsyncIterator[Session]:
             stack.push_async_callback(server.stop)
             servers.append(server)
         router_server, gateway_server = servers
-        target = options.target or f"127.0.0.1:{free_port()}"
+        target = options.target or stack.enter_context(ReservedPort()).address
         spool = directory / "spool"
         spool.mkdir(exist_ok=True)
         values = {
@@ -227,6 +228,7 @@ async def _stage(options: ConformanceOptions) -> AsyncIterator[Session]:
             gateway_server=gateway_server,
         )
         await _discover(session)
+        engine.check_runs()
         yield session
 
 
