@@ -45,8 +45,8 @@ class Changes:
     async def latest(self, entry_id: str, read: Callable[[], Awaitable[T]]) -> T:
         """Read an entry until it doesn't change during the read. Raises what the last read raises.
 
-        The caller must apply the result before it awaits anything. There is no most number of reads: the last would
-        be as stale as those before it. Only changes of this one entry make another read necessary.
+        The caller must apply the result before it awaits anything. The number of reads has no limit: a last one that
+        was overtaken would be as stale as those before it. Only a change of this entry makes another read necessary.
         """
         with self.reading():
             while True:
