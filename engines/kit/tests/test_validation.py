@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.validation import Checks, shorten
+from enginehouse.kit.validation import Checks, is_printable, shorten
 
 
 def test_all_violations_are_told_together() -> None:
@@ -48,3 +48,21 @@ def test_what_is_right_passes() -> None:
 def test_values_are_shown_short_and_escaped() -> None:
     assert shorten("a\nb") == r"'a\nb'"
     assert len(shorten("x" * 1000)) < 80
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Ana María", "క్\u200dష", "విండోస్\u200c", "می\u200cخواهم", "ക്\u200d", "👩\u200d👩\u200d👧", "❤️\u200d🔥", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"],
+)
+def test_what_languages_and_emoji_are_written_in_is_printable(text: str) -> None:
+    assert is_printable(text)
+    assert is_printable(f"{text} 2")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\nb", "a\0", "a\x7f", "a\x85", "a\u202eb", "a\u2066b\u2069", "\u200d", "a \u200c", "a\u200d\u200db", "a\u2028b",
+     "a\ufeff", "a\u200bb", "a\u2060b", "\ud800", "a\U000e0041", "🏴\U000e0067"],
+)  # fmt: skip
+def test_what_cannot_be_seen_or_turns_the_text_around_is_not(text: str) -> None:
+    assert not is_printable(text)

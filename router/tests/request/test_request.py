@@ -103,6 +103,14 @@ def test_bodies_that_are_no_request(body: bytes) -> None:
     assert refused.value.reason is Reason.INVALID_REQUEST
 
 
+def test_a_user_may_be_written_in_any_script_but_not_invisibly() -> None:
+    for user in ("విండోస్\u200c", "می\u200cخواهم", "👩\u200d🚀"):
+        assert openai("CreateEmbedding", {"model": "m", "input": "x", "user": user}).user_id == user
+    for user in ("a\u202eb", "a\nb", "\u200d", "x" * 129):
+        with pytest.raises(ServiceError, match="user: must be at most 128 printable"):
+            openai("CreateEmbedding", {"model": "m", "input": "x", "user": user})
+
+
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),

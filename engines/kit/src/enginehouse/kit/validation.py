@@ -13,6 +13,10 @@ from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SHOWN = 64
+# Joiners shape letters in Indic scripts, Persian and Arabic, and join emoji; they stand after a character that is seen.
+_JOINERS = re.compile(r"(?<=[^\s\u200c\u200d])[\u200c\u200d]")
+# The flags of England, Scotland and Wales are spelt in tags, which are invisible anywhere else.
+_FLAGS = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,6}\U000e007f")
 
 
 class Checks:
@@ -86,3 +90,11 @@ def invalid(field: str, description: str) -> ServiceError:
 def shorten(value: str) -> str:
     """Return a value as errors show it: quoted, escaped, and cut to 64 characters."""
     return repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "...")
+
+
+def is_printable(text: str) -> bool:
+    """Return whether a text shows what it is: no control characters, direction marks, or other invisible ones.
+
+    Zero-width joiners and non-joiners (U+200D, U+200C) are letters' own where they follow one.
+    """
+    return text.isprintable() or _FLAGS.sub("", _JOINERS.sub("", text)).isprintable()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from enginehouse.kit.validation import Checks
+from enginehouse.kit.validation import Checks, is_printable
 
 PERSON = re.compile(r"[\x21-\x7e]{1,128}")
 """Names of users and ids of runs, as headers carry them too."""
@@ -13,7 +13,7 @@ PERSON = re.compile(r"[\x21-\x7e]{1,128}")
 def check_name(checks: Checks, field: str, name: str) -> None:
     """Names are for people: 1-64 printable characters."""
     checks.require(
-        1 <= len(name) <= 64 and name.isprintable() and name.strip() == name,
+        1 <= len(name) <= 64 and is_printable(name) and name.strip() == name,
         field,
         f"{name[:80]!r} must be 1-64 printable characters, without spaces at its ends",
     )

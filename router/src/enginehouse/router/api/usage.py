@@ -12,6 +12,7 @@ import grpc
 from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.tasks import TaskSet
+from enginehouse.kit.validation import is_printable
 from enginehouse.router.clock import Clock
 from enginehouse.router.ledger import MAX_TIME_MS, Ledger, LedgerUnavailable, Unsettleable, UsageReportParser, Verdict
 from enginehouse.router.metrics import RouterMetrics
@@ -150,7 +151,7 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
                 "an engine's clock differs from ours by more than is allowed for",
                 extra={"engine_id": watermark.engine_id[:64], "milliseconds": skew},
             )
-        if not 1 <= len(watermark.engine_id) <= 64 or not watermark.engine_id.isprintable():
+        if not 1 <= len(watermark.engine_id) <= 64 or not is_printable(watermark.engine_id):
             return
         # A mark in the future would pass grants that are not given out yet.
         await self._ledger.note_watermark(

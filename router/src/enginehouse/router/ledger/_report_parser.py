@@ -18,6 +18,7 @@ from enginehouse.kit.pricing import (
     unit_name,
     unit_of,
 )
+from enginehouse.kit.validation import is_printable
 from enginehouse.router.ledger._billing import Claim, Kind, Outcome
 
 _log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class UsageReportParser:
             raise Unsettleable(error.message) from None
         if not grant.grant_id:
             raise Unsettleable("the grant has no id")
-        if not 1 <= len(record.engine_id) <= 64 or not record.engine_id.isprintable():
+        if not 1 <= len(record.engine_id) <= 64 or not is_printable(record.engine_id):
             raise Unsettleable("engine_id must be 1-64 printable characters")
         outcome = _OUTCOMES.get(record.outcome)
         if outcome is None:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.kit.validation import is_printable
 from enginehouse.router.request._call import IncomingCall, required_model
 from enginehouse.router.request._request import (
     CONVERSATION_OVERHEAD,
@@ -102,7 +103,7 @@ def _user(body: dict[str, Any]) -> str:
     user = body.get("user")
     if not isinstance(user, str) or not user:
         return ""
-    if len(user) > _MAX_USER_LENGTH or not user.isprintable():
+    if len(user) > _MAX_USER_LENGTH or not is_printable(user):
         raise ServiceError(
             Reason.INVALID_REQUEST,
             f"user: must be at most {_MAX_USER_LENGTH} printable characters",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from enginehouse.api.inference.v1 import generation_pb2
@@ -80,26 +79,13 @@ def _check_message(checks: Checks, field: str, message: Message) -> None:
     checks.require(
         message.role in _ROLES, f"{field}.role", f"unknown role {message.role}; set system, user, assistant or tool"
     )
-    if not message.content and not (assistant and message.tool_calls):
-        checks.violate(f"{field}.content", "must not be empty, except in an assistant message that calls tools")
     checks.require(assistant or not message.tool_calls, f"{field}.tool_calls", "are for assistant messages only")
     for index, call in enumerate(message.tool_calls):
         checks.require(bool(call.name), f"{field}.tool_calls[{index}].name", "must not be empty")
-        if call.arguments and not _is_json_object(call.arguments):
-            checks.violate(
-                f"{field}.tool_calls[{index}].arguments", f"{shorten(call.arguments)} is not the text of a JSON object"
-            )
     if message.role == generation_pb2.ROLE_TOOL:
         checks.require(
             bool(message.tool_call_id), f"{field}.tool_call_id", "must name the tool call that this message answers"
         )
-
-
-def _is_json_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _check_sampling(checks: Checks, request: GenerateRequest) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 from enginehouse.kit.nearest import nearest_names
 
+# How much a member's name is like a known one that it was meant for.
+_MISSPELT = 0.8
+
 
 def shown(value: object) -> str:
     """Return a value as errors show it: short, whatever the client sent."""
@@ -56,13 +59,25 @@ class Fields:
 
     def refuse_unknown(self, known: Set[str]) -> None:
         """Raise an error for a member that is not in `known`, naming the nearest that is."""
-        if self._members.keys() <= known:
-            return
-        name = next(key for key in self._members if key not in known)
+        if not self._members.keys() <= known:
+            raise self._unknown(next(key for key in self._members if key not in known), known)
+
+    def refuse_misspelt(self, known: Set[str]) -> None:
+        """Raise an error for a member that seems to be meant for one of `known`; let others and nulls be."""
+        for name, value in self._members.items():
+            if value is not None and name not in known and nearest_names(name, known, cutoff=_MISSPELT):
+                raise self._unknown(name, known)
+
+    def without_nulls(self) -> Fields:
+        """Return these members without those that are null."""
+        given = {name: value for name, value in self._members.items() if value is not None}
+        return self if len(given) == len(self._members) else Fields(given, path=self._path)
+
+    def _unknown(self, name: str, known: Set[str]) -> ServiceError:
         near = nearest_names(name, known)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         param = self.param(name[:80])
-        raise refusal(param, f"Unknown parameter: '{param}'.{hint}", code="unknown_parameter")
+        return refusal(param, f"Unknown parameter: '{param}'.{hint}", code="unknown_parameter")
 
     def text(self, name: str) -> str | None:
         """Return a string; None if it is absent."""

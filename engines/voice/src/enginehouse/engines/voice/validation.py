@@ -7,7 +7,7 @@ import re
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.engines.voice.text import check_text
 from enginehouse.kit.languages import is_tag
-from enginehouse.kit.validation import Checks, shorten
+from enginehouse.kit.validation import Checks, is_printable, shorten
 
 MAX_CHARACTERS = 500_000
 """The maximum length of a request's text."""
@@ -74,7 +74,7 @@ def check_create_voice(request: voice_pb2.CreateVoiceRequest) -> None:
     """Raise INVALID_REQUEST for an invalid CreateVoiceRequest."""
     checks = Checks()
     checks.size("name", request.name.strip(), 1, 100, of="characters")
-    checks.require(request.name.isprintable(), "name", "must be printable characters")
+    checks.require(is_printable(request.name), "name", "must be printable characters")
     checks.size("sample", request.sample, 1, MAX_SAMPLE_BYTES, of="bytes")
     consent = request.consent
     checks.require(consent.confirmed, "consent.confirmed", "must be true: clone no speaker who has not agreed to it")

@@ -9,14 +9,8 @@ from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.openai._document import JsonDocument, parse
 from enginehouse.kit.openai._fields import Fields, shown, unsupported
 from enginehouse.kit.openai.text import _sampling
+from enginehouse.kit.openai.text._chat_messages import read_messages
 
-_ROLES = {
-    "system": generation_pb2.ROLE_SYSTEM,
-    "developer": generation_pb2.ROLE_SYSTEM,
-    "user": generation_pb2.ROLE_USER,
-    "assistant": generation_pb2.ROLE_ASSISTANT,
-    "tool": generation_pb2.ROLE_TOOL,
-}
 _TOOL_MODES = {
     "auto": generation_pb2.ToolChoice.MODE_UNSPECIFIED,
     "none": generation_pb2.ToolChoice.MODE_NONE,
@@ -39,12 +33,7 @@ _UNSUPPORTED = {
     "web_search_options": "there is no web search here",
 }
 _KNOWN = _READ | _HARMLESS | _UNSUPPORTED.keys() | {"modalities"}
-_MESSAGE_FIELDS = frozenset(
-    {"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "annotations", "audio", "function_call",
-     "reasoning_content"}
-)  # fmt: skip
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_MAX_MESSAGES = 65_536
 _MAX_TOOLS = 128
 
 
@@ -75,7 +64,7 @@ def read_chat(body: bytes) -> ChatRequest:
         raise fields.invalid("max_tokens", "it cannot be given together with 'max_completion_tokens'; keep that one")
     bound = "max_tokens" if "max_tokens" in fields else "max_completion_tokens"
     request.max_output_tokens = _sampling.output_bound(fields, bound)
-    request.messages.extend(_messages(fields))
+    request.messages.extend(read_messages(fields))
     request.logprobs = fields.flag("logprobs")
     top = fields.integer("top_logprobs", 0, 20)
     if top and not request.logprobs:
@@ -85,74 +74,6 @@ def read_chat(body: bytes) -> ChatRequest:
     _read_tools(fields, document, request)
     stream, include_usage = _sampling.wants_stream(fields)
     return ChatRequest(request, stream, include_usage)
-
-
-def _messages(fields: Fields) -> list[generation_pb2.Message]:
-    if "messages" not in fields:
-        raise fields.missing("messages")
-    messages = [_message(message) for message in fields.objects("messages", most=_MAX_MESSAGES)]
-    if not messages:
-        raise fields.invalid("messages", "it is empty; at least one message is needed")
-    return messages
-
-
-def _message(fields: Fields) -> generation_pb2.Message:
-    fields.refuse_unknown(_MESSAGE_FIELDS)
-    role = fields.required_text("role")
-    if role == "function":
-        raise unsupported(fields.param("role"), "The role 'function' is deprecated; use 'tool'.")
-    if role not in _ROLES:
-        raise fields.invalid("role", f"{shown(role)} is none of {', '.join(map(repr, _ROLES))}")
-    for name in ("audio", "function_call"):
-        if fields.raw(name):
-            raise unsupported(fields.param(name), f"'{fields.param(name)}' is not supported.")
-    message = generation_pb2.Message(role=_ROLES[role], name=fields.text("name") or "", content=_content(fields))
-    if role == "assistant":
-        message.tool_calls.extend(_tool_calls(fields))
-        if not message.content and not message.tool_calls:
-            message.content = fields.text("refusal") or ""
-    elif "tool_calls" in fields:
-        raise fields.invalid("tool_calls", f"only assistant messages call tools, and this one's role is '{role}'")
-    if "content" not in fields and not (role == "assistant" and (message.tool_calls or message.content)):
-        raise fields.missing("content")
-    if role == "tool":
-        message.tool_call_id = fields.required_text("tool_call_id")
-    elif "tool_call_id" in fields:
-        raise fields.invalid("tool_call_id", f"only tool messages answer a call, and this one's role is '{role}'")
-    return message
-
-
-def _content(fields: Fields) -> str:
-    content = fields.raw("content")
-    if content is None or isinstance(content, str):
-        return content or ""
-    if not isinstance(content, list):
-        raise fields.invalid("content", f"expected a string or an array of parts, but got {shown(content)} instead")
-    texts = []
-    for part in fields.objects("content", most=_MAX_MESSAGES):
-        kind = part.required_text("type")
-        if kind not in ("text", "refusal"):
-            param = part.param("type")
-            raise unsupported(param, f"Content parts of type {shown(kind)} are not supported; only 'text' is.")
-        text = part.text(kind)
-        if text is None:
-            raise part.missing(kind)
-        texts.append(text)
-    # Parts are separate blocks of text: without a line break between them, words would run together.
-    return "\n".join(texts)
-
-
-def _tool_calls(fields: Fields) -> list[generation_pb2.ToolCall]:
-    calls = []
-    for call in fields.objects("tool_calls", most=_MAX_TOOLS):
-        call.one_of("type", ("function",))
-        function = call.required_nested("function")
-        arguments = function.text("arguments")
-        if arguments is None:
-            raise function.missing("arguments")
-        name = function.required_text("name")
-        calls.append(generation_pb2.ToolCall(id=call.required_text("id"), name=name, arguments=arguments))
-    return calls
 
 
 def _read_format(fields: Fields, document: JsonDocument, request: generation_pb2.GenerateRequest) -> None:

@@ -122,7 +122,7 @@ class Message(_message.Message):
     role: Global___Role.ValueType
     """Its author."""
     content: _builtins.str
-    """The text; may be empty only for an assistant message that calls tools."""
+    """The text; may be empty."""
     tool_call_id: _builtins.str
     """The id of the tool call that a tool message answers."""
     name: _builtins.str
@@ -162,7 +162,9 @@ class ToolCall(_message.Message):
     name: _builtins.str
     """The tool's name."""
     arguments: _builtins.str
-    """The arguments: the text of a JSON object, as the model wrote it."""
+    """The arguments: the text of a JSON object, as the model wrote it; a call whose arguments are anything else, as those
+    of an answer that was cut, is shown to the model as text.
+    """
     def __init__(
         self,
         *,

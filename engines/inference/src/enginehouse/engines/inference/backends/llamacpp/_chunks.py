@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.engines.inference.generation.conversations import TemplateRefusal
 from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
 from enginehouse.kit.errors import Reason, ServiceError
 
@@ -134,9 +135,7 @@ def to_error(error: Any, *, constrained: bool) -> ServiceError:
             f"({message})",
         )
     if "jinja" in lowered or "template" in lowered:
-        return ServiceError(
-            Reason.INVALID_REQUEST, f"invalid messages: the model's chat template refuses them: {_last_line(message)}"
-        )
+        return TemplateRefusal(_last_line(message))
     if error.get("code") == 400:
         return ServiceError(Reason.INVALID_REQUEST, f"invalid request: llama.cpp refuses it: {message}")
     return ServiceError(Reason.BACKEND_FAILED, f"llama.cpp failed: {message}")

@@ -10,6 +10,7 @@ from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Message
 from enginehouse.engines.inference.backends.llamacpp._bodies import message_body, sampling_body, tool_body
 from enginehouse.engines.inference.backends.llamacpp._options import SamplingDefaults
 from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
+from enginehouse.engines.inference.generation.conversations import TemplateRefusal, forms_of
 from enginehouse.engines.inference.generation.tool_calls import (
     ForcedCallReader,
     TaggedCallReader,
@@ -86,11 +87,21 @@ class RequestPlanner:
             ServiceError: CONTEXT_LENGTH_EXCEEDED for a prompt too long to be worth counting, INVALID_SCHEMA,
                 INVALID_REQUEST.
         """
+        refused = None
+        for messages in forms_of(request.messages):
+            try:
+                return await self._plan(request, messages)
+            except TemplateRefusal as error:
+                # What it says of the conversation as it came explains most.
+                refused = refused or error
+        assert refused is not None
+        raise refused
+
+    async def _plan(self, request: GenerateRequest, messages: Sequence[Message]) -> RequestPlan:
         self.refuse_overlong(sum(len(message.content) for message in request.messages) + len(request.prompt), "prompt")
         body = sampling_body(request, self._sampling)
         if request.prompt:
             return await self._from_prompt(request, body, request.prompt, grammar=_format_grammar(request))
-        messages: Sequence[Message] = request.messages
         if not self._native_tools:
             messages = without_tools(messages)
         if not calls_tools(request):

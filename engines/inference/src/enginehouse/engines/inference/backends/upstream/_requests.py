@@ -8,6 +8,7 @@ import orjson
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.engines.inference.backends.upstream._options import UpstreamOptions
+from enginehouse.engines.inference.generation.conversations import with_broken_calls_as_text
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 
 _ROLES = {
@@ -39,7 +40,8 @@ def to_body(request: generation_pb2.GenerateRequest, *, model: str, options: Ups
     """
     body: dict[str, Any] = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
     if request.messages:
-        body["messages"] = [_message(message) for message in request.messages]
+        # Many providers refuse a call whose arguments are no JSON.
+        body["messages"] = [_message(message) for message in with_broken_calls_as_text(request.messages)]
     else:
         body["prompt"] = request.prompt
         if request.echo:
@@ -80,7 +82,7 @@ def _message(message: generation_pb2.Message) -> dict[str, Any]:
     if message.tool_calls:
         body["content"] = message.content or None
         body["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
             for call in message.tool_calls
         ]
     if message.tool_call_id:

@@ -20,12 +20,13 @@ from enginehouse.engines.inference.backends.base import EmbeddingResult, Prepare
 from enginehouse.engines.inference.backends.vllm._options import VllmOptions
 from enginehouse.engines.inference.backends.vllm._pieces import OutputReader
 from enginehouse.engines.inference.backends.vllm._requests import constraint_of, messages_of, sampling_of, tools_of
+from enginehouse.engines.inference.generation.conversations import TemplateRefusal, forms_of
 from enginehouse.engines.inference.generation.events import GenerationEvent
 from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.backends.packages import PackagedWeights
 from enginehouse.kit.backends.weights import weights_folder
 from enginehouse.kit.catalog import CatalogModel
-from enginehouse.kit.errors import FieldViolation, Reason, ServiceError, clip
+from enginehouse.kit.errors import Reason, ServiceError, clip
 
 _PIP = "pip install 'enginehouse-inference[vllm]', in an environment made as requirements/vllm.in says"
 
@@ -174,19 +175,20 @@ class VllmModel:
     def _tokens(self, request: generation_pb2.GenerateRequest) -> list[int]:
         if not request.messages:
             return list(self._tokenizer.encode(request.prompt))
-        try:
-            text = self._tokenizer.apply_chat_template(
-                messages_of(request), tools=tools_of(request), add_generation_prompt=True, tokenize=False
-            )
-        except ServiceError:
-            raise
-        except Exception as error:
-            # A template is a program by the model's makers: it may fail in any way.
-            message = f"invalid messages: the model's chat template refuses them: {clip(str(error), 300)}"
-            raise ServiceError(
-                Reason.INVALID_REQUEST, message, violations=[FieldViolation("messages", message)]
-            ) from None
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
+        tools, refused = tools_of(request), None
+        for messages in forms_of(request.messages):
+            try:
+                text = self._tokenizer.apply_chat_template(
+                    messages_of(messages), tools=tools, add_generation_prompt=True, tokenize=False
+                )
+            except Exception as error:
+                # A template is a program by the model's makers: it may fail in any way. What it says of the
+                # conversation as it came explains most.
+                refused = refused or TemplateRefusal(clip(str(error), 300))
+            else:
+                return list(self._tokenizer.encode(text, add_special_tokens=False))
+        assert refused is not None
+        raise refused
 
 
 def _info(model: CatalogModel, options: VllmOptions, folder: Path) -> TextModelInfo:

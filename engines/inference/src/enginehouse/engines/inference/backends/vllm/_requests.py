@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from enginehouse.api.inference.v1 import generation_pb2
@@ -30,9 +30,9 @@ _SAMPLING: Mapping[_Optional, str] = {
 }
 
 
-def messages_of(request: generation_pb2.GenerateRequest) -> list[dict[str, Any]]:
-    """Return the conversation as chat templates read it: a call's arguments as an object, if they are one."""
-    return [_message(message) for message in request.messages]
+def messages_of(messages: Iterable[generation_pb2.Message]) -> list[dict[str, Any]]:
+    """Return the conversation as chat templates read it: a call's arguments as an object."""
+    return [_message(message) for message in messages]
 
 
 def tools_of(request: generation_pb2.GenerateRequest) -> list[dict[str, Any]] | None:
@@ -95,19 +95,16 @@ def _message(message: generation_pb2.Message) -> dict[str, Any]:
         body["name"] = message.name
     if message.tool_calls:
         body["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": json.loads(call.arguments or "{}")},
+            }
             for call in message.tool_calls
         ]
     if message.tool_call_id:
         body["tool_call_id"] = message.tool_call_id
     return body
-
-
-def _arguments(call: generation_pb2.ToolCall) -> Any:
-    try:
-        return json.loads(call.arguments)
-    except ValueError:
-        return call.arguments
 
 
 def _parameters(index: int, tool: generation_pb2.Tool) -> Any:
