@@ -54,6 +54,29 @@ def check_grammar(text: str, *, field: str) -> None:
         raise invalid_schema(field, f"invalid grammar: {error}") from None
 
 
+def endless_rules(text: str, *, field: str) -> frozenset[str]:
+    """Return the rules that lead only to themselves again, so that no text of theirs ends."""
+    try:
+        rules = _parse(text)
+    except _Broken as error:
+        raise invalid_schema(field, f"invalid grammar: {error}") from None
+    ends: set[str] = set()
+
+    def may_end(choice: _Choice) -> bool:
+        return any(
+            all(not low or item == "." or (may_end(item) if isinstance(item, _Choice) else item in ends)
+                for item, low, _ in sequence)
+            for sequence in choice.alternatives
+        )  # fmt: skip
+
+    while True:
+        found = {name for name in rules if name not in ends and may_end(rules[name])}
+        if not found:
+            break
+        ends |= found
+    return frozenset(rules) - ends
+
+
 def _parse(text: str) -> dict[str, _Choice]:
     rules: dict[str, _Choice] = {}
     open_choices: list[_Choice] = []

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # With more repetitions llama.cpp refuses the whole grammar.
 MAX_REPEATS = 1000
 
+# The code points that a JSON string may have without an escape; DEL may too, but no text needs it.
+UNESCAPED = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0x7E), (0x80, 0xD7FF), (0xE000, 0x10FFFF))
+_SHORT_ESCAPES: Mapping[int, str] = {
+    0x22: r"\"", 0x5C: "\\\\", 0x0A: r"\n", 0x0D: r"\r", 0x09: r"\t", 0x08: r"\b", 0x0C: r"\f"
+}  # fmt: skip
+
 PRIMITIVES: Mapping[str, str] = {
     "ws": r'" "?',
     "hex": r"[0-9a-fA-F]",
     # An escaped surrogate on its own would not be valid text.
-    "char": r"""[^"\\\x00-\x1F\x7F] | "\\" (["\\/bfnrt] | "u" ([0-9a-cA-CefEF] hex hex hex | [dD] [0-7] hex hex))""",
+    "char": r"""[\x20-\x21\x23-\x5B\x5D-\x7E\x80-\uD7FF\uE000-\U0010FFFF] | "\\" (["\\/bfnrt] | """
+    r""""u" ([0-9a-cA-CefEF] hex hex hex | [dD] [0-7] hex hex))""",
     "string": r'"\"" char* "\""',
     "digits": r"[0-9]{1,15}",
-    "natural": r'"0" | [1-9] [0-9]{0,15}',
+    # Readers that keep numbers as doubles know 15 digits exactly.
+    "natural": r'"0" | [1-9] [0-9]{0,14}',
     "integer": r'"-"? natural',
     "number": r'integer ("." digits)? ([eE] [-+]? [0-9]{1,2})?',
     "boolean": r'"true" | "false"',
@@ -25,12 +33,8 @@ PRIMITIVES: Mapping[str, str] = {
     "object": r'"{" (member ("," ws member)*)? "}"',
     "member": r'string ":" ws value',
     "array": r'"[" (value ("," ws value)*)? "]"',
-    "date": r'[0-9]{4} "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | "1" [0-9] | "2" [0-8])',
-    "clock": r'([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9] ":" [0-5] [0-9] ("." [0-9]{1,6})?',
-    "offset": r'"Z" | [-+] ([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9]',
-    "uuid": r'hex{8} "-" hex{4} "-" hex{4} "-" hex{4} "-" hex{12}',
 }
-"""Rules that any grammar may name. Dates have only the days that every month has."""
+"""Rules that any grammar may name."""
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "char": ("hex",),
@@ -41,7 +45,6 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "object": ("member", "ws"),
     "member": ("string", "ws", "value"),
     "array": ("value", "ws"),
-    "uuid": ("hex",),
 }
 """The other primitives that each primitive names."""
 
@@ -61,8 +64,48 @@ def literal(text: str) -> str:
 
 
 def json_literal(value: Any) -> str:
-    """Return GBNF for exactly this JSON value."""
-    return literal(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    """Return GBNF for exactly this JSON value, with or without a blank after each colon and comma within it."""
+    compact = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if not isinstance(value, dict | list) or not value:
+        return literal(compact)
+    spaced = json.dumps(value, ensure_ascii=False)
+    return one_of(literal(text) for text in (compact, spaced))
+
+
+def character_class(ranges: Sequence[tuple[int, int]]) -> str:
+    """Return GBNF for one character of these ranges of code points."""
+    if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
+        return literal(chr(ranges[0][0]))
+    parts = [_shown(low) if low == high else f"{_shown(low)}-{_shown(high)}" for low, high in ranges]
+    return f"[{''.join(parts)}]"
+
+
+def json_character(ranges: Sequence[tuple[int, int]]) -> str | None:
+    """Return GBNF for one character of a JSON string, from these ranges; None if there is none.
+
+    Control characters without a short escape are written only where there is nothing else to write.
+    """
+    plain = [
+        (max(low, first), min(high, last))
+        for low, high in ranges
+        for first, last in UNESCAPED
+        if max(low, first) <= min(high, last)
+    ]
+    options = [character_class(plain)] if plain else []
+    inside = [code for code in _SHORT_ESCAPES if any(low <= code <= high for low, high in ranges)]
+    options += [literal(_SHORT_ESCAPES[code]) for code in inside]
+    if not options:
+        controls = [code for code in (*range(0x20), 0x7F) if any(low <= code <= high for low, high in ranges)]
+        options = [literal(f"\\u{code:04x}") for code in controls]
+    return one_of(options) if options else None
+
+
+def _shown(code: int) -> str:
+    if code > 0xFFFF:
+        return f"\\U{code:08X}"
+    if code > 0x7E:
+        return f"\\u{code:04X}"
+    return chr(code) if chr(code).isalnum() or chr(code) in " _@.,:/" else f"\\x{code:02X}"
 
 
 def one_of(alternatives: Iterable[str]) -> str:
@@ -77,6 +120,8 @@ def repeat(item: str, least: int, most: int | None) -> str:
         most = max(least, min(most, MAX_REPEATS))
     if (least, most) == (1, 1):
         return item
+    if most == 0:
+        return '""'
     bounds = f"{{{least}}}" if least == most else f"{{{least},{'' if most is None else most}}}"
     return f"({item}){bounds}"
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import orjson
-
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 
 MAX_SCHEMA_BYTES = 64 * 1024
@@ -35,8 +33,8 @@ def parse_object_schema(text: str, *, field: str) -> dict[str, Any]:
         raise invalid_schema(field, f"too large: {size} bytes; at most {MAX_SCHEMA_BYTES} are allowed")
     try:
         schema = json.loads(text, parse_constant=_refuse_constant)
-        # Numbers that are too large and lone surrogates fail here, not in a later step.
-        orjson.dumps(schema)
+        # Lone surrogates fail here, not in a later step.
+        json.dumps(schema, ensure_ascii=False).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise invalid_schema(field, f"is not JSON: {error}") from None
     if not isinstance(schema, dict):
