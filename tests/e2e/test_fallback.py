@@ -121,7 +121,9 @@ def test_a_provider_that_fails_is_stepped_in_for(world: World, model: str, inste
         world.provider.mode = outage
         asked = world.provider.asked
         # While the provider is left alone for what it did before, others step in all the same.
+        until_s = time.monotonic() + PATIENCE_S
         while world.provider.asked == asked:
+            assert time.monotonic() < until_s, f"the provider was not asked again while it did this: {outage}"
             answer = world.chat(key, model)
             body = answer.json()
             assert answer.status_code == 200, body

@@ -26,6 +26,10 @@ if mode == "dies":
     print("something to say", flush=True)
     print("the last words", flush=True)
     sys.exit(3)
+crashed = marker.with_suffix(".crashed")
+if mode == "crashes" or (mode == "crashes-once" and not crashed.exists()):
+    crashed.touch()
+    os.kill(os.getpid(), signal.SIGSEGV)
 marker.write_text(str(os.getpid()))
 while True:
     time.sleep(0.05)

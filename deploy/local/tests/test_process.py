@@ -54,6 +54,16 @@ async def test_a_process_that_ends_before_it_is_ready_fails_the_start_with_its_l
     assert process.state.restarts == 0
 
 
+async def test_a_process_that_crashes_before_it_is_ready_is_started_once_more(run: Any) -> None:
+    process = run("crashes-once")
+    await process.start()
+    assert (process.state.condition, process.state.restarts) == (Condition.READY, 1)
+    process = run("crashes", name="hopeless")
+    with pytest.raises(LocalError, match=r"was killed by SIGSEGV .* before it was ready"):
+        await process.start()
+    assert (process.state.condition, process.state.restarts) == (Condition.STOPPED, 1)
+
+
 async def test_a_missing_program_fails_the_start(run: Any) -> None:
     process = run(command=["/no/such/program"])
     with pytest.raises(LocalError, match="/no/such/program cannot be run: No such file"):

@@ -61,7 +61,7 @@ class Process:
 
     async def end(self) -> tuple[int, str]:
         assert self.child is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             return await self.child.wait(), self.errors.read_text()
 
     def logged(self) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from enginehouse.engines.voice.workers import serve
 
@@ -51,6 +52,11 @@ if __name__ == "__main__":
     if "broken" in sys.argv:
         print("cannot find the voices", file=sys.stderr)
         sys.exit(3)
+    if "dies-once" in sys.argv:
+        mark = Path(sys.argv[-1])
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGSEGV)
     if "slow" in sys.argv:
         print("loading", file=sys.stderr)
         time.sleep(60)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -229,11 +230,7 @@ async def test_a_child_that_died_idle_is_replaced(make_pool: MakePool) -> None:
     await pool.start()
     (first,) = pool.pids
     os.kill(first, signal.SIGKILL)
-    async with asyncio.timeout(10):
-        while psutil.pid_exists(first):
-            await asyncio.sleep(0.01)
-    # The loop notices it one iteration later.
-    await asyncio.sleep(0.05)
+    await until_gone(first)
     async with pool.worker() as worker:
         assert worker.pid != first
         assert await ask(worker, child.ECHO, b"x") == [(child.ECHO, b"x")]
@@ -250,6 +247,16 @@ async def test_start_reports_the_failure(make_pool: MakePool) -> None:
         await make_pool(module="json.tool", ready_timeout_s=0.5).start()
     with pytest.raises(ValueError, match="invalid pool size: 0"):
         make_pool(size=0)
+
+
+async def test_a_child_that_dies_before_it_is_ready_is_started_once_more(
+    make_pool: MakePool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mark = tmp_path / "died"
+    async with make_pool(arguments=["dies-once", str(mark)]).worker() as worker:
+        assert await ask(worker, child.ECHO, b"x") == [(child.ECHO, b"x")]
+    assert mark.exists()
+    assert "the echo process was ended by SIGSEGV before it was ready; starting it once more" in caplog.text
 
 
 async def test_close_ends_everything(make_pool: MakePool) -> None:

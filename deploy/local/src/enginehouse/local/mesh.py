@@ -7,11 +7,11 @@ import importlib.util
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from enginehouse.kit.child_process import PIPE, start_child
 from enginehouse.local.datadir import DataDirectory, replace_text, write_private
 from enginehouse.local.endpoints import Endpoints
 from enginehouse.local.errors import LocalError
@@ -167,10 +167,9 @@ class Mesh:
         log_path = self._data.logs / "setup.log"
         log = open_log(log_path)
         try:
-            running = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", package, command, "--config", str(self._files[file])),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+            running = await start_child(
+                [sys.executable, "-m", package, command, "--config", str(self._files[file])],
+                stdout=PIPE,
                 stderr=log,
                 env={**self._environment, **environment},
                 start_new_session=True,

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import dataclasses
 import os
-import pwd
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from enginehouse.kit.child_process import ChildProcess, start_child
 from enginehouse.local.errors import LocalError
 from enginehouse.local.logfiles import last_lines, open_log
 from enginehouse.local.pids import process_start_id
 from enginehouse.local.probes import Probe
 from enginehouse.local.state import Condition, ProcessState
 
-_PR_SET_PDEATHSIG = 1
 _PROBE_STARTING_S = 0.05
 _PROBE_READY_S = 5.0
 INITIAL_BACKOFF_S = 0.1
@@ -67,14 +63,14 @@ class Process:
         self.spec = spec
         self.state = state
         self._changed = changed
-        self._running: asyncio.subprocess.Process | None = None
+        self._running: ChildProcess | None = None
         self._supervision: asyncio.Task[None] | None = None
         self._first_ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         state.log = str(spec.log)
         state.stop_signal = int(spec.stop_signal)
 
     async def start(self) -> None:
-        """Start the program and wait until it is ready.
+        """Start the program and wait until it is ready. One that a signal ends before that is started once more.
 
         Raises:
             LocalError: it ended before it was ready; the message has the last line of its log.
@@ -102,8 +98,10 @@ class Process:
 
     async def _run(self) -> None:
         backoff = INITIAL_BACKOFF_S
+        crashed = False
         while True:
             began = time.monotonic()
+            self._running = None
             try:
                 self._running = await self._spawn()
                 note = await self._watch(self._running)
@@ -111,8 +109,10 @@ class Process:
                 # The program is gone, or the system is out of processes.
                 note = f"{self.spec.command[0]} cannot be run: {error.strerror}"
             if not self._first_ready.done():
-                self._fail(note)
-                return
+                if crashed or not self._crashed:
+                    self._fail(note)
+                    return
+                crashed = True
             if time.monotonic() - began > _STABLE_S:
                 backoff = INITIAL_BACKOFF_S
             self._set_condition(Condition.BACKOFF, note)
@@ -120,7 +120,7 @@ class Process:
             backoff = min(backoff * 2, MAX_BACKOFF_S)
             self.state.restarts += 1
 
-    async def _watch(self, running: asyncio.subprocess.Process) -> str:
+    async def _watch(self, running: ChildProcess) -> str:
         """Watch one run of the program; return how it ended."""
         began = time.monotonic()
         self.state.pid = running.pid
@@ -136,6 +136,11 @@ class Process:
         self.state.pid = 0
         return f"{_ending(code)} after {time.monotonic() - began:.1f} s"
 
+    @property
+    def _crashed(self) -> bool:
+        """True if a signal ended it, such as SIGSEGV."""
+        return self._running is not None and (self._running.returncode or 0) < 0
+
     def kill(self) -> None:
         """Kill the program at once."""
         if self._running is not None:
@@ -150,22 +155,19 @@ class Process:
                 LocalError(f"{self.spec.name} {note} before it was ready{message} (log: {self.spec.log})")
             )
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _spawn(self) -> ChildProcess:
         log = open_log(self.spec.log)
         try:
             # In a session of its own, so that Ctrl-C in a terminal reaches the supervisor only, which stops processes
             # in order. The system signals the process if the supervisor dies before it has done so.
-            return await asyncio.create_subprocess_exec(
-                *self.spec.command,
-                stdin=subprocess.DEVNULL,
+            return await start_child(
+                self.spec.command,
                 stdout=log,
                 stderr=log,
-                env=dict(self.spec.environment),
+                env=self.spec.environment,
                 start_new_session=True,
-                preexec_fn=_parent_death_signal(self.spec.stop_signal),
-                user=self.spec.os_user,
-                group=None if self.spec.os_user is None else pwd.getpwnam(self.spec.os_user).pw_gid,
-                extra_groups=None if self.spec.os_user is None else [],
+                parent_death_signal=self.spec.stop_signal,
+                os_user=self.spec.os_user,
             )
         finally:
             os.close(log)
@@ -188,7 +190,7 @@ class Process:
         self._changed()
 
 
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+def _signal(process: ChildProcess, number: signal.Signals) -> None:
     if process.returncode is None:
         process.send_signal(number)
 
@@ -201,19 +203,3 @@ def _ending(code: int) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:297]}..."
-
-
-def _parent_death_signal(number: signal.Signals) -> Callable[[], None] | None:
-    """Return what the child does between fork and exec so that the system stops it with the supervisor; Linux only."""
-    if sys.platform != "linux":
-        return None
-    # Loaded here, in the parent: between fork and exec nothing may be loaded.
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    supervisor = os.getpid()
-
-    def set_signal() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-        if os.getppid() != supervisor:
-            os._exit(1)
-
-    return set_signal

@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2
 
+from enginehouse.kit.child_process import ChildProcess, start_child
 from enginehouse.kit.config import ConfigError
 from enginehouse.kit.conformance._calls import CHANNEL_OPTIONS, call
 
@@ -44,7 +45,7 @@ class EngineUnderTest:
         self._environment = {f"{ENVIRONMENT_PREFIX}{name.upper()}": value for name, value in values.items()}
         self._log = log
         self._start_s = start_s
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: ChildProcess | None = None
         self._channel: grpc.aio.Channel | None = None
         self._groups: list[int] = []
         self.told_to_end = False
@@ -78,9 +79,8 @@ class EngineUnderTest:
         if self._command is not None:
             with self._log.open("ab") as log:
                 try:
-                    self._process = await asyncio.create_subprocess_exec(
-                        *self._command,
-                        stdin=asyncio.subprocess.DEVNULL,
+                    self._process = await start_child(
+                        self._command,
                         stdout=log,
                         stderr=log,
                         env={**os.environ, **self._environment},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -12,6 +13,9 @@ from collections.abc import AsyncGenerator, Sequence
 
 from enginehouse.engines.voice.workers._errors import WorkerDied, WorkerError
 from enginehouse.engines.voice.workers._frames import DONE, FIRST_RESERVED, HEAD, READY
+from enginehouse.kit.child_process import PIPE, ChildProcess, start_child
+
+_log = logging.getLogger(__name__)
 
 _MAX_STDERR_LINES = 12
 _MAX_LINE_LENGTH = 300
@@ -22,13 +26,12 @@ _EXIT_S = 2.0
 class Worker:
     """A child process, for one caller at a time. Made by `WorkerPool`."""
 
-    def __init__(self, *, name: str, process: asyncio.subprocess.Process, max_frame_bytes: int) -> None:
+    def __init__(self, *, name: str, process: ChildProcess, max_frame_bytes: int) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         self._name = name
         self._process = process
-        self._killed = False
         self._stdin = process.stdin
         self._stdout = process.stdout
         self._max_frame_bytes = max_frame_bytes
@@ -49,18 +52,57 @@ class Worker:
         nice: int,
         ready_timeout_s: float,
     ) -> Worker:
-        """Start `python -m MODULE ARGUMENTS` and wait until it is ready; raise WorkerError if it fails."""
+        """Start `python -m MODULE ARGUMENTS` and wait until it is ready.
+
+        One that dies before that is started once more.
+
+        Raises:
+            WorkerError: it could not be started, was not ready in time, or died twice.
+        """
+
+        async def attempt() -> Worker:
+            return await cls._attempt(
+                name=name,
+                module=module,
+                arguments=arguments,
+                max_frame_bytes=max_frame_bytes,
+                nice=nice,
+                ready_timeout_s=ready_timeout_s,
+            )
+
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                # Without the current folder on its path: a file there must not shadow a library.
-                "-P",
-                "-m",
-                module,
-                *arguments,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+            return await attempt()
+        except WorkerDied as error:
+            _log.warning("%s before it was ready; starting it once more", error)
+        try:
+            return await attempt()
+        except WorkerDied as error:
+            raise WorkerError(f"the {name} process did not start: {error} (at the second attempt too)") from error
+
+    @classmethod
+    async def _attempt(
+        cls,
+        *,
+        name: str,
+        module: str,
+        arguments: Sequence[str],
+        max_frame_bytes: int,
+        nice: int,
+        ready_timeout_s: float,
+    ) -> Worker:
+        try:
+            process = await start_child(
+                [
+                    sys.executable,
+                    # Without the current folder on its path: a file there must not shadow a library.
+                    "-P",
+                    "-m",
+                    module,
+                    *arguments,
+                ],
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
                 # One child uses one core.
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
                 # A terminal's Ctrl-C is for the parent.
@@ -81,9 +123,6 @@ class Worker:
             await worker.end()
             tail = f"; its last output: {worker.stderr_tail}" if worker.stderr_tail else ""
             raise WorkerError(f"the {name} process was not ready after {ready_timeout_s:g} s{tail}") from error
-        except WorkerDied as error:
-            await worker.end()
-            raise WorkerError(f"the {name} process did not start: {error}") from error
         except BaseException:
             await worker.end()
             raise
@@ -163,11 +202,7 @@ class Worker:
 
     def kill(self) -> None:
         """Kill it at once; a caller waiting in `receive` gets WorkerDied."""
-        # Once: signalling a process that has ended reaps it, and the watcher never learns its exit status.
-        if not self._killed:
-            self._killed = True
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+        self._process.kill()
 
     async def end(self) -> None:
         """Kill it at once and wait until it is gone and its pipes are closed."""

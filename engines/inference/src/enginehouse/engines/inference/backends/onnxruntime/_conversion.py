@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
@@ -16,6 +15,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from enginehouse.kit.child_process import DEVNULL, PIPE, start_child
 from enginehouse.kit.errors import Reason, ServiceError
 
 _log = logging.getLogger(__name__)
@@ -87,21 +87,22 @@ class OnnxConversion:
             self.path.unlink()
 
     async def _run(self, work: Path) -> None:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            # Without the current folder on its path: a file there must not shadow a library.
-            "-P",
-            "-m",
-            _MODULE,
-            str(self._folder),
-            str(work / "model.onnx"),
-            "--precision",
-            self._precision,
-            "--properties",
-            json.dumps(self._properties),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+        process = await start_child(
+            [
+                sys.executable,
+                # Without the current folder on its path: a file there must not shadow a library.
+                "-P",
+                "-m",
+                _MODULE,
+                str(self._folder),
+                str(work / "model.onnx"),
+                "--precision",
+                self._precision,
+                "--properties",
+                json.dumps(self._properties),
+            ],
+            stdout=DEVNULL,
+            stderr=PIPE,
             env={**os.environ, "TMPDIR": str(work)},
             # A terminal's Ctrl-C is for the parent.
             start_new_session=True,
@@ -109,8 +110,7 @@ class OnnxConversion:
         try:
             _, errors = await process.communicate()
         except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            process.kill()
             await process.wait()
             raise
         if process.returncode:
