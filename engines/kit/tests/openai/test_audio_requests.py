@@ -51,6 +51,43 @@ def test_speech_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("instructions", "emotion"),
+    [
+        ("Don't sound sad. Be happy!", voice_pb2.EMOTION_HAPPY),
+        ("not sad but excited", voice_pb2.EMOTION_EXCITED),
+        ("Never angry or scared, but calm", voice_pb2.EMOTION_NEUTRAL),
+        ("not sad, angry or fearful, but warm", voice_pb2.EMOTION_TENDER),
+        ("Don’t be angry, be gentle", voice_pb2.EMOTION_TENDER),
+        ("not too fast, cheerful", voice_pb2.EMOTION_HAPPY),
+        ("cheerful, not too excited", voice_pb2.EMOTION_HAPPY),
+        ("gentle rather than angry", voice_pb2.EMOTION_TENDER),
+        ("Instead of sad: happy", voice_pb2.EMOTION_HAPPY),
+        ("not only happy but excited", voice_pb2.EMOTION_HAPPY),
+        ("speak sadly", voice_pb2.EMOTION_SAD),
+    ],
+)
+def test_a_negated_emotion_is_not_spoken(instructions: str, emotion: int) -> None:
+    assert speech(instructions=instructions).synthesize.controls.emotion == emotion
+
+
+@pytest.mark.parametrize(
+    ("instructions", "hint"),
+    [
+        ("Don't sound sad", "only says how not to speak"),
+        ("anything but cheerful", "cheerful"),
+        ("without being angry", "angry"),
+        ("never sad, angry or afraid", "sad, angry, afraid"),
+        ("Don't whisper", "names no emotion"),
+        ("Not too fast", "names no emotion"),
+    ],
+)
+def test_what_must_not_be_is_not_made_into_its_opposite(instructions: str, hint: str) -> None:
+    with pytest.raises(ServiceError, match=hint) as refused:
+        speech(instructions=instructions)
+    assert refused.value.reason is Reason.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
     ("fields", "hint"),
     [
         ({"input": ""}, "'input'"),

@@ -97,6 +97,8 @@ def test_silent_sentences_join_their_neighbours() -> None:
 
 def test_inaudible_characters_are_removed() -> None:
     assert said("Hi 😀 there\u200b, you\ufeff!") == ["Hi there, you!"]
+    assert said("one → two ♥ three ▶️ four ↔️ five ⬛ six‼️") == ["one two three four five six"]
+    assert said("uno → dos ℹ️ ♥", Controls(language="es")) == ["uno dos"]
     assert said("a\u202eb\u2066c") == ["abc"]
     assert said("రామ్\u200cగోపాల్ 👨\u200d👩\u200d👧 వచ్చాడు") == ["రామ్\u200cగోపాల్ వచ్చాడు"]
     assert said("Ｈｅｌｌｏ １２ 𝐁𝐨𝐥𝐝") == ["Hello twelve Bold"]

@@ -47,6 +47,11 @@ def test_characters_are_those_of_the_text_without_tags() -> None:
     ("attributes", "milliseconds"),
     [
         ('time="500ms"', 500),
+        ('time=".5s"', 500),
+        ('time="0.5s"', 500),
+        ('time="+.25s"', 250),
+        ('time="00.250s"', 250),
+        ('time=" 2s "', 2000),
         ('time="1.5s"', 1500),
         ('time="10s"', 10_000),
         ('strength="x-weak"', 100),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from dataclasses import dataclass
 
 from enginehouse.api.common.v1 import usage_pb2
@@ -11,6 +10,7 @@ from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.kit.openai._document import parse
 from enginehouse.kit.openai._edge import EVENT_STREAM, BodyPiece
 from enginehouse.kit.openai._fields import Fields, refusal, shown, unsupported
+from enginehouse.kit.openai.audio._moods import read_moods
 from enginehouse.kit.openai.text._output import event
 
 _KNOWN = frozenset(
@@ -30,13 +30,6 @@ EMOTIONS = {name.removeprefix("EMOTION_").lower(): value for name, value in voic
 """Emotions by the names that requests use."""
 # The rate of OpenAI's `pcm`, at which its clients play it.
 _PCM_RATE = 24_000
-# Words that people write for an emotion.
-_MOODS = {
-    "happy": "happy", "cheerful": "happy", "joyful": "happy", "warm": "tender", "tender": "tender", "gentle": "tender",
-    "soothing": "tender", "calm": "neutral", "neutral": "neutral", "sad": "sad", "melancholic": "sad", "angry": "angry",
-    "furious": "angry", "excited": "excited", "enthusiastic": "excited", "energetic": "excited", "fearful": "fearful",
-    "scared": "fearful", "afraid": "fearful", "anxious": "fearful",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +112,12 @@ def _mood(fields: Fields) -> str:
     instructions = fields.text("instructions")
     if not instructions:
         return ""
-    for word in re.findall(r"[a-z]+", instructions.lower()):
-        if word in _MOODS:
-            return _MOODS[word]
+    wanted, unwanted = read_moods(instructions)
+    if wanted:
+        return wanted[0]
+    fault = f"only says how not to speak ({', '.join(unwanted)})" if unwanted else "names no emotion"
     raise unsupported(
         "instructions",
-        f"Unsupported value for 'instructions': {shown(instructions)} names no emotion; use 'emotion' with one of "
+        f"Unsupported value for 'instructions': {shown(instructions)} {fault}; use 'emotion' with one of "
         f"{', '.join(EMOTIONS)}, 'speed', 'pitch' and 'volume_db', or SSML with 'input_type': 'ssml'.",
     )

@@ -17,6 +17,16 @@ _LOOSE_JOINERS = re.compile(rf"(?<![{WORD}])[\u200c\u200d]+")
 _SPACES = re.compile(r"\s+")
 _FULL_WIDTH = range(0xFF01, 0xFF5F)
 _MATHEMATICAL = range(0x1D400, 0x1D800)
+_PICTURES = (
+    range(0x2190, 0x2200),
+    range(0x25A0, 0x2600),
+    range(0x27F0, 0x2800),
+    range(0x2900, 0x2980),
+    range(0x2B00, 0x2C00),
+)
+"""Arrows and shapes. Unicode counts some of them as mathematical; voices read out their names."""
+_EMOJI = "‼⁉〰〽ℹ"
+"""Emoji that Unicode counts as punctuation or letters."""
 _JOINERS = "\u200c\u200d"
 
 
@@ -31,6 +41,8 @@ class _Table(dict[int, str | int]):
 def _replacement(character: str) -> str | int:
     code = ord(character)
     category = unicodedata.category(character)
+    if any(code in block for block in _PICTURES) or character in _EMOJI:
+        return " "
     if character in _JOINERS or (code not in _FULL_WIDTH and code not in _MATHEMATICAL and category[0] in "LNZ"):
         return code
     if code in _MATHEMATICAL or (code in _FULL_WIDTH and category[0] in "LN"):

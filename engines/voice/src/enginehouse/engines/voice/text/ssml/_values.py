@@ -7,10 +7,12 @@ import re
 
 from enginehouse.kit.languages import canonical_case, is_tag
 
-_PERCENT = re.compile(r"([+-]?)([0-9]{1,6}(?:\.[0-9]{1,6})?)%")
-_SEMITONES = re.compile(r"([+-][0-9]{1,3}(?:\.[0-9]{1,6})?)st")
-_DECIBELS = re.compile(r"([+-][0-9]{1,3}(?:\.[0-9]{1,6})?)dB")
-_TIME = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s)")
+_NUMBER = r"(?:[0-9]{0,9}\.)?[0-9]{1,9}"
+"""A number as W3C's recommendations write it: digits, or a point with digits after it."""
+_PERCENT = re.compile(rf"([+-]?)({_NUMBER})%")
+_SEMITONES = re.compile(rf"([+-]{_NUMBER})st")
+_DECIBELS = re.compile(rf"([+-]{_NUMBER})dB")
+_TIME = re.compile(rf"\+?({_NUMBER})(ms|s)")
 
 RATES = {"x-slow": 0.5, "slow": 0.75, "medium": 1.0, "fast": 1.3, "x-fast": 1.7}
 """Speed factors."""
@@ -71,7 +73,7 @@ def volume(text: str) -> float | None:
 
 def milliseconds(text: str) -> int | None:
     """Return the length of a break in milliseconds; None also if it is too long."""
-    time = _TIME.fullmatch(text)
+    time = _TIME.fullmatch(text.strip())
     if time is None:
         return None
     length = round(float(time[1]) * (1 if time[2] == "ms" else 1000))
