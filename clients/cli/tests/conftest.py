@@ -38,6 +38,8 @@ class Service(generation_pb2_grpc.GenerationServiceServicer, admin_pb2_grpc.Admi
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
         self.requests: list[Any] = []
+        self.refusals: dict[str, Any] = {}
+        """By method, what refuses a request: it aborts the call."""
 
     def Generate(self, request: Any, context: Any) -> Any:
         self._check(context)
@@ -47,7 +49,8 @@ class Service(generation_pb2_grpc.GenerationServiceServicer, admin_pb2_grpc.Admi
     def ExportSpend(self, request: Any, context: Any) -> Any:
         self._check(context)
         self.requests.append(request)
-        yield from self.answers["ExportSpend"]
+        given = self.answers["ExportSpend"]
+        yield from given(request) if callable(given) else given
 
     def Synthesize(self, request: Any, context: Any) -> Any:
         self._check(context)
@@ -70,7 +73,10 @@ def _method(name: str) -> Callable[[Service, Any, Any], Any]:
     def answer(self: Service, request: Any, context: Any) -> Any:
         self._check(context)
         self.requests.append(request)
-        return self.answers[name]
+        if name in self.refusals:
+            self.refusals[name](self, request, context)
+        given = self.answers[name]
+        return given(request) if callable(given) else given
 
     return answer
 

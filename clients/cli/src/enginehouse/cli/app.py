@@ -21,6 +21,7 @@ from enginehouse.cli import (
     prices,
     rollouts,
     spend,
+    tenants,
     users,
     voices,
 )
@@ -65,6 +66,7 @@ def make_app() -> typer.Typer:
     app.command()(transcribe)
     app.add_typer(voices.app, name="voices")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(tenants.app, name="tenants")
     app.add_typer(users.app, name="users")
     app.add_typer(audit.app, name="audit")
     app.add_typer(budgets.app, name="budgets")

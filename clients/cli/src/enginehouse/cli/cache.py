@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +14,12 @@ import typer
 from enginehouse.api.router.v1 import cache_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
 from enginehouse.cli.messages import describe, word
-from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
+from enginehouse.cli.names import KEYS, tenant_id
+from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
+from enginehouse.cli.tables import WideFlag, print_table
+from enginehouse.cli.values import decimal_option
 from enginehouse.client import Enginehouse
+from enginehouse.kit.nearest import did_you_mean
 from enginehouse.local.datadir import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Warm, inspect and invalidate cached answers.")
@@ -52,7 +57,11 @@ def warm(
         ),
     ],
     key_id: Annotated[
-        str, typer.Option("--key", help="The id of the key whose requests find the answers of the file.")
+        str,
+        typer.Option(
+            "--key",
+            help="The key whose requests find the answers of the file: its id or the beginning of it, or its name.",
+        ),
     ] = "",
     class_: ClassOption = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag that invalidates them; repeatable.")] = None,
@@ -75,7 +84,7 @@ def warm(
     with connect(url=url, api_key=api_key, data=data) as mesh:
         for start in range(0, len(given), _BATCH_SIZE):
             entries = [_entry(line) for line in given[start : start + _BATCH_SIZE]]
-            kept += mesh.cache.warm(key_id, entries, cache_class=kind, tags=tag or ())
+            kept += KEYS.call(mesh, key_id, partial(mesh.cache.warm, entries=entries, cache_class=kind, tags=tag or ()))
         for line in lines:
             if "answer" not in line:
                 sent[_sent(mesh, line, headers)] += 1
@@ -90,7 +99,11 @@ def warm(
 @app.command()
 @reported
 def stats(
-    url: UrlOption = None, api_key: ApiKeyOption = None, data: DataOption = DEFAULT, json_: JsonFlag = False
+    wide: WideFlag = False,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
 ) -> None:
     """Show a router's cache and its lookups."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
@@ -100,7 +113,7 @@ def stats(
         return
     total = sum(lookup.count for lookup in found.lookups)
     rows = [[lookup.result, str(lookup.count), f"{100 * lookup.count / total:.1f} %"] for lookup in found.lookups]
-    print_table(["result", "lookups", "share"], rows, empty="no lookups yet")
+    print_table(["result", "lookups", "share"], rows, empty="no lookups yet", wide=wide)
     print_text(
         f"{found.router_id}: {found.entries} answers in {found.bytes / 2**20:.1f} of {found.max_bytes / 2**20:.0f} "
         f"MiB; {found.stored} stored, {found.evicted} evicted, {found.refused} rejected; "
@@ -122,7 +135,7 @@ def invalidate(
 ) -> None:
     """Invalidate all answers with a tag, on all routers."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        generation = mesh.cache.invalidate(tag, tenant_id=tenant)
+        generation = mesh.cache.invalidate(tag, tenant_id=tenant_id(mesh, tenant))
     if json_:
         print_json({"tag": tag, "generation": generation})
     else:
@@ -140,7 +153,7 @@ def clear(
 ) -> None:
     """Invalidate all answers, on all routers."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        mesh.cache.clear(tenant_id=tenant)
+        mesh.cache.clear(tenant_id=tenant_id(mesh, tenant))
     if json_:
         print_json({"cleared": tenant or "all"})
     else:
@@ -150,7 +163,10 @@ def clear(
 @app.command()
 @reported
 def policy(
-    key_id: Annotated[str | None, typer.Argument(help="The key's id; default: list all policies.")] = None,
+    key_id: Annotated[
+        str | None,
+        typer.Argument(help="The key: its id or the beginning of it, or its name; default: list all policies."),
+    ] = None,
     mode: Annotated[str, typer.Option("--mode", help=f"When the cache is used: {', '.join(_MODES)}.")] = "default",
     class_: ClassOption = None,
     semantic: Annotated[
@@ -160,8 +176,9 @@ def policy(
         ),
     ] = False,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0, max=1, help="The minimum cosine similarity; 0 for the default.")
+        float, decimal_option("--threshold", least=0, most=1, help="The minimum cosine similarity; 0 for the default.")
     ] = 0,
+    wide: WideFlag = False,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -173,13 +190,17 @@ def policy(
             found = list(mesh.cache.list_policies())
         else:
             wanted = cache_pb2.CachePolicy(
-                key_id=key_id,
                 mode=_choice("--mode", mode, _MODES),
                 default_class=_choice("--class", class_, _CLASSES) if class_ else cache_pb2.CACHE_CLASS_UNSPECIFIED,
                 semantic=semantic,
                 semantic_threshold=threshold,
             )
-            found = [mesh.cache.set_policy(wanted)]
+
+            def set_for(known: str) -> cache_pb2.CachePolicy:
+                wanted.key_id = known
+                return mesh.cache.set_policy(wanted)
+
+            found = [KEYS.call(mesh, key_id, set_for)]
     if json_:
         print_json({"policies": [describe(policy_) for policy_ in found]})
         return
@@ -192,7 +213,7 @@ def policy(
         ]
         for policy_ in found
     ]
-    print_table(["key", "mode", "class", "semantic"], rows, empty="no policies")
+    print_table(["key", "mode", "class", "semantic"], rows, empty="no policies", wide=wide)
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
@@ -229,5 +250,7 @@ def _sent(mesh: Enginehouse, line: dict[str, Any], headers: list[tuple[str, str]
 
 def _choice(option: str, given: str, known: dict[str, Any]) -> Any:
     if given not in known:
-        raise typer.BadParameter(f"{option}: unknown value {given!r}; known: {', '.join(known)}")
+        raise typer.BadParameter(
+            f"{option}: unknown value {given!r}{did_you_mean(given, known)}; known: {', '.join(known)}"
+        )
     return known[given]

@@ -9,6 +9,7 @@ import typer
 
 from enginehouse.cli.connection import ApiKeyOption, DataOption, TimeoutOption, UrlOption, connect
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_text, reported
+from enginehouse.cli.values import MAX_INT32, decimal_option, whole_option
 from enginehouse.client import Enginehouse, EnginehouseError, Generation, Message
 from enginehouse.client.requests.generation import GenerationOptions
 from enginehouse.local.datadir import DEFAULT
@@ -22,13 +23,13 @@ def chat(
     model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or auto.")] = "auto",
     system: Annotated[str | None, typer.Option("--system", "-s", help="The system prompt.")] = None,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=1, help="The maximum length of an answer.")
+        int | None, whole_option("--max-tokens", least=1, most=MAX_INT32, help="The maximum length of an answer.")
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", "-t", min=0, max=2, help="Sampling temperature; 0 is greedy.")
+        float | None, decimal_option("--temperature", "-t", least=0, most=2, help="Sampling temperature; 0 is greedy.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed for reproducible sampling.")
+        int | None, whole_option("--seed", least=0, most=2**32 - 1, help="Seed for reproducible sampling.")
     ] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
+from enginehouse.cli.values import MAX_INT32, decimal_option, whole_option
 from enginehouse.kit.conformance import (
     ENVIRONMENT_PREFIX,
     ConformanceOptions,
@@ -108,7 +109,12 @@ def conformance(
     ] = None,
     max_message_bytes: Annotated[
         int | None,
-        typer.Option("--max-message-bytes", min=1024, help="The size of the largest request message that it takes."),
+        whole_option(
+            "--max-message-bytes",
+            least=1024,
+            most=MAX_INT32,
+            help="The size of the largest request message that it takes.",
+        ),
     ] = None,
     rule: Annotated[
         list[str] | None,
@@ -128,11 +134,13 @@ def conformance(
         ),
     ] = None,
     start_s: Annotated[
-        float, typer.Option("--start-timeout", min=1, help="Seconds that the engine may take to start.")
+        float, decimal_option("--start-timeout", least=1, most=3600, help="Seconds that the engine may take to start.")
     ] = 60.0,
     patience_s: Annotated[
         float,
-        typer.Option("--patience", min=0.5, help="Seconds to wait for an answer or a report before a rule fails."),
+        decimal_option(
+            "--patience", least=0.5, most=3600, help="Seconds to wait for an answer or a report before a rule fails."
+        ),
     ] = 10.0,
     json_: JsonFlag = False,
 ) -> None:

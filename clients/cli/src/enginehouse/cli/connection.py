@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from enginehouse.cli.values import MAX_TIMEOUT_S, decimal_option
 from enginehouse.client import Enginehouse
 from enginehouse.local.datadir import DEFAULT, DataDirectory
 from enginehouse.local.errors import LocalError
@@ -29,7 +30,10 @@ ApiKeyOption = Annotated[
     ),
 ]
 TimeoutOption = Annotated[
-    float, typer.Option("--timeout", min=0.001, help="The longest that the call may take, in seconds.")
+    float,
+    decimal_option(
+        "--timeout", least=0.001, most=MAX_TIMEOUT_S, help="The longest that the call may take, in seconds."
+    ),
 ]
 
 

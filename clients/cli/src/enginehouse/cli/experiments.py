@@ -10,7 +10,9 @@ import typer
 from enginehouse.api.router.v1 import experiments_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
 from enginehouse.cli.messages import FileArgument, describe, read_message, word
-from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
+from enginehouse.cli.names import EXPERIMENTS
+from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
+from enginehouse.cli.tables import WideFlag, print_table
 from enginehouse.local.datadir import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Start, show, list and stop experiments.")
@@ -38,7 +40,8 @@ def start_experiment(
 @app.command("show")
 @reported
 def show_experiment(
-    experiment_id: Annotated[str, typer.Argument(help="The experiment's id, exp_...")],
+    experiment_id: Annotated[str, typer.Argument(help="The experiment: its id or the beginning of it, or its name.")],
+    wide: WideFlag = False,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -46,7 +49,7 @@ def show_experiment(
 ) -> None:
     """Show an experiment with the results of each arm."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        found = mesh.experiments.get_experiment(experiment_id)
+        found = EXPERIMENTS.call(mesh, experiment_id, mesh.experiments.get_experiment)
     if json_:
         print_json(describe(found))
         return
@@ -70,13 +73,17 @@ def show_experiment(
     ]
     metric = word(experiments_pb2.ExperimentMetric, experiment.metric)
     columns = ["arm", "requests", "units", "cost nanos", "ms", "quality", "refusals", "errors", f"{metric} difference"]
-    print_table(columns, rows, empty="no arms")
+    print_table(columns, rows, empty="no arms", wide=wide)
 
 
 @app.command("list")
 @reported
 def list_experiments(
-    url: UrlOption = None, api_key: ApiKeyOption = None, data: DataOption = DEFAULT, json_: JsonFlag = False
+    wide: WideFlag = False,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
 ) -> None:
     """List experiments, oldest first."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
@@ -95,13 +102,13 @@ def list_experiments(
         ]
         for experiment in found
     ]
-    print_table(["id", "name", "model", "metric", "state", "winner"], rows, empty="no experiments")
+    print_table(["id", "name", "model", "metric", "state", "winner"], rows, empty="no experiments", wide=wide)
 
 
 @app.command("stop")
 @reported
 def stop_experiment(
-    experiment_id: Annotated[str, typer.Argument(help="The experiment's id, exp_...")],
+    experiment_id: Annotated[str, typer.Argument(help="The experiment: its id or the beginning of it, or its name.")],
     winner: Annotated[
         str, typer.Option("--winner", help="The arm that everybody gets; default: the requested model.")
     ] = "",
@@ -112,11 +119,13 @@ def stop_experiment(
 ) -> None:
     """Stop an experiment."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        ended = mesh.experiments.stop_experiment(experiment_id, winner=winner)
+        ended = EXPERIMENTS.call(
+            mesh, experiment_id, lambda known: mesh.experiments.stop_experiment(known, winner=winner)
+        )
     if json_:
         print_json(describe(ended))
     else:
-        print_text(f"{experiment_id} stopped; everybody gets {winner or 'the requested model'}")
+        print_text(f"{ended.experiment_id or experiment_id} stopped; everybody gets {winner or 'the requested model'}")
 
 
 def _estimate(estimate: Any, form: str) -> str:

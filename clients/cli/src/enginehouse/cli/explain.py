@@ -9,7 +9,10 @@ import typer
 
 from enginehouse.api.router.v1 import admin_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
-from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
+from enginehouse.cli.names import KEYS
+from enginehouse.cli.output import JsonFlag, dollars, print_json, print_text, reported
+from enginehouse.cli.tables import WideFlag, print_table
+from enginehouse.cli.values import MAX_INT32, whole_option
 from enginehouse.local.datadir import DEFAULT
 
 # Columns that are shown only if some model has a value.
@@ -21,7 +24,9 @@ _FEW = 4
 def explain(
     prompt: Annotated[str, typer.Argument(help="The prompt.")],
     model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or auto.")] = "auto",
-    key: Annotated[str, typer.Option("--key", help="Decide as for this key (its id).")] = "",
+    key: Annotated[
+        str, typer.Option("--key", help="Decide as for this key: its id or the beginning of it, or its name.")
+    ] = "",
     task: Annotated[
         str,
         typer.Option(
@@ -35,8 +40,12 @@ def explain(
     voice: Annotated[str, typer.Option("--voice", help="The voice asked for, of a method that speaks.")] = "",
     method: Annotated[str, typer.Option("--method", help="The full gRPC method; generating text if left out.")] = "",
     max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=0, help="The maximum length of the answer; 0 for the model's default.")
+        int,
+        whole_option(
+            "--max-tokens", least=0, most=MAX_INT32, help="The maximum length of the answer; 0 for the model's default."
+        ),
     ] = 0,
+    wide: WideFlag = False,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -44,17 +53,21 @@ def explain(
 ) -> None:
     """Show which model the router would choose for a prompt, and why. Nothing is run or reserved."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        explanation = mesh.admin.explain(
-            prompt,
-            model=model,
-            key_id=key,
-            method=method,
-            max_output_tokens=max_tokens,
-            task=task,
-            subject=subject,
-            language=language,
-            voice=voice,
-        )
+
+        def explain_for(key_id: str) -> admin_pb2.ExplainResponse:
+            return mesh.admin.explain(
+                prompt,
+                model=model,
+                key_id=key_id,
+                method=method,
+                max_output_tokens=max_tokens,
+                task=task,
+                subject=subject,
+                language=language,
+                voice=voice,
+            )
+
+        explanation = KEYS.call(mesh, key, explain_for) if key else explain_for("")
     if json_:
         print_json(_document(explanation))
         return
@@ -98,7 +111,13 @@ def explain(
     columns = [
         name for name in (rows[0] if rows else ()) if name not in _OPTIONAL_COLUMNS or any(row[name] for row in rows)
     ]
-    print_table(columns, [[row[name] for name in columns] for row in rows], empty="no models")
+    print_table(
+        columns,
+        [[row[name] for name in columns] for row in rows],
+        empty="no models",
+        wide=wide,
+        folding=["languages", "health"],
+    )
     for candidate in order:
         if candidate.passed_over_because and not candidate.fallback:
             print_text(f"not {candidate.model}: {candidate.passed_over_because}")

@@ -9,7 +9,10 @@ import typer
 from enginehouse.api.router.v1 import flags_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
 from enginehouse.cli.messages import describe
-from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
+from enginehouse.cli.names import FLAGS, tenant_id
+from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
+from enginehouse.cli.tables import WideFlag, print_table
+from enginehouse.cli.values import decimal_option
 from enginehouse.local.datadir import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Set, list and delete feature flags.")
@@ -21,7 +24,7 @@ def set_flag(
     name: Annotated[str, typer.Argument(help="1-64 characters of [a-z0-9.-].")],
     on: Annotated[bool, typer.Option("--on/--off", help="Turn the flag on or off for everybody.")] = True,
     share: Annotated[
-        float, typer.Option("--share", min=0, max=100, help="The percentage of users that it is on for.")
+        float, decimal_option("--share", least=0, most=100, help="The percentage of users that it is on for.")
     ] = 100,
     tenant: Annotated[list[str] | None, typer.Option("--tenant", help="On for this tenant; repeatable.")] = None,
     user: Annotated[list[str] | None, typer.Option("--user", help="On for this user; repeatable.")] = None,
@@ -32,15 +35,15 @@ def set_flag(
     json_: JsonFlag = False,
 ) -> None:
     """Create or replace a flag."""
-    flag = flags_pb2.Flag(
-        name=name,
-        description=description,
-        enabled=on,
-        share_bp=round(share * 100),
-        tenant_ids=tenant or (),
-        user_ids=user or (),
-    )
     with connect(url=url, api_key=api_key, data=data) as mesh:
+        flag = flags_pb2.Flag(
+            name=name,
+            description=description,
+            enabled=on,
+            share_bp=round(share * 100),
+            tenant_ids=[tenant_id(mesh, given) for given in tenant or ()],
+            user_ids=user or (),
+        )
         made = mesh.experiments.set_flag(flag)
     if json_:
         print_json(describe(made))
@@ -51,7 +54,11 @@ def set_flag(
 @app.command("list")
 @reported
 def list_flags(
-    url: UrlOption = None, api_key: ApiKeyOption = None, data: DataOption = DEFAULT, json_: JsonFlag = False
+    wide: WideFlag = False,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
 ) -> None:
     """List flags by name."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
@@ -69,7 +76,13 @@ def list_flags(
         ]
         for flag in found
     ]
-    print_table(["name", "state", "share", "also for", "description"], rows, empty="no flags")
+    print_table(
+        ["name", "state", "share", "also for", "description"],
+        rows,
+        empty="no flags",
+        wide=wide,
+        folding=["also for", "description"],
+    )
 
 
 @app.command("delete")
@@ -83,7 +96,7 @@ def delete_flag(
 ) -> None:
     """Delete a flag, which turns it off for everybody."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        mesh.experiments.delete_flag(name)
+        FLAGS.call(mesh, name, mesh.experiments.delete_flag)
     if json_:
         print_json({"name": name, "deleted": True})
     else:

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from enginehouse.cli.connection import DataOption, data_directory
-from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_table, print_text, reported
+from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_text, reported
 from enginehouse.cli.startup_progress import StartupProgress, lines_of_absent_weights
+from enginehouse.cli.tables import WideFlag, print_table
+from enginehouse.cli.values import MAX_INT32, whole_option
 from enginehouse.local import control, logfiles
 from enginehouse.local import status as mesh_status
 from enginehouse.local.datadir import DEFAULT
@@ -33,7 +35,7 @@ def up(
     ] = None,
     data: DataOption = DEFAULT,
     port: Annotated[
-        int | None, typer.Option("--port", min=1, max=65535, help="The public port.  [default: 8080]")
+        int | None, whole_option("--port", least=1, most=65535, help="The public port; default: 8080.")
     ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return once the mesh is ready, and leave it running.")
@@ -82,7 +84,7 @@ def down(data: DataOption = DEFAULT, json_: JsonFlag = False) -> None:
 
 
 @reported
-def status(data: DataOption = DEFAULT, json_: JsonFlag = False) -> None:
+def status(wide: WideFlag = False, data: DataOption = DEFAULT, json_: JsonFlag = False) -> None:
     """Show the processes, engines and memory of the mesh. Exit with 1 if it does not run."""
     directory = data_directory(data)
     measured = mesh_status.measure(directory)
@@ -91,7 +93,7 @@ def status(data: DataOption = DEFAULT, json_: JsonFlag = False) -> None:
     if json_:
         print_json(dataclasses.asdict(measured))
     else:
-        _print_status(measured)
+        _print_status(measured, wide=wide)
     if measured.phase == Phase.STOPPED:
         raise typer.Exit(1)
 
@@ -101,7 +103,8 @@ def logs(
     name: Annotated[str | None, typer.Argument(help="A process, such as router; default: all.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines.")] = False,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, help="How many of the last lines of each log to print.")
+        int,
+        whole_option("--lines", "-n", least=0, most=MAX_INT32, help="How many of the last lines of each log to print."),
     ] = 20,
     data: DataOption = DEFAULT,
     json_: JsonFlag = False,
@@ -143,7 +146,7 @@ def _started(state: MeshState) -> dict[str, Any]:
     }
 
 
-def _print_status(measured: mesh_status.MeshStatus) -> None:
+def _print_status(measured: mesh_status.MeshStatus, *, wide: bool) -> None:
     print_text(f"{measured.phase}  {measured.url}  {measured.data}")
     rows = [
         [
@@ -158,7 +161,8 @@ def _print_status(measured: mesh_status.MeshStatus) -> None:
         ]
         for process in measured.processes
     ]
-    print_table(["process", "state", "pid", "restarts", "up", "memory", "cpu", "note"], rows, empty="no processes")
+    columns = ["process", "state", "pid", "restarts", "up", "memory", "cpu", "note"]
+    print_table(columns, rows, empty="no processes", wide=wide, folding=["note"])
     engines = [
         [
             engine.engine_id,
@@ -171,7 +175,8 @@ def _print_status(measured: mesh_status.MeshStatus) -> None:
         for engine in measured.engines
     ]
     if measured.phase != Phase.STOPPED:
-        print_table(["engine", "cluster", "address", "active", "queued", "models"], engines, empty="no live engines")
+        columns = ["engine", "cluster", "address", "active", "queued", "models"]
+        print_table(columns, engines, empty="no live engines", wide=wide, folding=["models"])
     for line in lines_of_absent_weights(measured.absent_weights):
         print_text(line)
     for notice in measured.notices:

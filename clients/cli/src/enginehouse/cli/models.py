@@ -17,7 +17,9 @@ from rich.progress import Progress as ProgressBar
 
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect, data_directory
 from enginehouse.cli.model_stores import TransferProgress, find_store
-from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_table, print_text, reported
+from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_text, reported
+from enginehouse.cli.tables import WideFlag, print_table
+from enginehouse.cli.values import MAX_INT32, decimal_option, whole_option
 from enginehouse.client.usage import price_by_unit
 from enginehouse.kit.catalog import Catalog, load_catalog
 from enginehouse.local.datadir import DEFAULT, DataDirectory
@@ -38,6 +40,7 @@ EngineOption = Annotated[
 @app.command("list")
 @reported
 def list_(
+    wide: WideFlag = False,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -79,6 +82,8 @@ def list_(
         ["model", "backend", "context", "capabilities", "price per million", "endpoints", "health"],
         rows,
         empty="the catalog is empty",
+        wide=wide,
+        folding=["capabilities", "price per million", "endpoints", "health"],
     )
 
 
@@ -133,14 +138,16 @@ def add(
     ],
     context_tokens: Annotated[
         int | None,
-        typer.Option("--context", min=1, help="Context length in tokens; default: as trained."),
+        whole_option("--context", least=1, most=MAX_INT32, help="Context length in tokens; default: as trained."),
     ] = None,
-    max_output_tokens: Annotated[int | None, typer.Option("--max-output", min=1, help="Default output limit.")] = None,
+    max_output_tokens: Annotated[
+        int | None, whole_option("--max-output", least=1, most=MAX_INT32, help="Default output limit.")
+    ] = None,
     capability: Annotated[
         list[str] | None,
         typer.Option("--capability", help="chat, tools...; repeatable; default: from the weights."),
     ] = None,
-    quality: Annotated[float, typer.Option("--quality", min=0, max=1, help="Quality, 0 to 1.")] = 0.5,
+    quality: Annotated[float, decimal_option("--quality", least=0, most=1, help="Quality.")] = 0.5,
     price: Annotated[
         list[str] | None,
         typer.Option("--price", help="UNIT=NANOS per million, such as input_tokens=50000000; repeatable."),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from enginehouse.cli.terms import explain_failure, explain_violation
 from enginehouse.client.errors import EnginehouseError
 from enginehouse.kit.config import ConfigError
 from enginehouse.local.errors import LocalError
@@ -32,19 +31,6 @@ def print_text(text: str) -> None:
     """Print one line."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str, whole: str = "") -> None:
-    """Print rows under headings, or the text `empty` without rows. The column `whole` is never wrapped."""
-    if not rows:
-        print_text(empty)
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == whole)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
 
 
 def dollars(nanos: int) -> str:
@@ -76,10 +62,9 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
             if error.retry_after_s is not None:
                 details["retry_after_s"] = error.retry_after_s
             if error.violations:
-                details["violations"] = [
-                    {"field": violation.field, "description": violation.description} for violation in error.violations
-                ]
-            raise _failure(error.message, details, as_json=bool(kwargs.get("json_"))) from None
+                details["violations"] = [explain_violation(command, violation) for violation in error.violations]
+            message = explain_failure(command, error.message, error.violations)
+            raise _failure(message, details, as_json=bool(kwargs.get("json_"))) from None
         except (LocalError, ConfigError, ValueError) as error:
             raise _failure(str(error), {}, as_json=bool(kwargs.get("json_"))) from None
         except BrokenPipeError:

@@ -11,7 +11,10 @@ import yaml
 from enginehouse.api.router.v1 import policy_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
 from enginehouse.cli.messages import FileArgument, describe, read_message
-from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
+from enginehouse.cli.names import POLICIES
+from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
+from enginehouse.cli.tables import WideFlag, print_table
+from enginehouse.cli.values import MAX_NANOS, decimal_option, whole_option
 from enginehouse.local.datadir import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Get, set, list, check and delete policy documents.")
@@ -24,7 +27,9 @@ NameArgument = Annotated[str, typer.Argument(help="The document's name.")]
 @reported
 def get_policy(
     name: NameArgument = "default",
-    version: Annotated[int, typer.Option("--version", min=0, help="The version; 0 for the current one.")] = 0,
+    version: Annotated[
+        int, whole_option("--version", least=0, most=MAX_NANOS, help="The version; 0 for the current one.")
+    ] = 0,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -32,7 +37,7 @@ def get_policy(
 ) -> None:
     """Print a document as YAML, as `set` reads it."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        found = mesh.policies.get(name, version=version)
+        found = POLICIES.call(mesh, name, lambda known: mesh.policies.get(known, version=version))
     if json_:
         print_json(describe(found))
     else:
@@ -45,7 +50,9 @@ def set_policy(
     file: FileArgument,
     expected_version: Annotated[
         int | None,
-        typer.Option("--expected-version", min=0, help="Fail unless this is the current version; 0 for none."),
+        whole_option(
+            "--expected-version", least=0, most=MAX_NANOS, help="Fail unless this is the current version; 0 for none."
+        ),
     ] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
@@ -65,7 +72,11 @@ def set_policy(
 @app.command("list")
 @reported
 def list_policies(
-    url: UrlOption = None, api_key: ApiKeyOption = None, data: DataOption = DEFAULT, json_: JsonFlag = False
+    wide: WideFlag = False,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
 ) -> None:
     """List the current documents."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
@@ -83,7 +94,13 @@ def list_policies(
         ]
         for policy in found
     ]
-    print_table(["name", "version", "tenants", "set", "description"], rows, empty="no policies")
+    print_table(
+        ["name", "version", "tenants", "set", "description"],
+        rows,
+        empty="no policies",
+        wide=wide,
+        folding=["tenants", "description"],
+    )
 
 
 @app.command("delete")
@@ -97,7 +114,7 @@ def delete_policy(
 ) -> None:
     """Delete a document. Its versions are kept."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        mesh.policies.delete(name)
+        POLICIES.call(mesh, name, mesh.policies.delete)
     if json_:
         print_json({"name": name, "deleted": True})
     else:
@@ -133,7 +150,7 @@ def check_policy(
 def rate_answer(
     request_id: Annotated[str, typer.Argument(help="The answer's x-enginehouse-request-id.")],
     good: Annotated[bool | None, typer.Option("--good/--bad", help="Rate the answer good or bad.")] = None,
-    score: Annotated[float | None, typer.Option("--score", min=0, max=1, help="A score from 0 to 1.")] = None,
+    score: Annotated[float | None, decimal_option("--score", least=0, most=1, help="A score.")] = None,
     judge: Annotated[str, typer.Option("--judge", help="The source of the score, such as a model.")] = "",
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
@@ -141,6 +158,8 @@ def rate_answer(
     json_: JsonFlag = False,
 ) -> None:
     """Rate an answer. A second rating from the same source replaces the first."""
+    if (good is None) == (score is None):
+        raise ValueError("give exactly one of good and score: --good or --bad, or --score")
     with connect(url=url, api_key=api_key, data=data) as mesh:
         rating = mesh.policies.rate(request_id, good=good, score=score, judge=judge)
     if json_:
@@ -153,7 +172,8 @@ def rate_answer(
 @reported
 def show_feedback(
     model: Annotated[str, typer.Option("--model", help="Only this model.")] = "",
-    days: Annotated[int, typer.Option("--days", min=0, help="Ratings of this many days; 0 for 90.")] = 0,
+    days: Annotated[int, whole_option("--days", least=0, most=3650, help="Ratings of this many days; 0 for 90.")] = 0,
+    wide: WideFlag = False,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -177,7 +197,7 @@ def show_feedback(
     table = [
         [summary.prompt_class, summary.model, str(summary.ratings), f"{summary.mean_score:.3f}"] for summary in found
     ]
-    print_table(["prompts", "model", "ratings", "mean score"], table, empty="no ratings")
+    print_table(["prompts", "model", "ratings", "mean score"], table, empty="no ratings", wide=wide)
 
 
 def _when(milliseconds: int) -> str:

@@ -9,8 +9,11 @@ import typer
 
 from enginehouse.api.router.v1 import prices_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
-from enginehouse.cli.output import JsonFlag, dollars, print_json, print_table, print_text, reported
-from enginehouse.cli.timestamps import day_and_time, milliseconds
+from enginehouse.cli.names import DISCOUNTS, KEYS, PRICES, TENANTS, TIERS, list_of
+from enginehouse.cli.output import JsonFlag, dollars, print_json, print_text, reported
+from enginehouse.cli.tables import WideFlag, print_table
+from enginehouse.cli.timestamps import day_and_time, flag_milliseconds
+from enginehouse.cli.values import MAX_PRICE_NANOS, whole_argument
 from enginehouse.client.requests.billing import DISCOUNT_SUBJECTS, UNITS
 from enginehouse.local.datadir import DEFAULT
 
@@ -29,7 +32,10 @@ def set_price(
     model: Annotated[str, typer.Argument(help="The model's name.")],
     unit: Annotated[str, typer.Argument(help=f"One of {', '.join(UNITS)}, or an engine's own.")],
     nanos: Annotated[
-        int | None, typer.Argument(min=0, help="Nano-dollars (10^-9 USD) per million; default: the catalog's price.")
+        int | None,
+        whole_argument(
+            least=0, most=MAX_PRICE_NANOS, help="Nano-dollars (10^-9 USD) per million; default: the catalog's price."
+        ),
     ] = None,
     from_: _FromOption = None,
     url: UrlOption = None,
@@ -39,7 +45,7 @@ def set_price(
 ) -> None:
     """Set the price of a unit of a model from a time on. Earlier costs stay."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        price = mesh.billing.set_price(model, unit, nanos, from_ms=milliseconds(from_))
+        price = mesh.billing.set_price(model, unit, nanos, from_ms=flag_milliseconds(from_, "--from"))
     if json_:
         print_json(_price(price))
     else:
@@ -51,6 +57,7 @@ def set_price(
 def list_prices(
     model: Annotated[str, typer.Option("--model", help="Only this model.")] = "",
     all_: _AllFlag = False,
+    wide: WideFlag = False,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -73,13 +80,15 @@ def list_prices(
         ]
         for price in prices
     ]
-    print_table(["model", "unit", "per million", "from", "state", "id"], rows, empty="no prices")
+    print_table(["model", "unit", "per million", "from", "state", "id"], rows, empty="no prices", wide=wide)
 
 
 @app.command()
 @reported
 def cancel(
-    price_id: Annotated[str, typer.Argument(help="The price's id, prc_...")],
+    price_id: Annotated[
+        str, typer.Argument(help="The price's id, or the beginning of it; `prices list --all` shows them.")
+    ],
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -87,11 +96,11 @@ def cancel(
 ) -> None:
     """Cancel a future price."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        price = mesh.billing.delete_price(price_id)
+        price = PRICES.call(mesh, price_id, mesh.billing.delete_price)
     if json_:
         print_json(_price(price))
     else:
-        print_text(f"{price_id} cancelled")
+        print_text(f"{price.price_id} cancelled")
 
 
 @discounts_app.command("set")
@@ -99,9 +108,9 @@ def cancel(
 def set_discount(
     basis_points: Annotated[
         int | None,
-        typer.Argument(min=0, max=10_000, help="The discount in hundredths of a percent; leave out to end it."),
+        whole_argument(least=0, most=10_000, help="The discount in hundredths of a percent; leave out to end it."),
     ] = None,
-    key: Annotated[str, typer.Option("--key", help="For this key (its id).")] = "",
+    key: Annotated[str, typer.Option("--key", help="For this key: its id or the beginning of it, or its name.")] = "",
     tenant: Annotated[str, typer.Option("--tenant", help="For all keys of this tenant.")] = "",
     tier: Annotated[str, typer.Option("--tier", help="For all tenants of this tier.")] = "",
     model: Annotated[str, typer.Option("--model", help="For this model only.")] = "",
@@ -116,20 +125,30 @@ def set_discount(
     if len(given) != 1:
         raise typer.BadParameter("give exactly one of --key, --tenant and --tier")
     subject, subject_id = given[0]
+    start_ms = flag_milliseconds(from_, "--from")
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        made = mesh.billing.set_discount(subject, subject_id, basis_points, model=model, from_ms=milliseconds(from_))
+
+        def set_for(known: str) -> prices_pb2.Discount:
+            return mesh.billing.set_discount(subject, known, basis_points, model=model, from_ms=start_ms)
+
+        kind = {"key": KEYS, "tenant": TENANTS}.get(subject)
+        made = set_for(subject_id) if kind is None else kind.call(mesh, subject_id, set_for)
     if json_:
         print_json(_discount(made))
     else:
         share = _percent(made)
-        print_text(f"{made.discount_id}: {share} for the {subject} {subject_id} from {day_and_time(made.from_ms)} on")
+        owner = f"{subject} {made.subject_id or subject_id}"
+        print_text(f"{made.discount_id}: {share} for the {owner} from {day_and_time(made.from_ms)} on")
 
 
 @discounts_app.command("list")
 @reported
 def list_discounts(
-    of: Annotated[str, typer.Option("--of", help="Only this key, tenant or tier.")] = "",
+    of: Annotated[
+        str, typer.Option("--of", help="Only this key, tenant or tier: an id or the beginning of one, or a name.")
+    ] = "",
     all_: _AllFlag = False,
+    wide: WideFlag = False,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -137,7 +156,12 @@ def list_discounts(
 ) -> None:
     """List current discounts."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        discounts = list(mesh.billing.list_discounts(subject_id=of, holding_only=not all_))
+        discounts = list_of(
+            mesh,
+            of,
+            lambda known: list(mesh.billing.list_discounts(subject_id=known, holding_only=not all_)),
+            kinds=(KEYS, TENANTS, TIERS),
+        )
     if json_:
         print_json({"discounts": [_discount(discount) for discount in discounts]})
         return
@@ -153,13 +177,15 @@ def list_discounts(
         ]
         for discount in discounts
     ]
-    print_table(["for", "of", "model", "discount", "from", "state", "id"], rows, empty="no discounts")
+    print_table(["for", "of", "model", "discount", "from", "state", "id"], rows, empty="no discounts", wide=wide)
 
 
 @discounts_app.command("cancel")
 @reported
 def cancel_discount(
-    discount_id: Annotated[str, typer.Argument(help="The discount's id, dis_...")],
+    discount_id: Annotated[
+        str, typer.Argument(help="The discount's id, or the beginning of it; `discounts list --all` shows them.")
+    ],
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -167,11 +193,11 @@ def cancel_discount(
 ) -> None:
     """Cancel a future discount."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        discount = mesh.billing.delete_discount(discount_id)
+        discount = DISCOUNTS.call(mesh, discount_id, mesh.billing.delete_discount)
     if json_:
         print_json(_discount(discount))
     else:
-        print_text(f"{discount_id} cancelled")
+        print_text(f"{discount.discount_id} cancelled")
 
 
 def _amount(price: prices_pb2.Price) -> str:

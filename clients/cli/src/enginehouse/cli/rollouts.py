@@ -9,7 +9,10 @@ import typer
 from enginehouse.api.router.v1 import rollouts_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
 from enginehouse.cli.messages import FileArgument, describe, read_message, word
-from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
+from enginehouse.cli.names import ROLLOUTS
+from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
+from enginehouse.cli.tables import WideFlag, print_table
+from enginehouse.kit.nearest import did_you_mean
 from enginehouse.local.datadir import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Shift a model name's requests from one model to another in steps.")
@@ -44,7 +47,10 @@ def start_rollout(
 @app.command("show")
 @reported
 def show_rollout(
-    rollout_id: Annotated[str, typer.Argument(help="The rollout's id, rol_...")],
+    rollout_id: Annotated[
+        str, typer.Argument(help="The rollout: its id or the beginning of it, or the model name that it is for.")
+    ],
+    wide: WideFlag = False,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -52,7 +58,7 @@ def show_rollout(
 ) -> None:
     """Show a rollout with the results of both models."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        found = mesh.experiments.get_rollout(rollout_id)
+        found = ROLLOUTS.call(mesh, rollout_id, mesh.experiments.get_rollout)
     if json_:
         print_json(describe(found))
         return
@@ -69,13 +75,17 @@ def show_rollout(
         ]
         for result in found.results
     ]
-    print_table(["model", "requests", "failed", "ms", "quality"], rows, empty="no models")
+    print_table(["model", "requests", "failed", "ms", "quality"], rows, empty="no models", wide=wide)
 
 
 @app.command("list")
 @reported
 def list_rollouts(
-    url: UrlOption = None, api_key: ApiKeyOption = None, data: DataOption = DEFAULT, json_: JsonFlag = False
+    wide: WideFlag = False,
+    url: UrlOption = None,
+    api_key: ApiKeyOption = None,
+    data: DataOption = DEFAULT,
+    json_: JsonFlag = False,
 ) -> None:
     """List rollouts, oldest first."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
@@ -95,13 +105,21 @@ def list_rollouts(
         ]
         for rollout in found
     ]
-    print_table(["id", "name", "from", "to", "share", "state", "reason"], rows, empty="no rollouts")
+    print_table(
+        ["id", "name", "from", "to", "share", "state", "reason"],
+        rows,
+        empty="no rollouts",
+        wide=wide,
+        folding=["reason"],
+    )
 
 
 @app.command("change")
 @reported
 def change_rollout(
-    rollout_id: Annotated[str, typer.Argument(help="The rollout's id, rol_...")],
+    rollout_id: Annotated[
+        str, typer.Argument(help="The rollout: its id or the beginning of it, or the model name that it is for.")
+    ],
     action: Annotated[str, typer.Argument(help="pause, resume, advance or roll-back.")],
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
@@ -110,10 +128,14 @@ def change_rollout(
 ) -> None:
     """Pause, resume, advance or roll back a rollout."""
     if action not in _ACTIONS:
-        raise typer.BadParameter(f"unknown action {action!r}; known: {', '.join(_ACTIONS)}")
+        raise typer.BadParameter(
+            f"unknown action {action!r}{did_you_mean(action, _ACTIONS)}; known: {', '.join(_ACTIONS)}"
+        )
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        changed = mesh.experiments.change_rollout(rollout_id, _ACTIONS[action])
+        changed = ROLLOUTS.call(
+            mesh, rollout_id, lambda known: mesh.experiments.change_rollout(known, _ACTIONS[action])
+        )
     if json_:
         print_json(describe(changed))
     else:
-        print_text(f"{rollout_id}: {changed.percent} % go to {changed.to_model}; {changed.reason}")
+        print_text(f"{changed.rollout_id}: {changed.percent} % go to {changed.to_model}; {changed.reason}")

@@ -19,6 +19,7 @@ from enginehouse.cli.audio_devices import AudioPlayer
 from enginehouse.cli.connection import ApiKeyOption, DataOption, TimeoutOption, UrlOption, connect
 from enginehouse.cli.messages import word
 from enginehouse.cli.output import JsonFlag, dollars, print_json, reported, seconds
+from enginehouse.cli.values import MAX_INT32, decimal_option, whole_option
 from enginehouse.client import IncompleteSpeechError, SpeechStream
 from enginehouse.client.atomic_file import AtomicFile
 from enginehouse.client.requests.voice import EMOTIONS, ENCODINGS, SpeechOptions
@@ -46,9 +47,9 @@ def say(
     ] = "",
     language: Annotated[str, typer.Option("--language", "-l", help="The text's language, such as te or en-IN.")] = "",
     model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or auto.")] = "auto",
-    speed: Annotated[float, typer.Option("--speed", min=0.25, max=4, help="Speed; 1 is the voice's own.")] = 1,
-    pitch: Annotated[float, typer.Option("--pitch", min=-12, max=12, help="Pitch change in semitones.")] = 0,
-    volume: Annotated[float, typer.Option("--volume", min=-40, max=12, help="Volume change in decibels.")] = 0,
+    speed: Annotated[float, decimal_option("--speed", least=0.25, most=4, help="Speed; 1 is the voice's own.")] = 1,
+    pitch: Annotated[float, decimal_option("--pitch", least=-12, most=12, help="Pitch change in semitones.")] = 0,
+    volume: Annotated[float, decimal_option("--volume", least=-40, most=12, help="Volume change in decibels.")] = 0,
     emotion: Annotated[str, typer.Option("--emotion", help=f"One of {', '.join(EMOTIONS)}.")] = "",
     ssml: Annotated[bool, typer.Option("--ssml", help="The text is an SSML document.")] = False,
     format_: Annotated[
@@ -58,12 +59,15 @@ def say(
         ),
     ] = "",
     rate: Annotated[
-        int | None, typer.Option("--rate", min=8000, max=48_000, help="Sample rate in Hz; default: the model's own.")
+        int | None, whole_option("--rate", least=8000, most=48_000, help="Sample rate in Hz; default: the model's own.")
     ] = None,
     out: Annotated[str, typer.Option("--out", "-o", help="The file to write, or - for standard output.")] = "",
     play: Annotated[bool, typer.Option("--play", "-p", help="Play the speech while it is made.")] = False,
     first_chunk: Annotated[
-        int, typer.Option("--first-chunk", min=0, help="The chunk to start with, to continue interrupted speech.")
+        int,
+        whole_option(
+            "--first-chunk", least=0, most=MAX_INT32, help="The chunk to start with, to continue interrupted speech."
+        ),
     ] = 0,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,

@@ -16,6 +16,7 @@ from enginehouse.cli import subtitles
 from enginehouse.cli.audio_devices import MICROPHONE_SAMPLE_RATE, Microphone
 from enginehouse.cli.connection import ApiKeyOption, DataOption, TimeoutOption, UrlOption, connect
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_text, reported, seconds
+from enginehouse.cli.values import MAX_INT32, whole_option
 from enginehouse.client import Enginehouse
 from enginehouse.client.requests.voice import MAX_RECORDING_BYTES
 from enginehouse.local.datadir import DEFAULT
@@ -37,7 +38,9 @@ def transcribe(
     mic: Annotated[bool, typer.Option("--mic", help="Transcribe the microphone until Ctrl-C.")] = False,
     max_seconds: Annotated[
         int | None,
-        typer.Option("--max-seconds", min=1, help="Reserve money for this much audio, and stop there."),
+        whole_option(
+            "--max-seconds", least=1, most=MAX_INT32, help="Reserve money for this much audio, and stop there."
+        ),
     ] = None,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,

@@ -8,13 +8,17 @@ import typer
 
 from enginehouse.api.router.v1 import identity_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
-from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
+from enginehouse.cli.names import TENANTS, USERS, list_of, tenant_id
+from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
+from enginehouse.cli.tables import WideFlag, print_table
 from enginehouse.cli.timestamps import day_and_time
+from enginehouse.cli.values import check_word
+from enginehouse.client.requests.identity import ROLES
 from enginehouse.local.datadir import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, disable and enable users, and set their roles.")
 
-UserArgument = Annotated[str, typer.Argument(help="The user's id, user_...")]
+UserArgument = Annotated[str, typer.Argument(help="The user: the id or the beginning of it, or the name.")]
 RoleOption = Annotated[str, typer.Option("--role", help="viewer, developer, admin or owner.")]
 
 
@@ -32,8 +36,9 @@ def create(
     json_: JsonFlag = False,
 ) -> None:
     """Create a user."""
+    check_word(role, ROLES, flag="--role", what="role")
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        user = mesh.identity.create_user(name, role=role, tenant_id=tenant)
+        user = mesh.identity.create_user(name, role=role, tenant_id=tenant_id(mesh, tenant))
     _show(user, json_=json_)
 
 
@@ -41,6 +46,7 @@ def create(
 @reported
 def list_(
     tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant.")] = "",
+    wide: WideFlag = False,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -48,7 +54,7 @@ def list_(
 ) -> None:
     """List users."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        users = list(mesh.identity.list_users(tenant_id=tenant))
+        users = list_of(mesh, tenant, lambda known: list(mesh.identity.list_users(tenant_id=known)), kinds=(TENANTS,))
     if json_:
         print_json({"users": [_describe(user) for user in users]})
         return
@@ -56,7 +62,7 @@ def list_(
         [user.user_id, user.name, user.tenant_id, _role(user), day_and_time(user.created_at_ms), _state(user)]
         for user in users
     ]
-    print_table(["id", "name", "tenant", "role", "created", "state"], rows, empty="no users")
+    print_table(["id", "name", "tenant", "role", "created", "state"], rows, empty="no users", wide=wide)
 
 
 @app.command()
@@ -70,8 +76,9 @@ def role(
     json_: JsonFlag = False,
 ) -> None:
     """Set a user's role. The user's keys that exceed it are revoked."""
+    check_word(role, ROLES, flag="--role", what="role")
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        changed = mesh.identity.set_role(user_id, role)
+        changed = USERS.call(mesh, user_id, lambda known: mesh.identity.set_role(known, role))
     _show(changed.user, json_=json_, revoked=list(changed.revoked_key_ids))
 
 
@@ -86,7 +93,7 @@ def disable(
 ) -> None:
     """Disable a user: tokens are refused and keys revoked, everywhere within a second."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        changed = mesh.identity.disable_user(user_id)
+        changed = USERS.call(mesh, user_id, mesh.identity.disable_user)
     _show(changed.user, json_=json_, revoked=list(changed.revoked_key_ids))
 
 
@@ -101,7 +108,7 @@ def enable(
 ) -> None:
     """Enable a user again. Revoked keys stay revoked."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        user = mesh.identity.enable_user(user_id)
+        user = USERS.call(mesh, user_id, mesh.identity.enable_user)
     _show(user, json_=json_)
 
 

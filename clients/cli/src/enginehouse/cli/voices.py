@@ -9,7 +9,10 @@ import typer
 from enginehouse.api.voice.v1 import voice_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, TimeoutOption, UrlOption, connect
 from enginehouse.cli.messages import word
-from enginehouse.cli.output import JsonFlag, print_json, print_table, print_text, reported
+from enginehouse.cli.names import VOICES
+from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
+from enginehouse.cli.tables import WideFlag, print_table
+from enginehouse.cli.values import check_word
 from enginehouse.client.requests.voice import GENDERS
 from enginehouse.local.datadir import DEFAULT
 
@@ -25,6 +28,7 @@ def voices(
     style: Annotated[str, typer.Option("--style", help="Only voices of this style, such as whisper.")] = "",
     model: Annotated[str, typer.Option("--model", "-m", help="Only voices of this model.")] = "",
     mine: Annotated[bool, typer.Option("--mine", help="Only voices that the tenant created.")] = False,
+    wide: WideFlag = False,
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -33,6 +37,7 @@ def voices(
     """List the available voices."""
     if context.invoked_subcommand is not None:
         return
+    check_word(gender, GENDERS, flag="--gender", what="gender")
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = list(mesh.voices(language=language, gender=gender, style=style, model=model, cloned=mine))
     if json_:
@@ -50,7 +55,7 @@ def voices(
         for voice in found
     ]
     columns = ["voice", "name", "languages", "gender", "style", "models"]
-    print_table(columns, rows, empty="no voices", whole="voice")
+    print_table(columns, rows, empty="no voices", wide=wide, folding=["name", "languages", "models"])
 
 
 @app.command()
@@ -76,6 +81,7 @@ def create(
     json_: JsonFlag = False,
 ) -> None:
     """Create a voice from a recording of a speaker who has consented."""
+    check_word(gender, GENDERS, flag="--gender", what="gender")
     if not confirmed:
         raise ValueError("consent not confirmed: give --i-confirm-consent once the speaker has agreed")
     with connect(url=url, api_key=api_key, data=data, timeout_s=timeout) as mesh:
@@ -99,7 +105,7 @@ def create(
 @app.command()
 @reported
 def delete(
-    voice_id: Annotated[str, typer.Argument(help="The voice's id.")],
+    voice_id: Annotated[str, typer.Argument(help="The voice: its id or the beginning of it, or its name.")],
     url: UrlOption = None,
     api_key: ApiKeyOption = None,
     data: DataOption = DEFAULT,
@@ -107,7 +113,7 @@ def delete(
 ) -> None:
     """Delete a voice that the tenant created, with its recording."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
-        mesh.delete_voice(voice_id)
+        VOICES.call(mesh, voice_id, mesh.delete_voice)
     if json_:
         print_json({"deleted": voice_id})
     else:
