@@ -184,6 +184,23 @@ async def test_routes_and_users_have_bounds_of_their_own(shared_router: RouterPr
             await make(shared_router, route_limits=[admin_pb2.RouteLimits(route=route) for route in routes])
 
 
+@pytest.mark.parametrize(
+    ("route", "told"),
+    [
+        ("GeneratonService/*", "did you mean 'GenerationService'?; known: AdminService, "),
+        ("Nothing/Generate", "unknown service 'Nothing'; known: AdminService, "),
+        ("UsageService/Report", "unknown service 'UsageService'"),
+        ("GenerationService/Genrate", "has no method 'Genrate'; did you mean 'Generate'?; it has: Generate"),
+    ],
+)
+async def test_a_limit_of_a_route_that_nothing_serves_is_refused(
+    shared_router: RouterProcess, route: str, told: str
+) -> None:
+    with pytest.raises(Refused, match="INVALID_REQUEST") as refused:
+        await make(shared_router, route_limits=[admin_pb2.RouteLimits(route=route)])
+    assert told in refused.value.error.message
+
+
 _TENANT = Tenant(tenant_id="ten_1", name="t", tier="pro", created_at_ms=0)
 
 

@@ -2,7 +2,7 @@
 
 from enginehouse.router.limits._bounds import Allowance, Bounds, Quota, of_route, route_of
 from enginehouse.router.limits._limiter import Limiter, LimitReservation
-from enginehouse.router.limits._settings import LimitSettings, SharingSettings, check_route
+from enginehouse.router.limits._settings import LimitSettings, RoutedMethods, SharingSettings, check_route
 from enginehouse.router.limits._shared import SharedBuckets
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "LimitSettings",
     "Limiter",
     "Quota",
+    "RoutedMethods",
     "SharedBuckets",
     "SharingSettings",
     "check_route",

@@ -157,6 +157,7 @@ def _administration(environment: Environment, router: RouterParts, audit: AuditP
         budgets=ledger.budget_store,
         budget_index=ledger.budgets,
         catalog=catalog,
+        routes=environment.routes,
         recorder=recorder,
         clock=clock,
     )

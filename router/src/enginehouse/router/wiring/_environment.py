@@ -8,11 +8,13 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.kit.catalog import Catalog
+from enginehouse.kit.config import ConfigError
 from enginehouse.kit.contracts import Contracts, load_contracts
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.router.clock import SteadyClock
 from enginehouse.router.database import open_database
 from enginehouse.router.identity import KeyHasher
+from enginehouse.router.limits import RoutedMethods
 from enginehouse.router.metrics import RouterMetrics
 from enginehouse.router.settings import RouterSettings
 
@@ -35,6 +37,7 @@ class Environment:
     reports: AsyncEngine
     catalog: Catalog
     contracts: Contracts
+    routes: RoutedMethods
     grant_keys: GrantKeys
     hasher: KeyHasher
     clock: SteadyClock
@@ -45,7 +48,14 @@ class Environment:
 def build_environment(
     *, settings: RouterSettings, database: AsyncEngine, catalog: Catalog, grant_keys: GrantKeys, hasher: KeyHasher
 ) -> Environment:
-    """Return the environment of a router with these settings; no connection is opened yet."""
+    """Return the environment of a router with these settings; no connection is opened yet.
+
+    Raises:
+        ConfigError: a tier bounds a route that no contract has.
+    """
+    contracts = load_contracts()
+    routes = RoutedMethods(contracts)
+    _check_tiers(settings, routes)
     registry = CollectorRegistry()
     metrics = RouterMetrics(registry=registry)
     ProcessCollector(registry=registry)
@@ -56,10 +66,20 @@ def build_environment(
         database=database,
         reports=open_database(settings.database_url, pool_size=_REPORT_CONNECTIONS, statement_s=_REPORT_S),
         catalog=catalog,
-        contracts=load_contracts(),
+        contracts=contracts,
+        routes=routes,
         grant_keys=grant_keys,
         hasher=hasher,
         clock=SteadyClock(),
         registry=registry,
         metrics=metrics,
     )
+
+
+def _check_tiers(settings: RouterSettings, routes: RoutedMethods) -> None:
+    for name, tier in settings.tiers.items():
+        for route in tier.routes:
+            try:
+                routes.check(route)
+            except ValueError as error:
+                raise ConfigError(f"router.tiers.{name}.routes: {error}") from None

@@ -60,7 +60,7 @@ class CatalogAdmin:
         if method is None or not method.task:
             raise ServiceError(
                 Reason.UNKNOWN_METHOD,
-                f"no model serves the method {request.method[:200]!r}; leave it empty for Generate",
+                f"no model serves the method {request.method[:200]!r}; leave it out for generating text",
             )
         ask = sample_request(
             method,

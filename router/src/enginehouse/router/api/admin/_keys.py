@@ -36,7 +36,7 @@ from enginehouse.router.identity import (
 )
 from enginehouse.router.ids import new_id
 from enginehouse.router.ledger import Budget, BudgetIndex, BudgetStore, Period, Scope
-from enginehouse.router.limits import Allowance, check_route
+from enginehouse.router.limits import Allowance, RoutedMethods
 
 _MOST = 2**53
 _MAX_LIMIT = 2**31 - 1
@@ -61,6 +61,7 @@ class KeyAdmin:
         budgets: BudgetStore,
         budget_index: BudgetIndex,
         catalog: Catalog,
+        routes: RoutedMethods,
         recorder: AuditRecorder,
         clock: Clock,
     ) -> None:
@@ -72,6 +73,7 @@ class KeyAdmin:
         self._budgets = budgets
         self._budget_index = budget_index
         self._catalog = catalog
+        self._routes = routes
         self._recorder = recorder
         self._clock = clock
 
@@ -321,7 +323,7 @@ class KeyAdmin:
         routes = [limit.route for limit in request.route_limits]
         for at, one in enumerate(request.route_limits):
             try:
-                check_route(one.route)
+                self._routes.check(one.route)
             except ValueError as error:
                 checks.violate(f"route_limits[{at}].route", str(error))
             checks.require(
