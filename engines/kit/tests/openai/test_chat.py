@@ -105,6 +105,24 @@ async def test_tool_calls_in_pieces(bench, summary):
     async with bench.client.chat.completions.stream(model="tiny", messages=CAT, tools=tools) as stream:
         final = await stream.get_final_completion()
     assert [call.function.arguments for call in final.choices[0].message.tool_calls] == ['{"city": "Pune"}', "{}"]
+    first = json.loads(
+        b"".join(message.data for message in bench.edge.messages).partition(b"data: ")[2].partition(b"\n")[0]
+    )
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": None, "refusal": None}
+
+
+async def test_a_choice_opens_by_what_it_begins_with(bench, say, summary):
+    call = generation_pb2.ChoiceDelta(tool_calls=[generation_pb2.ToolCallDelta(id="c", name="clock", arguments="{}")])
+    called = generation_pb2.GenerateResponse(deltas=[call])
+    # The engine holds text back until it knows whether it is a call: such a message has nothing to say yet.
+    nothing = generation_pb2.GenerateResponse(model="tiny", deltas=[generation_pb2.ChoiceDelta(token_count=2)])
+    for script, content in (([nothing, called], None), ([nothing, say("Hm. "), called], ""), ([nothing], "")):
+        bench.engine.scripts.append([*script, say(finish_reason=3), summary()])
+        stream = await bench.client.chat.completions.create(model="tiny", messages=CAT, stream=True)
+        chunks = [chunk async for chunk in stream]
+        assert chunks[0].choices[0].delta.content == content
+        assert chunks[0].choices[0].delta.role == "assistant"
+        assert [chunk.choices[0].delta.role for chunk in chunks[1:]] == [None] * (len(chunks) - 1)
 
 
 async def test_logprobs(bench, say, summary):

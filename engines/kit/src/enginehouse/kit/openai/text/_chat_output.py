@@ -40,7 +40,10 @@ class ChatStream:
             index = first_choice + delta.index
             head = self._text_heads.get(index)
             if head is None:
-                head = self._open(index, events)
+                if not (delta.text or delta.tool_calls or delta.reasoning or delta.logprobs or delta.finish_reason):
+                    # What the choice begins with is not known yet: text, or a call.
+                    continue
+                head = self._open(index, events, calls=bool(delta.tool_calls) and not delta.text)
             if delta.tool_calls or delta.reasoning or delta.logprobs:
                 events.append(self._event(index, _delta(delta), chat_logprobs(delta.logprobs)))
             elif delta.text:
@@ -63,9 +66,10 @@ class ChatStream:
             self._tail = b',"usage":null}\n\n'
         self._text_tail = b'},"logprobs":null,"finish_reason":null}]' + self._tail
 
-    def _open(self, index: int, events: list[bytes]) -> bytes:
-        # OpenAI's clients take the role from a choice's first event.
-        events.append(self._event(index, {"role": "assistant", "content": "", "refusal": None}, []))
+    def _open(self, index: int, events: list[bytes], *, calls: bool) -> bytes:
+        # OpenAI's clients take the role from a choice's first event; one that begins with a call has no content.
+        content = None if calls else ""
+        events.append(self._event(index, {"role": "assistant", "content": content, "refusal": None}, []))
         head = self._head + b'[{"index":%d,"delta":{"content":' % index
         self._text_heads[index] = head
         return head
