@@ -15,6 +15,7 @@ from enginehouse.api.common.v1.usage_pb2 import UNIT_CACHED_INPUT_TOKENS, UNIT_I
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.engines.inference.backends.base import LoadedTextModel, TextModelInfo
 from enginehouse.engines.inference.generation.choices import Choices
+from enginehouse.engines.inference.generation.compact import compact_schemas
 from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
 from enginehouse.engines.inference.generation.limits import output_limit
 from enginehouse.engines.inference.resume_tokens import ResumeToken, ResumeTokens, seeded
@@ -58,6 +59,7 @@ class TextEngine:
             ServiceError: the request is invalid, or no model can answer it.
         """
         check_generate(request)
+        compact_schemas(request)
         if call.system_prompt:
             _put_before(request, call.system_prompt)
         return self.models.stream(
