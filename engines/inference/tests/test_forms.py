@@ -18,8 +18,6 @@ from enginehouse.api.inference.v1.generation_pb2 import (
     ToolCall,
     ToolChoice,
 )
-from enginehouse.engines.inference.generation.events import FinishReason, OutputPiece
-from enginehouse.engines.inference.generation.tool_calls import TaggedCallReader
 from engines.inference.tests.text_engine import EngineClient, user
 
 STOP, TOOL_CALLS = generation_pb2.FINISH_REASON_STOP, generation_pb2.FINISH_REASON_TOOL_CALLS
@@ -227,41 +225,3 @@ async def test_a_form_cannot_bound_an_answer_that_may_be_a_call(engine: EngineCl
     error = await engine.refused(request)
     assert error.reason == "INVALID_REQUEST"
     assert error.violations[0].field == "format"
-
-
-CALL = '<tool_call>{"name":"clock","arguments":{"zone":"IST"}}</tool_call>'
-
-
-@pytest.mark.parametrize("size", [1, 3, 7, 1000])
-@pytest.mark.parametrize(
-    ("text", "content", "calls"),
-    [
-        (f"It is {CALL}", "It is", 1),
-        (CALL + CALL, "", 2),
-        (CALL.removesuffix("</tool_call>"), "", 1),
-        ("a <tool_call>{not json}</tool_call> b", "a <tool_call>{not json}</tool_call> b", 0),
-        (
-            '<tool_call>{"name":"other","arguments":{}}</tool_call>',
-            '<tool_call>{"name":"other","arguments":{}}</tool_call>',
-            0,
-        ),
-        ("1 < 2 and <tool", "1 < 2 and <tool", 0),
-        ("<tool_call>", "<tool_call>", 0),
-    ],
-)
-def test_calls_are_found_between_tags_however_the_text_is_cut(text: str, content: str, calls: int, size: int) -> None:
-    reader = TaggedCallReader(frozenset({"clock"}))
-    pieces = [OutputPiece(0, text[at : at + size], tokens=1) for at in range(0, len(text), size)]
-    read = [reader.read(piece) for piece in [*pieces, OutputPiece(0, finish=FinishReason.STOP)]]
-    assert "".join(piece.text for piece in read).strip() == content
-    found = [call for piece in read for call in piece.tool_calls]
-    assert [call.index for call in found] == list(range(calls))
-    assert all(json.loads(call.arguments) == {"zone": "IST"} for call in found)
-    assert read[-1].finish is (FinishReason.TOOL_CALLS if calls else FinishReason.STOP)
-    assert sum(piece.tokens for piece in read) == len(pieces)
-
-
-def test_one_call_at_most() -> None:
-    reader = TaggedCallReader(frozenset({"clock"}), 1)
-    read = reader.read(OutputPiece(0, CALL + CALL, finish=FinishReason.STOP))
-    assert len(read.tool_calls) == 1

@@ -7,7 +7,6 @@ tools, is described in the system message and found in the text by its tags.
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -15,11 +14,9 @@ from typing import Protocol
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Message, Tool, ToolCallDelta, ToolChoice
 from enginehouse.engines.inference.generation.events import FinishReason, OutputPiece
-from enginehouse.engines.inference.generation.stops import overlap
+from enginehouse.engines.inference.generation.tagged_calls import CLOSE, OPEN, new_call_id
 from enginehouse.engines.inference.grammar import Grammar, check_grammar, literal
 from enginehouse.engines.inference.grammar.schemas import invalid_schema, parse_object_schema
-
-_OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 
 
 def forced_tools(request: GenerateRequest) -> list[Tool]:
@@ -68,7 +65,7 @@ def instructed(messages: Sequence[Message], tools: Sequence[Tool], *, forced: bo
     if forced:
         how = "Answer with the arguments of a call, as JSON."
     else:
-        how = f'To call one, answer only: {_OPEN}{{"name": "...", "arguments": {{...}}}}{_CLOSE}'
+        how = f'To call one, answer only: {OPEN}{{"name": "...", "arguments": {{...}}}}{CLOSE}'
     text = f"Tools:\n{listed}\n{how}"
     if messages and messages[0].role == generation_pb2.ROLE_SYSTEM:
         first = Message(role=generation_pb2.ROLE_SYSTEM, content=f"{messages[0].content}\n\n{text}")
@@ -81,7 +78,7 @@ def without_tools(messages: Sequence[Message]) -> list[Message]:
     plain = []
     for message in messages:
         if message.tool_calls:
-            calls = [f"{_OPEN}{_head(call.name)}{call.arguments or '{}'}}}{_CLOSE}" for call in message.tool_calls]
+            calls = [f"{OPEN}{_head(call.name)}{call.arguments or '{}'}}}{CLOSE}" for call in message.tool_calls]
             content = "\n".join([message.content, *calls] if message.content else calls)
             plain.append(Message(role=message.role, content=content))
         elif message.role == generation_pb2.ROLE_TOOL:
@@ -97,10 +94,6 @@ class ToolReader(Protocol):
 
     def read(self, piece: OutputPiece) -> OutputPiece:
         """Return the piece with the text of tool calls moved into its `tool_calls`."""
-
-
-def _new_id() -> str:
-    return f"call_{secrets.token_hex(12)}"
 
 
 @dataclass(slots=True)
@@ -127,7 +120,7 @@ class ForcedCallReader:
                 if text.startswith(start) and (text or piece.finish):
                     self._begun = True
                     text = text[len(start) :]
-                    deltas.append(ToolCallDelta(index=0, id=_new_id(), name=name))
+                    deltas.append(ToolCallDelta(index=0, id=new_call_id(), name=name))
                     break
             else:
                 self._held, text = text, ""
@@ -159,63 +152,3 @@ class ForcedCallReader:
                 self._depth -= 1
                 self._complete = self._depth == 0
         return text
-
-
-@dataclass(slots=True)
-class TaggedCallReader:
-    """A reader of calls between tags in free text. Text that turns out not to be a call is returned as text."""
-
-    names: frozenset[str]
-    """The names of all tools; a call of another is text."""
-    max_calls: int | None = None
-    """The number of calls that are read; None for any number."""
-    _held: str = ""
-    _calls: int = 0
-
-    def read(self, piece: OutputPiece) -> OutputPiece:
-        """Return the piece without the text that may be part of a call, which is held back until that is known."""
-        text = self._held + piece.text
-        out: list[str] = []
-        deltas: list[ToolCallDelta] = []
-        while True:
-            start = text.find(_OPEN)
-            if start < 0:
-                keep = 0 if piece.finish else overlap(text, _OPEN)
-                out.append(text[: len(text) - keep])
-                self._held = text[len(text) - keep :]
-                break
-            end = text.find(_CLOSE, start)
-            if end < 0 and piece.finish is None:
-                out.append(text[:start])
-                self._held = text[start:]
-                break
-            inner = text[start + len(_OPEN) : end if end >= 0 else len(text)]
-            rest = text[end + len(_CLOSE) :] if end >= 0 else ""
-            call = self._call(inner)
-            if call is None:
-                out.append(text[: len(text) - len(rest)])
-            else:
-                out.append(text[:start])
-                deltas.append(call)
-            text = rest
-        finish = FinishReason.TOOL_CALLS if piece.finish is FinishReason.STOP and self._calls else piece.finish
-        content = "".join(out)
-        return replace(piece, text=content if not self._calls else content.strip(), tool_calls=deltas, finish=finish)
-
-    def _call(self, text: str) -> ToolCallDelta | None:
-        try:
-            call = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(call, dict) or call.get("name") not in self.names:
-            return None
-        arguments = call.get("arguments", {})
-        if not isinstance(arguments, dict) or (self.max_calls is not None and self._calls >= self.max_calls):
-            return None
-        self._calls += 1
-        return ToolCallDelta(
-            index=self._calls - 1,
-            id=_new_id(),
-            name=call["name"],
-            arguments=json.dumps(arguments, ensure_ascii=False),
-        )

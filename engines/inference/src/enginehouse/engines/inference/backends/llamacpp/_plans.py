@@ -11,9 +11,9 @@ from enginehouse.engines.inference.backends.llamacpp._bodies import message_body
 from enginehouse.engines.inference.backends.llamacpp._options import SamplingDefaults
 from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
 from enginehouse.engines.inference.generation.conversations import TemplateRefusal, forms_of
+from enginehouse.engines.inference.generation.tagged_calls import TaggedCallReader
 from enginehouse.engines.inference.generation.tool_calls import (
     ForcedCallReader,
-    TaggedCallReader,
     ToolReader,
     call_grammar,
     forced_tools,
@@ -149,14 +149,15 @@ class RequestPlanner:
         body["messages"] = [message_body(message) for message in messages]
         if tools:
             body["tools"] = [tool_body(tool) for tool in request.tools]
-            if request.HasField("parallel_tool_calls"):
-                body["parallel_tool_calls"] = request.parallel_tool_calls
+            # llama.cpp would read one call at most, and show a second one as text.
+            body["parallel_tool_calls"] = not request.HasField("parallel_tool_calls") or request.parallel_tool_calls
         grammar = _format_grammar(request)
         if grammar:
             body["grammar"] = grammar
         if request.logprobs:
             body["logprobs"] = True
-            body["top_logprobs"] = request.top_logprobs
+            # Without alternatives, llama.cpp reports no log probabilities at all.
+            body["top_logprobs"] = max(1, request.top_logprobs)
         counted = await self._server.ask("/v1/chat/completions/input_tokens", body)
         # A tool's schema bounds the output as well, once the model begins to call it.
         return RequestPlan(
