@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Sampling
+from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, LogitBias, Sampling
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit.pricing import cost_nanos
 from engines.inference.tests.text_engine import (
@@ -128,8 +128,11 @@ async def test_log_probabilities(engine: EngineClient) -> None:
     assert answer.ends[0].finish_reason == generation_pb2.FINISH_REASON_STOP
     assert answer.text[0].startswith("".join(entry.token for entry in answer.logprobs))
     assert stop not in answer.text[0]
-    without = GenerateRequest(model="tiny", prompt="hello", max_output_tokens=4, logprobs=True)
-    assert all(not entry.top for entry in (await engine.generate(without)).logprobs)
+    for source in ({"prompt": "hello"}, {"messages": [user("hello")]}):
+        without = GenerateRequest(model="tiny", max_output_tokens=4, logprobs=True, **source)
+        entries = (await engine.generate(without)).logprobs
+        assert entries
+        assert not any(entry.top for entry in entries)
 
 
 def _whole(text: str) -> str:
@@ -146,10 +149,21 @@ async def test_every_sampling_field_has_its_effect(engine: EngineClient) -> None
     base = (await engine.generate(ask(temperature=2.0, top_k=0, top_p=1.0, min_p=0.0))).text[0]
     greedy = (await engine.generate(ask(temperature=0))).text[0]
     assert base != greedy
-    for narrow in ({"top_k": 1}, {"top_p": 0.0001}, {"min_p": 1.0}):
+    for narrow in ({"top_k": 1}, {"top_p": 0.0001}, {"top_p": 0}, {"min_p": 1.0}):
         assert (await engine.generate(ask(temperature=2.0, **narrow))).text[0] == greedy, narrow
     for penalty in ({"repeat_penalty": 2.0}, {"frequency_penalty": 2.0}, {"presence_penalty": 2.0}):
         assert (await engine.generate(ask(temperature=0, **penalty))).text[0] != greedy, penalty
+
+
+async def test_a_biased_token_is_forced_or_banned(engine: EngineClient) -> None:
+    [wanted] = (await engine.unary("Tokenize", generation_pb2.TokenizeRequest(model="tiny", text="C"))).token_ids
+    for source in ({"prompt": "bias"}, {"messages": [user("bias")]}):
+        sampling = Sampling(temperature=0, logit_bias=[LogitBias(token_id=wanted, bias=100)])
+        request = GenerateRequest(model="tiny", max_output_tokens=5, sampling=sampling, **source)
+        assert (await engine.generate(request)).text[0] == "CCCCC"
+        request.sampling.repeat_penalty = 1
+        request.sampling.logit_bias[0].bias = -100
+        assert "C" not in (await engine.generate(request)).text[0]
 
 
 async def test_the_answer_ends_where_the_context_does(tiny: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from enginehouse.api.inference.v1.generation_pb2 import (
     EmbedRequest,
     GenerateRequest,
     ListModelsRequest,
+    LogitBias,
     Message,
     OutputFormat,
     Sampling,
@@ -51,7 +52,10 @@ def chat(**fields: Any) -> GenerateRequest:
         (chat(sampling=Sampling(temperature=2.1)), "sampling.temperature"),
         (chat(sampling=Sampling(temperature=math.nan)), "sampling.temperature"),
         (chat(sampling=Sampling(temperature=math.inf)), "sampling.temperature"),
-        (chat(sampling=Sampling(top_p=0)), "sampling.top_p"),
+        (chat(sampling=Sampling(top_p=-0.1)), "sampling.top_p"),
+        (chat(sampling=Sampling(logit_bias=[LogitBias(token_id=-1)])), "sampling.logit_bias[0].token_id"),
+        (chat(sampling=Sampling(logit_bias=[LogitBias(), LogitBias(bias=100.5)])), "sampling.logit_bias[1].bias"),
+        (chat(sampling=Sampling(logit_bias=[LogitBias()] * 1025)), "sampling.logit_bias"),
         (chat(sampling=Sampling(top_p=1.1)), "sampling.top_p"),
         (chat(sampling=Sampling(top_k=-1)), "sampling.top_k"),
         (chat(sampling=Sampling(min_p=-0.5)), "sampling.min_p"),
@@ -64,11 +68,16 @@ def chat(**fields: Any) -> GenerateRequest:
         (chat(stop=["x"] * 17), "stop"),
         (chat(stop=[""]), "stop[0]"),
         (chat(stop=["ok", "త" * 86]), "stop[1]"),
-        (chat(choices=9), "choices"),
+        (chat(choices=129), "choices"),
         (chat(choices=-1), "choices"),
         (chat(top_logprobs=1), "top_logprobs"),
         (chat(logprobs=True, top_logprobs=21), "top_logprobs"),
         (chat(echo=True), "echo"),
+        (chat(prompt_only=True), "prompt_only"),
+        (chat(prompt_token_ids=[1]), "messages"),
+        (GenerateRequest(model="tiny", prompt="x", prompt_token_ids=[1]), "messages"),
+        (GenerateRequest(model="tiny", prompt_token_ids=[1, -1]), "prompt_token_ids"),
+        (GenerateRequest(model="tiny", prompt="x", prompt_only=True, max_output_tokens=1), "max_output_tokens"),
         (chat(format=OutputFormat(json_object=False)), "format.json_object"),
         (chat(format=OutputFormat(grammar="")), "format.grammar"),
         (chat(format=OutputFormat(grammar="x" * 70_000)), "format.grammar"),
@@ -108,14 +117,14 @@ def test_a_field_out_of_range_is_named(request_: Any, field: str) -> None:
 
 def test_the_edges_of_every_range_are_taken() -> None:
     low = Sampling(
-        temperature=0, top_p=0.001, top_k=0, min_p=0, frequency_penalty=-2, presence_penalty=-2, repeat_penalty=0.001
+        temperature=0, top_p=0, top_k=0, min_p=0, frequency_penalty=-2, presence_penalty=-2, repeat_penalty=0.001
     )
     high = Sampling(
         temperature=2, top_p=1, min_p=1, frequency_penalty=2, presence_penalty=2, repeat_penalty=2, seed=2**32 - 1
     )
     for sampling in (low, high):
         check_generate(chat(sampling=sampling))
-    check_generate(chat(stop=["x" * 256] * 16, choices=8, logprobs=True, top_logprobs=20, request_id="x" * 64))
+    check_generate(chat(stop=["x" * 256] * 16, choices=128, logprobs=True, top_logprobs=20, request_id="x" * 64))
     check_generate(chat(messages=[user("2+2"), Message(role=ASSISTANT, tool_calls=[ToolCall(id="1", name="add")]),
                                   Message(role=TOOL, tool_call_id="1", content="4")]))  # fmt: skip
 

@@ -23,7 +23,7 @@ def call(name: str = "clock", **arguments: Any) -> str:
 def read(
     pieces: list[str], *, most: int | None = None, finish: FinishReason = FinishReason.STOP
 ) -> tuple[str, list[tuple[int, str, Any]], FinishReason | None]:
-    """What a reader makes of the pieces: the text, the calls, and why it ended."""
+    """Read the pieces; return the text, the calls, and why it ended."""
     reader = TaggedCallReader(TOOLS, most)
     out = [reader.read(OutputPiece(0, piece, tokens=1)) for piece in pieces]
     out.append(reader.read(OutputPiece(0, finish=finish)))
@@ -108,8 +108,10 @@ def test_text_and_calls_in_any_order_come_out_whole(parts: list[Any], cuts: list
 
 _soup = st.lists(
     st.sampled_from(
-        [OPEN, CLOSE, '{"name":"clock"', ',"arguments":{', '"a":', '"x"', '"', "\\", "}", "}}", "{", "[", "]", " ", "\n",
-         "<", "</", "tool_call>", "no", "1", "true", call(a=1)]
+        [OPEN, CLOSE, '{"name":"clock"', ',"arguments":{', '"a":', '"x"', '"', "\\", "}", "}}", "{", "[", "]",
+         " ", "\n",
+         "<", "</", "tool_call>", "no", "1", "true",
+         call(a=1)]
     ),
     max_size=14,
 )  # fmt: skip

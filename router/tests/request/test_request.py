@@ -75,14 +75,14 @@ def test_openais_conversation_counts_bytes_and_not_escapes() -> None:
             ],
             "max_tokens": 9,
             "max_completion_tokens": 5,
-            "n": 99,
+            "n": 999,
             "response_format": {"type": "json_schema", "json_schema": {}},
             "user": "alice",
         },
     )
     assert list(parsed.texts) == [text, "two"]
     assert len(text.encode()) + 3 < parsed.input_bytes < len(text.encode()) + 300
-    assert (parsed.max_output_tokens, parsed.choices, parsed.user_id) == (5, 8, "alice")
+    assert (parsed.max_output_tokens, parsed.choices, parsed.user_id) == (5, 128, "alice")
     assert parsed.capabilities == {"chat", "json_schema"}
 
 

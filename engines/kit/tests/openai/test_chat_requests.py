@@ -52,6 +52,55 @@ def test_null_is_as_good_as_absent():
     assert not read().sampling.HasField("temperature")
 
 
+@pytest.mark.parametrize(
+    "edge",
+    [
+        {"top_p": 0},
+        {"top_p": 1},
+        {"temperature": 0},
+        {"temperature": 2},
+        {"temperature": 2.0, "top_p": 0.0},
+        {"frequency_penalty": -2, "presence_penalty": -2},
+        {"frequency_penalty": 2.0, "presence_penalty": 2.0},
+        {"logprobs": True, "top_logprobs": 0},
+        {"logprobs": True, "top_logprobs": 20},
+        {"logprobs": False, "top_logprobs": 0},
+        {"logprobs": None, "top_logprobs": None},
+        {"n": 1},
+        {"n": 128},
+        {"n": None},
+        {"seed": 0},
+        {"seed": -(2**63)},
+        {"seed": 2**63 - 1},
+        {"stop": None},
+        {"stop": []},
+        {"stop": ""},
+        {"stop": [""]},
+        {"stop": ["a", "b", "c", "d"]},
+        {"max_tokens": None},
+        {"max_completion_tokens": None},
+        {"max_tokens": 1},
+        {"logit_bias": None},
+        {"logit_bias": {}},
+        {"logit_bias": {"0": 100, "50256": -100, "7": 0.5}},
+        {"stream_options": None},
+        {"stream": None},
+        {"user": ""},
+        {"response_format": {"type": "text"}},
+        {"tools": None, "tool_choice": None, "parallel_tool_calls": None},
+    ],
+)
+def test_every_edge_of_a_documented_range_is_taken(edge):
+    read(**edge)
+
+
+def test_empty_stop_texts_are_none_and_biases_are_read_by_token():
+    assert not read(stop="").stop
+    assert list(read(stop=["", "x"]).stop) == ["x"]
+    biases = read(logit_bias={"15": -100, "2": 0.5}).sampling.logit_bias
+    assert [(change.token_id, change.bias) for change in biases] == [(15, -100), (2, 0.5)]
+
+
 @pytest.mark.parametrize("seed", [-1, 2**63 - 1, -(2**63), 2**32 - 1])
 def test_wide_seeds_stay_equal_and_never_ask_for_a_random_one(seed):
     assert read(seed=seed).sampling.seed == read(seed=seed).sampling.seed
@@ -157,10 +206,10 @@ def test_harmless_parameters_are_accepted():
         ({"temperature": "hot"}, "temperature"),
         ({"temperature": True}, "temperature"),
         ({"temperature": 10**400}, "temperature"),
-        ({"top_p": 0}, "top_p"),
+        ({"top_p": -0.01}, "top_p"),
         ({"top_p": 10**30}, "top_p"),
         ({"n": 0}, "n"),
-        ({"n": 9}, "n"),
+        ({"n": 129}, "n"),
         ({"n": 1.5}, "n"),
         ({"seed": 2**63}, "seed"),
         ({"max_tokens": 0}, "max_tokens"),
@@ -169,7 +218,7 @@ def test_harmless_parameters_are_accepted():
         ({"max_completion_tokens": "9"}, "max_completion_tokens"),
         ({"max_tokens": 1, "max_completion_tokens": 1}, "max_tokens"),
         ({"stop": 5}, "stop"),
-        ({"stop": [""]}, "stop"),
+        ({"stop": ["a", None]}, "stop"),
         ({"stop": ["a"] * 17}, "stop"),
         ({"stop": ["a" * 257]}, "stop"),
         ({"stream": "yes"}, "stream"),
@@ -177,7 +226,13 @@ def test_harmless_parameters_are_accepted():
         ({"stream": True, "stream_options": {"usage": True}}, "stream_options.usage"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
-        ({"logit_bias": {"50256": -100}}, "logit_bias"),
+        ({"logit_bias": {"50256": -100.5}}, "logit_bias.50256"),
+        ({"logit_bias": {"50256": None}}, "logit_bias.50256"),
+        ({"logit_bias": {"the": 1}}, "logit_bias"),
+        ({"logit_bias": {"-1": 1}}, "logit_bias"),
+        ({"logit_bias": {"9" * 30: 1}}, "logit_bias"),
+        ({"logit_bias": {str(token): 1 for token in range(1025)}}, "logit_bias"),
+        ({"logit_bias": [1]}, "logit_bias"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"audio": {"voice": "x"}}, "audio"),

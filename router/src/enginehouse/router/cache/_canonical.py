@@ -29,7 +29,8 @@ _FORM = b"enginehouse answer 1"
 # answer, is not kept.
 _GENERATE_FIELDS = frozenset(
     {"request_id", "model", "messages", "prompt", "sampling", "max_output_tokens", "stop", "format", "tools",
-     "tool_choice", "choices", "logprobs", "top_logprobs", "echo", "parallel_tool_calls", "resumable"}
+     "tool_choice", "choices", "logprobs", "top_logprobs", "echo", "parallel_tool_calls", "resumable",
+     "prompt_token_ids", "prompt_only"}
 )  # fmt: skip
 _EMBED_FIELDS = frozenset({"request_id", "model", "inputs", "dimensions"})
 

@@ -88,7 +88,7 @@ MAX_DETECTED = 300
 CONVERSATION_OVERHEAD = 64
 MESSAGE_OVERHEAD = 16
 # Engines refuse more; a larger number must not inflate the reservation.
-MAX_CHOICES = 8
+MAX_CHOICES = 128
 
 
 def utf8_length(text: str) -> int:

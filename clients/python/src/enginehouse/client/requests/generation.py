@@ -88,7 +88,7 @@ class GenerationOptions(TypedDict, total=False):
     tools: the tools that the model may call.
     tool_choice: "auto" (the default), "none", "required" or a tool's name.
     parallel_tool_calls: False allows one call at most.
-    choices: the number of independent answers, 1 to 8.
+    choices: the number of independent answers, 1 to 128.
     logprobs, top_logprobs: send the log probability of each token, and so many alternatives.
     task: "generate" (the default), "enhance" or "analyse"; a policy may route by it.
     subject: the subject of the request, in the policy's words; a policy may route by it.

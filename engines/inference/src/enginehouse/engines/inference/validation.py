@@ -10,6 +10,7 @@ from enginehouse.api.inference.v1.generation_pb2 import (
     GenerateRequest,
     ListModelsRequest,
     Message,
+    Sampling,
     TokenizeRequest,
     ToolChoice,
 )
@@ -20,13 +21,16 @@ from enginehouse.kit.validation import Checks, shorten
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
 MAX_TOOLS = 128
-MAX_CHOICES = 8
+MAX_CHOICES = 128
 MAX_TOP_LOGPROBS = 20
 MAX_INPUTS = 2048
 MAX_TOKENIZE_BYTES = 2**20
 MAX_GRAMMAR_BYTES = 64 * 1024
 MAX_PAGE = 1000
 MAX_RESUMED_TOKENS = 2**20
+MAX_PROMPT_TOKENS = 2**20
+MAX_BIASES = 1024
+MAX_BIAS = 100
 MAX_RECEIPT_BYTES = 128
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -43,8 +47,11 @@ def check_generate(request: GenerateRequest) -> None:
     """Raise INVALID_REQUEST naming every field out of range, or INVALID_SCHEMA for a schema that is no JSON object."""
     checks = Checks()
     checks.request_id("request_id", request.request_id)
-    if bool(request.messages) == bool(request.prompt):
-        checks.violate("messages", "exactly one of messages and prompt must be set")
+    if [bool(request.messages), bool(request.prompt), bool(request.prompt_token_ids)].count(True) != 1:
+        checks.violate("messages", "exactly one of messages, prompt and prompt_token_ids must be set")
+    checks.size("prompt_token_ids", request.prompt_token_ids, 0, MAX_PROMPT_TOKENS)
+    negative = min(request.prompt_token_ids, default=0)
+    checks.require(negative >= 0, "prompt_token_ids", f"{negative} is not a token id")
     for index, message in enumerate(request.messages):
         _check_message(checks, f"messages[{index}]", message)
     _check_sampling(checks, request)
@@ -55,7 +62,13 @@ def check_generate(request: GenerateRequest) -> None:
     checks.in_range("choices", request.choices, 0, MAX_CHOICES)
     if checks.in_range("top_logprobs", request.top_logprobs, 0, MAX_TOP_LOGPROBS):
         checks.require(request.logprobs or not request.top_logprobs, "top_logprobs", "needs logprobs to be true")
-    checks.require(not request.echo or bool(request.prompt), "echo", "is for prompt requests only")
+    checks.require(not request.echo or not request.messages, "echo", "is for prompt requests only")
+    if request.prompt_only:
+        checks.require(not request.messages, "prompt_only", "is for prompt requests only")
+        checks.require(not request.max_output_tokens, "max_output_tokens", "must be 0 where prompt_only is set")
+        checks.require(
+            not request.HasField("resume"), "resume", "there is no answer to resume where prompt_only is set"
+        )
     if request.HasField("resume"):
         _check_resume(checks, request)
     _check_tools(checks, request)
@@ -94,7 +107,7 @@ def _check_sampling(checks: Checks, request: GenerateRequest) -> None:
     if sampling.HasField("temperature"):
         checks.in_range("sampling.temperature", sampling.temperature, 0, 2)
     if sampling.HasField("top_p"):
-        checks.in_range("sampling.top_p", sampling.top_p, 0, 1, above_low=True)
+        checks.in_range("sampling.top_p", sampling.top_p, 0, 1)
     if sampling.HasField("top_k"):
         checks.require(sampling.top_k >= 0, "sampling.top_k", f"{sampling.top_k} is negative; 0 keeps all")
     if sampling.HasField("min_p"):
@@ -105,6 +118,15 @@ def _check_sampling(checks: Checks, request: GenerateRequest) -> None:
         checks.in_range("sampling.presence_penalty", sampling.presence_penalty, -2, 2)
     if sampling.HasField("repeat_penalty"):
         checks.in_range("sampling.repeat_penalty", sampling.repeat_penalty, 0, 2, above_low=True)
+    _check_logit_bias(checks, sampling)
+
+
+def _check_logit_bias(checks: Checks, sampling: Sampling) -> None:
+    checks.size("sampling.logit_bias", sampling.logit_bias, 0, MAX_BIASES)
+    for index, change in enumerate(sampling.logit_bias):
+        field = f"sampling.logit_bias[{index}]"
+        checks.require(change.token_id >= 0, f"{field}.token_id", f"{change.token_id} is not a token id")
+        checks.in_range(f"{field}.bias", change.bias, -MAX_BIAS, MAX_BIAS)
 
 
 def _check_resume(checks: Checks, request: GenerateRequest) -> None:

@@ -53,6 +53,10 @@ class Fields:
         """Return the parameter's name as errors give it, such as `messages[0].content`."""
         return f"{self._path}.{name}" if self._path else name
 
+    def names(self) -> list[str]:
+        """Return the names of the members, in their order."""
+        return list(self._members)
+
     def raw(self, name: str) -> Any:
         """Return the value as it came; None if it is absent."""
         return self._members.get(name)

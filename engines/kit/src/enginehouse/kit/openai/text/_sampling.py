@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.kit.openai._fields import Fields, refusal, unsupported
+from enginehouse.kit.openai._fields import Fields, refusal, shown
 
 SHARED = frozenset(
     {"model", "frequency_penalty", "presence_penalty", "logit_bias", "max_tokens", "n", "seed", "stop", "stream",
@@ -15,6 +17,8 @@ _MAX_STOPS = 16
 _MAX_STOP_BYTES = 256
 _INT64 = 2**63
 _INT32 = 2**31 - 1
+_MAX_BIASES = 1024
+_MAX_BIAS = 100
 
 
 def begin(fields: Fields) -> generation_pb2.GenerateRequest:
@@ -23,11 +27,11 @@ def begin(fields: Fields) -> generation_pb2.GenerateRequest:
         model=fields.required_text("model"),
         sampling=_sampling(fields),
         stop=_stops(fields),
-        choices=fields.integer("n", 1, 8) or 0,
+        choices=fields.integer("n", 1, 128) or 0,
     )
     fields.text("user")
-    if fields.raw("logit_bias"):
-        raise unsupported("logit_bias", "'logit_bias' is not supported by this server; leave it out.")
+    for token, bias in _logit_bias(fields):
+        request.sampling.logit_bias.add(token_id=token, bias=bias)
     grammar = fields.text("grammar")
     if grammar:
         request.format.grammar = grammar
@@ -56,7 +60,7 @@ def _sampling(fields: Fields) -> generation_pb2.Sampling:
     seed = fields.integer("seed", -_INT64, _INT64 - 1)
     return generation_pb2.Sampling(
         temperature=fields.number("temperature", 0, 2),
-        top_p=fields.number("top_p", 0, 1, above_low=True),
+        top_p=fields.number("top_p", 0, 1),
         top_k=fields.integer("top_k", 0, _INT32),
         min_p=fields.number("min_p", 0, 1),
         frequency_penalty=fields.number("frequency_penalty", -2, 2),
@@ -68,12 +72,29 @@ def _sampling(fields: Fields) -> generation_pb2.Sampling:
     )
 
 
+def _logit_bias(fields: Fields) -> Iterator[tuple[int, float]]:
+    biases = fields.nested("logit_bias")
+    if biases is None:
+        return
+    names = biases.names()
+    if len(names) > _MAX_BIASES:
+        raise fields.invalid("logit_bias", f"too many tokens: {len(names)}, over {_MAX_BIASES}")
+    for name in names:
+        if not (name.isascii() and name.isdigit()) or int(name[:20]) > _INT32:
+            raise fields.invalid("logit_bias", f"{shown(name)} is not a token id, such as '50256'")
+        bias = biases.number(name, -_MAX_BIAS, _MAX_BIAS)
+        if bias is None:
+            raise biases.missing(name)
+        yield int(name), bias
+
+
 def _stops(fields: Fields) -> list[str]:
     value = fields.raw("stop")
     stops = [value] if isinstance(value, str) else fields.items("stop", most=_MAX_STOPS)
     for index, stop in enumerate(stops):
         if not isinstance(stop, str):
             raise fields.invalid("stop", f"entry {index} is not a string")
-        if not 1 <= len(stop.encode()) <= _MAX_STOP_BYTES:
-            raise fields.invalid("stop", f"entry {index} must have 1 to {_MAX_STOP_BYTES} bytes")
-    return stops
+        if len(stop.encode()) > _MAX_STOP_BYTES:
+            raise fields.invalid("stop", f"entry {index} must have at most {_MAX_STOP_BYTES} bytes")
+    # OpenAI's API takes an empty text for none.
+    return [stop for stop in stops if stop]

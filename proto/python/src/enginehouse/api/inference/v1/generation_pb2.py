@@ -27,7 +27,7 @@ from enginehouse.api.options.v1 import options_pb2 as enginehouse_dot_api_dot_op
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-enginehouse/api/inference/v1/generation.proto\x12\x1c\x65nginehouse.api.inference.v1\x1a%enginehouse/api/common/v1/usage.proto\x1a(enginehouse/api/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"\xac\x01\n\x07Message\x12\x30\n\x04role\x18\x01 \x01(\x0e\x32\".enginehouse.api.inference.v1.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12:\n\ntool_calls\x18\x03 \x03(\x0b\x32&.enginehouse.api.inference.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"I\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x1e\n\x16parameters_json_schema\x18\x03 \x01(\t\"\xa7\x01\n\nToolChoice\x12;\n\x04mode\x18\x01 \x01(\x0e\x32-.enginehouse.api.inference.v1.ToolChoice.Mode\x12\x0c\n\x04name\x18\x02 \x01(\t\"N\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\r\n\tMODE_NONE\x10\x01\x12\x11\n\rMODE_REQUIRED\x10\x02\x12\x0e\n\nMODE_NAMED\x10\x03\"\xc4\x02\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1b\n\x0erepeat_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\rH\x07\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x11\n\x0f_repeat_penaltyB\x07\n\x05_seed\"W\n\x0cOutputFormat\x12\x15\n\x0bjson_object\x18\x01 \x01(\x08H\x00\x12\x15\n\x0bjson_schema\x18\x02 \x01(\tH\x00\x12\x11\n\x07grammar\x18\x03 \x01(\tH\x00\x42\x06\n\x04\x66orm\"\xd8\x04\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x37\n\x08messages\x18\x03 \x03(\x0b\x32%.enginehouse.api.inference.v1.Message\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x38\n\x08sampling\x18\x05 \x01(\x0b\x32&.enginehouse.api.inference.v1.Sampling\x12\x19\n\x11max_output_tokens\x18\x06 \x01(\x05\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12:\n\x06\x66ormat\x18\x08 \x01(\x0b\x32*.enginehouse.api.inference.v1.OutputFormat\x12\x31\n\x05tools\x18\t \x03(\x0b\x32\".enginehouse.api.inference.v1.Tool\x12=\n\x0btool_choice\x18\n \x01(\x0b\x32(.enginehouse.api.inference.v1.ToolChoice\x12\x0f\n\x07\x63hoices\x18\x0b \x01(\x05\x12\x10\n\x08logprobs\x18\x0c \x01(\x08\x12\x14\n\x0ctop_logprobs\x18\r \x01(\x05\x12\x0c\n\x04\x65\x63ho\x18\x0e \x01(\x08\x12 \n\x13parallel_tool_calls\x18\x0f \x01(\x08H\x00\x88\x01\x01\x12\x11\n\tresumable\x18\x10 \x01(\x08\x12\x34\n\x06resume\x18\x11 \x01(\x0b\x32$.enginehouse.api.inference.v1.ResumeB\x16\n\x14_parallel_tool_calls\",\n\x06Resume\x12\x11\n\ttoken_ids\x18\x01 \x03(\x05\x12\x0f\n\x07receipt\x18\x02 \x01(\x0c\"v\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x02\x12\x37\n\x03top\x18\x04 \x03(\x0b\x32*.enginehouse.api.inference.v1.TokenLogprob\"K\n\rToolCallDelta\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\targuments\x18\x04 \x01(\t\"\xf5\x02\n\x0b\x43hoiceDelta\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\treasoning\x18\x03 \x01(\t\x12?\n\ntool_calls\x18\x04 \x03(\x0b\x32+.enginehouse.api.inference.v1.ToolCallDelta\x12<\n\x08logprobs\x18\x05 \x03(\x0b\x32*.enginehouse.api.inference.v1.TokenLogprob\x12\x41\n\rfinish_reason\x18\x06 \x01(\x0e\x32*.enginehouse.api.inference.v1.FinishReason\x12;\n\nstopped_by\x18\x07 \x01(\x0e\x32\'.enginehouse.api.inference.v1.StoppedBy\x12\x13\n\x0btoken_count\x18\x08 \x01(\x05\x12\x11\n\ttoken_ids\x18\t \x03(\x05\x12\x0f\n\x07receipt\x18\n \x01(\x0c\"v\n\x11GenerationSummary\x12/\n\x05usage\x18\x01 \x01(\x0b\x32 .enginehouse.api.common.v1.Usage\x12\x1e\n\x16time_to_first_token_ms\x18\x02 \x01(\x05\x12\x10\n\x08total_ms\x18\x03 \x01(\x05\"\xfd\x01\n\x10GenerateResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x39\n\x06\x64\x65ltas\x18\x03 \x03(\x0b\x32).enginehouse.api.inference.v1.ChoiceDelta\x12@\n\x07summary\x18\x04 \x01(\x0b\x32/.enginehouse.api.inference.v1.GenerationSummary\x12\x11\n\tresumable\x18\x05 \x01(\x08\x12\x36\n\x0cusage_so_far\x18\x06 \x01(\x0b\x32 .enginehouse.api.common.v1.Usage\"U\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06inputs\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x01(\x05\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\xa0\x01\n\rEmbedResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12;\n\nembeddings\x18\x03 \x03(\x0b\x32\'.enginehouse.api.inference.v1.Embedding\x12/\n\x05usage\x18\x04 \x01(\x0b\x32 .enginehouse.api.common.v1.Usage\".\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"%\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\x05\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x12ListModelsResponse\x12\x33\n\x06models\x18\x01 \x03(\x0b\x32#.enginehouse.api.inference.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x02 \x01(\x05\x12\x14\n\x0c\x63\x61pabilities\x18\x03 \x03(\t\x12\x1c\n\x14\x65mbedding_dimensions\x18\x04 \x01(\x05*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*}\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03*x\n\tStoppedBy\x12\x1a\n\x16STOPPED_BY_UNSPECIFIED\x10\x00\x12 \n\x1cSTOPPED_BY_MAX_OUTPUT_TOKENS\x10\x01\x12\x16\n\x12STOPPED_BY_CONTEXT\x10\x02\x12\x15\n\x11STOPPED_BY_BUDGET\x10\x03\x32\xe7\x04\n\x11GenerationService\x12\x9a\x01\n\x08Generate\x12-.enginehouse.api.inference.v1.GenerateRequest\x1a..enginehouse.api.inference.v1.GenerateResponse\"-\xa2\x9f\x19\x12\n\x08generate\"\x04\x63hat0\x01\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/generate:\x01*0\x01\x12\x8f\x01\n\x05\x45mbed\x12*.enginehouse.api.inference.v1.EmbedRequest\x1a+.enginehouse.api.inference.v1.EmbedResponse\"-\xa2\x9f\x19\x15\n\x05\x65mbed\"\nembeddings0\x01\x82\xd3\xe4\x93\x02\x0e\"\t/v1/embed:\x01*\x12\x92\x01\n\x08Tokenize\x12-.enginehouse.api.inference.v1.TokenizeRequest\x1a..enginehouse.api.inference.v1.TokenizeResponse\"\'\xa2\x9f\x19\x0c\n\x08tokenize(\x01\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/tokenize:\x01*\x12\x8d\x01\n\nListModels\x12/.enginehouse.api.inference.v1.ListModelsRequest\x1a\x30.enginehouse.api.inference.v1.ListModelsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/inference/modelsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-enginehouse/api/inference/v1/generation.proto\x12\x1c\x65nginehouse.api.inference.v1\x1a%enginehouse/api/common/v1/usage.proto\x1a(enginehouse/api/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"\xac\x01\n\x07Message\x12\x30\n\x04role\x18\x01 \x01(\x0e\x32\".enginehouse.api.inference.v1.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12:\n\ntool_calls\x18\x03 \x03(\x0b\x32&.enginehouse.api.inference.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"I\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x1e\n\x16parameters_json_schema\x18\x03 \x01(\t\"\xa7\x01\n\nToolChoice\x12;\n\x04mode\x18\x01 \x01(\x0e\x32-.enginehouse.api.inference.v1.ToolChoice.Mode\x12\x0c\n\x04name\x18\x02 \x01(\t\"N\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\r\n\tMODE_NONE\x10\x01\x12\x11\n\rMODE_REQUIRED\x10\x02\x12\x0e\n\nMODE_NAMED\x10\x03\"\x81\x03\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1b\n\x0erepeat_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\rH\x07\x88\x01\x01\x12;\n\nlogit_bias\x18\t \x03(\x0b\x32\'.enginehouse.api.inference.v1.LogitBiasB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x11\n\x0f_repeat_penaltyB\x07\n\x05_seed\"+\n\tLogitBias\x12\x10\n\x08token_id\x18\x01 \x01(\x05\x12\x0c\n\x04\x62ias\x18\x02 \x01(\x02\"W\n\x0cOutputFormat\x12\x15\n\x0bjson_object\x18\x01 \x01(\x08H\x00\x12\x15\n\x0bjson_schema\x18\x02 \x01(\tH\x00\x12\x11\n\x07grammar\x18\x03 \x01(\tH\x00\x42\x06\n\x04\x66orm\"\x87\x05\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x37\n\x08messages\x18\x03 \x03(\x0b\x32%.enginehouse.api.inference.v1.Message\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x38\n\x08sampling\x18\x05 \x01(\x0b\x32&.enginehouse.api.inference.v1.Sampling\x12\x19\n\x11max_output_tokens\x18\x06 \x01(\x05\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12:\n\x06\x66ormat\x18\x08 \x01(\x0b\x32*.enginehouse.api.inference.v1.OutputFormat\x12\x31\n\x05tools\x18\t \x03(\x0b\x32\".enginehouse.api.inference.v1.Tool\x12=\n\x0btool_choice\x18\n \x01(\x0b\x32(.enginehouse.api.inference.v1.ToolChoice\x12\x0f\n\x07\x63hoices\x18\x0b \x01(\x05\x12\x10\n\x08logprobs\x18\x0c \x01(\x08\x12\x14\n\x0ctop_logprobs\x18\r \x01(\x05\x12\x0c\n\x04\x65\x63ho\x18\x0e \x01(\x08\x12 \n\x13parallel_tool_calls\x18\x0f \x01(\x08H\x00\x88\x01\x01\x12\x11\n\tresumable\x18\x10 \x01(\x08\x12\x34\n\x06resume\x18\x11 \x01(\x0b\x32$.enginehouse.api.inference.v1.Resume\x12\x18\n\x10prompt_token_ids\x18\x12 \x03(\x05\x12\x13\n\x0bprompt_only\x18\x13 \x01(\x08\x42\x16\n\x14_parallel_tool_calls\",\n\x06Resume\x12\x11\n\ttoken_ids\x18\x01 \x03(\x05\x12\x0f\n\x07receipt\x18\x02 \x01(\x0c\"\x88\x01\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x02\x12\x37\n\x03top\x18\x04 \x03(\x0b\x32*.enginehouse.api.inference.v1.TokenLogprob\x12\x10\n\x08unscored\x18\x05 \x01(\x08\"K\n\rToolCallDelta\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\targuments\x18\x04 \x01(\t\"\xf5\x02\n\x0b\x43hoiceDelta\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\treasoning\x18\x03 \x01(\t\x12?\n\ntool_calls\x18\x04 \x03(\x0b\x32+.enginehouse.api.inference.v1.ToolCallDelta\x12<\n\x08logprobs\x18\x05 \x03(\x0b\x32*.enginehouse.api.inference.v1.TokenLogprob\x12\x41\n\rfinish_reason\x18\x06 \x01(\x0e\x32*.enginehouse.api.inference.v1.FinishReason\x12;\n\nstopped_by\x18\x07 \x01(\x0e\x32\'.enginehouse.api.inference.v1.StoppedBy\x12\x13\n\x0btoken_count\x18\x08 \x01(\x05\x12\x11\n\ttoken_ids\x18\t \x03(\x05\x12\x0f\n\x07receipt\x18\n \x01(\x0c\"v\n\x11GenerationSummary\x12/\n\x05usage\x18\x01 \x01(\x0b\x32 .enginehouse.api.common.v1.Usage\x12\x1e\n\x16time_to_first_token_ms\x18\x02 \x01(\x05\x12\x10\n\x08total_ms\x18\x03 \x01(\x05\"\xfd\x01\n\x10GenerateResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x39\n\x06\x64\x65ltas\x18\x03 \x03(\x0b\x32).enginehouse.api.inference.v1.ChoiceDelta\x12@\n\x07summary\x18\x04 \x01(\x0b\x32/.enginehouse.api.inference.v1.GenerationSummary\x12\x11\n\tresumable\x18\x05 \x01(\x08\x12\x36\n\x0cusage_so_far\x18\x06 \x01(\x0b\x32 .enginehouse.api.common.v1.Usage\"U\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06inputs\x18\x03 \x03(\t\x12\x12\n\ndimensions\x18\x04 \x01(\x05\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\xa0\x01\n\rEmbedResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12;\n\nembeddings\x18\x03 \x03(\x0b\x32\'.enginehouse.api.inference.v1.Embedding\x12/\n\x05usage\x18\x04 \x01(\x0b\x32 .enginehouse.api.common.v1.Usage\".\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"%\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\x05\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x12ListModelsResponse\x12\x33\n\x06models\x18\x01 \x03(\x0b\x32#.enginehouse.api.inference.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x02 \x01(\x05\x12\x14\n\x0c\x63\x61pabilities\x18\x03 \x03(\t\x12\x1c\n\x14\x65mbedding_dimensions\x18\x04 \x01(\x05*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*}\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03*x\n\tStoppedBy\x12\x1a\n\x16STOPPED_BY_UNSPECIFIED\x10\x00\x12 \n\x1cSTOPPED_BY_MAX_OUTPUT_TOKENS\x10\x01\x12\x16\n\x12STOPPED_BY_CONTEXT\x10\x02\x12\x15\n\x11STOPPED_BY_BUDGET\x10\x03\x32\xe7\x04\n\x11GenerationService\x12\x9a\x01\n\x08Generate\x12-.enginehouse.api.inference.v1.GenerateRequest\x1a..enginehouse.api.inference.v1.GenerateResponse\"-\xa2\x9f\x19\x12\n\x08generate\"\x04\x63hat0\x01\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/generate:\x01*0\x01\x12\x8f\x01\n\x05\x45mbed\x12*.enginehouse.api.inference.v1.EmbedRequest\x1a+.enginehouse.api.inference.v1.EmbedResponse\"-\xa2\x9f\x19\x15\n\x05\x65mbed\"\nembeddings0\x01\x82\xd3\xe4\x93\x02\x0e\"\t/v1/embed:\x01*\x12\x92\x01\n\x08Tokenize\x12-.enginehouse.api.inference.v1.TokenizeRequest\x1a..enginehouse.api.inference.v1.TokenizeResponse\"\'\xa2\x9f\x19\x0c\n\x08tokenize(\x01\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/tokenize:\x01*\x12\x8d\x01\n\nListModels\x12/.enginehouse.api.inference.v1.ListModelsRequest\x1a\x30.enginehouse.api.inference.v1.ListModelsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/inference/modelsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,12 +42,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONSERVICE'].methods_by_name['Tokenize']._serialized_options = b'\242\237\031\014\n\010tokenize(\001\202\323\344\223\002\021\"\014/v1/tokenize:\001*'
   _globals['_GENERATIONSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/inference/models'
-  _globals['_ROLE']._serialized_start=3306
-  _globals['_ROLE']._serialized_end=3401
-  _globals['_FINISHREASON']._serialized_start=3403
-  _globals['_FINISHREASON']._serialized_end=3528
-  _globals['_STOPPEDBY']._serialized_start=3530
-  _globals['_STOPPEDBY']._serialized_end=3650
+  _globals['_ROLE']._serialized_start=3478
+  _globals['_ROLE']._serialized_end=3573
+  _globals['_FINISHREASON']._serialized_start=3575
+  _globals['_FINISHREASON']._serialized_end=3700
+  _globals['_STOPPEDBY']._serialized_start=3702
+  _globals['_STOPPEDBY']._serialized_end=3822
   _globals['_MESSAGE']._serialized_start=191
   _globals['_MESSAGE']._serialized_end=363
   _globals['_TOOLCALL']._serialized_start=365
@@ -59,39 +59,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOLCHOICE_MODE']._serialized_start=587
   _globals['_TOOLCHOICE_MODE']._serialized_end=665
   _globals['_SAMPLING']._serialized_start=668
-  _globals['_SAMPLING']._serialized_end=992
-  _globals['_OUTPUTFORMAT']._serialized_start=994
-  _globals['_OUTPUTFORMAT']._serialized_end=1081
-  _globals['_GENERATEREQUEST']._serialized_start=1084
-  _globals['_GENERATEREQUEST']._serialized_end=1684
-  _globals['_RESUME']._serialized_start=1686
-  _globals['_RESUME']._serialized_end=1730
-  _globals['_TOKENLOGPROB']._serialized_start=1732
-  _globals['_TOKENLOGPROB']._serialized_end=1850
-  _globals['_TOOLCALLDELTA']._serialized_start=1852
-  _globals['_TOOLCALLDELTA']._serialized_end=1927
-  _globals['_CHOICEDELTA']._serialized_start=1930
-  _globals['_CHOICEDELTA']._serialized_end=2303
-  _globals['_GENERATIONSUMMARY']._serialized_start=2305
-  _globals['_GENERATIONSUMMARY']._serialized_end=2423
-  _globals['_GENERATERESPONSE']._serialized_start=2426
-  _globals['_GENERATERESPONSE']._serialized_end=2679
-  _globals['_EMBEDREQUEST']._serialized_start=2681
-  _globals['_EMBEDREQUEST']._serialized_end=2766
-  _globals['_EMBEDDING']._serialized_start=2768
-  _globals['_EMBEDDING']._serialized_end=2795
-  _globals['_EMBEDRESPONSE']._serialized_start=2798
-  _globals['_EMBEDRESPONSE']._serialized_end=2958
-  _globals['_TOKENIZEREQUEST']._serialized_start=2960
-  _globals['_TOKENIZEREQUEST']._serialized_end=3006
-  _globals['_TOKENIZERESPONSE']._serialized_start=3008
-  _globals['_TOKENIZERESPONSE']._serialized_end=3045
-  _globals['_LISTMODELSREQUEST']._serialized_start=3047
-  _globals['_LISTMODELSREQUEST']._serialized_end=3105
-  _globals['_LISTMODELSRESPONSE']._serialized_start=3107
-  _globals['_LISTMODELSRESPONSE']._serialized_end=3205
-  _globals['_MODEL']._serialized_start=3207
-  _globals['_MODEL']._serialized_end=3304
-  _globals['_GENERATIONSERVICE']._serialized_start=3653
-  _globals['_GENERATIONSERVICE']._serialized_end=4268
+  _globals['_SAMPLING']._serialized_end=1053
+  _globals['_LOGITBIAS']._serialized_start=1055
+  _globals['_LOGITBIAS']._serialized_end=1098
+  _globals['_OUTPUTFORMAT']._serialized_start=1100
+  _globals['_OUTPUTFORMAT']._serialized_end=1187
+  _globals['_GENERATEREQUEST']._serialized_start=1190
+  _globals['_GENERATEREQUEST']._serialized_end=1837
+  _globals['_RESUME']._serialized_start=1839
+  _globals['_RESUME']._serialized_end=1883
+  _globals['_TOKENLOGPROB']._serialized_start=1886
+  _globals['_TOKENLOGPROB']._serialized_end=2022
+  _globals['_TOOLCALLDELTA']._serialized_start=2024
+  _globals['_TOOLCALLDELTA']._serialized_end=2099
+  _globals['_CHOICEDELTA']._serialized_start=2102
+  _globals['_CHOICEDELTA']._serialized_end=2475
+  _globals['_GENERATIONSUMMARY']._serialized_start=2477
+  _globals['_GENERATIONSUMMARY']._serialized_end=2595
+  _globals['_GENERATERESPONSE']._serialized_start=2598
+  _globals['_GENERATERESPONSE']._serialized_end=2851
+  _globals['_EMBEDREQUEST']._serialized_start=2853
+  _globals['_EMBEDREQUEST']._serialized_end=2938
+  _globals['_EMBEDDING']._serialized_start=2940
+  _globals['_EMBEDDING']._serialized_end=2967
+  _globals['_EMBEDRESPONSE']._serialized_start=2970
+  _globals['_EMBEDRESPONSE']._serialized_end=3130
+  _globals['_TOKENIZEREQUEST']._serialized_start=3132
+  _globals['_TOKENIZEREQUEST']._serialized_end=3178
+  _globals['_TOKENIZERESPONSE']._serialized_start=3180
+  _globals['_TOKENIZERESPONSE']._serialized_end=3217
+  _globals['_LISTMODELSREQUEST']._serialized_start=3219
+  _globals['_LISTMODELSREQUEST']._serialized_end=3277
+  _globals['_LISTMODELSRESPONSE']._serialized_start=3279
+  _globals['_LISTMODELSRESPONSE']._serialized_end=3377
+  _globals['_MODEL']._serialized_start=3379
+  _globals['_MODEL']._serialized_end=3476
+  _globals['_GENERATIONSERVICE']._serialized_start=3825
+  _globals['_GENERATIONSERVICE']._serialized_end=4440
 # @@protoc_insertion_point(module_scope)

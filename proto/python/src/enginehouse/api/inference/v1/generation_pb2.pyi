@@ -277,10 +277,11 @@ class Sampling(_message.Message):
     PRESENCE_PENALTY_FIELD_NUMBER: _builtins.int
     REPEAT_PENALTY_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    LOGIT_BIAS_FIELD_NUMBER: _builtins.int
     temperature: _builtins.float
     """0 is greedy; 0 to 2."""
     top_p: _builtins.float
-    """Nucleus mass kept; above 0, up to 1."""
+    """Nucleus mass kept; 0 to 1. 0 keeps only the best candidate."""
     top_k: _builtins.int
     """Candidates kept; 0 keeps all."""
     min_p: _builtins.float
@@ -293,6 +294,10 @@ class Sampling(_message.Message):
     """Multiplicative penalty on repeated tokens; above 0, up to 2; 1 is none."""
     seed: _builtins.int
     """The seed of the draw; equal requests with equal seeds give equal text on one engine build."""
+    @_builtins.property
+    def logit_bias(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogitBias]:
+        """Tokens to make likelier or less likely; at most 1,024."""
+
     def __init__(
         self,
         *,
@@ -304,10 +309,11 @@ class Sampling(_message.Message):
         presence_penalty: _builtins.float | None = ...,
         repeat_penalty: _builtins.float | None = ...,
         seed: _builtins.int | None = ...,
+        logit_bias: _abc.Iterable[Global___LogitBias] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_min_p", b"_min_p", "_presence_penalty", b"_presence_penalty", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "frequency_penalty", b"frequency_penalty", "min_p", b"min_p", "presence_penalty", b"presence_penalty", "repeat_penalty", b"repeat_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_min_p", b"_min_p", "_presence_penalty", b"_presence_penalty", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "frequency_penalty", b"frequency_penalty", "min_p", b"min_p", "presence_penalty", b"presence_penalty", "repeat_penalty", b"repeat_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_min_p", b"_min_p", "_presence_penalty", b"_presence_penalty", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "min_p", b"min_p", "presence_penalty", b"presence_penalty", "repeat_penalty", b"repeat_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__frequency_penalty: _TypeAlias = _typing.Literal["frequency_penalty"]  # noqa: Y015
     _WhichOneofArgType__frequency_penalty: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty"]  # noqa: Y015
@@ -343,6 +349,32 @@ class Sampling(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
 
 Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
+
+@_typing.final
+class LogitBias(_message.Message):
+    """A change of one token's logit before sampling."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    BIAS_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.int
+    """The token's id in the model's own tokenizer."""
+    bias: _builtins.float
+    """What is added to its logit: -100 to 100. -100 bans the token in practice, 100 forces it."""
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.int = ...,
+        bias: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias", b"bias", "token_id", b"token_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogitBias: _TypeAlias = LogitBias  # noqa: Y015
 
 @_typing.final
 class OutputFormat(_message.Message):
@@ -399,6 +431,8 @@ class GenerateRequest(_message.Message):
     PARALLEL_TOOL_CALLS_FIELD_NUMBER: _builtins.int
     RESUMABLE_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    PROMPT_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller to make retries recognisable, or empty to be given one; at most 64 characters
     of [A-Za-z0-9_-].
@@ -410,13 +444,15 @@ class GenerateRequest(_message.Message):
     max_output_tokens: _builtins.int
     """The most tokens to produce for each choice; 0 takes the model's default."""
     choices: _builtins.int
-    """The number of independent answers: 1 to 8; 0 means 1."""
+    """The number of independent answers: 1 to 128; 0 means 1."""
     logprobs: _builtins.bool
     """Send each token's log probability."""
     top_logprobs: _builtins.int
     """Send this many alternatives a token as well; 0 to 20, only with `logprobs`."""
     echo: _builtins.bool
-    """Begin the text of a `prompt` request with the prompt itself."""
+    """Begin the text of a `prompt` or `prompt_token_ids` request with the prompt itself; with `logprobs`, the log
+    probabilities too.
+    """
     parallel_tool_calls: _builtins.bool
     """True if one answer may call several tools; unset leaves it to the model, false allows one call at most."""
     resumable: _builtins.bool
@@ -424,9 +460,13 @@ class GenerateRequest(_message.Message):
     first message says whether it is so. It is not for tools, a bound form, several choices, or a model whose engine
     cannot continue exactly. With `sampling.seed`, tokens are drawn otherwise than without this field.
     """
+    prompt_only: _builtins.bool
+    """Read the prompt and produce nothing, for requests without `messages`: a score of the prompt's tokens with `echo` and
+    `logprobs`. `max_output_tokens` is then 0.
+    """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
-        """The conversation, oldest first. Exactly one of `messages` and `prompt` is set."""
+        """The conversation, oldest first. Exactly one of `messages`, `prompt` and `prompt_token_ids` is set."""
 
     @_builtins.property
     def sampling(self) -> Global___Sampling:
@@ -454,6 +494,10 @@ class GenerateRequest(_message.Message):
         first message instead of "auto"; `request_id` names that of the first message.
         """
 
+    @_builtins.property
+    def prompt_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """A prompt as tokens of the model's own tokenizer, to which nothing is added; at most 1,048,576."""
+
     def __init__(
         self,
         *,
@@ -474,10 +518,12 @@ class GenerateRequest(_message.Message):
         parallel_tool_calls: _builtins.bool | None = ...,
         resumable: _builtins.bool = ...,
         resume: Global___Resume | None = ...,
+        prompt_token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        prompt_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "format", b"format", "parallel_tool_calls", b"parallel_tool_calls", "resume", b"resume", "sampling", b"sampling", "tool_choice", b"tool_choice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "choices", b"choices", "echo", b"echo", "format", b"format", "logprobs", b"logprobs", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "prompt", b"prompt", "request_id", b"request_id", "resumable", b"resumable", "resume", b"resume", "sampling", b"sampling", "stop", b"stop", "tool_choice", b"tool_choice", "tools", b"tools", "top_logprobs", b"top_logprobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "choices", b"choices", "echo", b"echo", "format", b"format", "logprobs", b"logprobs", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "prompt", b"prompt", "prompt_only", b"prompt_only", "prompt_token_ids", b"prompt_token_ids", "request_id", b"request_id", "resumable", b"resumable", "resume", b"resume", "sampling", b"sampling", "stop", b"stop", "tool_choice", b"tool_choice", "tools", b"tools", "top_logprobs", b"top_logprobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parallel_tool_calls: _TypeAlias = _typing.Literal["parallel_tool_calls"]  # noqa: Y015
     _WhichOneofArgType__parallel_tool_calls: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls"]  # noqa: Y015
@@ -525,12 +571,15 @@ class TokenLogprob(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     LOGPROB_FIELD_NUMBER: _builtins.int
     TOP_FIELD_NUMBER: _builtins.int
+    UNSCORED_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The token's text; not always whole characters."""
     bytes: _builtins.bytes
-    """The token's bytes."""
+    """The token's bytes; empty for a control token that is no part of the text."""
     logprob: _builtins.float
     """Natural logarithm of its probability."""
+    unscored: _builtins.bool
+    """True for the first token of an echoed prompt: nothing precedes it, so it has no probability."""
     @_builtins.property
     def top(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
         """The most likely alternatives, best first; each without alternatives of its own."""
@@ -542,10 +591,11 @@ class TokenLogprob(_message.Message):
         bytes: _builtins.bytes = ...,
         logprob: _builtins.float = ...,
         top: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        unscored: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "logprob", b"logprob", "token", b"token", "top", b"top"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "logprob", b"logprob", "token", b"token", "top", b"top", "unscored", b"unscored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -621,7 +671,7 @@ class ChoiceDelta(_message.Message):
 
     @_builtins.property
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
-        """Log probabilities of the tokens in `text`, when asked for."""
+        """Log probabilities of the tokens in `text`, when asked for. Completions have one for each token of the output."""
 
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

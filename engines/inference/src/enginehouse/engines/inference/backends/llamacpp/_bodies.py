@@ -70,4 +70,6 @@ def sampling_body(request: GenerateRequest, defaults: SamplingDefaults) -> dict[
     ):
         if sampling.HasField(name):
             body[name] = getattr(sampling, name)
+    if sampling.logit_bias:
+        body["logit_bias"] = [[change.token_id, change.bias] for change in sampling.logit_bias]
     return body

@@ -53,6 +53,8 @@ def to_body(request: generation_pb2.GenerateRequest, *, model: str, options: Ups
     for name in _EXTENSIONS:
         if sampling.HasField(name):
             body[name] = _shortest(_extension(f"sampling.{name}", getattr(sampling, name), options))
+    if sampling.logit_bias:
+        body["logit_bias"] = {str(change.token_id): _shortest(change.bias) for change in sampling.logit_bias}
     if request.stop:
         body["stop"] = list(request.stop)
     if request.choices > 1:

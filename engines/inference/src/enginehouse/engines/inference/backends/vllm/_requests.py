@@ -54,6 +54,12 @@ def sampling_of(request: generation_pb2.GenerateRequest, *, defaults: Mapping[st
     for ours, theirs in _SAMPLING.items():
         if request.sampling.HasField(ours):
             sampling[theirs] = getattr(request.sampling, ours)
+    if sampling.get("top_p") == 0:
+        # vLLM's smallest nucleus is the likeliest token alone, by another name.
+        del sampling["top_p"]
+        sampling["temperature"] = 0.0
+    if request.sampling.logit_bias:
+        sampling["logit_bias"] = {change.token_id: change.bias for change in request.sampling.logit_bias}
     sampling["n"] = request.choices or 1
     sampling["stop"] = list(request.stop)
     if request.logprobs:
