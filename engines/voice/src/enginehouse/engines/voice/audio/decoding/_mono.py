@@ -14,6 +14,7 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 
 from enginehouse.engines.voice.audio._pcm import Resampler
+from enginehouse.engines.voice.audio.decoding._mixdown import Mixdown
 
 if TYPE_CHECKING:
     from enginehouse.engines.voice.backends.base import Samples
@@ -33,15 +34,15 @@ class MonoConverter:
     def __init__(self, *, rate: int) -> None:
         self._rate = rate
         self._form: tuple[str, str, int] | None = None
-        self._path: _Mixer | _Averager | None = None
+        self._path: _Single | _Mixed | None = None
 
     def feed(self, frame: av.AudioFrame) -> Iterator[Samples]:
         """Convert a frame and yield the samples that are ready; empty parts are left out."""
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._path is None or form != self._form:
             yield from self.finish()
-            mixable = _mixable(frame.layout.name, frame.layout.nb_channels)
-            self._path = _Mixer(rate=self._rate) if mixable else _Averager(like=frame, rate=self._rate)
+            single = frame.layout.nb_channels == 1
+            self._path = _Single(rate=self._rate) if single else _Mixed(like=frame, rate=self._rate)
             self._form = form
         yield from filter(len, self._path.feed(frame))
 
@@ -52,8 +53,8 @@ class MonoConverter:
         self._path = None
 
 
-class _Mixer:
-    """Mixes channels by their roles: a centre counts more than a rear speaker."""
+class _Single:
+    """Converts one channel."""
 
     def __init__(self, *, rate: int) -> None:
         self._resampler = AudioResampler(format="s16", layout="mono", rate=rate)
@@ -65,21 +66,31 @@ class _Mixer:
         yield from map(_flat, self._resampler.resample(None))
 
 
-class _Averager:
-    """Averages all channels, for layouts that FFmpeg cannot mix."""
+class _Mixed:
+    """Mixes several channels by their roles, a centre counts more than a rear speaker, or evenly where FFmpeg knows no
+    roles.
+    """
 
     def __init__(self, *, like: av.AudioFrame, rate: int) -> None:
-        self._packer = AudioResampler(format="flt", layout=like.layout.name, rate=like.sample_rate)
+        layout = like.layout
+        self._packer = AudioResampler(format="flt", layout=layout.name, rate=like.sample_rate)
+        weights = _weights(layout.name, layout.nb_channels)
+        self._mixdown = Mixdown(weights=weights, sample_rate=like.sample_rate)
         self._resampler = Resampler(source_rate=like.sample_rate, rate=rate)
 
     def feed(self, frame: av.AudioFrame) -> Iterator[Samples]:
         for packed in self._packer.resample(frame):
-            channels = packed.to_ndarray().reshape(-1, packed.layout.nb_channels)
-            scaled = np.nan_to_num(channels.mean(axis=1) * _SIXTEEN_BITS, nan=0.0)
-            yield self._resampler.feed(np.clip(np.rint(scaled), -32768, 32767).astype(np.int16))
+            channels = packed.to_ndarray().reshape(-1, packed.layout.nb_channels).astype(np.float32, copy=False)
+            yield self._resampler.feed(_sixteen_bits(self._mixdown.feed(channels)))
 
     def finish(self) -> Iterator[Samples]:
+        yield self._resampler.feed(_sixteen_bits(self._mixdown.finish()))
         yield self._resampler.finish()
+
+
+def _sixteen_bits(samples: np.typing.NDArray[np.float32]) -> Samples:
+    whole: Samples = np.clip(np.rint(samples * _SIXTEEN_BITS), -32768, 32767).astype(np.int16)
+    return whole
 
 
 def parts(frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
@@ -100,17 +111,24 @@ def parts(frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
             yield smaller
 
 
-def _mixable(layout: str, channels: int) -> bool:
-    """Return whether FFmpeg can mix such channels down; it refuses most unnamed layouts, and some named ones."""
-    silence = av.AudioFrame.from_ndarray(np.zeros((1, 64 * channels), dtype=np.int16), format="s16", layout=layout)
-    silence.sample_rate = 48_000
+def _weights(layout: str, channels: int) -> np.typing.NDArray[np.float32]:
+    """Return how much of each channel is in FFmpeg's mix to one; evenly where it refuses, as most unnamed layouts, and
+    some named ones.
+    """
+    even = np.full(channels, 1 / channels, dtype=np.float32)
+    # The first sample is of the first channel alone, and so on: their mix is the weights.
+    single = np.eye(channels, dtype=np.float32).reshape(1, -1)
     try:
-        AudioResampler(format="s16", layout="mono", rate=48_000).resample(silence)
+        frame = av.AudioFrame.from_ndarray(single, format="flt", layout=layout)
+        frame.sample_rate = 48_000
+        mixed = AudioResampler(format="flt", layout="mono", rate=48_000).resample(frame)
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError):
-        return False
-    return True
+        return even
+    weights = np.concatenate([part.to_ndarray().reshape(-1) for part in mixed]).astype(np.float32)
+    total = float(np.abs(weights).sum())
+    return weights / total if len(weights) == channels and total > 0 else even
 
 
 def _flat(frame: av.AudioFrame) -> Samples:
