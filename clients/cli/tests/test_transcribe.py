@@ -108,6 +108,29 @@ def test_subtitles_are_printed(cli: Any, service: Any, written: Any, file: Path)
     )
 
 
+def test_words_are_printed_with_their_times(cli: Any, service: Any, written: Any, file: Path) -> None:
+    written.segments[1].words.add(word="sat", start_ms=3_723_004, end_ms=3_724_000)
+    service.answers["Recognize"] = written
+    assert cli("transcribe", str(file), "--words").stdout == "0.010\t0.090\tcrow\n3723.004\t3724.000\tsat\n"
+    assert cli("transcribe", str(file), "--words", "--format", "srt").stdout == (
+        "1\n00:00:00,010 --> 00:00:00,090\ncrow\n\n2\n01:02:03,004 --> 01:02:04,000\nsat\n"
+    )
+    assert cli("transcribe", str(file), "--words", "--format", "vtt").stdout == (
+        "WEBVTT\n\n00:00:00.010 --> 00:00:00.090\ncrow\n\n01:02:03.004 --> 01:02:04.000\nsat\n"
+    )
+
+
+@pytest.mark.parametrize("form", ["text", "json", "srt", "vtt"])
+def test_a_model_without_times_of_words_is_named(cli: Any, service: Any, written: Any, file: Path, form: str) -> None:
+    for segment in written.segments:
+        del segment.words[:]
+    service.answers["Recognize"] = written
+    done = cli("transcribe", str(file), "--words", "--format", form)
+    assert done.exit_code == 1
+    assert "--words: the model 'sphinx' gives no times of words" in done.stderr
+    assert done.stdout == ""
+
+
 def test_silence_is_reported(cli: Any, service: Any, file: Path) -> None:
     service.answers["Recognize"] = voice_pb2.RecognizeResponse(model="sphinx", duration_ms=100)
     done = cli("transcribe", str(file))

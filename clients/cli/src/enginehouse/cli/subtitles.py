@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from enginehouse.api.voice.v1 import voice_pb2
 
@@ -24,6 +24,15 @@ def vtt(segments: Iterable[voice_pb2.Segment]) -> str:
         for segment in segments
     )
     return "\n".join(["WEBVTT\n", *cues])
+
+
+def word_cues(segments: Iterable[voice_pb2.Segment]) -> Sequence[voice_pb2.Segment]:
+    """Return the words as segments, each a cue of its own."""
+    return [
+        voice_pb2.Segment(text=word.word.strip(), start_ms=word.start_ms, end_ms=word.end_ms)
+        for segment in segments
+        for word in segment.words
+    ]
 
 
 def _time(milliseconds: int, point: str) -> str:

@@ -20,6 +20,7 @@ from enginehouse.cli.values import MAX_INT32, whole_option
 from enginehouse.client import Enginehouse
 from enginehouse.client.requests.voice import MAX_RECORDING_BYTES
 from enginehouse.local.datadir import DEFAULT
+from enginehouse.local.errors import LocalError
 
 _FORMATS = ("text", "json", "srt", "vtt")
 
@@ -31,7 +32,7 @@ def transcribe(
     ] = None,
     language: Annotated[str, typer.Option("--language", "-l", help="The spoken language, such as en.")] = "",
     model: Annotated[str, typer.Option("--model", "-m", help="A model's name, or auto.")] = "auto",
-    words: Annotated[bool, typer.Option("--words", help="Include the times of words, in JSON.")] = False,
+    words: Annotated[bool, typer.Option("--words", help="Give each word with its times, in any format.")] = False,
     translate: Annotated[bool, typer.Option("--translate", help="Translate the text to English.")] = False,
     prompt: Annotated[str, typer.Option("--prompt", help="Likely words, for models that take a hint.")] = "",
     format_: Annotated[str, typer.Option("--format", "-f", help=f"Output format: {', '.join(_FORMATS)}.")] = "text",
@@ -69,6 +70,8 @@ def transcribe(
             return
         recording = sys.stdin.buffer.read(MAX_RECORDING_BYTES + 1) if file == "-" else str(file)
         found = mesh.transcribe(recording, **options)
+    if words:
+        _check_words(found.segments, model=found.model)
     described = {
         "request_id": found.request_id,
         "model": found.model,
@@ -80,10 +83,10 @@ def transcribe(
         "cost_nanos": found.cost_nanos,
         "stopped_by_budget": found.stopped_by_budget,
     }
-    if format_ == "text":
+    if format_ == "text" and not words:
         print_text(found.text)
     else:
-        _print_result(described, found.segments, format_=format_)
+        _print_result(described, found.segments, format_=format_, words=words)
     if format_ != "json":
         _print_summary(described)
 
@@ -126,8 +129,10 @@ def _transcribe_microphone(mesh: Enginehouse, options: dict[str, Any], *, format
                 line.clear()
                 segments.append(event.segment)
                 language = language or event.language
+                if options["word_times"]:
+                    _check_words([event.segment], model=stream.model)
                 if format_ == "text":
-                    print_text(event.text)
+                    print_text(_word_lines([event.segment]) if options["word_times"] else event.text)
         line.clear()
     summary = stream.summary
     described = {
@@ -142,17 +147,37 @@ def _transcribe_microphone(mesh: Enginehouse, options: dict[str, Any], *, format
         "stopped_by_budget": bool(summary and summary.stopped_by_budget),
     }
     if format_ != "text":
-        _print_result(described, segments, format_=format_)
+        _print_result(described, segments, format_=format_, words=bool(options["word_times"]))
     if format_ != "json":
         _print_summary(described)
 
 
-def _print_result(described: dict[str, Any], segments: Sequence[voice_pb2.Segment], *, format_: str) -> None:
+def _print_result(
+    described: dict[str, Any], segments: Sequence[voice_pb2.Segment], *, format_: str, words: bool
+) -> None:
     if format_ == "json":
         print_json(described)
+    elif format_ == "text":
+        print_text(_word_lines(segments))
     else:
-        sys.stdout.write(subtitles.srt(segments) if format_ == "srt" else subtitles.vtt(segments))
+        cues = subtitles.word_cues(segments) if words else segments
+        sys.stdout.write(subtitles.srt(cues) if format_ == "srt" else subtitles.vtt(cues))
         sys.stdout.flush()
+
+
+def _word_lines(segments: Sequence[voice_pb2.Segment]) -> str:
+    """Return a line for each word: where it begins and ends, in seconds, and the word."""
+    return "\n".join(
+        f"{word.start_ms / 1000:.3f}\t{word.end_ms / 1000:.3f}\t{word.word.strip()}"
+        for segment in segments
+        for word in segment.words
+    )
+
+
+def _check_words(segments: Sequence[voice_pb2.Segment], *, model: str) -> None:
+    """Raise LocalError where words were heard and no times came with them."""
+    if any(segment.text.strip() for segment in segments) and not any(segment.words for segment in segments):
+        raise LocalError(f"--words: the model {model!r} gives no times of words; leave it out, or name another --model")
 
 
 def _print_summary(described: dict[str, Any]) -> None:

@@ -222,6 +222,8 @@ class RecogniserInfo:
     """The primary subtags of the languages that it recognizes."""
     translates: bool = False
     """True if it can translate speech to English."""
+    times_words: bool = True
+    """True if it can say when each word was spoken."""
 
 
 class Recogniser(Protocol):

@@ -312,6 +312,8 @@ def _options(
         )
     if options.translate and not recogniser.translates:
         raise unsupported(served, "translation")
+    if options.word_times and not recogniser.times_words:
+        raise unsupported(served, "word times")
     return RecognitionOptions(
         language=language,
         word_times=options.word_times,
