@@ -18,6 +18,7 @@ from enginehouse.router.ids import new_id
 from enginehouse.router.limits import Bounds, Limiter, LimitReservation, SharedBuckets
 from enginehouse.router.redis import SharedRedis
 from router.tests.harness.admin_calls import call
+from router.tests.harness.engine_reports import EngineReports
 from router.tests.harness.redis_server import RedisServer
 from router.tests.harness.router_process import RouterFactory
 from router.tests.harness.waiting import wait_for, wait_until
@@ -270,3 +271,40 @@ async def test_two_routers_share_a_keys_limit(redis_server: RedisServer, make_ro
     assert 20 <= statuses.count(200) <= 20 + (time.monotonic() - began) * 20 / 60 + 0.1 * 20 + 1
     redis_server.kill()
     assert (await made[0].generate(made[0].key)).status_code == 200, "nobody fails for Redis's sake"
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+async def test_clients_one_after_the_other_are_never_refused_whichever_router_they_ask(
+    redis_server: RedisServer, make_router: RouterFactory, slots: int
+) -> None:
+    """As many clients as slots. Each asks one router; the report of the answer goes to the other, or to the same."""
+    made = [make_router(extra=f"\n  redis_url: {redis_server.url}") for _ in range(2)]
+    for router in made:
+        router.start()
+    await made[0].create_first_key()
+    made[1].key = made[0].key
+    for router in made:
+        await router.ready()
+        await router.knows_its_engine()
+    request = admin_pb2.CreateKeyRequest(name="k", limits=admin_pb2.Limits(concurrency=slots))
+    key = await call(made[0], made[0].key, "AdminService/CreateKey", request)
+    await wait_until(lambda: made[1].metric("enginehouse_router_keys"), 2.0, within_s=60)
+    statuses: list[int] = []
+
+    async def client(number: int) -> None:
+        engines = [EngineReports(router, engine_id=f"engine-{number}-{at}") for at, router in enumerate(made)]
+        reporting: list[asyncio.Task[object]] = []
+        for turn in range(12):
+            answer = await made[(number + turn) % 2].generate(key.secret)
+            statuses.append(answer.status_code)
+            if answer.status_code == 200:
+                # The client has its answer before the report has come.
+                report = engines[turn // 2 % 2].report(answer.headers["x-enginehouse-grant"], output=1)
+                await asyncio.gather(*reporting)
+                reporting = [asyncio.create_task(report)]
+        await asyncio.gather(*reporting)
+        for engine in engines:
+            await engine.close()
+
+    await asyncio.gather(*(client(number) for number in range(slots)))
+    assert statuses == [200] * 12 * slots

@@ -63,7 +63,7 @@ def test_no_interleaving_loses_a_slot(capacity: int, limit: int, steps: list[str
                 ends[n % len(ends)].set()
             else:
                 await asyncio.sleep(0)
-            assert slots.queued <= limit
+            assert slots.queued <= max(limit, capacity)
         for end in ends:
             end.set()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -71,6 +71,42 @@ def test_no_interleaving_loses_a_slot(capacity: int, limit: int, steps: list[str
         assert (slots.active, slots.queued) == (0, 0)
 
     asyncio.run(interleave())
+
+
+@pytest.mark.parametrize("capacity", [1, 3])
+async def test_callers_one_after_the_other_are_never_refused(capacity: int) -> None:
+    """The slot is given back after its caller has the answer and is back; no clock runs."""
+    slots = Slots(capacity=capacity, queue_limit=0, pause=lambda _: asyncio.Event().wait())
+    loop = asyncio.get_running_loop()
+
+    async def caller() -> None:
+        for _ in range(20):
+            await slots.take()
+            loop.call_later(0, lambda: loop.call_soon(slots.give))
+
+    await asyncio.gather(*(caller() for _ in range(capacity)))
+    while slots.active:
+        await asyncio.sleep(0)
+
+
+async def test_a_full_engine_refuses_after_a_moment() -> None:
+    moments: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        moments.append(seconds)
+
+    slots = Slots(capacity=2, queue_limit=1, pause=pause)
+    for _ in range(2):
+        await slots.take()
+    queued = asyncio.create_task(slots.take())
+    await asyncio.sleep(0)
+    with pytest.raises(ServiceError) as caught:
+        await slots.take()
+    assert caught.value.reason is Reason.ENGINE_BUSY
+    assert moments == [0.25]
+    assert slots.queued == 1
+    slots.give()
+    await queued
 
 
 def test_senseless_bounds_are_refused() -> None:

@@ -59,10 +59,11 @@ from enginehouse.router.ledger._budgets import (
     Period,
     Scope,
 )
-from enginehouse.router.ledger._ledger import InsufficientBudget, Ledger, LedgerTerms, LedgerUnavailable
+from enginehouse.router.ledger._ledger import InsufficientBudget, Ledger, LedgerUnavailable
 from enginehouse.router.ledger._report_parser import MAX_TIME_MS, Unsettleable, UsageReportParser
 from enginehouse.router.ledger._settlement import SETTLED_CHANNEL
 from enginehouse.router.ledger._store import RETURN_CHANNEL, LedgerStore
+from enginehouse.router.ledger._terms import LedgerTerms
 
 __all__ = [
     "BUDGETS_CHANNEL",

@@ -66,6 +66,11 @@ class Claim:
     ended_at_ms: int = 0
     time_to_first_token_ms: int = 0
 
+    @property
+    def tokens(self) -> int:
+        """The tokens that the answer took; units that only have names are none of text."""
+        return sum([amount for unit, amount in self.amounts.items() if not isinstance(unit, str)])
+
 
 @dataclasses.dataclass(slots=True)
 class ReservationRow:

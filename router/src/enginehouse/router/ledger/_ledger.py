@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -28,7 +27,8 @@ from enginehouse.router.ledger._budgets import Budget
 from enginehouse.router.ledger._settlement import Settled, settle_claims
 from enginehouse.router.ledger._sizing import burst_target, rate, refill_target
 from enginehouse.router.ledger._store import DeclaredDead, JournalEntry, LedgerStore, this_process
-from enginehouse.router.ledger._sweep import SweepTerms, Swept, sweep
+from enginehouse.router.ledger._sweep import Swept, sweep
+from enginehouse.router.ledger._terms import LedgerTerms
 
 _log = logging.getLogger(__name__)
 
@@ -43,49 +43,6 @@ class InsufficientBudget(Exception):
     def __init__(self, budget: Budget) -> None:
         super().__init__(budget.budget_id)
         self.budget = budget
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerTerms:
-    """The ledger's times and sizes.
-
-    Attributes:
-        replica_ttl_s: how long a replica may go on without PostgreSQL, and how long its leases are held after its death
-            where that can't be seen sooner; seconds.
-        accept_window_s: how long after its issue an engine may start on a grant.
-        skew_s: the difference between clocks that is allowed for.
-        grace_s: how long after its expiry a grant's report may take before its cap is assumed.
-        journal_s: how often reservations are written down.
-        renew_s: how often the registration is renewed and the book compared with PostgreSQL.
-        lease_s: how many seconds of recent traffic a lease is drawn for.
-        idle_s: after how long without reservations a lease's free money goes back.
-        share: a lease is at most one share-th of what a window has free, unless one request needs more.
-        recall_s: how long a request that would be refused waits for what other replicas hold idle.
-        journal_backlog: how many reservations may wait for the journal before new ones are refused.
-        settle_batch: how many reports share a transaction at most.
-    """
-
-    replica_ttl_s: float = 60.0
-    accept_window_s: float = 10.0
-    skew_s: float = 1.0
-    grace_s: float = 30.0
-    journal_s: float = 0.05
-    renew_s: float = 1.0
-    lease_s: float = 5.0
-    idle_s: float = 5.0
-    share: int = 8
-    recall_s: float = 0.15
-    journal_backlog: int = 100_000
-    settle_batch: int = 500
-
-    @property
-    def sweep_terms(self) -> SweepTerms:
-        """The same times as the sweep needs them."""
-        return SweepTerms(
-            accept_window_ms=int((self.accept_window_s + self.skew_s) * 1000),
-            grace_ms=int(self.grace_s * 1000),
-            unseen_ms=int((self.replica_ttl_s + self.skew_s + 5) * 1000),
-        )
 
 
 # How often one request may wait for a draw: others may take what it drew. A burst of a thousand takes what came first
@@ -322,7 +279,13 @@ class Ledger:
     # Settle.
 
     async def settle(self, claim: Claim) -> Verdict:
-        """Settle a claim; return once it is committed (steps 5 and 6). Raises LedgerUnavailable."""
+        """Settle a claim; return once it is committed (steps 5 and 6). Raises LedgerUnavailable.
+
+        What its reservation holds besides money is free at once: the answer has ended, and its reader may ask again.
+        """
+        reservation = self._book.get(claim.grant.grant_id)
+        if reservation is not None:
+            reservation.release(claim.tokens)
         settled: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._claims.put_nowait((claim, settled))
         return await settled
@@ -350,10 +313,7 @@ class Ledger:
             if verdict is Verdict.ALREADY:
                 repeated.append(claim.grant.grant_id)
             elif verdict is Verdict.SETTLED:
-                # Units that only have names are none of text.
-                tokens[claim.grant.grant_id] = sum(
-                    [amount for unit, amount in claim.amounts.items() if not isinstance(unit, str)]
-                )
+                tokens[claim.grant.grant_id] = claim.tokens
         for grant_id in repeated:
             reservation = self._book.get(grant_id)
             if reservation is not None and grant_id not in tokens:

@@ -9,9 +9,12 @@ first. While Redis is away, each replica has its share of every bound.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.limits._bounds import Bounds, Quota
@@ -19,6 +22,12 @@ from enginehouse.router.limits._bounds import Bounds, Quota
 MINUTE_S = 60.0
 FRESH_S = 0.02
 """The greatest age, in seconds, of the state of other replicas at which a request is refused because of it."""
+WAIT_S = 0.25
+"""How long, in seconds, a request waits for a slot before it is refused for want of one.
+
+A slot is free once the engine's report of the answer has arrived, which may be a moment after the answer has: a client
+that sends one request after the other must not be refused for that moment.
+"""
 _ROUNDING_S = 1e-9
 
 
@@ -76,6 +85,8 @@ class LimitReservation:
             if bounds.tokens_per_minute and tokens_used is not None:
                 self._limiter.correct_tokens(state, bounds, tokens_used - self._tokens)
             self._limiter.changed(state, bounds)
+            if bounds.concurrency:
+                self._limiter.freed(bounds)
 
     def cancel(self) -> None:
         """Return everything that was charged, as if the request had never come."""
@@ -118,17 +129,27 @@ class Limiter:
     Args:
         now_s: a monotonic clock in seconds.
         sharing: the buckets shared with other replicas; None if this replica is the only one.
+        pause: returns after that many seconds.
     """
 
-    def __init__(self, *, now_s: Callable[[], float], sharing: Sharing | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        now_s: Callable[[], float],
+        sharing: Sharing | None = None,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self._now_s = now_s
         self._sharing = sharing
+        self._pause = pause
         self._states: dict[str, BucketState] = {}
+        self._waiting: dict[str, deque[_Waiter]] = {}
 
     async def admit(self, subjects: Sequence[Bounds], *, tokens: int) -> LimitReservation:
         """Charge the request to every bound, or raise the typed error of the first bound without room.
 
-        This waits for nothing without Redis, nor with Redis as long as the float lasts.
+        This waits for nothing without Redis, nor with Redis as long as the float lasts; but for a slot it waits up to
+        `WAIT_S` before it refuses. No more requests wait than there are slots, so a flood is refused at once.
 
         Raises:
             ServiceError: CONCURRENCY_LIMITED, RATE_LIMITED or TOKENS_LIMITED.
@@ -136,6 +157,55 @@ class Limiter:
         if not subjects:
             return LimitReservation(self, (), 0, None)
         states = [(self._state_of(bounds.subject), bounds) for bounds in subjects]
+        try:
+            return await self._attempt(states, tokens)
+        except _SlotsTaken as refused:
+            return await self._wait(states, tokens, refused)
+
+    def freed(self, bounds: Bounds) -> None:
+        """Let the request that waits longest for a slot of this subject try again."""
+        _wake(self._waiting.get(bounds.subject, ()))
+
+    async def _wait(
+        self, states: Sequence[tuple[BucketState, Bounds]], tokens: int, refused: _SlotsTaken
+    ) -> LimitReservation:
+        queues = {
+            bounds.subject: self._waiting.get(bounds.subject, deque()) for _, bounds in states if bounds.concurrency
+        }
+        if any(len(queues[bounds.subject]) >= bounds.concurrency for _, bounds in states if bounds.concurrency):
+            raise refused
+        waiter = _Waiter()
+        for subject, queue in queues.items():
+            self._waiting[subject] = queue
+            queue.append(waiter)
+        with _timer(self._pause, WAIT_S) as deadline:
+            try:
+                while True:
+                    waiter.turn = asyncio.get_running_loop().create_future()
+                    # A slot that another replica frees is found only by asking.
+                    with _timer(self._pause, FRESH_S if self._sharing is not None else WAIT_S) as poll:
+                        await asyncio.wait([waiter.turn, deadline, poll], return_when=asyncio.FIRST_COMPLETED)
+                    try:
+                        admitted = await self._attempt(states, tokens)
+                        waiter.turn = None
+                        return admitted
+                    except _SlotsTaken as again:
+                        refused = again
+                    if deadline.done():
+                        raise refused
+                    if waiter.woken:
+                        # It lacks another slot than that for which it was woken: this one is for the next in line.
+                        for queue in queues.values():
+                            _wake(queue, after=waiter)
+            finally:
+                for subject, queue in queues.items():
+                    queue.remove(waiter)
+                    if waiter.woken:
+                        _wake(queue)
+                    if not queue and self._waiting.get(subject) is queue:
+                        del self._waiting[subject]
+
+    async def _attempt(self, states: Sequence[tuple[BucketState, Bounds]], tokens: int) -> LimitReservation:
         sharing = self._sharing
         try:
             self._check(states, tokens)
@@ -252,7 +322,7 @@ class Limiter:
                 slots = -(-bounds.concurrency // sharing.replicas) if alone and sharing else bounds.concurrency
                 running = state.active + (0 if alone else state.active_elsewhere)
                 if running >= slots:
-                    raise _too_many_at_once(bounds, running)
+                    raise _SlotsTaken(bounds, running)
             if bounds.requests_per_minute:
                 interval = self._interval(bounds.requests_per_minute)
                 wait = max(state.requests_at, now) + interval - now - MINUTE_S
@@ -268,14 +338,50 @@ class Limiter:
                     raise _too_many_tokens(bounds, tokens, wait)
 
 
-def _too_many_at_once(bounds: Bounds, running: int) -> ServiceError:
-    return ServiceError(
-        Reason.CONCURRENCY_LIMITED,
-        f"concurrency limit reached: {bounds.what} {bounds.subject} has {running} requests running and may have "
-        f"{bounds.concurrency}; wait for one to end",
-        retry_after_s=1.0,
-        metadata={"limit": str(bounds.concurrency)},
-    )
+class _SlotsTaken(ServiceError):
+    """The refusal for want of a slot."""
+
+    def __init__(self, bounds: Bounds, running: int) -> None:
+        super().__init__(
+            Reason.CONCURRENCY_LIMITED,
+            f"concurrency limit reached: {bounds.what} {bounds.subject} has {running} requests running and may have "
+            f"{bounds.concurrency}; wait for one to end",
+            retry_after_s=1.0,
+            metadata={"limit": str(bounds.concurrency)},
+        )
+
+
+class _Waiter:
+    """A request that waits for a slot."""
+
+    __slots__ = ("turn",)
+
+    def __init__(self) -> None:
+        self.turn: asyncio.Future[None] | None = None
+
+    @property
+    def woken(self) -> bool:
+        """True if a slot was freed for it that it has not taken."""
+        return self.turn is not None and self.turn.done()
+
+
+def _wake(queue: Iterable[_Waiter], *, after: _Waiter | None = None) -> None:
+    """Wake the first that is not woken yet, of all or of those after one."""
+    passed = after is None
+    for waiter in queue:
+        if passed and waiter.turn is not None and not waiter.turn.done():
+            waiter.turn.set_result(None)
+            return
+        passed = passed or waiter is after
+
+
+@contextlib.contextmanager
+def _timer(pause: Callable[[float], Awaitable[object]], seconds: float) -> Iterator[asyncio.Future[Any]]:
+    timer: asyncio.Future[Any] = asyncio.ensure_future(pause(seconds))
+    try:
+        yield timer
+    finally:
+        timer.cancel()
 
 
 def _too_fast(bounds: Bounds, wait_s: float, reset_s: float) -> ServiceError:
@@ -314,4 +420,4 @@ def _refusal_of_rounding(states: Sequence[tuple[BucketState, Bounds]]) -> Servic
         return _too_fast(bounds, 0.1, MINUTE_S)
     if bounds.tokens_per_minute:
         return _too_many_tokens(bounds, 0, 0.1)
-    return _too_many_at_once(bounds, bounds.concurrency)
+    return _SlotsTaken(bounds, bounds.concurrency)

@@ -212,7 +212,13 @@ class SharedBuckets:
         future: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
         self._asks.append((states, tokens, future))
         self._wake.set()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # The answer may have come in the same instant.
+            if future.done() and not future.cancelled() and future.result():
+                self._give_back(states, tokens)
+            raise
 
     async def _run(self) -> None:
         beat_s = renew_s = report_s = float("-inf")

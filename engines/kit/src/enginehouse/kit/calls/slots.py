@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from enginehouse.kit.errors import Reason, ServiceError
+
+# How long a call that a full queue would refuse waits for a slot. A slot is given back a moment after the last byte has
+# been read, and callers who send one call after the other, as many as there are slots, are never refused for that.
+_MOMENT_S = 0.25
 
 
 class Slots:
@@ -17,9 +22,17 @@ class Slots:
         capacity: how many calls run at once.
         queue_limit: how many may wait for a slot.
         retry_after_s: returns the seconds after which a refused caller should try again.
+        pause: returns after that many seconds.
     """
 
-    def __init__(self, *, capacity: int, queue_limit: int, retry_after_s: Callable[[], float] = lambda: 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        queue_limit: int,
+        retry_after_s: Callable[[], float] = lambda: 1.0,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         if capacity < 1 or queue_limit < 0:
             raise ValueError(
                 f"invalid slots: capacity {capacity} must be at least 1 and queue_limit {queue_limit} at least 0"
@@ -27,6 +40,7 @@ class Slots:
         self._capacity = capacity
         self._queue_limit = queue_limit
         self._retry_after_s = retry_after_s
+        self._pause = pause
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.active = 0
         """The number of calls that hold a slot."""
@@ -58,23 +72,38 @@ class Slots:
         if self.active < self._capacity and not self._waiting:
             self.active += 1
             return
-        if len(self._waiting) >= self._queue_limit:
-            raise ServiceError(
-                Reason.ENGINE_BUSY,
-                f"the engine is busy: {self.active} requests run and {len(self._waiting)} wait; retry later",
-                retry_after_s=self._retry_after_s(),
-            )
+        if len(self._waiting) >= max(self._queue_limit, self._capacity):
+            raise self._busy()
+        briefly = len(self._waiting) >= self._queue_limit
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
+            if briefly and not await self._comes(turn):
+                raise self._busy()
             await turn
-        except asyncio.CancelledError:
+        except BaseException:
             if turn.done() and not turn.cancelled():
                 # The slot came in the same instant; pass it on.
                 self.give()
             else:
                 self._waiting.remove(turn)
             raise
+
+    async def _comes(self, turn: asyncio.Future[None]) -> bool:
+        """Wait a moment for a turn; return whether it came."""
+        moment: asyncio.Future[Any] = asyncio.ensure_future(self._pause(_MOMENT_S))
+        try:
+            await asyncio.wait([turn, moment], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            moment.cancel()
+        return turn.done()
+
+    def _busy(self) -> ServiceError:
+        return ServiceError(
+            Reason.ENGINE_BUSY,
+            f"the engine is busy: {self.active} requests run and {len(self._waiting)} wait; retry later",
+            retry_after_s=self._retry_after_s(),
+        )
 
     def give(self) -> None:
         """Give a slot back to whoever waits longest."""

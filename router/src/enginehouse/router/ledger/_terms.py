@@ -1,0 +1,50 @@
+"""The times and sizes of a ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from enginehouse.router.ledger._sweep import SweepTerms
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerTerms:
+    """The ledger's times and sizes.
+
+    Attributes:
+        replica_ttl_s: how long a replica may go on without PostgreSQL, and how long its leases are held after its death
+            where that can't be seen sooner; seconds.
+        accept_window_s: how long after its issue an engine may start on a grant.
+        skew_s: the difference between clocks that is allowed for.
+        grace_s: how long after its expiry a grant's report may take before its cap is assumed.
+        journal_s: how often reservations are written down.
+        renew_s: how often the registration is renewed and the book compared with PostgreSQL.
+        lease_s: how many seconds of recent traffic a lease is drawn for.
+        idle_s: after how long without reservations a lease's free money goes back.
+        share: a lease is at most one share-th of what a window has free, unless one request needs more.
+        recall_s: how long a request that would be refused waits for what other replicas hold idle.
+        journal_backlog: how many reservations may wait for the journal before new ones are refused.
+        settle_batch: how many reports share a transaction at most.
+    """
+
+    replica_ttl_s: float = 60.0
+    accept_window_s: float = 10.0
+    skew_s: float = 1.0
+    grace_s: float = 30.0
+    journal_s: float = 0.05
+    renew_s: float = 1.0
+    lease_s: float = 5.0
+    idle_s: float = 5.0
+    share: int = 8
+    recall_s: float = 0.15
+    journal_backlog: int = 100_000
+    settle_batch: int = 500
+
+    @property
+    def sweep_terms(self) -> SweepTerms:
+        """The same times as the sweep needs them."""
+        return SweepTerms(
+            accept_window_ms=int((self.accept_window_s + self.skew_s) * 1000),
+            grace_ms=int(self.grace_s * 1000),
+            unseen_ms=int((self.replica_ttl_s + self.skew_s + 5) * 1000),
+        )
