@@ -77,7 +77,7 @@ def test_lines() -> None:
     assert said("Milk\nEggs\r\nBread") == ["Milk", "Eggs", "Bread"]
     assert said(wrapped[:-1] + "\n\nNext") == [wrapped[:-1].replace("\n", " "), "Next"]
     long_line = "This line is long enough that nobody would take it for a heading"
-    assert said(f"{long_line}\n- an item\n- another") == [long_line, "- an item", "- another"]
+    assert said(f"{long_line}\n- an item\n- another") == [long_line, "an item", "another"]
 
 
 def test_the_length_of_a_line_counts_from_its_beginning() -> None:

@@ -172,7 +172,7 @@ def test_a_word_in_another_style_is_said_apart() -> None:
         ('date" format="md', "11-10", "November tenth"),
         ('date" format="my', "11/2026", "November twenty twenty-six"),
         ('date" format="y', "1999", "nineteen ninety-nine"),
-        ("time", "10:30 pm", "ten thirty p m"),
+        ("time", "10:30 pm", "ten thirty PM"),
         ("time", "14:05", "fourteen oh five"),
         ("currency", "$3.50", "three dollars fifty cents"),
         ("currency", "₹1,50,000", "one lakh fifty thousand rupees"),

@@ -43,6 +43,9 @@ def _replacement(character: str) -> str | int:
     category = unicodedata.category(character)
     if any(code in block for block in _PICTURES) or character in _EMOJI:
         return " "
+    if category == "Nd" and code not in _MATHEMATICAL:
+        # Digits are the same number in every script; voices know those of their own language at most.
+        return str(unicodedata.decimal(character))
     if character in _JOINERS or (code not in _FULL_WIDTH and code not in _MATHEMATICAL and category[0] in "LNZ"):
         return code
     if code in _MATHEMATICAL or (code in _FULL_WIDTH and category[0] in "LN"):
@@ -65,7 +68,8 @@ class Cleaner:
     def clean(self, text: str) -> str:
         """Return the text without emoji, pictures, control and direction marks, each run of white space one space.
 
-        Joiners stay inside words; full-width and mathematical letters become plain ones. The result never has private
+        Joiners stay inside words; full-width and mathematical letters, and the digits of all scripts, become plain
+        ones. The result never has private
         characters, so they may be used as placeholders.
         """
         if text.isascii():

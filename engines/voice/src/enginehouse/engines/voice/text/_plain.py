@@ -6,6 +6,7 @@ from enginehouse.engines.voice.text._chunks import PlannedSentence, gather_chunk
 from enginehouse.engines.voice.text._plan import Chunk, Controls, Item, Pause, SpeechPlan
 from enginehouse.engines.voice.text._style import Style
 from enginehouse.engines.voice.text._verbalizer import Fragment, Verbalizer
+from enginehouse.engines.voice.text.normalization.markup import strip_line_marks
 from enginehouse.engines.voice.text.segmentation.stream import Sentence, SentenceStream
 
 
@@ -91,4 +92,6 @@ class _PlainTextPlanner:
 
     def items(self, sentence: Sentence) -> list[Item]:
         script = self._verbalizer.script_of(sentence.text)
-        return list(self._verbalizer.verbalize((Fragment(sentence.text),), self._style, script=script))
+        return list(
+            self._verbalizer.verbalize((Fragment(strip_line_marks(sentence.text)),), self._style, script=script)
+        )

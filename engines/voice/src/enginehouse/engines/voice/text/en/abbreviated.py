@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from enginehouse.engines.voice.text.en.numbers import cardinal, ordinal
+from enginehouse.engines.voice.text.en.numbers import cardinal, ordinal, year
+from enginehouse.engines.voice.text.normalization.roman import roman
 from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, keep_full_stop, set_apart
 from enginehouse.engines.voice.text.normalization.tables import any_of, table
 from enginehouse.engines.voice.text.segmentation.abbreviations import BEGINNINGS
@@ -25,7 +26,7 @@ _SHORT = table(
     Sr. = Senior | dept. = department | govt. = government | Dept. = Department | Govt. = Government | Ave. = Avenue
     Blvd. = Boulevard | Rd. = Road | Jan. = January | Feb. = February | Mar. = March | Apr. = April | Jun. = June
     Jul. = July | Aug. = August | Sept. = September | Sep. = September | Oct. = October | Nov. = November
-    Dec. = December | cf. = compare | a.m. = a m | p.m. = p m | E.g. = For example | I.e. = That is
+    Dec. = December | cf. = compare | E.g. = For example | I.e. = That is
     Approx. = Approximately | viz. = namely | incl. = including | et al. = and others | vs = versus | w/ = with
     w/o = without
     """
@@ -38,13 +39,27 @@ _NUMBERED = table(
     """
 )
 """Abbreviations that are expanded only before a number."""
-_ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
-_RULERS = "King|Queen|Pope|Prince|Princess|Emperor|Empress|Tsar|Sultan"
+_RULERS = "King|Queen|Pope|Prince|Princess|Emperor|Empress|Tsar|Czar|Sultan|Kaiser|Shah|Antipope|Duke|Patriarch"
+_REGNAL = (
+    "Abdul|Adrian|Albert|Alexander|Alfonso|Andrew|Anne|Augustus|Baldwin|Benedict|Boniface|Catherine|Charles|Christian|Clement"
+    "|Cleopatra|Conrad|Constantine|Cyrus|Darius|David|Edward|Elizabeth|Emmanuel|Ferdinand|Francis|Frederick|Friedrich|George"
+    "|Gregory|Gustav|Haakon|Harald|Harold|Henri|Henry|Innocent|Isabella|Ivan|James|John|Joseph|Julius|Karl|Leo|Leopold|Louis"
+    "|Malcolm|Mary|Maximilian|Mehmed|Mehmet|Michael|Murad|Napoleon|Nicholas|Olaf|Olav|Otto|Paul|Pedro|Peter|Philip|Pius"
+    "|Ptolemy|Ramesses|Ramses|Richard|Robert|Rudolf|Selim|Sixtus|Stephen|Suleiman|Thutmose|Tutankhamun|Umberto|Urban|Victor"
+    "|Wilhelm|William|Xerxes"
+)
+"""Names of rulers, whose numbers are ordinal."""
 _PARTS = (
     "Chapter|Part|Section|Volume|Book|Act|Scene|Phase|Appendix|Article|Class|Grade|Type|Level|Unit|Stage|Title|Schedule"
-    "|World War|Roman numeral"
+    "|World War|Roman numeral|Episode|Super Bowl|Apollo|Fantasy|Rocky|Mark|Mk|Table|Figure|Canto|Annex|Rule|Round|Tier"
+    "|Division|Group|Factor|Psalm|Stalag|Olympiad|Elizabeth Tower|Quarter|War|Vatican|Diabetes|Schedule|Lesson|Module"
 )
-_CANONICAL = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
+_SURE = r"(?:II|III|VII|VIII|XII|XIII|XIV|XVI{0,3}|XIX|XX[IVX]{1,5})"
+"""Roman numerals that are hardly ever anything else."""
+_WORDS_IN_NUMERALS = frozenset(
+    {"MIX", "DI", "LI", "MI", "CD", "DC", "CC", "MC", "MD", "ML", "MM", "CM", "XL", "XXL", "XX", "DL", "LL"}
+)
+"""Numerals that voices read as what they mostly are: a word, or letters."""
 _NAME_BEFORE = re.compile(r"(\w+)\s\Z")
 _NAME_AFTER = re.compile(r"\s[A-Z]")
 _PRONOUN_AFTER = re.compile(r"\s(?!of\b)[a-z]")
@@ -56,14 +71,6 @@ _SYMBOLS = table(
     ∞ = infinity | π = pi | µ = micro
     """
 )
-
-
-def roman(numeral: str) -> int | None:
-    """Return the value of a Roman numeral, 1 to 3999; None if it is none."""
-    if not numeral or _CANONICAL.fullmatch(numeral) is None:
-        return None
-    values = [_ROMAN[letter] for letter in numeral]
-    return sum(-value if value < after else value for value, after in zip(values, [*values[1:], 0], strict=True))
 
 
 def _title(match: re.Match[str]) -> str | None:
@@ -104,6 +111,34 @@ def _part(match: re.Match[str]) -> str | None:
     return f"{match['before']}{cardinal(number)}"
 
 
+def _regnal(match: re.Match[str]) -> str | None:
+    if match["numeral"] == "I" and _PRONOUN_AFTER.match(match.string, match.end()) is not None:
+        return None
+    return _ruler(match)
+
+
+def _numbered_name(match: re.Match[str]) -> str | None:
+    number = roman(match["numeral"])
+    if number is None or match["before"].strip() in BEGINNINGS:
+        return None
+    return f"{match['before']}{cardinal(number)}"
+
+
+def _letters(match: re.Match[str]) -> str | None:
+    """Spell a numeral that is none: voices read out "IV" as "Roman four"."""
+    word = match["letters"]
+    number = roman(word)
+    if number is None or word in _WORDS_IN_NUMERALS:
+        return None
+    if len(word) > 3:
+        return year(number) if word[0] == "M" else None
+    return " ".join(word)
+
+
+def _unchanged(match: re.Match[str]) -> str:
+    return match.group()
+
+
 def _compared(match: re.Match[str]) -> str:
     words = "less than" if match.group() == "<" else "greater than"
     before = match.string[: match.start()].rstrip()[-1:]
@@ -128,6 +163,17 @@ RULES = [
         "a", rf"(?<!\w)(?P<before>(?:{_RULERS})\s[A-Z][a-z]{{1,20}}\s)(?P<numeral>[IVXLC]{{1,9}})(?!\w)", _ruler
     ),
     NormalizationRule("a", rf"(?<!\w)(?P<before>(?:{_PARTS})\s)(?P<numeral>[IVXLCDM]{{1,15}})(?!\w)", _part),
+    NormalizationRule(
+        "a", rf"(?<!\w)(?P<before>(?:{_REGNAL})\s)(?:the\s)?(?P<numeral>[IVXLC]{{1,9}})(?!\w|\.\w)", _regnal
+    ),
+    NormalizationRule(
+        "a", rf"(?<!\w)(?P<before>[A-Z][a-z]{{2,20}}\s)(?P<numeral>{_SURE})(?!\w|-|\.\w)", _numbered_name
+    ),
+    NormalizationRule("a", r"(?<![\w'’.&-])(?P<letters>[IVXLCDM]{2,15})(?![\w'’&]|\.\w)", _letters),
+    # Voices read these right, and a lone "A" among words as the article.
+    NormalizationRule("a", r"(?<!\w)[A-Z]{1,4}(?:\s?&\s?[A-Z]{1,4}){1,4}(?!\w)(?!\s?&)", _unchanged),
+    NormalizationRule("a", r"(?<!\w)[A-GJ][#♯](?![\w#])", lambda match: f"{match.group()[0]} sharp"),
+    NormalizationRule("a", r"(?<!\w)[A-Z]\+\+(?![\w+])", lambda match: f"{match.group()[0]} plus plus"),
 ]
 """The rules for abbreviations."""
 SYMBOLS = [

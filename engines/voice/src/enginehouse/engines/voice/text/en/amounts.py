@@ -44,9 +44,13 @@ _UNITS = unit_names(
     ml, mL = millilitre, millilitres | min, mins = minute, minutes | h, hr, hrs = hour, hours
     sec, secs = second, seconds | ms = millisecond, milliseconds
     km/h, kmph, km/hr, kph = kilometre per hour, kilometres per hour | m/s = metre per second, metres per second
-    mph = mile per hour, miles per hour | km², sq km = square kilometre, square kilometres
-    m², sq m = square metre, square metres | cm² = square centimetre, square centimetres
-    m³ = cubic metre, cubic metres | ft², sq ft, sq. ft. = square foot, square feet
+    m/s², m/s^2, m·s⁻² = metre per second squared, metres per second squared
+    km/s = kilometre per second, kilometres per second | m·s⁻¹, m s⁻¹ = metre per second, metres per second
+    mph = mile per hour, miles per hour | km², km^2, sq km = square kilometre, square kilometres
+    m², m^2, sq m = square metre, square metres | cm², cm^2 = square centimetre, square centimetres
+    m³, m^3 = cubic metre, cubic metres | cm³, cm^3, cc = cubic centimetre, cubic centimetres
+    kg/m³, kg/m^3 = kilogram per cubic metre, kilograms per cubic metre
+    mm² = square millimetre, square millimetres | ft², sq ft, sq. ft. = square foot, square feet
     °C, ℃, ° C = degree Celsius, degrees Celsius | °F, ℉, ° F = degree Fahrenheit, degrees Fahrenheit
     ° = degree, degrees | % = percent, percent | ‰ = per mille, per mille | KB, kB = kilobyte, kilobytes
     MB = megabyte, megabytes | GB = gigabyte, gigabytes | TB = terabyte, terabytes
@@ -92,7 +96,8 @@ def _money(match: re.Match[str]) -> str:
         if parts:
             amounts.append(f"{count(str(parts))} {hundredth if parts == 1 else hundredths}")
         words = " ".join(amounts)
-    return keep_full_stop(match, set_apart(match, f"minus {words}" if match["minus"] else words))
+    minus = match["minus"] or match.groupdict().get("inner")
+    return keep_full_stop(match, set_apart(match, f"minus {words}" if minus else words))
 
 
 def _measure(match: re.Match[str]) -> str:
@@ -105,12 +110,13 @@ def _measure(match: re.Match[str]) -> str:
 RULES = [
     NormalizationRule(
         "a.",
-        rf"(?P<minus>{SIGN})(?<![A-Za-z])(?P<currency>{CURRENCY})\s?(?P<number>{NUMBER})(?:[\s-]?(?P<scale>{SCALE}))?(?:/-)?",
+        rf"(?P<minus>{SIGN})(?<![A-Za-z])(?P<currency>{CURRENCY})\s?(?P<inner>[-−])?"
+        rf"(?P<number>{NUMBER})(?:[\s-]?(?P<scale>{SCALE}))?(?:/-)?",
         _money,
     ),
     NormalizationRule(
         "0.",
-        rf"(?P<minus>{SIGN})(?<![\w.,])(?P<number>{NUMBER})(?:\s?(?:(?P<unit>{UNIT})(?![\w/²³])"
+        rf"(?P<minus>{SIGN})(?<![\w.,])(?P<number>{NUMBER})(?:\s?(?:(?P<unit>{UNIT})(?![\w/²³⁻^])"
         rf"|(?:(?P<scale>{SCALE})\s?)?(?P<currency>{CURRENCY})(?!\w|\s?[0-9])))",
         _amount,
     ),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from enginehouse.engines.voice.text.en import abbreviated, amounts, when
 from enginehouse.engines.voice.text.en.numbers import cardinal, count, decimal, digits, fraction, ordinal, year
 from enginehouse.engines.voice.text.normalization.dates import MONTHS
 from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, TELEPHONES, WHOLE, WrittenNumber
+from enginehouse.engines.voice.text.normalization.prepare import prepare
+from enginehouse.engines.voice.text.normalization.raised import RAISED, RAISED_SIGNS, unraised
 from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, NormalizationRules, set_apart, tidy
 from enginehouse.engines.voice.text.normalization.web import ADDRESS, ENGLISH, MAILBOX, read_address
 
@@ -82,6 +85,34 @@ def _vulgar(match: re.Match[str]) -> str:
     return set_apart(match, words)
 
 
+def _power(match: re.Match[str]) -> str:
+    return set_apart(match, power(unraised(match["exponent"])))
+
+
+def _of_word(match: re.Match[str]) -> str:
+    """Say a raised figure after a word, which is a note's or a unit's."""
+    return set_apart(match, f" {count(unraised(match['exponent']).lstrip('-+'))}")
+
+
+def power(exponent: str) -> str:
+    """Verbalize an exponent: "-7" is "to the power of minus seven", "2" "squared"."""
+    if exponent in {"2", "3"}:
+        return " squared" if exponent == "2" else " cubed"
+    sign = "minus " if exponent[0] in "-−" else ""
+    bare = exponent.lstrip("+-−")
+    if not bare.isdigit():
+        return f" to the power of {sign}{bare}"
+    return f" to the power of {sign}{count(bare)}"
+
+
+def _named_version(match: re.Match[str]) -> str:
+    return set_apart(match, "version " + " point ".join(count(part) for part in match["parts"].split(".")))
+
+
+def _worded_telephone(match: re.Match[str]) -> str:
+    return ", ".join(digits(group) if group.isdigit() else group for group in match.group().split("-"))
+
+
 def _height(match: re.Match[str]) -> str:
     return set_apart(match, f"{count(match['feet'])} foot {count(match['inches'])}")
 
@@ -118,6 +149,21 @@ def _number(match: re.Match[str]) -> str:
 
 
 _FIGURES = [
+    NormalizationRule(
+        "0",
+        r"(?<![\w.,+-])(?:[0-9]{1,3}-)?[0-9]{3}(?:-[0-9]{1,4}){0,2}(?:-[A-Z]{2,9}){1,3}(?:-[0-9]{1,4})?(?![\w-])",
+        _worded_telephone,
+    ),
+    NormalizationRule(".", rf"(?<=[0-9)\]])(?P<exponent>{RAISED})", _power),
+    *(
+        NormalizationRule(".", rf"(?<=\b{letters})(?P<exponent>{RAISED})", _power)
+        for letters in (r"\w", r"\w\w", r"\w\w\w")
+    ),
+    NormalizationRule(".", rf"(?P<exponent>{RAISED})", _of_word),
+    NormalizationRule(".", r"(?<=[\w)\]])\^[{(]?(?P<exponent>[-−+]?(?:[0-9]{1,9}|[a-z](?![a-z])))[)}]?", _power),
+    NormalizationRule(
+        "a", r"(?<![\w.])[vV]\.?(?P<parts>[0-9]{1,5}(?:\.[0-9]{1,5}){0,5})(?![\w]|\.[0-9])", _named_version
+    ),
     *(NormalizationRule("0.", pattern, _telephone) for pattern in TELEPHONES),
     NormalizationRule("0", r"(?<![\w.])[0-9]{1,5}(?:\.[0-9]{1,5}){2,5}(?![\w])", _version),
     NormalizationRule("0", rf"(?<![\w.,])(?P<number>{WHOLE})(?:st|nd|rd|th|ST|ND|RD|TH)(?!\w)", _ordinal),
@@ -135,31 +181,47 @@ _FIGURES = [
     NormalizationRule(".", r"(?<=[0-9]),(?=[0-9])", lambda match: ", "),
     NormalizationRule("0.", rf"(?P<minus>{SIGN})(?P<number>(?:(?<![0-9])\.[0-9]+|{NUMBER}))", _number),
 ]
-_RULES = NormalizationRules(
-    [
-        # Rulers, and markup of emphasis and headings.
-        NormalizationRule(
-            ".", r"[-=_*#~+<>.^|/\\$€£₹&@%°×]{4,}|[-=_*#~<>^|]{2,3}(?![\w])|(?<![\w])[-=_*#~<>^|]{2,3}", _nothing
-        ),
-        NormalizationRule(".", r"(?<![^\s])#{1,6}(?=\s)", _nothing),
-        # First because it is fast, and most numbers are small.
-        NormalizationRule(
-            "0", r"(?P<small>[1-9][0-9]{0,2})(?:(?=[;!?)]|[,.](?![0-9])|\Z)|,(?=[0-9](?![0-9])))", _small
-        ),
-        NormalizationRule("0a.", MAILBOX, _address),
-        NormalizationRule("0a", ADDRESS, _address),
-        *when.RULES,
-        *amounts.RULES,
-        *_FIGURES,
-        *abbreviated.RULES,
-        *abbreviated.SYMBOLS,
-    ],
-    # Beginnings of words, marks other than punctuation between sentences, and spaces around dashes and crosses.
-    places=rf"[^\w\s,;:!?'\"()’“”]|[0-9{_VULGAR}]|(?<![^\W0-9_])[^\W0-9_]|[_₹]|(?<=[0-9])[:,]|\((?=[0-9])|['’](?=[0-9])"
-    r"|\s(?=[-–—−x×*]\s?[0-9])",
-)
 
 
-def normalize_english(text: str) -> str:
-    """Return English text with numbers, dates, times, amounts, addresses, abbreviations and signs in words."""
-    return tidy(_RULES.apply(text))
+def _rules(dates: Sequence[NormalizationRule]) -> NormalizationRules:
+    return NormalizationRules(
+        [
+            # Rulers, and markup of emphasis and headings.
+            NormalizationRule(
+                ".", r"[-=_*#~+<>.^|/\\$€£₹&@%°×]{4,}|[-=_*#~<>^|]{2,3}(?![\w])|(?<![\w])[-=_*#~<>^|]{2,3}", _nothing
+            ),
+            NormalizationRule(".", r"(?<![^\s])#{1,6}(?=\s)", _nothing),
+            # First because it is fast, and most numbers are small.
+            NormalizationRule(
+                "0", r"(?P<small>[1-9][0-9]{0,2})(?:(?=[;!?)]|[,.](?![0-9])|\Z)|,(?=[0-9](?![0-9])))", _small
+            ),
+            NormalizationRule("0a.", MAILBOX, _address),
+            NormalizationRule("0a", ADDRESS, _address),
+            *dates,
+            *amounts.RULES,
+            *_FIGURES,
+            *abbreviated.RULES,
+            *abbreviated.SYMBOLS,
+        ],
+        # Beginnings of words, marks other than punctuation between sentences, and spaces around dashes and crosses.
+        places=rf"[^\w\s,;:!?'\"()’“”]|[0-9{_VULGAR}{RAISED_SIGNS}]|(?<![^\W0-9_])[^\W0-9_]|[_₹]|(?<=[0-9])[:,]|\((?=[0-9])|['’](?=[0-9])"
+        r"|\s(?=[-–—−x×*]\s?[0-9])",
+    )
+
+
+_RULES = _rules(when.RULES)
+_AMERICAN_RULES = _rules(when.AMERICAN)
+_ROMAN_NAME = re.compile(r"(?<=\w )[Ⅰ-ⅿ]+")
+
+
+def normalize_english(text: str, *, american: bool = False) -> str:
+    """Return English text with numbers, dates, times, amounts, addresses, abbreviations and signs in words.
+
+    Args:
+        text: a sentence or more.
+        american: whether the month comes first in 12/05/2024.
+    """
+    if not text.isascii():
+        text = _ROMAN_NAME.sub(lambda match: unicodedata.normalize("NFKC", match.group()).upper(), text)
+    text = prepare(text, language="en", grouped=",")
+    return tidy((_AMERICAN_RULES if american else _RULES).apply(text))

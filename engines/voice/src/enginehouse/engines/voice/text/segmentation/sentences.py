@@ -174,6 +174,9 @@ def _line_ends(text: str, start: int, at: int, *, column: int, final: bool) -> b
         return True
     if not after and len(ahead) < _LOOK_AHEAD and not final:
         return None
+    if after.startswith(">") and (text[begin + 1 : begin + 2] if begin >= 0 else text[start : start + 1]) == ">":
+        # A quotation goes on.
+        return False
     return not after or after[0] in _BULLETS
 
 

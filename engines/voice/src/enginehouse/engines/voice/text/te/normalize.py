@@ -6,6 +6,8 @@ import re
 import unicodedata
 
 from enginehouse.engines.voice.text.normalization.figures import NUMBER, SIGN, TELEPHONES, WHOLE, WrittenNumber
+from enginehouse.engines.voice.text.normalization.prepare import prepare
+from enginehouse.engines.voice.text.normalization.raised import RAISED, RAISED_SIGNS, unraised
 from enginehouse.engines.voice.text.normalization.rules import NormalizationRule, NormalizationRules, tidy
 from enginehouse.engines.voice.text.normalization.tables import any_of, table
 from enginehouse.engines.voice.text.normalization.web import ADDRESS, MAILBOX, TELUGU, read_address
@@ -13,7 +15,6 @@ from enginehouse.engines.voice.text.te import amounts, when
 from enginehouse.engines.voice.text.te.endings import LETTER, form_after, joined
 from enginehouse.engines.voice.text.te.numbers import NumberForm, count, digits, fraction, ordinal
 
-_OWN_DIGITS = str.maketrans("౦౧౨౩౪౫౬౭౮౯", "0123456789")
 _VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 _SHORT = table(
     """
@@ -92,6 +93,19 @@ def _number(match: re.Match[str]) -> str:
     return joined(match, minus + amounts.say_number(figures, form))
 
 
+def _power(match: re.Match[str]) -> str:
+    exponent = unraised(match["exponent"])
+    if exponent in {"2", "3"}:
+        return joined(match, " స్క్వేర్" if exponent == "2" else " క్యూబ్")
+    sign = "మైనస్ " if exponent[0] in "-−" else ""
+    bare = exponent.lstrip("+-−")
+    return joined(match, f" టు ది పవర్ ఆఫ్ {sign}{count(bare) if bare.isdigit() else bare}")
+
+
+def _worded_telephone(match: re.Match[str]) -> str:
+    return joined(match, ", ".join(digits(group) if group.isdigit() else group for group in match.group().split("-")))
+
+
 def _space(match: re.Match[str]) -> str:
     return " "
 
@@ -105,6 +119,11 @@ _RULES = NormalizationRules(
         NormalizationRule(".", r"(?<![^\s])#{1,6}(?=\s)", _space),
         NormalizationRule("0a.", MAILBOX, _address),
         NormalizationRule("0a", ADDRESS, _address),
+        NormalizationRule(
+            "0",
+            r"(?<![\w.,+-])(?:[0-9]{1,3}-)?[0-9]{3}(?:-[0-9]{1,4}){0,2}(?:-[A-Z]{2,9}){1,3}(?:-[0-9]{1,4})?(?![\w-])",
+            _worded_telephone,
+        ),
         *when.RULES,
         *amounts.RULES,
         *(NormalizationRule("0.", pattern, _telephone) for pattern in TELEPHONES),
@@ -128,6 +147,10 @@ _RULES = NormalizationRules(
             rf"(?<![\w\u0c00-\u0c7f.])(?P<word>{any_of(_SHORT)})",
             lambda match: joined(match, _SHORT[match["word"]]),
         ),
+        NormalizationRule(".", rf"(?P<exponent>{RAISED})", _power),
+        NormalizationRule(".", r"(?<=[\w)\]])\^[{(]?(?P<exponent>[-−+]?(?:[0-9]{1,9}|[a-z](?![a-z])))[)}]?", _power),
+        NormalizationRule("a", r"(?<!\w)[A-GJ][#♯](?![\w#])", lambda match: f"{match.group()[0]} షార్ప్"),
+        NormalizationRule("a", r"(?<!\w)[A-Z]{1,4}(?:\s?&\s?[A-Z]{1,4}){1,4}(?!\w)", lambda match: match.group()),
         NormalizationRule(".", r"#(?=\s?[0-9])", lambda match: " నంబర్ "),
         NormalizationRule(".", r"#(?=\w)", lambda match: " హ్యాష్‌ట్యాగ్ "),
         NormalizationRule(".", rf"[{re.escape(''.join(_SYMBOLS))}]", lambda match: f" {_SYMBOLS[match.group()]} "),
@@ -135,7 +158,7 @@ _RULES = NormalizationRules(
     ],
     # Beginnings of words, marks other than punctuation between sentences, and spaces around dashes.
     places=(
-        rf"[^\w\s,;:!?'\"()’“”।\u0c00-\u0c7f\u200c\u200d]|[0-9{_VULGAR}_]|(?<=[0-9]),|\((?=[0-9])|\s(?=[-–—]\s?[0-9])"
+        rf"[^\w\s,;:!?'\"()’“”।\u0c00-\u0c7f\u200c\u200d]|[0-9{_VULGAR}{RAISED_SIGNS}_]|(?<=[0-9]),|\((?=[0-9])|\s(?=[-–—]\s?[0-9])"
         r"|(?<![^\W0-9_])[A-Za-z]|(?<![\u0c00-\u0c7f\u200c\u200d])[\u0c05-\u0c39]"
     ),
 )
@@ -143,4 +166,4 @@ _RULES = NormalizationRules(
 
 def normalize_telugu(text: str) -> str:
     """Return Telugu text with numbers, dates, times, amounts, addresses, abbreviations and signs in words."""
-    return tidy(_RULES.apply(text.translate(_OWN_DIGITS)))
+    return tidy(_RULES.apply(prepare(text, language="te", grouped=",")))

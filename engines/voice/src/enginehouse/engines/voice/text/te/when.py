@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from enginehouse.engines.voice.text.en.when import HALF
+from enginehouse.engines.voice.text.en.when import HALF, half_of
 from enginehouse.engines.voice.text.normalization.dates import MONTH, Date, date, month_number, read_numeric
 from enginehouse.engines.voice.text.normalization.rules import NormalizationRule
 from enginehouse.engines.voice.text.te.endings import joined
-from enginehouse.engines.voice.text.te.numbers import NumberForm, cardinal, oblique, ordinal
+from enginehouse.engines.voice.text.te.numbers import NumberForm, cardinal, decimal, oblique, ordinal
 
 MONTHS = (
     *("జనవరి", "ఫిబ్రవరి", "మార్చి", "ఏప్రిల్", "మే", "జూన్", "జూలై", "ఆగస్టు", "సెప్టెంబర్", "అక్టోబర్", "నవంబర్"),
@@ -29,12 +29,14 @@ def say_date(day: Date) -> str:
     return " ".join(words)
 
 
-def say_time(hour: int, minute: int, second: int | None, half: str) -> str:
-    """Verbalize a time of day; `half` is "am", "pm" or empty."""
+def say_time(hour: int, minute: int, second: int | None, half: str, *, part: str = "") -> str:
+    """Verbalize a time of day; `half` is "am", "pm" or empty, `part` the decimals of the second."""
     words = "ఒంటి గంట" if hour == 1 else f"{cardinal(hour)} గంటలు"
     if minute:
         words = f"{oblique(words)} {_counted(minute, 'నిమిషం', 'నిమిషాలు')}"
-    if second:
+    if part:
+        words = f"{oblique(words)} {decimal(str(second or 0), part)} సెకన్లు"
+    elif second:
         words = f"{oblique(words)} {_counted(second, 'సెకను', 'సెకన్లు')}"
     return f"{_part_of_day(hour, half)} {words}" if half else words
 
@@ -65,18 +67,18 @@ def _named(match: re.Match[str]) -> str | None:
 
 
 def _clock(match: re.Match[str]) -> str:
-    half = (match["half"] or "").lower().replace(".", "")
+    half = half_of(match["half"] or "")
     hour = int(match["hour"])
     if half and not 1 <= hour <= 12:
         half = ""
     second = int(match["second"]) if match["second"] else None
-    words = say_time(hour, int(match["minute"]), second, half)
+    words = say_time(hour, int(match["minute"]), second, half, part=match["part"] or "")
     # The word for hours is part of the time already; its ending stays.
     return joined(match, oblique(words) if match["hours"] and not match["hours"].endswith(("లు", ".")) else words)
 
 
 def _hour(match: re.Match[str]) -> str:
-    return joined(match, say_time(int(match["hour"]), 0, None, match["half"].lower().replace(".", "")))
+    return joined(match, say_time(int(match["hour"]), 0, None, half_of(match["half"])))
 
 
 def _day(match: re.Match[str]) -> str:
@@ -86,7 +88,7 @@ def _day(match: re.Match[str]) -> str:
 RULES = [
     NormalizationRule(
         "0",
-        r"(?<![\w/.-])(?P<first>[0-9]{4})-(?P<second>[0-9]{1,2})-(?P<third>[0-9]{1,2})"
+        r"(?<![\w/.-])(?P<first>[0-9]{4})[-/](?P<second>[0-9]{1,2})[-/](?P<third>[0-9]{1,2})"
         r"(?:(?P<at>T)(?=[0-9])|(?![0-9A-Za-z-]))",
         _numeric,
     ),
@@ -114,7 +116,7 @@ RULES = [
     ),
     NormalizationRule(
         "0",
-        r"(?:(?<![\w:.])|(?<=[0-9]T))(?P<hour>[01]?[0-9]|2[0-4])(?::|\.(?=[0-9]{2}\s?గం))(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?"
+        r"(?:(?<![\w:.])|(?<=[0-9]T))(?P<hour>[01]?[0-9]|2[0-4])(?::|\.(?=[0-9]{2}\s?గం))(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9])(?:[.,](?P<part>[0-9]{1,9}))?)?"
         rf"(?:{HALF}|Z)?(?![0-9A-Za-z:])(?:\s?(?P<hours>గంటలు|గంటల|గం\.))?",
         _clock,
     ),
