@@ -9,7 +9,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from enginehouse.cli import budgets, chat, explain, keys, policies, prices, say, spend, users
+from enginehouse.cli import budgets, catalog_changes, chat, explain, keys, policies, prices, say, spend, users
 from enginehouse.cli.terms import COMMANDS, explain_failure, flags_of
 from enginehouse.client.errors import FieldViolation
 from enginehouse.kit.contracts import Exposure, load_contracts
@@ -95,5 +95,8 @@ def test_the_flags_of_a_command_are_read_from_its_signature() -> None:
     flags = flags_of(keys.create)
     assert flags["requests_per_minute"] == "--requests-per-minute"
     assert flags["json_"] == "--json"
+    assert flags["expires_in_days"] == "--expires-in-days"
+    assert flags_of(catalog_changes.add)["context_tokens"] == "--context"
+    assert flags_of(policies.rate_answer)["good"] == "--good"
     assert flags_of(chat.chat)["temperature"] == "--temperature"
     assert all(re.fullmatch(r"--[a-z-]+|[a-z_]+", flag) for flag in flags.values())

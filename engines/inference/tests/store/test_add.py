@@ -5,7 +5,8 @@ import re
 import pytest
 import yaml
 
-from enginehouse.engines.inference.store import NewModel, StoreError, add_model
+from enginehouse.engines.inference.store import NewModel, StoreError, add_model, plan_model
+from enginehouse.engines.inference.store._quality import guess_quality, size_in_names
 from enginehouse.kit.catalog import load_catalog
 from engines.inference.tests.tiny_gguf import PLAIN_TEMPLATE, TOOL_TEMPLATE, write_tiny_llama
 
@@ -155,11 +156,54 @@ def test_what_cannot_work_is_refused_and_nothing_is_written(add, weights, catalo
     assert [path.name for path in catalog.parent.iterdir() if path.is_file()] == ["catalog.yaml"]
 
 
-def test_tools_need_a_template_that_knows_them(add, tmp_path):
+def test_whatever_chats_calls_tools_as_the_backend_lets_it(add, tmp_path):
     plain = write_tiny_llama(tmp_path / "plain.gguf", chat_template=PLAIN_TEMPLATE)
     assert add(name="mine", source=f"file:{plain}").capabilities == {
-        "chat", "completion", "grammar", "json_schema", "logprobs"
+        "chat", "completion", "grammar", "json_schema", "logprobs", "tools"
     }  # fmt: skip
+
+
+def test_what_was_guessed_is_told_with_the_flag_that_sets_it(weights, tmp_path):
+    def notes(**fields):
+        new = NewModel(**{"name": "mine", "source": f"file:{weights}"} | fields)
+        return plan_model(new, models_dir=tmp_path).notes
+
+    told = "\n".join(notes())
+    for flag in ("--quality", "--capability", "--price input_tokens=NANOS --price output_tokens=NANOS"):
+        assert flag in told
+    assert notes(quality=0.5, capabilities=["chat"], prices={"input_tokens": 0, "output_tokens": 5}) == []
+    assert "output_tokens without a price: free" in "\n".join(notes(prices={"input_tokens": 1}))
+    assert "trained for 65536" in "\n".join(
+        notes(source=f"file:{write_tiny_llama(tmp_path / 'long.gguf', context=65536)}")
+    )
+
+
+def test_quality_follows_size_and_stays_below_models_that_were_rated():
+    sizes = [10**6, 3_443_136, 134_515_008, 10**9, 8 * 10**9, 70 * 10**9, 10**13]
+    guesses = [guess_quality(size) for size in sizes]
+    assert guesses == sorted(guesses)
+    assert guess_quality(134_515_008) < 0.3
+    assert 0.6 <= guess_quality(8 * 10**9) < 0.7
+    assert all(0.05 <= guess <= 0.95 for guess in [*guesses, guess_quality(0)])
+    assert guess_quality(22 * 10**6, embeds=True) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("qwen3-8b", 8 * 10**9),
+        ("Llama-3.1-70B-Instruct", 70 * 10**9),
+        ("smol-135M", 135 * 10**6),
+        ("gpt-4o", 0),
+        ("ab8b", 0),
+    ],
+)
+def test_a_providers_model_is_rated_by_the_size_in_its_name(name, size, tmp_path):
+    assert size_in_names([name]) == size
+    new = NewModel(name=name, source="https://api.example.com/v1", context_tokens=9)
+    planned = plan_model(new, models_dir=tmp_path)
+    assert planned.entry["quality"] == (guess_quality(size) if size else 0.5)
+    assert any("--quality" in note for note in planned.notes)
 
 
 def test_chat_needs_a_template(add, tmp_path):

@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as ProgressBar
 
+from enginehouse.cli import catalog_changes
+from enginehouse.cli.catalog_changes import CatalogOption, EngineOption
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect, data_directory
 from enginehouse.cli.model_stores import TransferProgress, find_store
 from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_text, reported
 from enginehouse.cli.tables import WideFlag, print_table
-from enginehouse.cli.values import MAX_INT32, decimal_option, whole_option
 from enginehouse.client.usage import price_by_unit
 from enginehouse.kit.catalog import Catalog, load_catalog
 from enginehouse.local.datadir import DEFAULT, DataDirectory
@@ -27,14 +26,10 @@ from enginehouse.local.default_catalog import default_catalog
 from enginehouse.local.engines import find_engines
 from enginehouse.local.errors import LocalError
 
-app = typer.Typer(no_args_is_help=True, help="List the catalog, pull weights, add models.")
-
-CatalogOption = Annotated[
-    Path | None, typer.Option("--catalog", dir_okay=False, help="The catalog file; default: the data directory's.")
-]
-EngineOption = Annotated[
-    str, typer.Option("--engine", help="The kind of engine; default: the only one with a model store.")
-]
+app = typer.Typer(no_args_is_help=True, help="List the catalog; add, edit and remove models; pull weights.")
+app.command()(catalog_changes.add)
+app.command()(catalog_changes.edit)
+app.command()(catalog_changes.remove)
 
 
 @app.command("list")
@@ -103,7 +98,9 @@ def pull(
     store = find_store(engine or (listed.cluster if listed is not None else ""))
     try:
         source = store.source_to_pull(model, models)
-        directory.models.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Marked as a data directory, or the first start would take it for somebody else's.
+        directory.prepare_catalog()
+        directory.models.mkdir(mode=0o700, exist_ok=True)
         with _TransferProgressBar(shown=not json_ and sys.stderr.isatty()) as bar:
             pulled = store.pull(source, models_dir=directory.models, environ=os.environ, progress=bar.update)
     except store.StoreError as error:
@@ -126,78 +123,6 @@ def pull(
     )
 
 
-@app.command()
-@reported
-def add(
-    name: Annotated[str, typer.Argument(help="The model's name.")],
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="hf:ORG/REPO/FILE[@REVISION] once pulled, package:NAME, file:PATH, or a provider's https://HOST/v1."
-        ),
-    ],
-    context_tokens: Annotated[
-        int | None,
-        whole_option("--context", least=1, most=MAX_INT32, help="Context length in tokens; default: as trained."),
-    ] = None,
-    max_output_tokens: Annotated[
-        int | None, whole_option("--max-output", least=1, most=MAX_INT32, help="Default output limit.")
-    ] = None,
-    capability: Annotated[
-        list[str] | None,
-        typer.Option("--capability", help="chat, tools...; repeatable; default: from the weights."),
-    ] = None,
-    quality: Annotated[float, decimal_option("--quality", least=0, most=1, help="Quality.")] = 0.5,
-    price: Annotated[
-        list[str] | None,
-        typer.Option("--price", help="UNIT=NANOS per million, such as input_tokens=50000000; repeatable."),
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", help="KEY=VALUE, an option of the backend; repeatable.")
-    ] = None,
-    engine: EngineOption = "",
-    catalog: CatalogOption = None,
-    data: DataOption = DEFAULT,
-    json_: JsonFlag = False,
-) -> None:
-    """Add a model to the catalog. It is served from the next start on."""
-    directory = data_directory(data)
-    file = catalog or directory.catalog
-    if catalog is None and not directory.exists:
-        raise LocalError(f"no data directory: {directory.root}; create it with `enginehouse up`, or give --catalog")
-    store = find_store(engine)
-    try:
-        new = store.NewModel(
-            name=name,
-            source=source,
-            context_tokens=context_tokens,
-            max_output_tokens=max_output_tokens,
-            capabilities=capability or (),
-            quality=quality,
-            prices={unit: _whole(unit, value) for unit, value in _pairs("--price", price or ())},
-            options={key: yaml.safe_load(value) for key, value in _pairs("--option", option or ())},
-        )
-        added = store.add_model(new, catalog_file=file, models_dir=directory.models)
-    except store.StoreError as error:
-        raise LocalError(str(error)) from error
-    if json_:
-        print_json(
-            {
-                "name": added.name,
-                "cluster": added.cluster,
-                "backend": added.backend,
-                "source": added.source,
-                "context_tokens": added.context_tokens,
-                "max_output_tokens": added.max_output_tokens,
-                "capabilities": sorted(added.capabilities),
-                "quality": added.quality,
-                "catalog": str(file),
-            }
-        )
-        return
-    print_text(f"{added.name} added to {file}; a running mesh serves it after `enginehouse down` and `enginehouse up`")
-
-
 def _catalog(file: Path | None, directory: DataDirectory) -> Catalog:
     if file is not None or directory.catalog.exists():
         return load_catalog(file or directory.catalog)
@@ -205,23 +130,6 @@ def _catalog(file: Path | None, directory: DataDirectory) -> Catalog:
         default.write(default_catalog(find_engines().values()))
         default.flush()
         return load_catalog(Path(default.name))
-
-
-def _pairs(option: str, given: Sequence[str]) -> list[tuple[str, str]]:
-    pairs = []
-    for text in given:
-        key, separator, value = text.partition("=")
-        if not separator or not key:
-            raise LocalError(f"{option} {text!r}: must be KEY=VALUE")
-        pairs.append((key, value))
-    return pairs
-
-
-def _whole(unit: str, value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise LocalError(f"--price {unit}={value}: must be a whole number of nano-dollars per million") from None
 
 
 class _TransferProgressBar:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from enginehouse.cli.terms import explain_failure, explain_violation
+from enginehouse.cli.terms import explain_failure, explain_violation, name_flags
 from enginehouse.client.errors import EnginehouseError
 from enginehouse.kit.config import ConfigError
 from enginehouse.local.errors import LocalError
@@ -66,7 +66,8 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
             message = explain_failure(command, error.message, error.violations)
             raise _failure(message, details, as_json=bool(kwargs.get("json_"))) from None
         except (LocalError, ConfigError, ValueError) as error:
-            raise _failure(str(error), {}, as_json=bool(kwargs.get("json_"))) from None
+            message = name_flags(command, str(error))
+            raise _failure(message, {}, as_json=bool(kwargs.get("json_"))) from None
         except BrokenPipeError:
             # The reader of the output is gone; Click ends the command quietly.
             raise

@@ -171,6 +171,11 @@ def explain_failure(command: Callable[..., Any], message: str, violations: Itera
     return "; ".join(told)
 
 
+def name_flags(command: Callable[..., Any], message: str) -> str:
+    """Return an error of this machine's own with flags for the fields in it."""
+    return _plain(message, flags_of(command))
+
+
 def explain_violation(command: Callable[..., Any], violation: FieldViolation) -> dict[str, str]:
     """Return a violation as JSON has it: the field, the flag or argument that fills it, and what is wrong."""
     flags = flags_of(command)
@@ -185,7 +190,9 @@ def flags_of(command: Callable[..., Any]) -> dict[str, str]:
     for name, hint in typing.get_type_hints(command, include_extras=True).items():
         for info in getattr(hint, "__metadata__", ()):
             if isinstance(info, OptionInfo):
-                long = [flag for flag in info.param_decls or () if flag.startswith("--")]
+                # In an annotation, the first flag stands where the default value would.
+                given = (info.default, *(info.param_decls or ()))
+                long = [flag.partition("/")[0] for flag in given if isinstance(flag, str) and flag.startswith("--")]
                 flags[name] = long[0] if long else f"--{name.strip('_').replace('_', '-')}"
             elif isinstance(info, ArgumentInfo):
                 flags[name] = name.strip("_")

@@ -210,6 +210,22 @@ class DataDirectory:
         except ConfigError as error:
             raise LocalError(str(error)) from error
 
+    def prepare_catalog(self) -> None:
+        """Create the directory with its catalog, before the first start or after it; the rest is left to `prepare`.
+
+        Raises:
+            LocalError: it cannot be used or created, or a file could not be written.
+        """
+        self.inspect()
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.exists:
+                self._write_marker(complete=False)
+            if not self.catalog.exists():
+                replace_text(self.catalog, default_catalog(find_engines().values()), mode=0o644)
+        except OSError as error:
+            raise LocalError(f"{error.filename or self.root} cannot be written: {error.strerror}") from error
+
     def finish(self) -> None:
         """Mark the directory as complete. From now on, a missing part is a loss, not an interrupted creation."""
         if not self.complete:

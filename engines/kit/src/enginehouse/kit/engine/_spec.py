@@ -41,7 +41,7 @@ class EngineSpec(Generic[ConfigT]):
             directory.
         ready_path: a path of the public address that answers a GET with 200, at no cost, once the engine serves through
             Envoy; None where its readiness probe must do.
-        model_store: the module that fetches weights and adds catalog entries (`source_to_pull`, `pull`, `add_model`,
+        model_store: the module that fetches weights and adds catalog entries (`source_to_pull`, `pull`, `plan_model`,
             `NewModel`, `StoreError`); None if the engine has none.
     """
 

@@ -32,6 +32,10 @@ class GgufMetadata:
     """A Jinja template; empty if it was not trained to chat."""
     embeds: bool
     """True if its output is vectors."""
+    parameters: int = 0
+    """The number of its weights."""
+    languages: tuple[str, ...] = ()
+    """Its languages, as its makers name them."""
 
 
 def read_gguf_metadata(path: Path) -> GgufMetadata:
@@ -52,13 +56,13 @@ def read_gguf_metadata(path: Path) -> GgufMetadata:
         }
         template = reader.get_field("tokenizer.chat_template")
         chat_template = "" if template is None else str(template.contents())
-        tensors = len(reader.tensors)
+        parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
     except Exception as error:
         # A damaged file may make the reader raise anything.
         raise StoreError(f"{path} is a damaged GGUF file, or not whole: {type(error).__name__}: {error}") from None
     architecture = str(values.get("general.architecture", ""))
     kind = str(values.get("general.type", "model"))
-    if not architecture or not tensors:
+    if not architecture or not parameters:
         raise StoreError(f"{path} has no architecture or no tensors: it holds no model")
     if architecture in _PARTS or kind != "model":
         raise StoreError(f"{path} is not a model: it holds a {kind} ({architecture}), which goes with one")
@@ -69,5 +73,11 @@ def read_gguf_metadata(path: Path) -> GgufMetadata:
         name=str(values.get("general.name", "")),
         context_tokens=int(values.get(f"{architecture}.context_length", 0)),
         chat_template=chat_template,
+        parameters=parameters,
+        languages=tuple(str(tag) for tag in _as_list(values.get("general.languages"))),
         embeds=architecture in _EMBEDDING_ARCHITECTURES or bool(values.get(f"{architecture}.pooling_type", 0)),
     )
+
+
+def _as_list(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else []
