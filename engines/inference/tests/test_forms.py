@@ -220,8 +220,43 @@ async def test_a_tool_whose_schema_is_bad_is_named(engine: EngineClient) -> None
         assert said in error.message
 
 
-async def test_a_form_cannot_bound_an_answer_that_may_be_a_call(engine: EngineClient) -> None:
-    request = GenerateRequest(model="tools", messages=[user("x")], tools=[CLOCK], format=OutputFormat(json_object=True))
+@pytest.mark.parametrize("model", ["tiny", "tools"])
+async def test_an_answer_is_a_call_or_of_the_form(engine: EngineClient, model: str) -> None:
+    # The text speaks of tags, which are no call there.
+    text = "<tool_call>"
+    schema = {"type": "object", "properties": {"n": {"enum": [1, 2]}, "t": {"const": text}}, "required": ["n", "t"]}
+    kinds: set[str] = set()
+    for seed in range(60):
+        if len(kinds) == 2:
+            break
+        request = GenerateRequest(
+            model=model,
+            messages=[user(f"Which weather? {seed * 7919}")],
+            tools=[WEATHER, CLOCK],
+            format=OutputFormat(json_schema=json.dumps(schema)),
+            choices=2,
+            sampling=Sampling(temperature=2.0, seed=seed),
+            max_output_tokens=400,
+        )
+        answer = await engine.generate(request)
+        for index in range(2):
+            if answer.ends[index].finish_reason == TOOL_CALLS:
+                assert answer.text.get(index, "") == ""
+                for call in answer.calls[index]:
+                    arguments = json.loads(call["arguments"])
+                    assert arguments == {} if call["name"] == "clock" else 1 <= arguments["days"] <= 14
+                kinds.add("call")
+            elif answer.ends[index].finish_reason == STOP:
+                assert json.loads(answer.text[index]) in ({"n": 1, "t": text}, {"n": 2, "t": text})
+                assert index not in answer.calls
+                kinds.add("form")
+    assert kinds == {"call", "form"}
+
+
+async def test_a_grammar_cannot_bound_an_answer_that_may_be_a_call(engine: EngineClient) -> None:
+    request = GenerateRequest(
+        model="tools", messages=[user("x")], tools=[CLOCK], format=OutputFormat(grammar='root ::= "x"')
+    )
     error = await engine.refused(request)
     assert error.reason == "INVALID_REQUEST"
-    assert error.violations[0].field == "format"
+    assert error.violations[0].field == "format.grammar"

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Message, Tool, ToolCallDelta, ToolChoice
 from enginehouse.engines.inference.generation.events import FinishReason, OutputPiece
-from enginehouse.engines.inference.generation.tagged_calls import CLOSE, OPEN, new_call_id
+from enginehouse.engines.inference.generation.tagged_calls import CLOSE, OPEN, TaggedCallReader, new_call_id
 from enginehouse.engines.inference.grammar import Grammar, check_grammar, literal
 from enginehouse.engines.inference.grammar.schemas import invalid_schema, parse_object_schema
 
@@ -35,21 +35,50 @@ def call_grammar(request: GenerateRequest, tools: Sequence[Tool]) -> str:
         ServiceError: INVALID_SCHEMA, naming the tool's field.
     """
     grammar = Grammar()
-    positions = {tool.name: index for index, tool in enumerate(request.tools)}
-    alternatives = []
-    for tool in tools:
-        path = f"tools[{positions[tool.name]}].parameters_json_schema"
-        schema = parse_object_schema(tool.parameters_json_schema or '{"type":"object","properties":{}}', field=path)
-        if schema.setdefault("type", "object") != "object":
-            raise invalid_schema(path, f"invalid type {schema['type']!r}: a tool's arguments are an object")
-        arguments = grammar.expression(schema, field=path)
-        if len(tools) == 1:
-            alternatives = [arguments]
-            break
-        alternatives.append(f"{literal(_head(tool.name))} {arguments} {literal('}')}")
+    if len(tools) == 1:
+        alternatives = [_arguments(request, tools[0], grammar)]
+    else:
+        alternatives = [
+            f"{literal(_head(tool.name))} {_arguments(request, tool, grammar)} {literal('}')}" for tool in tools
+        ]
     text = grammar.text(" | ".join(alternatives))
     check_grammar(text, field="tools")
     return text
+
+
+def call_or_form_grammar(request: GenerateRequest, schema: dict[str, Any], *, field: str) -> str:
+    """Return the grammar of an answer that is either JSON of a schema or calls between tags.
+
+    Args:
+        request: has the tools.
+        schema: of the JSON.
+        field: the request's field that it came in, for errors.
+
+    Raises:
+        ServiceError: INVALID_SCHEMA, naming the field.
+    """
+    grammar = Grammar()
+    form = grammar.expression(schema, field=field)
+    blank = grammar.primitive("ws")
+    calls = [
+        f'"{{\\"name\\":" {blank} {literal(json.dumps(tool.name))} "," {blank} "\\"arguments\\":" {blank} '
+        f'{_arguments(request, tool, grammar)} "}}"'
+        for tool in request.tools
+    ]
+    call = grammar.rule(f'"{OPEN}" "\\n"? ({" | ".join(calls)}) "\\n"? "{CLOSE}"')
+    more = "" if request.HasField("parallel_tool_calls") and not request.parallel_tool_calls else f' ("\\n"? {call})*'
+    text = grammar.text(f"{form} | {call}{more}")
+    check_grammar(text, field="tools")
+    return text
+
+
+def _arguments(request: GenerateRequest, tool: Tool, grammar: Grammar) -> str:
+    index = next(index for index, known in enumerate(request.tools) if known.name == tool.name)
+    path = f"tools[{index}].parameters_json_schema"
+    schema = parse_object_schema(tool.parameters_json_schema or '{"type":"object","properties":{}}', field=path)
+    if schema.setdefault("type", "object") != "object":
+        raise invalid_schema(path, f"invalid type {schema['type']!r}: a tool's arguments are an object")
+    return grammar.expression(schema, field=path)
 
 
 def _head(name: str) -> str:
@@ -152,3 +181,17 @@ class ForcedCallReader:
                 self._depth -= 1
                 self._complete = self._depth == 0
         return text
+
+
+@dataclass(slots=True)
+class CallOrFormReader:
+    """A reader of output that a `call_or_form_grammar` bounds: JSON as it is, or calls between tags."""
+
+    calls: TaggedCallReader
+    _is_form: bool | None = None
+
+    def read(self, piece: OutputPiece) -> OutputPiece:
+        """Return the piece as it is if the answer is JSON, which may speak of tags, else with its calls read."""
+        if self._is_form is None and piece.text:
+            self._is_form = not piece.text.startswith("<")
+        return piece if self._is_form else self.calls.read(piece)

@@ -52,6 +52,8 @@ def check_grammar(text: str, *, field: str) -> None:
             ways.check(name)
     except _Broken as error:
         raise invalid_schema(field, f"invalid grammar: {error}") from None
+    except RecursionError:
+        raise invalid_schema(field, "invalid grammar: its rules are nested too deeply") from None
 
 
 def endless_rules(text: str, *, field: str) -> frozenset[str]:
@@ -81,13 +83,14 @@ def _parse(text: str) -> dict[str, _Choice]:
     rules: dict[str, _Choice] = {}
     open_choices: list[_Choice] = []
     named = ""
-    at = 0
+    at, line = 0, 1
     while at < len(text):
         found = _TOKEN.match(text, at)
-        where = f"line {text.count(chr(10), 0, at) + 1}"
+        where = f"line {line}"
         if found is None:
             raise _Broken(f"{where}: {text[at : at + 20]!r} is not GBNF")
         at, kind, token = found.end(), found.lastgroup, found.group()
+        line += token.count("\n")
         if kind == "space":
             continue
         if kind == "define":

@@ -19,6 +19,13 @@ END: Final = 0x110001
 Ranges = tuple[tuple[int, int], ...]
 
 
+_MAX_WORK = 200_000
+
+
+class TooLarge(ValueError):
+    """Texts or numbers whose automaton would have too many states."""
+
+
 class Expression:
     """One expression of an `Expressions`, equal only to itself."""
 
@@ -65,12 +72,16 @@ def shared(one: Ranges, other: Ranges) -> Ranges:
 
 
 class Expressions:
-    """A maker of expressions. Equal ones are the same object."""
+    """A maker of expressions. Equal ones are the same object.
+
+    Derivatives raise TooLarge once there were too many of them.
+    """
 
     def __init__(self) -> None:
         self._made: dict[object, Expression] = {}
         self._derived: dict[tuple[int, int], Expression] = {}
         self._cuts: dict[int, frozenset[int]] = {}
+        self._work = 0
         self.nothing = self._make("nothing")
         """No text at all."""
         self.empty = self._make("empty", nullable=True)
@@ -100,11 +111,6 @@ class Expressions:
             found = self._made[key] = Expression(kind, parts, ranges, low, high, nullable)
             found.number = len(self._made)
         return found
-
-    @property
-    def size(self) -> int:
-        """The number of expressions made, a measure of the work done."""
-        return len(self._made)
 
     def chars(self, ranges: Iterable[tuple[int, int]]) -> Expression:
         """Return one character of these ranges."""
@@ -204,6 +210,9 @@ class Expressions:
         key = (expression.number, code)
         found = self._derived.get(key)
         if found is None:
+            self._work += 1 + len(expression.parts)
+            if self._work > _MAX_WORK:
+                raise TooLarge
             found = self._derived[key] = self._derive(expression, code)
         return found
 

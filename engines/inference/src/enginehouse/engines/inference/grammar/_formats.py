@@ -17,8 +17,6 @@ _DATE_PART = rf"(?:{_COUNT}Y(?:{_COUNT}M(?:{_COUNT}D)?)?|{_COUNT}M(?:{_COUNT}D)?
 _ALNUM = "[A-Za-z0-9]"
 # Two hyphens together are left to encoded names ("xn--").
 _NAME = rf"{_ALNUM}+(?:-{_ALNUM}+)*"
-_LABEL = rf"(?=[A-Za-z0-9-]{{1,63}}(?![A-Za-z0-9-])){_NAME}"
-_LABELS = rf"(?:{_LABEL}\.(?:{_LABEL}\.(?:{_LABEL}\.)?)?)"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
 _GROUP = "[0-9A-Fa-f]{1,4}"
@@ -51,8 +49,6 @@ FORMATS: Mapping[str, str] = {
     "time": f"^{_CLOCK}$",
     "date-time": f"^{_DATE}T{_CLOCK}$",
     "duration": rf"^P(?:{_COUNT}W|{_DATE_PART}(?:{_TIME_PART})?|{_TIME_PART})$",
-    "email": rf"^(?=[^@]{{1,64}}@){_ATOM}+(?:\.{_ATOM}+)*@{_LABELS}[A-Za-z]{{2,24}}$",
-    "hostname": rf"^{_LABELS}?(?=[A-Za-z0-9-]{{1,61}}$){_NAME}$",
     "ipv4": f"^{_IPV4}$",
     "ipv6": f"^{_IPV6}$",
     **{
@@ -60,6 +56,8 @@ FORMATS: Mapping[str, str] = {
         for version in range(1, 9)
     },
     "uuid": "^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$",
+    "email": "",
+    "hostname": "",
     "uri": f"^{_URI}$",
     "uri-reference": rf"^(?:{_URI}|(?:/{_PATH_CHARACTER}+)*/?{_TAIL}|\.{{1,2}}(?:/{_PATH_CHARACTER}+)*/?{_TAIL}"
     rf"|[A-Za-z0-9\-._~]+(?:/{_PATH_CHARACTER}+)*/?{_TAIL})$",
@@ -75,7 +73,59 @@ FORMATS: Mapping[str, str] = {
     "uint32": r"^(?:0|[1-9]\d{0,8})$",
     "uint64": r"^(?:0|[1-9]\d{0,18})$",
 }
-"""The pattern of each format."""
+"""The pattern of each format; those of `email` and `hostname` depend on the room that there is."""
+
+
+def sized_pattern(name: str, most: int | None) -> str | None:
+    """Return the pattern of a format, for texts of at most so many characters if its parts share them; None for an
+    unknown format.
+    """
+    if name == "email":
+        return _email(253 if most is None else min(most, 253))
+    if name == "hostname":
+        return _hostname(253 if most is None else min(most, 253))
+    if name == "uri" and most is not None:
+        return _sized_uri(most)
+    return FORMATS.get(name)
+
+
+def _label(size: int) -> str:
+    return rf"(?=[A-Za-z0-9-]{{1,{size}}}(?![A-Za-z0-9-])){_NAME}"
+
+
+def _labels(count: int, size: int) -> str:
+    """Return up to so many labels of a host's name, each with its dot."""
+    whole = ""
+    for _ in range(count):
+        whole = rf"(?:{_label(size)}\.{whole})?"
+    return whole
+
+
+def _email(most: int) -> str:
+    local = max(1, min(64, (most - 5) // 2))
+    domain = most - local - 1
+    top = max(2, min(24, domain // 4))
+    count = 1 if domain < 40 else 2 if domain < 80 else 4
+    size = max(1, min(40, (domain - top) // count - 1))
+    more = _labels(count - 1, size)
+    return rf"^(?=[^@]{{1,{local}}}@){_ATOM}+(?:\.{_ATOM}+)*@{more}{_label(size)}\.[A-Za-z]{{2,{top}}}$"
+
+
+def _hostname(most: int) -> str:
+    if most < 63:
+        return rf"^(?=.{{1,{most}}}$)(?:{_NAME}\.)*{_NAME}$"
+    count = max(1, min(3, most // 64 - 1))
+    return rf"^{_labels(count, 63)}(?=[A-Za-z0-9-]{{1,{min(63, most - 64 * count)}}}$){_NAME}$"
+
+
+def _sized_uri(most: int) -> str:
+    """Return addresses whose only part without a bound is the path and query, which then share what is left."""
+    host = max(4, min(80, most // 2))
+    return (
+        rf"^(?:https?|wss?|ftps?|sftp|ssh|git|s3|gs)://(?=[A-Za-z0-9.-]{{1,{host}}}(?![A-Za-z0-9.-])){_HOST}"
+        r"(?::[1-9]\d{0,3})?(?:[/?][A-Za-z0-9\-._~!$&'()*+,;=:@/?]*)?$"
+    )
+
 
 SAME_AS: Mapping[str, str] = {
     "idn-email": "email",

@@ -20,7 +20,7 @@ from enginehouse.engines.inference.grammar._negation import Option, denials, for
 from enginehouse.engines.inference.grammar._references import Document, SchemaError, SchemaPlace
 from enginehouse.engines.inference.grammar._texts import Texts
 
-_MAX_FORKS = 3000
+_MAX_FORKS = 10_000
 _MAX_DEPTH = 5
 _MAX_CHAIN = 64
 
@@ -125,21 +125,23 @@ class Joining:
                 # Without a type, a schema means the type that its keywords speak of.
                 path.branch.restrict([kind for kind in path.branch.kinds if kind in path.branch.hints])
             if path.others:
-                waiting.append(self._apart(path, depth))
+                self._keep_apart(path, depth)
+            if path.tasks:
+                waiting.append(path)
                 continue
             yield path.branch
 
-    def _apart(self, path: _Path, depth: int) -> _Path:
-        """Return the path with one alternative less that must not hold: denied, unless it cannot hold anyway."""
-        other, path.others = path.others[0], path.others[1:]
+    def _keep_apart(self, path: _Path, depth: int) -> None:
+        """Deny the alternatives that must not hold beside the one chosen, but for those that cannot hold anyway."""
+        others, path.others = path.others, []
         if path.branch.values is not None:
             # The values are checked by the whole schema.
-            return path
+            return
         closed = path.branch.fork()
         closed.close()
-        if depth <= 0 or self._alive([other.literal], closed, depth - 1):
-            path.tasks.append(_Task(other.literal.opposite, other.groups, other.chain))
-        return path
+        for other in others:
+            if depth <= 0 or self._alive([other.literal], closed.fork(), depth - 1):
+                path.tasks.append(_Task(other.literal.opposite, other.groups, other.chain))
 
     def _is_alive(self, branch: Branch, depth: int) -> bool:
         if branch.values is not None:
@@ -276,4 +278,6 @@ class Joining:
             branch.texts += (self._texts.pattern(words.pattern, words.place.path),)
         if words.format is not None:
             described = words.pattern is not None
-            branch.texts += (self._texts.format(words.format, words.place.path, described=described),)
+            branch.texts += (
+                self._texts.format(words.format, words.place.path, described=described, most=words.max_length),
+            )

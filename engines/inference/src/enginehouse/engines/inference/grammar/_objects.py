@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from enginehouse.engines.inference.grammar._schema import Conversion
 
 _MAX_PATTERNS = 6
+# llama.cpp steps over them one by one.
+_MAX_SKIPPED = 100
 
 
 def object_body(conversion: Conversion, branch: Branch) -> str | None:
@@ -29,6 +31,13 @@ def object_body(conversion: Conversion, branch: Branch) -> str | None:
             return conversion.grammar.primitive("object")
         extra = _extra(conversion, branch)
     conversion.grammar.primitive("ws")
+    skipped = 0
+    for _, needed in members:
+        skipped = 0 if needed else skipped + 1
+        if skipped > _MAX_SKIPPED:
+            raise SchemaError(
+                branch.path, f"over {_MAX_SKIPPED} optional properties follow one another; name some in 'required'"
+            )
     return _Sequence(conversion, branch, members, extra).body()
 
 

@@ -71,10 +71,7 @@ def pattern_expression(expressions: Expressions, pattern: str, *, generous: bool
     if tree.state.flags & ~re.UNICODE.value:
         raise PatternError("sets flags, which are not supported")
     try:
-        body = _Reader(expressions, generous).rest(list(tree), expressions.everything, lead="free", trail=True)
-        found = expressions.sequence(expressions.everything, body)
-        whole = expressions.both((found, expressions.sequence(expressions.begin, expressions.texts)))
-        return expressions.derivative(whole, expressions.begin.ranges[0][0])
+        return _Reader(expressions, generous).whole(list(tree))
     except RecursionError:
         raise PatternError("is nested too deeply") from None
 
@@ -101,6 +98,20 @@ class _Reader:
     def __init__(self, expressions: Expressions, generous: bool) -> None:
         self._expressions = expressions
         self._generous = generous
+
+    def whole(self, items: Sequence[Any]) -> Expression:
+        """Return the ended texts in which the items match somewhere."""
+        make = self._expressions
+        items = self._begin_first(items)
+        if len(items) == 1 and items[0][0] is ops.BRANCH:
+            return make.either(self.whole(branch) for branch in items[0][1][1])
+        if len(items) == 1 and items[0][0] is ops.SUBPATTERN:
+            self._refuse_flags(items[0][1])
+            return self.whole(items[0][1][3])
+        if items and items[0] == (ops.AT, ops.AT_BEGINNING):
+            return self.rest(items[1:], make.everything, lead="start", trail=True)
+        body = self.rest(items, make.everything, lead="free", trail=True)
+        return make.derivative(make.sequence(make.everything, body), make.begin.ranges[0][0])
 
     def rest(self, items: Sequence[Any], following: Expression, *, lead: str, trail: bool) -> Expression:
         """Return the items and what follows them.

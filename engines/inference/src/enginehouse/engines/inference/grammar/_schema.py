@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from enginehouse.engines.inference.grammar._arrays import array_body
-from enginehouse.engines.inference.grammar._automata import TooLarge
 from enginehouse.engines.inference.grammar._branches import Branch, Literal
 from enginehouse.engines.inference.grammar._check import check_grammar, endless_rules
 from enginehouse.engines.inference.grammar._evaluation import Evaluation, kind_of
+from enginehouse.engines.inference.grammar._expressions import TooLarge
 from enginehouse.engines.inference.grammar._gbnf import (
     NEEDS,
     PRIMITIVES,
@@ -47,6 +47,7 @@ class Grammar:
     def __init__(self) -> None:
         self._rules: dict[str, str] = {}
         self._named = 0
+        self._texts = Texts()
 
     def text(self, root: str) -> str:
         """Return the whole grammar, beginning with an expression."""
@@ -68,7 +69,7 @@ class Grammar:
             document = Document(schema)
             for _ in range(_MAX_ROUNDS):
                 self._rules = dict(kept)
-                conversion = Conversion(self, document, empty)
+                conversion = Conversion(self, document, self._texts, empty)
                 found = conversion.value([Literal(document.root)])
                 if found is None:
                     raise SchemaError("#", _ENDLESS if empty else "no value satisfies the schema")
@@ -82,6 +83,8 @@ class Grammar:
             raise SchemaError("#", _ENDLESS)
         except SchemaError as error:
             raise invalid_schema(field, str(error)) from None
+        except TooLarge:
+            raise invalid_schema(field, "its patterns and names together are too complex; simplify them") from None
         except RecursionError:
             raise invalid_schema(field, "the schema is nested too deeply") from None
 
@@ -131,12 +134,15 @@ class Conversion:
     Args:
         grammar: takes the rules.
         document: the schema.
+        texts: makes its texts.
         empty: sets of schemas that no finite value satisfies together.
     """
 
-    def __init__(self, grammar: Grammar, document: Document, empty: frozenset[frozenset[Literal]]) -> None:
+    def __init__(
+        self, grammar: Grammar, document: Document, texts: Texts, empty: frozenset[frozenset[Literal]]
+    ) -> None:
         self.grammar = grammar
-        self.texts = Texts()
+        self.texts = texts
         self.evaluation = Evaluation(document, self.texts)
         self.joining = Joining(document, self.evaluation, self.texts)
         self._document = document

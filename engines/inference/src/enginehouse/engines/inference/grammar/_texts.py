@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from enginehouse.engines.inference.grammar._automata import Automaton, TooLarge, of_expression
-from enginehouse.engines.inference.grammar._expressions import Expression, Expressions
-from enginehouse.engines.inference.grammar._formats import FORMATS, FREE_FORMATS, SAME_AS
+from enginehouse.engines.inference.grammar._automata import Automaton, of_expression
+from enginehouse.engines.inference.grammar._expressions import Expression, Expressions, TooLarge
+from enginehouse.engines.inference.grammar._formats import FORMATS, FREE_FORMATS, SAME_AS, sized_pattern
+from enginehouse.engines.inference.grammar._lengths import with_lengths
 from enginehouse.engines.inference.grammar._patterns import PatternError, pattern_expression
 from enginehouse.engines.inference.grammar._references import SchemaError
-
-# The least length to which a text of a pattern is cut where its automaton would be too large.
-_MIN_CUT = 32
 
 
 class Texts:
@@ -20,7 +18,7 @@ class Texts:
     def __init__(self) -> None:
         self.expressions = Expressions()
         self._patterns: dict[tuple[str, bool], Expression] = {}
-        self._automata: dict[int, Automaton | None] = {}
+        self._automata: dict[tuple[int, int, int | None], Automaton | None] = {}
 
     def pattern(self, pattern: str, path: str, *, generous: bool = False) -> Expression:
         """Return the texts that match a pattern, in every reading or (`generous`) in any.
@@ -39,19 +37,19 @@ class Texts:
 
     def unmatched(self, pattern: str, path: str) -> Expression:
         """Return the texts that a pattern does not match, in any reading."""
-        make = self.expressions
-        return make.both((make.texts, make.negated(self.pattern(pattern, path, generous=True))))
+        return self.expressions.negated(self.pattern(pattern, path, generous=True))
 
-    def format(self, name: str, path: str, *, described: bool = False) -> Expression:
+    def format(self, name: str, path: str, *, described: bool = False, most: int | None = None) -> Expression:
         """Return texts that have a format.
 
         Args:
+            most: the number of characters that there is room for, in formats whose parts share it.
             described: whether a pattern stands beside it, which is then all that an unknown name means.
 
         Raises:
             SchemaError: nothing is known of the format.
         """
-        known = FORMATS.get(SAME_AS.get(name, name))
+        known = sized_pattern(SAME_AS.get(name, name), most)
         if known is not None:
             return self.pattern(known, path)
         if name in FREE_FORMATS or described:
@@ -74,8 +72,7 @@ class Texts:
 
     def except_for(self, texts: Iterable[str]) -> Expression:
         """Return all texts but these."""
-        make = self.expressions
-        return make.both((make.texts, make.negated(self.exactly(texts))))
+        return self.expressions.negated(self.exactly(texts))
 
     def accepts(self, expression: Expression, text: str) -> bool:
         """Return whether the text is one of these."""
@@ -86,24 +83,17 @@ class Texts:
     ) -> Automaton | None:
         """Return the automaton of texts, of so many characters; None if there are none.
 
-        Where a large `most` would make it too large, only shorter texts are written.
-
         Raises:
             SchemaError: the automaton would be too large.
         """
-        while True:
-            bounded = expression
-            if least or most is not None:
-                bounded = self.expressions.both((expression, self.length(least, most)))
-            if bounded.number in self._automata:
-                return self._automata[bounded.number]
+        key = (expression.number, least, most)
+        if key not in self._automata:
             try:
-                found = of_expression(self.expressions, bounded)
+                found = of_expression(self.expressions, expression)
+                if found is not None and (least or most is not None):
+                    found = with_lengths(found, least, most)
             except TooLarge:
-                if most is None or most // 2 < max(least, _MIN_CUT):
-                    description = "pattern, format and lengths together are too complex; simplify them"
-                    raise SchemaError(path, description) from None
-                most //= 2
-                continue
-            self._automata[bounded.number] = found
-            return found
+                description = "pattern, format and lengths together are too complex; simplify them"
+                raise SchemaError(path, description) from None
+            self._automata[key] = found
+        return self._automata[key]

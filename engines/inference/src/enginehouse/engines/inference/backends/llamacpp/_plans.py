@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,11 @@ from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServ
 from enginehouse.engines.inference.generation.conversations import TemplateRefusal, forms_of
 from enginehouse.engines.inference.generation.tagged_calls import TaggedCallReader
 from enginehouse.engines.inference.generation.tool_calls import (
+    CallOrFormReader,
     ForcedCallReader,
     ToolReader,
     call_grammar,
+    call_or_form_grammar,
     forced_tools,
     instructed,
     without_tools,
@@ -101,7 +104,7 @@ class RequestPlanner:
         self.refuse_overlong(sum(len(message.content) for message in request.messages) + len(request.prompt), "prompt")
         body = sampling_body(request, self._sampling)
         if request.prompt:
-            return await self._from_prompt(request, body, request.prompt, grammar=_format_grammar(request))
+            return await self._from_prompt(request, body, request.prompt, grammar=await _format_grammar(request))
         if not self._native_tools:
             messages = without_tools(messages)
         if not calls_tools(request):
@@ -111,14 +114,22 @@ class RequestPlanner:
                 return await self._from_prompt(request, body, prompt, grammar="")
             return await self._chat(request, body, messages, tools=False)
         forced = forced_tools(request)
-        if not forced and request.format.WhichOneof("form"):
-            description = "cannot bound an answer that may be a tool call; require a call, or leave one of them out"
+        form = request.format.WhichOneof("form")
+        if not forced and form == "grammar":
+            description = "cannot bound an answer that may be a tool call; give a JSON schema, or require a call"
             raise ServiceError(
-                Reason.INVALID_REQUEST, f"format: {description}", violations=[FieldViolation("format", description)]
+                Reason.INVALID_REQUEST,
+                f"format.grammar: {description}",
+                violations=[FieldViolation("format.grammar", description)],
             )
-        if not forced and self._native_tools:
+        if not forced and self._native_tools and not form:
             return await self._chat(request, body, messages, tools=True)
-        grammar = call_grammar(request, forced) if forced else ""
+        # Schemas may take a while; others' tokens must not wait for it.
+        grammar = ""
+        if forced:
+            grammar = await asyncio.to_thread(call_grammar, request, forced)
+        elif form:
+            grammar = await asyncio.to_thread(_call_or_form, request)
         shown = forced or list(request.tools)
         template = {}
         if self._native_tools:
@@ -135,7 +146,11 @@ class RequestPlanner:
         most = 1 if request.HasField("parallel_tool_calls") and not request.parallel_tool_calls else None
         known = frozenset(names)
         return await self._from_prompt(
-            request, body, prompt, grammar=grammar, reader=lambda: TaggedCallReader(known, most)
+            request,
+            body,
+            prompt,
+            grammar=grammar,
+            reader=lambda: CallOrFormReader(TaggedCallReader(known, most)) if form else TaggedCallReader(known, most),
         )
 
     def refuse_overlong(self, size: int, field: str) -> None:
@@ -151,7 +166,7 @@ class RequestPlanner:
             body["tools"] = [tool_body(tool) for tool in request.tools]
             # llama.cpp would read one call at most, and show a second one as text.
             body["parallel_tool_calls"] = not request.HasField("parallel_tool_calls") or request.parallel_tool_calls
-        grammar = _format_grammar(request)
+        grammar = await _format_grammar(request)
         if grammar:
             body["grammar"] = grammar
         if request.logprobs:
@@ -212,14 +227,26 @@ class RequestPlanner:
         )
 
 
-def _format_grammar(request: GenerateRequest) -> str:
+async def _format_grammar(request: GenerateRequest) -> str:
     form = request.format.WhichOneof("form")
-    if form == "json_object":
-        return schema_grammar({"type": "object"}, field="format.json_object")
-    if form == "json_schema":
-        field = "format.json_schema"
-        return schema_grammar(parse_object_schema(request.format.json_schema, field=field), field=field)
+    if form in ("json_object", "json_schema"):
+        schema, field = _format_schema(request)
+        # It may take a while; others' tokens must not wait for it.
+        return await asyncio.to_thread(schema_grammar, schema, field=field)
     return request.format.grammar if form == "grammar" else ""
+
+
+def _format_schema(request: GenerateRequest) -> tuple[dict[str, Any], str]:
+    """Return the schema of a JSON answer and the field that it came in."""
+    if request.format.WhichOneof("form") == "json_object":
+        return {"type": "object"}, "format.json_object"
+    field = "format.json_schema"
+    return parse_object_schema(request.format.json_schema, field=field), field
+
+
+def _call_or_form(request: GenerateRequest) -> str:
+    schema, field = _format_schema(request)
+    return call_or_form_grammar(request, schema, field=field)
 
 
 def too_long(field: str, tokens: int, context_tokens: int, *, at_least: bool = False) -> ServiceError:
