@@ -28,17 +28,19 @@ STUBS = CONTRACTS / "python" / "src"
 PACKAGE = pathlib.Path("enginehouse", "api")
 # Contracts of other distributions import these, so they lie beside the stubs, where `protoc --proto_path` finds them.
 IMPORTED = ("common", "options")
+# Errors carry these inside Any, which no contract imports; without their descriptors they print as base64.
+IN_ERRORS = ("google/rpc/status.proto", "google/rpc/error_details.proto")
 
 
-def run_protoc(contracts: pathlib.Path, *outputs: str) -> None:
-    """Run protoc over every contract. Raise SystemExit with its status where it fails."""
+def run_protoc(contracts: pathlib.Path, *outputs: str, beside: tuple[str, ...] = ()) -> None:
+    """Run protoc over every contract and the files beside them. Raise SystemExit with its status where it fails."""
     protos = sorted(str(path) for path in (contracts / "enginehouse").rglob("*.proto"))
     third_party = pathlib.Path(annotations_pb2.__file__).parents[2]
     bundled = pathlib.Path(grpc_tools.__file__).parent / "_proto"
     # The plugins for types lie beside this interpreter, whoever calls it.
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     paths = [f"--proto_path={path}" for path in (contracts, third_party, bundled)]
-    status = protoc.main(["protoc", *paths, *outputs, "--include_imports", *protos])
+    status = protoc.main(["protoc", *paths, *outputs, *protos, *beside])
     if status:
         raise SystemExit(int(status))
 
@@ -54,8 +56,8 @@ def write_stubs(contracts: pathlib.Path, target: pathlib.Path) -> None:
         f"--grpc_python_out={target}",
         f"--mypy_out=quiet:{target}",
         f"--mypy_grpc_out=quiet:{target}",
-        f"--descriptor_set_out={api / 'descriptors.binpb'}",
     )
+    run_protoc(contracts, "--include_imports", f"--descriptor_set_out={api / 'descriptors.binpb'}", beside=IN_ERRORS)
     (api / "py.typed").touch()
     for area in IMPORTED:
         for path in sorted((contracts / PACKAGE / area).rglob("*.proto")):
@@ -82,7 +84,8 @@ def main() -> int:
     what.add_argument("--image", type=pathlib.Path)
     arguments = parser.parse_args()
     if arguments.image:
-        run_protoc(arguments.contracts, f"--descriptor_set_out={arguments.image}", "--include_source_info")
+        output = f"--descriptor_set_out={arguments.image}"
+        run_protoc(arguments.contracts, output, "--include_imports", "--include_source_info")
         return 0
     if not arguments.check:
         write_stubs(arguments.contracts, arguments.stubs)

@@ -122,8 +122,17 @@ def test_reflection_lists_what_lives_and_describes_it(channel: Any) -> None:
     names = set(database.get_services())
     assert {GENERATION, "enginehouse.api.openai.v1.TextService", "grpc.health.v1.Health"} <= names
     assert not [name for name in names if "UsageService" in name or "Registry" in name]
-    file = database.FindFileContainingSymbol(GENERATION)
-    assert [service.name for service in file.service] == ["GenerationService"]
+    for symbol in (GENERATION, f"{GENERATION}.Generate", "enginehouse.api.inference.v1.FINISH_REASON_STOP"):
+        file = database.FindFileContainingSymbol(symbol)
+        assert [service.name for service in file.service] == ["GenerationService"]
+    for name in names:
+        assert database.FindFileContainingSymbol(name).service
+
+
+def test_what_errors_carry_is_described(channel: Any) -> None:
+    database = ProtoReflectionDescriptorDatabase(channel)
+    for name in ("google.rpc.Status", "google.rpc.ErrorInfo", "google.rpc.BadRequest", "google.rpc.RetryInfo"):
+        assert database.FindFileContainingSymbol(name).package == "google.rpc"
 
 
 def test_health_of_services(channel: Any) -> None:

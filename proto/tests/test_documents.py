@@ -56,6 +56,12 @@ def sample(*, verb: str = "post", path: str = "/v1/things/{name}:turn", second: 
     return read_packages(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString())
 
 
+def test_the_descriptors_describe_what_errors_carry(contracts: descriptor_pb2.FileDescriptorSet) -> None:
+    messages = {f"{file.package}.{message.name}" for file in contracts.file for message in file.message_type}
+    carried = {"ErrorInfo", "BadRequest", "RetryInfo"}
+    assert {"google.rpc.Status", *(f"google.rpc.{name}" for name in carried)} <= messages
+
+
 def test_the_document_is_valid_openapi(openapi: dict[str, object]) -> None:
     OpenAPIV31SpecValidator(openapi).validate()  # type: ignore[arg-type]
 

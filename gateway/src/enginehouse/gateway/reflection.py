@@ -2,62 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import cast
+from collections.abc import Callable, Iterable
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from enginehouse.gateway.translate.contracts import EdgeContracts
-from enginehouse.gateway.translate.names import HEALTH_SERVICE, REFLECTION_SERVICES
-
-_Context = grpc.aio.ServicerContext[reflection_pb2.ServerReflectionRequest, reflection_pb2.ServerReflectionResponse]
-_Responses = AsyncIterator[reflection_pb2.ServerReflectionResponse]
+from enginehouse.gateway.translate.names import HEALTH_SERVICE
+from enginehouse.kit.server.reflection import Reflection, SymbolIndex
 
 
-class MeshReflection:
-    """Reflection for every service that engines registered, under both of reflection's names.
+def mesh_reflection(contracts: EdgeContracts, *, services: Callable[[], Iterable[str]]) -> Reflection:
+    """Return the reflection of every service that engines registered.
 
     Args:
         contracts: the source of descriptors; a service that is not in them is listed without one.
         services: returns the full names of the services known now.
     """
-
-    def __init__(self, *, contracts: EdgeContracts, services: Callable[[], Iterable[str]]) -> None:
-        self._pool = descriptor_pool.DescriptorPool()
-        for file in descriptor_pb2.FileDescriptorSet.FromString(contracts.descriptor_set).file:
-            self._pool.Add(file)
-        for module in (health_pb2, reflection_pb2):
-            self._pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
-        self._services = services
-
-    def add_to(self, server: grpc.aio.Server) -> None:
-        """Register it. The messages of v1 are those of v1alpha under another name."""
-        handler = grpc.stream_stream_rpc_method_handler(
-            self._info,
-            reflection_pb2.ServerReflectionRequest.FromString,
-            reflection_pb2.ServerReflectionResponse.SerializeToString,
-        )
-        for name in REFLECTION_SERVICES:
-            server.add_generic_rpc_handlers(
-                (grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}),)
-            )
-
-    async def _info(
-        self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: _Context
-    ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
-        names = (*sorted(self._services()), HEALTH_SERVICE, *REFLECTION_SERVICES)
-        servicer = ReflectionServicer(service_names=names, pool=self._pool)
-        # An asynchronous generator, though its stub says otherwise.
-        responses = cast(
-            "AsyncIterator[reflection_pb2.ServerReflectionResponse]", servicer.ServerReflectionInfo(requests, context)
-        )
-        async for response in responses:
-            yield response
+    health = descriptor_pb2.FileDescriptorProto()
+    health_pb2.DESCRIPTOR.CopyToProto(health)
+    files = descriptor_pb2.FileDescriptorSet.FromString(contracts.descriptor_set).file
+    return Reflection(index=SymbolIndex((*files, health)), services=lambda: (*services(), HEALTH_SERVICE))
 
 
 class MeshHealth:

@@ -15,7 +15,7 @@ from enginehouse.gateway.ads import AdsServer, SnapshotFeed
 from enginehouse.gateway.config import GatewaySection
 from enginehouse.gateway.control_plane import ControlPlane
 from enginehouse.gateway.metrics import AdsMetrics, RegistryMetrics
-from enginehouse.gateway.reflection import MeshHealth, MeshReflection
+from enginehouse.gateway.reflection import MeshHealth, mesh_reflection
 from enginehouse.gateway.registry import Registry, RegistryServicer
 from enginehouse.gateway.state_file import StateFile
 from enginehouse.gateway.translate.contracts import edge_contracts
@@ -62,7 +62,7 @@ async def serve(section: GatewaySection) -> None:
     server = grpc.aio.server(options=_OPTIONS)
     registry_pb2_grpc.add_RegistryServiceServicer_to_server(RegistryServicer(registry=registry), server)
     AdsServer(feed=feed, metrics=AdsMetrics(metrics)).add_to(server)
-    MeshReflection(contracts=edge, services=registry.services).add_to(server)
+    mesh_reflection(edge, services=registry.services).add_to(server)
     health.add_to(server)
     http = MetricsServer(listen=str(section.http_listen), registry=metrics, ready=lambda: control_plane.running)
 

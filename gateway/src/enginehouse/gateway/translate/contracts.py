@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from google.protobuf import descriptor_pb2, duration_pb2
-from google.rpc import error_details_pb2
-
 from enginehouse.kit.contracts import Body, Contracts, Exposure
 
 
@@ -16,7 +13,7 @@ class EdgeContracts:
     """The facts that routes and filters follow from, without descriptors.
 
     Attributes:
-        descriptor_set: a serialized FileDescriptorSet: the contracts, what they import, and the error details.
+        descriptor_set: a serialized FileDescriptorSet: the contracts, what they import, and what errors carry.
         services: full names of the services that clients may call.
         internal_services: full names of the services that are never routed, whoever says that they serve them.
         router_services: those of `services` that routers alone serve.
@@ -46,7 +43,7 @@ def edge_contracts(contracts: Contracts) -> EdgeContracts:
     openai = [service for service in services if service.openai_errors]
     methods = [method for service in services for method in service.methods]
     return EdgeContracts(
-        descriptor_set=_with_error_details(contracts.files).SerializeToString(deterministic=True),
+        descriptor_set=contracts.files.SerializeToString(deterministic=True),
         services=tuple(sorted(service.name for service in services)),
         internal_services=frozenset(contracts.exposed(Exposure.INTERNAL)),
         router_services=frozenset(contracts.exposed(Exposure.ROUTER)),
@@ -65,14 +62,3 @@ def _pattern(template: str) -> str:
     """Return a path template such as `/v1/models/{model}` as a regular expression."""
     pieces = re.split(r"(\{[^}]*\})", template)
     return "".join("[^/]+" if piece.startswith("{") else re.escape(piece) for piece in pieces)
-
-
-def _with_error_details(files: descriptor_pb2.FileDescriptorSet) -> descriptor_pb2.FileDescriptorSet:
-    # Errors carry these inside Any, which no contract imports: without them the edge could not print them.
-    known = {file.name for file in files.file}
-    merged = descriptor_pb2.FileDescriptorSet()
-    merged.CopyFrom(files)
-    for module in (duration_pb2, error_details_pb2):
-        if module.DESCRIPTOR.name not in known:
-            module.DESCRIPTOR.CopyToProto(merged.file.add())
-    return merged

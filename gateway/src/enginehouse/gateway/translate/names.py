@@ -38,5 +38,4 @@ TYPE_ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssign
 TYPE_LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 TYPE_ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 
-REFLECTION_SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 HEALTH_SERVICE = "grpc.health.v1.Health"

@@ -34,13 +34,13 @@ from enginehouse.gateway.translate.names import (
     HEALTH_SERVICE,
     NO_CLUSTER,
     ORIGINAL_PATH_HEADER,
-    REFLECTION_SERVICES,
     REPLAY_HEADER,
     REQUEST_ID_HEADER,
     ROUTER_ENGINE_CLUSTER,
     ROUTES,
 )
 from enginehouse.gateway.translate.openai_errors import OPENAI_ERRORS_LUA
+from enginehouse.kit.server.reflection import REFLECTION_SERVICES
 
 AUTHORIZATION_FILTER = "envoy.filters.http.ext_authz"
 CORS_FILTER = "envoy.filters.http.cors"

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 import grpc
 import uvloop
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from enginehouse.kit._documents import ConfigError
 from enginehouse.kit.addresses import Address, parse_listen
 from enginehouse.kit.server._handlers import Gate, HandlerWrapper, UnknownMethods
+from enginehouse.kit.server.reflection import Reflection, SymbolIndex, loaded_files
 from enginehouse.kit.server.registry import RegistryLease
 from enginehouse.kit.telemetry import RpcMetrics, Tracing
 from enginehouse.kit.usage import Spool, UsageReporter
@@ -25,7 +25,7 @@ from enginehouse.kit.usage import Spool, UsageReporter
 _log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 16 << 20
-_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+_HEALTH = "grpc.health.v1.Health"
 
 AddServicer = Callable[[grpc.aio.Server], None]
 """A function that adds one servicer to a server: `lambda server: add_GreeterServicer_to_server(greeter, server)`."""
@@ -212,18 +212,11 @@ class EngineServer:
 
     def _add_health_and_reflection(self, server: grpc.aio.Server) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = (*self._names, "grpc.health.v1.Health", _REFLECTION_V1)
-        reflection = ReflectionServicer(service_names=names)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, server)  # type: ignore[no-untyped-call]
-        # v1 has the messages of v1alpha under another name.
-        v1 = grpc.stream_stream_rpc_method_handler(
-            reflection.ServerReflectionInfo,
-            reflection_pb2.ServerReflectionRequest.FromString,
-            reflection_pb2.ServerReflectionResponse.SerializeToString,
-        )
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": v1}),)
-        )
+        names = (*self._names, _HEALTH)
+        # What errors carry inside Any is described too: no contract imports it.
+        status = (error_details_pb2.DESCRIPTOR, status_pb2.DESCRIPTOR)
+        index = SymbolIndex(loaded_files(names, also=status))
+        Reflection(index=index, services=lambda: names).add_to(server)
 
 
 class _Collector:
