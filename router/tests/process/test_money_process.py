@@ -151,6 +151,29 @@ async def test_a_request_costs_no_more_than_its_caller_and_its_key_allow(shared_
     assert int(error.metadata["needed_nanos"]) > 10
 
 
+async def test_without_a_budget_a_reservation_ends_no_answer(
+    shared_router: RouterProcess, app: pb.CreateKeyResponse
+) -> None:
+    async def cap(**fields: Any) -> int:
+        return peek(await token_of(shared_router, app.secret, **fields)).candidates[0].cap_nanos
+
+    # The whole context of 4096 tokens and 100 of answer, however few bytes the prompt has.
+    assert await cap(max_output_tokens=100) == 4096 * 50 + 100 * 200
+    assert await cap(max_output_tokens=100, headers={MAX_COST: "30000"}) == 30_000
+    several = {"model": "small", "prompt": ["a", "b", "c"], "max_tokens": 100.0, "n": 2.0}
+    answered = await shared_router.openai(app.secret, "CreateCompletion", several)
+    token = str(answered.headers["x-enginehouse-grant"])
+    assert peek(token).candidates[0].cap_nanos == 3 * 4096 * 50 + 6 * 100 * 200
+    # A budget pays for many requests at once: a bound that is closer keeps it from refusing them.
+    budget = pb.SetBudgetRequest(scope=pb.BUDGET_SCOPE_KEY, scope_id=app.key.key_id, limit_nanos=10_000_000)
+    await shared_router.admin(shared_router.key, "SetBudget", budget)
+
+    async def bounded() -> bool:
+        return await cap(max_output_tokens=100) < 30_000
+
+    await wait_until(bounded, True)
+
+
 async def test_each_run_of_a_key_has_a_budget_from_its_first_request(shared_router: RouterProcess) -> None:
     request = pb.CreateKeyRequest(name="runs", run_cap_nanos=100_000)
     made = await shared_router.admin(shared_router.key, "CreateKey", request)

@@ -71,17 +71,17 @@ def test_openais_conversation_counts_bytes_and_not_escapes() -> None:
             "model": "auto",
             "messages": [
                 {"role": "user", "content": text},
-                {"role": "user", "content": [{"type": "text", "text": "two"}, {"type": "image_url"}]},
+                {"role": "user", "content": [{"type": "text", "text": "two"}, {"type": "text", "text": "three"}]},
             ],
-            "max_tokens": 9,
-            "max_completion_tokens": 5,
-            "n": 999,
-            "response_format": {"type": "json_schema", "json_schema": {}},
+            "max_tokens": None,
+            "max_completion_tokens": 5.0,
+            "n": 128.0,
+            "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
             "user": "alice",
         },
     )
-    assert list(parsed.texts) == [text, "two"]
-    assert len(text.encode()) + 3 < parsed.input_bytes < len(text.encode()) + 300
+    assert list(parsed.texts) == [text, "two\nthree"]
+    assert len(text.encode()) + 9 < parsed.input_bytes < len(text.encode()) + 300
     assert (parsed.max_output_tokens, parsed.choices, parsed.user_id) == (5, 128, "alice")
     assert parsed.capabilities == {"chat", "json_schema"}
 
@@ -89,10 +89,10 @@ def test_openais_conversation_counts_bytes_and_not_escapes() -> None:
 def test_several_prompts_and_inputs() -> None:
     parsed = openai("CreateCompletion", {"model": "m", "prompt": ["a", "b", "c"], "n": 2})
     assert parsed.choices == 6
-    parsed = openai("CreateCompletion", {"model": "m", "prompt": [1, 2, 3]})
-    assert parsed.choices == 1
+    assert len(parsed.inputs) == 3
+    assert sum(parsed.inputs) == parsed.input_bytes
+    assert openai("CreateCompletion", {"model": "m", "prompt": "a", "n": 3.0, "max_tokens": 60.0}).choices == 3
     assert openai("CreateEmbedding", {"model": "m", "input": ["a", "bb"]}).inputs == [17, 18]
-    assert openai("CreateEmbedding", {"model": "m", "input": [[1, 2], [3]]}).inputs == [18, 17]
     assert openai("CreateEmbedding", {"model": "m", "input": "abc"}).inputs == [19]
 
 
@@ -101,6 +101,21 @@ def test_bodies_that_are_no_request(body: bytes) -> None:
     with pytest.raises(ServiceError) as refused:
         openai("CreateChatCompletion", body)
     assert refused.value.reason is Reason.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"model":"m","messages":[{"role":"user","content":"x"}],"n":"3"}', "Invalid type for 'n'"),
+        (b'{"model":"m","messages":[{"role":"user","content":"x"}],"n":3,"n":1}', "'n' twice"),
+        (b'{"model":"m","messages":[{"role":"user","content":"x"}],"maxTokens":1}', "Unknown parameter: 'maxTokens'"),
+        (b'{"model":"m","messages":[{"role":"user","content":"x"}],"temperature":NaN}', "NaN"),
+        (b'{"model":"m","messages":[{"role":"robot","content":"x"}]}', "'robot' is none of"),
+    ],
+)
+def test_a_body_is_refused_with_the_words_of_the_engine(body: bytes, message: str) -> None:
+    with pytest.raises(ServiceError, match=message):
+        openai("CreateChatCompletion", body)
 
 
 def test_a_user_may_be_written_in_any_script_but_not_invisibly() -> None:
@@ -214,7 +229,7 @@ def test_openais_transcription_names_its_language() -> None:
     ("method", "message"),
     [
         (INFERENCE + "Generate", g.GenerateRequest(prompt="x")),
-        (OPENAI + "CreateChatCompletion", of_json({"model": "auto", "messages": []})),
+        (OPENAI + "CreateChatCompletion", of_json({"model": "auto", "messages": [{"role": "user", "content": ""}]})),
         (VOICE + "Synthesize", v.SynthesizeRequest(text="x")),
         (VOICE + "Converse", v.ConverseRequest()),
         (VOICE + "StreamingRecognize", v.StreamingRecognizeRequest()),

@@ -6,6 +6,8 @@ The one place where a decision's parts meet. Nothing here waits for a network, e
 
 from __future__ import annotations
 
+import dataclasses
+
 from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.contracts import Contracts, Exposure
 from enginehouse.kit.errors import Reason, ServiceError
@@ -177,7 +179,7 @@ class Admission:
                 if lookup is not None and lookup.answered:
                     held.release(0)
                     return self._replayed(lookup, grant, candidates[0], held)
-                token = await self._reserve(admitting, decision, grant, held)
+                token = await self._reserve(admitting, decision, grant, held, most=cap)
         except BaseException:
             held.cancel()
             if lookup is not None:
@@ -281,16 +283,25 @@ class Admission:
         return context
 
     async def _reserve(
-        self, admitting: Admitting, decision: Decision, grant: grant_pb2.Grant, held: LimitReservation
+        self,
+        admitting: Admitting,
+        decision: Decision,
+        grant: grant_pb2.Grant,
+        held: LimitReservation,
+        *,
+        most: int | None,
     ) -> str:
-        """Reserve the request's bound and sign the grant for it."""
-        context, principal, cap = admitting.caller, grant.principal, decision.bound_nanos
+        """Reserve the request's bound, `most` at most, and sign the grant for it."""
+        context, principal = admitting.caller, grant.principal
         payer = context.payer
         if principal.user_id or principal.run_id:
             payer = context.payer_of(principal)
         try:
             if principal.run_id and not self._run_caps.held(context.keys, principal.run_id, now_ms=admitting.now_ms):
                 await self._run_caps.fetch(context.keys, principal.run_id)
+            if not self._ledger.accounts(payer, now_ms=admitting.now_ms):
+                decision = decision._replace(candidates=_unbudgeted(decision.candidates, admitting.request, most))
+            cap = decision.bound_nanos
             reserved = self._ledger.try_reserve(
                 payer,
                 grant_id=admitting.grant_id,
@@ -328,6 +339,22 @@ class Admission:
             raise
         reserved.on_close = held.release
         return reserved.token
+
+
+def _unbudgeted(
+    candidates: tuple[Candidate, ...], request: InferenceRequest | None, most: int | None
+) -> tuple[Candidate, ...]:
+    """Return the candidates with bounds that end no answer, but at the cap of the caller or its keys: without a
+    budget, no money has to be kept for other requests.
+    """
+    assert request is not None
+    bounds = [candidate.offer.full_nanos(request) for candidate in candidates]
+    return tuple(
+        [
+            dataclasses.replace(candidate, bound_nanos=bound if most is None else min(bound, most))
+            for candidate, bound in zip(candidates, bounds, strict=True)
+        ]
+    )
 
 
 def _fallbacks(candidates: tuple[Candidate, ...]) -> str:

@@ -313,4 +313,5 @@ def _fits(request: InferenceRequest, offer: Offer) -> bool:
         return True
     if request.task == Task.EMBED:
         return max(request.inputs, default=0) // _BYTES_PER_TOKEN <= context
-    return request.input_bytes // _BYTES_PER_TOKEN + min(request.max_output_tokens, context // 2) <= context
+    size = max(request.inputs, default=request.input_bytes)
+    return size // _BYTES_PER_TOKEN + min(request.max_output_tokens, context // 2) <= context

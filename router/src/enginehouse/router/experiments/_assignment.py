@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
+from enginehouse.kit.prompt_bound import MESSAGE_OVERHEAD
 from enginehouse.router.experiments._arms import Experiment, ExperimentState, Flag, Rollout, Unit
-from enginehouse.router.request import MESSAGE_OVERHEAD, InferenceRequest, Task
+from enginehouse.router.request import InferenceRequest, Task
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class Assignment:
         if not changed and not exposures:
             return None
         if changed:
-            more = len(system_prompt.encode()) + MESSAGE_OVERHEAD if system_prompt else 0
+            more = len(system_prompt.encode()) + 2 * MESSAGE_OVERHEAD if system_prompt else 0
             request = dataclasses.replace(request, model=model, input_bytes=request.input_bytes + more)
         return Assigned(request, system_prompt, exposures, subject.tenant_id)
 

@@ -90,9 +90,11 @@ class Offer:
             return self._any_unit_bound(ask)
         context = self.context
         if ask.task == Task.GENERATE:
-            read = ask.input_bytes
-            if context and read > context:
-                read = context
+            if ask.inputs and context:
+                # Each of several prompts may fill the context.
+                read = sum([min(size, context) for size in ask.inputs])
+            else:
+                read = ask.input_bytes if not context or ask.input_bytes < context else context
             total = read * self.read_price + ask.choices * self.output_tokens(ask) * self.write_price
         elif ask.task == Task.EMBED:
             read = sum([min(size, context) for size in ask.inputs]) if context else sum(ask.inputs)
@@ -103,6 +105,13 @@ class Offer:
             price = self.prices.get
             total += sum([amount * price(unit, 0) for unit, amount in ask.units.items()])
         return -(-total // PER_MILLION)
+
+    def full_nanos(self, ask: InferenceRequest) -> int:
+        """Return the most that the request may cost if its prompts fill the context, however few their bytes are."""
+        if ask.any_unit or not self.context or ask.task not in (Task.GENERATE, Task.EMBED):
+            return self.bound_nanos(ask)
+        full = dataclasses.replace(ask, inputs=[self.context] * max(1, len(ask.inputs)))
+        return min(self.bound_nanos(full), MAX_NANOS)
 
     def _any_unit_bound(self, ask: InferenceRequest) -> int:
         """Return the sum over all units with a price, each at its bound in the request or at the model's limit."""

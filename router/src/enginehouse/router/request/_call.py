@@ -55,13 +55,16 @@ class IncomingCall:
                 "not UTF-8",
             ) from None
 
-    def json(self) -> dict[str, Any]:
-        """Return the JSON object in an HttpBody. Raise INVALID_REQUEST."""
+    def http_body(self) -> bytes:
+        """Return the bytes in an HttpBody. Raise INVALID_REQUEST."""
         try:
-            data = httpbody_pb2.HttpBody.FromString(self.message).data
+            return bytes(httpbody_pb2.HttpBody.FromString(self.message).data)
         except DecodeError:
             raise ServiceError(Reason.INVALID_REQUEST, "the body is not a valid google.api.HttpBody") from None
-        return json_object(data)
+
+    def json(self) -> dict[str, Any]:
+        """Return the JSON object in an HttpBody. Raise INVALID_REQUEST."""
+        return json_object(self.http_body())
 
     def named_model(self) -> str:
         """Return the model that the headers name, or "auto"."""

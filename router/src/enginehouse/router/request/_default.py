@@ -65,6 +65,8 @@ def _amount(value: object) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit():
         # In a form, numbers are texts.
         value = int(value[:20])
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         return 0
     return min(max(0, value), _MAX_AMOUNT)

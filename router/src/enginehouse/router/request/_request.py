@@ -36,7 +36,7 @@ class InferenceRequest:
         model: the name asked for; "auto" lets the policy choose.
         texts: what a predictor may look at, oldest first.
         input_bytes: bytes of text that the model will read, with room for a chat template.
-        inputs: for embeddings, the bytes of each input; empty otherwise.
+        inputs: the bytes of each input, for embeddings and where a request for text has several prompts.
         max_output_tokens: for each choice; 0 means the model's default.
         choices: how many answers.
         capabilities: what the model must be able to do, in the catalog's words.
@@ -84,16 +84,8 @@ class InferenceRequest:
 MAX_DETECTED = 300
 """The most characters of a text by which its language is detected."""
 
-# The most that a chat template adds to a conversation and to each message, in tokens.
-CONVERSATION_OVERHEAD = 64
-MESSAGE_OVERHEAD = 16
 # Engines refuse more; a larger number must not inflate the reservation.
 MAX_CHOICES = 128
-
-
-def utf8_length(text: str) -> int:
-    """Return how many bytes the text takes as UTF-8."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 _SETS: dict[tuple[str, ...], frozenset[str]] = {}

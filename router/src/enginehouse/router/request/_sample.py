@@ -5,15 +5,10 @@ from __future__ import annotations
 from enginehouse.api.common.v1.usage_pb2 import UNIT_CHARACTERS
 from enginehouse.kit.contracts import Method
 from enginehouse.kit.pricing import Unit, unit_named
+from enginehouse.kit.prompt_bound import CONVERSATION_OVERHEAD, MESSAGE_OVERHEAD
 from enginehouse.router.request._call import checked_language
 from enginehouse.router.request._parse import has_estimator
-from enginehouse.router.request._request import (
-    CONVERSATION_OVERHEAD,
-    MAX_DETECTED,
-    MESSAGE_OVERHEAD,
-    InferenceRequest,
-    Task,
-)
+from enginehouse.router.request._request import MAX_DETECTED, InferenceRequest, Task
 
 # A conversation of one message, and what a template adds to it.
 _OVERHEAD = CONVERSATION_OVERHEAD + MESSAGE_OVERHEAD

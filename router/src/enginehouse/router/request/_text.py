@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.kit.prompt_bound import input_tokens_bound, prompt_tokens_bound
 from enginehouse.router.request._call import IncomingCall
-from enginehouse.router.request._request import (
-    CONVERSATION_OVERHEAD,
-    MAX_CHOICES,
-    MESSAGE_OVERHEAD,
-    InferenceRequest,
-    Task,
-    needs,
-    utf8_length,
-)
+from enginehouse.router.request._request import MAX_CHOICES, InferenceRequest, Task, needs
 
 
 def generate(call: IncomingCall) -> InferenceRequest:
-    """Size a GenerateRequest. The whole message's size bounds the text in it."""
-    request = call.read(generation_pb2.GenerateRequest)
+    """Size a GenerateRequest."""
+    return sized_generate(call.read(generation_pb2.GenerateRequest))
+
+
+def sized_generate(request: generation_pb2.GenerateRequest) -> InferenceRequest:
+    """Return a request for text with its bounds, whichever form it came in."""
     messages = request.messages
     texts = [message.content for message in messages] if messages else [request.prompt]
     form = request.format.WhichOneof("form") if request.HasField("format") else None
@@ -25,7 +22,7 @@ def generate(call: IncomingCall) -> InferenceRequest:
         task=Task.GENERATE,
         model=request.model or "auto",
         texts=texts,
-        input_bytes=len(call.message) + CONVERSATION_OVERHEAD + MESSAGE_OVERHEAD * len(messages),
+        input_bytes=prompt_tokens_bound(request),
         max_output_tokens=max(0, request.max_output_tokens),
         choices=min(max(1, request.choices), MAX_CHOICES),
         capabilities=needs(
@@ -40,12 +37,16 @@ def generate(call: IncomingCall) -> InferenceRequest:
 
 def embed(call: IncomingCall) -> InferenceRequest:
     """Size an EmbedRequest."""
-    request = call.read(generation_pb2.EmbedRequest)
+    return sized_embed(call.read(generation_pb2.EmbedRequest), capabilities=call.method.capabilities)
+
+
+def sized_embed(request: generation_pb2.EmbedRequest, *, capabilities: frozenset[str]) -> InferenceRequest:
+    """Return a request for embeddings with its bounds, whichever form it came in."""
     return InferenceRequest(
         task=Task.EMBED,
         model=request.model or "auto",
-        inputs=[utf8_length(text) + MESSAGE_OVERHEAD for text in request.inputs],
-        capabilities=call.method.capabilities,
+        inputs=[input_tokens_bound(text) for text in request.inputs],
+        capabilities=capabilities,
         request_id=request.request_id,
     )
 

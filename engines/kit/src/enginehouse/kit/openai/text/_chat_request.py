@@ -47,6 +47,8 @@ class ChatRequest:
     """True to answer with server-sent events."""
     include_usage: bool
     """True to end the stream with an event that carries the usage."""
+    user: str
+    """The end user that the request names, or empty."""
 
 
 def read_chat(body: bytes) -> ChatRequest:
@@ -73,7 +75,7 @@ def read_chat(body: bytes) -> ChatRequest:
     _read_format(fields, document, request)
     _read_tools(fields, document, request)
     stream, include_usage = _sampling.wants_stream(fields)
-    return ChatRequest(request, stream, include_usage)
+    return ChatRequest(request, stream, include_usage, fields.text("user") or "")
 
 
 def _read_format(fields: Fields, document: JsonDocument, request: generation_pb2.GenerateRequest) -> None:

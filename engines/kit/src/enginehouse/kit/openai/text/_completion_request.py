@@ -26,6 +26,8 @@ class CompletionRequest:
     """True to answer with server-sent events."""
     include_usage: bool
     """True to end the stream with an event that carries the usage."""
+    user: str
+    """The end user that the request names, or empty."""
 
 
 def read_completion(body: bytes) -> CompletionRequest:
@@ -52,7 +54,7 @@ def read_completion(body: bytes) -> CompletionRequest:
         copy.CopyFrom(request)
         copy.prompt = prompt
         prompts.append(copy)
-    return CompletionRequest(tuple(prompts), choices, stream, include_usage)
+    return CompletionRequest(tuple(prompts), choices, stream, include_usage, fields.text("user") or "")
 
 
 def _prompts(fields: Fields) -> list[str]:

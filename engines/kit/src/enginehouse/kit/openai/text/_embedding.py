@@ -27,20 +27,21 @@ class EmbeddingRequest:
     """The request to the engine."""
     base64: bool
     """True to answer each vector as the base64 of its little-endian 32-bit floats."""
+    user: str
+    """The end user that the request names, or empty."""
 
 
 def read_embedding(body: bytes) -> EmbeddingRequest:
     """Read the body of POST /v1/embeddings; raise ServiceError naming the parameter at fault."""
     fields = Fields(parse(body).value)
     fields.refuse_unknown(_KNOWN)
-    fields.text("user")
     encoding = fields.one_of("encoding_format", ("float", "base64"))
     request = generation_pb2.EmbedRequest(
         model=fields.required_text("model"),
         inputs=_inputs(fields),
         dimensions=fields.integer("dimensions", 1, 65_536) or 0,
     )
-    return EmbeddingRequest(request, encoding == "base64")
+    return EmbeddingRequest(request, encoding == "base64", fields.text("user") or "")
 
 
 def embedding_body(response: generation_pb2.EmbedResponse, *, encode: bool) -> bytes:

@@ -28,12 +28,13 @@ from enginehouse.engines.inference.backends.upstream._options import (
     UpstreamProvider,
     find_provider,
 )
-from enginehouse.engines.inference.backends.upstream._requests import input_tokens_bound, to_body
+from enginehouse.engines.inference.backends.upstream._requests import prompt_bytes, to_body
 from enginehouse.engines.inference.backends.upstream._sse import EventReader
 from enginehouse.engines.inference.generation.events import GenerationEvent, TokenCounts
 from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.prompt_bound import prompt_tokens_bound
 
 _MAX_BACKOFF_S = 8.0
 _MAX_ERROR_BODY_BYTES = 65_536
@@ -144,8 +145,8 @@ class UpstreamModel:
     async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
         """Convert the request to the provider's form. `input_tokens` is an upper bound, without the tokenizer."""
         body = to_body(request, model=self._name, options=self._options)
-        bound = input_tokens_bound(request)
-        return PreparedRequest(request, bound, body, likely_input_tokens=estimated_tokens(bound))
+        likely = estimated_tokens(prompt_bytes(request))
+        return PreparedRequest(request, prompt_tokens_bound(request), body, likely_input_tokens=likely)
 
     async def generate(
         self, prepared: PreparedRequest, *, max_output_tokens: int

@@ -27,8 +27,9 @@ _Optional = Literal[
 ]
 _SAMPLING: tuple[_Optional, ...] = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "seed")
 _EXTENSIONS: tuple[_Optional, ...] = ("top_k", "min_p", "repeat_penalty")
+
 # A message's role and separators, as chat templates write them.
-_TOKENS_A_MESSAGE = 16
+_AROUND_A_MESSAGE = 16
 
 
 def to_body(request: generation_pb2.GenerateRequest, *, model: str, options: UpstreamOptions) -> dict[str, Any]:
@@ -65,16 +66,16 @@ def to_body(request: generation_pb2.GenerateRequest, *, model: str, options: Ups
     return body
 
 
-def input_tokens_bound(request: generation_pb2.GenerateRequest) -> int:
-    """Return an upper bound on the prompt's tokens: a token has at least a byte."""
+def prompt_bytes(request: generation_pb2.GenerateRequest) -> int:
+    """Return the size of a prompt's texts, with a little for what a chat template puts around them."""
     total = len(request.prompt.encode())
     for message in request.messages:
-        total += _TOKENS_A_MESSAGE + len(message.content.encode()) + len(message.name.encode())
+        total += _AROUND_A_MESSAGE + len(message.content.encode()) + len(message.name.encode())
         total += sum(len((call.name + call.arguments + call.id).encode()) for call in message.tool_calls)
     for tool in request.tools:
         text = tool.name + tool.description + tool.parameters_json_schema
-        total += 4 * _TOKENS_A_MESSAGE + len(text.encode())
-    return total + len(request.format.json_schema.encode()) + _TOKENS_A_MESSAGE
+        total += 4 * _AROUND_A_MESSAGE + len(text.encode())
+    return total + len(request.format.json_schema.encode()) + _AROUND_A_MESSAGE
 
 
 def _message(message: generation_pb2.Message) -> dict[str, Any]:
