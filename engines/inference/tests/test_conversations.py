@@ -31,13 +31,24 @@ LEADING = (
 )
 """Takes instructions first, and reads a call's arguments as an object."""
 
+NUMBERED = (
+    "{%- if messages[0].role == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
+    "{%- for m in messages %}"
+    "{%- if m.tool_calls and m.tool_calls | length > 1 %}{{ raise_exception('One call at once') }}{% endif %}"
+    "{%- for c in m.tool_calls or [] %}{%- if c.id | length != 9 %}{{ raise_exception('Ids have 9') }}{% endif %}"
+    "<{{ c.id }} {{ c.function.name }} {{ c.function.arguments }}>{% endfor %}"
+    "{%- if m.role == 'tool' and m.tool_call_id | length != 9 %}{{ raise_exception('Ids have 9') }}{% endif %}"
+    "[{{ m.role }}]{{ m.content }}{% endfor %}[model]"
+)
+"""Wants calls with ids of nine characters, as Mistral's does, and one a message, as Llama's does."""
+
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("templates")
     return {
         name: write_tiny_llama(folder / f"{name}.gguf", chat_template=template, context=2048)
-        for name, template in {"strict": STRICT, "leading": LEADING}.items()
+        for name, template in {"strict": STRICT, "leading": LEADING, "numbered": NUMBERED}.items()
     }
 
 
@@ -105,6 +116,18 @@ async def test_a_call_that_was_cut_is_shown_to_the_model(mixed: EngineClient, mo
     assert long - short == 100
     for arguments in ("", "{}", "[1]", "null", '"x"', "{'a': 1}", "\\", '{"a": NaN}'):
         assert await tokens(mixed, model, called(arguments, content="so"), **tools) > 0
+
+
+async def test_a_template_with_rules_for_calls_writes_them_all_the_same(mixed: EngineClient) -> None:
+    one, word = called("{}"), "bcd" * 20
+    assert await tokens(mixed, "numbered", [Message(role=SYSTEM, content=word), *one]) > len(word)
+    several = [
+        user("look"),
+        Message(role=ASSISTANT, tool_calls=[ToolCall(id=f"c{n}", name="look", arguments="{}") for n in range(2)]),
+        *(Message(role=TOOL, tool_call_id=f"c{n}", content=word) for n in range(2)),
+    ]
+    for model in ("numbered", "strict"):
+        assert await tokens(mixed, model, several) > 2 * len(word)
 
 
 async def test_only_the_broken_call_becomes_text(mixed: EngineClient) -> None:

@@ -25,15 +25,22 @@ class TemplateRefusal(ServiceError):
 def forms_of(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
     """Yield the conversation, then forms of it with the same words, for templates that refuse the one before.
 
-    Some templates allow one system message, at the beginning, or none; some want user and assistant to take turns.
+    Some templates allow one system message, at the beginning, or none; some want user and assistant to take turns; some
+    want calls' ids of nine characters, and some one call a message.
     """
-    plain = with_broken_calls_as_text(messages)
+    plain = list(with_broken_calls_as_text(messages))
     yield plain
-    merged = _with_one_system_message(plain)
-    if merged != list(plain):
-        yield merged
-    if merged and merged[0].role == _SYSTEM:
-        yield _without_system_message(merged)
+    readings = [plain]
+    if any(message.tool_calls or message.role == generation_pb2.ROLE_TOOL for message in plain):
+        readings = [_with_short_ids(plain), without_tools(plain)]
+    for reading in readings:
+        if reading != plain:
+            yield reading
+        merged = _with_one_system_message(reading)
+        if merged != reading:
+            yield merged
+        if merged and merged[0].role == _SYSTEM:
+            yield _without_system_message(merged)
 
 
 def with_broken_calls_as_text(messages: Sequence[Message]) -> Sequence[Message]:
@@ -57,6 +64,26 @@ def with_broken_calls_as_text(messages: Sequence[Message]) -> Sequence[Message]:
             spelt -= ids
             plain.append(message)
     return plain
+
+
+def _with_short_ids(messages: Sequence[Message]) -> list[Message]:
+    """Return the conversation with its calls numbered in nine digits, as Mistral's templates want."""
+    numbers: dict[str, str] = {}
+
+    def number(call_id: str) -> str:
+        return numbers.setdefault(call_id, f"{len(numbers) + 1:09}") if call_id else ""
+
+    numbered = []
+    for message in messages:
+        if message.tool_calls or message.tool_call_id:
+            copy = Message()
+            copy.CopyFrom(message)
+            copy.tool_call_id = number(message.tool_call_id)
+            for call in copy.tool_calls:
+                call.id = number(call.id)
+            message = copy
+        numbered.append(message)
+    return numbered
 
 
 def _is_object(arguments: str) -> bool:
