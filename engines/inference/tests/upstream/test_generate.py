@@ -100,7 +100,7 @@ async def test_completion_of_a_prompt(provider, load):
     logprobs = {"tokens": ["upon"], "token_logprobs": [-0.5], "top_logprobs": [{"at": -2, "upon": -0.5}]}
     choice = {"index": 0, "text": " upon", "logprobs": logprobs, "finish_reason": "length"}
     provider.answers = [stream({"choices": [choice]}, usage(1, 1))]
-    request = generation_pb2.GenerateRequest(model="far", prompt="Once", logprobs=True, top_logprobs=2, echo=True)
+    request = generation_pb2.GenerateRequest(model="far", prompt="Once", logprobs=True, top_logprobs=2)
     [piece, _] = await run(await load(), request)
     assert (piece.text, piece.finish, piece.tokens) == (" upon", FinishReason.LENGTH, 1)
     assert [(top.token, top.logprob) for top in piece.logprobs[0].top] == [("upon", -0.5), ("at", -2)]
@@ -279,3 +279,27 @@ async def test_schema_that_is_not_json(load):
 async def test_prompt_bound_is_above_what_a_tokenizer_can_make_of_it(load):
     request = generation_pb2.GenerateRequest(model="far", prompt="కాకి")
     assert (await (await load()).prepare(request)).input_tokens >= len("కాకి".encode())
+
+
+async def test_what_only_a_tokenizer_here_can_do_is_refused_by_the_backends_name(provider, load):
+    for fields, field in (
+        ({"prompt": "x", "prompt_only": True}, "prompt_only"),
+        ({"prompt": "x", "echo": True, "logprobs": True}, "echo"),
+        ({"prompt_token_ids": [1], "echo": True}, "echo"),
+    ):
+        with pytest.raises(ServiceError) as refused:
+            await run(await load(), generation_pb2.GenerateRequest(model="far", **fields))
+        assert refused.value.reason is Reason.UNSUPPORTED_CAPABILITY
+        assert refused.value.violations[0].field == field
+        assert "provider" in refused.value.message or "upstream" in refused.value.message
+    assert not provider.asked
+
+
+async def test_tokens_and_biases_are_sent_as_they_are(provider, load):
+    choice = {"index": 0, "text": " upon", "finish_reason": "length"}
+    provider.answers = [stream({"choices": [choice]}, usage(1, 1))]
+    request = generation_pb2.GenerateRequest(model="far", prompt_token_ids=[5, 6])
+    request.sampling.logit_bias.add(token_id=7, bias=-0.1)
+    await run(await load(), request)
+    assert provider.asked[0].body["prompt"] == [5, 6]
+    assert provider.asked[0].body["logit_bias"] == {"7": -0.1}

@@ -54,21 +54,56 @@ async def test_each_prompt_gets_its_choices_and_the_usage_is_the_whole_calls(ben
     assert {chunk.choices[0].index: chunk.choices[0].text async for chunk in stream} == dict(enumerate("abcd"))
 
 
-async def test_logprobs_run_on_from_the_echoed_prompt(bench, say, summary):
-    def entry(token):
-        top = [generation_pb2.TokenLogprob(token="?", logprob=-2)]
-        return generation_pb2.TokenLogprob(token=token, logprob=-1, top=top)
+def entry(token, **fields):
+    text = token if isinstance(token, bytes) else token.encode()
+    values = {"token": text.decode("utf-8", "replace"), "bytes": text, "logprob": -1}
+    return generation_pb2.TokenLogprob(**(values | fields))
 
-    messages = [say("ab", logprobs=[entry("a"), entry("b")]), say("cd", logprobs=[entry("cd")], finish_reason=1)]
+
+async def test_logprobs_of_the_echoed_prompt_come_first(bench, say, summary):
+    top = [entry("?", logprob=-0.5)]
+    messages = [
+        say("Once ab", logprobs=[entry("Once", unscored=True), entry(" a", top=top), entry("b", top=top)]),
+        say("cd", logprobs=[entry("cd", logprob=-0.25, top=[entry("cd", logprob=-0.25)])], finish_reason=1),
+    ]
     bench.engine.scripts = [[*messages, summary()]] * 2
     asked = {"model": "tiny", "prompt": "Once", "logprobs": 1, "echo": True}
     logprobs = (await bench.client.completions.create(**asked)).choices[0].logprobs
-    assert logprobs.tokens == ["a", "b", "cd"]
-    assert logprobs.text_offset == [4, 5, 6]
-    assert logprobs.token_logprobs == [-1, -1, -1]
-    assert logprobs.top_logprobs == [{"?": -2}] * 3
+    assert logprobs.tokens == ["Once", " a", "b", "cd"]
+    assert logprobs.text_offset == [0, 4, 6, 7]
+    assert logprobs.token_logprobs == [None, -1, -1, -0.25]
+    assert logprobs.top_logprobs == [None, {"?": -0.5, " a": -1}, {"?": -0.5, "b": -1}, {"cd": -0.25}]
     stream = await bench.client.completions.create(**asked, stream=True)
-    assert [chunk.choices[0].logprobs.text_offset async for chunk in stream] == [[4, 5], [6]]
+    assert [chunk.choices[0].logprobs.text_offset async for chunk in stream] == [[0, 4, 6], [7]]
+
+
+async def test_tokens_within_a_character_are_told_as_bytes(bench, say, summary):
+    parts = [bytes([byte]) for byte in "క".encode()]
+    message = say("aకb", logprobs=[entry("a"), *map(entry, parts), entry("b"), entry("")], finish_reason=1)
+    bench.engine.scripts = [[message, summary()]]
+    logprobs = (await bench.client.completions.create(model="tiny", prompt="x", logprobs=0)).choices[0].logprobs
+    assert logprobs.tokens == ["a", r"bytes:\xe0", r"bytes:\xb0", r"bytes:\x95", "b", ""]
+    assert logprobs.text_offset == [0, 1, 1, 1, 2, 3]
+    assert logprobs.top_logprobs == [{}] * 6
+
+
+async def test_prompts_as_tokens(bench, say, summary):
+    for prompt, expected in (
+        ([5, 6], [[5, 6]]),
+        ([5.0, 6], [[5, 6]]),
+        ([[5], [6, 7]], [[5], [6, 7]]),
+        (["a", [6]], [[], [6]]),
+    ):
+        request = read_completion(json.dumps({"model": "m", "prompt": prompt}).encode())
+        assert [list(asked.prompt_token_ids) for asked in request.prompts] == expected
+    assert request.prompts[0].prompt == "a"
+
+
+def test_no_tokens_are_asked_for():
+    [request] = read_completion(b'{"model":"m","prompt":"x","max_tokens":0,"echo":true}').prompts
+    assert (request.prompt_only, request.max_output_tokens) == (True, 0)
+    [request] = read_completion(b'{"model":"m","prompt":"x","max_tokens":null}').prompts
+    assert (request.prompt_only, request.max_output_tokens) == (False, 0)
 
 
 async def test_the_engines_field_is_named_as_openais_parameter(bench):
@@ -89,8 +124,16 @@ def test_logprobs_zero_still_asks_for_the_chosen_tokens():
     [
         ({"prompt": None}, "prompt"),
         ({"prompt": []}, "prompt"),
-        ({"prompt": [1, 2]}, "prompt"),
-        ({"prompt": [[1, 2]]}, "prompt"),
+        ({"prompt": [1, -2]}, "prompt"),
+        ({"prompt": [1, 2.5]}, "prompt"),
+        ({"prompt": [1, True]}, "prompt"),
+        ({"prompt": [1, "a"]}, "prompt"),
+        ({"prompt": [1, 2**31]}, "prompt"),
+        ({"prompt": [True]}, "prompt"),
+        ({"prompt": [[]]}, "prompt"),
+        ({"prompt": [[1, [2]]]}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+        ({"max_tokens": -1}, "max_tokens"),
         ({"prompt": ["a", 1]}, "prompt"),
         ({"prompt": ["a", ""]}, "prompt"),
         ({"prompt": ["a"] * 129}, "prompt"),

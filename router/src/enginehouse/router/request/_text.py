@@ -23,7 +23,8 @@ def sized_generate(request: generation_pb2.GenerateRequest) -> InferenceRequest:
         model=request.model or "auto",
         texts=texts,
         input_bytes=prompt_tokens_bound(request),
-        max_output_tokens=max(0, request.max_output_tokens),
+        # 0 is the model's default here; one token is the least that can be reserved.
+        max_output_tokens=1 if request.prompt_only else max(0, request.max_output_tokens),
         choices=min(max(1, request.choices), MAX_CHOICES),
         capabilities=needs(
             "chat" if messages else "completion",

@@ -95,6 +95,7 @@ class TextEngine:
                 spent=meter.amounts,
                 cap_nanos=candidate.cap_nanos,
                 received_tokens=received,
+                prompt_only=request.prompt_only,
             )
             likely = prepared.likely_input_tokens
             prompt = self._own_prompts.match(request, tenant=call.tenant_id, model=served.catalog.name)
@@ -105,12 +106,12 @@ class TextEngine:
                 new_tokens=await _new_tokens(prompt, loaded),
                 on_read=lambda: self._own_prompts.remember(prompt),
             )
-            echo = request.prompt if request.echo and not received else ""
+            echo = (request.prompt or prepared.prompt_text) if request.echo and not received else ""
             output = Choices(count=request.choices or 1, limit=limit, echo=echo)
             response = generation_pb2.GenerateResponse(
                 request_id=call.request_id, model=served.catalog.name, resumable=resume_token is not None
             )
-            if limit.tokens == 0:
+            if limit.tokens == 0 and not request.prompt_only:
                 # The answer is complete already: the prompt need not be read.
                 response.deltas.extend(output.merge([OutputPiece(0, finish=FinishReason.LENGTH)]))
                 yield _last(response, call)

@@ -78,7 +78,7 @@ class TenantPromptHistory:
 def _text_of(request: GenerateRequest) -> str:
     """Return the text that the model reads, in its order: not verbatim, but different for different prompts."""
     if not request.messages:
-        return request.prompt
+        return request.prompt or " ".join(map(str, request.prompt_token_ids))
     parts = [
         f"{tool.name}\x1f{tool.description}\x1f{tool.parameters_json_schema}{_ENDS_MESSAGE}" for tool in request.tools
     ]

@@ -89,6 +89,8 @@ _EDGE_NAMES: Mapping[str, str] = {
     "inputs": "input",
     "max_output_tokens": "max_tokens",
     "choices": "n",
+    "prompt_only": "max_tokens",
+    "prompt_token_ids": "prompt",
     "format.json_schema": "response_format",
     "format.json_object": "response_format",
     "format.grammar": "grammar",

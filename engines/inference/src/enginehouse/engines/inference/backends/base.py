@@ -15,6 +15,7 @@ from typing import Protocol
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.engines.inference.generation.events import GenerationEvent
 from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class PreparedRequest:
     be continued from its tokens, or was not asked to be resumable."""
     likely_input_tokens: int | None = None
     """The prompt tokens to charge if the answer is cut before the runtime reports them; None means `input_tokens`."""
+    prompt_text: str = ""
+    """The text of a prompt that came as tokens, if it is to be echoed."""
     patience_s: float = math.inf
     """Seconds that the runtime may wait before it retries a failure; set by the engine. 0 if another model would take
     over."""
@@ -86,6 +89,9 @@ class LoadedTextModel(Protocol):
     ) -> AsyncGenerator[Sequence[GenerationEvent], None]:
         """Run the model; every choice produces at most `max_output_tokens` tokens, never one more.
 
+        With 0, for requests with `prompt_only`, the prompt is read and every choice ends at once. With `echo` and
+        `logprobs`, every choice's first pieces have the log probabilities of the prompt's tokens, without its text.
+
         In a request that resumes, those come after the tokens that it brings, which are read as part of the prompt.
 
         Yield everything that has accumulated since the last time, never an empty sequence: a `TokenCounts` before or
@@ -115,6 +121,18 @@ class LoadedTextModel(Protocol):
 
     async def close(self) -> None:
         """End what runs and free the model."""
+
+
+def refuse_prompt_scores(request: generation_pb2.GenerateRequest, *, backend: str) -> None:
+    """Raise UNSUPPORTED_CAPABILITY, naming the backend, where a request needs more of the prompt than its reading."""
+    if request.prompt_only:
+        field, asked = "prompt_only", "reading a prompt without an answer (max_tokens 0)"
+    elif request.echo and request.logprobs:
+        field, asked = "echo", "log probabilities of an echoed prompt"
+    else:
+        return
+    message = f"{asked} is not supported by the backend {backend}; use a model of llama.cpp"
+    raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, message, violations=[FieldViolation(field, message)])
 
 
 class TextBackend(Protocol):

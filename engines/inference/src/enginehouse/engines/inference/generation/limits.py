@@ -16,7 +16,7 @@ class OutputLimit:
     """The bound on each choice's output."""
 
     tokens: int
-    """At least 1; 0 if a resumed answer was already complete."""
+    """At least 1; 0 if a resumed answer was already complete, or if only the prompt is to be read."""
     stopped_by: generation_pb2.StoppedBy.ValueType
     """The reason that a choice which reaches the bound was stopped by."""
 
@@ -32,6 +32,7 @@ def output_limit(
     spent: Mapping[Unit, int],
     cap_nanos: int,
     received_tokens: int = 0,
+    prompt_only: bool = False,
 ) -> OutputLimit:
     """Return the bound on each choice's tokens.
 
@@ -49,6 +50,7 @@ def output_limit(
         cap_nanos: the bound on the cost of the whole call.
         received_tokens: tokens of the answer that an earlier attempt made; they count towards its length and the
             context, and are read again, with the prompt, as cached input.
+        prompt_only: true if nothing is to be produced.
 
     Raises:
         ServiceError: CONTEXT_LENGTH_EXCEEDED if the prompt leaves no room for one token, BUDGET_EXHAUSTED if the cap
@@ -74,14 +76,17 @@ def output_limit(
     payable = affordable(
         prices.get(UNIT_OUTPUT_TOKENS, 0), spent_numerator=price_numerator(prices, dearest), cap_nanos=cap_nanos
     )
-    if cost_nanos(prices, dearest) > cap_nanos or payable < choices:
-        needed = {**dearest, UNIT_OUTPUT_TOKENS: spent.get(UNIT_OUTPUT_TOKENS, 0) + choices}
+    least = 0 if prompt_only else choices
+    if cost_nanos(prices, dearest) > cap_nanos or payable < least:
+        needed = {**dearest, UNIT_OUTPUT_TOKENS: spent.get(UNIT_OUTPUT_TOKENS, 0) + least}
         raise ServiceError(
             Reason.BUDGET_EXHAUSTED,
             f"budget exhausted: the prompt of {input_tokens} tokens and one token for each of {choices} choices may "
             f"cost {cost_nanos(prices, needed)} nano-dollars; the budget reserved {cap_nanos}",
             metadata={"cap_nanos": str(cap_nanos)},
         )
+    if prompt_only:
+        return OutputLimit(tokens=0, stopped_by=generation_pb2.STOPPED_BY_MAX_OUTPUT_TOKENS)
     bounds = [(room, generation_pb2.STOPPED_BY_CONTEXT), (payable // choices, generation_pb2.STOPPED_BY_BUDGET)]
     if own:
         bounds.insert(0, (own - received_tokens, generation_pb2.STOPPED_BY_MAX_OUTPUT_TOKENS))

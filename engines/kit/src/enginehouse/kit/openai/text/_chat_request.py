@@ -65,7 +65,7 @@ def read_chat(body: bytes) -> ChatRequest:
     if "max_tokens" in fields and "max_completion_tokens" in fields:
         raise fields.invalid("max_tokens", "it cannot be given together with 'max_completion_tokens'; keep that one")
     bound = "max_tokens" if "max_tokens" in fields else "max_completion_tokens"
-    request.max_output_tokens = _sampling.output_bound(fields, bound)
+    request.max_output_tokens = _sampling.output_bound(fields, bound) or 0
     request.messages.extend(read_messages(fields))
     request.logprobs = fields.flag("logprobs")
     top = fields.integer("top_logprobs", 0, 20)

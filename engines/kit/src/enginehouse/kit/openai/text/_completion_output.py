@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.kit.openai.text._output import DONE, FINISH_REASONS, logprob, stopped_by
+from enginehouse.kit.openai.text._completion_logprobs import CompletionLogprobs
+from enginehouse.kit.openai.text._output import DONE, FINISH_REASONS, stopped_by
 from enginehouse.kit.openai.text._usage import completion_usage
 
 _dumps = orjson.dumps
@@ -20,14 +20,13 @@ class CompletionStream:
 
     content_type = "text/event-stream"
 
-    def __init__(self, *, completion_id: str, created: int, include_usage: bool, prompts: tuple[str, ...]) -> None:
-        """`prompts` are the prompts to echo, by choice; empty if none is."""
+    def __init__(self, *, completion_id: str, created: int, include_usage: bool) -> None:
         self._id = completion_id
         self._created = created
         self._include_usage = include_usage
         self._head = b""
         self._tail = b"}\n\n"
-        self._offsets = {index: len(prompt) for index, prompt in enumerate(prompts)}
+        self._logprobs: dict[int, CompletionLogprobs] = {}
 
     def add(self, response: generation_pb2.GenerateResponse, *, first_choice: int) -> bytes:
         """Return the events for one engine message."""
@@ -61,10 +60,9 @@ class CompletionStream:
             )
         logprobs = None
         if delta.logprobs:
-            logprobs = _Logprobs(self._offsets.get(index, 0))
+            logprobs = self._logprobs.setdefault(index, CompletionLogprobs())
             logprobs.add(delta.logprobs)
-            self._offsets[index] = logprobs.offset
-        choice = {"text": delta.text, "index": index, "logprobs": logprobs.rendered() if logprobs else None}
+        choice = {"text": delta.text, "index": index, "logprobs": logprobs.taken() if logprobs else None}
         choice["finish_reason"] = FINISH_REASONS[delta.finish_reason] if delta.finish_reason else None
         return self._head + b"[" + _dumps(choice | stopped_by(delta)) + b"]" + self._tail
 
@@ -74,12 +72,10 @@ class CompletionAnswer:
 
     content_type = "application/json"
 
-    def __init__(self, *, completion_id: str, created: int, logprobs: bool, prompts: tuple[str, ...]) -> None:
-        """`prompts` are the prompts to echo, by choice; empty if none is."""
+    def __init__(self, *, completion_id: str, created: int, logprobs: bool) -> None:
         self._id = completion_id
         self._created = created
         self._logprobs = logprobs
-        self._offsets = {index: len(prompt) for index, prompt in enumerate(prompts)}
         self._model = ""
         self._choices: dict[int, _Choice] = {}
 
@@ -90,7 +86,7 @@ class CompletionAnswer:
             index = first_choice + delta.index
             choice = self._choices.get(index)
             if choice is None:
-                choice = self._choices[index] = _Choice(self._offsets.get(index, 0))
+                choice = self._choices[index] = _Choice()
             choice.add(delta)
         return b""
 
@@ -102,9 +98,9 @@ class CompletionAnswer:
 
 
 class _Choice:
-    def __init__(self, offset: int) -> None:
+    def __init__(self) -> None:
         self._text: list[str] = []
-        self._logprobs = _Logprobs(offset)
+        self._logprobs = CompletionLogprobs()
         self._finish_reason = "stop"
         self._extra: dict[str, str] = {}
 
@@ -120,33 +116,6 @@ class _Choice:
         return {
             "text": "".join(self._text),
             "index": index,
-            "logprobs": self._logprobs.rendered() if logprobs else None,
+            "logprobs": self._logprobs.taken() if logprobs else None,
             "finish_reason": self._finish_reason,
         } | self._extra
-
-
-class _Logprobs:
-    """Return the four parallel lists of completions; offsets count characters from the start of the choice's text."""
-
-    def __init__(self, offset: int) -> None:
-        self.offset = offset
-        self._tokens: list[str] = []
-        self._logprobs: list[float] = []
-        self._top: list[dict[str, float]] = []
-        self._offsets: list[int] = []
-
-    def add(self, entries: Iterable[generation_pb2.TokenLogprob]) -> None:
-        for entry in entries:
-            self._tokens.append(entry.token)
-            self._logprobs.append(logprob(entry.logprob))
-            self._top.append({top.token: logprob(top.logprob) for top in entry.top})
-            self._offsets.append(self.offset)
-            self.offset += len(entry.token)
-
-    def rendered(self) -> dict[str, Any]:
-        return {
-            "text_offset": self._offsets,
-            "token_logprobs": self._logprobs,
-            "tokens": self._tokens,
-            "top_logprobs": self._top,
-        }

@@ -11,7 +11,8 @@ from enginehouse.kit.openai.text import _sampling
 
 _KNOWN = _sampling.SHARED | {"best_of", "echo", "logprobs", "prompt", "suffix"}
 _MAX_PROMPTS = 128
-_TOKENS = "token arrays are not supported; send the text"
+_MAX_TOKENS = 2**20
+_INT32 = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,10 @@ def read_completion(body: bytes) -> CompletionRequest:
     fields = Fields(parse(body).value)
     fields.refuse_unknown(_KNOWN)
     request = _sampling.begin(fields)
-    request.max_output_tokens = _sampling.output_bound(fields, "max_tokens")
+    bound = _sampling.output_bound(fields, "max_tokens", low=0)
+    request.max_output_tokens = bound or 0
+    # The contract's 0 is the model's default, OpenAI's is nothing at all.
+    request.prompt_only = bound == 0
     request.echo = fields.flag("echo")
     # Completions count alternatives where chat has a flag: 0 asks for the chosen tokens only.
     logprobs = fields.integer("logprobs", 0, 20)
@@ -52,25 +56,54 @@ def read_completion(body: bytes) -> CompletionRequest:
     for prompt in _prompts(fields):
         copy = generation_pb2.GenerateRequest()
         copy.CopyFrom(request)
-        copy.prompt = prompt
+        if isinstance(prompt, str):
+            copy.prompt = prompt
+        else:
+            copy.prompt_token_ids.extend(prompt)
         prompts.append(copy)
     return CompletionRequest(tuple(prompts), choices, stream, include_usage, fields.text("user") or "")
 
 
-def _prompts(fields: Fields) -> list[str]:
+def _prompts(fields: Fields) -> list[str | list[int]]:
+    """Return the prompts, each a text or the tokens of one."""
     value = fields.raw("prompt")
     if value is None:
         raise fields.missing("prompt")
     if not isinstance(value, str | list):
-        raise fields.invalid("prompt", f"expected a string or an array of strings, but got {shown(value)} instead")
-    prompts = [value] if isinstance(value, str) else value
-    if not prompts:
-        raise fields.invalid("prompt", "the array is empty")
-    if not isinstance(prompts[0], str):
-        raise fields.invalid("prompt", _TOKENS)
-    if len(prompts) > _MAX_PROMPTS:
-        raise fields.invalid("prompt", f"too many prompts: {len(prompts)}, over {_MAX_PROMPTS}")
-    for index, prompt in enumerate(prompts):
-        if not isinstance(prompt, str) or not prompt:
-            raise fields.invalid("prompt", f"entry {index} must be a non-empty string")
-    return prompts
+        raise fields.invalid(
+            "prompt", f"expected a string, an array of strings or an array of tokens, but got {shown(value)} instead"
+        )
+    if not value:
+        raise fields.invalid("prompt", "it is empty")
+    if isinstance(value, str):
+        return [value]
+    if _is_number(value[0]):
+        return [_tokens(fields, value, "prompt")]
+    if len(value) > _MAX_PROMPTS:
+        raise fields.invalid("prompt", f"too many prompts: {len(value)}, over {_MAX_PROMPTS}")
+    return [_prompt(fields, prompt, index) for index, prompt in enumerate(value)]
+
+
+def _prompt(fields: Fields, prompt: object, index: int) -> str | list[int]:
+    if isinstance(prompt, list) and prompt:
+        return _tokens(fields, prompt, f"prompt[{index}]")
+    if not isinstance(prompt, str) or not prompt:
+        raise fields.invalid("prompt", f"entry {index} must be a non-empty string or a non-empty array of tokens")
+    return prompt
+
+
+def _tokens(fields: Fields, values: list[object], name: str) -> list[int]:
+    if len(values) > _MAX_TOKENS:
+        raise fields.invalid("prompt", f"'{name}' has {len(values)} tokens, over {_MAX_TOKENS}")
+    tokens: list[int] = []
+    for index, value in enumerate(values):
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _INT32:
+            raise fields.invalid("prompt", f"entry {index} of '{name}' is {shown(value)}, which is no token")
+        tokens.append(value)
+    return tokens
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

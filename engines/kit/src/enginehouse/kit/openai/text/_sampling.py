@@ -38,9 +38,9 @@ def begin(fields: Fields) -> generation_pb2.GenerateRequest:
     return request
 
 
-def output_bound(fields: Fields, name: str) -> int:
-    """Return the bound on output tokens under `name`; 0 if it is absent, for the model's default."""
-    return fields.integer(name, 1, _INT32) or 0
+def output_bound(fields: Fields, name: str, *, low: int = 1) -> int | None:
+    """Return the bound on output tokens under `name`, `low` at least; None if it is absent."""
+    return fields.integer(name, low, _INT32)
 
 
 def wants_stream(fields: Fields) -> tuple[bool, bool]:

@@ -144,14 +144,9 @@ def _completion_job(body: bytes, request_id: str) -> _Job:
     first = completion.prompts[0]
     completion_id = f"cmpl-{request_id}"
     created = int(time.time())
-    echoed: tuple[str, ...] = ()
-    if first.echo:
-        echoed = tuple(request.prompt for request in completion.prompts for _ in range(completion.choices))
     output: Output
     if completion.stream:
-        output = CompletionStream(
-            completion_id=completion_id, created=created, include_usage=completion.include_usage, prompts=echoed
-        )
+        output = CompletionStream(completion_id=completion_id, created=created, include_usage=completion.include_usage)
     else:
-        output = CompletionAnswer(completion_id=completion_id, created=created, logprobs=first.logprobs, prompts=echoed)
+        output = CompletionAnswer(completion_id=completion_id, created=created, logprobs=first.logprobs)
     return _Job(completion.prompts, completion.choices, output)

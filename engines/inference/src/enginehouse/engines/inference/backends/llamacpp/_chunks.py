@@ -88,12 +88,16 @@ class LlamaCppChunkReader:
 
 def read_logprob(entry: dict[str, Any], top: int) -> generation_pb2.TokenLogprob:
     """Return a token's log probability, with so many alternatives."""
-    read = generation_pb2.TokenLogprob(
-        token=entry["token"], bytes=bytes(entry["bytes"]), logprob=_finite(entry["logprob"])
-    )
+    spelled = bytes(entry["bytes"])
+    read = generation_pb2.TokenLogprob(token=_text(spelled), bytes=spelled, logprob=_finite(entry["logprob"]))
     for other in (entry.get("top_logprobs") or ())[:top]:
-        read.top.add(token=other["token"], bytes=bytes(other["bytes"]), logprob=_finite(other["logprob"]))
+        spelled = bytes(other["bytes"])
+        read.top.add(token=_text(spelled), bytes=spelled, logprob=_finite(other["logprob"]))
     return read
+
+
+def _text(spelled: bytes) -> str:
+    return spelled.decode("utf-8", "replace")
 
 
 def _finite(logprob: float | None) -> float:

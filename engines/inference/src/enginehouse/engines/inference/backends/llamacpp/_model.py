@@ -16,6 +16,7 @@ from enginehouse.engines.inference.backends.llamacpp._embedding import LlamaCppE
 from enginehouse.engines.inference.backends.llamacpp._options import LlamaCppOptions, SamplingDefaults
 from enginehouse.engines.inference.backends.llamacpp._plans import RequestPlan, RequestPlanner
 from enginehouse.engines.inference.backends.llamacpp._run import run
+from enginehouse.engines.inference.backends.llamacpp._scored import run_scored
 from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
 from enginehouse.engines.inference.backends.llamacpp._steps import run_steps
 from enginehouse.engines.inference.generation.events import GenerationEvent, OutputPiece
@@ -77,6 +78,7 @@ class LlamaCppModel:
             native_tools=bool(abilities.get("supports_tools") and abilities.get("supports_tool_calls")),
             plain_chat=not any(word in template for word in _REASONING),
             sampling=options.sampling,
+            vocabulary_size=await server.vocabulary_size(),
             resumes=bool(numbers),
         )
         embedder = LlamaCppEmbedder(server=server, planner=planner, context_tokens=model.context_tokens)
@@ -110,7 +112,12 @@ class LlamaCppModel:
         key = b""
         if plan.resumable:
             key = hashlib.sha256(self._numbers + orjson.dumps(plan.body, option=orjson.OPT_SORT_KEYS)).digest()
-        return PreparedRequest(request=request, input_tokens=plan.input_tokens, state=plan, output_key=key)
+        text = ""
+        if request.echo and request.prompt_token_ids:
+            text = await self._server.detokenize(request.prompt_token_ids)
+        return PreparedRequest(
+            request=request, input_tokens=plan.input_tokens, state=plan, output_key=key, prompt_text=text
+        )
 
     async def generate(
         self, prepared: PreparedRequest, *, max_output_tokens: int
@@ -120,7 +127,11 @@ class LlamaCppModel:
         assert isinstance(plan, RequestPlan)
         held = prepared.input_tokens + len(prepared.request.resume.token_ids)
         self._held_tokens += held
-        if plan.resumable:
+        if plan.scored:
+            events = run_scored(
+                self._server, plan, prepared.request, slots=self.info.slots, max_output_tokens=max_output_tokens
+            )
+        elif plan.resumable:
             events = run_steps(self._server, plan, prepared.request, max_output_tokens=max_output_tokens)
         else:
             events = run(

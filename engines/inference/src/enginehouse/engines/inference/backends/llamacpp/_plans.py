@@ -52,6 +52,10 @@ class RequestPlan:
     """True if the answer is made in steps from which another engine can go on."""
     greedy: bool = False
     """True if the likeliest token is always taken."""
+    scored: bool = False
+    """True if every token is to have its log probability, or none is to be made."""
+    added_tokens: int = 0
+    """How many tokens at the prompt's beginning are no part of its text."""
 
 
 class RequestPlanner:
@@ -63,6 +67,7 @@ class RequestPlanner:
         native_tools: true if the model's template writes tools and llama.cpp reads its calls.
         plain_chat: true if a chat's answer is only its text, without separate reasoning.
         sampling: the defaults of requests.
+        vocabulary_size: the number of the model's tokens.
         resumes: true if the model computes exactly enough for answers to be continued.
     """
 
@@ -74,6 +79,7 @@ class RequestPlanner:
         native_tools: bool,
         plain_chat: bool,
         sampling: SamplingDefaults,
+        vocabulary_size: int,
         resumes: bool,
     ) -> None:
         self._server = server
@@ -81,6 +87,7 @@ class RequestPlanner:
         self._native_tools = native_tools
         self._plain_chat = plain_chat
         self._sampling = sampling
+        self._vocabulary_size = vocabulary_size
         self._resumes = resumes
 
     async def plan(self, request: GenerateRequest) -> RequestPlan:
@@ -103,12 +110,13 @@ class RequestPlanner:
     async def _plan(self, request: GenerateRequest, messages: Sequence[Message]) -> RequestPlan:
         self.refuse_overlong(sum(len(message.content) for message in request.messages) + len(request.prompt), "prompt")
         body = sampling_body(request, self._sampling)
-        if request.prompt:
-            return await self._from_prompt(request, body, request.prompt, grammar=await _format_grammar(request))
+        if not request.messages:
+            prompt = request.prompt or self._known_tokens(request.prompt_token_ids)
+            return await self._from_prompt(request, body, prompt, grammar=await _format_grammar(request))
         if not self._native_tools:
             messages = without_tools(messages)
         if not calls_tools(request):
-            if self._resumable(request):
+            if self._resumable(request) or self._scored(request):
                 template = {"messages": [message_body(message) for message in messages]}
                 prompt = (await self._server.ask("/apply-template", template))["prompt"]
                 return await self._from_prompt(request, body, prompt, grammar="")
@@ -187,12 +195,17 @@ class RequestPlanner:
         self,
         request: GenerateRequest,
         body: dict[str, Any],
-        prompt: str,
+        prompt: str | Sequence[int],
         *,
         grammar: str,
         reader: Callable[[], ToolReader] | None = None,
     ) -> RequestPlan:
-        body["prompt"] = tokens = await self._server.tokenize(prompt, special=True)
+        if isinstance(prompt, str):
+            tokens = await self._server.tokenize(prompt, special=True)
+            added = await self._server.tokenize("", special=True)
+        else:
+            tokens, added = list(prompt), []
+        body["prompt"] = tokens
         if grammar:
             body["grammar"] = grammar
         if request.logprobs:
@@ -207,6 +220,27 @@ class RequestPlanner:
             tool_reader=reader,
             resumable=self._resumable(request),
             greedy=self._greedy(request),
+            scored=request.prompt_only or self._scored(request) or (request.echo and request.logprobs),
+            added_tokens=len(added),
+        )
+
+    def _known_tokens(self, tokens: Sequence[int]) -> Sequence[int]:
+        for index, token in enumerate(tokens):
+            if token >= self._vocabulary_size:
+                field = f"prompt_token_ids[{index}]"
+                description = f"{token} is no token of this model, which has {self._vocabulary_size}"
+                raise ServiceError(
+                    Reason.INVALID_REQUEST, f"{field}: {description}", violations=[FieldViolation(field, description)]
+                )
+        return tokens
+
+    def _scored(self, request: GenerateRequest) -> bool:
+        # A stream of llama.cpp leaves out tokens that end within a character.
+        return (
+            request.logprobs
+            and (self._plain_chat or not request.messages)
+            and not calls_tools(request)
+            and request.format.WhichOneof("form") is None
         )
 
     def _greedy(self, request: GenerateRequest) -> bool:
@@ -219,7 +253,8 @@ class RequestPlanner:
         return (
             self._resumes
             and request.resumable
-            and (self._plain_chat or bool(request.prompt))
+            and (self._plain_chat or not request.messages)
+            and not request.prompt_only
             and not calls_tools(request)
             and request.format.WhichOneof("form") is None
             and request.choices <= 1

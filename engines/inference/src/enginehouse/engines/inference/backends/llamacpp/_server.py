@@ -114,6 +114,11 @@ class LlamaCppServer:
         answer: dict[str, Any] = await self._client.get("/props")
         return answer
 
+    async def vocabulary_size(self) -> int:
+        """Return the number of the model's tokens."""
+        models: dict[str, Any] = await self._client.get("/v1/models")
+        return int(models["data"][0]["meta"]["n_vocab"])
+
     async def busy_slots(self) -> int:
         """Return the number of its slots at work."""
         slots: list[dict[str, Any]] = await self._client.get("/slots")

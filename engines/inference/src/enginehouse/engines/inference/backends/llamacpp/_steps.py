@@ -13,6 +13,7 @@ needs no state but its tokens.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import hashlib
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -22,6 +23,7 @@ import orjson
 
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, TokenLogprob
 from enginehouse.engines.inference.backends.llamacpp._chunks import read_logprob, to_error
+from enginehouse.engines.inference.backends.llamacpp._numbers import TokenNumbers
 from enginehouse.engines.inference.backends.llamacpp._plans import RequestPlan
 from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
 from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
@@ -39,42 +41,48 @@ _FIELDS = ["content", "tokens", "stop_type", "tokens_predicted"]
 
 
 async def run_steps(
-    server: LlamaCppServer, plan: RequestPlan, request: GenerateRequest, *, max_output_tokens: int
+    server: LlamaCppServer, plan: RequestPlan, request: GenerateRequest, *, max_output_tokens: int, choice: int = 0
 ) -> AsyncGenerator[list[GenerationEvent], None]:
-    """Run a plan that is `resumable` and yield each step's events, as `LoadedTextModel.generate` does.
+    """Run a plan without a grammar and yield each step's events, as `LoadedTextModel.generate` does.
 
     Args:
         server: the loaded model.
         plan: the request as llama.cpp takes it; its prompt is token ids.
         request: the request; the tokens that it resumes from are read after the prompt.
         max_output_tokens: the bound on the tokens to make, at least 1.
+        choice: the number of the choice to make.
     """
     tokens = [*plan.body["prompt"], *request.resume.token_ids]
-    cached = await _read(server, tokens)
+    cached = await read_prompt(server, tokens)
     # Counted with the first tokens: an engine that dies before it has sent any must have spent nothing.
     events: list[GenerationEvent] = [
         TokenCounts(input_tokens=len(tokens), cached_input_tokens=min(cached, len(tokens)))
     ]
-    release = _Release(server, plan.stops)
+    release = _Release(server, plan.stops, choice=choice)
     top = request.top_logprobs if request.logprobs else -1
-    several = plan.greedy and not plan.stops
+    numbers = TokenNumbers(server, top=top) if top >= 0 else None
+    several = plan.greedy and not plan.stops and numbers is None
+    seeded = request.sampling.HasField("seed") and not plan.greedy
     step, made = 1, 0
     while True:
         began = time.monotonic()
         step = min(step, max_output_tokens - made)
-        seed = {} if plan.greedy else {"seed": seed_at(request.sampling.seed, len(tokens) - len(plan.body["prompt"]))}
+        seed = {}
+        if seeded:
+            own = (request.sampling.seed + choice) % 2**32
+            seed = {"seed": seed_at(own, len(tokens) - len(plan.body["prompt"]))}
         answer = await _step(server, {**plan.body, **seed, "prompt": tokens, "max_tokens": step}, plan.constrained)
         state = answer["__verbose"]
         ended = state["stop_type"] != "limit"
         new = state["tokens"][:-1] if state["stop_type"] == "eos" else state["tokens"]
+        logprobs: list[TokenLogprob] = []
+        if numbers is not None:
+            logprobs = await _logprobs(numbers, answer, tokens, top=top)
         tokens.extend(new)
         made += state["tokens_predicted"]
         finish = FinishReason.STOP if ended else FinishReason.LENGTH if made >= max_output_tokens else None
-        logprobs: list[TokenLogprob] = []
-        if top >= 0 and (given := answer["choices"][0].get("logprobs")):
-            logprobs = [read_logprob(entry, top) for entry in given["content"][: len(new)]]
         piece = OutputPiece(
-            0, state["content"], state["tokens_predicted"], finish=finish, logprobs=logprobs, token_ids=list(new)
+            choice, state["content"], state["tokens_predicted"], finish=finish, logprobs=logprobs, token_ids=list(new)
         )
         released = await release.take(piece)
         if released is not None:
@@ -92,7 +100,7 @@ def seed_at(seed: int, position: int) -> int:
     return int.from_bytes(digest, "big") % _NO_SEED
 
 
-async def _read(server: LlamaCppServer, tokens: Sequence[int]) -> int:
+async def read_prompt(server: LlamaCppServer, tokens: Sequence[int]) -> int:
     """Read a prompt into a slot's cache; return how many of its tokens were there. Cancelling stops it."""
     progress: list[bytes] = []
     left = False
@@ -120,6 +128,20 @@ async def _read(server: LlamaCppServer, tokens: Sequence[int]) -> int:
     return int(first["prompt_progress"]["cache"] if "prompt_progress" in first else first["timings"]["cache_n"])
 
 
+async def _logprobs(
+    numbers: TokenNumbers, answer: dict[str, Any], before: Sequence[int], *, top: int
+) -> list[TokenLogprob]:
+    """Return the entry of a step's one token, also of an answer's last, which is no part of its text."""
+    given = (answer["choices"][0].get("logprobs") or {}).get("content") or ()
+    entries: list[TokenLogprob] = []
+    for token in answer["__verbose"]["tokens"]:
+        if given and given[0]["id"] == token:
+            entries.append(read_logprob(given[0], top))
+        else:
+            entries.append(await numbers.at(before, token))
+    return entries
+
+
 async def _step(server: LlamaCppServer, body: dict[str, Any], constrained: bool) -> dict[str, Any]:
     chunks: list[bytes] = []
 
@@ -141,25 +163,27 @@ class _Release:
     Args:
         server: decodes tokens.
         stops: texts that end the answer.
+        choice: the number of the choice.
     """
 
-    def __init__(self, server: LlamaCppServer, stops: Sequence[str]) -> None:
+    def __init__(self, server: LlamaCppServer, stops: Sequence[str], *, choice: int) -> None:
         self._server = server
         self._stops = stops
-        self._held = OutputPiece(0)
+        self._choice = choice
+        self._held = OutputPiece(choice)
         self._broken = False
 
     async def take(self, piece: OutputPiece) -> OutputPiece | None:
         """Return the tokens to release, including those held before; None if all of them wait."""
         held = OutputPiece(
-            0,
+            self._choice,
             self._held.text + piece.text,
             self._held.tokens + piece.tokens,
             finish=piece.finish,
             logprobs=[*self._held.logprobs, *piece.logprobs],
             token_ids=[*self._held.token_ids, *piece.token_ids],
         )
-        self._held = OutputPiece(0)
+        self._held = OutputPiece(self._choice)
         if self._broken or _BROKEN in piece.text:
             held.text = await self._server.detokenize(held.token_ids)
             self._broken = held.text.endswith(_BROKEN) and len(held.token_ids) < _MAX_BROKEN * _MAX_TOKENS_PER_STEP
@@ -175,10 +199,11 @@ class _Release:
 def _cut(piece: OutputPiece, size: int) -> OutputPiece:
     """Return the piece up to a stop text, where the answer ends."""
     kept: list[TokenLogprob] = []
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
     length = 0
     for entry in piece.logprobs:
-        length += len(entry.token)
+        length += len(decoder.decode(entry.bytes))
         if length > size:
             break
         kept.append(entry)
-    return OutputPiece(0, piece.text[:size], piece.tokens, finish=FinishReason.STOP, logprobs=kept)
+    return OutputPiece(piece.index, piece.text[:size], piece.tokens, finish=FinishReason.STOP, logprobs=kept)

@@ -14,7 +14,12 @@ import httpx
 import orjson
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest, TextModelInfo
+from enginehouse.engines.inference.backends.base import (
+    EmbeddingResult,
+    PreparedRequest,
+    TextModelInfo,
+    refuse_prompt_scores,
+)
 from enginehouse.engines.inference.backends.upstream._chunks import UpstreamChunkReader, estimated_tokens
 from enginehouse.engines.inference.backends.upstream._errors import (
     ProviderFailure,
@@ -33,7 +38,7 @@ from enginehouse.engines.inference.backends.upstream._sse import EventReader
 from enginehouse.engines.inference.generation.events import GenerationEvent, TokenCounts
 from enginehouse.kit.backends.options import read_options
 from enginehouse.kit.catalog import CatalogModel
-from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 from enginehouse.kit.prompt_bound import prompt_tokens_bound
 
 _MAX_BACKOFF_S = 8.0
@@ -144,6 +149,10 @@ class UpstreamModel:
 
     async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
         """Convert the request to the provider's form. `input_tokens` is an upper bound, without the tokenizer."""
+        refuse_prompt_scores(request, backend=UpstreamBackend.name)
+        if request.echo and request.prompt_token_ids:
+            message = "echo: only the provider has the tokenizer of this model; send the prompt as text"
+            raise ServiceError(Reason.UNSUPPORTED_CAPABILITY, message, violations=[FieldViolation("echo", message)])
         body = to_body(request, model=self._name, options=self._options)
         likely = estimated_tokens(prompt_bytes(request))
         return PreparedRequest(request, prompt_tokens_bound(request), body, likely_input_tokens=likely)

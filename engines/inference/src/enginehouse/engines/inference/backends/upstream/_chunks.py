@@ -123,9 +123,6 @@ def _completion_logprobs(logprobs: Mapping[str, Any] | None) -> Sequence[generat
     read = []
     tops = logprobs.get("top_logprobs") or [None] * len(logprobs["tokens"])
     for token, logprob, top in zip(logprobs["tokens"], logprobs["token_logprobs"], tops, strict=True):
-        if logprob is None:
-            # The prompt's own first token, if the provider echoes it.
-            continue
         entry = _logprob(token, logprob, None)
         ranked = sorted((top or {}).items(), key=lambda pair: -pair[1])
         entry.top.extend(_logprob(other, value, None) for other, value in ranked)

@@ -44,9 +44,8 @@ def to_body(request: generation_pb2.GenerateRequest, *, model: str, options: Ups
         # Many providers refuse a call whose arguments are no JSON.
         body["messages"] = [_message(message) for message in with_broken_calls_as_text(request.messages)]
     else:
-        body["prompt"] = request.prompt
-        if request.echo:
-            body["echo"] = True
+        # The engine echoes the prompt itself.
+        body["prompt"] = request.prompt or list(request.prompt_token_ids)
     sampling = request.sampling
     for name in _SAMPLING:
         if sampling.HasField(name):
@@ -68,7 +67,7 @@ def to_body(request: generation_pb2.GenerateRequest, *, model: str, options: Ups
 
 def prompt_bytes(request: generation_pb2.GenerateRequest) -> int:
     """Return the size of a prompt's texts, with a little for what a chat template puts around them."""
-    total = len(request.prompt.encode())
+    total = len(request.prompt.encode()) + 4 * len(request.prompt_token_ids)
     for message in request.messages:
         total += _AROUND_A_MESSAGE + len(message.content.encode()) + len(message.name.encode())
         total += sum(len((call.name + call.arguments + call.id).encode()) for call in message.tool_calls)

@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from enginehouse.api.inference.v1 import generation_pb2
-from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest, TextModelInfo
+from enginehouse.engines.inference.backends.base import (
+    EmbeddingResult,
+    PreparedRequest,
+    TextModelInfo,
+    refuse_prompt_scores,
+)
 from enginehouse.engines.inference.backends.vllm._options import VllmOptions
 from enginehouse.engines.inference.backends.vllm._pieces import OutputReader
 from enginehouse.engines.inference.backends.vllm._requests import constraint_of, messages_of, sampling_of, tools_of
@@ -112,9 +117,13 @@ class VllmModel:
     async def prepare(self, request: generation_pb2.GenerateRequest) -> PreparedRequest:
         """Apply the chat template and count the prompt."""
         constraint_of(request)
+        refuse_prompt_scores(request, backend=VllmBackend.name)
         async with self._tokenizing:
             tokens = await asyncio.to_thread(self._tokens, request)
-        return PreparedRequest(request, len(tokens), tokens)
+            text = ""
+            if request.echo and request.prompt_token_ids:
+                text = await asyncio.to_thread(self._tokenizer.decode, tokens)
+        return PreparedRequest(request, len(tokens), tokens, prompt_text=text)
 
     async def generate(
         self, prepared: PreparedRequest, *, max_output_tokens: int
@@ -174,7 +183,7 @@ class VllmModel:
 
     def _tokens(self, request: generation_pb2.GenerateRequest) -> list[int]:
         if not request.messages:
-            return list(self._tokenizer.encode(request.prompt))
+            return list(request.prompt_token_ids) or list(self._tokenizer.encode(request.prompt))
         tools, refused = tools_of(request), None
         for messages in forms_of(request.messages):
             try:
