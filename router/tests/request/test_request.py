@@ -333,3 +333,14 @@ def test_bounds_that_are_none_are_named(value: bytes) -> None:
 def test_a_form_without_a_model_is_refused() -> None:
     with pytest.raises(ServiceError, match="model: name a model"):
         parse_request(AUDIO + "CreateTranscription", form())
+
+
+def test_a_prompt_of_tokens_that_is_only_read() -> None:
+    body = {"model": "m", "prompt": [50_000] * 300, "max_tokens": 0, "echo": True, "logprobs": 1}
+    parsed = openai("CreateCompletion", body)
+    assert parsed.input_bytes >= 300
+    assert (parsed.max_output_tokens, parsed.choices) == (1, 1)
+    assert "logprobs" in parsed.capabilities
+    several = openai("CreateCompletion", body | {"prompt": [[5] * 300, [6] * 200]})
+    assert several.input_bytes >= 500
+    assert several.choices == 2
