@@ -25,8 +25,11 @@ VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.stamp
 TORCH_VENV := .venv-torch
 TORCH_STAMP := $(TORCH_VENV)/.stamp
+CLIENT_SETS := clients clients-older clients-aider
+CLIENT_STAMPS := $(CLIENT_SETS:%=.venv-%/.stamp)
+CLIENTS := tests/clients
 
-.PHONY: help install demo test test-vllm test-torch coverage check bench proto docs openapi client fmt requirements upgrade baseline clean
+.PHONY: help install demo test test-vllm test-torch test-clients coverage check bench proto docs openapi client fmt requirements upgrade baseline clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +80,21 @@ $(TORCH_STAMP): requirements/torch.txt $(TOOLS_STAMP)
 		-e proto/python -e engines/kit -e engines/voice
 	@touch $@
 
+# Unmodified clients of other people: three environments of Python, one of Node.js, and two of Go's commands.
+$(CLIENT_STAMPS): .venv-%/.stamp: requirements/%.txt $(TOOLS_STAMP)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$*
+	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --require-hashes -r requirements/$*.txt
+	@touch $@
+
+$(CLIENTS)/javascript/node_modules/.stamp: $(CLIENTS)/javascript/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not installed: install Node.js 20 or newer (Debian: npm)" >&2; exit 1; }
+	npm ci --prefix $(CLIENTS)/javascript --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
+
+$(CLIENTS)/grpcurl/bin/grpcurl $(CLIENTS)/ghz/bin/ghz: $(CLIENTS)/%: $(CLIENTS)/grpcurl/go.sum $(CLIENTS)/ghz/go.sum
+	@command -v go >/dev/null || { echo "go is not installed: install Go 1.25 or newer" >&2; exit 1; }
+	cd $(CLIENTS)/$(*D:/bin=) && GOTOOLCHAIN=local GOFLAGS=-mod=readonly go build -o bin/ tool
+
 install: $(INSTALL_STAMP) ## Make .venv with every distribution of the workspace; .venv/bin/enginehouse is the command
 
 ## Use ----------------------------------------------------------------------------------------------------------------
@@ -97,6 +115,9 @@ test-vllm: $(VLLM_STAMP) ## Run the tests of the vLLM backend, in an environment
 
 test-torch: $(TORCH_STAMP) ## Run the tests of XTTS and the Whispers, in an environment of their own
 	$(TORCH_VENV)/bin/python -m pytest engines/voice/tests_torch -W default -p no:cacheprovider
+
+test-clients: $(INSTALL_STAMP) $(CLIENT_STAMPS) $(CLIENTS)/javascript/node_modules/.stamp $(CLIENTS)/grpcurl/bin/grpcurl $(CLIENTS)/ghz/bin/ghz ## Drive unmodified clients of OpenAI's API and of gRPC, in environments of their own
+	$(BIN)/python -m pytest -m clients $(CLIENTS) --durations=5 $(T)
 
 coverage: $(INSTALL_STAMP) ## Run the tests and say which lines they never reach
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(T)
