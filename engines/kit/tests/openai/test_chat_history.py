@@ -180,3 +180,23 @@ def test_every_answer_can_be_sent_back(name: str) -> None:
             {"role": "tool", "tool_call_id": call["id"], "content": ""} for call in message.get("tool_calls", [])
         ]
         assert len(read(message, *results)) == 1 + len(results)
+
+
+def test_an_event_of_a_stream_has_one_tool_call_for_clients_that_read_the_first_only() -> None:
+    pieces = [
+        g.ToolCallDelta(index=0, id="call_1", name="f", arguments="{"),
+        g.ToolCallDelta(index=0, arguments='"n'),
+        g.ToolCallDelta(index=0, arguments='": 1}'),
+        g.ToolCallDelta(index=1, id="call_2", name="g", arguments="{}"),
+    ]
+    writer = ChatStream(completion_id="c", created=1, include_usage=False)
+    events = writer.add(g.GenerateResponse(model="m", deltas=[g.ChoiceDelta(tool_calls=pieces)]), first_choice=0)
+    deltas = [
+        json.loads(line.removeprefix("data: "))["choices"][0]["delta"] for line in events.decode().split("\n\n")[:-1]
+    ]
+    calls = [delta["tool_calls"] for delta in deltas if "tool_calls" in delta]
+    assert [len(call) for call in calls] == [1, 1]
+    assert [(call[0]["id"], call[0]["function"]["arguments"]) for call in calls] == [
+        ("call_1", '{"n": 1}'),
+        ("call_2", "{}"),
+    ]

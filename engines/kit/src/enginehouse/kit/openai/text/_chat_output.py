@@ -45,7 +45,10 @@ class ChatStream:
                     continue
                 head = self._open(index, events, calls=bool(delta.tool_calls) and not delta.text)
             if delta.tool_calls or delta.reasoning or delta.logprobs:
-                events.append(self._event(index, _delta(delta), chat_logprobs(delta.logprobs)))
+                logprobs = chat_logprobs(delta.logprobs)
+                for members in _deltas(delta):
+                    events.append(self._event(index, members, logprobs))
+                    logprobs = []
             elif delta.text:
                 events += (head, _dumps(delta.text), self._text_tail)
             if delta.finish_reason:
@@ -161,15 +164,24 @@ def _call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def _delta(delta: generation_pb2.ChoiceDelta) -> dict[str, Any]:
+def _deltas(delta: generation_pb2.ChoiceDelta) -> list[dict[str, Any]]:
+    """Return the `delta` of each event: clients read only the first tool call of an event."""
     members: dict[str, Any] = {}
     if delta.reasoning:
         members["reasoning_content"] = delta.reasoning
     if delta.text or delta.logprobs:
         members["content"] = delta.text
-    if delta.tool_calls:
-        members["tool_calls"] = [_piece(piece) for piece in delta.tool_calls]
-    return members
+    calls: dict[int, dict[str, Any]] = {}
+    for piece in delta.tool_calls:
+        call = calls.get(piece.index)
+        if call is None:
+            calls[piece.index] = _piece(piece)
+        else:
+            call["function"]["arguments"] += piece.arguments
+    events = [{"tool_calls": [call]} for call in calls.values()]
+    if members or not events:
+        return [members | (events[0] if events else {}), *events[1:]]
+    return events
 
 
 def _piece(piece: generation_pb2.ToolCallDelta) -> dict[str, Any]:
