@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import pytest
 
-from tests.clients.conftest import FOLDER, Runs
+from tests.clients.conftest import FOLDER, MODEL, Runs
 
 pytestmark = pytest.mark.clients
 
@@ -45,15 +46,22 @@ def test_llm_prompts_streams_and_keeps_a_conversation(run_client: Runs, tmp_path
     assert again.strip()
 
 
-def test_aider_edits_no_file_it_was_not_told_to_and_reports_its_tokens(
-    run_client: Runs, tmp_path: pathlib.Path
-) -> None:
-    project = tmp_path / "project"
+def test_aider_answers_about_a_file_and_counts_its_tokens(run_client: Runs, tmp_path: pathlib.Path) -> None:
+    project, caches = tmp_path / "project", tmp_path / ".aider" / "caches"
     project.mkdir()
+    caches.mkdir(parents=True)
+    name = f"openai/{MODEL}"
+    # aider fetches this table from the internet if it is not there.
+    known = {name: {"litellm_provider": "openai", "mode": "chat", "max_input_tokens": 1024, "max_tokens": 1024}}
+    (caches / "model_prices_and_context_window.json").write_text(json.dumps(known))
+    # It takes an answer that was cut for a fault, so that this one ends with its first sentence.
+    (project / ".aider.model.settings.yml").write_text(
+        json.dumps([{"name": name, "edit_format": "ask", "use_repo_map": False, "extra_params": {"stop": ["."]}}])
+    )
     (project / "notes.txt").write_text("Bread.\n")
     said = run_client(
         ".venv-clients-aider/bin/aider",
-        *("--model", "openai/enginehouse-tiny", "--no-git", "--yes-always", "--no-check-update", "--no-stream"),
+        *("--model", name, "--no-git", "--yes-always", "--no-check-update", "--no-stream", "--no-detect-urls"),
         *("--no-show-model-warnings", "--no-analytics", "--no-pretty", "--chat-mode", "ask", "--map-tokens", "0"),
         *("--message", "What is in it?", "notes.txt"),
         folder=project,

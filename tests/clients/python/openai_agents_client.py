@@ -16,14 +16,14 @@ class Answer(BaseModel):
     slices: int = Field(ge=0, le=99)
 
 
-used: list[str] = []
+used: list[bool] = []
 
 
 @agents.function_tool
-def count_slices(loaf: str) -> int:
+def count_slices(loaf: bool) -> int:
     """Count a loaf's slices."""
     used.append(loaf)
-    return len(loaf)
+    return 12 if loaf else 0
 
 
 async def main() -> None:
