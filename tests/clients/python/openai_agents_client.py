@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 
 class Answer(BaseModel):
-    """What the agent says at the end."""
+    """The agent's last word."""
 
     slices: int = Field(ge=0, le=99)
 
