@@ -53,6 +53,42 @@ def test_speech_is_written_to_a_file_with_its_cost_on_stderr(
     assert (request.audio.encoding, request.audio.sample_rate) == (voice_pb2.AUDIO_ENCODING_WAV, 22_050)
 
 
+PLAN = voice_pb2.PlanSpeechResponse(
+    request_id="r1",
+    model="espeak",
+    chunks=[
+        {
+            "characters": 11,
+            "utterances": [
+                {"text": "ten thousand.", "language": "en"},
+                {"text": "హలో", "language": "te", "voice": "te+f2", "pause_ms": 250},
+            ],
+        },
+        {"first_character": 11, "characters": 2, "utterances": [{"text": "ab", "language": "en", "spelled": True}]},
+    ],
+)
+
+
+def test_the_words_are_shown_and_nothing_is_spoken(cli: Any, service: Any) -> None:
+    service.answers["PlanSpeech"] = PLAN
+    done = cli("say", "10 000. హలో ab", "--show-text", "--language", "en", "--speed", "1.5")
+    assert done.exit_code == 0
+    assert done.stdout == "[en] ten thousand.\n[te te+f2] హలో\n[en spelled] ab\n"
+    [request] = service.requests
+    assert isinstance(request, voice_pb2.PlanSpeechRequest)
+    assert (request.text, request.controls.language, request.controls.speed) == ("10 000. హలో ab", "en", 1.5)
+    shown = cli.json("say", "<speak>x</speak>", "--ssml", "--show-text")
+    assert service.requests[-1].ssml == "<speak>x</speak>"
+    assert shown["chunks"][0]["utterances"][1] == {
+        "text": "హలో",
+        "language": "te",
+        "voice": "te+f2",
+        "spelled": False,
+        "pause_ms": 250,
+    }
+    assert "--show-text speaks nothing" in cli("say", "x", "--show-text", "--play").stderr
+
+
 def test_json_describes_the_speech(cli: Any, service: Any, speech: Any, tmp_path: Path) -> None:
     service.answers["Synthesize"] = speech
     file = str(tmp_path / "a.wav")

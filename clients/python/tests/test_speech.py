@@ -36,6 +36,20 @@ async def test_audio_comes_in_pieces_with_its_format_and_a_summary(server: Scrip
     assert not summary.stopped_by_budget
 
 
+async def test_the_words_of_a_speech_come_without_it(server: ScriptedServer, connect: Connect) -> None:
+    server.script = [respond(voice_pb2.PlanSpeechResponse(model="espeak", chunks=[{"characters": 2}]))] * 2
+    mesh = connect(server.url)
+    plan = await mesh.call("plan_speech", "hi", voice="te", speed=1.5, request_id="r1")
+    assert (plan.model, plan.chunks[0].characters) == ("espeak", 2)
+    request = server.requests[0]
+    assert (request.text, request.request_id, request.model) == ("hi", "r1", "auto")
+    assert (request.controls.voice, request.controls.speed) == ("te", 1.5)
+    await mesh.call("plan_speech", ssml="<speak/>")
+    assert server.requests[1].ssml == "<speak/>"
+    with pytest.raises(ValueError, match="exactly one of text and ssml"):
+        await mesh.call("plan_speech")
+
+
 async def test_every_argument_reaches_its_field(server: ScriptedServer, connect: Connect) -> None:
     server.script = [respond(*speech())] * 2
     mesh = connect(server.url, user_id="u-1")

@@ -27,7 +27,7 @@ OPENAI = "/enginehouse.api.openai.v1.TextService/"
 METHODS = [
     *(INFERENCE + name for name in ("Generate", "Embed", "Tokenize")),
     *(OPENAI + name for name in ("CreateChatCompletion", "CreateCompletion", "CreateEmbedding")),
-    *("/enginehouse.api.voice.v1.VoiceService/" + name for name in ("Synthesize", "Recognize")),
+    *("/enginehouse.api.voice.v1.VoiceService/" + name for name in ("Synthesize", "PlanSpeech", "Recognize")),
     *(
         "/enginehouse.api.openai.v1.AudioService/" + name
         for name in ("CreateSpeech", "CreateTranscription", "CreateTranslation")
@@ -176,10 +176,10 @@ def test_methods_that_no_price_applies_to() -> None:
     assert parse_request("/anything/Else", b"not even framed").task == Task.NONE
 
 
-def test_every_task_of_our_contracts_has_an_estimator_and_only_tokenizing_is_free() -> None:
+def test_every_task_of_our_contracts_has_an_estimator_and_what_makes_nothing_is_free() -> None:
     methods = [method for method in CONTRACTS.methods.values() if method.task]
     assert all(has_estimator(method) for method in methods)
-    assert [method.task for method in methods if method.free] == [Task.TOKENIZE]
+    assert [method.task for method in methods if method.free] == [Task.TOKENIZE, Task.SPEAK]
 
 
 VOICE = "/enginehouse.api.voice.v1.VoiceService/"
@@ -210,6 +210,7 @@ def of_json(body: dict[str, Any]) -> httpbody_pb2.HttpBody:
     ("method", "message"),
     [
         (VOICE + "Synthesize", v.SynthesizeRequest(text="x", controls=v.SpeechControls(language="te_in"))),
+        (VOICE + "PlanSpeech", v.PlanSpeechRequest(text="x", controls=v.SpeechControls(language="te_in"))),
         (VOICE + "Recognize", v.RecognizeRequest(options=v.RecognitionOptions(language="TE-IN"))),
         (AUDIO + "CreateSpeech", of_json({"model": "m", "input": "x", "language": "te-IN"})),
     ],
@@ -262,6 +263,16 @@ def test_a_language_of_a_body_that_is_no_tag_is_left_to_the_engine() -> None:
 )
 def test_a_voice_is_read_in_every_form(method: str, message: Any, voice: str) -> None:
     assert parsed_voice(method, message).voice == voice
+
+
+def test_the_words_of_a_speech_cost_nothing_and_go_where_the_speech_would() -> None:
+    controls = v.SpeechControls(voice="te+f2", language="te")
+    planned = parsed_voice(VOICE + "PlanSpeech", v.PlanSpeechRequest(model="m", text="కాకి", controls=controls))
+    spoken = parsed_voice(VOICE + "Synthesize", v.SynthesizeRequest(model="m", text="కాకి", controls=controls))
+    assert planned.free
+    assert not spoken.free
+    assert (planned.task, planned.model, planned.capabilities) == (spoken.task, "m", spoken.capabilities)
+    assert (planned.voice, planned.language, planned.spoken_text) == ("te+f2", "te", spoken.spoken_text)
 
 
 def test_a_header_names_the_voice_of_a_conversation() -> None:

@@ -62,6 +62,9 @@ def say(
         int | None, whole_option("--rate", least=8000, most=48_000, help="Sample rate in Hz; default: the model's own.")
     ] = None,
     out: Annotated[str, typer.Option("--out", "-o", help="The file to write, or - for standard output.")] = "",
+    show_text: Annotated[
+        bool, typer.Option("--show-text", help="Print the words that would be spoken, and speak nothing.")
+    ] = False,
     play: Annotated[bool, typer.Option("--play", "-p", help="Play the speech while it is made.")] = False,
     first_chunk: Annotated[
         int,
@@ -77,7 +80,7 @@ def say(
 ) -> None:
     """Turn a text or an SSML document into speech, into a file or to the loudspeaker."""
     encoding = _encoding(format_, out)
-    _check_outputs(out, play=play, as_json=json_)
+    _check_outputs(out, play=play, as_json=json_, show_text=show_text)
     text_to_speak = sys.stdin.read() if text == "-" else text
     if not text_to_speak.strip():
         raise ValueError("no text: give one as argument, or - and text on standard input")
@@ -95,6 +98,9 @@ def say(
     with ExitStack() as held:
         mesh = held.enter_context(connect(url=url, api_key=api_key, data=data, timeout_s=timeout))
         document, plain = (text_to_speak, None) if ssml else (None, text_to_speak)
+        if show_text:
+            _show(mesh.plan_speech(plain, ssml=document, **options), as_json=json_)
+            return
         stream = held.enter_context(mesh.speak(plain, ssml=document, first_chunk=first_chunk, **options))
         player = held.enter_context(AudioPlayer(encoding)) if play else None
         with ExitStack() as written:
@@ -142,6 +148,42 @@ def describe(stream: SpeechStream, *, size: int, path: str | None) -> dict[str, 
     }
 
 
+def _show(plan: voice_pb2.PlanSpeechResponse, *, as_json: bool) -> None:
+    """Print the words of a speech, one utterance a line, each with its language and voice."""
+    if as_json:
+        print_json(
+            {
+                "request_id": plan.request_id,
+                "model": plan.model,
+                "chunks": [
+                    {
+                        "first_character": chunk.first_character,
+                        "characters": chunk.characters,
+                        "pause_ms": chunk.pause_ms,
+                        "utterances": [
+                            {
+                                "text": said.text,
+                                "language": said.language,
+                                "voice": said.voice,
+                                "spelled": said.spelled,
+                                "pause_ms": said.pause_ms,
+                            }
+                            for said in chunk.utterances
+                        ],
+                    }
+                    for chunk in plan.chunks
+                ],
+            }
+        )
+        return
+    for chunk in plan.chunks:
+        for said in chunk.utterances:
+            voice = f" {said.voice}" if said.voice else ""
+            spelled = " spelled" if said.spelled else ""
+            sys.stdout.write(f"[{said.language}{voice}{spelled}] {said.text}\n")
+    sys.stdout.flush()
+
+
 def _deliver(
     stream: SpeechStream,
     *,
@@ -184,7 +226,11 @@ def _encoding(given: str, out: str) -> str:
     return _ENCODING_BY_SUFFIX[suffix]
 
 
-def _check_outputs(out: str, *, play: bool, as_json: bool) -> None:
+def _check_outputs(out: str, *, play: bool, as_json: bool, show_text: bool) -> None:
+    if show_text:
+        if out or play:
+            raise typer.BadParameter("--show-text speaks nothing: leave out --out and --play")
+        return
     if not out and not play:
         raise typer.BadParameter("no output: give --out FILE, or --play to hear the speech")
     if out == "-" and as_json:

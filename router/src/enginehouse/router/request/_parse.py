@@ -28,6 +28,7 @@ _ESTIMATORS: Mapping[tuple[str, str], Callable[[IncomingCall], InferenceRequest]
         (Task.EMBED, _HTTP_BODY): _openai.embed,
         (Task.TOKENIZE, generation_pb2.TokenizeRequest.DESCRIPTOR.full_name): _text.tokenize,
         (Task.SPEAK, voice_pb2.SynthesizeRequest.DESCRIPTOR.full_name): _voice.synthesize,
+        (Task.SPEAK, voice_pb2.PlanSpeechRequest.DESCRIPTOR.full_name): _voice.plan_speech,
         (Task.SPEAK, voice_pb2.ConverseRequest.DESCRIPTOR.full_name): _voice.converse,
         (Task.SPEAK, _HTTP_BODY): _voice.speech,
         (Task.TRANSCRIBE, voice_pb2.RecognizeRequest.DESCRIPTOR.full_name): _voice.recognize,

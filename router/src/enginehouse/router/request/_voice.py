@@ -28,7 +28,17 @@ _TAG = re.compile(r"<[^>]*>")
 
 def synthesize(call: IncomingCall) -> InferenceRequest:
     """Size a SynthesizeRequest."""
-    request = call.read(voice_pb2.SynthesizeRequest)
+    return _typed_speech(call, call.read(voice_pb2.SynthesizeRequest))
+
+
+def plan_speech(call: IncomingCall) -> InferenceRequest:
+    """Size a PlanSpeechRequest: it goes to the model that the same speech would go to."""
+    return _typed_speech(call, call.read(voice_pb2.PlanSpeechRequest))
+
+
+def _typed_speech(
+    call: IncomingCall, request: voice_pb2.SynthesizeRequest | voice_pb2.PlanSpeechRequest
+) -> InferenceRequest:
     text, controls = request.text or request.ssml, request.controls
     spoken = _speak(call, request.model or "auto", len(text), controls.speed, request_id=request.request_id)
     spoken.language, spoken.voice = body_language(controls.language), controls.voice

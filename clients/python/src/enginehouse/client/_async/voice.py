@@ -53,6 +53,35 @@ class AsyncVoiceMixin(AsyncConversationMixin):
 
         return AsyncSpeechStream(state, send)
 
+    async def plan_speech(
+        self,
+        text: str | None = None,
+        *,
+        ssml: str | None = None,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        **options: Unpack[SpeechOptions],
+    ) -> voice_pb2.PlanSpeechResponse:
+        """Return the words that `speak` would speak, chunk by chunk, without speaking them. Costs nothing.
+
+        Args:
+            text: the text, of up to 20,000 characters; None with `ssml`.
+            ssml: an SSML document; None with `text`.
+            timeout_s: seconds for this call with all its retries; None takes the client's.
+            request_id: 1-64 of [A-Za-z0-9_-]; None makes one.
+            options: see `SpeechOptions`; those of the audio change nothing.
+
+        Raises:
+            EnginehouseError: the call failed.
+            ValueError: the arguments contradict each other, or an option has an unknown value.
+        """
+        request_id = request_id or new_request_id()
+        request = voice_requests.plan_speech(text, ssml=ssml, request_id=request_id, **options)
+        response: voice_pb2.PlanSpeechResponse = await self._transport.unary(
+            self._voice.PlanSpeech, request, timeout_s=timeout_s, request_id=request_id
+        )
+        return response
+
     async def transcribe(
         self,
         recording: Recording,

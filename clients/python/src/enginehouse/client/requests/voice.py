@@ -99,6 +99,20 @@ def synthesize(
     return request
 
 
+def plan_speech(
+    text: str | None, *, ssml: str | None, request_id: str, **options: Unpack[SpeechOptions]
+) -> voice_pb2.PlanSpeechRequest:
+    """Return the request for the words of a speech.
+
+    Raises:
+        ValueError: not exactly one of text and ssml is given, or an option has an unknown value.
+    """
+    speech = synthesize(text, ssml=ssml, first_chunk=0, request_id=request_id, **options)
+    return voice_pb2.PlanSpeechRequest(
+        request_id=request_id, model=speech.model, text=text, ssml=ssml, controls=speech.controls
+    )
+
+
 def conversation(*, request_id: str, **options: Unpack[SpeechOptions]) -> voice_pb2.ConverseRequest:
     """Return a conversation's first message. Raise ValueError for an option with an unknown value."""
     config = voice_pb2.ConverseConfig(request_id=request_id, controls=_controls(options), audio=_audio_format(options))

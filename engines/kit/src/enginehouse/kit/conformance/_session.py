@@ -93,8 +93,8 @@ class Session:
 
     @property
     def paid(self) -> Sequence[RequestExample]:
-        """The examples that a model answers."""
-        return [example for example in self.examples if example.models]
+        """The examples that a model answers for money."""
+        return [example for example in self.examples if example.models and not example.method.options.free]
 
     @property
     def streamed(self) -> Sequence[RequestExample]:

@@ -57,6 +57,12 @@ class VoiceEngine:
         """
         return self.models.stream(call, lambda: self._synthesizer.synthesize(request, call, self._granted(call)))
 
+    async def plan_speech(
+        self, request: voice_pb2.PlanSpeechRequest, call: GrantedCall
+    ) -> voice_pb2.PlanSpeechResponse:
+        """Return what a synthesis would speak. Raises ServiceError."""
+        return await self._synthesizer.plan(request, call, self._granted(call))
+
     async def converse(
         self, requests: AsyncIterator[voice_pb2.ConverseRequest], call: GrantedCall
     ) -> AsyncGenerator[voice_pb2.ConverseResponse, None]:

@@ -38,6 +38,11 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
             async for response in responses:
                 yield response
 
+    async def PlanSpeech(self, request: voice_pb2.PlanSpeechRequest, context: Context) -> voice_pb2.PlanSpeechResponse:
+        """Say what would be spoken; see the contract."""
+        async with self._calls.accept(context, served_models=self._engine.models.names) as call:
+            return await self._engine.plan_speech(request, call)
+
     async def Converse(
         self, requests: AsyncIterator[voice_pb2.ConverseRequest], context: Context
     ) -> AsyncIterator[voice_pb2.ConverseResponse]:

@@ -12,6 +12,9 @@ from enginehouse.kit.validation import Checks, is_printable, shorten
 MAX_CHARACTERS = 500_000
 """The maximum length of a request's text."""
 
+MAX_PLANNED_CHARACTERS = 20_000
+"""The maximum length of a text whose words are asked for: that is not billed, so it stays cheap."""
+
 _TAG = 'a BCP 47 tag, such as "te" or "en-IN"'
 _VOICE = re.compile(r"\S{1,128}")
 _MAX_PRONUNCIATIONS = 1000
@@ -22,19 +25,30 @@ MAX_SAMPLE_BYTES = 10 * 2**20
 def check_synthesize(request: voice_pb2.SynthesizeRequest) -> None:
     """Raise INVALID_REQUEST for an invalid SynthesizeRequest."""
     checks = Checks()
+    _input(checks, request, most=MAX_CHARACTERS)
+    _form(checks, request.audio)
+    checks.in_range("first_chunk", request.first_chunk, 0, MAX_CHARACTERS)
+    checks.done()
+
+
+def check_plan_speech(request: voice_pb2.PlanSpeechRequest) -> None:
+    """Raise INVALID_REQUEST for an invalid PlanSpeechRequest."""
+    checks = Checks()
+    _input(checks, request, most=MAX_PLANNED_CHARACTERS)
+    checks.done()
+
+
+def _input(checks: Checks, request: voice_pb2.SynthesizeRequest | voice_pb2.PlanSpeechRequest, *, most: int) -> None:
     checks.request_id("request_id", request.request_id)
     kind = request.WhichOneof("input")
     if kind is None:
         checks.violate("text", "is missing; give a text, or an SSML document in ssml")
     else:
         text = request.text if kind == "text" else request.ssml
-        if checks.size(kind, text, 1, MAX_CHARACTERS, of="characters") and kind == "text":
+        if checks.size(kind, text, 1, most, of="characters") and kind == "text":
             wrong = check_text(text)
             checks.require(wrong is None, kind, wrong or "")
     _controls(checks, request.controls)
-    _form(checks, request.audio)
-    checks.in_range("first_chunk", request.first_chunk, 0, MAX_CHARACTERS)
-    checks.done()
 
 
 def check_converse(config: voice_pb2.ConverseConfig) -> None:

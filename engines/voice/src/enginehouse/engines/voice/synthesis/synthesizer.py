@@ -12,8 +12,10 @@ from enginehouse.engines.voice.backends.base import Prosody, SpeakerInfo
 from enginehouse.engines.voice.capabilities import ServedVoiceModel, known_as, loaded_speaker, speaker_info
 from enginehouse.engines.voice.synthesis.session import SynthesisSession, check_supported_controls
 from enginehouse.engines.voice.text import (
+    Chunk,
     Controls,
     Emotion,
+    Pause,
     Say,
     SpeechPlan,
     SsmlError,
@@ -23,7 +25,7 @@ from enginehouse.engines.voice.text import (
     reads,
     script_mismatch,
 )
-from enginehouse.engines.voice.validation import check_synthesize
+from enginehouse.engines.voice.validation import check_plan_speech, check_synthesize
 from enginehouse.engines.voice.voices.library import VoiceLibrary
 from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.validation import invalid, shorten
@@ -88,8 +90,25 @@ class Synthesizer:
         response.summary.CopyFrom(summary(call, session))
         yield response
 
+    async def plan(
+        self, request: voice_pb2.PlanSpeechRequest, call: GrantedCall, served: ServedVoiceModel
+    ) -> voice_pb2.PlanSpeechResponse:
+        """Return what would be spoken, without speaking it or loading the model. Raises ServiceError."""
+        check_plan_speech(request)
+        info, model = speaker_info(served), served.catalog.name
+        check_supported_controls(info, request.controls, model=model)
+        plan = await self._plan(request, info, model, tenant_id=call.tenant_id)
+        return voice_pb2.PlanSpeechResponse(
+            request_id=call.request_id, model=model, chunks=[_planned_chunk(chunk) for chunk in plan.chunks]
+        )
+
     async def _plan(
-        self, request: voice_pb2.SynthesizeRequest, speaker: SpeakerInfo, model: str, *, tenant_id: str
+        self,
+        request: voice_pb2.SynthesizeRequest | voice_pb2.PlanSpeechRequest,
+        speaker: SpeakerInfo,
+        model: str,
+        *,
+        tenant_id: str,
     ) -> SpeechPlan:
         controls = text_controls(request.controls, speaker, voices=self._voices, model=model, tenant_id=tenant_id)
         field = request.WhichOneof("input") or "text"
@@ -108,6 +127,22 @@ class Synthesizer:
             raise invalid(field, "has nothing that can be spoken")
         _check_languages(made, speaker, model=model, field=field)
         return made
+
+
+def _planned_chunk(chunk: Chunk) -> voice_pb2.PlannedChunk:
+    planned = voice_pb2.PlannedChunk(first_character=chunk.first_character, characters=chunk.characters)
+    pause_ms = 0
+    for item in chunk.items:
+        if isinstance(item, Pause):
+            pause_ms += item.milliseconds
+        elif isinstance(item, Say):
+            said = item.utterance
+            planned.utterances.add(
+                text=said.text, language=said.language, voice=said.voice, spelled=said.spell, pause_ms=pause_ms
+            )
+            pause_ms = 0
+    planned.pause_ms = pause_ms
+    return planned
 
 
 def text_controls(

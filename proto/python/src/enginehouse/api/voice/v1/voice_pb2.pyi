@@ -478,6 +478,154 @@ class SynthesizeResponse(_message.Message):
 Global___SynthesizeResponse: _TypeAlias = SynthesizeResponse  # noqa: Y015
 
 @_typing.final
+class PlanSpeechRequest(_message.Message):
+    """A request for the words of a speech."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SSML_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """1-64 of [A-Za-z0-9_-]; empty takes the one of the request's header, or a new one."""
+    model: _builtins.str
+    """A speech model's name, or "auto"."""
+    text: _builtins.str
+    """Plain text."""
+    ssml: _builtins.str
+    """An SSML document."""
+    @_builtins.property
+    def controls(self) -> Global___SpeechControls:
+        """With what voice and how."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        text: _builtins.str = ...,
+        ssml: _builtins.str = ...,
+        controls: Global___SpeechControls | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "input", b"input", "ssml", b"ssml", "text", b"text"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "input", b"input", "model", b"model", "request_id", b"request_id", "ssml", b"ssml", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["text", "ssml"]  # noqa: Y015
+    _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_input) -> _WhichOneofReturnType_input | None: ...
+
+Global___PlanSpeechRequest: _TypeAlias = PlanSpeechRequest  # noqa: Y015
+
+@_typing.final
+class PlannedUtterance(_message.Message):
+    """Words that one voice speaks in one go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    VOICE_FIELD_NUMBER: _builtins.int
+    SPELLED_FIELD_NUMBER: _builtins.int
+    PAUSE_MS_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The words as the voice gets them: numbers, dates, signs and markup are written out or taken out."""
+    language: _builtins.str
+    """Their language, as a BCP 47 tag."""
+    voice: _builtins.str
+    """The id of the voice; empty for the model's own for the language."""
+    spelled: _builtins.bool
+    """True if they are spelled letter by letter."""
+    pause_ms: _builtins.int
+    """The silence before them, in milliseconds."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        language: _builtins.str = ...,
+        voice: _builtins.str = ...,
+        spelled: _builtins.bool = ...,
+        pause_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["language", b"language", "pause_ms", b"pause_ms", "spelled", b"spelled", "text", b"text", "voice", b"voice"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedUtterance: _TypeAlias = PlannedUtterance  # noqa: Y015
+
+@_typing.final
+class PlannedChunk(_message.Message):
+    """A chunk of the text, as Synthesize numbers them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_CHARACTER_FIELD_NUMBER: _builtins.int
+    CHARACTERS_FIELD_NUMBER: _builtins.int
+    UTTERANCES_FIELD_NUMBER: _builtins.int
+    PAUSE_MS_FIELD_NUMBER: _builtins.int
+    first_character: _builtins.int
+    """Its start in the text (of an SSML document: in the text without its tags), in characters."""
+    characters: _builtins.int
+    """The number of its characters."""
+    pause_ms: _builtins.int
+    """The silence after its last words, in milliseconds."""
+    @_builtins.property
+    def utterances(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedUtterance]:
+        """Its words, in order; empty where there is nothing to speak."""
+
+    def __init__(
+        self,
+        *,
+        first_character: _builtins.int = ...,
+        characters: _builtins.int = ...,
+        utterances: _abc.Iterable[Global___PlannedUtterance] | None = ...,
+        pause_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters", "first_character", b"first_character", "pause_ms", b"pause_ms", "utterances", b"utterances"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedChunk: _TypeAlias = PlannedChunk  # noqa: Y015
+
+@_typing.final
+class PlanSpeechResponse(_message.Message):
+    """The words of a speech."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request's id."""
+    model: _builtins.str
+    """The model that would speak."""
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedChunk]:
+        """The text's chunks, in order."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        chunks: _abc.Iterable[Global___PlannedChunk] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "model", b"model", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanSpeechResponse: _TypeAlias = PlanSpeechResponse  # noqa: Y015
+
+@_typing.final
 class ConverseConfig(_message.Message):
     """The start of a conversation."""
 

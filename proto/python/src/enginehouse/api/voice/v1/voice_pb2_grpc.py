@@ -45,6 +45,11 @@ class VoiceServiceStub(object):
                 request_serializer=enginehouse_dot_api_dot_voice_dot_v1_dot_voice__pb2.SynthesizeRequest.SerializeToString,
                 response_deserializer=enginehouse_dot_api_dot_voice_dot_v1_dot_voice__pb2.SynthesizeResponse.FromString,
                 _registered_method=True)
+        self.PlanSpeech = channel.unary_unary(
+                '/enginehouse.api.voice.v1.VoiceService/PlanSpeech',
+                request_serializer=enginehouse_dot_api_dot_voice_dot_v1_dot_voice__pb2.PlanSpeechRequest.SerializeToString,
+                response_deserializer=enginehouse_dot_api_dot_voice_dot_v1_dot_voice__pb2.PlanSpeechResponse.FromString,
+                _registered_method=True)
         self.Converse = channel.stream_stream(
                 '/enginehouse.api.voice.v1.VoiceService/Converse',
                 request_serializer=enginehouse_dot_api_dot_voice_dot_v1_dot_voice__pb2.ConverseRequest.SerializeToString,
@@ -89,6 +94,13 @@ class VoiceServiceServicer(object):
     def Synthesize(self, request, context):
         """Speaks a text or an SSML document. Audio comes from the first sentence on; the first message names the request and
         the audio's form, the last carries the usage. Cancelling the call stops the work and bills what was sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlanSpeech(self, request, context):
+        """Says what Synthesize would speak for the same text, sentence by sentence, without speaking it. Costs nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,6 +155,11 @@ def add_VoiceServiceServicer_to_server(servicer, server):
                     servicer.Synthesize,
                     request_deserializer=enginehouse_dot_api_dot_voice_dot_v1_dot_voice__pb2.SynthesizeRequest.FromString,
                     response_serializer=enginehouse_dot_api_dot_voice_dot_v1_dot_voice__pb2.SynthesizeResponse.SerializeToString,
+            ),
+            'PlanSpeech': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanSpeech,
+                    request_deserializer=enginehouse_dot_api_dot_voice_dot_v1_dot_voice__pb2.PlanSpeechRequest.FromString,
+                    response_serializer=enginehouse_dot_api_dot_voice_dot_v1_dot_voice__pb2.PlanSpeechResponse.SerializeToString,
             ),
             'Converse': grpc.stream_stream_rpc_method_handler(
                     servicer.Converse,
@@ -208,6 +225,33 @@ class VoiceService(object):
             '/enginehouse.api.voice.v1.VoiceService/Synthesize',
             enginehouse_dot_api_dot_voice_dot_v1_dot_voice__pb2.SynthesizeRequest.SerializeToString,
             enginehouse_dot_api_dot_voice_dot_v1_dot_voice__pb2.SynthesizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanSpeech(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/enginehouse.api.voice.v1.VoiceService/PlanSpeech',
+            enginehouse_dot_api_dot_voice_dot_v1_dot_voice__pb2.PlanSpeechRequest.SerializeToString,
+            enginehouse_dot_api_dot_voice_dot_v1_dot_voice__pb2.PlanSpeechResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class VoiceServiceStub:
     """Speaks a text or an SSML document. Audio comes from the first sentence on; the first message names the request and
     the audio's form, the last carries the usage. Cancelling the call stops the work and bills what was sent.
     """
+    PlanSpeech: _grpc.UnaryUnaryMultiCallable[_voice_pb2.PlanSpeechRequest, _voice_pb2.PlanSpeechResponse]
+    """Says what Synthesize would speak for the same text, sentence by sentence, without speaking it. Costs nothing."""
     Converse: _grpc.StreamStreamMultiCallable[_voice_pb2.ConverseRequest, _voice_pb2.ConverseResponse]
     """Speaks text while it is being written: text in as a model makes it, audio out as soon as a sentence is whole."""
     Recognize: _grpc.UnaryUnaryMultiCallable[_voice_pb2.RecognizeRequest, _voice_pb2.RecognizeResponse]
@@ -71,6 +73,8 @@ class VoiceServiceAsyncStub(VoiceServiceStub):
     """Speaks a text or an SSML document. Audio comes from the first sentence on; the first message names the request and
     the audio's form, the last carries the usage. Cancelling the call stops the work and bills what was sent.
     """
+    PlanSpeech: _aio.UnaryUnaryMultiCallable[_voice_pb2.PlanSpeechRequest, _voice_pb2.PlanSpeechResponse]  # type: ignore[assignment]
+    """Says what Synthesize would speak for the same text, sentence by sentence, without speaking it. Costs nothing."""
     Converse: _aio.StreamStreamMultiCallable[_voice_pb2.ConverseRequest, _voice_pb2.ConverseResponse]  # type: ignore[assignment]
     """Speaks text while it is being written: text in as a model makes it, audio out as soon as a sentence is whole."""
     Recognize: _aio.UnaryUnaryMultiCallable[_voice_pb2.RecognizeRequest, _voice_pb2.RecognizeResponse]  # type: ignore[assignment]
@@ -102,6 +106,14 @@ class VoiceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Speaks a text or an SSML document. Audio comes from the first sentence on; the first message names the request and
         the audio's form, the last carries the usage. Cancelling the call stops the work and bills what was sent.
         """
+
+    @_abc_1.abstractmethod
+    def PlanSpeech(
+        self,
+        request: _voice_pb2.PlanSpeechRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_voice_pb2.PlanSpeechResponse, _abc.Awaitable[_voice_pb2.PlanSpeechResponse]]:
+        """Says what Synthesize would speak for the same text, sentence by sentence, without speaking it. Costs nothing."""
 
     @_abc_1.abstractmethod
     def Converse(

@@ -39,7 +39,7 @@ UNITS = {
 """CLDR's units by their signs."""
 CURRENCIES = {
     "$": "USD", "US$": "USD", "USD": "USD", "€": "EUR", "EUR": "EUR", "₹": "INR", "INR": "INR", "Rs.": "INR",
-    "Rs": "INR",
+    "Rs": "INR", "रु.": "INR", "रू.": "INR",
     "£": "GBP", "GBP": "GBP", "¥": "JPY", "JPY": "JPY", "R$": "BRL", "BRL": "BRL", "₽": "RUB", "RUB": "RUB", "₩": "KRW",
     "₺": "TRY", "₴": "UAH", "₪": "ILS", "৳": "BDT", "₦": "NGN", "₫": "VND", "฿": "THB", "CHF": "CHF", "zł": "PLN",
     "元": "CNY", "CNY": "CNY", "MX$": "MXN", "A$": "AUD", "C$": "CAD",
@@ -118,6 +118,8 @@ class SpokenLocale:
             # Some languages count in other steps, such as lakhs: they get the plain figures.
             return f"{(Decimal(number) * 10**power).normalize():f} {name}".replace(".", self.decimal)
         joint = OF_MONEY.get(self._language, "") if power > 3 else ""
+        if joint and self._language in {"fr", "ca"} and name[0] in "aeiouy":
+            return f"{text.replace('0', shown, 1)} d'{name}"
         return " ".join((text.replace("0", shown, 1), *([joint] if joint else []), name))
 
     def _currency(self, code: str, number: Decimal) -> str:

@@ -107,7 +107,7 @@ class _Normalizer:
             NormalizationRule(
                 "0.",
                 rf"(?P<minus>{_SIGN})(?<![\w.,])(?P<number>{_FIGURES})(?:\s?(?P<unit>{any_of(UNITS)})(?![{WORD}/²³⁻^])"
-                rf"|\s?(?:(?P<scale>{SCALE})\s)?(?P<currency>{_CURRENCY})(?![{WORD}]|\s?[0-9]))",
+                rf"|\s?(?:(?P<scale>{SCALE})\s?)?(?P<currency>{_CURRENCY})(?![{WORD}]|\s?[0-9]))",
                 self._amount,
             ),
             NormalizationRule(
@@ -259,12 +259,21 @@ class _Normalizer:
         if any(before.endswith(word) for word in known if word) or (
             re.search(rf"\b(?:{words.REIGNED})\Z", before) is not None and (number > 1 or match["th"])
         ):
-            return f"{match['before']}{number}{match['th']}"
+            ruler = not any(before.endswith(word) for word in known if word)
+            return f"{match['before']}{number}{match['th'] or self._ordinal_sign(number, ruler=ruler)}"
         return None
 
     def _century(self, match: re.Match[str]) -> str | None:
         number = roman(match["numeral"])
-        return None if number is None else f"{number}{match['th'] or ''}{match['after']}"
+        if number is None:
+            return None
+        return f"{number}{match['th'] or self._ordinal_sign(number, ruler=False)}{match['after']}"
+
+    def _ordinal_sign(self, number: int, *, ruler: bool) -> str:
+        """Return the sign that makes a numeral an ordinal number where it is read as one."""
+        if self._language == "it":
+            return "º"
+        return "º" if ruler and number <= 10 and self._language in {"es", "pt", "gl"} else ""
 
     def _plus_plus(self, match: re.Match[str]) -> str | None:
         plus = words.PLUS.get(self._language)

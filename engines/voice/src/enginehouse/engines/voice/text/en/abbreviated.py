@@ -54,6 +54,7 @@ _PARTS = (
     "|World War|Roman numeral|Episode|Super Bowl|Apollo|Fantasy|Rocky|Mark|Mk|Table|Figure|Canto|Annex|Rule|Round|Tier"
     "|Division|Group|Factor|Psalm|Stalag|Olympiad|Elizabeth Tower|Quarter|War|Vatican|Diabetes|Schedule|Lesson|Module"
 )
+_EITHER_CASE = f"{_PARTS}|{_PARTS.lower()}"
 _SURE = r"(?:II|III|VII|VIII|XII|XIII|XIV|XVI{0,3}|XIX|XX[IVX]{1,5})"
 """Roman numerals that are hardly ever anything else."""
 _WORDS_IN_NUMERALS = frozenset(
@@ -106,7 +107,7 @@ def _part(match: re.Match[str]) -> str | None:
     if number is None or numeral in {"C", "D", "L", "M"}:
         # Classes and sections also have letters.
         return None
-    if numeral == "I" and _PRONOUN_AFTER.match(match.string, match.end()) is not None:
+    if numeral == "I" and "War" not in match["before"] and _PRONOUN_AFTER.match(match.string, match.end()) is not None:
         return None
     return f"{match['before']}{cardinal(number)}"
 
@@ -124,12 +125,19 @@ def _numbered_name(match: re.Match[str]) -> str | None:
     return f"{match['before']}{cardinal(number)}"
 
 
+def _century(match: re.Match[str]) -> str | None:
+    number = roman(match["numeral"])
+    return None if number is None else ordinal(number)
+
+
 def _letters(match: re.Match[str]) -> str | None:
     """Spell a numeral that is none: voices read out "IV" as "Roman four"."""
     word = match["letters"]
     number = roman(word)
     if number is None or word in _WORDS_IN_NUMERALS:
         return None
+    if re.fullmatch(_SURE, word) is not None:
+        return cardinal(number)
     if len(word) > 3:
         return year(number) if word[0] == "M" else None
     return " ".join(word)
@@ -162,13 +170,14 @@ RULES = [
     NormalizationRule(
         "a", rf"(?<!\w)(?P<before>(?:{_RULERS})\s[A-Z][a-z]{{1,20}}\s)(?P<numeral>[IVXLC]{{1,9}})(?!\w)", _ruler
     ),
-    NormalizationRule("a", rf"(?<!\w)(?P<before>(?:{_PARTS})\s)(?P<numeral>[IVXLCDM]{{1,15}})(?!\w)", _part),
+    NormalizationRule("a", rf"(?<!\w)(?P<before>(?:{_EITHER_CASE})\s)(?P<numeral>[IVXLCDM]{{1,15}})(?!\w)", _part),
     NormalizationRule(
         "a", rf"(?<!\w)(?P<before>(?:{_REGNAL})\s)(?:the\s)?(?P<numeral>[IVXLC]{{1,9}})(?!\w|\.\w)", _regnal
     ),
     NormalizationRule(
         "a", rf"(?<!\w)(?P<before>[A-Z][a-z]{{2,20}}\s)(?P<numeral>{_SURE})(?!\w|-|\.\w)", _numbered_name
     ),
+    NormalizationRule("a", r"(?<!\w)(?P<numeral>[IVX]{1,6})(?=(?:st|nd|rd|th)?\scentur)", _century),
     NormalizationRule("a", r"(?<![\w'’.&-])(?P<letters>[IVXLCDM]{2,15})(?![\w'’&]|\.\w)", _letters),
     # Voices read these right, and a lone "A" among words as the article.
     NormalizationRule("a", r"(?<!\w)[A-Z]{1,4}(?:\s?&\s?[A-Z]{1,4}){1,4}(?!\w)(?!\s?&)", _unchanged),

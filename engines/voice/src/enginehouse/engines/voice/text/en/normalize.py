@@ -105,6 +105,11 @@ def power(exponent: str) -> str:
     return f" to the power of {sign}{count(bare)}"
 
 
+def _scientific(match: re.Match[str]) -> str:
+    figures = WrittenNumber.of(match["number"])
+    return set_apart(match, f"{amounts.say_number(figures)} times ten{power(match['exponent'].lstrip('+'))}")
+
+
 def _named_version(match: re.Match[str]) -> str:
     return set_apart(match, "version " + " point ".join(count(part) for part in match["parts"].split(".")))
 
@@ -153,6 +158,11 @@ _FIGURES = [
         "0",
         r"(?<![\w.,+-])(?:[0-9]{1,3}-)?[0-9]{3}(?:-[0-9]{1,4}){0,2}(?:-[A-Z]{2,9}){1,3}(?:-[0-9]{1,4})?(?![\w-])",
         _worded_telephone,
+    ),
+    NormalizationRule(
+        "0",
+        r"(?<![\w.,])(?P<number>[0-9]{1,15}(?:\.[0-9]{1,15})?)[eE](?P<exponent>[-−+]?[0-9]{1,3})(?!\w)",
+        _scientific,
     ),
     NormalizationRule(".", rf"(?<=[0-9)\]])(?P<exponent>{RAISED})", _power),
     *(

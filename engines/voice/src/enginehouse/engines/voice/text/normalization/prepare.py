@@ -84,8 +84,11 @@ def _figures(match: re.Match[str], language: str, grouped: str) -> str:
         before = match.string[max(0, match.start() - 12) : match.start()]
         if len(groups) == 2 and _MONTH_BEFORE.search(before) is not None:
             return match.group()
-        if not (in_threes or (plus and identifier)):
-            return plus + _join(run, grouped)
+        if not (in_threes or plus):
+            return _join(run, grouped)
+    if plus and match.string[match.end() : match.end() + 1] == "-":
+        # The number goes on: it is told by the rules for telephones.
+        return match.group()
     if not identifier or all(
         length == 4 and "1500" <= group <= "2099" for length, group in zip(lengths, groups, strict=True)
     ):

@@ -6,7 +6,7 @@ import re
 
 _NEVER = """
     Mr Mrs Ms Mx Dr Prof Rev Hon Capt Cpt Col Gen Lt Sgt Maj Cmdr Gov Sen Rep Pres Mt Ft Messrs Mme Mlle Smt Sri Shri
-    Adv Er Fr Herr Sig Sra Sra cf viz vs eg ie e.g i.e resp incl approx govt dept
+    Adv Er Fr Herr Sig Sr Sra Srta Mio Mrd Mlles Sigra Dott cf viz vs eg ie e.g i.e resp incl approx govt dept
     డా శ్రీ శ్రీమతి ప్రొ రూ కి కి.మీ కి.గ్రా సెం.మీ మి.లీ మి.మీ గం ని ఉదా క్రీ క్రీ.శ క్రీ.పూ
     ఎ బి సి డి ఇ ఎఫ్ జి జీ హెచ్ ఐ జె జే కె కే ఎల్ ఎం ఎన్ ఓ పి పీ క్యూ ఆర్ ఎస్ టి టీ యు యూ వి వీ డబ్ల్యూ ఎక్స్
     వై జెడ్
@@ -15,10 +15,11 @@ _NEVER = """
 _BEFORE_NUMBERS = """
     no nos fig figs vol No Nos Fig Figs Vol Vols p pp Ch Chap Sec Art Eq Rs Re INR
     op Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec
+    ext Nr nr tél tel núm नं क्र
     నం సం పే
 """
 _SOMETIMES = """
-    etc Inc Ltd Co Corp Bros Jr Sr Pvt Est Ave Blvd Rd Esq al a.m p.m am pm Ph.D M.D B.A M.A B.Sc M.Sc B.Tech M.Tech
+    etc Inc Ltd Co Corp Bros Jr Tel Pvt Est Ave Blvd Rd Esq al a.m p.m am pm Ph.D M.D B.A M.A B.Sc M.Sc B.Tech M.Tech
     B.C A.D B.C.E C.E
 """
 _BEGINNINGS = """
