@@ -49,6 +49,18 @@ def spent(mesh: Mesh, key_id: str, expected: int) -> int:
         time.sleep(0.1)
 
 
+def test_the_words_of_a_speech_are_shown_for_nothing(mesh: Mesh) -> None:
+    body = {"text": "Hay 10 000 gatos a -5 °C. **Fin** 😀", "controls": {"language": "es"}}
+    headers = {"authorization": f"Bearer {mesh.key}"}
+    answer = httpx.post(f"{mesh.url}/v1/voice/plan", headers=headers, json=body, timeout=60)
+    assert answer.status_code == 200
+    plan = answer.json()
+    said = [(said["text"], said["language"]) for chunk in plan["chunks"] for said in chunk["utterances"]]
+    assert said == [("Hay 10000 gatos a menos 5 grados Celsius.", "es"), ("Fin", "es")]
+    assert plan["model"] == "espeak-ng"
+    assert httpx.post(f"{mesh.url}/v1/voice/plan", json=body, timeout=60).status_code == 401
+
+
 def test_openais_client_speaks_and_listens(client: openai.OpenAI) -> None:
     with client.audio.speech.with_streaming_response.create(
         model="auto", voice="alloy", input=TEXT, response_format="wav"

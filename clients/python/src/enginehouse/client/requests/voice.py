@@ -108,9 +108,12 @@ def plan_speech(
         ValueError: not exactly one of text and ssml is given, or an option has an unknown value.
     """
     speech = synthesize(text, ssml=ssml, first_chunk=0, request_id=request_id, **options)
-    return voice_pb2.PlanSpeechRequest(
-        request_id=request_id, model=speech.model, text=text, ssml=ssml, controls=speech.controls
-    )
+    request = voice_pb2.PlanSpeechRequest(request_id=request_id, model=speech.model, controls=speech.controls)
+    if ssml is None:
+        request.text = speech.text
+    else:
+        request.ssml = ssml
+    return request
 
 
 def conversation(*, request_id: str, **options: Unpack[SpeechOptions]) -> voice_pb2.ConverseRequest:

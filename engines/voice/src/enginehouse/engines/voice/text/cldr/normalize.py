@@ -145,6 +145,7 @@ class _Normalizer:
             ),
             NormalizationRule("a", r"(?<!\w)[A-Z]\+\+(?![\w+])", self._plus_plus),
             NormalizationRule("a", r"(?<!\w)(?P<initials>[A-Z]{1,4}(?:&[A-Z]{1,4}){1,4})(?!\w)", self._initials),
+            NormalizationRule("0", r"(?<![\w.,])(?P<number>[0-9]{1,4})e(?![\w'’+-])", self._french_ordinal),
             NormalizationRule("0a.", r"[#№](?=\s?[0-9])", self._numbered),
             NormalizationRule(".", r"#(?=[^\W\d_])", _space),
             NormalizationRule(".", r"&", self._and),
@@ -267,7 +268,12 @@ class _Normalizer:
         number = roman(match["numeral"])
         if number is None:
             return None
-        return f"{number}{match['th'] or self._ordinal_sign(number, ruler=False)}{match['after']}"
+        ending = "ème" if match["th"] == "e" else match["th"] or self._ordinal_sign(number, ruler=False)
+        return f"{number}{ending}{match['after']}"
+
+    def _french_ordinal(self, match: re.Match[str]) -> str | None:
+        # Voices read the short ending as a letter.
+        return f"{match['number']}ème" if self._language == "fr" else None
 
     def _ordinal_sign(self, number: int, *, ruler: bool) -> str:
         """Return the sign that makes a numeral an ordinal number where it is read as one."""
