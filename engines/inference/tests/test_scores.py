@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from google.api import httpbody_pb2
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, OutputFormat, Sampling
+from enginehouse.kit.pricing import cost_nanos
 from engines.inference.tests.text_engine import CACHED, INPUT, OUTPUT, PRICES, EngineClient, user
 from engines.inference.tests.tiny_reference import log_probabilities
 
@@ -139,6 +141,30 @@ async def test_a_bound_form_is_scored_up_to_it(engine: EngineClient) -> None:
     answer = await engine.generate(request)
     assert answer.text[0] == "sayyes"
     assert b"".join(entry.bytes for entry in answer.logprobs) == b"sayyes"
+
+
+async def test_a_score_is_paid_for_as_a_prompt(engine: EngineClient) -> None:
+    request = GenerateRequest(model="tiny", prompt="x" * 100, echo=True, logprobs=True, prompt_only=True)
+    count = len(await tokens_of(engine, "x" * 100))
+    needed = cost_nanos(PRICES, {INPUT: count})
+    error = await engine.refused(request, cap_nanos=needed - 1)
+    assert error.reason == "BUDGET_EXHAUSTED"
+    answer = await engine.generate(request, cap_nanos=needed)
+    assert answer.usage == {INPUT: count}
+    # Every token was computed again, whatever the cache holds.
+    again = await engine.generate(request, cap_nanos=needed)
+    assert again.usage == {INPUT: count}
+
+
+async def test_a_score_that_is_left_frees_its_slot(engine: EngineClient) -> None:
+    request = GenerateRequest(model="tiny", prompt="y" * 400, echo=True, logprobs=True, choices=3)
+    call = engine.call(request)
+    await anext(aiter(call))
+    call.cancel()
+    async with asyncio.timeout(10):
+        while engine.busy():
+            await asyncio.sleep(0.01)
+    assert (await engine.generate(GenerateRequest(model="tiny", prompt="z", max_output_tokens=1))).ends
 
 
 async def completion(engine: EngineClient, **body: Any) -> list[dict[str, Any]]:
