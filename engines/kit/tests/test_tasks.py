@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from enginehouse.kit.tasks import BackgroundTask, TaskSet
+from enginehouse.kit.tasks import BackgroundTask, TaskSet, close_all
 
 
 async def forever() -> None:
@@ -127,3 +127,19 @@ async def test_a_failure_in_a_set_is_logged_and_not_raised_by_close(caplog: pyte
                 await asyncio.sleep(0)
     assert "background task reader failed" in caplog.text
     await tasks.close()
+
+
+async def test_every_step_of_a_teardown_runs(caplog: pytest.LogCaptureFixture) -> None:
+    ran: list[str] = []
+
+    async def step(name: str, error: BaseException | None = None) -> None:
+        ran.append(name)
+        if error is not None:
+            raise error
+
+    await close_all(lambda: step("a", RuntimeError("a defect")), lambda: step("b"))
+    assert ran == ["a", "b"]
+    assert "a defect" in caplog.text
+    with pytest.raises(asyncio.CancelledError):
+        await close_all(lambda: step("c", asyncio.CancelledError()), lambda: step("d"))
+    assert ran == ["a", "b", "c", "d"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,9 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from enginehouse.kit.catalog import load_catalog
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.router.app import RouterService
+from enginehouse.router.cache._hits import HitRecorder
 from enginehouse.router.database import open_database
+from enginehouse.router.decision.refresh import StateRefresher
 from enginehouse.router.fleet.fleet import FleetWatch
 from enginehouse.router.identity import KeyHasher
+from enginehouse.router.ledger import Ledger
 from enginehouse.router.settings import RouterSettings
 from router.tests.harness.waiting import wait_for
 
@@ -42,10 +47,25 @@ async def _fail(_: object) -> None:
     raise RuntimeError("a defect")
 
 
-async def test_a_failed_background_task_does_not_keep_the_ledger_from_giving_back_its_leases(
-    tmp_path: Path, database: AsyncEngine, database_uri: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("part", "method"),
+    [
+        # A background task, steps of others' ends, and a step of the ledger's own.
+        (FleetWatch, "_run"),
+        (HitRecorder, "close"),
+        (StateRefresher, "close"),
+        (Ledger, "flush_journal"),
+    ],
+)
+async def test_a_part_that_fails_does_not_keep_the_ledger_from_giving_back_its_leases(
+    tmp_path: Path,
+    database: AsyncEngine,
+    database_uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+    part: type[Any],
+    method: str,
 ) -> None:
-    monkeypatch.setattr(FleetWatch, "_run", _fail)
+    monkeypatch.setattr(part, method, _fail)
     GrantKeys.generate(tmp_path / "keys")
     (tmp_path / "catalog.yaml").write_text(_CATALOG)
     settings = RouterSettings(
@@ -68,5 +88,7 @@ async def test_a_failed_background_task_does_not_keep_the_ledger_from_giving_bac
     await service.start()
     await wait_for(lambda: service.ready)
     assert await _states(database) == ["live"]
-    await asyncio.wait_for(service.close(), 30)
+    # The last failure may be told once every part has ended.
+    with contextlib.suppress(RuntimeError):
+        await asyncio.wait_for(service.close(), 30)
     assert await _states(database) == ["dead"]

@@ -22,6 +22,7 @@ from enginehouse.gateway.translate.contracts import edge_contracts
 from enginehouse.gateway.translate.snapshot import Translator
 from enginehouse.kit.config import ConfigError
 from enginehouse.kit.contracts import load_contracts
+from enginehouse.kit.tasks import close_all
 from enginehouse.kit.telemetry import MetricsServer
 
 _log = logging.getLogger(__name__)
@@ -78,9 +79,7 @@ async def serve(section: GatewaySection) -> None:
     _log.info("serving ADS and the registry at %s, metrics at %s", section.grpc_listen, section.http_listen)
     await stop.wait()
     _log.info("stopping; proxies keep what they have")
-    await control_plane.stop()
-    await server.stop(grace=0.2)
-    await http.close()
+    await close_all(control_plane.stop, lambda: server.stop(grace=0.2), http.close)
 
 
 def _bind(server: grpc.aio.Server, address: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 _log = logging.getLogger(__name__)
@@ -106,3 +106,21 @@ class TaskSet:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("background task %s failed", task.get_name(), exc_info=task.exception())
+
+
+async def close_all(*steps: Callable[[], Awaitable[object]]) -> None:
+    """Run every step of a teardown, in order, whatever becomes of the others.
+
+    A step that fails is logged with its traceback. If the caller is cancelled, the `CancelledError` is raised after the
+    last step.
+    """
+    cancelled: BaseException | None = None
+    for step in steps:
+        try:
+            await step()
+        except Exception:
+            _log.exception("a step of the teardown failed")
+        except BaseException as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

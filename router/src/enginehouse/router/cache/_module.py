@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.kit.grants import GrantKeys
+from enginehouse.kit.tasks import close_all
 from enginehouse.router.cache._cache import ResponseCache
 from enginehouse.router.cache._coalescer import RequestCoalescer
 from enginehouse.router.cache._embedder import QuestionEmbedder
@@ -109,9 +110,7 @@ class CacheModule:
 
     async def close(self) -> None:
         """Write the last hits and close the connections to engines."""
-        await self.answers.close()
-        await self.hits.close()
-        await self._embedder.close()
+        await close_all(self.answers.close, self.hits.close, self._embedder.close)
 
 
 class _CacheGauges(Collector):

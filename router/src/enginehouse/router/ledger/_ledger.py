@@ -6,7 +6,7 @@ Each task's single step is a public method, so that tests can interleave them at
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -610,15 +610,24 @@ class Ledger:
         waiting = []
         while not self._claims.empty():
             waiting.append(self._claims.get_nowait())
-        with contextlib.suppress(DatabaseUnavailable, LedgerUnavailable), translate_db_errors():
-            if waiting:
-                await self._settle_batch(waiting)
-            if self._replica_id:
-                await self.flush_journal()
-                for account in self._book.accounts():
-                    if account.free > 0 and not account.stale and account.drawing is None:
-                        await self._give_back(account)
-                await self._store.retire(self._replica_id, now_ms=self._clock())
+        if waiting:
+            await self._end(lambda: self._settle_batch(waiting))
+        if self._replica_id:
+            await self._end(self.flush_journal)
+            for account in self._book.accounts():
+                if account.drawing is None:
+                    await self._end(functools.partial(self._give_back, account))
+            await self._end(lambda: self._store.retire(self._replica_id, now_ms=self._clock()))
+
+    async def _end(self, step: Callable[[], Awaitable[object]]) -> None:
+        """Run a step of the end, which must not keep the others from theirs."""
+        try:
+            with translate_db_errors():
+                await step()
+        except DatabaseUnavailable as error:
+            _log.warning("the ledger's database does not answer", extra={"error": type(error).__name__})
+        except Exception:
+            _log.exception("a step of the ledger's end failed")
 
     async def _keep(self) -> None:
         if not self._replica_id:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -19,6 +19,7 @@ from enginehouse.kit.addresses import Address, parse_listen
 from enginehouse.kit.server._handlers import Gate, HandlerWrapper, UnknownMethods
 from enginehouse.kit.server.reflection import Reflection, SymbolIndex, loaded_files
 from enginehouse.kit.server.registry import RegistryLease
+from enginehouse.kit.tasks import close_all
 from enginehouse.kit.telemetry import RpcMetrics, Tracing
 from enginehouse.kit.usage import Spool, UsageReporter
 
@@ -202,13 +203,15 @@ class EngineServer:
         except TimeoutError:
             _log.error("%d handlers ignore their cancellation", self._gate.active)
         self._server = None
-        if self._reporter is not None:
-            await self._reporter.flush(timeout_s=self._flush_s)
-            await self._reporter.close()
-        if self._spool is not None:
-            self._spool.close()
-        if self._tracing is not None:
-            await asyncio.to_thread(self._tracing.close)
+        reporter, spool, tracing = self._reporter, self._spool, self._tracing
+        steps: list[Callable[[], Awaitable[object]]] = []
+        if reporter is not None:
+            steps += [lambda: reporter.flush(timeout_s=self._flush_s), reporter.close]
+        if spool is not None:
+            steps.append(_in_order(spool.close))
+        if tracing is not None:
+            steps.append(lambda: asyncio.to_thread(tracing.close))
+        await close_all(*steps)
 
     def _add_health_and_reflection(self, server: grpc.aio.Server) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -236,3 +239,12 @@ class _Collector:
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a program's main coroutine on uvloop."""
     return uvloop.run(main)
+
+
+def _in_order(step: Callable[[], object]) -> Callable[[], Awaitable[None]]:
+    """Return a step of a teardown that waits for nothing."""
+
+    async def run() -> None:
+        step()
+
+    return run

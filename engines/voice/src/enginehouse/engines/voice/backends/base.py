@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enginehouse.kit.catalog import CatalogModel
+from enginehouse.kit.tasks import close_all
 
 Samples: TypeAlias = npt.NDArray[np.int16]
 
@@ -278,9 +279,7 @@ class LoadedVoiceModel:
 
     async def close(self) -> None:
         """Cancel running work and free the model."""
-        for part in (self.speaker, self.recogniser):
-            if part is not None:
-                await part.close()
+        await close_all(*(part.close for part in (self.speaker, self.recogniser) if part is not None))
 
 
 class VoiceBackend(Protocol):
