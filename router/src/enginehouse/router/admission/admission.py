@@ -1,7 +1,8 @@
 """Admission of a request: who it is from, what it may do, which model serves it, whether it can be paid for; and the
 signed grant.
 
-The one place where a decision's parts meet. Nothing here waits for a network, except a draw when a lease runs dry.
+The one place where a decision's parts meet. Nothing here waits for a network, except a draw when a lease runs dry and
+the search for a key that is not known here.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class Admission:
             return await self._admit_other(check)
         now = self._clock()
         self._state.prices.advance(now)
-        caller = self._callers.authenticate(headers, now_ms=now)
+        caller = await self._callers.authenticate(headers, now_ms=now)
         refuse_partial_body(headers)
         request = parse_request(
             self._contracts,
@@ -247,7 +248,7 @@ class Admission:
             # It tells what anybody on the listener can see anyway, and probes have no keys.
             return Admitted(request_id)
         now = self._clock()
-        caller = self._callers.authenticate(headers, now_ms=now)
+        caller = await self._callers.authenticate(headers, now_ms=now)
         refuse_partial_body(headers)
         context = self._context_of(caller)
         if service in _REFLECTION:

@@ -108,6 +108,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 raise ServiceError(
                     Reason.NOT_FOUND, f"no key {request.key_id[:64]!r}; 'enginehouse keys list' has them"
                 )
+            # The others are notified; this router keeps to it as it answers.
+            self._rules.put(policy)
             return cache_pb2.SetCachePolicyResponse(policy=_policy(policy))
 
     async def ListCachePolicies(

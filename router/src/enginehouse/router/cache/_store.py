@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from enginehouse.router.database import Changes
 from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import api_keys, cache_policies, cache_tags
 
@@ -101,15 +102,18 @@ class CacheRules:
         self._store = store
         self._generations: dict[tuple[str, str], int] = {}
         self._policies: dict[str, KeyPolicy] = {}
+        self._changes = Changes()
         self.loaded = False
         """True once they have been read. Until then no answer is given, because it may have been invalidated."""
 
     async def reload(self) -> None:
         """Read everything again."""
-        tags, policies = await self._store.all()
+        (tags, policies), changed = await self._changes.whole(self._store.all)
         for tag in tags:
             self.note(tag)
-        self._policies = {policy.key_id: policy for policy in policies}
+        kept = [policy for policy in self._policies.values() if policy.key_id in changed]
+        fresh = [policy for policy in policies if policy.key_id not in changed]
+        self._policies = {policy.key_id: policy for policy in (*fresh, *kept)}
         self.loaded = True
 
     def changed(self, payload: str) -> None:
@@ -118,8 +122,12 @@ class CacheRules:
         if "tag" in change:
             self.note(TagGeneration(**change["tag"]))
         if "policy" in change:
-            policy = KeyPolicy(**change["policy"])
-            self._policies[policy.key_id] = policy
+            self.put(KeyPolicy(**change["policy"]))
+
+    def put(self, policy: KeyPolicy) -> None:
+        """Apply a key's policy."""
+        self._changes.note(policy.key_id)
+        self._policies[policy.key_id] = policy
 
     def note(self, tag: TagGeneration) -> None:
         """Apply a tag's generation; an older one changes nothing."""

@@ -1,12 +1,13 @@
 """The router's storage in PostgreSQL: tables, their migrations, and connections."""
 
-from enginehouse.router.database._changes import Changes
+from enginehouse.router.database._changes import ChangeReader, Changes
 from enginehouse.router.database._engine import database_url, open_database
 from enginehouse.router.database._listen import Listener
 from enginehouse.router.database._migrate import migrate
 from enginehouse.router.database._unavailable import DatabaseUnavailable, translate_db_errors
 
 __all__ = [
+    "ChangeReader",
     "Changes",
     "DatabaseUnavailable",
     "Listener",

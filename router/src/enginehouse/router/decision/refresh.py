@@ -7,9 +7,9 @@ import logging
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from enginehouse.kit.tasks import BackgroundTask, TaskSet
+from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.clock import Clock
-from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
+from enginehouse.router.database import ChangeReader, DatabaseUnavailable, translate_db_errors
 from enginehouse.router.decision.decision import State
 from enginehouse.router.decision.first_tokens import read_first_tokens
 from enginehouse.router.decision.refresh_settings import RefreshSettings
@@ -41,7 +41,7 @@ class StateRefresher:
         self._clock = clock
         self._settings = settings
         self._reading = asyncio.Lock()
-        self._changes = TaskSet()
+        self._reader = ChangeReader(read=lambda _: self.read_policies(), what="policy")
         self._task = BackgroundTask(self._repeat, name="state-refresh")
 
     def start(self) -> None:
@@ -50,7 +50,7 @@ class StateRefresher:
 
     async def close(self) -> None:
         """Stop."""
-        await self._changes.close()
+        await self._reader.close()
         await self._task.close()
 
     async def read_policies(self) -> None:
@@ -69,15 +69,7 @@ class StateRefresher:
 
     def policy_changed(self, name: str) -> None:
         """Note that a document changed, and read it."""
-
-        async def read() -> None:
-            try:
-                with translate_db_errors():
-                    await self.read_policies()
-            except DatabaseUnavailable as error:
-                _log.warning("could not read a changed policy", extra={"policy": name, "error": str(error)})
-
-        self._changes.spawn(read(), name="policy-refresh")
+        self._reader.changed(name)
 
     async def _read_ratings(self) -> None:
         today = self._clock() // _MS_A_DAY

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.clock import Clock
-from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
+from enginehouse.router.database import ChangeReader, DatabaseUnavailable, translate_db_errors
 from enginehouse.router.experiments._arms import Experiment, ExperimentState, Rollout
 from enginehouse.router.experiments._assignment import Assignment
 from enginehouse.router.experiments._results import ExperimentResults
@@ -52,26 +52,22 @@ class ExperimentController:
         self._assignment = assignment
         self._clock = clock
         self._every_s = every_s
-        self._changed = asyncio.Event()
         self._reading = asyncio.Lock()
-        self._tasks = (
-            BackgroundTask(self._follow, name="assignment-follow"),
-            BackgroundTask(self._evaluate_regularly, name="experiments-evaluate"),
-        )
+        self._reader = ChangeReader(read=lambda _: self.reload(), what="experiment")
+        self._task = BackgroundTask(self._evaluate_regularly, name="experiments-evaluate")
 
     def changed(self, _payload: str) -> None:
         """Read everything again soon, because something changed; it is small."""
-        self._changed.set()
+        self._reader.changed("")
 
     def start(self) -> None:
-        """Start following changes and evaluating results."""
-        for task in self._tasks:
-            task.start()
+        """Start evaluating results."""
+        self._task.start()
 
     async def close(self) -> None:
         """Stop."""
-        for task in self._tasks:
-            await task.close()
+        await self._reader.close()
+        await self._task.close()
 
     async def reload(self) -> None:
         """Read everything again."""
@@ -133,19 +129,6 @@ class ExperimentController:
                     "why": after.reason,
                 },
             )
-
-    async def _follow(self) -> None:
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            try:
-                with translate_db_errors():
-                    await self.reload()
-            except DatabaseUnavailable:
-                # The reload after reconnection brings what was missed.
-                continue
-            except Exception:
-                _log.exception("could not read experiments")
 
     async def _evaluate_regularly(self) -> None:
         while True:

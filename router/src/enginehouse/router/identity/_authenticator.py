@@ -18,7 +18,8 @@ _USER_PREFIX = "user_"
 
 
 class Authenticator:
-    """Authenticates requests from memory, as the first step of every decision.
+    """Authenticates requests from memory, as the first step of every decision; only a key that is not known there is
+    looked for in the database.
 
     Args:
         keys: the usable keys.
@@ -31,12 +32,12 @@ class Authenticator:
         self._users = users
         self._tokens = tokens
 
-    def authenticate(self, headers: Mapping[bytes, bytes], *, now_ms: int) -> Caller:
+    async def authenticate(self, headers: Mapping[bytes, bytes], *, now_ms: int) -> Caller:
         """Return the caller, by `authorization: Bearer` or `x-api-key`.
 
         Raises:
             ServiceError: KEY_MISSING, KEY_INVALID (deliberately the same for unknown, revoked and expired keys),
-                TOKEN_INVALID, or LEDGER_UNAVAILABLE while the keys have not been read.
+                TOKEN_INVALID, or LEDGER_UNAVAILABLE while the keys have not been read, or an unknown one can't be.
         """
         given = headers.get(b"authorization")
         if given is not None:
@@ -62,7 +63,10 @@ class Authenticator:
             )
         if self._tokens and secret.count(b".") == 2 and not secret.startswith(KEY_PREFIX.encode()):
             return self._tokens.authenticate(secret, now_ms=now_ms)
-        caller = self._keys.authenticate(secret.decode("latin-1"), now_ms=now_ms)
+        key = secret.decode("latin-1")
+        caller = self._keys.authenticate(key, now_ms=now_ms)
+        if caller is None and await self._keys.find(key):
+            caller = self._keys.authenticate(key, now_ms=now_ms)
         if caller is None:
             raise invalid_key()
         return caller

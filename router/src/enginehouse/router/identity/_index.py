@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hmac
-import logging
 from collections.abc import Awaitable, Callable
 
-from enginehouse.kit.tasks import TaskSet
 from enginehouse.router.clock import Clock
-from enginehouse.router.database import Changes
+from enginehouse.router.database import ChangeReader, Changes
 from enginehouse.router.identity._keys import KEY_PREFIX, KeyHasher
+from enginehouse.router.identity._lookup import KeyLookup
 from enginehouse.router.identity._store import Key, KeyStore, Tenant
-
-_log = logging.getLogger(__name__)
 
 _NEVER_MS = 2**63
 # The most keys that were found under an old pepper and wait to be rehashed.
@@ -45,7 +42,8 @@ class KeyIndex:
     """Finds the caller of a secret in about a microsecond.
 
     `reload` replaces everything; it runs at start, on every reconnection, and periodically. `changed` fetches one key
-    again; it runs on a notification, so that a revocation takes effect everywhere within a second.
+    again; it runs on a notification, so that a revocation takes effect everywhere within a second. `find` looks for a
+    secret that is not known here, since another replica may have made it a moment ago.
 
     `before_use` is awaited with a key's id (empty for all keys) after keys are read and before they work. It loads what
     bounds a key, such as its budget; otherwise the key would have no bounds for a moment.
@@ -66,10 +64,12 @@ class KeyIndex:
         self._entries: dict[bytes, _Entry] = {}
         self._by_id: dict[str, Caller] = {}
         self._stale: dict[str, tuple[bytes, bytes]] = {}
-        self._fetches = TaskSet()
         self.loaded = False
         """True once the keys have been read. Until then no key can be told from an unknown one."""
         self._changes = Changes()
+        # A key that may have been revoked stops working until it can be read.
+        self._reader = ChangeReader(read=self._take, what="key", failed=self._remove)
+        self._lookup = KeyLookup(store=store, take=self._take, clock=clock)
 
     def authenticate(self, secret: str, *, now_ms: int) -> Caller | None:
         """Return the caller whose key this is; None if it is unknown, revoked or expired.
@@ -91,6 +91,14 @@ class KeyIndex:
             self._note_stale(found, digests)
         return found.caller
 
+    async def find(self, secret: str) -> bool:
+        """Look in the database for a secret that is not known here; return whether its key was found.
+
+        Raises:
+            ServiceError: LEDGER_UNAVAILABLE if the database does not answer, or too many are looked for.
+        """
+        return secret.startswith(KEY_PREFIX) and await self._lookup.find(self._hasher.digests(secret))
+
     def get(self, key_id: str) -> Caller | None:
         """Return the caller with that key id, if it is usable."""
         return self._by_id.get(key_id)
@@ -100,16 +108,10 @@ class KeyIndex:
 
     async def reload(self) -> None:
         """Read every usable key again."""
-        # A key that changes during the read may have been read in its old state: repeat until none changes.
-        while True:
-            before = self._changes.count
-            keys, tenants = await self._store.all_usable(now_ms=self._clock())
-            if self._before_use is not None:
-                await self._before_use("")
-            if before == self._changes.count:
-                break
+        (keys, tenants), changed = await self._changes.whole(self._read_all)
         by_tenant = {tenant.tenant_id: tenant for tenant in tenants}
-        callers = [Caller(key, by_tenant[key.tenant_id]) for key in keys]
+        callers = [Caller(key, by_tenant[key.tenant_id]) for key in keys if key.key_id not in changed]
+        callers += [self._by_id[key_id] for key_id in changed if key_id in self._by_id]
         now = self._clock()
         self._entries = {entry.digest: entry for caller in callers for entry in _entries(caller, now)}
         self._by_id = {caller.key.key_id: caller for caller in callers}
@@ -124,7 +126,7 @@ class KeyIndex:
     def changed(self, key_id: str) -> None:
         """Read a key in the background, because it was created or changed."""
         self._changes.note(key_id)
-        self._fetches.spawn(self._fetch(key_id), name="key-refresh")
+        self._reader.changed(key_id)
 
     def put(self, key: Key, tenant: Tenant) -> None:
         """Add or replace a key; a revoked key is removed."""
@@ -142,7 +144,8 @@ class KeyIndex:
 
     async def close(self) -> None:
         """Cancel the reads that are in progress."""
-        await self._fetches.close()
+        await self._reader.close()
+        await self._lookup.close()
 
     def _note_stale(self, found: _Entry, digests: list[bytes]) -> None:
         # The secret before the last rotation keeps its hash until it expires.
@@ -156,24 +159,31 @@ class KeyIndex:
             for entry in _entries(caller, 0):
                 self._entries.pop(entry.digest, None)
 
-    async def _fetch(self, key_id: str) -> None:
-        try:
-            key, tenant = await self._changes.latest(key_id, lambda: self._read(key_id))
-            if key is not None and tenant is not None:
-                self.put(key, tenant)
-        except Exception:
-            # The key may have been revoked, so it stops working. If it was not, the next reload brings it back.
-            self._remove(key_id)
-            _log.warning("could not read a changed key", extra={"key_id": key_id})
+    async def _take(self, key_id: str) -> None:
+        """Read a key and put it in its place."""
+        key, tenant = await self._changes.latest(key_id, lambda: self._read(key_id))
+        if key is not None and tenant is not None:
+            self.put(key, tenant)
 
     async def _read(self, key_id: str) -> tuple[Key | None, Tenant | None]:
         found = await self._store.get_keys([key_id])
         if not found:
             return None, None
-        tenant = await self._store.get_tenant(found[0].tenant_id)
-        if self._before_use is not None and found[0].revoked_at_ms == 0:
-            await self._before_use(key_id)
-        return found[0], tenant
+        key = found[0]
+        tenant = await self._store.get_tenant(key.tenant_id)
+        if key.revoked_at_ms == 0:
+            # What the key was made with bounds it too, and a key does not work without.
+            if key.parent_id.startswith("key_") and key.parent_id not in self._by_id:
+                await self._take(key.parent_id)
+            if self._before_use is not None:
+                await self._before_use(key_id)
+        return key, tenant
+
+    async def _read_all(self) -> tuple[list[Key], list[Tenant]]:
+        found = await self._store.all_usable(now_ms=self._clock())
+        if self._before_use is not None:
+            await self._before_use("")
+        return found
 
 
 def _entries(caller: Caller, now_ms: int) -> list[_Entry]:

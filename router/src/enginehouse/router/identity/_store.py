@@ -140,6 +140,14 @@ class KeyStore:
         async with self._database.connect() as connection:
             return [_key(row) for row in await connection.execute(query)]
 
+    async def find_keys(self, digests: Sequence[bytes]) -> list[Key]:
+        """Return the keys of whose secrets, the present and the previous one, one has one of these hashes."""
+        query = sa.select(api_keys).where(
+            sa.or_(api_keys.c.digest.in_(digests), api_keys.c.previous_digest.in_(digests))
+        )
+        async with self._database.connect() as connection:
+            return [_key(row) for row in await connection.execute(query)]
+
     async def lock_key(self, key_id: str, connection: AsyncConnection) -> Key | None:
         """Return the key, locked until the transaction ends."""
         query = sa.select(api_keys).where(api_keys.c.key_id == key_id).with_for_update()

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 
 from enginehouse.api.router.v1 import grant_pb2
-from enginehouse.kit.tasks import TaskSet
-from enginehouse.router.database import Changes, DatabaseUnavailable, translate_db_errors
+from enginehouse.router.database import ChangeReader, Changes
 from enginehouse.router.identity._index import Caller
 from enginehouse.router.identity._roles import ROLE_SCOPES, Role
 from enginehouse.router.identity._store import Key, KeyStore, Tenant
 from enginehouse.router.identity._users import User, UserStore, user_id_of
-
-_log = logging.getLogger(__name__)
 
 # The most callers that are kept, so that each user stays one object; beyond it the oldest is dropped.
 _MAX_CALLERS = 100_000
@@ -38,8 +34,8 @@ class UserIndex:
         self._tenant_ids: dict[str, str] = {}
         self._users: dict[str, User] = {}
         self._callers: dict[str, tuple[Role, Caller]] = {}
-        self._fetches = TaskSet()
         self._changes = Changes()
+        self._reader = ChangeReader(read=self._take, what="user")
 
     def tenant(self, tenant_id: str) -> Tenant | None:
         """Return the tenant with that id."""
@@ -88,11 +84,11 @@ class UserIndex:
 
     async def reload(self) -> None:
         """Read everything again."""
-        while True:
-            before = self._changes.count
-            tenants, users = await self._tenant_store.all_tenants(), await self._user_store.all()
-            if before == self._changes.count:
-                break
+        (tenants, users), changed = await self._changes.whole(self._read_all)
+        kept_tenants = [tenant for tenant in self._tenants.values() if tenant.tenant_id in changed]
+        kept_users = [user for user in self._users.values() if user.user_id in changed]
+        tenants = [*(tenant for tenant in tenants if tenant.tenant_id not in changed), *kept_tenants]
+        users = [*(user for user in users if user.user_id not in changed), *kept_users]
         self._tenants = {tenant.tenant_id: tenant for tenant in tenants}
         self._tenant_ids = {tenant.name: tenant.tenant_id for tenant in tenants}
         self._users = {user.user_id: user for user in users}
@@ -101,7 +97,7 @@ class UserIndex:
     def changed(self, changed_id: str) -> None:
         """Read a tenant or user in the background, because it was created or changed."""
         self._changes.note(changed_id)
-        self._fetches.spawn(self._fetch(changed_id), name="user-refresh")
+        self._reader.changed(changed_id)
 
     def put_user(self, user: User) -> None:
         """Add or replace a user."""
@@ -117,24 +113,21 @@ class UserIndex:
 
     async def close(self) -> None:
         """Cancel the reads that are in progress."""
-        await self._fetches.close()
+        await self._reader.close()
 
-    async def _fetch(self, changed_id: str) -> None:
-        user: User | None = None
-        tenant: Tenant | None = None
-        try:
-            with translate_db_errors():
-                if changed_id.startswith("user_"):
-                    user = await self._changes.latest(changed_id, lambda: self._user_store.get(changed_id))
-                else:
-                    tenant = await self._changes.latest(changed_id, lambda: self._tenant_store.get_tenant(changed_id))
+    async def _take(self, changed_id: str) -> None:
+        """Read a tenant or user and put it in its place."""
+        if changed_id.startswith("user_"):
+            user = await self._changes.latest(changed_id, lambda: self._user_store.get(changed_id))
             if user is not None:
                 self.put_user(user)
-            if tenant is not None:
-                self.put_tenant(tenant)
-        except DatabaseUnavailable as error:
-            # The listener has lost its connection too, and everything is read again once it is back.
-            _log.warning("could not read a changed user", extra={"user_id": changed_id, "error": str(error)})
+            return
+        tenant = await self._changes.latest(changed_id, lambda: self._tenant_store.get_tenant(changed_id))
+        if tenant is not None:
+            self.put_tenant(tenant)
+
+    async def _read_all(self) -> tuple[list[Tenant], list[User]]:
+        return await self._tenant_store.all_tenants(), await self._user_store.all()
 
 
 def _key_of(user_id: str, tenant: Tenant, name: str, scopes: tuple[str, ...]) -> Key:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-
-from enginehouse.kit.tasks import TaskSet
-from enginehouse.router.database import Changes, DatabaseUnavailable, translate_db_errors
+from enginehouse.router.database import ChangeReader, Changes
 from enginehouse.router.ledger._budgets import Budget, BudgetStore, Scope
-
-_log = logging.getLogger(__name__)
 
 
 class BudgetIndex:
@@ -19,7 +14,7 @@ class BudgetIndex:
         self._by_scope: dict[tuple[str, str], tuple[Budget, ...]] = {}
         self._by_id: dict[str, Budget] = {}
         self._changes = Changes()
-        self._reads = TaskSet()
+        self._reader = ChangeReader(read=self.refresh, what="budget")
         self.version = 0
         """Rises whenever a budget comes, goes or changes."""
 
@@ -32,17 +27,12 @@ class BudgetIndex:
 
     async def reload(self) -> None:
         """Read every budget again."""
-        while True:
-            before = self._changes.count
-            held = [budget.budget_id for budget in self._by_id.values() if budget.automatic]
-            found = await self._store.all_live(automatic=held)
-            # One that changed during the read may have been read as it was.
-            if before == self._changes.count:
-                break
+        found, changed = await self._changes.whole(self._read_all)
+        kept = [self._by_id[budget_id] for budget_id in changed if budget_id in self._by_id]
         self.version += 1
         self._by_id = {}
         self._by_scope = {}
-        for budget in found:
+        for budget in [*(budget for budget in found if budget.budget_id not in changed), *kept]:
             self._add(budget)
 
     async def refresh_key(self, key_id: str) -> None:
@@ -50,27 +40,23 @@ class BudgetIndex:
         if not key_id:
             await self.reload()
             return
-        with self._changes.reading():
-            while True:
-                before = self._changes.count
-                found = await self._store.of(Scope.KEY, key_id)
-                # One that changed during the read may have been read as it was.
-                if not any(self._changes.since(before, budget.budget_id) for budget in found):
-                    break
+        found = await self._changes.latest_of(
+            lambda budgets: {budget.budget_id for budget in budgets}, lambda: self._store.of(Scope.KEY, key_id)
+        )
         for budget in found:
             self.put(budget.budget_id, budget)
 
     def changed(self, budget_id: str) -> None:
         """Note that a budget was set or deleted, and read it in the background."""
-        self._reads.spawn(self._read_changed(budget_id), name="budget-refresh")
+        self._changes.note(budget_id)
+        self._reader.changed(budget_id)
 
     async def close(self) -> None:
         """Cancel the reads that are under way."""
-        await self._reads.close()
+        await self._reader.close()
 
     async def refresh(self, budget_id: str) -> None:
         """Read one budget again."""
-        self._changes.note(budget_id)
         self.put(budget_id, await self._changes.latest(budget_id, lambda: self._store.get(budget_id)))
 
     def put(self, budget_id: str, budget: Budget | None) -> None:
@@ -88,12 +74,9 @@ class BudgetIndex:
         if budget is not None:
             self._add(budget)
 
-    async def _read_changed(self, budget_id: str) -> None:
-        try:
-            with translate_db_errors():
-                await self.refresh(budget_id)
-        except DatabaseUnavailable as error:
-            _log.warning("could not read a changed budget", extra={"budget_id": budget_id, "error": str(error)})
+    async def _read_all(self) -> list[Budget]:
+        held = [budget.budget_id for budget in self._by_id.values() if budget.automatic]
+        return await self._store.all_live(automatic=held)
 
     def _add(self, budget: Budget) -> None:
         scope = (str(budget.scope), budget.scope_id)

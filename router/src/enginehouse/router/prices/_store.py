@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -12,14 +11,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.kit.pricing import unit_name, unit_named
-from enginehouse.kit.tasks import BackgroundTask, TaskSet
+from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.router.clock import Clock
-from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
+from enginehouse.router.database import ChangeReader
 from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import discounts, prices
 from enginehouse.router.prices._book import Discount, DiscountScope, ListPrice, PriceBook
-
-_log = logging.getLogger(__name__)
 
 # The channel that carries the id of each price or discount that is set or deleted.
 PRICES_CHANNEL = "enginehouse_prices"
@@ -151,9 +148,8 @@ class PriceRefresher:
         self._store = store
         self._book = book
         self._clock = clock
-        self._again = False
-        self._reading = False
-        self._reads = TaskSet()
+        self._reading = asyncio.Lock()
+        self._reader = ChangeReader(read=lambda _: self.reload(), what="price")
         self._advancing = BackgroundTask(self._advance, name="prices-advance")
 
     def start(self) -> None:
@@ -162,34 +158,21 @@ class PriceRefresher:
 
     async def reload(self) -> None:
         """Read everything again."""
-        found, cuts = await self._store.all()
-        self._book.replace(found, cuts, now_ms=self._clock())
+        # One after the other, so that what was read first is not put in force last.
+        async with self._reading:
+            found, cuts = await self._store.all()
+            self._book.replace(found, cuts, now_ms=self._clock())
 
     def changed(self, _name: str) -> None:
         """Reload after a change; several changes at once are read together."""
-        self._again = True
-        if not self._reading:
-            self._reading = True
-            self._reads.spawn(self._read(), name="prices-refresh")
+        self._reader.changed("")
 
     async def close(self) -> None:
         """Stop."""
-        await self._reads.close()
+        await self._reader.close()
         await self._advancing.close()
 
     async def _advance(self) -> None:
         while True:
             self._book.advance(self._clock())
             await asyncio.sleep(_ADVANCE_S)
-
-    async def _read(self) -> None:
-        try:
-            while self._again:
-                self._again = False
-                with translate_db_errors():
-                    await self.reload()
-        except DatabaseUnavailable as error:
-            # The reload after reconnection brings the change.
-            _log.warning("could not read changed prices", extra={"error": str(error)})
-        finally:
-            self._reading = False

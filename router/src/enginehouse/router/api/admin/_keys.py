@@ -183,7 +183,8 @@ class KeyAdmin:
                 connection=connection,
             )
             await self._record(connection, key, rotated)
-        tenant = self._user_index.tenant(key.tenant_id) or await self._tenant(key.tenant_id)
+            tenant = self._user_index.tenant(key.tenant_id) or await self._tenant(key.tenant_id)
+        # At once: what is awaited after the commit may be overtaken by the next change.
         self._index.put(rotated, tenant)
         return identity_pb2.RotateKeyResponse(key=key_message(rotated), secret=secret)
 
