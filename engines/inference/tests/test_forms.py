@@ -260,3 +260,35 @@ async def test_a_grammar_cannot_bound_an_answer_that_may_be_a_call(engine: Engin
     error = await engine.refused(request)
     assert error.reason == "INVALID_REQUEST"
     assert error.violations[0].field == "format.grammar"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        True,
+        {"$ref": "#count"},
+        {"type": "integer", "minimum": 10**20},
+        {"type": "string", "pattern": "^(?!x)(?=.*y)[a-z]+$"},
+        {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
+    ],
+)
+async def test_tools_that_may_be_called_have_schemas_of_any_kind(engine: EngineClient, schema: Any) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"a": schema},
+        "$defs": {"n": {"$anchor": "count", "type": "integer"}},
+    }
+    request = GenerateRequest(
+        model="tools",
+        messages=[user("x")],
+        tools=[Tool(name="t", parameters_json_schema=json.dumps(parameters))],
+        max_output_tokens=1,
+    )
+    assert (await engine.generate(request)).ends
+
+
+async def test_a_reference_that_leads_nowhere_is_named_even_if_no_call_is_needed(engine: EngineClient) -> None:
+    bad = Tool(name="bad", parameters_json_schema='{"type":"object","properties":{"a":{"$ref":"http://a.example/b"}}}')
+    error = await engine.refused(GenerateRequest(model="tools", messages=[user("x")], tools=[CLOCK, bad]))
+    assert error.reason == "INVALID_SCHEMA"
+    assert "tools[1].parameters_json_schema: at #/properties/a: $ref 'http://a.example/b'" in error.message

@@ -136,6 +136,7 @@ SAME_AS: Mapping[str, str] = {
     "byte": "base64",
     "guid": "uuid",
     "datetime": "date-time",
+    "multi-host-uri": "uri",
     "ipv4network": "cidrv4",
     "ipv6network": "cidrv6",
     "ipv4interface": "cidrv4",
@@ -147,7 +148,9 @@ SAME_AS: Mapping[str, str] = {
 """Formats that are written as another one, whose texts they take too."""
 
 # How a text is shown or kept, not what it may be.
-FREE_FORMATS = frozenset({"password", "binary", "path", "textarea", "multiline", "markdown", "html"})
+FREE_FORMATS = frozenset(
+    {"password", "binary", "path", "file-path", "directory-path", "textarea", "multiline", "markdown", "html"}
+)
 
 WHOLE_RANGES: Mapping[str, tuple[int, int]] = {
     "int8": (-(2**7), 2**7 - 1),

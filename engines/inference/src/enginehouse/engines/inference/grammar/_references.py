@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
-_ONE = ("additionalProperties", "items", "additionalItems", "contains", "propertyNames", "not", "if", "then", "else",
+ONE = ("additionalProperties", "items", "additionalItems", "contains", "propertyNames", "not", "if", "then", "else",
         "unevaluatedProperties", "unevaluatedItems", "contentSchema")  # fmt: skip
-_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
-_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
+NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 
 
 class SchemaError(ValueError):
@@ -122,14 +122,14 @@ class Document:
 
 
 def _inner(place: SchemaPlace) -> Iterator[SchemaPlace]:
-    for keyword in _ONE:
+    for keyword in ONE:
         if isinstance(place.value.get(keyword), dict):
             yield place.child(keyword)
-    for keyword in _LISTS:
+    for keyword in LISTS:
         if isinstance(place.value.get(keyword), list):
             for index in range(len(place.value[keyword])):
                 yield place.child(keyword, index)
-    for keyword in _NAMED:
+    for keyword in NAMED:
         if isinstance(place.value.get(keyword), dict):
             for name in place.value[keyword]:
                 yield place.child(keyword, name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Message, Tool
 from enginehouse.engines.inference.backends.llamacpp._options import SamplingDefaults
+from enginehouse.engines.inference.grammar.plain import plain_schema
 from enginehouse.engines.inference.validation import calls_tools
 
 ROLES = {
@@ -33,9 +35,16 @@ def message_body(message: Message) -> dict[str, Any]:
     return body
 
 
-def tool_body(tool: Tool) -> dict[str, Any]:
-    """Return a tool in OpenAI's form."""
-    parameters = json.loads(tool.parameters_json_schema) if tool.parameters_json_schema else {"type": "object"}
+def tool_bodies(request: GenerateRequest, tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    """Return some of a request's tools in OpenAI's form; raise INVALID_SCHEMA for a reference that leads nowhere."""
+    names = [tool.name for tool in tools]
+    return [_tool_body(tool, index) for index, tool in enumerate(request.tools) if tool.name in names]
+
+
+def _tool_body(tool: Tool, index: int) -> dict[str, Any]:
+    field = f"tools[{index}].parameters_json_schema"
+    schema = json.loads(tool.parameters_json_schema) if tool.parameters_json_schema else {"type": "object"}
+    parameters = plain_schema(schema, field=field)
     return {
         "type": "function",
         "function": {"name": tool.name, "description": tool.description, "parameters": parameters},

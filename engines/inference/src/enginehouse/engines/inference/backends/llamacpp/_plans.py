@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest, Message
-from enginehouse.engines.inference.backends.llamacpp._bodies import message_body, sampling_body, tool_body
+from enginehouse.engines.inference.backends.llamacpp._bodies import message_body, sampling_body, tool_bodies
 from enginehouse.engines.inference.backends.llamacpp._options import SamplingDefaults
 from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
 from enginehouse.engines.inference.generation.conversations import TemplateRefusal, forms_of
@@ -141,7 +141,7 @@ class RequestPlanner:
         shown = forced or list(request.tools)
         template = {}
         if self._native_tools:
-            template["tools"] = [tool_body(tool) for tool in shown]
+            template["tools"] = tool_bodies(request, shown)
         else:
             messages = instructed(messages, shown, forced=bool(forced))
         template["messages"] = [message_body(message) for message in messages]
@@ -171,7 +171,7 @@ class RequestPlanner:
     ) -> RequestPlan:
         body["messages"] = [message_body(message) for message in messages]
         if tools:
-            body["tools"] = [tool_body(tool) for tool in request.tools]
+            body["tools"] = tool_bodies(request, request.tools)
             # llama.cpp would read one call at most, and show a second one as text.
             body["parallel_tool_calls"] = not request.HasField("parallel_tool_calls") or request.parallel_tool_calls
         grammar = await _format_grammar(request)
