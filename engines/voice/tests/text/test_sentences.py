@@ -71,6 +71,10 @@ def test_full_width_marks_and_dandas_need_no_space() -> None:
     assert said("यह है।वह है।", VERBATIM) == ["यह है।", "वह है।"]
 
 
+def test_spaces_within_a_half_of_the_day() -> None:
+    assert said("Son las 9 a. m. y llueve", Controls(language="es")) == ["Son las 9 a.m. y llueve"]
+
+
 def test_lines() -> None:
     wrapped = "This is a text that somebody has wrapped at the margin of the\npage, so that one sentence has two lines."
     assert said(wrapped) == [wrapped.replace("\n", " ")]

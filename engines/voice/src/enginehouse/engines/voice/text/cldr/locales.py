@@ -62,6 +62,7 @@ _SCALES = {
 }
 SCALE = r"(?:million|billion|mn|bn|tn|[kKmMbBT])"
 """A regular expression for an English scale after an amount."""
+_WITHOUT_OF = frozenset({"mil", "mille", "mila"})
 _YEAR_SIGN = re.compile(r"\s?г\.")
 _FIGURE = re.compile(r"[0-9][0-9.,]*")
 
@@ -121,6 +122,14 @@ class SpokenLocale:
         if joint and self._language in {"fr", "ca"} and name[0] in "aeiouy":
             return f"{text.replace('0', shown, 1)} d'{name}"
         return " ".join((text.replace("0", shown, 1), *([joint] if joint else []), name))
+
+    def money_by_word(self, number: str, scale: str, code: str) -> str:
+        """Return an amount whose scale is a word of the text: "5 lakh rupees"."""
+        name = self._currency(code, Decimal(10**6))
+        joint = OF_MONEY.get(self._language, "") if scale.lower() not in _WITHOUT_OF else ""
+        if joint and self._language in {"fr", "ca"} and name[0] in "aeiouy":
+            return f"{number} {scale} d'{name}"
+        return " ".join((number, scale, *([joint] if joint else []), name))
 
     def _currency(self, code: str, number: Decimal) -> str:
         if code in _CALLED and self._language in MONEY:

@@ -71,7 +71,9 @@ class _Normalizer:
                 _space,
             ),
             NormalizationRule(".", r"(?<![^\s])#{1,6}(?=\s)", _space),
+            NormalizationRule("a", r"(?<!\w)[apAP]\.\s[mM]\.", lambda match: re.sub(r"\s", "", match.group())),
             NormalizationRule("0a.", MAILBOX, self._address),
+            NormalizationRule("0", r"(?<![\w.,])(?P<number>[0-9]{1,4})e(?![\w'’+-])", self._french_ordinal),
             NormalizationRule("0a", ADDRESS, self._address),
             NormalizationRule(
                 "0",
@@ -101,7 +103,7 @@ class _Normalizer:
             NormalizationRule(
                 "a.",
                 rf"(?P<minus>{_SIGN})(?<![A-Za-z])(?P<currency>{_CURRENCY})\s?(?P<inner>[-−])?(?P<number>{_FIGURES})"
-                rf"(?:\s?(?P<scale>{SCALE})(?!\w))?",
+                rf"(?:\s(?P<worded>{words.SCALES})(?![{WORD}])|\s?(?P<scale>{SCALE})(?!\w))?",
                 self._money,
             ),
             NormalizationRule(
@@ -145,7 +147,6 @@ class _Normalizer:
             ),
             NormalizationRule("a", r"(?<!\w)[A-Z]\+\+(?![\w+])", self._plus_plus),
             NormalizationRule("a", r"(?<!\w)(?P<initials>[A-Z]{1,4}(?:&[A-Z]{1,4}){1,4})(?!\w)", self._initials),
-            NormalizationRule("0", r"(?<![\w.,])(?P<number>[0-9]{1,4})e(?![\w'’+-])", self._french_ordinal),
             NormalizationRule("0a.", r"[#№](?=\s?[0-9])", self._numbered),
             NormalizationRule(".", r"#(?=[^\W\d_])", _space),
             NormalizationRule(".", r"&", self._and),
@@ -197,6 +198,12 @@ class _Normalizer:
         number = self._plain(match["number"])
         if self._locale is None or number is None:
             return None
+        worded = match.groupdict().get("worded")
+        if worded:
+            shown = number.replace(".", self._decimal)
+            return _apart(
+                match, self._signed(match, self._locale.money_by_word(shown, worded, CURRENCIES[match["currency"]]))
+            )
         said = self._locale.money(number, CURRENCIES[match["currency"]], match["scale"] or "")
         return _apart(match, self._signed(match, said))
 

@@ -111,8 +111,20 @@ MONEY = table(
     """
 )
 """Currencies as people call them, one and many: dollar, euro, rupee, pound, yen. CLDR's names say the country."""
-PERCENT = {"ar": "بالمئة", "fa": "درصد", "ur": "فیصد", "he": "אחוז"}
+PERCENT = {"ar": "بالمائة", "fa": "درصد", "ur": "فیصد", "he": "אחוז"}
 """The percent sign, where CLDR has no word for it."""
+SCALES = (
+    "lakhs?|crores?|millions?|billions?|trillions?|लाख|करोड़|करोड़|हज़ार|हज़ार|हजार|अरब|कोटी|லட்சம்|கோடி"
+    "|ஆயிரம்|লাখ|লক্ষ|কোটি|হাজার"
+    "|લાખ|કરોડ|હજાર|ಲಕ್ಷ|ಕೋಟಿ|ಸಾವಿರ|ലക്ഷം|കോടി|ആയിരം|mil millones|mil|mill[oó]n|millones|billones|mille"
+    "|milliards?|Millionen|Million"
+    "|Mio\\.?|Milliarden|Milliarde|Mrd\\.?|Tausend|mila|milioni|milione|miliardi|miliardo|milh[oõ]es"
+    "|milhão|bilhões|bilhão"
+    "|тыс\\.|млн\\.?|млрд\\.?|тысяч[иа]?|миллион(?:а|ов)?|миллиард(?:а|ов)?|ألف|آلاف|مليون|ملايين|مليار"
+    "|tys\\.|mln|mld|miljoen|miljard"
+    "|万|亿|億|만|억"
+)
+"""A regular expression for the words of scales, which stand between a number and its currency's name."""
 OF_MONEY = {"es": "de", "fr": "de", "pt": "de", "it": "di", "ca": "de", "ro": "de", "gl": "de"}
 """The word between millions and what they are of."""
 SHARP = table(

@@ -20,6 +20,7 @@ _NUMBER_AFTER = re.compile(r"[$€£₹]?([0-9,]{1,20})")
 _WHEN_BEFORE = re.compile(
     rf"(?:\b(?:[Ii]n|[Ss]ince|[Bb]y|[Uu]ntil|[Bb]efore|[Aa]fter|[Cc]irca|[Yy]ear|AD|{'|'.join(MONTHS)}),?\s)\Z"
 )
+_COMPARISONS = {"<=": "is at most", ">=": "is at least", "!=": "is not equal to", "==": "equals"}
 _VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 
 
@@ -196,6 +197,9 @@ _FIGURES = [
 def _rules(dates: Sequence[NormalizationRule]) -> NormalizationRules:
     return NormalizationRules(
         [
+            NormalizationRule(
+                ".", r"(?<=\s)(?:[<>!]=|==)(?=\s?[\w-])", lambda match: f" {_COMPARISONS[match.group()]} "
+            ),
             # Rulers, and markup of emphasis and headings.
             NormalizationRule(
                 ".", r"[-=_*#~+<>.^|/\\$€£₹&@%°×]{4,}|[-=_*#~<>^|]{2,3}(?![\w])|(?<![\w])[-=_*#~<>^|]{2,3}", _nothing
@@ -214,7 +218,7 @@ def _rules(dates: Sequence[NormalizationRule]) -> NormalizationRules:
             *abbreviated.SYMBOLS,
         ],
         # Beginnings of words, marks other than punctuation between sentences, and spaces around dashes and crosses.
-        places=rf"[^\w\s,;:!?'\"()’“”]|[0-9{_VULGAR}{RAISED_SIGNS}]|(?<![^\W0-9_])[^\W0-9_]|[_₹]|(?<=[0-9])[:,]|\((?=[0-9])|['’](?=[0-9])"
+        places=rf"[^\w\s,;:!?'\"()’“”]|[0-9{_VULGAR}{RAISED_SIGNS}]|(?<![^\W0-9_])[^\W0-9_]|[_₹]|!(?==)|(?<=[0-9])[:,]|\((?=[0-9])|['’](?=[0-9])"
         r"|\s(?=[-–—−x×*]\s?[0-9])",
     )
 

@@ -35,6 +35,7 @@ _WORD_BEFORE = re.compile(r"[^\s\"'“‘«(\[{]+\Z")
 _WORD_AFTER = re.compile(rf"[{WORD}]+")
 _QUOTING = ("అని", "అనే", "అంటూ", "అన్నా", "అన్నది", "అంది")
 """The beginnings of Telugu words that follow a quotation in the same sentence."""
+_NOON = re.compile(r"\s[mM]\.")
 _SHORT_LINE = 50
 _LOOK_BACK = 24
 _LOOK_AHEAD = 64
@@ -142,6 +143,12 @@ def _stop_ends(text: str, start: int, at: int, *, final: bool) -> bool | None:
     if len(word) <= 3 and word.isascii() and word.isdigit() and at - len(word) == start:
         # The number of a list item.
         return False
+    if small in ("a", "p"):
+        ahead = text[at + 1 : at + 4]
+        if len(ahead) < 3 and not final and (not ahead or ahead[0].isspace()):
+            return None
+        if _NOON.match(ahead) is not None:
+            return False
     numbered = word in BEFORE_NUMBERS
     sometimes = word in SOMETIMES or small in SOMETIMES
     # "St." for street may end a sentence, for saint it does not; the next word decides.
