@@ -157,7 +157,7 @@ def test_unknown_paths_and_methods(served: Any) -> None:
     assert answer.status_code == 404
     assert answer.json()["details"][0]["reason"] == "UNKNOWN_METHOD"
     openai = served.client.get(CHAT, headers=OK)
-    assert (openai.status_code, openai.json()["error"]["code"]) == (404, "unknown_url")
+    assert (openai.status_code, openai.json()["error"]["code"]) == (405, "method_not_supported")
     # In the contract, but never for clients.
     internal = post(served, "/enginehouse.api.router.v1.UsageService/Report", {})
     assert internal.status_code == 404

@@ -26,6 +26,7 @@ from enginehouse.gateway.translate.names import (
     TYPE_ROUTES,
 )
 from enginehouse.gateway.translate.snapshot import Snapshot, Topology, Translator
+from enginehouse.gateway.translate.unknown_paths import path_pattern
 from enginehouse.kit.addresses import Address
 from enginehouse.kit.contracts import load_contracts, read_contracts
 
@@ -132,7 +133,7 @@ def test_calls_that_clients_stream_are_not_collected_before_the_decision() -> No
 def test_the_contracts_say_what_the_edge_needs() -> None:
     contracts = edge_contracts(load_contracts())
     assert GENERATION in contracts.json_services
-    assert {"/v1/chat/completions", "/v1/models/[^/]+"} <= set(contracts.openai_paths)
+    assert {"/v1/chat/completions", "/v1/models/[^/]+"} <= {path_pattern(path) for _, path in contracts.openai_methods}
     assert "enginehouse.api.router.v1.UsageService" not in contracts.services
     files = descriptor_pb2.FileDescriptorSet.FromString(contracts.descriptor_set)
     assert "google/rpc/error_details.proto" in [file.name for file in files.file]
@@ -147,7 +148,8 @@ def test_additional_bindings_count() -> None:
     service.options.Extensions[options_pb2.service].error_format = options_pb2.ERROR_FORMAT_OPENAI
     files = one_service(service)
     contracts = edge_contracts(read_contracts([("x", files.SerializeToString())]))
-    assert contracts.openai_paths == ("/v1/a", "/v1/a/[^/]+")
+    assert contracts.openai_methods == (("get", "/v1/a/{b=c/*}"), ("post", "/v1/a"))
+    assert contracts.own_methods == ()
 
 
 async def test_engines_that_drain_take_nothing_new() -> None:

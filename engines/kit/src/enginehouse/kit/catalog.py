@@ -88,9 +88,17 @@ class Catalog:
     Args:
         models: the models.
         aliases: by other name, the model that it stands for, or "auto".
+        written_at_s: when its file was last written, in seconds since 1970 UTC; 0 where it has none.
     """
 
-    def __init__(self, models: Iterable[CatalogModel], aliases: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        models: Iterable[CatalogModel],
+        aliases: Mapping[str, str] = MappingProxyType({}),
+        *,
+        written_at_s: int = 0,
+    ) -> None:
+        self.written_at_s = written_at_s
         self.models: tuple[CatalogModel, ...] = tuple(sorted(models, key=lambda model: model.name))
         self.aliases: Mapping[str, str] = MappingProxyType(dict(sorted(aliases.items())))
         self._by_name = {model.name: model for model in self.models}
@@ -146,7 +154,8 @@ def load_catalog(path: Path, *, contracts: Contracts | None = None) -> Catalog:
         if model.name in models:
             raise ConfigError(f"{path}: models[{index}].name: {model.name!r} is given twice; names are unique")
         models[model.name] = model
-    return Catalog(models.values(), _parse_aliases(document.get("aliases"), models, f"{path}: aliases"))
+    aliases = _parse_aliases(document.get("aliases"), models, f"{path}: aliases")
+    return Catalog(models.values(), aliases, written_at_s=int(path.stat().st_mtime))
 
 
 def _parse_aliases(entries: Any, models: Mapping[str, CatalogModel], where: str) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from enginehouse.kit.contracts import Body, Contracts, Exposure
+from enginehouse.kit.contracts import Body, Contracts, Exposure, Service
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,8 @@ class EdgeContracts:
         router_services: those of `services` that routers alone serve.
         json_services: those of `services` with HTTP paths.
         openai_services: those of `services` whose errors have OpenAI's form.
-        openai_paths: regular expressions (RE2, whole path without its query) of their HTTP paths.
+        openai_methods: verb and path template of each of their HTTP forms.
+        own_methods: the same of the other services for clients.
         media_services: those of `services` whose requests may hold recordings, images or videos.
         replayed_services: those of `services` whose answers the routers keep and give again themselves.
         header_methods: gRPC paths of the methods that are decided before their body is read.
@@ -31,7 +32,8 @@ class EdgeContracts:
     router_services: frozenset[str]
     json_services: tuple[str, ...]
     openai_services: frozenset[str]
-    openai_paths: tuple[str, ...]
+    openai_methods: tuple[tuple[str, str], ...]
+    own_methods: tuple[tuple[str, str], ...]
     media_services: frozenset[str]
     replayed_services: frozenset[str]
     header_methods: tuple[str, ...]
@@ -49,16 +51,13 @@ def edge_contracts(contracts: Contracts) -> EdgeContracts:
         router_services=frozenset(contracts.exposed(Exposure.ROUTER)),
         json_services=tuple(sorted({method.service for method in methods if method.http})),
         openai_services=frozenset(service.name for service in openai),
-        openai_paths=tuple(
-            sorted(_pattern(path) for service in openai for method in service.methods for _, path in method.http)
-        ),
+        openai_methods=_http_forms(openai),
+        own_methods=_http_forms(service for service in services if not service.openai_errors),
         media_services=frozenset(method.service for method in methods if method.body is Body.MEDIA),
         replayed_services=frozenset(method.service for method in methods if method.replayable),
         header_methods=tuple(sorted(method.path for method in methods if method.body is Body.HEADERS)),
     )
 
 
-def _pattern(template: str) -> str:
-    """Return a path template such as `/v1/models/{model}` as a regular expression."""
-    pieces = re.split(r"(\{[^}]*\})", template)
-    return "".join("[^/]+" if piece.startswith("{") else re.escape(piece) for piece in pieces)
+def _http_forms(services: Iterable[Service]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(form for service in services for method in service.methods for form in method.http))

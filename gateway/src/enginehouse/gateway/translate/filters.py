@@ -14,8 +14,11 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HttpUri,
     RetryPolicy,
     RetryPolicyRetryHostPredicate,
+    TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.extensions.common.matching.v3 import ExtensionWithMatcher
+from envoy_data_plane.envoy.extensions.filters.common.matcher.action.v3 import SkipFilter
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
     AuthorizationRequest,
@@ -24,6 +27,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
     ExtAuthz,
     HttpService,
 )
+from envoy_data_plane.envoy.extensions.filters.http.fault.v3 import FaultAbort, HttpFault
 from envoy_data_plane.envoy.extensions.filters.http.grpc_json_transcoder.v3 import (
     GrpcJsonTranscoder,
     GrpcJsonTranscoderPrintOptions,
@@ -42,16 +46,37 @@ from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
-from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
-from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
+from envoy_data_plane.envoy.type.matcher.v3 import (
+    HttpRequestHeaderMatchInput,
+    ListStringMatcher,
+    RegexMatcher,
+    StringMatcher,
+)
+from envoy_data_plane.envoy.type.v3 import (
+    FractionalPercent,
+    FractionalPercentDenominatorType,
+    HttpStatus,
+    Percent,
+    StatusCode,
+)
 from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.xds.core.v3 import TypedExtensionConfig as XdsExtensionConfig
+from envoy_data_plane.xds.type.matcher.v3 import (
+    Matcher,
+    MatcherMatcherTree,
+    MatcherMatcherTreeMatchMap,
+    MatcherOnMatch,
+)
 
 from enginehouse.gateway.config import EdgeSection
 from enginehouse.gateway.translate.contracts import EdgeContracts
+from enginehouse.gateway.translate.local_replies import UNSUPPORTED_ENCODING_STATUS
 from enginehouse.gateway.translate.names import (
+    COMMON_REQUEST_ID_HEADER,
     DESTINATION_HEADER,
     ORIGINAL_PATH_HEADER,
     REPLAY_HEADER,
+    REQUEST_ID_FORMAT,
     REQUEST_ID_HEADER,
     ROUTER_CLUSTER,
 )
@@ -64,13 +89,24 @@ _SECURITY_HEADERS = (
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
     ("cache-control", "no-store"),
 )
+_HEADER_MUTATION = "envoy.filters.http.header_mutation"
 _HIDDEN_HEADERS = (
     "server",
     "x-powered-by",
     "x-envoy-upstream-service-time",
     "x-envoy-upstream-healthchecked-cluster",
     "x-enginehouse-openai-error",
+    COMMON_REQUEST_ID_HEADER,
 )
+# The id of every answer: the router's, or what stands in its place where the router was not asked. Envoy does not know
+# even the request's headers when it cannot read them.
+_REQUEST_IDS = (
+    (REQUEST_ID_HEADER, REQUEST_ID_FORMAT),
+    (REQUEST_ID_HEADER, "%UNIQUE_ID%"),
+    (COMMON_REQUEST_ID_HEADER, f"%RESP({REQUEST_ID_HEADER.upper()})%"),
+)
+# What only gRPC clients read; an engine sends it with every answer.
+_GRPC_HEADERS = ("grpc-accept-encoding", "grpc-encoding", "grpc-status", "grpc-message", "grpc-status-details-bin")
 
 # What the router sees of a request, besides method, path and body. Never the content type: with a gRPC one, Envoy takes
 # the check itself for a gRPC call, its own "cannot connect" then has HTTP status 200, and the filter takes that for
@@ -84,6 +120,7 @@ _CHECKED = (
     "x-forwarded-for",
     "traceparent",
     "tracestate",
+    COMMON_REQUEST_ID_HEADER,
     ORIGINAL_PATH_HEADER,
     "x-envoy-original-method",
 )
@@ -106,9 +143,11 @@ _TO_REFUSED = (
 def http_filters(edge: EdgeSection, *, contracts: EdgeContracts) -> list[HttpFilter]:
     """Return the filter chain."""
     return [
-        _filter("envoy.filters.http.header_mutation", _response_headers()),
+        _filter(_HEADER_MUTATION, _response_headers()),
+        _filter("enginehouse.without_grpc_headers", _without_grpc_headers()),
         _filter("envoy.filters.http.health_check", _healthz()),
         _filter(CORS_FILTER, Cors()),
+        _filter("envoy.filters.http.fault", _compressed_bodies()),
         _filter("envoy.filters.http.grpc_web", GrpcWeb()),
         _filter("envoy.filters.http.grpc_json_transcoder", _transcoder(edge, contracts)),
         _filter(AUTHORIZATION_FILTER, _authorization(edge)),
@@ -130,10 +169,51 @@ def _response_headers() -> HeaderMutationFilter:
                 append_action=HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT,
             )
         )
-        for name, value in _SECURITY_HEADERS
+        for name, value in (*_SECURITY_HEADERS, *_REQUEST_IDS)
     ]
     return HeaderMutationFilter(
         mutations=Mutations(response_mutations=[*(HeaderMutation(remove=name) for name in _HIDDEN_HEADERS), *additions])
+    )
+
+
+def _without_grpc_headers() -> ExtensionWithMatcher:
+    """Remove what only gRPC clients read from the answers to all others."""
+    removals = HeaderMutationFilter(
+        mutations=Mutations(response_mutations=[HeaderMutation(remove=name) for name in _GRPC_HEADERS])
+    )
+    skip = MatcherOnMatch(action=_xds_extension("skip", SkipFilter()))
+    return ExtensionWithMatcher(
+        xds_matcher=Matcher(
+            matcher_tree=MatcherMatcherTree(
+                input=_xds_extension("content-type", HttpRequestHeaderMatchInput(header_name="content-type")),
+                prefix_match_map=MatcherMatcherTreeMatchMap(map={"application/grpc": skip}),
+            )
+        ),
+        extension_config=TypedExtensionConfig(name=_HEADER_MUTATION, typed_config=Any.pack(removals)),
+    )
+
+
+def _xds_extension(name: str, message: betterproto2.Message) -> XdsExtensionConfig:
+    return XdsExtensionConfig(name=name, typed_config=Any.pack(message))
+
+
+def _compressed_bodies() -> HttpFault:
+    """Refuse bodies that are compressed. Envoy could inflate them, but it passes on what it cannot inflate as if the
+    body had ended there, and the transcoder then waits for the rest.
+    """
+    return HttpFault(
+        abort=FaultAbort(
+            http_status=UNSUPPORTED_ENCODING_STATUS,
+            percentage=FractionalPercent(numerator=100, denominator=FractionalPercentDenominatorType.HUNDRED),
+        ),
+        headers=[
+            HeaderMatcher(name="content-encoding", present_match=True),
+            HeaderMatcher(
+                name="content-encoding",
+                string_match=StringMatcher(safe_regex=RegexMatcher(regex="(?i)(identity)?")),
+                invert_match=True,
+            ),
+        ],
     )
 
 

@@ -56,7 +56,7 @@ from enginehouse.gateway.translate.local_replies import local_replies
 from enginehouse.gateway.translate.names import (
     COLLECTOR_CLUSTER,
     LISTENER,
-    REQUEST_ID_HEADER,
+    REQUEST_ID_FORMAT,
     RESERVED_HEADERS,
     ROUTES,
 )
@@ -83,7 +83,7 @@ _ACCESS_LOG_FIELDS = {
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "user_agent": "%REQ(USER-AGENT)%",
-    "request_id": f"%REQ({REQUEST_ID_HEADER.upper()})%",
+    "request_id": REQUEST_ID_FORMAT,
     "model": "%RESP(X-ENGINEHOUSE-MODEL)%",
     "trace_id": "%TRACE_ID%",
 }
@@ -120,7 +120,8 @@ def _manager(section: GatewaySection, contracts: EdgeContracts) -> HttpConnectio
         common_http_protocol_options=HttpProtocolOptions(
             idle_timeout=timedelta(seconds=edge.connection_idle_timeout_s), max_headers_count=edge.max_header_count
         ),
-        http_protocol_options=Http1ProtocolOptions(),
+        # Old load generators and health checkers speak HTTP/1.0, which has no host.
+        http_protocol_options=Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10="enginehouse"),
         http2_protocol_options=Http2ProtocolOptions(
             max_concurrent_streams=edge.max_streams_per_connection,
             # A stream that its client does not read holds at most this much memory.
@@ -137,8 +138,8 @@ def _manager(section: GatewaySection, contracts: EdgeContracts) -> HttpConnectio
         internal_address_config=HttpConnectionManagerInternalAddressConfig(
             unix_sockets=False, cidr_ranges=[CidrRange(address_prefix="255.255.255.255", prefix_len=32)]
         ),
-        # Envoy keeps its decision to trace in the request id, and has no other use for one here.
-        generate_request_id=section.otlp_endpoint is not None,
+        # What Envoy answers itself has this id. It keeps its decision to trace there as well.
+        generate_request_id=True,
         normalize_path=True,
         merge_slashes=True,
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
@@ -147,7 +148,8 @@ def _manager(section: GatewaySection, contracts: EdgeContracts) -> HttpConnectio
             max_request_bytes=edge.max_request_bytes,
             max_media_bytes=edge.max_media_bytes,
             first_byte_timeout_s=edge.first_byte_timeout_s,
-            openai_paths=contracts.openai_paths,
+            openai=contracts.openai_methods,
+            ours=contracts.own_methods,
         ),
         access_log=_access_log(edge),
         tracing=_tracing(section),

@@ -41,13 +41,17 @@ from envoy_data_plane.google.protobuf import Struct
 from google.protobuf import json_format
 
 from enginehouse.gateway.translate.names import ORIGINAL_PATH_HEADER
+from enginehouse.gateway.translate.unknown_paths import UnknownPath, path_pattern, unknown_paths
 from enginehouse.kit.errors import Reason, ServiceError, to_status
 from enginehouse.kit.openai.errors import openai_error
 
+# What a compressed body gets.
+UNSUPPORTED_ENCODING_STATUS = 415
 # Envoy marks with it what the authorization filter ends, by a refusal of the router or for want of an answer.
 _AUTHORIZATION_FLAG = "UAEX"
 # What the filter answers when the router gave none. No refusal of the router has this status.
 NO_DECISION_STATUS = 502
+_NOT_FOUND = 404
 # To Envoy a 5xx of the router is no answer at all, so a refusal for want of an engine comes as another status, and its
 # `grpc-status` says which it stands for.
 _UNAVAILING = (
@@ -72,14 +76,27 @@ class _Fault:
 
 
 def local_replies(
-    *, max_request_bytes: int, max_media_bytes: int, first_byte_timeout_s: float, openai_paths: Sequence[str]
+    *,
+    max_request_bytes: int,
+    max_media_bytes: int,
+    first_byte_timeout_s: float,
+    openai: Sequence[tuple[str, str]],
+    ours: Sequence[tuple[str, str]],
 ) -> LocalReplyConfig:
-    """Return the rules that give Envoy's own answers their form; the first that matches is taken."""
+    """Return the rules that give Envoy's own answers their form; the first that matches is taken.
+
+    Args:
+        max_request_bytes: the largest body of most requests.
+        max_media_bytes: the largest body of requests with media.
+        first_byte_timeout_s: how long an engine may send nothing.
+        openai: verb and path template of each HTTP form of a call whose errors have OpenAI's form.
+        ours: the same of the other calls.
+    """
     is_grpc = _all(
         _header("content-type", StringMatcher(prefix="application/grpc")),
         _absent(ORIGINAL_PATH_HEADER),
     )
-    is_openai = _openai(openai_paths)
+    is_openai = _openai(sorted({path_pattern(template) for _, template in openai}))
     mappers: list[ResponseMapper] = []
     for fault in _faults(max_request_bytes, max_media_bytes, first_byte_timeout_s):
         if not fault.no_decision:
@@ -93,8 +110,14 @@ def local_replies(
     ]
     mappers.append(ResponseMapper(filter=refused))
     for fault in _faults(max_request_bytes, max_media_bytes, first_byte_timeout_s):
-        if not fault.no_decision:
-            mappers += _shapes(fault, is_grpc, is_openai)
+        if fault.no_decision:
+            continue
+        for_grpc, *for_json = _shapes(fault, is_grpc, is_openai)
+        mappers.append(for_grpc)
+        if fault.status == _NOT_FOUND:
+            for unknown in unknown_paths(openai, ours):
+                mappers += _unknown(unknown)
+        mappers += for_json
     return LocalReplyConfig(mappers=mappers)
 
 
@@ -136,6 +159,15 @@ def _faults(max_request_bytes: int, max_media_bytes: int, first_byte_timeout_s: 
                 Reason.REQUEST_TOO_LARGE,
                 f"The request body is over {max_request_bytes} bytes, or with a recording over {max_media_bytes}; "
                 "send a smaller one.",
+            ),
+        ),
+        _Fault(
+            status=UNSUPPORTED_ENCODING_STATUS,
+            error=ServiceError(
+                Reason.INVALID_REQUEST,
+                "The request body is compressed (it has a content-encoding), which is not taken here; "
+                "send it without compression and without that header.",
+                metadata={"code": "unsupported_content_encoding"},
             ),
         ),
         _Fault(
@@ -207,6 +239,27 @@ def _shapes(fault: _Fault, is_grpc: AccessLogFilter, is_openai: AccessLogFilter)
     ]
 
 
+def _unknown(unknown: UnknownPath) -> list[ResponseMapper]:
+    here = [_status(_NOT_FOUND), _path(":path", unknown.pattern)]
+    allow = [_set("allow", unknown.allow)] if unknown.allow else []
+    mappers = [
+        ResponseMapper(
+            filter=_all(*here),
+            status_code=unknown.status,
+            headers_to_add=allow,
+            body_format_override=_json(unknown.body),
+        )
+    ]
+    if unknown.allow:
+        # Asked without an origin, it is no question of a page's browser, which the CORS filter answers.
+        asked = _header(":method", StringMatcher(exact="OPTIONS"))
+        told = ResponseMapper(
+            filter=_all(*here, asked), status_code=204, headers_to_add=allow, body=DataSource(inline_string="")
+        )
+        mappers.insert(0, told)
+    return mappers
+
+
 def _worded(body: Mapping[str, Json], inside: str | None, fault: _Fault) -> Mapping[str, Json]:
     message = f"{fault.error.message.rstrip('.')}: %LOCAL_REPLY_BODY%"
     if inside is None:
@@ -220,11 +273,12 @@ def _json(body: Mapping[str, Json]) -> SubstitutionFormatString:
 
 def _openai(paths: Sequence[str]) -> AccessLogFilter:
     # An expression for each path: Envoy bounds how large one may be.
-    matchers = [StringMatcher(safe_regex=RegexMatcher(regex=rf"^{path}(\?.*)?$")) for path in paths]
     headers = (ORIGINAL_PATH_HEADER, ":path")
-    return AccessLogFilter(
-        or_filter=OrFilter(filters=[_header(name, matcher) for matcher in matchers for name in headers])
-    )
+    return AccessLogFilter(or_filter=OrFilter(filters=[_path(name, path) for path in paths for name in headers]))
+
+
+def _path(header: str, pattern: str) -> AccessLogFilter:
+    return _header(header, StringMatcher(safe_regex=RegexMatcher(regex=rf"^{pattern}(\?.*)?$")))
 
 
 def _status(value: int) -> AccessLogFilter:

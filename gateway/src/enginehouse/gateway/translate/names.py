@@ -22,6 +22,10 @@ REPLAY_HEADER = "x-enginehouse-replay"
 OPENAI_ERROR_HEADER = "x-enginehouse-openai-error"
 ORIGINAL_PATH_HEADER = "x-envoy-original-path"
 REQUEST_ID_HEADER = "x-enginehouse-request-id"
+# The same id, under the name that most clients log.
+COMMON_REQUEST_ID_HEADER = "x-request-id"
+# What Envoy fills in for the id of a request that the router has not given one: the client's own, or Envoy's.
+REQUEST_ID_FORMAT = f"%REQ({REQUEST_ID_HEADER.upper()}?{COMMON_REQUEST_ID_HEADER.upper()}):64%"
 
 # Removed from every request before anything reads it.
 RESERVED_HEADERS = (

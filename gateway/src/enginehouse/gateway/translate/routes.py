@@ -29,6 +29,7 @@ from envoy_data_plane.google.protobuf import Any
 from enginehouse.gateway.config import EdgeSection
 from enginehouse.gateway.translate.contracts import EdgeContracts
 from enginehouse.gateway.translate.names import (
+    COMMON_REQUEST_ID_HEADER,
     DESTINATION_HEADER,
     GATEWAY_CLUSTER,
     HEALTH_SERVICE,
@@ -61,6 +62,7 @@ _BODY_NOT_COLLECTED = Any.pack(ExtAuthzPerRoute(check_settings=CheckSettings(dis
 _OPENAI_ERRORS = Any.pack(LuaPerRoute(source_code=DataSource(inline_string=OPENAI_ERRORS_LUA)))
 _EXPOSED_HEADERS = (
     REQUEST_ID_HEADER,
+    COMMON_REQUEST_ID_HEADER,
     "x-enginehouse-model",
     "x-enginehouse-load-ms",
     "x-enginehouse-cost-nanos",

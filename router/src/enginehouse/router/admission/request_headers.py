@@ -28,9 +28,12 @@ def refuse_partial_body(headers: Mapping[bytes, bytes]) -> None:
 
 
 def given_request_id(headers: Mapping[bytes, bytes]) -> str:
-    """Return the request id in the headers, or a new one where there is none that is well-formed."""
-    given = headers.get(b"x-enginehouse-request-id", b"").decode("latin-1")
-    return given if _ID(given) else new_id("req")
+    """Return the request id in the headers, Envoy's, or a new one where there is none that is well-formed."""
+    for name in (b"x-enginehouse-request-id", b"x-request-id"):
+        given = headers.get(name, b"").decode("latin-1")
+        if _ID(given):
+            return given
+    return new_id("req")
 
 
 def chosen_request_id(headers: Mapping[bytes, bytes], from_body: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -62,30 +60,23 @@ class ModelsServicer(models_pb2_grpc.ModelsServiceServicer):
     def _usable(self, caller: Caller) -> dict[str, dict[str, object]]:
         """The models by name, then the aliases that lead to one of them."""
         state = self._state
+        # When a model was made is nowhere told: it is here since the catalog was written.
+        common = {"object": "model", "created": state.catalog.written_at_s, "owned_by": "enginehouse"}
         usable = {
-            model.name: _model(model)
+            model.name: {"id": model.name, **common, **_facts(model)}
             for model in state.catalog.models
             if state.policy.allows(caller, model) and state.fleet.serving(model.name)
         }
         aliases = {
-            alias: {**usable.get(target, _ANY), "id": alias, "alias_of": target}
+            alias: {**usable.get(target, common), "id": alias, "alias_of": target}
             for alias, target in state.catalog.aliases.items()
             if target in usable or (target == "auto" and usable)
         }
         return usable | aliases
 
 
-# The catalog does not say when a model was made; OpenAI's clients want a number.
-_ANY: Mapping[str, object] = MappingProxyType({"object": "model", "created": 0, "owned_by": "enginehouse"})
-
-
-def _model(model: CatalogModel) -> dict[str, object]:
-    return {
-        "id": model.name,
-        **_ANY,
-        "context_length": model.context_tokens,
-        "capabilities": sorted(model.capabilities),
-    }
+def _facts(model: CatalogModel) -> dict[str, object]:
+    return {"context_length": model.context_tokens, "capabilities": sorted(model.capabilities)}
 
 
 def _json(value: object) -> httpbody_pb2.HttpBody:
