@@ -54,9 +54,7 @@ def test_what_is_not_here_is_told_in_openais_form(
 
 def test_openais_client_shows_what_to_use_instead(served: Any) -> None:
     with openai.OpenAI(base_url=f"{served.url}/v1", api_key="ok", max_retries=0) as client:
-        with pytest.raises(
-            openai.NotFoundError, match="Responses API .* use the Chat Completions API instead"
-        ) as caught:
+        with pytest.raises(openai.NotFoundError, match="Responses API .* use the Chat Completions") as caught:
             client.responses.create(model="tiny", input="hi")
         assert caught.value.request_id
 

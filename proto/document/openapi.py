@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document of everything that the contracts give an HTTP form.
 
 The JSON is protobuf's, with field names as in the contracts: 64-bit integers are strings, enums are their names, bytes
-are base64. Bodies of google.api.HttpBody are OpenAI's own and described as JSON that this mesh does not change.
+are base64. Bodies of google.api.HttpBody are OpenAI's own, which `openai_schemas.py` describes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from . import openai_schemas
 from .contracts import Enum, Field, Message, Method, Package, Service
 
 Json = dict[str, object]
@@ -38,14 +39,16 @@ STATUS_SCHEMA: Json = {
 OPENAI_ERROR_SCHEMA: Json = {
     "type": "object",
     "description": "An error in the form that OpenAI's clients read.",
+    "required": ["error"],
     "properties": {
         "error": {
             "type": "object",
+            "required": ["message", "type", "param", "code"],
             "properties": {
                 "message": {"type": "string"},
                 "type": {"type": "string"},
                 "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"], "description": "A name of ErrorReason, in lower case."},
+                "code": {"type": ["string", "null"], "description": "As `docs/openai.md` lists them."},
             },
         }
     },
@@ -65,13 +68,13 @@ def document(packages: Sequence[Package], *, version: str) -> Json:
             if offered:
                 tags.append({"name": service.name, "description": service.comment})
             for method in offered:
-                verbs = paths.setdefault(PATH_PARAMETER.sub(r"{\1}", method.path), {})
+                verbs = paths.setdefault(PATH_PARAMETER.sub(_path_parameter, method.path), {})
                 if method.verb in verbs:
                     raise ValueError(f"{service.name}.{method.name}: {method.path} is another call's already")
                 verbs[method.verb] = _operation(service, method, messages)
                 wanted.update((method.request, method.response))
     schemas = {_short(name): _schema_of(name, messages, enums) for name in sorted(_closure(wanted, messages, enums))}
-    schemas |= {"Status": STATUS_SCHEMA, "OpenAIError": OPENAI_ERROR_SCHEMA}
+    schemas |= {"Status": STATUS_SCHEMA, "OpenAIError": OPENAI_ERROR_SCHEMA} | openai_schemas.SCHEMAS
     return {
         "openapi": "3.1.0",
         "info": {
@@ -98,7 +101,9 @@ def _operation(service: Service, method: Method, messages: dict[str, Message]) -
     request = messages.get(method.request)
     in_path = PATH_PARAMETER.findall(method.path)
     fields = list(request.fields) if request else []
-    parameters = [_parameter(_field_at(path, request, messages), "path", name=path) for path in in_path]
+    parameters = [
+        _parameter(_field_at(path, request, messages), "path", name=path.rpartition(".")[2]) for path in in_path
+    ]
     if method.verb in ("get", "delete"):
         parameters += [_parameter(field, "query") for field in fields if field.name not in in_path]
     summary, _, rest = method.comment.partition(". ")
@@ -112,12 +117,12 @@ def _operation(service: Service, method: Method, messages: dict[str, Message]) -
     if parameters:
         operation["parameters"] = parameters
     if method.body:
-        operation["requestBody"] = {"required": True, "content": _content(method.request, streaming=False)}
-    error = "OpenAIError" if HTTP_BODY in (method.request, method.response) else "Status"
+        operation["requestBody"] = {"required": True, "content": _request_content(service, method)}
+    error = "OpenAIError" if ".openai." in service.name else "Status"
     operation["responses"] = {
         "200": {
             "description": "The answer.",
-            "content": _content(method.response, streaming=method.server_streaming),
+            "content": _response_content(service, method),
         },
         "default": {
             "description": "Why there is no answer.",
@@ -127,18 +132,32 @@ def _operation(service: Service, method: Method, messages: dict[str, Message]) -
     return operation
 
 
-def _content(name: str, *, streaming: bool) -> Json:
-    if name == HTTP_BODY:
-        anything: Json = {"type": "object", "additionalProperties": True, "description": "As in OpenAI's API."}
-        content: Json = {"application/json": {"schema": anything}}
-        if streaming:
-            events = "With a true `stream` in the body: events as in OpenAI's API, ending in `[DONE]`."
-            content["text/event-stream"] = {"schema": {"type": "string", "description": events}}
-        return content
-    if streaming:
+def _path_parameter(match: re.Match[str]) -> str:
+    """Return the parameter under its last name: generators drop one with a dot, as `{policy.name}` has."""
+    return "{" + match[1].rpartition(".")[2] + "}"
+
+
+def _request_content(service: Service, method: Method) -> Json:
+    if method.request == HTTP_BODY:
+        return _bodies(service, method)[0]
+    return {"application/json": {"schema": _reference(_short(method.request))}}
+
+
+def _response_content(service: Service, method: Method) -> Json:
+    if method.response == HTTP_BODY:
+        return _bodies(service, method)[1]
+    schema = _reference(_short(method.response))
+    if method.server_streaming:
         described = {"description": "One event a message; its data is the message in JSON."}
-        return {"text/event-stream": {"schema": {**_reference(_short(name)), **described}}}
-    return {"application/json": {"schema": _reference(_short(name))}}
+        return {"text/event-stream": {"schema": {**schema, **described}}}
+    return {"application/json": {"schema": schema}}
+
+
+def _bodies(service: Service, method: Method) -> tuple[Json, Json]:
+    name = f"{service.name.rpartition('.')[2]}.{method.name}"
+    if name not in openai_schemas.BODIES:
+        raise ValueError(f"{name}: its body is bytes; describe it in openai_schemas.py")
+    return openai_schemas.BODIES[name]
 
 
 def _field_at(path: str, message: Message | None, messages: dict[str, Message]) -> Field:

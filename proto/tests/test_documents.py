@@ -7,6 +7,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from google.api import annotations_pb2
@@ -75,7 +76,7 @@ def test_every_http_rule_has_its_operation(
             for method in service.method:
                 rule = method.options.Extensions[annotations_pb2.http]
                 if verb := rule.WhichOneof("pattern"):
-                    declared.add((verb, getattr(rule, verb)))
+                    declared.add((verb, re.sub(r"{[\w.]*?(\w+)}", r"{\1}", getattr(rule, verb))))
     described = {(verb, path) for path, verbs in openapi["paths"].items() for verb in verbs}  # type: ignore[attr-defined]
     assert described == declared
     assert ("post", "/v1/chat/completions") in described
@@ -87,6 +88,30 @@ def test_the_openai_edge_is_raw_json_and_events(openapi: dict[str, object]) -> N
     assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
     error = chat["responses"]["default"]["content"]["application/json"]["schema"]["$ref"]
     assert error == "#/components/schemas/OpenAIError"
+
+
+def test_every_answer_is_typed(openapi: dict[str, object]) -> None:
+    for path, verbs in openapi["paths"].items():  # type: ignore[attr-defined]
+        assert all(name.isidentifier() for name in re.findall(r"{([^}]*)}", path))
+        for verb, operation in verbs.items():
+            for answer in operation["responses"].values():
+                for kind, content in answer["content"].items():
+                    schema = content["schema"]
+                    assert schema.get("$ref") or schema.get("type") == "string", (verb, path, kind)
+            named = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "path"}
+            assert named == set(re.findall(r"{([^}]*)}", path))
+
+
+def test_media_and_streams_are_described(openapi: dict[str, object]) -> None:
+    paths: Any = openapi["paths"]
+    for path in ("/v1/audio/transcriptions", "/v1/audio/translations"):
+        operation = paths[path]["post"]
+        assert list(operation["requestBody"]["content"]) == ["multipart/form-data"]
+        assert {"application/json", "text/vtt", "text/event-stream"} <= set(operation["responses"]["200"]["content"])
+    speech = paths["/v1/audio/speech"]["post"]["responses"]["200"]["content"]
+    assert {"audio/mpeg", "audio/wav", "text/event-stream"} <= set(speech)
+    chunk = paths["/v1/chat/completions"]["post"]["responses"]["200"]["content"]["text/event-stream"]
+    assert chunk["schema"]["$ref"] == "#/components/schemas/ChatCompletionChunk"
 
 
 def test_the_page_names_every_message_and_its_links_lead_somewhere(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 
 import httpx
 import pytest
@@ -104,6 +105,22 @@ def test_a_body_of_8_mib_is_refused_by_size(mesh: Mesh) -> None:
     )
     assert answer.status_code == 413
     assert answer.json()["error"]["message"]
+
+
+def test_models_have_the_time_of_their_catalog(mesh: Mesh) -> None:
+    headers = {"authorization": f"Bearer {mesh.key}"}
+    listed = httpx.get(f"{mesh.url}/v1/models", headers=headers).json()["data"]
+    assert listed
+    for model in listed:
+        assert 1_700_000_000 < model["created"] <= time.time()
+        assert httpx.get(f"{mesh.url}/v1/models/{model['id']}", headers=headers).json() == model
+
+
+def test_a_refusal_by_the_router_has_the_requests_id(mesh: Mesh) -> None:
+    for key in (mesh.key, "eh_wrong"):
+        answer = httpx.get(f"{mesh.url}/v1/models/none", headers={"authorization": f"Bearer {key}"})
+        assert answer.status_code in (401, 404)
+        assert answer.headers["x-request-id"] == answer.headers["x-enginehouse-request-id"]
 
 
 def test_health_needs_no_key(mesh: Mesh) -> None:
