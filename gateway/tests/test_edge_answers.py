@@ -1,4 +1,4 @@
-"""What every answer of the public listener has, and Envoy's own answers in their client's form."""
+"""Headers of every answer of the public listener, and Envoy's own answers in their client's form."""
 
 from __future__ import annotations
 
