@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from enginehouse.api.router.v1 import admin_pb2
 from enginehouse.engines import inference
 from enginehouse.local.datadir import DataDirectory
+from enginehouse.local.pids import process_start_id
+from enginehouse.local.state import MeshState, Phase
 
 
 def test_a_providers_model_is_added_to_the_given_catalog(cli: Any, tmp_path: Path) -> None:
@@ -118,3 +123,39 @@ def test_a_model_that_needs_no_pull_is_refused(cli: Any) -> None:
     done = cli("models", "pull", "enginehouse-tiny")
     assert done.exit_code == 1
     assert "needs no pull" in done.stderr
+
+
+def test_models_that_wait_for_a_restart_are_listed(cli: Any, service: Any, tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path / "data")
+    model = {"cluster": "inference", "backend": "llama.cpp", "source": "file:x", "capabilities": ["chat"]}
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text(yaml.safe_dump({"models": [{"name": name, **model} for name in ("kept", "gone")]}))
+    service.answers["ListModels"] = admin_pb2.ListModelsResponse(
+        models=[{"name": name, "health": "1 live", "endpoints": ["127.0.0.1:1"]} for name in ("gone", "kept")]
+    )
+    with data.lock():
+        data.prepare()
+        shutil.copy(catalog, data.served_catalog)
+        MeshState(
+            phase=Phase.READY,
+            data=str(data.root),
+            url="",
+            pid=os.getpid(),
+            start_id=process_start_id(os.getpid()),
+            started_at=0.0,
+            catalog=str(catalog),
+        ).write(data.state)
+        data.environment_file.write_text(f"ENGINEHOUSE_URL={cli.environment['ENGINEHOUSE_URL']}\n")
+        assert {found["waits_for_restart"] for found in cli.json("models", "list")["models"]} == {""}
+        assert "restart" not in cli("models", "list").stdout
+        catalog.write_text(yaml.safe_dump({"models": [{"name": name, **model} for name in ("kept", "new")]}))
+        waiting = {found["name"]: found["waits_for_restart"] for found in cli.json("models", "list")["models"]}
+        assert waiting == {"gone": "removed", "kept": "", "new": "added"}
+        lines = cli("models", "list").stdout.splitlines()
+        assert any(line.startswith("new") and line.endswith("waits for a restart") for line in lines)
+        assert "waits for a restart: gone (removed), new (added)" in lines[-1]
+        catalog.write_text("models: [")
+        assert "the catalog file is broken" in cli("models", "list").stdout.splitlines()[-1]
+        # Another mesh has another catalog.
+        data.environment_file.write_text("ENGINEHOUSE_URL=http://127.0.0.1:9\n")
+        assert "broken" not in cli("models", "list").stdout

@@ -181,6 +181,8 @@ def _print_status(measured: mesh_status.MeshStatus, *, wide: bool) -> None:
         print_text(line)
     for notice in measured.notices:
         print_text(f"note: {notice}")
+    if measured.pending_catalog:
+        print_text(f"note: {measured.pending_catalog}")
     if measured.error:
         print_text(f"the last start failed: {measured.error}")
     print_text(f"memory in all: {mebibytes(measured.memory_bytes)}; was ready after {measured.ready_after_s:.1f} s")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -17,14 +19,17 @@ from enginehouse.cli import catalog_changes
 from enginehouse.cli.catalog_changes import CatalogOption, EngineOption
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect, data_directory
 from enginehouse.cli.model_stores import TransferProgress, find_store
-from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_text, reported
+from enginehouse.cli.output import JsonFlag, dollars, mebibytes, print_json, print_text, reported
 from enginehouse.cli.tables import WideFlag, print_table
 from enginehouse.client.usage import price_by_unit
-from enginehouse.kit.catalog import Catalog, load_catalog
+from enginehouse.kit.catalog import Catalog, CatalogModel, load_catalog
+from enginehouse.kit.pricing import unit_name
 from enginehouse.local.datadir import DEFAULT, DataDirectory
 from enginehouse.local.default_catalog import default_catalog
 from enginehouse.local.engines import find_engines
 from enginehouse.local.errors import LocalError
+from enginehouse.local.mesh import read_environment
+from enginehouse.local.pending_catalog import PendingCatalog, pending_catalog
 
 app = typer.Typer(no_args_is_help=True, help="List the catalog; add, edit and remove models; pull weights.")
 app.command()(catalog_changes.add)
@@ -44,8 +49,10 @@ def list_(
     """List the catalog with the live endpoints of each model."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         models = list(mesh.admin.list_models())
+    pending = _pending(url, data)
+    changes = pending.changes if pending is not None else {}
     if json_:
-        described = [
+        described: list[dict[str, Any]] = [
             {
                 "name": model.name,
                 "cluster": model.cluster,
@@ -56,10 +63,11 @@ def list_(
                 "prices": price_by_unit(model.prices),
                 "endpoints": list(model.endpoints),
                 "health": model.health,
+                "waits_for_restart": changes.get(model.name, ""),
             }
             for model in models
         ]
-        print_json({"models": described})
+        print_json({"models": described + [_waiting(model) for model in _added(pending)]})
         return
     rows = [
         [
@@ -67,11 +75,23 @@ def list_(
             model.backend,
             str(model.context_tokens),
             ", ".join(model.capabilities),
-            ", ".join(f"{unit} ${nanos / 10**9:g}" for unit, nanos in price_by_unit(model.prices).items()),
+            ", ".join(f"{unit} {dollars(nanos)}" for unit, nanos in price_by_unit(model.prices).items()),
             ", ".join(model.endpoints) or "none",
-            model.health,
+            f"{model.health}; {_WAITS[changes[model.name]]}" if model.name in changes else model.health,
         ]
         for model in models
+    ]
+    rows += [
+        [
+            model.name,
+            model.backend,
+            str(model.context_tokens),
+            ", ".join(sorted(model.capabilities)),
+            ", ".join(f"{unit_name(unit)} {dollars(nanos)}" for unit, nanos in model.prices.items()),
+            "none",
+            _WAITS["added"],
+        ]
+        for model in _added(pending)
     ]
     print_table(
         ["model", "backend", "context", "capabilities", "price per million", "endpoints", "health"],
@@ -80,6 +100,8 @@ def list_(
         wide=wide,
         folding=["capabilities", "price per million", "endpoints", "health"],
     )
+    if pending is not None:
+        print_text(pending.describe())
 
 
 @app.command()
@@ -121,6 +143,41 @@ def pull(
     print_text(
         f"{pulled.source} {result}: {pulled.path} ({mebibytes(pulled.size_bytes)}, checksum {pulled.checksum[:16]})"
     )
+
+
+_WAITS = MappingProxyType(
+    {
+        "added": "waits for a restart",
+        "changed": "its change waits for a restart",
+        "removed": "removed, and served until a restart",
+    }
+)
+
+
+def _pending(url: str | None, data: Path) -> PendingCatalog | None:
+    """Return what waits for a restart of the data directory's mesh, if that is the one that is called."""
+    directory = data_directory(data)
+    local = read_environment(directory.environment_file).get("ENGINEHOUSE_URL")
+    return pending_catalog(directory) if url is None or url == local else None
+
+
+def _added(pending: PendingCatalog | None) -> Iterable[CatalogModel]:
+    return pending.added.values() if pending is not None else ()
+
+
+def _waiting(model: CatalogModel) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "cluster": model.cluster,
+        "backend": model.backend,
+        "context_tokens": model.context_tokens,
+        "capabilities": sorted(model.capabilities),
+        "quality": round(model.quality, 6),
+        "prices": {unit_name(unit): nanos for unit, nanos in model.prices.items()},
+        "endpoints": [],
+        "health": "",
+        "waits_for_restart": "added",
+    }
 
 
 def _catalog(file: Path | None, directory: DataDirectory) -> Catalog:

@@ -10,7 +10,7 @@ DATA/models/            weights that were pulled
 DATA/NAME/              data of one kind of engine; the engine's spec gives the name
 DATA/spool/ENGINE/      usage that an engine has not reported yet
 DATA/logs/NAME.log      the logs of the processes
-DATA/run/               configuration and state of the last start; overwritten by each start
+DATA/run/               configuration, catalog and state of the last start; overwritten by each start
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class DataDirectory:
         self.logs = self.root / "logs"
         self.run = self.root / "run"
         self.state = self.run / "state.json"
+        self.served_catalog = self.run / "catalog.yaml"
         self.gateway_state = self.root / "gateway-state.json"
 
     @property

@@ -160,9 +160,21 @@ class Settings:
         named = self._sections.get(kind, {}).get("models")
         return [model for model in self._read_catalog(data).for_cluster(kind) if not named or model.name in named]
 
+    def catalog_file(self, data: DataDirectory) -> Path:
+        """Return the path of the catalog file: the user's, or the data directory's."""
+        return self.local.catalog_file.absolute() if self.local.catalog_file else data.catalog
+
+    def copy_catalog(self, data: DataDirectory) -> None:
+        """Copy the catalog file for the processes of one start.
+
+        They all read the copy: one that is restarted meanwhile serves what the others do, whatever the file has become.
+        """
+        text = self.catalog_file(data).read_text(encoding="utf-8")
+        replace_text(data.served_catalog, text, mode=0o600)
+
     def process_configs(self, data: DataDirectory, endpoints: Endpoints) -> dict[str, dict[str, Any]]:
         """Return the configuration of each process by name: generated values, overridden by the user's."""
-        catalog = str(self.local.catalog_file.absolute() if self.local.catalog_file else data.catalog)
+        catalog = str(data.served_catalog)
         gateway = {
             "public_listen": str(endpoints.public),
             "grpc_listen": str(endpoints.gateway_grpc),
@@ -217,7 +229,7 @@ class Settings:
 
     def _read_catalog(self, data: DataDirectory) -> Catalog:
         try:
-            return load_catalog(self.local.catalog_file or data.catalog)
+            return load_catalog(self.catalog_file(data))
         except ConfigError as error:
             raise LocalError(str(error)) from error
 

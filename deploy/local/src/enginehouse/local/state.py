@@ -77,6 +77,7 @@ class MeshState:
         error: the reason why the start failed.
         notices: messages to the user.
         absent_weights: models that are not served because their weights are not installed, with the fault and the fix.
+        catalog: the path of the catalog file; the mesh serves a copy of it, made at the start.
         endpoints: addresses by name.
         processes: in the order of their start.
     """
@@ -91,6 +92,7 @@ class MeshState:
     error: str = ""
     notices: list[str] = dataclasses.field(default_factory=list)
     absent_weights: dict[str, str] = dataclasses.field(default_factory=dict)
+    catalog: str = ""
     endpoints: dict[str, str] = dataclasses.field(default_factory=dict)
     processes: list[ProcessState] = dataclasses.field(default_factory=list)
 

@@ -11,6 +11,7 @@ import psutil
 
 from enginehouse.api.gateway.v1 import registry_pb2, registry_pb2_grpc
 from enginehouse.local.datadir import DataDirectory
+from enginehouse.local.pending_catalog import pending_catalog
 from enginehouse.local.pids import find_process
 from enginehouse.local.state import Condition, MeshState, Phase
 
@@ -73,6 +74,7 @@ class MeshStatus:
         notices: messages to the user.
         absent_weights: models that are not served because their weights are not installed, with the fault and the fix.
         error: the reason why the last start failed; empty if it did not.
+        pending_catalog: what of the catalog file waits for a restart; empty if nothing does.
     """
 
     phase: str
@@ -86,6 +88,7 @@ class MeshStatus:
     notices: tuple[str, ...]
     absent_weights: Mapping[str, str]
     error: str
+    pending_catalog: str = ""
 
 
 def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshStatus | None:
@@ -147,6 +150,7 @@ def measure(data: DataDirectory, *, sample_s: float = 0.2) -> MeshStatus | None:
         notices=tuple(state.notices),
         absent_weights=state.absent_weights,
         error=state.error,
+        pending_catalog=pending.describe() if (pending := pending_catalog(data)) is not None else "",
     )
 
 

@@ -126,7 +126,9 @@ class Supervisor:
             cluster, self.state.notices = open_cluster(
                 self._data.postgres, run=self._data.run, connections=_CONNECTIONS_PER_ROUTER * (routers + 1)
             )
-        catalog = self._settings.local.catalog_file or self._data.catalog
+        catalog = self._settings.catalog_file(self._data)
+        self._settings.copy_catalog(self._data)
+        self.state.catalog = str(catalog)
         for kind in self._settings.wanted_engines():
             if kind not in replicas:
                 self.state.notices.append(
