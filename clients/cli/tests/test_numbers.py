@@ -72,6 +72,18 @@ def test_a_number_out_of_range_names_its_flag_and_the_range(cli: Any, service: A
     assert service.requests == []
 
 
+def test_what_is_no_time_names_its_flag_and_the_form(cli: Any, service: Any) -> None:
+    for given in (("spend", "--since"), ("audit", "list", "--until"), ("prices", "set", "m", "images", "1", "--from")):
+        done = cli(*given, "tomorrow")
+        assert done.exit_code == 2
+        told = " ".join(done.stderr.split())
+        assert given[-1] in told
+        assert "'tomorrow' must be a date, such as 2026-01-31" in told
+    done = cli("spend", "--since", "2026-02-01", "--until", "2026-01-01T12:30:00")
+    assert "--until 2026-01-01 12:30:00 is before --since 2026-02-01" in done.stderr
+    assert service.requests == []
+
+
 def test_help_shows_the_range(cli: Any) -> None:
     assert "[from 0 to 2]" in " ".join(cli("chat", "--help").stdout.split())
 

@@ -45,6 +45,7 @@ WITHOUT_COMMAND = {"EvaluateFlags", "GetCaller", "Store", "Report", "Converse", 
         # Units and names of others are no fields.
         (chat.chat, "input_tokens is 'max_output_tokens'", "input_tokens is 'max_output_tokens'"),
         (keys.create, "AdminService/CreateKey needs 'keys'", "`enginehouse keys create` needs 'keys'"),
+        (keys.create, "x: S has no method 'a'; it has: ListKeys", "x: S has no method 'a'; it has: ListKeys"),
         (chat.chat, "Explain what you want. Generate less.", "Explain what you want. Generate less."),
     ],
 )  # fmt: skip
@@ -57,6 +58,13 @@ def test_all_violations_are_told() -> None:
     violations = [FieldViolation("name", "'' is empty"), FieldViolation("scopes", "'x' must be one of a")]
     told = explain_failure(keys.create, "name: '' is empty (and 1 more)", violations)
     assert told == "--name: '' is empty; --scope: 'x' must be one of a"
+
+
+def test_a_single_violation_is_told_at_the_length_of_the_message() -> None:
+    known = ", ".join(["A name"] * 60)
+    violations = [FieldViolation("route_limits[0].route", f"unknown; known: {known}"[:253] + "...")]
+    told = explain_failure(keys.create, f"route_limits[0].route: unknown; known: {known}", violations)
+    assert told == f"--route-limit: unknown; known: {known}"
 
 
 def test_a_command_prints_flags_and_json_keeps_the_fields(cli: Any, service: Any) -> None:

@@ -1,4 +1,4 @@
-"""What of a catalog file waits for a restart."""
+"""Changes of a catalog file that wait for a restart."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from enginehouse.cli.names import BUDGETS, KEYS, TENANTS, USERS, any_of
 from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
 from enginehouse.cli.tables import WideFlag, print_table
 from enginehouse.cli.terms import COMMANDS
-from enginehouse.cli.timestamps import day_and_time, period_milliseconds
+from enginehouse.cli.timestamps import day_and_time, period_milliseconds, timestamp_option
 from enginehouse.cli.values import MAX_INT32, check_word, shorten, whole_option
 from enginehouse.client.requests.identity import OUTCOMES
 from enginehouse.kit.contracts import load_contracts
@@ -53,8 +53,8 @@ def list_(
         ),
     ] = "",
     outcome: Annotated[str, typer.Option("--outcome", help="Only this outcome: done, denied or failed.")] = "",
-    since: Annotated[datetime | None, typer.Option("--since", help="From this time on (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option("--until", help="Before this time (UTC).")] = None,
+    since: Annotated[datetime | None, timestamp_option("--since", help="From this time on (UTC).")] = None,
+    until: Annotated[datetime | None, timestamp_option("--until", help="Before this time (UTC).")] = None,
     limit: Annotated[
         int, whole_option("--limit", least=1, most=MAX_INT32, help="The maximum number of entries.")
     ] = 100,

@@ -14,6 +14,7 @@ from enginehouse.cli.output import JsonFlag, mebibytes, print_json, print_text, 
 from enginehouse.cli.startup_progress import StartupProgress, lines_of_absent_weights
 from enginehouse.cli.tables import WideFlag, print_table
 from enginehouse.cli.values import MAX_INT32, whole_option
+from enginehouse.kit.nearest import did_you_mean
 from enginehouse.local import control, logfiles
 from enginehouse.local import status as mesh_status
 from enginehouse.local.datadir import DEFAULT
@@ -113,7 +114,7 @@ def logs(
     directory = data_directory(data)
     paths = log_paths(directory)
     if name is not None and name not in paths:
-        known = f"; known: {', '.join(paths)}" if paths else "; no mesh was started there"
+        known = f"{did_you_mean(name, paths)}; known: {', '.join(paths)}" if paths else "; no mesh was started there"
         raise LocalError(f"no log of {name!r} in {directory.logs}{known}")
     chosen = paths if name is None else {name: paths[name]}
 

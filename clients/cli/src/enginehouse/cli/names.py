@@ -229,6 +229,10 @@ def user_name(mesh: Enginehouse, given: str) -> str:
     return USERS.choose(given, list(USERS.fetch(mesh))).name
 
 
+def _models(mesh: Enginehouse) -> Iterable[Named]:
+    return [Named(model.name) for model in mesh.admin.list_models()]
+
+
 KEYS = NamedKind("key", "key_", "keys list", _keys)
 USERS = NamedKind("user", "user_", "users list", _users)
 USERS_BY_NAME = NamedKind("user", "", "users list", lambda mesh: [Named(user.name, user.id) for user in _users(mesh)])
@@ -242,4 +246,5 @@ DISCOUNTS = NamedKind("discount", "dis_", "discounts list --all", _discounts)
 # These have names alone: what was given is one.
 POLICIES = NamedKind("policy", "", "policies list", _policies)
 FLAGS = NamedKind("flag", "", "flags list", _flags)
+MODELS = NamedKind("model", "", "models list", _models)
 VOICES = NamedKind("voice of your own", "voc_", "voices --mine", _voices)

@@ -11,7 +11,7 @@ import yaml
 from enginehouse.api.router.v1 import policy_pb2
 from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, connect
 from enginehouse.cli.messages import FileArgument, describe, read_message
-from enginehouse.cli.names import POLICIES
+from enginehouse.cli.names import MODELS, POLICIES
 from enginehouse.cli.output import JsonFlag, print_json, print_text, reported
 from enginehouse.cli.tables import WideFlag, print_table
 from enginehouse.cli.values import MAX_NANOS, decimal_option, whole_option
@@ -182,6 +182,8 @@ def show_feedback(
     """Show the ratings of models by class of prompt."""
     with connect(url=url, api_key=api_key, data=data) as mesh:
         found = mesh.policies.feedback(model=model, days=days).summaries
+        if model and not found:
+            MODELS.find_if_allowed(mesh, model)
     if json_:
         rows = [
             {

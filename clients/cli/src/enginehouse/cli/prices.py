@@ -12,7 +12,7 @@ from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, conn
 from enginehouse.cli.names import DISCOUNTS, KEYS, PRICES, TENANTS, TIERS, list_of
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_text, reported
 from enginehouse.cli.tables import WideFlag, print_table
-from enginehouse.cli.timestamps import day_and_time, flag_milliseconds
+from enginehouse.cli.timestamps import day_and_time, flag_milliseconds, timestamp_option
 from enginehouse.cli.values import MAX_PRICE_NANOS, whole_argument
 from enginehouse.client.requests.billing import DISCOUNT_SUBJECTS, UNITS
 from enginehouse.local.datadir import DEFAULT
@@ -22,7 +22,9 @@ discounts_app = typer.Typer(no_args_is_help=True, help="Set, list and cancel dis
 
 _UNIT_WORDS = {value: word for word, value in UNITS.items()}
 _SUBJECT_WORDS = {value: word for word, value in DISCOUNT_SUBJECTS.items()}
-_FromOption = Annotated[datetime.datetime | None, typer.Option("--from", help="From this time on (UTC); default: now.")]
+_FromOption = Annotated[
+    datetime.datetime | None, timestamp_option("--from", help="From this time on (UTC); default: now.")
+]
 _AllFlag = Annotated[bool, typer.Option("--all", help="Include past and future ones.")]
 
 

@@ -129,7 +129,7 @@ def change_rollout(
     """Pause, resume, advance or roll back a rollout."""
     if action not in _ACTIONS:
         raise typer.BadParameter(
-            f"unknown action {action!r}{did_you_mean(action, _ACTIONS)}; known: {', '.join(_ACTIONS)}"
+            f"action: unknown value {action!r}{did_you_mean(action, _ACTIONS)}; known: {', '.join(_ACTIONS)}"
         )
     with connect(url=url, api_key=api_key, data=data) as mesh:
         changed = ROLLOUTS.call(

@@ -19,7 +19,7 @@ from enginehouse.cli.audio_devices import AudioPlayer
 from enginehouse.cli.connection import ApiKeyOption, DataOption, TimeoutOption, UrlOption, connect
 from enginehouse.cli.messages import word
 from enginehouse.cli.output import JsonFlag, dollars, print_json, reported, seconds
-from enginehouse.cli.values import MAX_INT32, decimal_option, whole_option
+from enginehouse.cli.values import MAX_INT32, check_word, decimal_option, whole_option
 from enginehouse.client import IncompleteSpeechError, SpeechStream
 from enginehouse.client.atomic_file import AtomicFile
 from enginehouse.client.requests.voice import EMOTIONS, ENCODINGS, SpeechOptions
@@ -81,6 +81,7 @@ def say(
     """Turn a text or an SSML document into speech, into a file or to the loudspeaker."""
     encoding = _encoding(format_, out)
     _check_outputs(out, play=play, as_json=json_, show_text=show_text)
+    check_word(emotion, EMOTIONS, flag="--emotion", what="emotion")
     text_to_speak = sys.stdin.read() if text == "-" else text
     if not text_to_speak.strip():
         raise ValueError("no text: give one as argument, or - and text on standard input")

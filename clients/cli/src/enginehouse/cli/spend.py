@@ -20,7 +20,7 @@ from enginehouse.cli.connection import ApiKeyOption, DataOption, UrlOption, conn
 from enginehouse.cli.output import JsonFlag, dollars, print_json, print_text, reported
 from enginehouse.cli.spend_filters import SpendFilters
 from enginehouse.cli.tables import WideFlag, print_table
-from enginehouse.cli.timestamps import period_milliseconds
+from enginehouse.cli.timestamps import period_milliseconds, timestamp_option
 from enginehouse.cli.values import check_word
 from enginehouse.client.requests.admin import SPEND_GROUPS
 from enginehouse.client.usage import usage_by_unit
@@ -34,8 +34,8 @@ _UserOption = Annotated[str, typer.Option("--user", help="Only this user: the na
 _RunOption = Annotated[str, typer.Option("--run", help="Only this run.")]
 _ModelOption = Annotated[str, typer.Option("--model", help="Only this model.")]
 _ServiceOption = Annotated[str, typer.Option("--service", help="Only this kind of engine.")]
-_SinceOption = Annotated[datetime.datetime | None, typer.Option("--since", help="From this time on (UTC).")]
-_UntilOption = Annotated[datetime.datetime | None, typer.Option("--until", help="Before this time (UTC).")]
+_SinceOption = Annotated[datetime.datetime | None, timestamp_option("--since", help="From this time on (UTC).")]
+_UntilOption = Annotated[datetime.datetime | None, timestamp_option("--until", help="Before this time (UTC).")]
 
 
 @app.callback()

@@ -110,6 +110,7 @@ COMMANDS: Mapping[str, str] = {
     "ListTenants": "tenants list",
     "ListUsers": "users list",
     "ListVoices": "voices",
+    "PlanSpeech": "say --show-text",
     "QuerySpend": "spend",
     "Recognize": "transcribe",
     "RecordFeedback": "feedback rate",
@@ -156,7 +157,8 @@ def explain_failure(command: Callable[..., Any], message: str, violations: Itera
     flags = flags_of(command)
     found = list(violations)
     leading = _LEADING_FIELD.match(message)
-    if found and leading is not None and leading[1] == found[0].field:
+    # The message of a single violation is the longer of the two.
+    if len(found) > 1 and leading is not None and leading[1] == found[0].field:
         parts = [(violation.field, violation.description) for violation in found]
     elif leading is not None and (re.search(r"[._-]", leading[1]) or _flag(leading[1], flags)):
         parts = [(leading[1], message[leading.end() :])]
@@ -231,8 +233,9 @@ def _plain(text: str, flags: Mapping[str, str]) -> str:
     """Return a text with flags for the fields in it, and commands for the methods."""
     if "file" not in flags:
         text = _WORD.sub(lambda match: _flag(match[0], flags) or match[0], text)
+    text, listed, methods = text.partition("; it has: ") if "has no method" in text else (text, "", "")
     text = _HTTP_FORM.sub(lambda match: f"{match[1]} lists all", text)
-    return _METHOD.sub(lambda match: f"`enginehouse {COMMANDS[match[1] or match[2]]}`", text)
+    return _METHOD.sub(lambda match: f"`enginehouse {COMMANDS[match[1] or match[2]]}`", text) + listed + methods
 
 
 def _date(ms: int) -> str:

@@ -3,6 +3,38 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any
+
+import typer
+
+from enginehouse.cli.values import shorten
+
+
+class Timestamp:
+    """Parser of a date, or of a date and a time."""
+
+    __name__ = "timestamp"
+
+    def __call__(self, given: Any) -> datetime.datetime:
+        """Return the time that a text stands for.
+
+        Raises:
+            typer.BadParameter: it stands for none.
+        """
+        if isinstance(given, datetime.datetime):
+            return given
+        try:
+            return datetime.datetime.fromisoformat(str(given).strip())
+        except ValueError:
+            raise typer.BadParameter(
+                f"{shorten(given)} must be a date, such as 2026-01-31, or a date and a time, such as "
+                "2026-01-31T18:30:00"
+            ) from None
+
+
+def timestamp_option(*flags: str, help: str) -> Any:
+    """Return an option that takes a date, or a date and a time."""
+    return typer.Option(*flags, parser=Timestamp(), metavar="<time>", help=help)
 
 
 def milliseconds(timestamp: datetime.datetime | None) -> int:

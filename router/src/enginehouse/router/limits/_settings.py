@@ -58,12 +58,10 @@ class RoutedMethods:
         if methods is None:
             known = ", ".join(sorted(self._methods))
             near = did_you_mean(service, self._methods)
-            raise ValueError(f"{route[:64]!r}: unknown service {service[:64]!r}{near}; known: {known}")
+            raise ValueError(f"unknown service {service[:64]!r}{near}; known: {known}")
         if name != "*" and name not in methods:
             near = did_you_mean(name, methods)
-            raise ValueError(
-                f"{route[:64]!r}: {service} has no method {name[:64]!r}{near}; it has: {', '.join(methods)}"
-            )
+            raise ValueError(f"{service} has no method {name[:64]!r}{near}; it has: {', '.join(methods)}")
 
 
 def check_route(route: str) -> str:
