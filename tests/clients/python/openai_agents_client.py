@@ -1,4 +1,4 @@
-"""The OpenAI Agents SDK over chat completions: a forced tool, then an answer of a type."""
+"""The OpenAI Agents SDK over chat completions: a forced tool, then tools beside an answer of a type."""
 
 from __future__ import annotations
 
@@ -32,17 +32,31 @@ async def main() -> None:
     model = agents.OpenAIChatCompletionsModel(
         model=os.environ["MODEL"], openai_client=openai.AsyncOpenAI(max_retries=0, timeout=120)
     )
-    agent = agents.Agent(
+    settings = {"max_tokens": 96, "temperature": 0}
+    caller = agents.Agent(
         name="Baker",
-        instructions="Count slices.",
+        model=model,
+        tools=[count_slices],
+        tool_use_behavior="stop_on_first_tool",
+        model_settings=agents.ModelSettings(tool_choice="required", **settings),
+    )
+    assert str((await agents.Runner.run(caller, "How many slices?")).final_output) in ("0", "12")
+    assert used
+
+    # Each turn may end with a call or with an answer of the type; which of them is the model's choice.
+    used.clear()
+    typed = agents.Agent(
+        name="Baker",
         model=model,
         tools=[count_slices],
         output_type=Answer,
-        model_settings=agents.ModelSettings(tool_choice="required", max_tokens=96, temperature=0),
+        model_settings=agents.ModelSettings(**settings),
     )
-    result = await agents.Runner.run(agent, "How many slices has the loaf?", max_turns=10)
-    assert used
-    assert 0 <= result.final_output.slices <= 99
+    try:
+        result = await agents.Runner.run(typed, "How many slices?", max_turns=2)
+        assert 0 <= result.final_output.slices <= 99
+    except agents.MaxTurnsExceeded:
+        assert len(used) == 2
 
 
 asyncio.run(main())
