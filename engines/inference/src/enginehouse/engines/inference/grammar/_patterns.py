@@ -39,7 +39,7 @@ _CATEGORIES: Mapping[Any, tuple[Ranges, Ranges]] = {
 _NARROW_DOT = outside(((0x0A, 0x0A), (0x0D, 0x0D), (0x2028, 0x2029)))
 _WIDE_DOT = outside(((0x0A, 0x0A),))
 # Constructs that mean different things to the two.
-_PYTHON_ONLY = re.compile(r"(?:[^\\]|^)(?:\\\\)*(\\[aAZN]|\[\^?\])")
+_PYTHON_ONLY = re.compile(r"(?:[^\\]|^)(?:\\\\)*(\\[aAZNpP]|\[\^?\])")
 _NAMED_GROUP = re.compile(r"\(\?<(?![=!])")
 _ASSERTIONS = (ops.ASSERT, ops.ASSERT_NOT)
 
