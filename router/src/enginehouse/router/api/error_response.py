@@ -23,7 +23,7 @@ _JSON = (b"content-type", b"application/json")
 _SAFE = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
-def denial(error: ServiceError, *, openai: bool, request_id: str) -> tuple[int, Headers, bytes]:
+def denial(error: ServiceError, *, openai: bool, request_id: str, sent: bytes = b"") -> tuple[int, Headers, bytes]:
     """The HTTP status, headers and body of a refusal.
 
     Envoy does not say who called: gRPC callers get the headers from it, JSON callers the body.
@@ -32,6 +32,7 @@ def denial(error: ServiceError, *, openai: bool, request_id: str) -> tuple[int, 
         error: why.
         openai: whether errors of the service over HTTP have OpenAI's form.
         request_id: the request's id, if it is known.
+        sent: the JSON body of a call whose errors have OpenAI's form, if it is known.
     """
     status = to_status(error)
     headers: Headers = [
@@ -52,7 +53,7 @@ def denial(error: ServiceError, *, openai: bool, request_id: str) -> tuple[int, 
     if error.reason in (Reason.KEY_MISSING, Reason.KEY_INVALID):
         headers.append((b"www-authenticate", b'Bearer realm="enginehouse"'))
     if openai:
-        error = with_edge_names(error)
+        error = with_edge_names(error, sent)
         headers.append((ERROR_METADATA_KEY.encode(), error_metadata(error)[1].encode()))
     headers.append(_JSON)
     wire = error.http_status if error.http_status < 500 else 403

@@ -12,6 +12,9 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from google.api import httpbody_pb2
+from google.protobuf.message import DecodeError
+
 from enginehouse.kit.contracts import Contracts
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.admission.admission import Admission
@@ -69,6 +72,7 @@ class AuthorizationApp:
             await send({"type": "http.response.start", "status": 204 if self._ready() else 503, "headers": []})
             await send(_EMPTY)
             return
+        body: bytes | None = b""
         try:
             body = await self._body(receive)
             if body is None:
@@ -80,11 +84,11 @@ class AuthorizationApp:
             await send({"type": "http.response.start", "status": 200, "headers": _granted(admitted)})
             await send(_EMPTY)
         except ServiceError as error:
-            await self._deny(error, method, headers, send)
+            await self._deny(error, method, headers, body or b"", send)
         except Exception:
             _log.exception("a decision failed", extra={"method": method[:200]})
             failed = ServiceError(Reason.INTERNAL, "the request failed through a defect of the router")
-            await self._deny(failed, method, headers, send)
+            await self._deny(failed, method, headers, body or b"", send)
 
     async def _body(self, receive: _Receive) -> bytes | None:
         message = await receive()
@@ -106,14 +110,25 @@ class AuthorizationApp:
                 )
         return b"".join(parts)
 
-    async def _deny(self, error: ServiceError, method: str, headers: dict[bytes, bytes], send: _Send) -> None:
+    async def _deny(
+        self, error: ServiceError, method: str, headers: dict[bytes, bytes], body: bytes, send: _Send
+    ) -> None:
         self._metrics.refused(error.reason)
         service = self._contracts.services.get(method[1:].partition("/")[0])
         openai = service is not None and service.openai_errors
-        status, out, body = denial(error, openai=openai, request_id=given_request_id(headers))
-        out.append((b"content-length", str(len(body)).encode()))
+        sent = _json_of(body) if openai and error.violations else b""
+        status, out, answer = denial(error, openai=openai, request_id=given_request_id(headers), sent=sent)
+        out.append((b"content-length", str(len(answer)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": out})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": answer})
+
+
+def _json_of(body: bytes) -> bytes:
+    """Return the JSON in a framed HttpBody; empty where there is none, as in a compressed one."""
+    try:
+        return bytes(httpbody_pb2.HttpBody.FromString(body[5:]).data)
+    except DecodeError:
+        return b""
 
 
 def _granted(admitted: Admitted) -> Headers:

@@ -132,5 +132,6 @@ def required_model(model: object, field: str = "model") -> str:
             Reason.INVALID_REQUEST,
             f"{field}: name a model, or 'auto' to let the router choose",
             violations=[FieldViolation(field, "must be a model's name, or 'auto'")],
+            metadata={"code": "missing_required_parameter"},
         )
     return model

@@ -64,7 +64,7 @@ class HttpBodyEdge(Generic[CallT]):
         except grpc.aio.AbortError:
             raise
         except Exception as error:
-            shown = _shown(error)
+            shown = _shown(error, request.data)
             if not content_type:
                 _set_error(context, shown)
             elif content_type == EVENT_STREAM:
@@ -95,9 +95,9 @@ class HttpBodyEdge(Generic[CallT]):
         return bytes(request.data)
 
 
-def _shown(error: Exception) -> ServiceError:
+def _shown(error: Exception, sent: bytes) -> ServiceError:
     if isinstance(error, ServiceError):
-        return with_edge_names(error)
+        return with_edge_names(error, sent)
     # A defect's message is for the log, not for the client.
     return ServiceError(Reason.INTERNAL, "The engine failed; its log has the details under this request's id.")
 

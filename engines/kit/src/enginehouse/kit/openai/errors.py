@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import orjson
 
@@ -19,7 +22,7 @@ _INVALID = "invalid_request_error"
 _SERVER = "server_error"
 
 _KINDS: Mapping[Reason, tuple[str, str | None]] = {
-    Reason.INVALID_REQUEST: (_INVALID, None),
+    Reason.INVALID_REQUEST: (_INVALID, "invalid_value"),
     Reason.UNKNOWN_MODEL: (_INVALID, "model_not_found"),
     Reason.CONTEXT_LENGTH_EXCEEDED: (_INVALID, "context_length_exceeded"),
     Reason.UNSUPPORTED_CAPABILITY: (_INVALID, "unsupported_value"),
@@ -68,7 +71,7 @@ def openai_error(error: ServiceError) -> tuple[int, bytes]:
     if len(message) > _MAX_MESSAGE_LENGTH:
         message = message[: _MAX_MESSAGE_LENGTH - 3] + "..."
     param = error.violations[0].field if error.violations else None
-    if param is None and error.reason is Reason.UNKNOWN_MODEL:
+    if param is None and error.reason in (Reason.UNKNOWN_MODEL, Reason.MODEL_DENIED):
         param = "model"
     body = {"message": message, "type": kind, "param": param, "code": error.metadata.get("code", code)}
     return error.http_status, orjson.dumps({"error": body})
@@ -85,39 +88,92 @@ def error_event(error: ServiceError) -> bytes:
     return b"data: " + openai_error(error)[1] + b"\n\n"
 
 
-_EDGE_NAMES: Mapping[str, str] = {
-    "inputs": "input",
-    "max_output_tokens": "max_tokens",
-    "choices": "n",
-    "prompt_only": "max_tokens",
-    "prompt_token_ids": "prompt",
-    "format.json_schema": "response_format",
-    "format.json_object": "response_format",
-    "format.grammar": "grammar",
-    "format": "response_format",
-    "audio": "file",
-    "audio.encoding": "response_format",
-    "audio.sample_rate": "sample_rate",
-    "ssml": "input",
-    "text": "input",
-}
+_EDGE_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "inputs": "input",
+        "choices": "n",
+        "prompt_token_ids": "prompt",
+        "format.json_schema": "response_format.json_schema.schema",
+        "format.json_object": "response_format",
+        "format.grammar": "grammar",
+        "format": "response_format",
+        "audio": "file",
+        "audio.encoding": "response_format",
+        "audio.sample_rate": "sample_rate",
+        "ssml": "input",
+        "text": "input",
+        "tool_choice.name": "tool_choice.function.name",
+        "tool_choice.mode": "tool_choice",
+    }
+)
+# What lies in an object of its own in OpenAI's form: of a tool, and of a call in a message.
+_OF_FUNCTIONS = (
+    (re.compile(r"(tools\[\d+\])\.parameters_json_schema"), r"\1.function.parameters"),
+    (re.compile(r"(tools\[\d+\])\.(name|description)"), r"\1.function.\2"),
+    (re.compile(r"(messages\[\d+\]\.tool_calls\[\d+\])\.(name|arguments)"), r"\1.function.\2"),
+)
+_BOUNDS = ("max_completion_tokens", "max_tokens")
+_PROMPTS = ("messages", "prompt", "input")
 
 
-def with_edge_names(error: ServiceError) -> ServiceError:
-    """Return the error with its violations' fields named as OpenAI's parameters: `sampling.top_p` becomes `top_p`."""
+def with_edge_names(error: ServiceError, sent: bytes = b"") -> ServiceError:
+    """Return the error with its violations' fields named as the client's parameters: `sampling.top_p` is `top_p`.
+
+    Args:
+        error: in the names of our contracts, or of OpenAI's already.
+        sent: the JSON body, of whose names the right one is taken where OpenAI has several.
+    """
+    if error.reason is Reason.CONTEXT_LENGTH_EXCEEDED:
+        members = _members(sent)
+        found = next((name for name in _PROMPTS if name in members), None)
+        violations = [FieldViolation(found, error.message)] if found else list(error.violations)
+        return _renamed(error, error.message, violations)
     if not error.violations:
         return error
-    violations = [FieldViolation(_edge_name(violation.field), violation.description) for violation in error.violations]
+    members = _members(sent) if any(_needs_body(violation.field) for violation in error.violations) else {}
+    violations = [
+        FieldViolation(_edge_name(violation.field, members), violation.description) for violation in error.violations
+    ]
+    before, message = error.violations[0].field, error.message
+    # Messages begin with the field, as `field: what is wrong`.
+    if message.startswith(f"{before}:"):
+        message = violations[0].field + message[len(before) :]
+    return _renamed(error, message, violations)
+
+
+def _renamed(error: ServiceError, message: str, violations: Sequence[FieldViolation]) -> ServiceError:
     return ServiceError(
         error.reason,
-        error.message,
+        message,
         violations=violations,
         retry_after_s=error.retry_after_s,
         metadata=error.metadata,
     )
 
 
-def _edge_name(field: str) -> str:
+def _needs_body(field: str) -> bool:
+    return field.startswith(("max_output_tokens", "inputs["))
+
+
+def _members(sent: bytes) -> Mapping[str, Any]:
+    try:
+        body = orjson.loads(sent) if sent else {}
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _edge_name(field: str, members: Mapping[str, Any]) -> str:
     name = field.removeprefix("sampling.").removeprefix("controls.").removeprefix("options.")
-    head, bracket, rest = name.partition("[")
-    return _EDGE_NAMES.get(head, head) + bracket + rest
+    if name == "max_output_tokens":
+        return next((bound for bound in _BOUNDS if bound in members), "max_tokens")
+    if name.startswith("inputs[") and isinstance(members.get("input"), str):
+        return "input"
+    for pattern, theirs in _OF_FUNCTIONS:
+        if pattern.match(name):
+            return pattern.sub(theirs, name, count=1)
+    for ours, known in sorted(_EDGE_NAMES.items(), key=lambda item: -len(item[0])):
+        rest = name[len(ours) :]
+        if name.startswith(ours) and (not rest or rest[0] in ".["):
+            return known + rest
+    return name
