@@ -38,7 +38,7 @@ from enginehouse.kit.errors import ServiceError
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.kit.loading import LoadingSettings, serve_models
 from enginehouse.kit.openai import TextServicer
-from enginehouse.kit.pricing import MAX_NANOS
+from enginehouse.kit.pricing import MAX_NANOS, Unit
 from enginehouse.kit.server import EngineServer, run
 from enginehouse.kit.telemetry import configure_logging
 from enginehouse.kit.usage.meter import Meter
@@ -67,6 +67,14 @@ class AdmittedCall:
     def time_left_s(self) -> float:
         """Never stop: there is no cap."""
         return math.inf
+
+    async def reserve(self, unit: Unit, n: int) -> bool:
+        """Return True: there is no cap."""
+        return True
+
+    async def reserve_cost(self, nanos: int) -> bool:
+        """Return True: there is no cap."""
+        return True
 
     def fall_back(self, error: ServiceError, *, served: Container[str]) -> bool:
         """Return False: there is no other model."""

@@ -36,7 +36,7 @@ from enginehouse.kit.loading import LoadingSettings, serve_models
 from enginehouse.kit.openai import TextServicer
 from enginehouse.kit.server import EngineServer
 from enginehouse.kit.testing import GrantIssuer, UsageRecorder
-from enginehouse.kit.usage import Spool, UsageReporter
+from enginehouse.kit.usage import GrantExtensions, Spool, UsageReporter
 
 SERVICE = "/enginehouse.api.inference.v1.GenerationService"
 INPUT, OUTPUT, CACHED = units.UNIT_INPUT_TOKENS, units.UNIT_OUTPUT_TOKENS, units.UNIT_CACHED_INPUT_TOKENS
@@ -113,7 +113,9 @@ class EngineClient:
         issuer: GrantIssuer,
         recorder: UsageRecorder,
         engine: TextEngine | None = None,
+        router_address: str = "",
     ) -> None:
+        self.router_address = router_address
         self.issuer = issuer
         self.recorder = recorder
         self._engine = engine
@@ -198,7 +200,8 @@ async def running_engine(
     )
     spool = Spool(directory=directory / "spool", engine_id="engine-test")
     reporter = UsageReporter(spool=spool, router_address=f"127.0.0.1:{port}")
-    calls = Calls(keys=issuer.keys, spool=spool)
+    extensions = GrantExtensions()
+    calls = Calls(keys=issuer.keys, spool=spool, extensions=extensions)
     engine = TextEngine(models=served, resume_tokens=ResumeTokens(keys=issuer.keys))
     generation = GenerationServicer(engine=engine, answering=engine, calls=calls)
     openai = TextServicer(engine=engine, accept=lambda context: calls.accept(context, served_models=served.names))
@@ -216,8 +219,11 @@ async def running_engine(
     address = await server.start()
     channel = grpc.aio.insecure_channel(str(address))
     try:
-        yield EngineClient(channel=channel, issuer=issuer, recorder=recorder, engine=engine)
+        yield EngineClient(
+            channel=channel, issuer=issuer, recorder=recorder, engine=engine, router_address=f"127.0.0.1:{port}"
+        )
     finally:
+        await extensions.close()
         await channel.close()
         await server.drain()
         await served.close()

@@ -27,6 +27,7 @@ from enginehouse.api.voice.v1.voice_pb2 import (
 )
 from enginehouse.engines.voice.backends.base import Samples
 from enginehouse.kit.errors import Reason, from_rpc_error
+from enginehouse.kit.grants import peek
 from engines.voice.tests.voice_engine import (
     AUDIO_MS,
     VoiceClient,
@@ -192,6 +193,63 @@ async def test_the_cap_ends_a_recording(engine: VoiceClient) -> None:
     assert heard.usage.cost_nanos == 1500
     records = await engine.records(2)
     assert records[1].outcome == usage_pb2.OUTCOME_CAPPED
+
+
+async def test_too_small_a_reservation_is_extended(engine: VoiceClient) -> None:
+    audio = await spoken(engine)
+    whole = await engine.recognize(audio, grant={"prices": {AUDIO_MS: 1_000_000}})
+    await engine.records(2)
+    await engine.rest()
+    small = {"prices": {AUDIO_MS: 1_000_000}, "cap_nanos": 100, "replica_address": engine.router_address}
+    heard = await engine.recognize(audio, grant=small)
+    assert not heard.stopped_by_budget
+    assert (heard.text, heard.duration_ms) == (whole.text, whole.duration_ms)
+    [record] = await engine.records(1)
+    assert record.outcome == usage_pb2.OUTCOME_COMPLETED
+    # The grant that is reported is the one that covers it.
+    assert peek(record.grant).candidates[0].cap_nanos >= record.usage.cost_nanos == whole.duration_ms
+    # The cap is doubled each time, so that a long recording asks seldom.
+    assert len(engine.recorder.extended) <= 6
+
+
+async def test_a_budget_without_more_ends_a_recording(engine: VoiceClient) -> None:
+    audio = await spoken(engine)
+    engine.recorder.budget_nanos = 700
+    small = {"prices": {AUDIO_MS: 1_000_000}, "cap_nanos": 500, "replica_address": engine.router_address}
+    heard = await engine.recognize(audio, grant=small)
+    assert heard.stopped_by_budget
+    assert 500 < heard.duration_ms <= 1200
+    assert heard.usage.cost_nanos == heard.duration_ms
+
+
+async def test_the_requests_own_bound_ends_a_recording(engine: VoiceClient) -> None:
+    audio = await spoken(engine)
+    small = {
+        "prices": {AUDIO_MS: 1_000_000},
+        "cap_nanos": 500,
+        "max_nanos": 1200,
+        "replica_address": engine.router_address,
+    }
+    heard = await engine.recognize(audio, grant=small)
+    assert heard.stopped_by_budget
+    assert heard.usage.cost_nanos <= 1200
+
+
+async def test_a_ledger_that_is_away_is_not_told_as_a_budget(engine: VoiceClient) -> None:
+    audio = await spoken(engine)
+    engine.recorder.budget_nanos = -1
+    small = {"prices": {AUDIO_MS: 1_000_000}, "cap_nanos": 500, "replica_address": engine.router_address}
+    error = await refusal(engine.recognize(audio, grant=small))
+    assert error.reason is Reason.LEDGER_UNAVAILABLE
+
+
+async def test_live_speech_is_extended_too(engine: VoiceClient) -> None:
+    said = await pcm(engine, SENTENCE)
+    small = {"prices": {AUDIO_MS: 1_000_000}, "cap_nanos": 100, "replica_address": engine.router_address}
+    responses = await live(engine, said, grant=small)
+    summary = responses[-1].summary
+    assert not summary.stopped_by_budget
+    assert abs(summary.audio_ms - len(said) // 16) < 30
 
 
 async def test_unsupported_languages_are_refused(engine: VoiceClient) -> None:

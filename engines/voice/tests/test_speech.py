@@ -239,6 +239,14 @@ async def test_the_cap_holds_to_the_millisecond_of_audio(engine: VoiceClient) ->
     assert spoken.summary.stopped_by_budget
 
 
+async def test_speech_that_is_longer_than_was_reserved_is_extended(engine: VoiceClient) -> None:
+    whole = await engine.speak(STORY)
+    small = {"cap_nanos": 10, "replica_address": engine.router_address}
+    spoken = await engine.speak(STORY, **small)
+    assert not spoken.summary.stopped_by_budget
+    assert (spoken.audio, spoken.usage) == (whole.audio, whole.usage)
+
+
 async def test_a_caller_who_leaves_is_billed_for_what_was_sent(engine: VoiceClient) -> None:
     text = " ".join(f"This is sentence number {number}, and it ends here." for number in range(2000))
     call = engine.stub.Synthesize(SynthesizeRequest(text=text, audio=PCM), metadata=engine.metadata("Synthesize"))

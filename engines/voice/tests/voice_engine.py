@@ -37,7 +37,7 @@ from enginehouse.kit.loading import LoadingSettings, serve_models
 from enginehouse.kit.openai import AudioServicer
 from enginehouse.kit.server import EngineServer
 from enginehouse.kit.testing import GrantIssuer, UsageRecorder
-from enginehouse.kit.usage import Spool, UsageReporter
+from enginehouse.kit.usage import GrantExtensions, Spool, UsageReporter
 
 SERVICE = "/enginehouse.api.voice.v1.VoiceService"
 OPENAI = "/enginehouse.api.openai.v1.AudioService"
@@ -108,7 +108,9 @@ class VoiceClient:
         engine: VoiceEngine,
         calls: Calls,
         reporter: UsageReporter,
+        router_address: str,
     ) -> None:
+        self.router_address = router_address
         self.issuer = issuer
         self.recorder = recorder
         self.engine = engine
@@ -148,6 +150,8 @@ class VoiceClient:
         assert await self._reporter.flush(timeout_s=20)
         self.recorder.settled.clear()
         self.recorder.received.clear()
+        self.recorder.extended.clear()
+        self.recorder.budget_nanos = None
 
     def busy(self) -> int:
         return sum(served.slots.active for served in self.engine.models.all)
@@ -201,7 +205,8 @@ async def running_engine(
     recordings = RecordingReader(decoders=decoders, limits=MediaLimits(max_seconds=max_audio_s))
     spool = Spool(directory=directory / "spool", engine_id="engine-test")
     reporter = UsageReporter(spool=spool, router_address=f"127.0.0.1:{port}")
-    calls = Calls(keys=issuer.keys, spool=spool)
+    extensions = GrantExtensions()
+    calls = Calls(keys=issuer.keys, spool=spool, extensions=extensions)
     speakers = {
         name: served.info.speaker for name, served in served_models.served.items() if served.info.speaker is not None
     }
@@ -240,9 +245,16 @@ async def running_engine(
     channel = grpc.aio.insecure_channel(str(address), options=[("grpc.max_receive_message_length", 64 << 20)])
     try:
         yield VoiceClient(
-            channel=channel, issuer=issuer, recorder=recorder, engine=engine, calls=calls, reporter=reporter
+            channel=channel,
+            issuer=issuer,
+            recorder=recorder,
+            engine=engine,
+            calls=calls,
+            reporter=reporter,
+            router_address=f"127.0.0.1:{port}",
         )
     finally:
+        await extensions.close()
         await channel.close()
         await server.drain()
         await decoders.close()

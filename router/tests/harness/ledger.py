@@ -134,6 +134,14 @@ class LedgerHarness:
         reservation.token = sign(grant, keys=KEYS)
         return reservation.token
 
+    async def extend(self, ledger: Ledger, token: str, cap: int) -> str:
+        """Raise the cap of a grant and return it signed anew."""
+        grant = peek(token)
+        grant.candidates[0].cap_nanos = cap
+        return await ledger.extend(
+            grant.grant_id, cap_nanos=cap, now_ms=self.now_ms, sign=lambda: sign(grant, keys=KEYS)
+        )
+
     async def watermark(self, ledger: Ledger, issued_before_ms: int, *, engine: str = "engine-1") -> None:
         """Report an engine's watermark."""
         await ledger.note_watermark(engine, watermark_ms=issued_before_ms, engine_time_ms=self.now_ms)

@@ -60,6 +60,7 @@ class Work:
     issued_ms: int
     engine: str = ""
     cost: int = 0
+    reported: bool = False
     acknowledged: bool = False
     refused: set[str] = dataclasses.field(default_factory=set)
     """The engines that refused it, and will not take it again."""
@@ -154,6 +155,25 @@ def test_random_interleavings(postgres: PostgresCluster) -> None:
             work.cost = round(work.cap * share)
             self.served += work.cost
 
+        @precondition(lambda self: any(work.engine and not work.reported for work in self.work))
+        @rule(which=st.integers(0, 99), more=st.integers(0, 400), heard=st.booleans(), share=st.floats(0, 1))
+        def an_engine_needs_more(self, which: int, more: int, heard: bool, share: float) -> None:
+            """Of the replica that reserved it, if that lives; the answer may be lost."""
+            running = [work for work in self.work if work.engine and not work.reported]
+            work = running[which % len(running)]
+            holder = peek(work.token).replica_id
+            ledger = next((ledger for ledger in self.replicas if ledger.replica_id == holder), None)
+            if ledger is None:
+                return
+            try:
+                token = self.go(self.harness.extend(ledger, work.token, work.cap + more))
+            except (InsufficientBudget, LedgerUnavailable):
+                return
+            if heard:
+                extra = round(more * share)
+                work.token, work.cap, work.cost = token, work.cap + more, work.cost + extra
+                self.served += extra
+
         @precondition(lambda self: any(not work.engine for work in self.work))
         @rule(which=st.integers(0, 99), engine=st.sampled_from(ENGINES))
         def an_engine_refuses_one(self, which: int, engine: str) -> None:
@@ -190,6 +210,8 @@ def test_random_interleavings(postgres: PostgresCluster) -> None:
             batch = [dice.choice(done) for _ in range(count)]
             ledger = self.replicas[which % len(self.replicas)]
             claims = [self.harness.report(work.token, work.cost, engine=work.engine) for work in batch]
+            for work in batch:
+                work.reported = True
             verdicts = self.go(ledger.settle_now(claims))
             for work, verdict in zip(batch, verdicts, strict=True):
                 if work.acknowledged:

@@ -19,7 +19,7 @@ import grpc
 from enginehouse.api.gateway.v1 import registry_pb2, registry_pb2_grpc
 from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
 from enginehouse.api.router.v1.grant_pb2 import Grant, GrantCandidate, Principal
-from enginehouse.kit.errors import ServiceError
+from enginehouse.kit.errors import STATUS_DETAILS_KEY, Reason, ServiceError, to_status
 from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, authenticate, sign
 from enginehouse.kit.pricing import MAX_NANOS, Unit, unit_price
 
@@ -80,6 +80,8 @@ class GrantIssuer:
         issued_ago_s: float = 0.0,
         request_id: str = "",
         tenant: str = "tenant-test",
+        replica_address: str = "",
+        max_nanos: int = 0,
     ) -> Grant:
         """Return a grant for one call of a method ("/package.Service/Method") on any of the models, equally priced."""
         now = time.time_ns() // 1_000_000
@@ -95,6 +97,8 @@ class GrantIssuer:
             accept_by_ms=now + round(accept_s * 1000),
             expires_at_ms=now + round(expires_s * 1000),
             replica_id="router-test",
+            replica_address=replica_address,
+            max_nanos=max_nanos,
         )
 
     def metadata(self, method: str, **grant: Any) -> tuple[tuple[str, str], ...]:
@@ -108,6 +112,7 @@ class UsageRecorder(usage_pb2_grpc.UsageServiceServicer):
     Args:
         keys: records whose grant they did not sign are rejected; None accepts all.
         batches: says that it takes several records in one message.
+        budget_nanos: what is left for requests that need more than was reserved; None for no bound.
         answer: decides what becomes of a record instead: a status, or None to leave it unanswered.
     """
 
@@ -116,6 +121,7 @@ class UsageRecorder(usage_pb2_grpc.UsageServiceServicer):
         *,
         keys: GrantKeys | None = None,
         batches: bool = True,
+        budget_nanos: int | None = None,
         answer: Callable[[usage_pb2.UsageRecord], usage_pb2.ReportResponse.Status.ValueType | None] | None = None,
     ) -> None:
         self._keys = keys
@@ -127,6 +133,30 @@ class UsageRecorder(usage_pb2_grpc.UsageServiceServicer):
         self.settled: dict[str, usage_pb2.UsageRecord] = {}
         """The record of each grant that was settled, by grant token."""
         self.watermarks: list[usage_pb2.Watermark] = []
+        self.budget_nanos = budget_nanos
+        """What is left for `Extend`; None for no bound. A negative amount makes it unavailable."""
+        self.extended: list[usage_pb2.ExtendRequest] = []
+
+    async def Extend(self, request: usage_pb2.ExtendRequest, context: Any) -> usage_pb2.ExtendResponse:
+        """Reserve more: what is wanted if the budget has it, else what is needed."""
+        self.extended.append(request)
+        left = self.budget_nanos
+        if self._keys is None or (left is not None and left < 0):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the ledger is away")
+        assert self._keys is not None
+        grant = authenticate(request.grant, keys=self._keys)
+        more = max(request.need_nanos, request.want_nanos)
+        if left is not None:
+            more = more if more <= left else request.need_nanos
+            if more > left:
+                error = ServiceError(Reason.BUDGET_EXHAUSTED, "the budget has no more", metadata={"scope": "key"})
+                details = ((STATUS_DETAILS_KEY, to_status(error).SerializeToString()),)
+                await context.abort(error.code, error.message, details)
+            self.budget_nanos = left - more
+        for candidate in grant.candidates:
+            if candidate.model == request.model:
+                candidate.cap_nanos += more
+        return usage_pb2.ExtendResponse(grant=sign(grant, keys=self._keys))
 
     async def Report(
         self, request_iterator: AsyncIterator[usage_pb2.ReportRequest], context: Any

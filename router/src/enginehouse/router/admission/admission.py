@@ -326,6 +326,9 @@ class Admission:
         try:
             # The replica may have registered anew while a draw was waited for.
             grant.replica_id = self._ledger.replica_id
+            if admitting.request is not None and not admitting.request.bounded:
+                grant.replica_address = self._cache.address
+                grant.max_nanos = request_cap(admitting.check.headers, context.lowest_cap) or 0
             for entry, candidate in zip(grant.candidates, decision.candidates, strict=True):
                 entry.cap_nanos = candidate.bound_nanos
             for account in reserved.accounts:

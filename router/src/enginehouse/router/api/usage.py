@@ -13,6 +13,7 @@ from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.tasks import TaskSet
 from enginehouse.kit.validation import is_printable
+from enginehouse.router.admission.extension import GrantExtender
 from enginehouse.router.clock import Clock
 from enginehouse.router.ledger import MAX_TIME_MS, Ledger, LedgerUnavailable, Unsettleable, UsageReportParser, Verdict
 from enginehouse.router.metrics import RouterMetrics
@@ -30,7 +31,7 @@ _VERDICTS = {
 
 
 class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
-    """Serves `Report`. Any number of records of a stream settle at once; acknowledgements come as they commit.
+    """Serves `Report` and `Extend`. Any number of records settle at once, and are acknowledged as they commit.
 
     Args:
         reader: turns records into claims.
@@ -39,6 +40,7 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
         clock: milliseconds since 1970 UTC.
         skew_s: how far an engine's clock may be off.
         begun: whether the router has read its tables.
+        extender: reserves more for running requests.
     """
 
     def __init__(
@@ -50,7 +52,9 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
         clock: Clock,
         skew_s: float,
         begun: Callable[[], bool],
+        extender: GrantExtender,
     ) -> None:
+        self._extender = extender
         self._begun = begun
         self._reader = reader
         self._ledger = ledger
@@ -87,6 +91,12 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
                     raise answer
         finally:
             await tasks.close()
+
+    async def Extend(
+        self, request: usage_pb2.ExtendRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> usage_pb2.ExtendResponse:
+        """Reserve more for a request that is being served; see the contract."""
+        return usage_pb2.ExtendResponse(grant=await self._extender.extend(request))
 
     async def _end(self, answers: asyncio.Queue[usage_pb2.ReportResponse | BaseException | None]) -> None:
         await self._closing.wait()

@@ -20,6 +20,8 @@ The steps, and where each is written:
 2. Reserve (`_book`): the upper bound of a request leaves every lease in scope at once, or none. In memory, no await.
    Not enough: draw; still not: ask the other replicas for what they hold idle, wait a moment and draw again; then
    refuse with BUDGET_EXHAUSTED and the scope.
+   A request that turns out to need more is extended in flight (`Ledger.extend`): the difference leaves every lease in
+   scope at once, or none, and is written down before the engine hears of it.
 3. Grant (`enginehouse.router.admission.admission`): the reservation's id, leases, model, unit prices, cap and times,
    signed.
 4. Cap: the engine's part, in the kit.
@@ -59,11 +61,11 @@ from enginehouse.router.ledger._budgets import (
     Period,
     Scope,
 )
-from enginehouse.router.ledger._ledger import InsufficientBudget, Ledger, LedgerUnavailable
+from enginehouse.router.ledger._ledger import Ledger
 from enginehouse.router.ledger._report_parser import MAX_TIME_MS, Unsettleable, UsageReportParser
 from enginehouse.router.ledger._settlement import SETTLED_CHANNEL
 from enginehouse.router.ledger._store import RETURN_CHANNEL, LedgerStore
-from enginehouse.router.ledger._terms import LedgerTerms
+from enginehouse.router.ledger._terms import InsufficientBudget, LedgerTerms, LedgerUnavailable
 
 __all__ = [
     "BUDGETS_CHANNEL",

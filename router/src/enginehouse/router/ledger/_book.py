@@ -136,6 +136,18 @@ class Book:
         self._open[grant_id] = reservation
         return reservation
 
+    def extend(self, reservation: Reservation, more_nanos: int, *, now_ms: int) -> Shortfall | None:
+        """Take more for an open reservation from every account, or from none and return the one that could not pay."""
+        for account in reservation.accounts:
+            if account.free < more_nanos:
+                return Shortfall(account)
+        for account in reservation.accounts:
+            account.reserved += more_nanos
+            account.reserved_total += more_nanos
+            account.last_reserved_ms = now_ms
+        reservation.cap_nanos += more_nanos
+        return None
+
     def get(self, grant_id: str) -> Reservation | None:
         """An open reservation."""
         return self._open.get(grant_id)

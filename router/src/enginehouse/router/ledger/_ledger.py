@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from enginehouse.api.router.v1 import grant_pb2
-from enginehouse.kit.grants import peek
 from enginehouse.kit.tasks import BackgroundTask, TaskSet
 from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
@@ -23,33 +22,19 @@ from enginehouse.router.ids import new_id
 from enginehouse.router.ledger._billing import Claim, Verdict
 from enginehouse.router.ledger._book import Account, Book, Payer, Reservation, Shortfall
 from enginehouse.router.ledger._budget_index import BudgetIndex
-from enginehouse.router.ledger._budgets import Budget
+from enginehouse.router.ledger._draws import LeaseDraws
 from enginehouse.router.ledger._settlement import Settled, settle_claims
-from enginehouse.router.ledger._sizing import burst_target, rate, refill_target
-from enginehouse.router.ledger._store import DeclaredDead, JournalEntry, LedgerStore, this_process
+from enginehouse.router.ledger._sizing import rate
+from enginehouse.router.ledger._store import DeclaredDead, LedgerStore, journal_entry, this_process
 from enginehouse.router.ledger._sweep import Swept, sweep
-from enginehouse.router.ledger._terms import LedgerTerms
+from enginehouse.router.ledger._terms import InsufficientBudget, LedgerTerms, LedgerUnavailable
 
 _log = logging.getLogger(__name__)
-
-
-class LedgerUnavailable(Exception):
-    """PostgreSQL is unavailable and the leases do not suffice."""
-
-
-class InsufficientBudget(Exception):
-    """A budget in scope can't pay; `budget` says which."""
-
-    def __init__(self, budget: Budget) -> None:
-        super().__init__(budget.budget_id)
-        self.budget = budget
 
 
 # How often one request may wait for a draw: others may take what it drew. A burst of a thousand takes what came first
 # many times over, and must not be refused while the budget has money.
 _DRAWS = 100
-# After a window had nothing, wait before drawing in the background again, and before asking others for it again.
-_REFUSED_PAUSE_MS = 1000
 # How long after others asked for a budget what becomes free of it goes back at once.
 _WANTED_MS = 3000
 # How long news gathers before it is acted on.
@@ -82,6 +67,14 @@ class Ledger:
         self._replica_id = ""
         self._valid_until = 0.0
         self._book = Book()
+        self._draws = LeaseDraws(
+            store=store,
+            terms=terms,
+            clock=clock,
+            replica_id=lambda: self._replica_id,
+            book=lambda: self._book,
+            declared_dead=self._lose_registration,
+        )
         self._journal: list[Reservation] = []
         self._tasks = (
             BackgroundTask(self._settle_queued, name="ledger-settle"),
@@ -98,7 +91,6 @@ class Ledger:
         self._claims: asyncio.Queue[tuple[Claim, asyncio.Future[Verdict]]] = asyncio.Queue()
         self.unbilled_nanos = 0
         """What was served and billed to nobody since this replica started."""
-        self.draws = 0
         self.settled_claims = 0
         self.settle_transactions = 0
 
@@ -106,6 +98,11 @@ class Ledger:
     def replica_id(self) -> str:
         """This replica's id; empty until it is registered."""
         return self._replica_id
+
+    @property
+    def draws(self) -> int:
+        """The number of draws so far."""
+        return self._draws.count
 
     @property
     def book(self) -> Book:
@@ -155,7 +152,7 @@ class Ledger:
             self._journal.append(reserved)
             for account in accounts:
                 if account.nanos_per_second and account.drawing is None:
-                    self._refill(account, now_ms)
+                    self._draws.refill(account, now_ms)
         return reserved
 
     async def reserve(
@@ -169,11 +166,11 @@ class Ledger:
             if isinstance(reserved, Reservation):
                 return reserved
             account = reserved.account
-            if not await self._draw_for(account, cap_nanos) and account.free < cap_nanos:
+            if not await self._draws.wait_for(account, cap_nanos) and account.free < cap_nanos:
                 if account.budget.budget_id not in self._budgets:
                     # It was removed while we drew on it.
                     continue
-                if await self._recalled(account):
+                if await self._draws.recalled(account):
                     continue
                 raise InsufficientBudget(account.budget)
         reserved = self.try_reserve(
@@ -183,98 +180,51 @@ class Ledger:
             raise InsufficientBudget(reserved.account.budget)
         return reserved
 
+    async def extend(self, grant_id: str, *, cap_nanos: int, now_ms: int, sign: Callable[[], str]) -> str:
+        """Raise an open reservation to a cap, after draws if need be: every account pays the difference, or none.
+
+        The new cap is written down before its grant is given out: a reservation that is assumed to be spent is billed
+        at what may have been spent.
+
+        Args:
+            grant_id: the reservation.
+            cap_nanos: the new cap.
+            now_ms: milliseconds since 1970 UTC.
+            sign: returns the token of the grant with the new cap, once the money is reserved.
+
+        Raises:
+            InsufficientBudget, LedgerUnavailable: the reservation is as before, or holds more than its grant says.
+        """
+        for attempt in range(_DRAWS + 1):
+            reservation = self._book.get(grant_id)
+            if reservation is None or not self.usable:
+                raise LedgerUnavailable("this replica does not hold the request's reservation any more")
+            more = max(0, cap_nanos - reservation.cap_nanos)
+            short = self._book.extend(reservation, more, now_ms=now_ms)
+            if short is None:
+                reservation.token = sign()
+                try:
+                    with translate_db_errors():
+                        await self._store.journal(self._replica_id, [journal_entry(reservation)])
+                except DatabaseUnavailable as error:
+                    raise LedgerUnavailable("the ledger's database does not answer") from error
+                return reservation.token
+            account = short.account
+            if attempt == _DRAWS:
+                raise InsufficientBudget(account.budget)
+            if not await self._draws.wait_for(account, more) and account.free < more:
+                if account.budget.budget_id not in self._budgets:
+                    raise LedgerUnavailable("a budget that pays for the request was removed while it ran")
+                if not await self._draws.recalled(account):
+                    raise InsufficientBudget(account.budget)
+        raise AssertionError("unreachable")
+
+    def _lose_registration(self) -> None:
+        self._valid_until = 0.0
+
     def cancel(self, reservation: Reservation) -> None:
         """Take back a reservation whose grant was never given out."""
         self._book.cancel(reservation)
-
-    async def _recalled(self, account: Account) -> bool:
-        """Ask the other replicas for what they hold idle before a request is refused for want of it, and wait for it;
-        False where they were asked a moment ago: what there was has come.
-        """
-        recalling = account.recalling
-        if recalling is None:
-            now = self._clock()
-            if now - account.recalled_at_ms <= _REFUSED_PAUSE_MS:
-                return False
-            account.recalled_at_ms = now
-            recalling = account.recalling = asyncio.create_task(self._recall(account), name="ledger-recall")
-            recalling.add_done_callback(lambda task: task.cancelled() or task.exception())
-        await asyncio.shield(recalling)
-        return True
-
-    async def _recall(self, account: Account) -> None:
-        try:
-            with translate_db_errors():
-                await self._store.request_return(account.budget.budget_id)
-            await asyncio.sleep(self._terms.recall_s)
-        except DatabaseUnavailable as error:
-            raise LedgerUnavailable("the ledger's database does not answer") from error
-        finally:
-            account.recalling = None
-
-    async def _draw_for(self, account: Account, cap_nanos: int) -> int:
-        """Wait for a draw that counts this need in; return what it brought."""
-        account.wanted += cap_nanos
-        try:
-            if account.drawing is not None:
-                # It was sized before this need was known, but it may bring enough.
-                await asyncio.shield(account.drawing)
-                if account.free >= cap_nanos:
-                    return 1
-            if account.drawing is None:
-                need = account.wanted - max(0, account.free)
-                target = burst_target(
-                    nanos_per_second=account.nanos_per_second, lease_s=self._terms.lease_s, cap_nanos=cap_nanos
-                )
-                self._begin_draw(account, need_nanos=need, target_nanos=target)
-            drawing = account.drawing
-            return await asyncio.shield(drawing) if drawing is not None else 0
-        finally:
-            account.wanted -= cap_nanos
-
-    def _refill(self, account: Account, now_ms: int) -> None:
-        """Draw before the lease runs dry: below half of what the recent rate asks for."""
-        target = refill_target(
-            nanos_per_second=account.nanos_per_second, lease_s=self._terms.lease_s, free_nanos=account.free
-        )
-        if target > 0 and now_ms - account.refused_at_ms > _REFUSED_PAUSE_MS:
-            self._begin_draw(account, need_nanos=0, target_nanos=target)
-
-    def _begin_draw(self, account: Account, *, need_nanos: int, target_nanos: int) -> None:
-        async def run() -> int:
-            try:
-                return await self._draw(account, need_nanos=need_nanos, target_nanos=target_nanos)
-            finally:
-                account.drawing = None
-
-        account.drawing = asyncio.create_task(run(), name="ledger-draw")
-        # A background draw that fails has nobody waiting; the next reservation will meet the same trouble.
-        account.drawing.add_done_callback(lambda task: task.cancelled() or task.exception())
-
-    async def _draw(self, account: Account, *, need_nanos: int, target_nanos: int) -> int:
-        self.draws += 1
-        try:
-            with translate_db_errors():
-                drawn = await self._store.draw(
-                    replica_id=self._replica_id,
-                    lease_id=account.lease_id,
-                    budget_id=account.budget.budget_id,
-                    window_start_ms=account.window_start_ms,
-                    need_nanos=need_nanos,
-                    target_nanos=target_nanos,
-                    share=self._terms.share,
-                )
-        except DeclaredDead as error:
-            self._valid_until = 0.0
-            raise LedgerUnavailable("this replica's registration ran out; it registers again") from error
-        except DatabaseUnavailable as error:
-            account.stale = True
-            raise LedgerUnavailable("the ledger's database does not answer") from error
-        if drawn.lease is None:
-            account.refused_at_ms = self._clock()
-            return 0
-        self._book.observe(drawn.lease.lease_id, remaining=drawn.lease.remaining, version=drawn.lease.version)
-        return drawn.granted_nanos
 
     # Settle.
 
@@ -403,16 +353,7 @@ class Ledger:
             if not reservation.token:
                 self._journal.append(reservation)
                 continue
-            grant_bytes = peek(reservation.token).SerializeToString()
-            entries.append(
-                JournalEntry(
-                    reservation.grant_id,
-                    grant_bytes,
-                    reservation.cap_nanos,
-                    reservation.issued_at_ms,
-                    reservation.expires_at_ms,
-                )
-            )
+            entries.append(journal_entry(reservation))
         if not entries:
             return
         try:

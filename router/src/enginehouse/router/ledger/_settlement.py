@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.pricing import unit_name
 from enginehouse.router.alerts import Crossing, crossed, raise_alerts
 from enginehouse.router.database._listen import notify
@@ -61,7 +62,8 @@ _ENSURE_JOURNAL = sa.text(
     FROM unnest(CAST(:grant_ids AS text[]), CAST(:replica_ids AS text[]), CAST(:states AS text[]),
                 CAST(:grants AS bytea[]), CAST(:caps AS bigint[]), CAST(:issued AS bigint[]),
                 CAST(:expires AS bigint[]))
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (grant_id) DO UPDATE SET cap_nanos = excluded.cap_nanos, grant_bytes = excluded.grant_bytes
+    WHERE reservations.cap_nanos < excluded.cap_nanos AND reservations.state <> 'settled'
     """
 )
 _LOCK_JOURNAL = sa.text(
@@ -138,7 +140,12 @@ async def settle_within(
 
 
 async def _lock(connection: AsyncConnection, claims: Sequence[Claim]) -> Rows:
-    grants = {claim.grant.grant_id: claim.grant for claim in claims}
+    grants: dict[str, grant_pb2.Grant] = {}
+    for claim in claims:
+        known = grants.get(claim.grant.grant_id)
+        # An engine that refused it has the grant of before it was extended.
+        if known is None or _cap(claim.grant) > _cap(known):
+            grants[claim.grant.grant_id] = claim.grant
     grant_ids = sorted(grants)
     ordered = [grants[grant_id] for grant_id in grant_ids]
     if any(claim.kind is Kind.REPORT for claim in claims):
@@ -150,7 +157,7 @@ async def _lock(connection: AsyncConnection, claims: Sequence[Claim]) -> Rows:
                 "replica_ids": [grant.replica_id for grant in ordered],
                 "states": ["open"] * len(ordered),
                 "grants": [grant.SerializeToString() for grant in ordered],
-                "caps": [max((candidate.cap_nanos for candidate in grant.candidates), default=0) for grant in ordered],
+                "caps": [_cap(grant) for grant in ordered],
                 "issued": [grant.issued_at_ms for grant in ordered],
                 "expires": [grant.expires_at_ms for grant in ordered],
             },
@@ -179,6 +186,10 @@ async def _lock(connection: AsyncConnection, claims: Sequence[Claim]) -> Rows:
         held = await connection.execute(_LOCK_LEASES, {"lease_ids": sorted({funding.lease_id for funding in fundings})})
         leases = {row.lease_id: LeaseRow(row.remaining_nanos, row.version) for row in held}
     return Rows(reservations, windows, leases, reported)
+
+
+def _cap(grant: grant_pb2.Grant) -> int:
+    return max((candidate.cap_nanos for candidate in grant.candidates), default=0)
 
 
 async def _write(connection: AsyncConnection, rows: Rows, *, now_ms: int) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from enginehouse.kit.grants import peek
 from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import engines
+from enginehouse.router.ledger._book import Reservation
 from enginehouse.router.ledger._settlement import _ENSURE_JOURNAL, LeaseState
 from enginehouse.router.ledger._sizing import granted
 
@@ -39,6 +41,17 @@ class JournalEntry:
     cap_nanos: int
     issued_at_ms: int
     expires_at_ms: int
+
+
+def journal_entry(reservation: Reservation) -> JournalEntry:
+    """Return a reservation, whose grant is signed, for the journal."""
+    return JournalEntry(
+        reservation.grant_id,
+        peek(reservation.token).SerializeToString(),
+        reservation.cap_nanos,
+        reservation.issued_at_ms,
+        reservation.expires_at_ms,
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -202,7 +215,7 @@ class LedgerStore:
         return LeaseState(lease_id, taken.remaining_nanos, taken.version)
 
     async def journal(self, replica_id: str, entries: Sequence[JournalEntry]) -> None:
-        """Write reservations down, except those that have settled in the meantime."""
+        """Write reservations down, or the higher caps of those that were extended, except what has settled."""
         ordered = sorted(entries, key=lambda entry: entry.grant_id)
         async with self._database.begin() as connection:
             await connection.execute(

@@ -1,10 +1,23 @@
-"""The times and sizes of a ledger."""
+"""The ledger's times and sizes, and the ways in which it can refuse."""
 
 from __future__ import annotations
 
 import dataclasses
 
+from enginehouse.router.ledger._budgets import Budget
 from enginehouse.router.ledger._sweep import SweepTerms
+
+
+class LedgerUnavailable(Exception):
+    """PostgreSQL is unavailable and the leases do not suffice."""
+
+
+class InsufficientBudget(Exception):
+    """A budget in scope can't pay; `budget` says which."""
+
+    def __init__(self, budget: Budget) -> None:
+        super().__init__(budget.budget_id)
+        self.budget = budget
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,27 +33,33 @@ def estimate_by_options(call: IncomingCall) -> InferenceRequest:
     else:
         named = fields(method.model_field)
         model = required_model(named, method.model_field) if method.raw else _text(named) or "auto"
+    units, bounded = _units(call, fields)
     return InferenceRequest(
         task=method.task,
         model=model,
         capabilities=method.capabilities,
         request_id=_text(fields("request_id")),
-        units=_units(call, fields),
+        units=units,
         any_unit=True,
+        bounded=bounded,
     )
 
 
-def _units(call: IncomingCall, fields: _Fields) -> dict[Unit, int]:
-    """Return the most of each unit that the request asks for: what its caller, the request or the contract says."""
+def _units(call: IncomingCall, fields: _Fields) -> tuple[dict[Unit, int], bool]:
+    """Return the most of each unit that the request asks for, what its caller, the request or the contract says; and
+    whether the caller or the request has said any.
+    """
     units: dict[Unit, int] = {}
+    bounded = False
     for unit in call.method.units:
         amount = call.bound(f"x-enginehouse-max-{unit.name.replace('_', '-')}".encode(), _MAX_AMOUNT)
         if not amount and unit.max_field:
             amount = _amount(fields(unit.max_field))
+        bounded = bounded or amount > 0
         amount = amount or unit.default_max
         if amount:
             units[unit_named(unit.name)] = amount
-    return units
+    return units, bounded
 
 
 def _text(value: object) -> str:

@@ -45,6 +45,7 @@ class InferenceRequest:
         units: the most of each unit that the request asks for besides text: characters to speak, milliseconds of
             audio, images, milliseconds of video or of an accelerator, and units of the method's own contract.
         any_unit: whether it may use any other unit that the model has a price for, up to the model's `max_units`.
+        bounded: whether the caller has named the most of its units, which the cap then holds it to.
         free: whether it costs nothing.
         policy_task: what it is for, in the words of policies; empty for what follows from the task.
         subject: what it is about, as a header says; empty where none does.
@@ -66,6 +67,7 @@ class InferenceRequest:
     user_id: str = ""
     units: Mapping[Unit, int] | None = None
     any_unit: bool = False
+    bounded: bool = False
     free: bool = False
     policy_task: str = ""
     subject: str = ""

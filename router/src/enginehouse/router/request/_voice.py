@@ -49,8 +49,10 @@ def _typed_speech(
 
 def converse(call: IncomingCall) -> InferenceRequest:
     """Size a Converse call, of whose messages nothing is known yet."""
-    characters = call.bound(CHARACTERS_HEADER, _MAX_CHARACTERS) or _DEFAULT_CHARACTERS
-    return _speak(call, call.named_model(), characters, 0.0)
+    named = call.bound(CHARACTERS_HEADER, _MAX_CHARACTERS)
+    spoken = _speak(call, call.named_model(), named or _DEFAULT_CHARACTERS, 0.0)
+    spoken.bounded = named > 0
+    return spoken
 
 
 def speech(call: IncomingCall) -> InferenceRequest:
@@ -78,6 +80,7 @@ def recognize(call: IncomingCall) -> InferenceRequest:
     """Size a RecognizeRequest."""
     request = call.read(voice_pb2.RecognizeRequest)
     return _transcribe(
+        call,
         request.model or "auto",
         _stated_bound(call, request.audio),
         capabilities=needs("transcription", "translation" if request.options.translate else ""),
@@ -88,8 +91,8 @@ def recognize(call: IncomingCall) -> InferenceRequest:
 
 def streaming_recognize(call: IncomingCall) -> InferenceRequest:
     """Size a StreamingRecognize call, of whose messages nothing is known yet."""
-    seconds = call.bound(SECONDS_HEADER, _MAX_SECONDS) or _DEFAULT_SECONDS
-    return _transcribe(call.named_model(), seconds * 1000, capabilities=call.method.capabilities)
+    milliseconds = (call.bound(SECONDS_HEADER, _MAX_SECONDS) or _DEFAULT_SECONDS) * 1000
+    return _transcribe(call, call.named_model(), milliseconds, capabilities=call.method.capabilities)
 
 
 def transcription(call: IncomingCall) -> InferenceRequest:
@@ -100,7 +103,7 @@ def transcription(call: IncomingCall) -> InferenceRequest:
     file = form.file("file")
     milliseconds = _stated_bound(call, b"" if file is None else file.data)
     language = body_language(form.text("language"))
-    return _transcribe(model, milliseconds, capabilities=call.method.capabilities, language=language)
+    return _transcribe(call, model, milliseconds, capabilities=call.method.capabilities, language=language)
 
 
 def _speak(call: IncomingCall, model: str, characters: int, speed: float, *, request_id: str = "") -> InferenceRequest:
@@ -115,13 +118,20 @@ def _speak(call: IncomingCall, model: str, characters: int, speed: float, *, req
 
 
 def _transcribe(
-    model: str, milliseconds: int, *, capabilities: frozenset[str], request_id: str = "", language: str = ""
+    call: IncomingCall,
+    model: str,
+    milliseconds: int,
+    *,
+    capabilities: frozenset[str],
+    request_id: str = "",
+    language: str = "",
 ) -> InferenceRequest:
     return InferenceRequest(
         task=Task.TRANSCRIBE,
         model=model,
         capabilities=capabilities,
         units={UNIT_AUDIO_MILLISECONDS: min(milliseconds, _MAX_SECONDS * 1000)},
+        bounded=SECONDS_HEADER in call.headers,
         request_id=request_id,
         language=language,
     )

@@ -24,6 +24,7 @@ from enginehouse.kit.openai import TextServicer
 from enginehouse.kit.server import AddServicer, EngineServer
 from enginehouse.kit.server.registry import RegistryLease
 from enginehouse.kit.telemetry import MetricsServer, RpcMetrics, Tracing
+from enginehouse.router.admission.extension import GrantExtender
 from enginehouse.router.api.access import Access
 from enginehouse.router.api.admin import (
     AccountAdmin,
@@ -110,6 +111,12 @@ def build_api(
         clock=environment.clock,
         skew_s=settings.ledger.skew_s,
         begun=loaded,
+        extender=GrantExtender(
+            ledger=router.ledger.ledger,
+            exhaustion=router.alerts.exhaustion,
+            grant_keys=environment.grant_keys,
+            clock=environment.clock,
+        ),
     )
     services = [
         _add(usage_pb2_grpc.add_UsageServiceServicer_to_server, usage),

@@ -17,7 +17,7 @@ from enginehouse.engines.inference.backends.base import LoadedTextModel, TextMod
 from enginehouse.engines.inference.generation.choices import Choices
 from enginehouse.engines.inference.generation.compact import compact_schemas
 from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
-from enginehouse.engines.inference.generation.limits import output_limit
+from enginehouse.engines.inference.generation.limits import output_limit, reserve_output
 from enginehouse.engines.inference.resume_tokens import ResumeToken, ResumeTokens, seeded
 from enginehouse.engines.inference.tenant_prompt_history import PromptMatch, TenantPromptHistory
 from enginehouse.engines.inference.validation import calls_tools, check_embed, check_generate, check_tokenize
@@ -31,6 +31,9 @@ from enginehouse.kit.usage.meter import Meter
 
 ServedModel: TypeAlias = loading.ServedModel[TextModelInfo, LoadedTextModel]
 TextModels: TypeAlias = ServedModels[TextModelInfo, LoadedTextModel]
+
+# The marks that a tokenizer puts around a text.
+_INPUT_OVERHEAD = 16
 
 
 class TextEngine:
@@ -85,6 +88,16 @@ class TextEngine:
                 request, prepared, request_id=call.request_id, model=served.catalog.name
             )
             received = len(request.resume.token_ids)
+            await reserve_output(
+                call,
+                input_tokens=prepared.input_tokens,
+                choices=request.choices or 1,
+                requested=request.max_output_tokens,
+                model_default=served.catalog.max_output_tokens,
+                context_tokens=loaded.info.context_tokens,
+                received_tokens=received,
+            )
+            candidate = call.candidate or candidate
             limit = output_limit(
                 input_tokens=prepared.input_tokens,
                 choices=request.choices or 1,
@@ -119,6 +132,7 @@ class TextEngine:
             try:
                 async with aclosing(loaded.generate(prepared, max_output_tokens=limit.tokens)) as batches:
                     async for batch in batches:
+                        await account.reserve(batch, call)
                         response.deltas.extend(output.merge(account.count(batch)))
                         if account.capped:
                             output.end_all(response.deltas)
@@ -155,6 +169,7 @@ class TextEngine:
                 f"dimensions: {description}",
                 violations=[FieldViolation("dimensions", description)],
             )
+        await call.reserve(UNIT_INPUT_TOKENS, sum(len(text.encode()) + _INPUT_OVERHEAD for text in request.inputs))
         async with served.hold() as loaded:
             embedded = await loaded.embed(request.inputs, max_input_tokens=call.meter.affordable(UNIT_INPUT_TOKENS))
         call.meter.add(UNIT_INPUT_TOKENS, embedded.input_tokens)
@@ -199,6 +214,16 @@ class _Account:
         self._prompt_counted = False
         self._output_tokens = 0
         self.capped = False
+
+    async def reserve(self, batch: Sequence[GenerationEvent], call: GrantedCall) -> None:
+        """Have enough reserved for a batch, where a runtime counts more than was expected of it."""
+        for event in batch:
+            if isinstance(event, TokenCounts):
+                if not self._prompt_counted:
+                    await call.reserve(UNIT_INPUT_TOKENS, event.input_tokens)
+                await call.reserve(UNIT_OUTPUT_TOKENS, max(0, (event.output_tokens or 0) - self._output_tokens))
+        tokens = sum([event.tokens for event in batch if isinstance(event, OutputPiece)])
+        await call.reserve(UNIT_OUTPUT_TOKENS, tokens)
 
     def count(self, batch: Sequence[GenerationEvent]) -> list[OutputPiece]:
         """Count a batch; return the pieces that were paid for, and set `capped` if not all were."""

@@ -35,10 +35,11 @@ from enginehouse.api.router.v1.grant_pb2 import Grant, GrantCandidate
 from enginehouse.kit.calls.trailers import COST_TRAILER, add_trailer
 from enginehouse.kit.current_call import MODEL_HEADER, CurrentCall, current_call
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, verify
-from enginehouse.kit.pricing import Unit, prices_of
+from enginehouse.kit.grants import GRANT_HEADER, GrantKeys, authenticate, verify
+from enginehouse.kit.pricing import MAX_NANOS, Unit, prices_of
 from enginehouse.kit.telemetry import CallMetrics
 from enginehouse.kit.usage._counters import FIRST_OUTPUT
+from enginehouse.kit.usage._extension import GrantExtensions
 from enginehouse.kit.usage._spool import Accepted, Spool
 from enginehouse.kit.usage.meter import CapExceeded, Meter
 
@@ -74,6 +75,7 @@ class Call:
         "_calls",
         "_context",
         "_current",
+        "_refused_nanos",
         "_started",
         "cancelled",
         "candidate",
@@ -104,6 +106,8 @@ class Call:
         self.model = candidate.model if candidate is not None else ""
         self.meter = meter
         self.cancelled = False
+        # So much the call may not cost in all: a budget, or its own bound, has no more.
+        self._refused_nanos = MAX_NANOS + 1
         self._accepted = accepted
         self._started = started
 
@@ -148,6 +152,30 @@ class Call:
         deadline: float | None = self._context.time_remaining()
         return max(0.0, left if deadline is None else min(left, deadline))
 
+    async def reserve(self, unit: Unit, n: int) -> bool:
+        """Return whether n more of a unit fit under the cap, after a router has reserved more where it was too low.
+
+        A request is bounded before it is read whole, and the bound may be too low. False where a budget or the
+        request's own bound has no more, or the grant has expired.
+
+        Raises:
+            ServiceError: LEDGER_UNAVAILABLE, where more cannot be reserved now and no budget is to blame.
+        """
+        if not self.meter.would_exceed(unit, n):
+            return True
+        return await self.reserve_cost(self.meter.cost_with(unit, n))
+
+    async def reserve_cost(self, nanos: int) -> bool:
+        """Return whether the whole call may cost so much, in nano-dollars; else as `reserve`."""
+        if self.meter.closed or self.candidate is None:
+            return False
+        if nanos <= self.candidate.cap_nanos:
+            return True
+        if nanos >= self._refused_nanos or not await self._calls._extend(self, nanos):
+            self._refused_nanos = min(self._refused_nanos, nanos)
+            return False
+        return True
+
     def fall_back(self, error: ServiceError, *, served: Container[str]) -> bool:
         """Switch to the grant's next model, if it is served here and nothing was sent or counted; return whether it
         did.
@@ -180,6 +208,7 @@ class Calls:
         keys: the keys whose grants are valid.
         spool: records acceptances and ends.
         metrics: counts calls, units and cost; None for none.
+        extensions: reserves more for calls that turn out to need it; None for none.
         expiry_grace_s: seconds after its grant's expiry that a call may take to end before it is cancelled.
         now_ms: the clock, milliseconds since 1970 UTC.
     """
@@ -190,12 +219,14 @@ class Calls:
         keys: GrantKeys,
         spool: Spool,
         metrics: CallMetrics | None = None,
+        extensions: GrantExtensions | None = None,
         expiry_grace_s: float = 1.0,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._keys = keys
         self._spool = spool
         self._metrics = metrics
+        self._extensions = extensions
         self._expiry_grace_s = expiry_grace_s
         self._now_ms = now_ms
         self._answered: Counter[str] = Counter()
@@ -288,6 +319,38 @@ class Calls:
         meter.count_in(call._accepted.counters)
         call.candidate, call.model, call.meter = candidate, candidate.model, meter
         call._current.leading = ((MODEL_HEADER, candidate.model),)
+        return True
+
+    async def _extend(self, call: Call, nanos: int) -> bool:
+        """Have the cost of a call allowed to be so much; return whether it is."""
+        grant, candidate = call.grant, call.candidate
+        assert candidate is not None
+        if self._extensions is None or not grant.replica_address or nanos > (grant.max_nanos or MAX_NANOS):
+            return False
+        need = nanos - candidate.cap_nanos
+        request = usage_pb2.ExtendRequest(
+            grant=call._accepted.token,
+            model=call.model,
+            need_nanos=need,
+            # Doubled each time, so that a long call asks seldom.
+            want_nanos=min(max(need, candidate.cap_nanos), MAX_NANOS - candidate.cap_nanos),
+        )
+        try:
+            token = await self._extensions.extend(request, address=grant.replica_address)
+        except ServiceError as error:
+            if error.reason is Reason.BUDGET_EXHAUSTED:
+                return False
+            raise
+        extended = authenticate(token, keys=self._keys)
+        raised = next((entry for entry in extended.candidates if entry.model == call.model), None)
+        if extended.grant_id != grant.grant_id or raised is None or raised.cap_nanos < nanos:
+            raise ServiceError(Reason.LEDGER_UNAVAILABLE, "the router extended another grant; retry", retry_after_s=1.0)
+        try:
+            self._spool.extend(call._accepted, token=token)
+        except OSError as error:
+            raise self._spool.full(error) from error
+        call.grant, call.candidate = extended, raised
+        call.meter.raise_cap(raised.cap_nanos)
         return True
 
     def _note(self, model: str, *, failed: bool) -> None:

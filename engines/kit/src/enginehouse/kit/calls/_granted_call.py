@@ -7,6 +7,7 @@ from typing import Protocol
 
 from enginehouse.api.router.v1.grant_pb2 import Grant, GrantCandidate
 from enginehouse.kit.errors import ServiceError
+from enginehouse.kit.pricing import Unit
 from enginehouse.kit.usage.meter import Meter
 
 
@@ -51,6 +52,15 @@ class GrantedCall(Protocol):
 
     def time_left_s(self) -> float:
         """Return the seconds until the caller's deadline or the end of the grant, whichever is first."""
+
+    async def reserve(self, unit: Unit, n: int) -> bool:
+        """Return whether n more of a unit fit under the cap, after more was reserved for them where it was too low.
+
+        False where a budget or the request's own bound has no more. Raises LEDGER_UNAVAILABLE.
+        """
+
+    async def reserve_cost(self, nanos: int) -> bool:
+        """Return whether the whole call may cost so much, as `reserve`."""
 
     def fall_back(self, error: ServiceError, *, served: Container[str]) -> bool:
         """Take the grant's next model instead of the one that failed, where that is possible; return whether it was."""

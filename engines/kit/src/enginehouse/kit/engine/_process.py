@@ -19,7 +19,7 @@ from enginehouse.kit.grants import GrantKeys
 from enginehouse.kit.server import EngineServer
 from enginehouse.kit.server.registry import RegistryLease
 from enginehouse.kit.telemetry import CallMetrics, MetricsServer, ReporterMetrics, RpcMetrics, configure_tracing
-from enginehouse.kit.usage import Spool, UsageReporter
+from enginehouse.kit.usage import GrantExtensions, Spool, UsageReporter
 
 
 async def serve(spec: EngineSpec[Any], config: EngineSection, *, environ: MutableMapping[str, str]) -> None:
@@ -35,7 +35,9 @@ async def serve(spec: EngineSpec[Any], config: EngineSection, *, environ: Mutabl
         spool = Spool(directory=config.spool_dir, engine_id=config.engine_id)
         stack.callback(spool.close)
         reporter = UsageReporter(spool=spool, router_address=config.router_address, metrics=ReporterMetrics(registry))
-        calls = Calls(keys=keys, spool=spool, metrics=CallMetrics(registry))
+        extensions = GrantExtensions()
+        stack.push_async_callback(extensions.close)
+        calls = Calls(keys=keys, spool=spool, metrics=CallMetrics(registry), extensions=extensions)
         context = EngineContext(
             kind=spec.kind,
             config=config,

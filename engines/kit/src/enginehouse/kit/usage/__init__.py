@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enginehouse.kit.usage._extension import GrantExtensions
 from enginehouse.kit.usage._reporter import UsageReporter
 from enginehouse.kit.usage._segments import SpoolError
 from enginehouse.kit.usage._spool import Accepted, Spool
 
-__all__ = ["Accepted", "Spool", "SpoolError", "UsageReporter"]
+__all__ = ["Accepted", "GrantExtensions", "Spool", "SpoolError", "UsageReporter"]

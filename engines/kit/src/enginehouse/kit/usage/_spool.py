@@ -4,6 +4,7 @@ Protocol, one record each, appended to segments in order:
 
 - *accept* before work starts: the grant, the model, and the slot of the counters that the call's meter writes.
 - *switch* when another model of the grant takes over, before it starts.
+- *extend* when a router has reserved more for it: the grant with the higher cap, before more is spent.
 - *final* when the call ends, for any reason: outcome, amounts and cost.
 - *settled* when a router has acknowledged it.
 
@@ -42,7 +43,8 @@ _AMOUNT = struct.Struct("<Bq")
 _SETTLED = struct.Struct("<BQ")
 _SWITCH = struct.Struct("<BQH")
 _FINAL_BYTES = 8 + _FINAL.size + COUNTERS * _AMOUNT.size
-_TYPE_ACCEPT, _TYPE_FINAL, _TYPE_SETTLED, _TYPE_SWITCH = 1, 2, 3, 4
+_EXTEND = struct.Struct("<BQ")
+_TYPE_ACCEPT, _TYPE_FINAL, _TYPE_SETTLED, _TYPE_SWITCH, _TYPE_EXTEND = 1, 2, 3, 4, 5
 _INT32_MAX = 2**31 - 1
 
 
@@ -60,7 +62,7 @@ class Accepted:
 
     Attributes:
         reference: its number in this spool, never used twice.
-        token: the grant as it came.
+        token: the grant as it came, or as it was extended last.
         model: the model that serves it; empty if none does.
         started_at_ms: the time of acceptance, in milliseconds since 1970 UTC.
         counters: the counters of its meter, by unit.
@@ -183,7 +185,7 @@ class Spool:
         try:
             slot, counters = self._counters.take(reference)
         except OSError as error:
-            raise self._full(error) from error
+            raise self.full(error) from error
         name = model.encode()
         record = framed(
             _ACCEPT.pack(_TYPE_ACCEPT, reference, slot, started, usable_until, grant.issued_at_ms, len(name))
@@ -195,7 +197,7 @@ class Spool:
             self._append(record)
         except OSError as error:
             self._counters.give_back(slot)
-            raise self._full(error) from error
+            raise self.full(error) from error
         self._next_reference += 1
         accepted = Accepted(reference, token, model, started, counters, slot)
         self._open[reference] = accepted
@@ -213,6 +215,17 @@ class Spool:
         self._make_room(len(record))
         self._append(record)
         accepted.model = model
+
+    def extend(self, accepted: Accepted, *, token: str) -> None:
+        """Record the grant with a higher cap, which may be spent from now on.
+
+        Raises:
+            OSError: the disk or the spool's share of it is full; nothing has changed.
+        """
+        record = framed(_EXTEND.pack(_TYPE_EXTEND, accepted.reference) + token.encode("ascii"))
+        self._make_room(len(record))
+        self._append(record)
+        accepted.token = token
 
     def finish(
         self, accepted: Accepted, *, meter: Meter, outcome: usage_pb2.Outcome.ValueType, first_output_ms: int
@@ -363,7 +376,8 @@ class Spool:
         self._used_grants.add(grant_id)
         self._used_order.append((usable_until_ms, grant_id))
 
-    def _full(self, error: OSError) -> ServiceError:
+    def full(self, error: OSError) -> ServiceError:
+        """Return the error for a call that cannot be recorded, and log why."""
         _log.error("cannot record usage in %s, refusing work: %s", self._directory, error)
         return ServiceError(
             Reason.LEDGER_UNAVAILABLE,
@@ -375,6 +389,7 @@ class Spool:
         finals: dict[int, bytes] = {}
         settled: set[int] = set()
         switched: dict[int, str] = {}
+        extended: dict[int, str] = {}
         accepts: list[tuple[int, str, _Segment, bytes]] = []
         for path in sorted(self._directory.glob(f"*{SUFFIX}")):
             self._next_segment = max(self._next_segment, int(path.stem) + 1)
@@ -394,6 +409,8 @@ class Spool:
                     finals[reference] = record
                 elif kind == _TYPE_SWITCH:
                     switched[reference] = record[_SWITCH.size :].decode()
+                elif kind == _TYPE_EXTEND:
+                    extended[reference] = record[_EXTEND.size :].decode("ascii")
                 else:
                     settled.add(reference)
         for reference, engine_id, segment, record in accepts:
@@ -404,6 +421,7 @@ class Spool:
                 record,
                 finals.get(reference),
                 switched_to=switched.get(reference),
+                extended_to=extended.get(reference),
                 settled=reference in settled,
             )
         self.sweep()
@@ -417,11 +435,12 @@ class Spool:
         final: bytes | None,
         *,
         switched_to: str | None,
+        extended_to: str | None,
         settled: bool,
     ) -> None:
         _, _, slot, started, usable_until, issued, length = _ACCEPT.unpack_from(record)
         model = record[_ACCEPT.size : _ACCEPT.size + length].decode() if switched_to is None else switched_to
-        token = record[_ACCEPT.size + length :].decode("ascii")
+        token = extended_to or record[_ACCEPT.size + length :].decode("ascii")
         grant = peek(token)
         self._note_accepted(reference, grant.grant_id, issued, usable_until, segment)
         if settled:

@@ -119,6 +119,17 @@ class Meter:
             self._prices.get(unit, 0), spent_numerator=self._spent, cap_nanos=self._cap_numerator // PER_MILLION
         )
 
+    def cost_with(self, unit: Unit, n: int) -> int:
+        """Return the charge there would be with n more units, in nano-dollars, rounded up."""
+        return -(-(self._spent + self._prices.get(unit, 0) * n) // PER_MILLION)
+
+    def raise_cap(self, cap_nanos: int) -> None:
+        """Allow the call to cost so much from now on. Raises ValueError for less than before."""
+        numerator = min(cap_nanos, MAX_NANOS) * PER_MILLION
+        if numerator < self._cap_numerator:
+            raise ValueError(f"cap {cap_nanos} is less than the {self._cap_numerator // PER_MILLION} before")
+        self._cap_numerator = numerator
+
     def count_in(self, counters: Counters) -> None:
         """Count in other counters from now on; call it before the first unit."""
         self._counters = counters

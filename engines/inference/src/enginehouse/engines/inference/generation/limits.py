@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from enginehouse.api.common.v1.usage_pb2 import UNIT_CACHED_INPUT_TOKENS, UNIT_INPUT_TOKENS, UNIT_OUTPUT_TOKENS
 from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.pricing import Unit, affordable, cost_nanos, price_numerator
+from enginehouse.kit.pricing import Unit, affordable, cost_nanos, price_numerator, prices_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,7 @@ def output_limit(
             f"{context_tokens}",
             metadata={"prompt_tokens": str(input_tokens), "context_tokens": str(context_tokens)},
         )
-    input_unit = max(UNIT_INPUT_TOKENS, UNIT_CACHED_INPUT_TOKENS, key=lambda unit: prices.get(unit, 0))
-    if received_tokens:
-        input_unit = UNIT_CACHED_INPUT_TOKENS
-    dearest = {**spent, input_unit: spent.get(input_unit, 0) + input_tokens + received_tokens}
+    dearest = _dearest(prices, spent, input_tokens=input_tokens, received_tokens=received_tokens)
     payable = affordable(
         prices.get(UNIT_OUTPUT_TOKENS, 0), spent_numerator=price_numerator(prices, dearest), cap_nanos=cap_nanos
     )
@@ -93,3 +91,46 @@ def output_limit(
     # The first of equal bounds: the caller's own bound explains the end better than another that it happens to equal.
     tokens, stopped_by = min(bounds, key=lambda bound: bound[0])
     return OutputLimit(tokens=tokens, stopped_by=stopped_by)
+
+
+async def reserve_output(
+    call: GrantedCall,
+    *,
+    input_tokens: int,
+    choices: int,
+    requested: int,
+    model_default: int,
+    context_tokens: int,
+    received_tokens: int = 0,
+) -> None:
+    """Have enough reserved for the prompt as the model's tokenizer counts it, and for the longest answer; where that is
+    not to be had, for one token a choice. Arguments as for `output_limit`, which then says what there is.
+
+    Raises:
+        ServiceError: LEDGER_UNAVAILABLE.
+    """
+    room = context_tokens - input_tokens - received_tokens
+    own = requested or model_default
+    longest = min(room, own - received_tokens) if own else room
+    if call.candidate is None or longest < 1:
+        return
+    prices, spent = prices_of(call.candidate.prices), call.meter.amounts
+    dearest = _dearest(prices, spent, input_tokens=input_tokens, received_tokens=received_tokens)
+    for tokens in (longest, 1):
+        output = spent.get(UNIT_OUTPUT_TOKENS, 0) + choices * tokens
+        try:
+            needed = cost_nanos(prices, {**dearest, UNIT_OUTPUT_TOKENS: output})
+        except OverflowError:
+            continue
+        if await call.reserve_cost(needed):
+            return
+
+
+def _dearest(
+    prices: Mapping[Unit, int], spent: Mapping[Unit, int], *, input_tokens: int, received_tokens: int
+) -> dict[Unit, int]:
+    """Return the counts after the prompt is read, as if it had to be read at its dearest."""
+    input_unit = max(UNIT_INPUT_TOKENS, UNIT_CACHED_INPUT_TOKENS, key=lambda unit: prices.get(unit, 0))
+    if received_tokens:
+        input_unit = UNIT_CACHED_INPUT_TOKENS
+    return {**spent, input_unit: spent.get(input_unit, 0) + input_tokens + received_tokens}

@@ -28,7 +28,6 @@ from enginehouse.engines.voice.recognition.recordings import RecordingReader
 from enginehouse.engines.voice.validation import check_recognize, check_streaming
 from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.usage.meter import Meter
 from enginehouse.kit.validation import invalid, shorten
 
 _MAX_AUDIO_BYTES = 1 << 20
@@ -58,7 +57,7 @@ class Transcriber:
         check_recognize(request)
         info = recogniser_info(served)
         options = _options(request.options, info, served)
-        metered = _MeteredAudio(call.meter, sample_rate=info.sample_rate)
+        metered = _MeteredAudio(call, sample_rate=info.sample_rate)
         texts: list[str] = []
         language = ""
         async with served.hold() as loaded:
@@ -93,7 +92,7 @@ class Transcriber:
         config = await self._config(requests)
         check_streaming(config)
         options = _options(config.options, info, served)
-        metered = _MeteredAudio(call.meter, sample_rate=info.sample_rate)
+        metered = _MeteredAudio(call, sample_rate=info.sample_rate)
         async with served.use() as loaded:
             # Sent at once, without any result yet: the edge ends a request that has no answer within a minute.
             yield voice_pb2.StreamingRecognizeResponse(request_id=call.request_id, model=served.catalog.name)
@@ -252,16 +251,16 @@ class _StreamSession:
 
 
 class _MeteredAudio:
-    """Counts audio on the meter before it is recognized, and ends it at the grant's cap."""
+    """Counts audio on the meter before it is recognized, and ends it where no more can be reserved for it."""
 
-    def __init__(self, meter: Meter, *, sample_rate: int) -> None:
-        self._meter = meter
+    def __init__(self, call: GrantedCall, *, sample_rate: int) -> None:
+        self._call = call
         self._sample_rate = sample_rate
         self._samples = 0
         self.milliseconds = 0
         """The length of the paid audio."""
         self.capped = False
-        """True if the grant's cap ended the audio."""
+        """True if a budget or the request's own bound ended the audio."""
 
     async def paid(self, pieces: AsyncGenerator[Samples, None]) -> AsyncGenerator[Samples, None]:
         """Yield the samples that are paid for."""
@@ -269,7 +268,9 @@ class _MeteredAudio:
             async for samples in pieces:
                 ends_ms = (self._samples + len(samples)) * 1000 // self._sample_rate
                 more = ends_ms - self.milliseconds
-                paid = self._meter.take(UNIT_AUDIO_MILLISECONDS, more)
+                # A header may have told of less than there is.
+                await self._call.reserve(UNIT_AUDIO_MILLISECONDS, more)
+                paid = self._call.meter.take(UNIT_AUDIO_MILLISECONDS, more)
                 self.milliseconds += paid
                 if paid < more:
                     self.capped = True

@@ -51,7 +51,7 @@ class ConversationSynthesizer:
             form=config.audio,
             live=True,
             clone_of=lambda voice: self._voices.clone(voice, model=model, tenant_id=call.tenant_id),
-            meter=call.meter,
+            call=call,
         )
         async with served.use() as loaded:
             # Sent at once, without any audio yet: the edge ends a request that has no answer within a minute.

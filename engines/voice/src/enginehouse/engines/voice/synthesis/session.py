@@ -13,8 +13,8 @@ from enginehouse.engines.voice.audio import Encoding, Joiner, StreamEncoder, pic
 from enginehouse.engines.voice.backends.base import ClonedVoice, Prosody, Samples, Speaker, SpeakerInfo, Utterance
 from enginehouse.engines.voice.text import Chunk, Pause, Say
 from enginehouse.engines.voice.voices.library import is_clone
+from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.usage.meter import Meter
 from enginehouse.kit.validation import invalid
 
 ENCODINGS = {
@@ -46,7 +46,7 @@ class SynthesisSession:
         form: the requested format of the audio.
         live: whether it is played while it is made: the default encoding is then PCM.
         clone_of: returns a cloned voice by its id.
-        meter: counts the sent audio.
+        call: its meter counts the sent audio.
 
     Raises:
         ServiceError: INVALID_REQUEST for a rate that the encoding does not support.
@@ -59,7 +59,7 @@ class SynthesisSession:
         form: voice_pb2.AudioForm,
         live: bool,
         clone_of: Callable[[str], ClonedVoice],
-        meter: Meter,
+        call: GrantedCall,
     ) -> None:
         encoding = form.encoding or (voice_pb2.AUDIO_ENCODING_PCM if live else voice_pb2.AUDIO_ENCODING_WAV)
         kind = ENCODINGS[encoding]
@@ -70,10 +70,11 @@ class SynthesisSession:
         self.info = voice_pb2.AudioInfo(encoding=encoding, content_type=kind.content_type, sample_rate=rate)
         """The format of the audio."""
         self.capped = False
-        """True if the grant's cap has stopped it."""
+        """True if a budget or the request's own bound has stopped it."""
         self._speaker_info = info
         self._clone_of = clone_of
-        self._meter = meter
+        self._call = call
+        self._meter = call.meter
         self._joiner = Joiner(sample_rate=info.sample_rate)
         self._encoder = StreamEncoder(encoding=kind, source_rate=info.sample_rate, rate=rate)
         self._counted_ms = 0
@@ -84,12 +85,12 @@ class SynthesisSession:
         return self._counted_ms
 
     async def speak(self, number: int, chunk: Chunk, *, speaker: Speaker) -> AsyncGenerator[SynthesisOutput, None]:
-        """Yield the audio of a chunk as the model makes it, then its end. Stops early, with `capped` set, at the
-        grant's cap.
+        """Yield the audio of a chunk as the model makes it, then its end. Stops early, with `capped` set, where
+        no more can be reserved.
 
         Raises ServiceError; BUDGET_EXHAUSTED if the budget does not cover the call's first chunk.
         """
-        if self._meter.would_exceed(UNIT_CHARACTERS, chunk.characters):
+        if not await self._call.reserve(UNIT_CHARACTERS, chunk.characters):
             if not self._counted_ms:
                 self._meter.add(UNIT_CHARACTERS, chunk.characters)
             self._stop_at_cap()
@@ -98,7 +99,7 @@ class SynthesisSession:
         counted = False
         for item in chunk.items:
             if isinstance(item, Pause):
-                audio = self._encoded(self._joiner.pause(item.milliseconds))
+                audio = await self._encoded(self._joiner.pause(item.milliseconds))
                 if audio:
                     yield SynthesisOutput(audio)
             elif isinstance(item, Say):
@@ -107,7 +108,7 @@ class SynthesisSession:
                         if not counted:
                             counted = True
                             self._meter.take(UNIT_CHARACTERS, chunk.characters)
-                        audio = self._encoded(samples)
+                        audio = await self._encoded(samples)
                         if audio:
                             yield SynthesisOutput(audio)
                         if self.capped:
@@ -151,10 +152,12 @@ class SynthesisSession:
         neutral = {name: getattr(_NEUTRAL, name) for name in missing}
         return replace(utterance, prosody=replace(utterance.prosody, **neutral))
 
-    def _encoded(self, samples: Samples) -> bytes:
+    async def _encoded(self, samples: Samples) -> bytes:
         """Meter samples, encode those that are paid for, and return the bytes that are ready."""
         whole = self._encoder.samples_in + len(samples)
         ends_ms = whole * 1000 // self._speaker_info.sample_rate
+        # How long a text is as speech is known once it is spoken.
+        await self._call.reserve(UNIT_AUDIO_MILLISECONDS, ends_ms - self._counted_ms)
         paid = self._meter.take(UNIT_AUDIO_MILLISECONDS, ends_ms - self._counted_ms)
         if paid < ends_ms - self._counted_ms:
             self._stop_at_cap()

@@ -68,7 +68,7 @@ class Synthesizer:
             form=request.audio,
             live=False,
             clone_of=lambda voice: self._voices.clone(voice, model=model, tenant_id=call.tenant_id),
-            meter=call.meter,
+            call=call,
         )
         session.info.chunks = len(plan.chunks)
         response = voice_pb2.SynthesizeResponse(request_id=call.request_id, model=model, info=session.info)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from enginehouse.api.common.v1 import usage_pb2 as enginehouse_dot_api_dot_common_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%enginehouse/api/router/v1/grant.proto\x12\x19\x65nginehouse.api.router.v1\x1a%enginehouse/api/common/v1/usage.proto\"\x8b\x04\n\x05Grant\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x37\n\tprincipal\x18\x05 \x01(\x0b\x32$.enginehouse.api.router.v1.Principal\x12=\n\ncandidates\x18\x06 \x03(\x0b\x32).enginehouse.api.router.v1.GrantCandidate\x12\x38\n\x07\x66unding\x18\x07 \x03(\x0b\x32\'.enginehouse.api.router.v1.GrantFunding\x12\x14\n\x0cissued_at_ms\x18\x08 \x01(\x03\x12\x14\n\x0c\x61\x63\x63\x65pt_by_ms\x18\t \x01(\x03\x12\x15\n\rexpires_at_ms\x18\n \x01(\x03\x12\x12\n\nreplica_id\x18\x0b \x01(\t\x12\x14\n\x0cprompt_class\x18\x0c \x01(\t\x12\x15\n\rsystem_prompt\x18\r \x01(\t\x12\x17\n\x0foffered_engines\x18\x0e \x01(\x05\x12\x33\n\x04keep\x18\x14 \x01(\x0b\x32%.enginehouse.api.router.v1.AnswerKeep\x12\x37\n\x06replay\x18\x15 \x01(\x0b\x32\'.enginehouse.api.router.v1.AnswerReplay\"O\n\nAnswerKeep\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x12\n\nmost_bytes\x18\x03 \x01(\x05\x12\x0f\n\x07keep_ms\x18\x04 \x01(\x03\"\x1b\n\x0c\x41nswerReplay\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"m\n\tPrincipal\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\x12\x0c\n\x04tier\x18\x06 \x01(\t\"h\n\x0eGrantCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x06prices\x18\x02 \x03(\x0b\x32$.enginehouse.api.common.v1.UnitPrice\x12\x11\n\tcap_nanos\x18\x03 \x01(\x03\"L\n\x0cGrantFunding\x12\x11\n\tbudget_id\x18\x01 \x01(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\x17\n\x0fwindow_start_ms\x18\x03 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%enginehouse/api/router/v1/grant.proto\x12\x19\x65nginehouse.api.router.v1\x1a%enginehouse/api/common/v1/usage.proto\"\xb7\x04\n\x05Grant\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x37\n\tprincipal\x18\x05 \x01(\x0b\x32$.enginehouse.api.router.v1.Principal\x12=\n\ncandidates\x18\x06 \x03(\x0b\x32).enginehouse.api.router.v1.GrantCandidate\x12\x38\n\x07\x66unding\x18\x07 \x03(\x0b\x32\'.enginehouse.api.router.v1.GrantFunding\x12\x14\n\x0cissued_at_ms\x18\x08 \x01(\x03\x12\x14\n\x0c\x61\x63\x63\x65pt_by_ms\x18\t \x01(\x03\x12\x15\n\rexpires_at_ms\x18\n \x01(\x03\x12\x12\n\nreplica_id\x18\x0b \x01(\t\x12\x14\n\x0cprompt_class\x18\x0c \x01(\t\x12\x15\n\rsystem_prompt\x18\r \x01(\t\x12\x17\n\x0foffered_engines\x18\x0e \x01(\x05\x12\x17\n\x0freplica_address\x18\x0f \x01(\t\x12\x11\n\tmax_nanos\x18\x10 \x01(\x03\x12\x33\n\x04keep\x18\x14 \x01(\x0b\x32%.enginehouse.api.router.v1.AnswerKeep\x12\x37\n\x06replay\x18\x15 \x01(\x0b\x32\'.enginehouse.api.router.v1.AnswerReplay\"O\n\nAnswerKeep\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x12\n\nmost_bytes\x18\x03 \x01(\x05\x12\x0f\n\x07keep_ms\x18\x04 \x01(\x03\"\x1b\n\x0c\x41nswerReplay\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"m\n\tPrincipal\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\x12\x0c\n\x04tier\x18\x06 \x01(\t\"h\n\x0eGrantCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x06prices\x18\x02 \x03(\x0b\x32$.enginehouse.api.common.v1.UnitPrice\x12\x11\n\tcap_nanos\x18\x03 \x01(\x03\"L\n\x0cGrantFunding\x12\x11\n\tbudget_id\x18\x01 \x01(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\x17\n\x0fwindow_start_ms\x18\x03 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,15 +33,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'enginehouse.api.router.v1.g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GRANT']._serialized_start=108
-  _globals['_GRANT']._serialized_end=631
-  _globals['_ANSWERKEEP']._serialized_start=633
-  _globals['_ANSWERKEEP']._serialized_end=712
-  _globals['_ANSWERREPLAY']._serialized_start=714
-  _globals['_ANSWERREPLAY']._serialized_end=741
-  _globals['_PRINCIPAL']._serialized_start=743
-  _globals['_PRINCIPAL']._serialized_end=852
-  _globals['_GRANTCANDIDATE']._serialized_start=854
-  _globals['_GRANTCANDIDATE']._serialized_end=958
-  _globals['_GRANTFUNDING']._serialized_start=960
-  _globals['_GRANTFUNDING']._serialized_end=1036
+  _globals['_GRANT']._serialized_end=675
+  _globals['_ANSWERKEEP']._serialized_start=677
+  _globals['_ANSWERKEEP']._serialized_end=756
+  _globals['_ANSWERREPLAY']._serialized_start=758
+  _globals['_ANSWERREPLAY']._serialized_end=785
+  _globals['_PRINCIPAL']._serialized_start=787
+  _globals['_PRINCIPAL']._serialized_end=896
+  _globals['_GRANTCANDIDATE']._serialized_start=898
+  _globals['_GRANTCANDIDATE']._serialized_end=1002
+  _globals['_GRANTFUNDING']._serialized_start=1004
+  _globals['_GRANTFUNDING']._serialized_end=1080
 # @@protoc_insertion_point(module_scope)

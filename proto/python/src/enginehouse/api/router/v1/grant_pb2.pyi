@@ -41,6 +41,8 @@ class Grant(_message.Message):
     PROMPT_CLASS_FIELD_NUMBER: _builtins.int
     SYSTEM_PROMPT_FIELD_NUMBER: _builtins.int
     OFFERED_ENGINES_FIELD_NUMBER: _builtins.int
+    REPLICA_ADDRESS_FIELD_NUMBER: _builtins.int
+    MAX_NANOS_FIELD_NUMBER: _builtins.int
     KEEP_FIELD_NUMBER: _builtins.int
     REPLAY_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
@@ -66,6 +68,14 @@ class Grant(_message.Message):
     offered_engines: _builtins.int
     """The number of engines that the gateway may carry it to, one after the other. Once so many have refused it, no
     engine will run it. 0 where the router did not say, which is read as 1.
+    """
+    replica_address: _builtins.str
+    """The address of the gRPC server of the router that holds the reservation, as "ip:port": its `UsageService.Extend`
+    reserves more where the request turns out to need more. Empty where the cap is the request's own bound.
+    """
+    max_nanos: _builtins.int
+    """The most that the request may cost however much its budgets have, by the caller's word or its keys', in nano-dollars;
+    0 for no such bound.
     """
     @_builtins.property
     def principal(self) -> Global___Principal:
@@ -106,12 +116,14 @@ class Grant(_message.Message):
         prompt_class: _builtins.str = ...,
         system_prompt: _builtins.str = ...,
         offered_engines: _builtins.int = ...,
+        replica_address: _builtins.str = ...,
+        max_nanos: _builtins.int = ...,
         keep: Global___AnswerKeep | None = ...,
         replay: Global___AnswerReplay | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "principal", b"principal", "replay", b"replay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_by_ms", b"accept_by_ms", "attempt", b"attempt", "candidates", b"candidates", "expires_at_ms", b"expires_at_ms", "funding", b"funding", "grant_id", b"grant_id", "issued_at_ms", b"issued_at_ms", "keep", b"keep", "method", b"method", "offered_engines", b"offered_engines", "principal", b"principal", "prompt_class", b"prompt_class", "replay", b"replay", "replica_id", b"replica_id", "request_id", b"request_id", "system_prompt", b"system_prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_by_ms", b"accept_by_ms", "attempt", b"attempt", "candidates", b"candidates", "expires_at_ms", b"expires_at_ms", "funding", b"funding", "grant_id", b"grant_id", "issued_at_ms", b"issued_at_ms", "keep", b"keep", "max_nanos", b"max_nanos", "method", b"method", "offered_engines", b"offered_engines", "principal", b"principal", "prompt_class", b"prompt_class", "replay", b"replay", "replica_address", b"replica_address", "replica_id", b"replica_id", "request_id", b"request_id", "system_prompt", b"system_prompt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

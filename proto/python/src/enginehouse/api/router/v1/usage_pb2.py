@@ -26,7 +26,7 @@ from enginehouse.api.common.v1 import usage_pb2 as enginehouse_dot_api_dot_commo
 from enginehouse.api.options.v1 import options_pb2 as enginehouse_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%enginehouse/api/router/v1/usage.proto\x12\x19\x65nginehouse.api.router.v1\x1a%enginehouse/api/common/v1/usage.proto\x1a(enginehouse/api/options/v1/options.proto\"\xf0\x01\n\x0bUsageRecord\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x11\n\tengine_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12/\n\x05usage\x18\x04 \x01(\x0b\x32 .enginehouse.api.common.v1.Usage\x12\x33\n\x07outcome\x18\x05 \x01(\x0e\x32\".enginehouse.api.router.v1.Outcome\x12\x15\n\rstarted_at_ms\x18\x06 \x01(\x03\x12\x13\n\x0b\x65nded_at_ms\x18\x07 \x01(\x03\x12\x1e\n\x16time_to_first_token_ms\x18\x08 \x01(\x05\"\xd8\x01\n\rReportRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x38\n\x06record\x18\x02 \x01(\x0b\x32&.enginehouse.api.router.v1.UsageRecordH\x00\x12\x39\n\twatermark\x18\x03 \x01(\x0b\x32$.enginehouse.api.router.v1.WatermarkH\x00\x12\x36\n\x05\x62\x61tch\x18\x04 \x01(\x0b\x32%.enginehouse.api.router.v1.UsageBatchH\x00\x42\x08\n\x06report\"E\n\nUsageBatch\x12\x37\n\x07records\x18\x01 \x03(\x0b\x32&.enginehouse.api.router.v1.UsageRecord\"P\n\tWatermark\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x18\n\x10issued_before_ms\x18\x02 \x01(\x03\x12\x16\n\x0e\x65ngine_time_ms\x18\x03 \x01(\x03\"\xbd\x02\n\x0eReportResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12@\n\x06status\x18\x02 \x01(\x0e\x32\x30.enginehouse.api.router.v1.ReportResponse.Status\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x37\n\x04more\x18\x04 \x03(\x0b\x32).enginehouse.api.router.v1.ReportResponse\x12\x15\n\rtakes_batches\x18\x05 \x01(\x08\"w\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_SETTLED\x10\x01\x12\x1a\n\x16STATUS_ALREADY_SETTLED\x10\x02\x12\x13\n\x0fSTATUS_REJECTED\x10\x03\x12\x10\n\x0cSTATUS_NOTED\x10\x04*\xa2\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_COMPLETED\x10\x01\x12\x15\n\x11OUTCOME_CANCELLED\x10\x02\x12\x12\n\x0eOUTCOME_FAILED\x10\x03\x12\x12\n\x0eOUTCOME_CAPPED\x10\x04\x12\x13\n\x0fOUTCOME_CRASHED\x10\x05\x12\x13\n\x0fOUTCOME_REFUSED\x10\x06\x32y\n\x0cUsageService\x12\x61\n\x06Report\x12(.enginehouse.api.router.v1.ReportRequest\x1a).enginehouse.api.router.v1.ReportResponse(\x01\x30\x01\x1a\x06\xa2\x9f\x19\x02\x08\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%enginehouse/api/router/v1/usage.proto\x12\x19\x65nginehouse.api.router.v1\x1a%enginehouse/api/common/v1/usage.proto\x1a(enginehouse/api/options/v1/options.proto\"U\n\rExtendRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nneed_nanos\x18\x03 \x01(\x03\x12\x12\n\nwant_nanos\x18\x04 \x01(\x03\"\x1f\n\x0e\x45xtendResponse\x12\r\n\x05grant\x18\x01 \x01(\t\"\xf0\x01\n\x0bUsageRecord\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x11\n\tengine_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12/\n\x05usage\x18\x04 \x01(\x0b\x32 .enginehouse.api.common.v1.Usage\x12\x33\n\x07outcome\x18\x05 \x01(\x0e\x32\".enginehouse.api.router.v1.Outcome\x12\x15\n\rstarted_at_ms\x18\x06 \x01(\x03\x12\x13\n\x0b\x65nded_at_ms\x18\x07 \x01(\x03\x12\x1e\n\x16time_to_first_token_ms\x18\x08 \x01(\x05\"\xd8\x01\n\rReportRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x38\n\x06record\x18\x02 \x01(\x0b\x32&.enginehouse.api.router.v1.UsageRecordH\x00\x12\x39\n\twatermark\x18\x03 \x01(\x0b\x32$.enginehouse.api.router.v1.WatermarkH\x00\x12\x36\n\x05\x62\x61tch\x18\x04 \x01(\x0b\x32%.enginehouse.api.router.v1.UsageBatchH\x00\x42\x08\n\x06report\"E\n\nUsageBatch\x12\x37\n\x07records\x18\x01 \x03(\x0b\x32&.enginehouse.api.router.v1.UsageRecord\"P\n\tWatermark\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x18\n\x10issued_before_ms\x18\x02 \x01(\x03\x12\x16\n\x0e\x65ngine_time_ms\x18\x03 \x01(\x03\"\xbd\x02\n\x0eReportResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12@\n\x06status\x18\x02 \x01(\x0e\x32\x30.enginehouse.api.router.v1.ReportResponse.Status\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x37\n\x04more\x18\x04 \x03(\x0b\x32).enginehouse.api.router.v1.ReportResponse\x12\x15\n\rtakes_batches\x18\x05 \x01(\x08\"w\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_SETTLED\x10\x01\x12\x1a\n\x16STATUS_ALREADY_SETTLED\x10\x02\x12\x13\n\x0fSTATUS_REJECTED\x10\x03\x12\x10\n\x0cSTATUS_NOTED\x10\x04*\xa2\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_COMPLETED\x10\x01\x12\x15\n\x11OUTCOME_CANCELLED\x10\x02\x12\x12\n\x0eOUTCOME_FAILED\x10\x03\x12\x12\n\x0eOUTCOME_CAPPED\x10\x04\x12\x13\n\x0fOUTCOME_CRASHED\x10\x05\x12\x13\n\x0fOUTCOME_REFUSED\x10\x06\x32\xd8\x01\n\x0cUsageService\x12\x61\n\x06Report\x12(.enginehouse.api.router.v1.ReportRequest\x1a).enginehouse.api.router.v1.ReportResponse(\x01\x30\x01\x12]\n\x06\x45xtend\x12(.enginehouse.api.router.v1.ExtendRequest\x1a).enginehouse.api.router.v1.ExtendResponse\x1a\x06\xa2\x9f\x19\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,20 +35,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_USAGESERVICE']._loaded_options = None
   _globals['_USAGESERVICE']._serialized_options = b'\242\237\031\002\010\001'
-  _globals['_OUTCOME']._serialized_start=1085
-  _globals['_OUTCOME']._serialized_end=1247
-  _globals['_USAGERECORD']._serialized_start=150
-  _globals['_USAGERECORD']._serialized_end=390
-  _globals['_REPORTREQUEST']._serialized_start=393
-  _globals['_REPORTREQUEST']._serialized_end=609
-  _globals['_USAGEBATCH']._serialized_start=611
-  _globals['_USAGEBATCH']._serialized_end=680
-  _globals['_WATERMARK']._serialized_start=682
-  _globals['_WATERMARK']._serialized_end=762
-  _globals['_REPORTRESPONSE']._serialized_start=765
-  _globals['_REPORTRESPONSE']._serialized_end=1082
-  _globals['_REPORTRESPONSE_STATUS']._serialized_start=963
-  _globals['_REPORTRESPONSE_STATUS']._serialized_end=1082
-  _globals['_USAGESERVICE']._serialized_start=1249
-  _globals['_USAGESERVICE']._serialized_end=1370
+  _globals['_OUTCOME']._serialized_start=1205
+  _globals['_OUTCOME']._serialized_end=1367
+  _globals['_EXTENDREQUEST']._serialized_start=149
+  _globals['_EXTENDREQUEST']._serialized_end=234
+  _globals['_EXTENDRESPONSE']._serialized_start=236
+  _globals['_EXTENDRESPONSE']._serialized_end=267
+  _globals['_USAGERECORD']._serialized_start=270
+  _globals['_USAGERECORD']._serialized_end=510
+  _globals['_REPORTREQUEST']._serialized_start=513
+  _globals['_REPORTREQUEST']._serialized_end=729
+  _globals['_USAGEBATCH']._serialized_start=731
+  _globals['_USAGEBATCH']._serialized_end=800
+  _globals['_WATERMARK']._serialized_start=802
+  _globals['_WATERMARK']._serialized_end=882
+  _globals['_REPORTRESPONSE']._serialized_start=885
+  _globals['_REPORTRESPONSE']._serialized_end=1202
+  _globals['_REPORTRESPONSE_STATUS']._serialized_start=1083
+  _globals['_REPORTRESPONSE_STATUS']._serialized_end=1202
+  _globals['_USAGESERVICE']._serialized_start=1370
+  _globals['_USAGESERVICE']._serialized_end=1586
 # @@protoc_insertion_point(module_scope)

@@ -65,6 +65,62 @@ engine was busy or does not serve a model of the grant, or the model's provider 
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
+class ExtendRequest(_message.Message):
+    """A need for more than was reserved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    NEED_NANOS_FIELD_NUMBER: _builtins.int
+    WANT_NANOS_FIELD_NUMBER: _builtins.int
+    grant: _builtins.str
+    """The grant as the engine has it, signature and all."""
+    model: _builtins.str
+    """The model that serves; one of the grant's."""
+    need_nanos: _builtins.int
+    """What is needed over the model's cap, in nano-dollars; positive."""
+    want_nanos: _builtins.int
+    """What would be wanted, so that the next need comes later, in nano-dollars; 0 or less than the need for just the need."""
+    def __init__(
+        self,
+        *,
+        grant: _builtins.str = ...,
+        model: _builtins.str = ...,
+        need_nanos: _builtins.int = ...,
+        want_nanos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant", "model", b"model", "need_nanos", b"need_nanos", "want_nanos", b"want_nanos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendRequest: _TypeAlias = ExtendRequest  # noqa: Y015
+
+@_typing.final
+class ExtendResponse(_message.Message):
+    """More was reserved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    grant: _builtins.str
+    """The same grant with a higher cap, signed; to be used from now on, and reported."""
+    def __init__(
+        self,
+        *,
+        grant: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendResponse: _TypeAlias = ExtendResponse  # noqa: Y015
+
+@_typing.final
 class UsageRecord(_message.Message):
     """The usage of one grant on one engine."""
 

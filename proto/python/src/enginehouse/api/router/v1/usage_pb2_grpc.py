@@ -40,6 +40,11 @@ class UsageServiceStub(object):
                 request_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_usage__pb2.ReportRequest.SerializeToString,
                 response_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_usage__pb2.ReportResponse.FromString,
                 _registered_method=True)
+        self.Extend = channel.unary_unary(
+                '/enginehouse.api.router.v1.UsageService/Extend',
+                request_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_usage__pb2.ExtendRequest.SerializeToString,
+                response_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_usage__pb2.ExtendResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer(object):
@@ -54,6 +59,14 @@ class UsageServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Extend(self, request, context):
+        """Reserves more for a request that is being served, from the budgets that pay for it. Served by the router that the
+        grant names. Fails with BUDGET_EXHAUSTED where a budget, or the request's own bound, has no more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +74,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_usage__pb2.ReportRequest.FromString,
                     response_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_usage__pb2.ReportResponse.SerializeToString,
+            ),
+            'Extend': grpc.unary_unary_rpc_method_handler(
+                    servicer.Extend,
+                    request_deserializer=enginehouse_dot_api_dot_router_dot_v1_dot_usage__pb2.ExtendRequest.FromString,
+                    response_serializer=enginehouse_dot_api_dot_router_dot_v1_dot_usage__pb2.ExtendResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +109,33 @@ class UsageService(object):
             '/enginehouse.api.router.v1.UsageService/Report',
             enginehouse_dot_api_dot_router_dot_v1_dot_usage__pb2.ReportRequest.SerializeToString,
             enginehouse_dot_api_dot_router_dot_v1_dot_usage__pb2.ReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Extend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/enginehouse.api.router.v1.UsageService/Extend',
+            enginehouse_dot_api_dot_router_dot_v1_dot_usage__pb2.ExtendRequest.SerializeToString,
+            enginehouse_dot_api_dot_router_dot_v1_dot_usage__pb2.ExtendResponse.FromString,
             options,
             channel_credentials,
             insecure,

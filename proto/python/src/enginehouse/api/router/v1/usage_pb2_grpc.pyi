@@ -37,6 +37,10 @@ class UsageServiceStub:
     """Reports flow in, acknowledgements out, in any order. A record is acknowledged only after its settlement is
     committed; a record that is not acknowledged is sent again until one is, to any replica.
     """
+    Extend: _grpc.UnaryUnaryMultiCallable[_usage_pb2.ExtendRequest, _usage_pb2.ExtendResponse]
+    """Reserves more for a request that is being served, from the budgets that pay for it. Served by the router that the
+    grant names. Fails with BUDGET_EXHAUSTED where a budget, or the request's own bound, has no more.
+    """
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
@@ -46,6 +50,10 @@ class UsageServiceAsyncStub(UsageServiceStub):
     Report: _aio.StreamStreamMultiCallable[_usage_pb2.ReportRequest, _usage_pb2.ReportResponse]  # type: ignore[assignment]
     """Reports flow in, acknowledgements out, in any order. A record is acknowledged only after its settlement is
     committed; a record that is not acknowledged is sent again until one is, to any replica.
+    """
+    Extend: _aio.UnaryUnaryMultiCallable[_usage_pb2.ExtendRequest, _usage_pb2.ExtendResponse]  # type: ignore[assignment]
+    """Reserves more for a request that is being served, from the budgets that pay for it. Served by the router that the
+    grant names. Fails with BUDGET_EXHAUSTED where a budget, or the request's own bound, has no more.
     """
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +67,16 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_usage_pb2.ReportResponse], _abc.AsyncIterator[_usage_pb2.ReportResponse]]:
         """Reports flow in, acknowledgements out, in any order. A record is acknowledged only after its settlement is
         committed; a record that is not acknowledged is sent again until one is, to any replica.
+        """
+
+    @_abc_1.abstractmethod
+    def Extend(
+        self,
+        request: _usage_pb2.ExtendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.ExtendResponse, _abc.Awaitable[_usage_pb2.ExtendResponse]]:
+        """Reserves more for a request that is being served, from the budgets that pay for it. Served by the router that the
+        grant names. Fails with BUDGET_EXHAUSTED where a budget, or the request's own bound, has no more.
         """
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,67 @@
+"""Asking routers to reserve more for requests that are being served."""
+
+from __future__ import annotations
+
+import grpc
+
+from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
+from enginehouse.kit.errors import Reason, ServiceError, from_rpc_error
+
+_CHANNEL_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+_MAX_ROUTERS = 64
+
+
+class GrantExtensions:
+    """The connections to the routers that hold the reservations of running requests.
+
+    Args:
+        timeout_s: seconds that a router may take.
+    """
+
+    def __init__(self, *, timeout_s: float = 5.0) -> None:
+        self._timeout_s = timeout_s
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def extend(self, request: usage_pb2.ExtendRequest, *, address: str) -> str:
+        """Return the grant with a higher cap.
+
+        Args:
+            request: the grant and what is needed.
+            address: the router that holds the reservation, "ip:port".
+
+        Raises:
+            ServiceError: BUDGET_EXHAUSTED where a budget or the request's own bound has no more; LEDGER_UNAVAILABLE
+                where the router cannot be asked now.
+        """
+        stub: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(await self._channel(address))
+        try:
+            return (await stub.Extend(request, timeout=self._timeout_s)).grant
+        except grpc.aio.AioRpcError as error:
+            told = from_rpc_error(error)
+            if told is not None and told.reason in (Reason.BUDGET_EXHAUSTED, Reason.LEDGER_UNAVAILABLE):
+                raise told from None
+            raise ServiceError(
+                Reason.LEDGER_UNAVAILABLE,
+                f"the request needs more than was reserved, and the router at {address} could not be asked for more "
+                f"({error.code().name}); retry shortly",
+                retry_after_s=1.0,
+            ) from error
+
+    async def close(self) -> None:
+        """Disconnect from the routers."""
+        for channel in self._channels.values():
+            await channel.close(None)
+        self._channels.clear()
+
+    async def _channel(self, address: str) -> grpc.aio.Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            if len(self._channels) >= _MAX_ROUTERS:
+                oldest = next(iter(self._channels))
+                await self._channels.pop(oldest).close(None)
+            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        return channel

@@ -1,0 +1,82 @@
+"""More money for requests that are being served, where the first reading of their size was too low."""
+
+from __future__ import annotations
+
+from enginehouse.api.router.v1 import grant_pb2, usage_pb2
+from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.kit.grants import GrantKeys, authenticate, sign
+from enginehouse.kit.pricing import MAX_NANOS
+from enginehouse.router.admission import errors
+from enginehouse.router.alerts import ExhaustionRecorder
+from enginehouse.router.clock import Clock
+from enginehouse.router.ledger import InsufficientBudget, Ledger, LedgerUnavailable
+
+
+class GrantExtender:
+    """Extends the reservations of one replica, and signs their grants anew.
+
+    Args:
+        ledger: money.
+        exhaustion: raises alerts for budgets that could not pay.
+        grant_keys: what grants are signed with.
+        clock: milliseconds since 1970 UTC.
+    """
+
+    def __init__(self, *, ledger: Ledger, exhaustion: ExhaustionRecorder, grant_keys: GrantKeys, clock: Clock) -> None:
+        self._ledger = ledger
+        self._exhaustion = exhaustion
+        self._grant_keys = grant_keys
+        self._clock = clock
+
+    async def extend(self, request: usage_pb2.ExtendRequest) -> str:
+        """Return the grant with a cap that covers the need, or where all budgets have it, what is wanted.
+
+        Raises:
+            ServiceError: GRANT_MISSING, GRANT_INVALID; INVALID_REQUEST for a need that is not positive or a model that
+                the grant does not name; BUDGET_EXHAUSTED with the scope where a budget or the request's own bound does
+                not cover the need; LEDGER_UNAVAILABLE where nothing can be reserved now.
+        """
+        grant = authenticate(request.grant, keys=self._grant_keys)
+        candidate = next((entry for entry in grant.candidates if entry.model == request.model), None)
+        if candidate is None:
+            raise _invalid("model", f"the grant does not name the model {request.model[:128]!r}")
+        if request.need_nanos <= 0:
+            raise _invalid("need_nanos", f"must be positive, not {request.need_nanos}")
+        most = grant.max_nanos or MAX_NANOS
+        needed = candidate.cap_nanos + request.need_nanos
+        if not grant.replica_address or needed > most:
+            cap = grant.max_nanos or candidate.cap_nanos
+            raise ServiceError(
+                Reason.BUDGET_EXHAUSTED,
+                f"the request may cost {cap} nano-dollars by its own bound or its key's, and needs {needed}; allow it",
+                metadata={"scope": "request", "cap_nanos": str(cap), "needed_nanos": str(needed)},
+            )
+        if grant.replica_id != self._ledger.replica_id:
+            raise errors.ledger_unavailable(LedgerUnavailable("another registration holds the request's reservation"))
+        wanted = min(most, candidate.cap_nanos + max(request.need_nanos, request.want_nanos))
+        try:
+            try:
+                return await self._extended(grant, candidate, wanted)
+            except InsufficientBudget:
+                if wanted == needed:
+                    raise
+                return await self._extended(grant, candidate, needed)
+        except InsufficientBudget as error:
+            now = self._clock()
+            self._exhaustion.refused(error.budget.budget_id, error.budget.period.window_start_ms(now))
+            raise errors.budget_exhausted(error, needed) from None
+        except LedgerUnavailable as error:
+            raise errors.ledger_unavailable(error) from None
+
+    async def _extended(self, grant: grant_pb2.Grant, candidate: grant_pb2.GrantCandidate, cap_nanos: int) -> str:
+        def signed() -> str:
+            candidate.cap_nanos = cap_nanos
+            return sign(grant, keys=self._grant_keys)
+
+        return await self._ledger.extend(grant.grant_id, cap_nanos=cap_nanos, now_ms=self._clock(), sign=signed)
+
+
+def _invalid(field: str, description: str) -> ServiceError:
+    return ServiceError(
+        Reason.INVALID_REQUEST, f"{field}: {description}", violations=[FieldViolation(field, description)]
+    )
