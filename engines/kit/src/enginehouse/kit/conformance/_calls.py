@@ -120,15 +120,19 @@ class RunningCall:
         self._messages: list[bytes] = []
 
     async def send(self) -> None:
-        """Send the messages and the end of the request. A single message is on its way already, in one step with the
-        headers: a write on a call that has just ended would hide its status behind an internal error of gRPC's."""
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        """Send the messages and the end of the request, or as much of it as the engine waits for. A single message is
+        on its way already, in one step with the headers."""
+        with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
+            if self._unsent:
+                await self._call.wait_for_connection()
             for number, message in enumerate(self._unsent):
                 if number:
                     await asyncio.sleep(_BETWEEN_MESSAGES_S)
                 if self._call.done():
                     return
-                await self._call.write(message)
+                # `write` hides the status of a call that has just ended behind an internal error of its own. This is
+                # the same without that: the error is ours, and the status still comes.
+                await self._call._cython_call.send_serialized_message(message)
             if self._unsent:
                 await self._call.done_writing()
 
