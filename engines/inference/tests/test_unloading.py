@@ -49,7 +49,7 @@ async def test_it_unloads_when_idle_and_not_under_a_stream(tiny_tools: Path, tmp
         received = sum(len(delta.text) for delta in begun.deltas)
         while (response := await stream.read()) is not grpc.aio.EOF:
             received += sum(len(delta.text) for delta in response.deltas)
-            assert served.loaded is loaded or response.HasField("summary")
+        # Whole: the engine may end and unload while its last messages are still being read.
         assert received == 1500
         await until(served, LoadState.UNLOADED)
 
