@@ -136,6 +136,8 @@ def test_the_edges_of_every_range_are_taken() -> None:
         ("{", "is not JSON"),
         ("[1]", "not list"),
         ('{"maximum":NaN}', "NaN"),
+        ('{"const":1e400}', "1e400 is too large a number"),
+        ('{"minLength":1e400}', "1e400 is too large a number"),
         (r'{"const":"\ud800"}', "is not JSON"),
         ('{"required":[{}]}', "list of names"),
         ("3", "not int"),

@@ -19,7 +19,7 @@ from engines.inference.tests.grammar.llama_grammar import LlamaGrammar
 SUITE = Path(sys.prefix) / "json-schema-suite" / "tests" / "draft2020-12"
 FILES = sorted(path for folder in (".", "optional", "optional/format") for path in SUITE.glob(f"{folder}/*.json"))
 # Files of which no schema is enforced: they are about other documents, several targets of one $dynamicRef, formats that
-# nothing is known of, and a schema that only its own notes satisfy.
+# nothing is known of, and an alternative that nothing satisfies.
 REFUSED = {
     "defs",
     "refRemote",

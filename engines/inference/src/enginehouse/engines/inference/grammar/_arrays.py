@@ -31,7 +31,9 @@ def array_body(conversion: Conversion, branch: Branch) -> str | None:
     if first and not any(rule.rest is not None for rule in branch.items) and least <= first:
         most = first if most is None else min(most, first)
     if least > MAX_REPEATS:
-        raise SchemaError(branch.path, f"minItems {least} is over {MAX_REPEATS}, the most that can be enforced")
+        raise SchemaError(
+            branch.path, f"minItems {least} is over {MAX_REPEATS}, the most that can be enforced; ask for fewer"
+        )
     if branch.unique and (most is None or most > 1):
         return _distinct(conversion, branch, first, least, most)
     if branch.contains:
@@ -71,7 +73,11 @@ def _counted(conversion: Conversion, branch: Branch, first: int, least: int, mos
     """Return arrays of which some items are of given kinds, by a rule for each number of items of each."""
     floor = max(least, first, *(rule.least for rule in branch.contains))
     if floor > _MAX_COUNTED:
-        raise SchemaError(branch.path, f"contains in arrays of over {_MAX_COUNTED} items cannot be enforced")
+        raise SchemaError(
+            branch.path,
+            f"contains in arrays of over {_MAX_COUNTED} items cannot be enforced; lower minItems or minContains, or "
+            "leave contains out",
+        )
     if most is not None:
         most = min(most, max(floor, _MAX_COUNTED // 2))
 
@@ -140,7 +146,9 @@ def _distinct(conversion: Conversion, branch: Branch, first: int, least: int, mo
     if values is None:
         raise SchemaError(
             branch.path,
-            "uniqueItems can be enforced only for items of an enum; leave it out and drop repeated items yourself",
+            f"uniqueItems can be enforced only where 'items' is an enum of at most {_MAX_DISTINCT} values, without "
+            "prefixItems and contains; leave it out (in pydantic: list[...] in place of set[...]) and drop repeated "
+            "items yourself",
         )
     distinct = list({identity(value): value for value in values}.values())
     most = len(distinct) if most is None else min(most, len(distinct))

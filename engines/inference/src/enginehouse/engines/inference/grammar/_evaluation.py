@@ -8,7 +8,7 @@ from typing import Any
 
 from enginehouse.engines.inference.grammar._keywords import Keywords, read_keywords
 from enginehouse.engines.inference.grammar._numbers import admits, exact
-from enginehouse.engines.inference.grammar._references import Document, SchemaError, SchemaPlace
+from enginehouse.engines.inference.grammar._references import CIRCLE, Document, SchemaError, SchemaPlace
 from enginehouse.engines.inference.grammar._texts import Texts
 
 _MAX_DEPTH = 100
@@ -63,7 +63,7 @@ class Evaluation:
         if isinstance(place.value, bool):
             return place.value
         if depth > _MAX_DEPTH:
-            raise SchemaError(place.path, "a reference leads back to itself")
+            raise SchemaError(place.path, CIRCLE)
         words = self.keywords(place)
         if words.types and not any(_is_a(value, kind) for kind in words.types):
             return False

@@ -17,7 +17,7 @@ from enginehouse.engines.inference.grammar._branches import (
 from enginehouse.engines.inference.grammar._evaluation import Evaluation, identity
 from enginehouse.engines.inference.grammar._keywords import Keywords
 from enginehouse.engines.inference.grammar._negation import Option, denials, forbid, need
-from enginehouse.engines.inference.grammar._references import Document, SchemaError, SchemaPlace
+from enginehouse.engines.inference.grammar._references import CIRCLE, Document, SchemaError, SchemaPlace
 from enginehouse.engines.inference.grammar._texts import Texts
 
 _MAX_FORKS = 10_000
@@ -169,10 +169,12 @@ class Joining:
         if isinstance(value, bool):
             if value != literal.positive:
                 branch.kinds = ()
-                branch.lost.append("nothing satisfies it")
+                branch.lost.append(
+                    "the schema false allows nothing" if literal.positive else "not of true allows nothing"
+                )
             return
         if literal in task.chain or len(task.chain) > _MAX_CHAIN:
-            raise SchemaError(literal.place.path, "the schema leads back to itself, without a value in between")
+            raise SchemaError(literal.place.path, CIRCLE)
         words = self._evaluation.keywords(literal.place)
         branch.facts += (literal,)
         chain = (*task.chain, literal)

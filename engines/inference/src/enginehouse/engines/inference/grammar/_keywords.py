@@ -145,7 +145,8 @@ class _Fields:
         if given is None:
             return ()
         if not isinstance(given, list) or len(given) < least or not all(isinstance(s, dict | bool) for s in given):
-            raise self.fail(f"{keyword} must be a list of schemas")
+            some = "a list of schemas" if least == 0 else "a list of at least one schema"
+            raise self.fail(f"{keyword} {given!r:.80} must be {some}: objects, true or false")
         return tuple(self.place.child(keyword, index) for index in range(len(given)))
 
     def named(self, keyword: str) -> dict[str, SchemaPlace] | None:
@@ -153,7 +154,9 @@ class _Fields:
         if given is None:
             return None
         if not isinstance(given, dict) or not all(isinstance(s, dict | bool) for s in given.values()):
-            raise self.fail(f"{keyword} must be an object whose values are schemas")
+            raise self.fail(
+                f"{keyword} {given!r:.80} must be an object whose values are schemas: objects, true or false"
+            )
         return {name: self.place.child(keyword, name) for name in given}
 
     def strings(self, keyword: str, given: Any) -> tuple[str, ...]:
@@ -193,14 +196,14 @@ def _read_general(read: Keywords, fields: _Fields) -> None:
             if kind not in _TYPES:
                 raise fields.fail(f"unknown type {kind!r}; known: {', '.join(_TYPES)}")
         if not types:
-            raise fields.fail("type must not be an empty list")
+            raise fields.fail("type [] must name at least one type, or be left out")
         if fields.value.get("nullable") is True:
             types = [*types, "null"]
         read.types = tuple(dict.fromkeys(types))
     if "enum" in fields.value:
         read.values = fields.value["enum"]
         if not isinstance(read.values, list) or not read.values:
-            raise fields.fail("enum must be a list of at least one value")
+            raise fields.fail(f"enum {read.values!r:.80} must be a list of at least one value")
     if "const" in fields.value:
         read.constant = (fields.value["const"],)
     read.reference = next((keyword for keyword in ("$ref", "$dynamicRef") if keyword in fields.value), None)
@@ -265,12 +268,12 @@ def _read_properties(read: Keywords, fields: _Fields) -> None:
     read.max_properties = fields.count("maxProperties")
     needed = fields.value.get("dependentRequired", {})
     if not isinstance(needed, dict):
-        raise fields.fail("dependentRequired must be an object whose values are lists of names")
+        raise fields.fail(f"dependentRequired {needed!r:.80} must be an object whose values are lists of names")
     read.needed = {name: fields.strings("dependentRequired", names) for name, names in needed.items()}
     read.dependent = fields.named("dependentSchemas") or {}
     older = fields.value.get("dependencies", {})
     if not isinstance(older, dict):
-        raise fields.fail("dependencies must be an object")
+        raise fields.fail(f"dependencies {older!r:.80} must be an object of schemas and lists of names")
     for name, given in older.items():
         if isinstance(given, list):
             read.needed = {**read.needed, name: fields.strings("dependencies", given)}

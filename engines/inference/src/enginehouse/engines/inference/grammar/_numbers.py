@@ -134,7 +134,10 @@ class _Reader:
             places = _places(multiple.step)
             step = int(multiple.step * 10**places)
             if step > _MAX_MULTIPLE:
-                raise NumberError(f"multipleOf {float(multiple.step)!r} has too many digits to be enforced")
+                raise NumberError(
+                    f"multipleOf {float(multiple.step):.15g} has too many digits to be enforced; use a rounder number, "
+                    "or leave it out"
+                )
             self._scales.append((places, step))
         self._before = max(_DIGITS, *(_length(bound) for bound in self._bounds))
         self._after = 0 if whole else max([_DIGITS, *(len(after) + 1 for _, after in self._magnitudes)])

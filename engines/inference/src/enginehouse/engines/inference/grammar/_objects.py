@@ -84,7 +84,10 @@ def _extra(conversion: Conversion, branch: Branch) -> str | None:
         allowed.append(_texts_of(conversion, branch.names))
     patterns = {(pattern, rule.path): None for rule in branch.members for pattern in rule.patterns}
     if len(patterns) > _MAX_PATTERNS:
-        raise SchemaError(branch.path, f"over {_MAX_PATTERNS} patternProperties cannot be enforced together")
+        raise SchemaError(
+            branch.path,
+            f"over {_MAX_PATTERNS} patternProperties cannot be enforced together; join some patterns into one, by |",
+        )
     options = []
     for matches in product((True, False), repeat=len(patterns)):
         matched = {pattern for (pattern, _), match in zip(patterns, matches, strict=True) if match}

@@ -41,6 +41,12 @@ _WIDE_DOT = outside(((0x0A, 0x0A),))
 # Constructs that mean different things to the two.
 _PYTHON_ONLY = re.compile(r"(?:[^\\]|^)(?:\\\\)*(\\[aAZNpP]|\[\^?\])")
 _NAMED_GROUP = re.compile(r"\(\?<(?![=!])")
+_UNSUPPORTED = {
+    "GROUPREF": "a back reference",
+    "GROUPREF_EXISTS": "a conditional group",
+    "ATOMIC_GROUP": "an atomic group",
+    "POSSESSIVE_REPEAT": "a possessive repetition",
+}
 _ASSERTIONS = (ops.ASSERT, ops.ASSERT_NOT)
 
 
@@ -58,7 +64,7 @@ def pattern_expression(expressions: Expressions, pattern: str, *, generous: bool
         PatternError: the pattern cannot be enforced.
     """
     if len(pattern.encode()) > _MAX_BYTES:
-        raise PatternError(f"has over {_MAX_BYTES} bytes")
+        raise PatternError(f"has {len(pattern.encode())} bytes, and at most {_MAX_BYTES} are allowed; shorten it")
     only = _PYTHON_ONLY.search(pattern)
     if only is not None:
         raise PatternError(f"uses {only[1]}, which readers understand differently; write ^ and $, or a range")
@@ -67,13 +73,13 @@ def pattern_expression(expressions: Expressions, pattern: str, *, generous: bool
             warnings.simplefilter("ignore")
             tree = parser.parse(_NAMED_GROUP.sub("(?P<", pattern))
     except (re.error, RecursionError, OverflowError) as error:
-        raise PatternError(f"is not a regular expression: {error}") from None
+        raise PatternError(f"is not a regular expression ({error}); correct it") from None
     if tree.state.flags & ~re.UNICODE.value:
-        raise PatternError("sets flags, which are not supported")
+        raise PatternError("sets flags, which are not supported; write both cases of a letter as [Aa]")
     try:
         return _Reader(expressions, generous).whole(list(tree))
     except RecursionError:
-        raise PatternError("is nested too deeply") from None
+        raise PatternError("is nested too deeply; flatten it") from None
 
 
 def _is_zero_width(item: tuple[Any, Any]) -> bool:
@@ -150,7 +156,7 @@ class _Reader:
         if op in _ASSERTIONS:
             direction, inner = argument
             if direction < 0:
-                raise PatternError("uses a lookbehind, which is not supported")
+                raise PatternError("uses a lookbehind, which is not supported; write what comes before in its place")
             reader = self if op is ops.ASSERT else _Reader(make, not self._generous)
             ahead = reader.rest(inner, make.everything, lead="start" if lead == "start" else "inside", trail=True)
             return make.both((ahead if op is ops.ASSERT else make.negated(ahead), following))
@@ -163,7 +169,9 @@ class _Reader:
             return make.either(self.rest(branch, following, lead=lead, trail=trail) for branch in argument[1])
         low, high, inner = argument
         if (int(low), high) != (0, 1):
-            raise PatternError("uses an anchor or a lookahead inside of a repetition, which is not supported")
+            raise PatternError(
+                "uses an anchor or a lookahead inside of a repetition, which is not supported; move it out of that"
+            )
         return make.either((following, self.rest(inner, following, lead=lead, trail=trail)))
 
     def _anchored(self, at: Any, following: Expression, *, lead: str, trail: bool) -> Expression:
@@ -174,13 +182,15 @@ class _Reader:
             behind = self._expressions.derivative(following, self._expressions.end.ranges[0][0])
             return self._expressions.sequence(self._expressions.end, self._expressions.either((following, behind)))
         if at in (ops.AT_BEGINNING, ops.AT_END):
-            raise PatternError("has a ^ or $ in its middle, which is not supported")
-        raise PatternError("uses a word boundary, which is not supported")
+            raise PatternError("has a ^ or $ in its middle, which is not supported; begin with ^ and end with $")
+        raise PatternError(
+            "uses a word boundary, which is not supported; write the characters around it, as in (^|[^a-z])"
+        )
 
     def _refuse_flags(self, argument: Any) -> None:
         _, added, removed, _ = argument
         if added or removed:
-            raise PatternError("sets flags, which are not supported")
+            raise PatternError("sets flags, which are not supported; write both cases of a letter as [Aa]")
 
     def _item(self, op: Any, argument: Any) -> Expression:
         make = self._expressions
@@ -200,9 +210,10 @@ class _Reader:
         if op in (ops.MAX_REPEAT, ops.MIN_REPEAT):
             low, high, inner = argument
             if low > _MAX_COUNT or (high is not ops.MAXREPEAT and high > _MAX_COUNT):
-                raise PatternError(f"repeats a part over {_MAX_COUNT} times")
+                raise PatternError(f"repeats a part over {_MAX_COUNT} times; repeat it less, or without a limit")
             return make.repeated(self._items(inner), int(low), None if high is ops.MAXREPEAT else int(high))
-        raise PatternError(f"uses {str(op).lower().replace('_', ' ')}, which is not supported")
+        name = _UNSUPPORTED.get(str(op), str(op).lower().replace("_", " "))
+        raise PatternError(f"uses {name}, which is not supported; rewrite the pattern without it")
 
     def _items(self, items: Any) -> Expression:
         return self._expressions.sequence(*(self._item(op, argument) for op, argument in items))
@@ -220,5 +231,5 @@ class _Reader:
             elif op is ops.CATEGORY and argument in _CATEGORIES:
                 ranges += _CATEGORIES[argument][wide]
             else:
-                raise PatternError("has a character class that is not supported")
+                raise PatternError("has a character class that is not supported; write ranges, as in [a-z]")
         return outside(ranges) if negated else tuple(ranges)

@@ -13,6 +13,12 @@ LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 
 
+CIRCLE = (
+    "the schema leads back to itself, without a value in between; refer to it from within a property or an item, or "
+    "leave the reference out"
+)
+
+
 class SchemaError(ValueError):
     """A schema that cannot be enforced.
 
@@ -105,7 +111,10 @@ class Document:
         if fragment and not fragment.startswith("/"):
             anchored = self._anchors.get((base, fragment))
             if anchored is None:
-                raise SchemaError(place.path, f"{keyword} {reference!r} names no $anchor of the schema")
+                raise SchemaError(
+                    place.path,
+                    f"{keyword} {reference!r} names no $anchor of the schema; give a place, such as '#/$defs/name'",
+                )
             return anchored
         target = resource
         for part in fragment.split("/")[1:]:
@@ -115,9 +124,17 @@ class Document:
             elif isinstance(target.value, dict) and key in target.value:
                 target = target.child(key)
             else:
-                raise SchemaError(place.path, f"{keyword} {reference!r} points at nothing")
+                raise SchemaError(
+                    place.path,
+                    f"{keyword} {reference!r} points at nothing; add that schema, or give the place of another, such "
+                    "as '#/$defs/name'",
+                )
         if not isinstance(target.value, dict | bool):
-            raise SchemaError(place.path, f"{keyword} {reference!r} points at {target.value!r:.80}, which is no schema")
+            raise SchemaError(
+                place.path,
+                f"{keyword} {reference!r} points at {target.value!r:.80}, which is no schema; point at an object, true "
+                "or false",
+            )
         return target
 
 

@@ -27,15 +27,18 @@ from enginehouse.engines.inference.grammar._joining import Joining
 from enginehouse.engines.inference.grammar._keywords import KINDS
 from enginehouse.engines.inference.grammar._numbers import OTHER, Bound, NumberError, exact, number_automaton
 from enginehouse.engines.inference.grammar._objects import object_body
-from enginehouse.engines.inference.grammar._references import Document, SchemaError
+from enginehouse.engines.inference.grammar._references import CIRCLE, Document, SchemaError
 from enginehouse.engines.inference.grammar._texts import Texts
 from enginehouse.engines.inference.grammar.schemas import invalid_schema
 
 MAX_RULES = 5000
 _MAX_DEPTH = 90
 _MAX_ROUNDS = 8
-_ENDLESS = "no value that ends satisfies the schema: it contains itself again and again"
-_CIRCLE = "the schema leads back to itself, without a value in between"
+_ENDLESS = (
+    "no value that ends satisfies the schema: it contains itself again and again; let it end, by a property that is "
+    "not required, an array that may be empty, or null"
+)
+_TOO_DEEP = "the schema is nested too deeply; flatten it"
 # Keywords that a list of alternatives may have beside it without changing them.
 _NOTES = frozenset({"$defs", "definitions", "$schema", "$comment", "title", "description", "default", "examples",
                     "deprecated", "readOnly", "writeOnly", "discriminator"})  # fmt: skip
@@ -84,9 +87,10 @@ class Grammar:
         except SchemaError as error:
             raise invalid_schema(field, str(error)) from None
         except TooLarge:
-            raise invalid_schema(field, "its patterns and names together are too complex; simplify them") from None
+            too_complex = SchemaError("#", "patterns and names together are too complex; simplify them")
+            raise invalid_schema(field, str(too_complex)) from None
         except RecursionError:
-            raise invalid_schema(field, "the schema is nested too deeply") from None
+            raise invalid_schema(field, str(SchemaError("#", _TOO_DEEP))) from None
 
     def rule(self, body: str) -> str:
         """Add a rule and return its name."""
@@ -181,11 +185,11 @@ class Conversion:
             return self._done[state]
         if state in self._begun:
             if state in through:
-                raise SchemaError(wanted[0].place.path, _CIRCLE)
+                raise SchemaError(wanted[0].place.path, CIRCLE)
             self._used.add(state)
             return self._begun[state]
         if self._depth > _MAX_DEPTH:
-            raise SchemaError(wanted[0].place.path, "the schema is nested too deeply")
+            raise SchemaError(wanted[0].place.path, _TOO_DEEP)
         self._begun[state] = name = self.grammar.reserve()
         self._depth += 1
         body = self._body(wanted, (*through, state))
@@ -227,7 +231,7 @@ class Conversion:
             if not isinstance(value, dict) or "$ref" not in value or value.keys() - _NOTES != {"$ref"}:
                 return literal
             literal = Literal(self._document.resolve(literal.place), literal.positive)
-        raise SchemaError(literal.place.path, _CIRCLE)
+        raise SchemaError(literal.place.path, CIRCLE)
 
     def _body(self, literals: list[Literal], through: tuple[frozenset[Literal], ...]) -> str | None:
         [first, *more] = literals
@@ -296,7 +300,9 @@ class Conversion:
             texts.append(self.texts.except_for(excluded))
         if not texts:
             if branch.min_length > 1000:
-                raise SchemaError(branch.path, f"minLength {branch.min_length} is over 1000, the most that is enforced")
+                raise SchemaError(
+                    branch.path, f"minLength {branch.min_length} is over 1000, the most that is enforced; ask for less"
+                )
             if not branch.min_length and branch.max_length is None:
                 return self.grammar.primitive("string")
             char = self.grammar.primitive("char")
@@ -332,8 +338,8 @@ class Conversion:
             try:
                 automaton = number_automaton(bounds, branch.multiples, whole=branch.whole)
             except (TooLarge, NumberError) as error:
-                reason = str(error) or "bounds and multipleOf together are too complex"
-                raise SchemaError(branch.path, f"{reason}; simplify them") from None
+                reason = str(error) or "bounds and multipleOf together are too complex; simplify them"
+                raise SchemaError(branch.path, reason) from None
             self._automata[key] = None if automaton is None else automaton.write(self.grammar, character_class)
         if self._automata[key] is None:
             branch.lost.append("no number is within its bounds")

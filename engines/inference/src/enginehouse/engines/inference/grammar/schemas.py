@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
@@ -32,7 +33,7 @@ def parse_object_schema(text: str, *, field: str) -> dict[str, Any]:
     if size > MAX_SCHEMA_BYTES:
         raise invalid_schema(field, f"too large: {size} bytes; at most {MAX_SCHEMA_BYTES} are allowed")
     try:
-        schema = json.loads(text, parse_constant=_refuse_constant)
+        schema = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         # Lone surrogates fail here, not in a later step.
         json.dumps(schema, ensure_ascii=False).encode()
     except (ValueError, TypeError, RecursionError) as error:
@@ -40,12 +41,19 @@ def parse_object_schema(text: str, *, field: str) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise invalid_schema(field, f"must be a JSON object, not {type(schema).__name__}")
     if _deeper_than(schema, MAX_SCHEMA_DEPTH * 2):
-        raise invalid_schema(field, f"nested too deeply: over {MAX_SCHEMA_DEPTH} levels")
+        raise invalid_schema(field, f"nested too deeply: over {MAX_SCHEMA_DEPTH} levels; flatten it")
     return schema
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text:.80} is too large a number")
+    return number
 
 
 def _deeper_than(value: Any, levels: int) -> bool:
