@@ -12,9 +12,14 @@ SENTENCES = "The quick brown fox, Mr. Jones, paid $5.50 at 10:30 on 28/11/2026. 
 
 
 def cost(text: str) -> float:
-    begin = time.process_time()
+    """Return the processor seconds of this thread, of the quicker of two times: the first may load tables."""
+    return min(_cost(text), _cost(text))
+
+
+def _cost(text: str) -> float:
+    begin = time.thread_time()
     plan = plan_text(text, controls=Controls())
-    spent = time.process_time() - begin
+    spent = time.thread_time() - begin
     assert sum(chunk.characters for chunk in plan.chunks) == len(text)
     return spent
 
@@ -55,11 +60,11 @@ def test_no_text_is_quadratic(unit: str) -> None:
 def test_pieces_of_one_character(unit: str) -> None:
     def fed(size: int) -> float:
         stream = IncrementalText(controls=Controls())
-        begin = time.process_time()
+        begin = time.thread_time()
         for character in unit * (size // len(unit)):
             stream.feed(character)
         stream.flush()
-        return time.process_time() - begin
+        return time.thread_time() - begin
 
-    small, large = fed(2_000), fed(16_000)
+    small, large = fed(2_000), min(fed(16_000), fed(16_000))
     assert large < 16 * small + 0.3
