@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import time
@@ -10,6 +11,7 @@ import wave
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import av
 import grpc
 import httpx
 import openai
@@ -69,7 +71,7 @@ def test_openais_client_speaks_and_listens(client: openai.OpenAI) -> None:
         assert response.headers["x-enginehouse-model"] == "espeak-ng"
         audio = b"".join(response.iter_bytes())
     with wave.open(io.BytesIO(audio)) as file:
-        assert file.getframerate() == 22_050
+        assert (file.getframerate(), file.getnframes()) == (22_050, (len(audio) - 44) // 2)
     heard = client.audio.transcriptions.create(model="auto", file=("a.wav", audio))
     assert heard.text
     verbose = client.audio.transcriptions.create(
@@ -84,6 +86,29 @@ def test_openais_client_speaks_and_listens(client: openai.OpenAI) -> None:
     events = list(client.audio.transcriptions.create(model="auto", file=("a.wav", audio), stream=True))
     assert events[-1].type == "transcript.text.done"
     assert events[-1].text == heard.text
+
+
+async def test_a_short_text_states_its_length_by_every_way(mesh: Mesh, voice: Any) -> None:
+    text = "One crow, two crows."
+    request = voice_pb2.SynthesizeRequest(text=text, model="espeak-ng")
+    responses = [response async for response in voice.Synthesize(request, metadata=metadata(mesh.key), timeout=60)]
+    files = [b"".join(response.audio for response in responses)]
+    headers = {"authorization": f"Bearer {mesh.key}"}
+    async with httpx.AsyncClient(base_url=mesh.url, headers=headers, timeout=60) as http:
+        answer = await http.post("/v1/voice/synthesize", json={"text": text, "model": "espeak-ng"})
+        events = [json.loads(event.removeprefix("data: ")) for event in answer.text.strip().split("\n\n")]
+        files.append(b"".join(base64.b64decode(event.get("audio", "")) for event in events))
+        body = {"input": text, "model": "espeak-ng", "voice": "alloy", "response_format": "wav"}
+        files.append((await http.post("/v1/audio/speech", json=body)).content)
+        flac = (await http.post("/v1/audio/speech", json=body | {"response_format": "flac"})).content
+    for audio in files:
+        assert int.from_bytes(audio[4:8], "little") == len(audio) - 8
+        with wave.open(io.BytesIO(audio)) as file:
+            assert file.getnframes() == (len(audio) - 44) // 2 > file.getframerate() // 2
+    with av.open(io.BytesIO(flac)) as decoder:
+        samples = sum(frame.samples for frame in decoder.decode(audio=0))
+    # The last 36 bits of the eight bytes that begin with the sample rate (RFC 9639, 8.2).
+    assert int.from_bytes(flac[18:26], "big") & (1 << 36) - 1 == samples > 0
 
 
 # Its newest versions call translations deprecated, and make them all the same.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from enginehouse.api.common.v1.usage_pb2 import UNIT_CHARACTERS, UNIT_INPUT_TOKENS, UNIT_OUTPUT_TOKENS
 from enginehouse.kit.errors import Reason
 from enginehouse.kit.pricing import MAX_NANOS, UNITS, Unit, affordable, cost_nanos, price_numerator
-from enginehouse.kit.usage.meter import CapExceeded, Meter
+from enginehouse.kit.usage.meter import COUNTERS, CapExceeded, Meter
 
 units = st.sampled_from(sorted(UNITS.values()))
 prices = st.dictionaries(units, st.integers(0, 10**12), max_size=4)
@@ -117,3 +117,21 @@ def test_a_unit_that_only_has_a_name_is_counted_where_the_grant_lists_it() -> No
         meter.take("images")
     with pytest.raises(ValueError, match="at most 16 can be counted"):
         Meter(prices={f"u{number}": 1 for number in range(17)}, cap_nanos=1)
+
+
+def test_what_is_unsent_is_counted_at_the_end_of_its_block_or_never() -> None:
+    on_record = [0] * COUNTERS
+    meter = Meter(prices={UNIT_OUTPUT_TOKENS: 1_000_000}, cap_nanos=10, counters=on_record)
+    meter.take(UNIT_OUTPUT_TOKENS, 2)
+    with meter.unsent():
+        assert meter.take(UNIT_OUTPUT_TOKENS, 5) == 5
+        assert (meter.amount(UNIT_OUTPUT_TOKENS), meter.cost_nanos) == (7, 7)
+        assert on_record[UNIT_OUTPUT_TOKENS] == 2
+    assert on_record[UNIT_OUTPUT_TOKENS] == meter.amount(UNIT_OUTPUT_TOKENS) == 7
+    with pytest.raises(KeyError), meter.unsent():
+        assert meter.take(UNIT_OUTPUT_TOKENS, 5) == 3
+        assert meter.capped
+        raise KeyError
+    assert (meter.cost_nanos, meter.capped, on_record[UNIT_OUTPUT_TOKENS]) == (7, False, 7)
+    assert meter.take(UNIT_OUTPUT_TOKENS, 3) == 3
+    assert on_record[UNIT_OUTPUT_TOKENS] == 10

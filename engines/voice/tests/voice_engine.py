@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,6 +189,7 @@ async def running_engine(
     idle_s: float = 30.0,
     ahead_s: float = 3.0,
     max_audio_s: float = 4 * 3600,
+    pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> AsyncIterator[VoiceClient]:
     """Serve the models until the block ends."""
     issuer = GrantIssuer()
@@ -218,7 +219,7 @@ async def running_engine(
     engine = VoiceEngine(
         models=served_models,
         voices=voices,
-        synthesizer=Synthesizer(voices=voices),
+        synthesizer=Synthesizer(voices=voices, pause=pause),
         conversations=ConversationSynthesizer(voices=voices, ahead_s=ahead_s, idle_s=idle_s),
         transcriber=Transcriber(recordings=recordings, stall_s=stall_s),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import wave
 
 import numpy as np
@@ -143,6 +144,42 @@ def test_wav_is_read_by_others() -> None:
         assert np.array_equal(pcm_samples(file.readframes(len(samples) + 10)), samples)
 
 
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("count", [0, 1, 100, 30_001])
+def test_the_final_header_states_the_length(rate: int, count: int) -> None:
+    samples = tone(440, 2, 24_000)[:count]
+    for encoding in (Encoding.WAV, Encoding.FLAC):
+        encoder = StreamEncoder(encoding=encoding, source_rate=24_000, rate=rate)
+        data = encoder.feed(samples[:77]) + encoder.feed(samples[77:]) + encoder.finish()
+        header = encoder.final_header()
+        raw = encoded(samples, Encoding.PCM, 24_000, rate)
+        # FLAC says 0 for a length that is unknown.
+        assert data.startswith(header) == (encoding is Encoding.FLAC and not raw)
+        whole = header + data[len(header) :]
+        if encoding is Encoding.WAV:
+            assert struct.unpack("<I", whole[4:8])[0] == len(whole) - 8
+            with wave.open(io.BytesIO(whole)) as file:
+                assert (file.getframerate(), file.getnframes()) == (rate, len(raw) // 2)
+                assert file.readframes(2 * len(raw)) == raw
+        else:
+            # RFC 9639, 8.2: the rate has 20 bits, channels 3, sample size 5, the number of samples 36.
+            form = int.from_bytes(whole[18:26], "big")
+            assert (form >> 44, form & (1 << 36) - 1) == (rate, len(raw) // 2)
+            if raw:
+                assert np.array_equal(heard(whole, rate=rate), pcm_samples(raw))
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+def test_the_encodings_that_state_their_length(encoding: Encoding) -> None:
+    encoder = StreamEncoder(encoding=encoding, source_rate=24_000, rate=24_000)
+    encoder.finish()
+    if encoding.states_length:
+        assert encoder.final_header()
+    else:
+        with pytest.raises(ValueError, match="does not state the length"):
+            encoder.final_header()
+
+
 @pytest.mark.parametrize(
     ("encoding", "container"),
     [
@@ -173,6 +210,8 @@ def test_wrong_use_is_refused() -> None:
     with pytest.raises(ValueError, match="invalid sample rate: 0"):
         StreamEncoder(encoding=Encoding.WAV, source_rate=24_000, rate=0)
     encoder = StreamEncoder(encoding=Encoding.WAV, source_rate=24_000, rate=24_000)
+    with pytest.raises(ValueError, match="length is not known"):
+        encoder.final_header()
     encoder.finish()
     with pytest.raises(ValueError, match="finished"):
         encoder.feed(np.zeros(1, dtype=np.int16))

@@ -1,6 +1,7 @@
 """Lengths in the headers of WAV files.
 
-A stream's header gives an unknown length, because the audio is not made yet. A file's header gives the true one.
+The header of a long stream gives an unknown length, because the audio is not made yet. A file's header gives the true
+one.
 """
 
 from __future__ import annotations

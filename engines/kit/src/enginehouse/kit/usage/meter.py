@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableSequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, MutableSequence
 from typing import TypeAlias
 
 from enginehouse.api.common.v1 import usage_pb2
@@ -129,6 +130,24 @@ class Meter:
         if numerator < self._cap_numerator:
             raise ValueError(f"cap {cap_nanos} is less than the {self._cap_numerator // PER_MILLION} before")
         self._cap_numerator = numerator
+
+    @contextlib.contextmanager
+    def unsent(self) -> Iterator[None]:
+        """Return a block for work whose output is held back: what it counts is on record once it ends, and is forgotten
+        where it fails or is cancelled, as if it had never been counted. Send the output after the block.
+        """
+        recorded, spent, capped = self._counters, self._spent, self.capped
+        aside = self._counters = list(recorded)
+        try:
+            yield
+        except BaseException:
+            self._spent, self.capped = spent, capped
+            raise
+        else:
+            for place in range(COUNTERS):
+                recorded[place] = aside[place]
+        finally:
+            self._counters = recorded
 
     def count_in(self, counters: Counters) -> None:
         """Count in other counters from now on; call it before the first unit."""

@@ -1,4 +1,6 @@
-"""Headers and pages around encoded packets, which need neither seeking nor a known length."""
+"""Headers and pages around encoded packets, which need neither seeking nor a known length, and state one if it is
+known.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +10,43 @@ from collections.abc import Sequence
 
 _SEGMENTS = 255
 _UNKNOWN = 0xFFFFFFFF
+# Bytes of the header after the size of the whole file, which counts them.
+_WAV_HEADER_REST = 36
 _MPEG_RATES = {44_100: 0, 48_000: 1, 32_000: 2, 22_050: 4, 24_000: 5, 16_000: 6, 11_025: 8, 12_000: 9, 8_000: 10}
 _MPEG1_KBPS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MPEG2_KBPS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 
 
-def wav_header(rate: int) -> bytes:
-    """Return the header of a WAV file of unknown length with 16 bits and one channel (RIFF, `fmt `, `data`)."""
+def wav_header(rate: int, *, samples: int | None = None) -> bytes:
+    """Return the header of a WAV file with 16 bits and one channel (RIFF, `fmt `, `data`).
+
+    Args:
+        rate: samples a second.
+        samples: the number of samples; None if it is not known yet.
+    """
+    size = _UNKNOWN if samples is None else 2 * samples
     form = struct.pack("<HHIIHH", 1, 1, rate, rate * 2, 2, 16)
     return b"".join(
         [
-            struct.pack("<4sI4s", b"RIFF", _UNKNOWN, b"WAVE"),
+            struct.pack("<4sI4s", b"RIFF", _UNKNOWN if samples is None else _WAV_HEADER_REST + size, b"WAVE"),
             struct.pack("<4sI", b"fmt ", len(form)),
             form,
-            struct.pack("<4sI", b"data", _UNKNOWN),
+            struct.pack("<4sI", b"data", size),
         ]
     )
 
 
-def flac_header(stream_info: bytes) -> bytes:
-    """Return the header of a FLAC file (RFC 9639): the marker and a STREAMINFO block, flagged as the last one."""
-    return b"fLaC" + struct.pack(">I", 1 << 31 | len(stream_info)) + stream_info
+def flac_header(stream_info: bytes, *, samples: int = 0) -> bytes:
+    """Return the header of a FLAC file (RFC 9639): the marker and a STREAMINFO block, flagged as the last one.
+
+    Args:
+        stream_info: the encoder's STREAMINFO, without a number of samples.
+        samples: the number of samples; 0 if it is not known yet.
+    """
+    # The number is the last 36 bits of the eight bytes that begin with the sample rate.
+    form = struct.pack(">Q", int.from_bytes(stream_info[10:18], "big") | samples)
+    return b"fLaC" + struct.pack(">I", 1 << 31 | len(stream_info)) + stream_info[:10] + form + stream_info[18:]
 
 
 def adts_header(packet_bytes: int, rate: int) -> bytes:

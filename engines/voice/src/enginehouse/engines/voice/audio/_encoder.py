@@ -79,6 +79,16 @@ class StreamEncoder:
         self._finished = True
         return self._begin() + self._writer.write(self._resampler.finish()) + self._writer.end()
 
+    def final_header(self) -> bytes:
+        """Return the header of the finished file with its length, to put over the one that it began with, which has the
+        same size and says that the length is unknown. For encodings that state the length only.
+        """
+        if not isinstance(self._writer, _WavWriter | _FlacWriter):
+            raise ValueError("this encoding does not state the length; leave its header as it is")
+        if not self._finished:
+            raise ValueError("the length is not known yet; finish the file first")
+        return self._writer.final_header()
+
     def _begin(self) -> bytes:
         if self._started:
             return b""
@@ -98,13 +108,29 @@ class _Writer(Protocol):
 
 
 class _PcmWriter:
-    def __init__(self, header: bytes) -> None:
-        self._header = header
-
     def header(self) -> bytes:
-        return self._header
+        return b""
 
     def write(self, samples: Samples) -> bytes:
+        return pcm_bytes(samples)
+
+    def end(self) -> bytes:
+        return b""
+
+
+class _WavWriter:
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._written = 0
+
+    def header(self) -> bytes:
+        return _containers.wav_header(self._rate)
+
+    def final_header(self) -> bytes:
+        return _containers.wav_header(self._rate, samples=self._written)
+
+    def write(self, samples: Samples) -> bytes:
+        self._written += len(samples)
         return pcm_bytes(samples)
 
     def end(self) -> bytes:
@@ -210,6 +236,9 @@ class _FlacWriter:
     def header(self) -> bytes:
         return _containers.flac_header(self._codec.private_data)
 
+    def final_header(self) -> bytes:
+        return _containers.flac_header(self._codec.private_data, samples=self._codec.taken)
+
     def write(self, samples: Samples) -> bytes:
         return b"".join(self._codec.encode(samples))
 
@@ -266,9 +295,9 @@ class _OpusWriter:
 def _writer(encoding: Encoding, rate: int) -> _Writer:
     match encoding:
         case Encoding.PCM:
-            return _PcmWriter(b"")
+            return _PcmWriter()
         case Encoding.WAV:
-            return _PcmWriter(_containers.wav_header(rate))
+            return _WavWriter(rate)
         case Encoding.MP3:
             return _Mp3Writer(rate)
         case Encoding.AAC:

@@ -15,7 +15,7 @@ class Encoding(enum.Enum):
     """An encoding in which audio is written while it is made."""
 
     WAV = "wav"
-    """16-bit little-endian PCM in a WAV file of unknown length."""
+    """16-bit little-endian PCM in a WAV file."""
     MP3 = "mp3"
     """MPEG audio layer 3, one channel."""
     OPUS = "opus"
@@ -23,7 +23,7 @@ class Encoding(enum.Enum):
     AAC = "aac"
     """AAC-LC in ADTS."""
     FLAC = "flac"
-    """FLAC of unknown length."""
+    """FLAC."""
     PCM = "pcm"
     """16-bit little-endian PCM without a header."""
 
@@ -31,6 +31,11 @@ class Encoding(enum.Enum):
     def content_type(self) -> str:
         """The media type, such as "audio/mpeg"."""
         return _CONTENT_TYPES[self]
+
+    @property
+    def states_length(self) -> bool:
+        """True if the beginning of a file states its length, or that it is unknown."""
+        return self in (Encoding.WAV, Encoding.FLAC)
 
     @property
     def rates(self) -> Collection[int]:

@@ -69,6 +69,8 @@ class SynthesisSession:
             raise invalid("audio.sample_rate", str(error)) from None
         self.info = voice_pb2.AudioInfo(encoding=encoding, content_type=kind.content_type, sample_rate=rate)
         """The format of the audio."""
+        self.states_length = kind.states_length
+        """True if the beginning of the file states its length, or that it is unknown."""
         self.capped = False
         """True if a budget or the request's own bound has stopped it."""
         self._speaker_info = info
@@ -132,6 +134,10 @@ class SynthesisSession:
     def finish(self) -> bytes:
         """Return the rest of the file."""
         return self._encoder.finish()
+
+    def final_header(self) -> bytes:
+        """Return the header of the finished file, with its length, to put over the one that it began with."""
+        return self._encoder.final_header()
 
     async def _synthesize(self, item: Say, speaker: Speaker) -> AsyncGenerator[Samples, None]:
         utterance = self._supported(item.utterance)

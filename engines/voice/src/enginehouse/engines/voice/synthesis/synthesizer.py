@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 
 from enginehouse.api.voice.v1 import voice_pb2
-from enginehouse.engines.voice.backends.base import Prosody, SpeakerInfo
+from enginehouse.engines.voice.backends.base import Prosody, Speaker, SpeakerInfo
 from enginehouse.engines.voice.capabilities import ServedVoiceModel, known_as, loaded_speaker, speaker_info
-from enginehouse.engines.voice.synthesis.session import SynthesisSession, check_supported_controls
+from enginehouse.engines.voice.synthesis.head_start import HeadStart
+from enginehouse.engines.voice.synthesis.session import SynthesisOutput, SynthesisSession, check_supported_controls
 from enginehouse.engines.voice.text import (
     Chunk,
     Controls,
@@ -48,15 +49,21 @@ class Synthesizer:
 
     Args:
         voices: the voices.
+        pause: returns after so many seconds.
     """
 
-    def __init__(self, *, voices: VoiceLibrary) -> None:
+    def __init__(self, *, voices: VoiceLibrary, pause: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
         self._voices = voices
+        self._pause = pause
 
     async def synthesize(
         self, request: voice_pb2.SynthesizeRequest, call: GrantedCall, served: ServedVoiceModel
     ) -> AsyncGenerator[voice_pb2.SynthesizeResponse, None]:
-        """Yield the messages of one synthesis; the last one has a summary. Raises ServiceError."""
+        """Yield the messages of one synthesis; the last one has a summary. Raises ServiceError.
+
+        A file that begins with its length is held for a moment, which is enough for a short one to be whole. If it is
+        not, it begins with the length unknown.
+        """
         check_synthesize(request)
         info, model = speaker_info(served), served.catalog.name
         check_supported_controls(info, request.controls, model=model)
@@ -71,24 +78,29 @@ class Synthesizer:
             call=call,
         )
         session.info.chunks = len(plan.chunks)
-        response = voice_pb2.SynthesizeResponse(request_id=call.request_id, model=model, info=session.info)
-        async with served.hold() as loaded:
-            speaker = loaded_speaker(loaded)
-            for number in range(request.first_chunk, len(plan.chunks)):
-                async with aclosing(session.speak(number, plan.chunks[number], speaker=speaker)) as outputs:
-                    async for output in outputs:
-                        response.audio += output.audio
-                        if output.done is not None:
-                            response.done.append(output.done)
-                        if response.audio:
-                            call.mark_first_output()
-                            yield response
-                            response = voice_pb2.SynthesizeResponse()
-                if session.capped:
-                    break
-        response.audio += session.finish()
-        response.summary.CopyFrom(summary(call, session))
-        yield response
+        messages = _Messages(voice_pb2.SynthesizeResponse(request_id=call.request_id, model=model, info=session.info))
+        ending: bytes | None = None
+        async with (
+            served.hold() as loaded,
+            aclosing(_speak(plan, session, first=request.first_chunk, speaker=loaded_speaker(loaded))) as speech,
+            HeadStart(speech, pause=self._pause) as head_start,
+        ):
+            if session.states_length:
+                # Nothing of it has been sent yet if it fails or the caller leaves.
+                with call.meter.unsent():
+                    whole = await head_start.is_whole()
+                if whole:
+                    ending = session.finish()
+                    messages.header = session.final_header()
+            async with aclosing(head_start.outputs()) as outputs:
+                async for output in outputs:
+                    message = messages.add(output)
+                    if message is not None:
+                        call.mark_first_output()
+                        yield message
+        last = messages.end(session.finish() if ending is None else ending)
+        last.summary.CopyFrom(summary(call, session))
+        yield last
 
     async def plan(
         self, request: voice_pb2.PlanSpeechRequest, call: GrantedCall, served: ServedVoiceModel
@@ -127,6 +139,52 @@ class Synthesizer:
             raise invalid(field, "has nothing that can be spoken")
         _check_languages(made, speaker, model=model, field=field)
         return made
+
+
+async def _speak(
+    plan: SpeechPlan, session: SynthesisSession, *, first: int, speaker: Speaker
+) -> AsyncGenerator[SynthesisOutput, None]:
+    """Yield the audio of a plan's chunks from the first on, until no more can be reserved."""
+    for number in range(first, len(plan.chunks)):
+        async with aclosing(session.speak(number, plan.chunks[number], speaker=speaker)) as outputs:
+            async for output in outputs:
+                yield output
+        if session.capped:
+            return
+
+
+class _Messages:
+    """The messages of one synthesis: each but the last has audio.
+
+    Args:
+        first: the beginning of the first one.
+    """
+
+    def __init__(self, first: voice_pb2.SynthesizeResponse) -> None:
+        self._open = first
+        self.header = b""
+        """Put over the beginning of the audio."""
+
+    def add(self, output: SynthesisOutput) -> voice_pb2.SynthesizeResponse | None:
+        """Add an output, and return the message that is complete with it, if any."""
+        self._append(output.audio)
+        if output.done is not None:
+            self._open.done.append(output.done)
+        if not self._open.audio:
+            return None
+        message, self._open = self._open, voice_pb2.SynthesizeResponse()
+        return message
+
+    def end(self, audio: bytes) -> voice_pb2.SynthesizeResponse:
+        """Return the last message, with the rest of the audio."""
+        self._append(audio)
+        return self._open
+
+    def _append(self, audio: bytes) -> None:
+        if audio and self.header:
+            # The encoder's first bytes have the whole header.
+            audio, self.header = self.header + audio[len(self.header) :], b""
+        self._open.audio += audio
 
 
 def _planned_chunk(chunk: Chunk) -> voice_pb2.PlannedChunk:

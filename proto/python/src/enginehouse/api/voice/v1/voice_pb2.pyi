@@ -29,7 +29,7 @@ class _AudioEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AudioEn
     AUDIO_ENCODING_UNSPECIFIED: _AudioEncoding.ValueType  # 0
     """Synthesis: WAV. Recognition: a file of any common container, told by its own bytes."""
     AUDIO_ENCODING_WAV: _AudioEncoding.ValueType  # 1
-    """16-bit little-endian PCM in a WAV file; a stream's header says an unknown length."""
+    """16-bit little-endian PCM in a WAV file; the header of a long stream says an unknown length."""
     AUDIO_ENCODING_MP3: _AudioEncoding.ValueType  # 2
     """MP3."""
     AUDIO_ENCODING_OPUS: _AudioEncoding.ValueType  # 3
@@ -47,7 +47,7 @@ class AudioEncoding(_AudioEncoding, metaclass=_AudioEncodingEnumTypeWrapper):
 AUDIO_ENCODING_UNSPECIFIED: AudioEncoding.ValueType  # 0
 """Synthesis: WAV. Recognition: a file of any common container, told by its own bytes."""
 AUDIO_ENCODING_WAV: AudioEncoding.ValueType  # 1
-"""16-bit little-endian PCM in a WAV file; a stream's header says an unknown length."""
+"""16-bit little-endian PCM in a WAV file; the header of a long stream says an unknown length."""
 AUDIO_ENCODING_MP3: AudioEncoding.ValueType  # 2
 """MP3."""
 AUDIO_ENCODING_OPUS: AudioEncoding.ValueType  # 3
