@@ -188,10 +188,11 @@ class CallOrFormReader:
     """A reader of output that a `call_or_form_grammar` bounds: JSON as it is, or calls between tags."""
 
     calls: TaggedCallReader
-    _is_form: bool | None = None
+    is_form: bool | None = None
+    """Whether the answer is JSON; None until it has begun."""
 
     def read(self, piece: OutputPiece) -> OutputPiece:
         """Return the piece as it is if the answer is JSON, which may speak of tags, else with its calls read."""
-        if self._is_form is None and piece.text:
-            self._is_form = not piece.text.startswith("<")
-        return piece if self._is_form else self.calls.read(piece)
+        if self.is_form is None and piece.text:
+            self.is_form = not piece.text.startswith("<")
+        return piece if self.is_form else self.calls.read(piece)

@@ -15,6 +15,14 @@ from enginehouse.kit.errors import Reason, ServiceError
 _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "tool_calls": FinishReason.TOOL_CALLS}
 
 
+# What llama.cpp says of an answer that its reader of calls and reasoning cannot read.
+_UNREADABLE = ("does not match the expected", "invalid diff", "failed to parse input")
+
+
+class UnreadableAnswer(ServiceError):
+    """llama.cpp cannot read the rest of an answer as the model's form of calls and reasoning."""
+
+
 class LlamaCppChunkReader:
     """A converter of the chunks of one llama.cpp request, which may have several choices, into events.
 
@@ -53,6 +61,12 @@ class LlamaCppChunkReader:
             yield OutputPiece(index, tokens=self._growth(index, timings), finish=finish)
         for choice in choices:
             yield from self._read_choice(choice, timings)
+
+    def end(self, index: int, *, tokens: int, finish: FinishReason) -> OutputPiece:
+        """Return the last piece of a choice whose end llama.cpp does not report, with `tokens` in all where known."""
+        seen = self._tokens.get(index, 0)
+        self._tokens[index] = max(seen, tokens)
+        return OutputPiece(index, tokens=self._tokens[index] - seen, finish=finish)
 
     def _read_choice(self, choice: dict[str, Any], timings: dict[str, Any] | None) -> Iterator[GenerationEvent]:
         index = self._first_choice + int(choice["index"])
@@ -132,6 +146,8 @@ def to_error(error: Any, *, constrained: bool) -> ServiceError:
             Reason.CONTEXT_LENGTH_EXCEEDED,
             f"the prompt is too long: {error.get('n_prompt_tokens')} tokens in a context of {error.get('n_ctx')}",
         )
+    if any(words in lowered for words in _UNREADABLE):
+        return UnreadableAnswer(Reason.BACKEND_FAILED, f"llama.cpp cannot read what the model wrote: {message}")
     if constrained and ("grammar" in lowered or "sampler" in lowered):
         return ServiceError(
             Reason.INVALID_SCHEMA,

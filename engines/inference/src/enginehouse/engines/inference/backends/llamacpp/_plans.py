@@ -54,6 +54,8 @@ class RequestPlan:
     """True if the likeliest token is always taken."""
     scored: bool = False
     """True if every token is to have its log probability, or none is to be made."""
+    parsed: bool = False
+    """True if llama.cpp reads calls or reasoning out of the answer, which may fail."""
     added_tokens: int = 0
     """How many tokens at the prompt's beginning are no part of its text."""
 
@@ -189,6 +191,7 @@ class RequestPlanner:
             input_tokens=int(counted["input_tokens"]),
             constrained=bool(grammar) or tools,
             stops=request.stop,
+            parsed=tools or not self._plain_chat,
         )
 
     async def _from_prompt(
@@ -216,7 +219,7 @@ class RequestPlanner:
             input_tokens=len(tokens),
             constrained=bool(grammar),
             # A stop text inside the arguments of a required call would cut the call in half.
-            stops=() if grammar and reader is not None else request.stop,
+            stops=() if forced_tools(request) else request.stop,
             tool_reader=reader,
             resumable=self._resumable(request),
             greedy=self._greedy(request),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
@@ -11,11 +12,12 @@ from typing import TypeAlias, cast
 import orjson
 
 from enginehouse.api.inference.v1.generation_pb2 import GenerateRequest
-from enginehouse.engines.inference.backends.llamacpp._chunks import LlamaCppChunkReader, to_error
+from enginehouse.engines.inference.backends.llamacpp._chunks import LlamaCppChunkReader, UnreadableAnswer, to_error
 from enginehouse.engines.inference.backends.llamacpp._plans import RequestPlan
 from enginehouse.engines.inference.backends.llamacpp._server import LlamaCppServer
-from enginehouse.engines.inference.generation.events import GenerationEvent, OutputPiece
+from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece
 from enginehouse.engines.inference.generation.stops import StopScanner
+from enginehouse.engines.inference.generation.tool_calls import CallOrFormReader
 from enginehouse.kit.server.stream import CoalescingWriter
 
 # The number of chunks that may wait for a slow reader before llama.cpp's thread has to wait.
@@ -39,8 +41,9 @@ async def run(
         max_output_tokens: the bound on each choice.
     """
     choices = request.choices or 1
-    # A choice that a stop text may end has a request of its own, since only whole requests can be ended.
-    width = 1 if plan.stops else slots
+    # A choice that a stop text may end has a request of its own, since only whole requests can be ended. So has one
+    # that llama.cpp may fail to read, since it fails whole requests.
+    width = 1 if plan.stops or plan.parsed else slots
     groups = [
         _Group(request, plan, first=first, size=min(width, choices - first)) for first in range(0, choices, width)
     ]
@@ -51,6 +54,8 @@ async def run(
         if request.sampling.HasField("seed"):
             # Within a group, llama.cpp increments the seed itself.
             body["seed"] = (request.sampling.seed + group.first) % 2**32
+        if plan.parsed:
+            body["n_discard"] = group.mark
         on_chunk = _Forward(writer, group)
         server.stream(chat=plan.chat, body=orjson.dumps(body), on_chunk=on_chunk).add_done_callback(ended)
     # Leaving this block tells every thread to stop at its next chunk.
@@ -58,7 +63,13 @@ async def run(
         async for batch in batches:
             events: list[GenerationEvent] = []
             for group, data in batch:
-                events.extend(group.read(data))
+                try:
+                    events.extend(group.read(data))
+                except UnreadableAnswer:
+                    if not plan.parsed:
+                        raise
+                    made = await server.made_by(group.mark, input_tokens=plan.input_tokens)
+                    events.append(group.end(made, max_output_tokens=max_output_tokens))
             if events:
                 yield events
 
@@ -70,6 +81,8 @@ class _Group:
         self.first = first
         self.size = size
         self.stopped = False
+        self.mark = 1 + secrets.randbelow(2**31 - 1)
+        """A number of its own, by which its slot is found."""
         self._plan = plan
         self._chunks = LlamaCppChunkReader(
             first_choice=first,
@@ -90,11 +103,36 @@ class _Group:
             return list(events)
         return [self._bounded(event) if isinstance(event, OutputPiece) else event for event in events]
 
-    def _bounded(self, piece: OutputPiece) -> OutputPiece:
+    def end(self, made: tuple[int, bool] | None, *, max_output_tokens: int) -> GenerationEvent:
+        """Return the end of the only choice, whose rest llama.cpp cannot read; what it could read was given before.
+
+        Args:
+            made: how many tokens were made and whether the model was done, as far as that is known.
+            max_output_tokens: the bound on the choice.
+        """
+        tokens, done = made or (0, False)
+        finish = FinishReason.STOP if done and tokens < max_output_tokens else FinishReason.LENGTH
+        piece = self._chunks.end(self.first, tokens=min(tokens, max_output_tokens), finish=finish)
         if self._stops is not None:
-            piece = self._stops.read(piece)
-            self.stopped = self._stops.stopped
-        return self._tools[piece.index - self.first].read(piece) if self._tools else piece
+            piece = self._bounded(piece)
+        self.stopped = True
+        return piece
+
+    def _bounded(self, piece: OutputPiece) -> OutputPiece:
+        reader = self._tools[piece.index - self.first] if self._tools else None
+        if isinstance(reader, CallOrFormReader):
+            # A stop text inside a call's arguments would cut the call in half.
+            piece = reader.read(piece)
+            return self._until_stop(piece) if reader.is_form else piece
+        piece = self._until_stop(piece)
+        return reader.read(piece) if reader is not None else piece
+
+    def _until_stop(self, piece: OutputPiece) -> OutputPiece:
+        if self._stops is None:
+            return piece
+        piece = self._stops.read(piece)
+        self.stopped = self._stops.stopped
+        return piece
 
 
 class _Forward:

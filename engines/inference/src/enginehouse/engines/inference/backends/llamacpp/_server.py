@@ -124,6 +124,21 @@ class LlamaCppServer:
         slots: list[dict[str, Any]] = await self._client.get("/slots")
         return sum(bool(slot["is_processing"]) for slot in slots)
 
+    async def made_by(self, mark: int, *, input_tokens: int) -> tuple[int, bool] | None:
+        """Return how many tokens the last request with this `n_discard` made, and whether it has ended; None if its
+        slot has another since.
+
+        Args:
+            mark: the request's `n_discard`, which has no effect where contexts are not shifted.
+            input_tokens: tokens of its prompt.
+        """
+        slots: list[dict[str, Any]] = await self._client.get("/slots")
+        for slot in slots:
+            if slot.get("params", {}).get("n_discard") == mark:
+                # A slot holds all tokens but the last, which was not read again.
+                return max(0, int(slot["n_prompt_tokens"]) - input_tokens + 1), not slot["is_processing"]
+        return None
+
     async def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Return the text's tokens; `special` adds those that a prompt begins with, and reads special words as such."""
         answer = await self.ask("/tokenize", {"content": text, "add_special": special, "parse_special": special})
