@@ -126,13 +126,17 @@ class LlamaCppServer:
 
     async def made_by(self, mark: int, *, input_tokens: int) -> tuple[int, bool] | None:
         """Return how many tokens the last request with this `n_discard` made, and whether it has ended; None if its
-        slot has another since.
+        slot has another since, or the server does not say.
 
         Args:
             mark: the request's `n_discard`, which has no effect where contexts are not shifted.
             input_tokens: tokens of its prompt.
         """
-        slots: list[dict[str, Any]] = await self._client.get("/slots")
+        try:
+            slots: list[dict[str, Any]] = await self._client.get("/slots")
+        except (OSError, EOFError, TimeoutError, ValueError):
+            # A busy server: the answer ends all the same.
+            return None
         for slot in slots:
             if slot.get("params", {}).get("n_discard") == mark:
                 # A slot holds all tokens but the last, which was not read again.
