@@ -84,7 +84,13 @@ def test_large_messages_have_a_typed_error(channel: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["/no.Such/Method", "/enginehouse.api.router.v1.UsageService/Report", "/envoy.x.v3.Y/Z"]
+    "method",
+    [
+        "/no.Such/Method",
+        "/enginehouse.api.router.v1.UsageService/Report",
+        "/enginehouse.api.router.v1.UsageService/Extend",
+        "/envoy.x.v3.Y/Z",
+    ],
 )
 def test_unknown_and_internal_methods_are_unimplemented(channel: Any, method: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:

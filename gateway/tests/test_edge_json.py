@@ -159,8 +159,8 @@ def test_unknown_paths_and_methods(served: Any) -> None:
     openai = served.client.get(CHAT, headers=OK)
     assert (openai.status_code, openai.json()["error"]["code"]) == (405, "method_not_supported")
     # In the contract, but never for clients.
-    internal = post(served, "/enginehouse.api.router.v1.UsageService/Report", {})
-    assert internal.status_code == 404
+    for internal in ("Report", "Extend"):
+        assert post(served, f"/enginehouse.api.router.v1.UsageService/{internal}", {}).status_code == 404
 
 
 def test_a_service_without_engines_is_unavailable_not_unknown(served: Any) -> None:

@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=3)
     parser.add_argument("--faults", type=int, default=1)
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--extensions", type=int, default=0, help="how often an engine asks for more")
     parser.add_argument("--limit", type=int, default=2)
     parser.add_argument("--late-marks", action="store_true", help="watermarks are delayed as well")
     parser.add_argument("--rest-of", type=int, default=64, help="let one in so many states come to its end")
@@ -31,6 +32,7 @@ def main() -> int:
         draws=given.draws,
         limit=given.limit,
         late_marks=given.late_marks,
+        extensions=given.extensions,
     )
     if given.mutations:
         from router.verification.mutations import MUTATIONS

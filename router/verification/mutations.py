@@ -15,6 +15,7 @@ from router.verification.state import Journal, Life, Replica, Request, Stage, St
 _ONE = Bounds(requests=1, draws=2)
 _TWO = Bounds(requests=2)
 _QUIET = Bounds(requests=1, draws=2, faults=0)
+_EXTENDED = Bounds(requests=1, draws=1, faults=0, extensions=1)
 
 
 class Mutation(Protocol):
@@ -222,6 +223,33 @@ class ReleasesTheLiving(Mutation):
         yield from super().replica_steps(state, index, replica)
         if replica.life == Life.LIVE:
             yield f"r{index} is declared dead", state.with_replica(index, replica._replace(life=Life.DEAD))
+
+
+class ExtendsUnwritten(Mutation):
+    """An engine hears of a higher cap that is not in the journal."""
+
+    bounds_to_search = _EXTENDED
+
+    def raised(self, request: Request) -> Request:
+        return request
+
+
+class ExtendsUnheld(Mutation):
+    """The money of an extension counts as free."""
+
+    bounds_to_search = _EXTENDED
+
+    def held(self, request: Request) -> int:
+        return 0
+
+
+class ExtendsWhatIsNotOpen(Mutation):
+    """A cap is raised although it has been assumed, and its lease has been paid from."""
+
+    bounds_to_search = _EXTENDED
+
+    def may_raise(self, request: Request) -> bool:
+        return True
 
 
 MUTATIONS: tuple[type[Mutation], ...] = tuple(Mutation.__subclasses__())

@@ -58,6 +58,8 @@ class Bounds:
         cap: a request's bound.
         costs: what a request may turn out to cost.
         late_marks: whether watermarks are delayed as well.
+        extensions: how many times an engine asks for more than a cap.
+        more: how much that is.
     """
 
     replicas: int = 2
@@ -68,6 +70,8 @@ class Bounds:
     cap: int = 1
     costs: tuple[int, ...] = (0, 1)
     late_marks: bool = False
+    extensions: int = 0
+    more: int = 1
 
 
 class Protocol:
@@ -132,6 +136,7 @@ class Protocol:
                 for target in (self.bounds.cap, 2 * self.bounds.cap):
                     drawing = replica._replace(draw=(SENT, target))
                     yield f"{name} draws {target}", state._replace(draws=state.draws + 1).with_replica(index, drawing)
+        yield from self.extensions(state, index, replica, book)
         if replica.draw and replica.draw[0] != SENT:
             yield f"{name} learns of its draw", self.learn_draw(state, index, replica)
         if not replica.giving and free > 0 and not replica.stale and replica.compared == 0:
@@ -177,6 +182,13 @@ class Protocol:
                 if not replica.ghost:
                     given_up = replica._replace(ghost=(1, replica.giving[1]))
                     yield f"{name} gives up its return", self.lose_giving(state, index, given_up)
+        for number, request in enumerate(state.requests):
+            if request.holder == index and request.asking:
+                lost = state.with_request(number, request._replace(asking=0))
+                yield (
+                    f"{name}'s extension of q{number} {'fails' if request.asking == SENT else 'is never heard of'}",
+                    lost,
+                )
         if replica.news:
             if replica.news[-1]:
                 yield f"{name} learns, the engine does not", self.learn_news(state, index, replica, acknowledges=False)
@@ -190,7 +202,11 @@ class Protocol:
         for number, request in enumerate(state.requests):
             if request.holder == index and request.open:
                 book.reserve(
-                    (account,), grant_id=str(number), cap_nanos=self.bounds.cap, now_ms=_NOW_MS, expires_at_ms=_NOW_MS
+                    (account,),
+                    grant_id=str(number),
+                    cap_nanos=self.bounds.cap + request.held,
+                    now_ms=_NOW_MS,
+                    expires_at_ms=_NOW_MS,
                 )
         account.remaining, account.version = replica.remaining, replica.version
         account.returning, account.stale = replica.returning, replica.stale
@@ -205,6 +221,39 @@ class Protocol:
         if not isinstance(reserved, Reservation):
             raise Violation("the book has free money and does not reserve it")
         return state._replace(requests=(*state.requests, Request(holder=index)))
+
+    def extensions(self, state: State, index: int, replica: Replica, book: Book) -> Iterator[Step]:
+        """An engine asks the holder for more than a cap; and is answered, if it waits still."""
+        name, more = f"r{index}", self.bounds.more
+        for number, request in enumerate(state.requests):
+            if request.holder != index:
+                continue
+            if request.asking in (DONE, NOTHING):
+                heard = request._replace(asking=0)
+                if request.asking == DONE and request.stage == Stage.RUNNING:
+                    heard = heard._replace(allowed=more)
+                yield f"the engine hears of more for q{number}", state.with_request(number, heard)
+            may_ask = request.stage == Stage.RUNNING and not request.allowed and not request.asking and request.open
+            if not may_ask or state.extensions >= self.bounds.extensions:
+                continue
+            reservation = book.get(str(number))
+            if reservation is None:
+                raise Violation("the book does not hold an open reservation")
+            # Asked again, it takes nothing more.
+            if book.extend(reservation, more - request.held, now_ms=_NOW_MS) is None:
+                asked = request._replace(held=self.held(request), asking=SENT)
+                begun = state._replace(extensions=state.extensions + 1)
+                yield f"{name} extends q{number}", begun.with_request(number, asked)
+            elif not replica.draw and state.draws < self.bounds.draws:
+                drawing = replica._replace(draw=(SENT, more))
+                yield (
+                    f"{name} draws {more} for q{number}",
+                    state._replace(draws=state.draws + 1).with_replica(index, drawing),
+                )
+
+    def held(self, request: Request) -> int:
+        """The amount that the book holds over the cap, once a request is extended."""
+        return self.bounds.more
 
     def learn_draw(self, state: State, index: int, replica: Replica) -> State:
         """A draw's outcome arrives."""
@@ -308,7 +357,9 @@ class Protocol:
             compared=0,
         )
         requests = [
-            request._replace(open=False, unwritten=False) if request.holder == index else request
+            request._replace(open=False, unwritten=False, asking=SENT if request.asking == SENT else 0)
+            if request.holder == index
+            else request
             for request in state.requests
         ]
         return state._replace(requests=tuple(requests)).with_replica(index, dead)
@@ -323,11 +374,35 @@ class Protocol:
             yield f"r{index}'s return commits", self.commit_giving(state, index, replica)
         if replica.ghost:
             yield f"what r{index} gave up commits", self.commit_ghost(state, index, replica)
+        for number, request in enumerate(state.requests):
+            if request.holder == index and request.asking == SENT:
+                yield f"r{index}'s extension of q{number} commits", self.commit_extension(state, number, replica)
+                if not replica.alive:
+                    rolled_back = state.with_request(number, request._replace(asking=0))
+                    yield f"what r{index} left of q{number} is rolled back", rolled_back
         if replica.ghost or (not replica.alive and (replica.draw or replica.giving)):
             bare = replica._replace(ghost=())
             if not replica.alive:
                 bare = bare._replace(draw=(), giving=())
             yield f"what r{index} left is rolled back", state.with_replica(index, bare)
+
+    def commit_extension(self, state: State, number: int, replica: Replica) -> State:
+        """The higher cap is written down, where the reservation is open still."""
+        request = state.requests[number]
+        if not self.may_raise(request):
+            outcome = NOTHING
+        else:
+            outcome = DONE
+            request = self.raised(request._replace(journal=max(request.journal, Journal.OPEN)))
+        return state.with_request(number, request._replace(asking=outcome if replica.alive else 0))
+
+    def may_raise(self, request: Request) -> bool:
+        """Return whether the journal takes a higher cap."""
+        return request.journal in (Journal.NONE, Journal.OPEN)
+
+    def raised(self, request: Request) -> Request:
+        """A request whose higher cap is in the journal."""
+        return request._replace(raised=self.bounds.more)
 
     def commit_draw(self, state: State, index: int, replica: Replica) -> State:
         """Step 1."""
@@ -493,14 +568,16 @@ class Protocol:
 
     def billable(self, request: Request) -> int:
         """The cost that a report counts for: within the cap."""
-        return min(request.cost, self.bounds.cap)
+        return min(request.cost, self.bounds.cap + request.allowed)
 
     def rows(self, state: State, claims: list[tuple[int, Kind]]) -> Rows:
         """The rows that a transaction locks."""
         return Rows(
             reservations={
                 str(number): ReservationRow(
-                    request_state(state.requests[number]), self.bounds.cap, state.requests[number].billed
+                    request_state(state.requests[number]),
+                    self.bounds.cap + state.requests[number].raised,
+                    state.requests[number].billed,
                 )
                 for number, _ in claims
             },
@@ -523,7 +600,7 @@ class Protocol:
             number = int(insert.claim.grant.grant_id)
             request = requests[number]
             reports = request.reports + (insert.kind == "report")
-            if insert.kind == "report" and insert.cost_nanos < min(request.cost, self.bounds.cap):
+            if insert.kind == "report" and insert.cost_nanos < min(request.cost, self.bounds.cap + request.allowed):
                 raise Violation(f"q{number} was served within its cap and is not billed in full")
             requests[number] = request._replace(reports=reports, usage=request.usage + insert.cost_nanos)
         replicas = list(state.replicas)
@@ -549,13 +626,15 @@ class Protocol:
                 yield f"the engine takes q{number}", state.with_request(number, self.accepted(request))
             elif request.stage == Stage.RUNNING:
                 running = True
-                for cost in self.bounds.costs:
+                whole = (self.bounds.cap + request.allowed,) if request.allowed else ()
+                for cost in (*self.bounds.costs, *whole):
                     yield (
                         f"q{number} ends at {cost}",
                         state.with_request(number, self.engine_end(request, cost)),
                     )
         if running and state.faults < self.bounds.faults:
-            for cost in self.bounds.costs:
+            whole = (self.bounds.cap + self.bounds.more,) if any(request.allowed for request in state.requests) else ()
+            for cost in (*self.bounds.costs, *whole):
                 yield f"the engine dies, having counted {cost} each", self.engine_crash(state, cost)
         mark_age = self.watermark_age(state)
         if self.bounds.late_marks:
@@ -582,10 +661,16 @@ class Protocol:
     def engine_crash(self, state: State, cost: int) -> State:
         """Running requests end with the cost that was counted, from the spool."""
         requests = [
-            request._replace(stage=Stage.DONE, cost=cost) if request.stage == Stage.RUNNING else request
+            request._replace(stage=Stage.DONE, cost=self.counted(request, cost))
+            if request.stage == Stage.RUNNING
+            else request
             for request in state.requests
         ]
         return state._replace(requests=tuple(requests), faults=state.faults + 1)
+
+    def counted(self, request: Request, cost: int) -> int:
+        """The cost that was counted of a request before a crash: no more than was allowed, where that was raised."""
+        return min(cost, self.bounds.cap + request.allowed) if self.bounds.extensions else cost
 
     def watermark_age(self, state: State) -> int:
         """The earlier of one tick ago and the oldest grant that is running or not acknowledged."""

@@ -152,14 +152,16 @@ def check(protocol: Protocol, state: State) -> None:
     for number, request in enumerate(state.requests):
         if request.reports > 1:
             raise Violation(f"q{number} was settled twice")
-        if not 0 <= request.usage <= cap:
-            raise Violation(f"q{number} is billed {request.usage} with a cap of {cap}")
+        if not 0 <= request.usage <= cap + request.raised:
+            raise Violation(f"q{number} is billed {request.usage} with a cap of {cap + request.raised}")
+        if request.allowed > request.raised:
+            raise Violation(f"the engine may spend more on q{number} than is written down")
         if request.journal == Journal.LAPSED and not request.reports and request.stage in (Stage.RUNNING, Stage.DONE):
             raise Violation(f"q{number} lapsed at zero while the engine had it")
         if request.stage == Stage.ACKNOWLEDGED and not request.reports:
             raise Violation(f"q{number} was acknowledged and is not settled")
         if request.stage in (Stage.WIRE, Stage.RUNNING, Stage.DONE) and request.journal in (Journal.NONE, Journal.OPEN):
-            needed[request.holder] += cap
+            needed[request.holder] += cap + request.raised
     for number, replica in enumerate(state.replicas):
         if replica.lease < needed[number]:
             raise Violation(f"an outstanding grant of r{number} is not covered by its lease")
@@ -175,7 +177,7 @@ def check_rest(protocol: Protocol, state: State) -> None:
     """
     state = at_rest(protocol, state)
     for number, request in enumerate(state.requests):
-        served = min(request.cost, protocol.bounds.cap)
+        served = min(request.cost, protocol.bounds.cap + request.allowed)
         if request.usage != served:
             raise Violation(f"at rest q{number} was served {served} and is billed {request.usage}")
         if request.journal == Journal.OPEN:

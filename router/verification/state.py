@@ -60,6 +60,12 @@ class Request(NamedTuple):
     # The usage of it: how many reports were inserted, and the sum of all rows.
     reports: int = 0
     usage: int = 0
+    # More than its first cap: as the holder's book holds it, as the journal has it, as the engine may spend it; and how
+    # far the holder's transaction for it is, and then its answer.
+    held: int = 0
+    raised: int = 0
+    allowed: int = 0
+    asking: int = 0
 
 
 class Replica(NamedTuple):
@@ -100,9 +106,10 @@ class State(NamedTuple):
     mark_age: int = NEVER
     # Watermarks on their way, by age.
     late_mark: int = NEVER
-    # How many things went wrong, and how many draws were begun.
+    # How many things went wrong, and how many draws and extensions were begun.
     faults: int = 0
     draws: int = 0
+    extensions: int = 0
 
     def with_replica(self, index: int, replica: Replica) -> State:
         """With another replica at that place."""
@@ -163,6 +170,8 @@ def canonical(state: State) -> State:
 
 
 def _done_with(request: Request) -> Request:
+    if not request.open:
+        request = request._replace(held=0)
     if request.journal == Journal.NONE:
         return request
     if request.stage in (Stage.ACKNOWLEDGED, Stage.GONE) and request.journal in (Journal.SETTLED, Journal.LAPSED):

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from enginehouse.kit.grants import peek
-from enginehouse.router.ledger import InsufficientBudget, LedgerUnavailable, Scope, Verdict
+from enginehouse.router.ledger import InsufficientBudget, LedgerStore, LedgerUnavailable, Scope, Verdict
 from router.tests.harness.ledger import LedgerHarness
 
 
@@ -99,3 +99,55 @@ async def test_a_settled_reservation_is_not_extended(harness: LedgerHarness) -> 
     await ledger.settle_now([harness.report(token, 100)])
     with pytest.raises(LedgerUnavailable):
         await harness.extend(ledger, token, 200)
+
+
+async def test_what_lapsed_elsewhere_is_not_extended_and_its_bill_stays(harness: LedgerHarness) -> None:
+    """The holder has not heard yet that another assumed the cap, and what it adds must not be billed."""
+    budget = await harness.budget(1_000)
+    ledger, other = await harness.replica(), await harness.replica()
+    await harness.watermark(ledger, 0)
+    token = await harness.grant(ledger, 100)
+    await ledger.flush_journal()
+    harness.now_ms += 200_000
+    await other.sweep()
+    with pytest.raises(LedgerUnavailable):
+        await harness.extend(ledger, token, 400)
+    await other.settle_now([harness.report(token, 90)])
+    await ledger.compare(youngest_ms=0)
+    assert await harness.billed() == 90
+    assert (await harness.window(budget))[1] == 90
+    (account,) = ledger.book.accounts()
+    assert account.reserved == 0
+    assert account.free == account.remaining
+
+
+async def test_a_late_journal_does_not_lower_an_extended_cap(harness: LedgerHarness) -> None:
+    await harness.budget(1_000)
+    ledger = await harness.replica()
+    token = await harness.extend(ledger, await harness.grant(ledger, 100), 400)
+    await ledger.flush_journal()
+    assert [row.cap_nanos for row in await harness.rows("SELECT cap_nanos FROM reservations")] == [400]
+    assert await ledger.settle_now([harness.report(token, 400)]) == [Verdict.SETTLED]
+    assert await harness.billed() == 400
+
+
+async def test_an_extension_that_could_not_be_written_down_is_freed_with_its_reservation(
+    harness: LedgerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await harness.budget(1_000)
+    ledger = await harness.replica()
+    token = await harness.grant(ledger, 100)
+
+    async def away(*_: object) -> bool:
+        raise OSError("the connection broke")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LedgerStore, "raise_cap", away)
+        for _ in range(2):
+            with pytest.raises(LedgerUnavailable):
+                await harness.extend(ledger, token, 400)
+    (account,) = ledger.book.accounts()
+    assert account.reserved == 400
+    assert await ledger.settle_now([harness.report(token, 100)]) == [Verdict.SETTLED]
+    assert account.reserved == 0
+    assert await harness.billed() == 100

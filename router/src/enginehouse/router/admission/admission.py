@@ -326,9 +326,10 @@ class Admission:
         try:
             # The replica may have registered anew while a draw was waited for.
             grant.replica_id = self._ledger.replica_id
-            if admitting.request is not None and not admitting.request.bounded:
+            # A request that may cost nothing has nothing to extend; 0 in the grant would mean no bound.
+            if admitting.request is not None and not admitting.request.bounded and most != 0:
                 grant.replica_address = self._cache.address
-                grant.max_nanos = request_cap(admitting.check.headers, context.lowest_cap) or 0
+                grant.max_nanos = most or 0
             for entry, candidate in zip(grant.candidates, decision.candidates, strict=True):
                 entry.cap_nanos = candidate.bound_nanos
             for account in reserved.accounts:

@@ -49,3 +49,23 @@ def ledger_unavailable(error: LedgerUnavailable) -> ServiceError:
     return ServiceError(
         Reason.LEDGER_UNAVAILABLE, f"the request cannot be paid for now: {error}; retry shortly", retry_after_s=1.0
     )
+
+
+def bounded(cap_nanos: int, needed_nanos: int) -> ServiceError:
+    """Return the error for a request that needs more than the caller or its key lets it cost."""
+    return ServiceError(
+        Reason.BUDGET_EXHAUSTED,
+        f"the request may cost {cap_nanos} nano-dollars by its own bound or its key's, and needs {needed_nanos}; "
+        "allow more",
+        metadata={"scope": "request", "cap_nanos": str(cap_nanos), "needed_nanos": str(needed_nanos)},
+    )
+
+
+def not_extended(error: LedgerUnavailable) -> ServiceError:
+    """Return the error for a running request that needs more than is reserved, where nothing can be added."""
+    return ServiceError(
+        Reason.LEDGER_UNAVAILABLE,
+        f"the request needs more than was reserved for it, and no more can be reserved now: {error}; send it again, "
+        "and it is reserved for anew",
+        retry_after_s=1.0,
+    )

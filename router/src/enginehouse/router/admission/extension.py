@@ -32,9 +32,9 @@ class GrantExtender:
         """Return the grant with a cap that covers the need, or where all budgets have it, what is wanted.
 
         Raises:
-            ServiceError: GRANT_MISSING, GRANT_INVALID; INVALID_REQUEST for a need that is not positive or a model that
-                the grant does not name; BUDGET_EXHAUSTED with the scope where a budget or the request's own bound does
-                not cover the need; LEDGER_UNAVAILABLE where nothing can be reserved now.
+            ServiceError: GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED; INVALID_REQUEST for a need that is not positive
+                or a model that the grant does not name; BUDGET_EXHAUSTED with the scope where a budget or the request's
+                own bound does not cover the need; LEDGER_UNAVAILABLE where nothing can be reserved now.
         """
         grant = authenticate(request.grant, keys=self._grant_keys)
         candidate = next((entry for entry in grant.candidates if entry.model == request.model), None)
@@ -42,18 +42,21 @@ class GrantExtender:
             raise _invalid("model", f"the grant does not name the model {request.model[:128]!r}")
         if request.need_nanos <= 0:
             raise _invalid("need_nanos", f"must be positive, not {request.need_nanos}")
-        most = grant.max_nanos or MAX_NANOS
-        needed = candidate.cap_nanos + request.need_nanos
-        if not grant.replica_address or needed > most:
-            cap = grant.max_nanos or candidate.cap_nanos
+        now = self._clock()
+        if grant.expires_at_ms <= now:
             raise ServiceError(
-                Reason.BUDGET_EXHAUSTED,
-                f"the request may cost {cap} nano-dollars by its own bound or its key's, and needs {needed}; allow it",
-                metadata={"scope": "request", "cap_nanos": str(cap), "needed_nanos": str(needed)},
+                Reason.GRANT_EXPIRED,
+                f"the grant expired {(now - grant.expires_at_ms) / 1000:.3f} s ago, and nothing can be spent on it",
             )
+        needed = candidate.cap_nanos + request.need_nanos
+        if needed > MAX_NANOS:
+            raise _invalid("need_nanos", f"{request.need_nanos} over the cap of {candidate.cap_nanos} is no amount")
+        most = grant.max_nanos if grant.replica_address else candidate.cap_nanos
+        if (most or MAX_NANOS) < needed or not grant.replica_address:
+            raise errors.bounded(most, needed)
         if grant.replica_id != self._ledger.replica_id:
-            raise errors.ledger_unavailable(LedgerUnavailable("another registration holds the request's reservation"))
-        wanted = min(most, candidate.cap_nanos + max(request.need_nanos, request.want_nanos))
+            raise errors.not_extended(LedgerUnavailable("the router that holds its reservation is gone"))
+        wanted = min(most or MAX_NANOS, candidate.cap_nanos + max(request.need_nanos, request.want_nanos))
         try:
             try:
                 return await self._extended(grant, candidate, wanted)
@@ -62,11 +65,10 @@ class GrantExtender:
                     raise
                 return await self._extended(grant, candidate, needed)
         except InsufficientBudget as error:
-            now = self._clock()
             self._exhaustion.refused(error.budget.budget_id, error.budget.period.window_start_ms(now))
             raise errors.budget_exhausted(error, needed) from None
         except LedgerUnavailable as error:
-            raise errors.ledger_unavailable(error) from None
+            raise errors.not_extended(error) from None
 
     async def _extended(self, grant: grant_pb2.Grant, candidate: grant_pb2.GrantCandidate, cap_nanos: int) -> str:
         def signed() -> str:

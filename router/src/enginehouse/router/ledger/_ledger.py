@@ -198,17 +198,20 @@ class Ledger:
         for attempt in range(_DRAWS + 1):
             reservation = self._book.get(grant_id)
             if reservation is None or not self.usable:
-                raise LedgerUnavailable("this replica does not hold the request's reservation any more")
+                raise LedgerUnavailable("this router does not hold the request's reservation any more")
             more = max(0, cap_nanos - reservation.cap_nanos)
             short = self._book.extend(reservation, more, now_ms=now_ms)
             if short is None:
-                reservation.token = sign()
+                token = reservation.token = sign()
                 try:
                     with translate_db_errors():
-                        await self._store.journal(self._replica_id, [journal_entry(reservation)])
+                        still_open = await self._store.raise_cap(self._replica_id, journal_entry(reservation))
                 except DatabaseUnavailable as error:
                     raise LedgerUnavailable("the ledger's database does not answer") from error
-                return reservation.token
+                if not still_open:
+                    # It settled or lapsed elsewhere: the next comparison drops it, and what it holds.
+                    raise LedgerUnavailable("the request's reservation has been settled")
+                return token
             account = short.account
             if attempt == _DRAWS:
                 raise InsufficientBudget(account.budget)

@@ -62,8 +62,7 @@ _ENSURE_JOURNAL = sa.text(
     FROM unnest(CAST(:grant_ids AS text[]), CAST(:replica_ids AS text[]), CAST(:states AS text[]),
                 CAST(:grants AS bytea[]), CAST(:caps AS bigint[]), CAST(:issued AS bigint[]),
                 CAST(:expires AS bigint[]))
-    ON CONFLICT (grant_id) DO UPDATE SET cap_nanos = excluded.cap_nanos, grant_bytes = excluded.grant_bytes
-    WHERE reservations.cap_nanos < excluded.cap_nanos AND reservations.state <> 'settled'
+    ON CONFLICT DO NOTHING
     """
 )
 _LOCK_JOURNAL = sa.text(

@@ -100,6 +100,18 @@ _TAKE_FROM_LEASE = sa.text(
     RETURNING remaining_nanos, version
     """
 )
+_RAISE_CAP = sa.text(
+    """
+    INSERT INTO reservations (grant_id, replica_id, state, grant_bytes, cap_nanos, issued_at_ms, expires_at_ms)
+    VALUES (:grant_id, :replica_id, 'open', :grant_bytes, :cap, :issued, :expires)
+    ON CONFLICT (grant_id) DO UPDATE
+      SET cap_nanos = greatest(reservations.cap_nanos, excluded.cap_nanos),
+          grant_bytes = CASE WHEN excluded.cap_nanos >= reservations.cap_nanos THEN excluded.grant_bytes
+                             ELSE reservations.grant_bytes END
+      WHERE reservations.state = 'open'
+    RETURNING 1
+    """
+)
 _ALIVE = sa.text("SELECT 1 FROM replicas WHERE replica_id = :replica_id AND state = 'live' FOR SHARE")
 
 
@@ -215,7 +227,7 @@ class LedgerStore:
         return LeaseState(lease_id, taken.remaining_nanos, taken.version)
 
     async def journal(self, replica_id: str, entries: Sequence[JournalEntry]) -> None:
-        """Write reservations down, or the higher caps of those that were extended, except what has settled."""
+        """Write reservations down, except those that are already, because they were extended or have settled."""
         ordered = sorted(entries, key=lambda entry: entry.grant_id)
         async with self._database.begin() as connection:
             await connection.execute(
@@ -230,6 +242,22 @@ class LedgerStore:
                     "expires": [entry.expires_at_ms for entry in ordered],
                 },
             )
+
+    async def raise_cap(self, replica_id: str, entry: JournalEntry) -> bool:
+        """Write down a reservation's higher cap; False, and nothing is written, where it is not open any more."""
+        async with self._database.begin() as connection:
+            raised = await connection.execute(
+                _RAISE_CAP,
+                {
+                    "grant_id": entry.grant_id,
+                    "replica_id": replica_id,
+                    "grant_bytes": entry.grant_bytes,
+                    "cap": entry.cap_nanos,
+                    "issued": entry.issued_at_ms,
+                    "expires": entry.expires_at_ms,
+                },
+            )
+            return raised.first() is not None
 
     async def closed_of(self, grant_ids: Sequence[str]) -> list[str]:
         """Return those of these grants that are no longer open."""

@@ -340,11 +340,16 @@ class Calls:
         except ServiceError as error:
             if error.reason is Reason.BUDGET_EXHAUSTED:
                 return False
+            if error.reason is Reason.GRANT_EXPIRED:
+                raise _took_too_long() from None
             raise
         extended = authenticate(token, keys=self._keys)
         raised = next((entry for entry in extended.candidates if entry.model == call.model), None)
         if extended.grant_id != grant.grant_id or raised is None or raised.cap_nanos < nanos:
             raise ServiceError(Reason.LEDGER_UNAVAILABLE, "the router extended another grant; retry", retry_after_s=1.0)
+        if call.candidate is None or raised.cap_nanos <= call.candidate.cap_nanos:
+            # Another need of the same call was answered meanwhile, and with more.
+            return True
         try:
             self._spool.extend(call._accepted, token=token)
         except OSError as error:
@@ -423,10 +428,7 @@ class AcceptedCall:
         if expired:
             assert self._task is not None
             self._task.uncancel()
-            raise ServiceError(
-                Reason.DEADLINE_EXCEEDED,
-                "the request took longer than its grant allows; ask for less output, or stream",
-            ) from None
+            raise _took_too_long() from None
 
     def _stop_spending(self) -> None:
         """Stop counting at the grant's expiry, and cancel a handler that does not end soon after."""
@@ -440,6 +442,12 @@ class AcceptedCall:
         self._expired = True
         self._call.cancelled = True
         self._task.cancel()
+
+
+def _took_too_long() -> ServiceError:
+    return ServiceError(
+        Reason.DEADLINE_EXCEEDED, "the request took longer than its grant allows; ask for less output, or stream"
+    )
 
 
 def _meter(candidate: GrantCandidate | None) -> Meter:

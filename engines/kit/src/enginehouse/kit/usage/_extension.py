@@ -13,6 +13,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 _MAX_ROUTERS = 64
+_TOLD = frozenset({Reason.BUDGET_EXHAUSTED, Reason.LEDGER_UNAVAILABLE, Reason.GRANT_EXPIRED})
 
 
 class GrantExtensions:
@@ -34,20 +35,21 @@ class GrantExtensions:
             address: the router that holds the reservation, "ip:port".
 
         Raises:
-            ServiceError: BUDGET_EXHAUSTED where a budget or the request's own bound has no more; LEDGER_UNAVAILABLE
-                where the router cannot be asked now.
+            ServiceError: BUDGET_EXHAUSTED where a budget or the request's own bound has no more; GRANT_EXPIRED;
+                LEDGER_UNAVAILABLE where the router cannot be asked now.
         """
         stub: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(await self._channel(address))
         try:
             return (await stub.Extend(request, timeout=self._timeout_s)).grant
         except grpc.aio.AioRpcError as error:
             told = from_rpc_error(error)
-            if told is not None and told.reason in (Reason.BUDGET_EXHAUSTED, Reason.LEDGER_UNAVAILABLE):
+            if told is not None and told.reason in _TOLD:
                 raise told from None
             raise ServiceError(
                 Reason.LEDGER_UNAVAILABLE,
-                f"the request needs more than was reserved, and the router at {address} could not be asked for more "
-                f"({error.code().name}); retry shortly",
+                f"the request needs more than was reserved for it, and the router at {address}, which holds its "
+                f"reservation, is gone or does not answer ({error.code().name}); send it again, and another router "
+                "reserves for it anew",
                 retry_after_s=1.0,
             ) from error
 
