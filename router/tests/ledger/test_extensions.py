@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from enginehouse.kit.grants import peek
-from enginehouse.router.ledger import InsufficientBudget, LedgerStore, LedgerUnavailable, Scope, Verdict
+from enginehouse.router.ledger import InsufficientBudget, LedgerStore, LedgerUnavailable, Period, Scope, Verdict
 from router.tests.harness.ledger import LedgerHarness
 
 
@@ -151,3 +151,21 @@ async def test_an_extension_that_could_not_be_written_down_is_freed_with_its_res
     assert await ledger.settle_now([harness.report(token, 100)]) == [Verdict.SETTLED]
     assert account.reserved == 0
     assert await harness.billed() == 100
+
+
+async def test_nothing_is_drawn_on_a_lease_that_was_given_up(harness: LedgerHarness) -> None:
+    """Yesterday's, which held nothing; and those of an earlier registration."""
+    budget = await harness.budget(1_000, period=Period.DAY)
+    ledger = await harness.replica()
+    free = await harness.grant(ledger, 0)
+    harness.now_ms += 86_400_000
+    await ledger.return_idle()
+    with pytest.raises(LedgerUnavailable):
+        await harness.extend(ledger, free, 100)
+    paid = await harness.grant(ledger, 100)
+    before = await harness.window(budget)
+    await ledger.register()
+    with pytest.raises(LedgerUnavailable):
+        await harness.extend(ledger, paid, 500)
+    assert await harness.window(budget) == before
+    assert [row.sum for row in await harness.rows("SELECT sum(leased_nanos) FROM budget_windows")] == [before[2]]

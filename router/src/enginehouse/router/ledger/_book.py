@@ -116,6 +116,10 @@ class Book:
         """Every account held."""
         return list(self._accounts.values())
 
+    def holds(self, account: Account) -> bool:
+        """Return whether an account is one of this book, which learns of its lease's row."""
+        return self._by_lease.get(account.lease_id) is account
+
     def drop(self, account: Account) -> None:
         """Forget an account that holds nothing."""
         self._accounts.pop((account.budget.budget_id, account.window_start_ms), None)

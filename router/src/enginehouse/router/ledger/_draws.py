@@ -112,6 +112,9 @@ class LeaseDraws:
         account.drawing.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _draw(self, account: Account, *, need_nanos: int, target_nanos: int) -> int:
+        if not self._book().holds(account):
+            # Of an earlier registration, or of a window that has passed: nobody would learn what was drawn.
+            raise LedgerUnavailable("this router's lease on a budget was given up")
         self.count += 1
         try:
             with translate_db_errors():
