@@ -287,8 +287,18 @@ async def test_tools_that_may_be_called_have_schemas_of_any_kind(engine: EngineC
     assert (await engine.generate(request)).ends
 
 
-async def test_a_reference_that_leads_nowhere_is_named_even_if_no_call_is_needed(engine: EngineClient) -> None:
-    bad = Tool(name="bad", parameters_json_schema='{"type":"object","properties":{"a":{"$ref":"http://a.example/b"}}}')
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        ({"$ref": "http://a.example/b"}, "$ref 'http://a.example/b'"),
+        ({"type": "strin"}, "unknown type 'strin'; known: object"),
+        ({"type": ["string", "nul"]}, "unknown type 'nul'"),
+    ],
+)
+async def test_a_schema_that_means_nothing_is_named_even_if_no_call_is_needed(
+    engine: EngineClient, schema: Any, told: str
+) -> None:
+    bad = Tool(name="bad", parameters_json_schema=json.dumps({"type": "object", "properties": {"a": schema}}))
     error = await engine.refused(GenerateRequest(model="tools", messages=[user("x")], tools=[CLOCK, bad]))
     assert error.reason == "INVALID_SCHEMA"
-    assert "tools[1].parameters_json_schema: at #/properties/a: $ref 'http://a.example/b'" in error.message
+    assert f"tools[1].parameters_json_schema: at #/properties/a: {told}" in error.message

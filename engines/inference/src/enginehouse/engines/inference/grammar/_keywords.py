@@ -24,7 +24,7 @@ from enginehouse.engines.inference.grammar._references import SchemaError, Schem
 
 KINDS = ("object", "array", "string", "number", "boolean", "null")
 """The types of JSON values; an integer is a number."""
-_TYPES = (*KINDS, "integer")
+TYPES = (*KINDS, "integer")
 _SUPERSEDED = {
     "divisibleBy": "write multipleOf",
     "extends": "write allOf",
@@ -193,8 +193,8 @@ def _read_general(read: Keywords, fields: _Fields) -> None:
     if given is not None:
         types = given if isinstance(given, list) else [given]
         for kind in types:
-            if kind not in _TYPES:
-                raise fields.fail(f"unknown type {kind!r}; known: {', '.join(_TYPES)}")
+            if kind not in TYPES:
+                raise fields.fail(f"unknown type {kind!r}; known: {', '.join(TYPES)}")
         if not types:
             raise fields.fail("type [] must name at least one type, or be left out")
         if fields.value.get("nullable") is True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from enginehouse.engines.inference.grammar._keywords import TYPES
 from enginehouse.engines.inference.grammar._references import LISTS, NAMED, ONE, Document, SchemaError, SchemaPlace
 from enginehouse.engines.inference.grammar.schemas import invalid_schema
 
@@ -16,7 +17,7 @@ def plain_schema(schema: dict[str, Any], *, field: str) -> dict[str, Any]:
     """Return a schema that asks for the same, without booleans, references by name and bounds over 64 bits.
 
     Raises:
-        ServiceError: INVALID_SCHEMA, naming the field, for a reference that leads nowhere.
+        ServiceError: INVALID_SCHEMA, naming the field, for an unknown type or a reference that leads nowhere.
     """
     document = Document(schema)
     try:
@@ -35,7 +36,12 @@ def _plain(document: Document, place: SchemaPlace) -> Any:
         return value
     plain: dict[str, Any] = {}
     for keyword, given in value.items():
-        if keyword in ("$ref", "$dynamicRef"):
+        if keyword == "type" and given is not None:
+            for kind in given if isinstance(given, list) else [given]:
+                if kind not in TYPES:
+                    raise SchemaError(place.path, f"unknown type {kind!r}; known: {', '.join(TYPES)}")
+            plain[keyword] = given
+        elif keyword in ("$ref", "$dynamicRef"):
             plain["$ref"] = document.resolve(place, keyword).path
         elif keyword in ONE and isinstance(given, dict | bool):
             plain[keyword] = (
