@@ -130,12 +130,6 @@ async def test_cancel_frees_the_slots(model):
         (ask(format=generation_pb2.OutputFormat(json_schema='{"type": "objec"}')), Reason.INVALID_SCHEMA),
         (ask(format=generation_pb2.OutputFormat(json_schema="{oops")), Reason.INVALID_SCHEMA),
         (ask(format=generation_pb2.OutputFormat(grammar="root := nonsense (")), Reason.INVALID_SCHEMA),
-        (
-            generation_pb2.GenerateRequest(
-                messages=[generation_pb2.Message(role=generation_pb2.ROLE_TOOL, content="x", tool_call_id="c")]
-            ),
-            Reason.INVALID_REQUEST,
-        ),
         (ask("x" * 5000), Reason.INVALID_REQUEST),
     ],
 )
@@ -143,6 +137,11 @@ async def test_bad_requests_are_typed(model, request_, reason):
     with pytest.raises(ServiceError) as raised:
         await run(model, request_)
     assert raised.value.reason is reason
+
+
+async def test_a_tool_result_is_shown_to_a_template_that_knows_no_tools(model):
+    result = generation_pb2.Message(role=generation_pb2.ROLE_TOOL, content="x", tool_call_id="c")
+    assert await run(model, generation_pb2.GenerateRequest(messages=[result]), most=2)
 
 
 async def test_models_that_cannot_work_are_refused_at_load(folder, tmp_path):
