@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.api.inference.v1 import generation_pb2_grpc
 from enginehouse.api.openai.v1 import text_pb2_grpc
@@ -23,14 +19,7 @@ from enginehouse.kit.calls import Call
 from enginehouse.kit.engine.context import BuiltEngine, EngineContext
 from enginehouse.kit.openai import TextServicer
 
-_log = logging.getLogger(__name__)
-
 _CLOSE_S = 5.0
-
-
-def _end_this_process(why: str) -> None:
-    _log.critical("%s; ending this engine, to be restarted", why)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def build(context: EngineContext[InferenceConfig]) -> BuiltEngine[TextModelInfo, LoadedTextModel]:
@@ -46,7 +35,7 @@ async def build(context: EngineContext[InferenceConfig]) -> BuiltEngine[TextMode
             models_dir=config.models_dir,
             packages=context.packages,
             hang_s=config.hang_s,
-            on_hang=_end_this_process,
+            on_hang=context.end_process,
         ),
         OnnxRuntimeBackend(models_dir=config.models_dir, packages=context.packages),
         upstream,

@@ -14,7 +14,7 @@ from enginehouse.kit.calls import Calls
 from enginehouse.kit.engine._registration import describe_engine, engine_load
 from enginehouse.kit.engine._section import EngineSection
 from enginehouse.kit.engine._spec import EngineSpec
-from enginehouse.kit.engine.context import EngineContext
+from enginehouse.kit.engine.context import EngineContext, EngineFailure
 from enginehouse.kit.grants import GrantKeys
 from enginehouse.kit.server import EngineServer
 from enginehouse.kit.server.registry import RegistryLease
@@ -75,3 +75,5 @@ async def serve(spec: EngineSpec[Any], config: EngineSection, *, environ: Mutabl
         stack.push_async_callback(metrics.close)
         await server.start()
         await server.serve_until_signal()
+        if context.failures:
+            raise EngineFailure("; ".join(context.failures))

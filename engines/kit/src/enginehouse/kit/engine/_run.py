@@ -23,6 +23,7 @@ def run_engine(spec: EngineSpec[Any], arguments: Sequence[str] | None = None) ->
     """
     # Imported here: whoever only reads specs does not wait for a server's libraries.
     from enginehouse.kit.engine._process import serve
+    from enginehouse.kit.engine.context import EngineFailure
     from enginehouse.kit.loading import LoadError
     from enginehouse.kit.server import run
     from enginehouse.kit.telemetry import configure_logging
@@ -41,4 +42,7 @@ def run_engine(spec: EngineSpec[Any], arguments: Sequence[str] | None = None) ->
     except (ConfigError, LoadError, SpoolError) as error:
         print(f"{spec.distribution}: {error}", file=sys.stderr)  # noqa: T201 - the command's own answer
         return 2
+    except EngineFailure:
+        # It was logged as it happened.
+        return 1
     return 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
+import os
+import signal
 from collections.abc import Callable, Container, MutableMapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from enginehouse.api.gateway.v1 import registry_pb2
@@ -27,6 +30,12 @@ from enginehouse.kit.server import AddServicer
 
 ConfigT = TypeVar("ConfigT", bound=EngineSection)
 
+_log = logging.getLogger(__name__)
+
+
+class EngineFailure(Exception):
+    """An engine that could not serve on, and why."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineContext(Generic[ConfigT]):
@@ -40,6 +49,7 @@ class EngineContext(Generic[ConfigT]):
         calls: accepts grants and settles what calls used.
         packages: the weights that come as Python packages, for backends.
         stack: closes what is entered or pushed here, in reverse order, once the server has drained.
+        failures: the reasons for which the process ends, where it is not because it was told to.
     """
 
     kind: str
@@ -49,6 +59,13 @@ class EngineContext(Generic[ConfigT]):
     calls: Calls
     packages: PackagedWeights
     stack: AsyncExitStack
+    failures: list[str] = field(default_factory=list)
+
+    def end_process(self, why: str) -> None:
+        """End this process as a signal would, with exit status 1: it cannot serve on, and is to be started again."""
+        _log.critical("%s; ending this engine, to be restarted", why)
+        self.failures.append(why)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     async def serve_models(
         self, backends: Sequence[Loader[InfoT, LoadedT]], *, close_timeout_s: float | None = None
