@@ -55,6 +55,7 @@ class ChildProcess:
         self.stdout = stdout
         self.stderr = stderr
         self._ended = asyncio.ensure_future(_until_ended(process))
+        self._ended.add_done_callback(lambda _: self._close_stdin())
 
     @property
     def pid(self) -> int:
@@ -88,6 +89,12 @@ class ChildProcess:
     def kill(self) -> None:
         """Kill it, unless it has ended."""
         self._process.kill()
+        self._close_stdin()
+
+    def _close_stdin(self) -> None:
+        # Nobody reads it any more; a writer that is left open fails once its loop is closed.
+        if self.stdin is not None:
+            self.stdin.close()
 
 
 async def start_child(
@@ -126,16 +133,20 @@ async def start_child(
         env=None if env is None else dict(env),
         start_new_session=start_new_session,
     )
+    written: asyncio.StreamWriter | None = None
     try:
+        written = await _writer(process.stdin)
         return ChildProcess(
             process,
-            stdin=await _writer(process.stdin),
+            stdin=written,
             stdout=await _reader(process.stdout),
             stderr=await _reader(process.stderr),
         )
     except BaseException:
         process.kill()
         process.wait()
+        if written is not None:
+            written.close()
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
