@@ -1,4 +1,4 @@
-"""LiteLLM as a library: complete, stream, a tool, embed nothing that is not there, and its classes of errors."""
+"""LiteLLM as a library: complete, stream, a tool whose empty result goes back, and its classes of errors."""
 
 from __future__ import annotations
 
