@@ -23,19 +23,13 @@ from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.current_call import current_call
 from enginehouse.kit.grants import GRANT_HEADER
 from enginehouse.kit.openai import InProcessTextEngine
+from enginehouse.kit.router_channels import RouterChannels
 from enginehouse.kit.tasks import BackgroundTask
 
 _log = logging.getLogger(__name__)
 
-_CHANNEL_OPTIONS = (
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_retries", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
 # Pieces of an answer are joined up to this many characters: small enough to be replayed as a stream.
 _PIECE_CHARACTERS = 256
-_MAX_ROUTERS = 64
 
 
 CallT = TypeVar("CallT", bound=GrantedCall)
@@ -57,7 +51,7 @@ class AnswerSender:
         self._queue: asyncio.Queue[tuple[str, cache_pb2.StoreRequest, int]] = asyncio.Queue()
         self._pending_bytes = 0
         self._tasks: list[BackgroundTask] = []
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels = RouterChannels(retries=False)
         self.dropped = 0
         """The number of answers that did not fit or could not be delivered."""
 
@@ -82,16 +76,14 @@ class AnswerSender:
         for task in self._tasks:
             await task.close()
         self._tasks.clear()
-        for channel in self._channels.values():
-            await channel.close(None)
-        self._channels.clear()
+        await self._channels.close()
 
     async def _send_for_ever(self) -> None:
         while True:
             address, request, size = await self._queue.get()
             try:
                 stub: cache_pb2_grpc.AnswerServiceAsyncStub = cache_pb2_grpc.AnswerServiceStub(
-                    await self._channel(address)
+                    await self._channels.to(address)
                 )
                 await stub.Store(request, timeout=self._timeout_s)
             except grpc.aio.AioRpcError as error:
@@ -103,15 +95,6 @@ class AnswerSender:
             finally:
                 self._pending_bytes -= size
                 self._queue.task_done()
-
-    async def _channel(self, address: str) -> grpc.aio.Channel:
-        channel = self._channels.get(address)
-        if channel is None:
-            if len(self._channels) >= _MAX_ROUTERS:
-                oldest = next(iter(self._channels))
-                await self._channels.pop(oldest).close(None)
-            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-        return channel
 
 
 class KeepingEngine(Generic[CallT]):

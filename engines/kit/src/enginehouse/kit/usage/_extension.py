@@ -6,13 +6,8 @@ import grpc
 
 from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
 from enginehouse.kit.errors import Reason, ServiceError, from_rpc_error
+from enginehouse.kit.router_channels import RouterChannels
 
-_CHANNEL_OPTIONS = (
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
-_MAX_ROUTERS = 64
 _TOLD = frozenset({Reason.BUDGET_EXHAUSTED, Reason.LEDGER_UNAVAILABLE, Reason.GRANT_EXPIRED})
 
 
@@ -25,7 +20,7 @@ class GrantExtensions:
 
     def __init__(self, *, timeout_s: float = 5.0) -> None:
         self._timeout_s = timeout_s
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels = RouterChannels(retries=True)
 
     async def extend(self, request: usage_pb2.ExtendRequest, *, address: str) -> str:
         """Return the grant with a higher cap.
@@ -38,7 +33,7 @@ class GrantExtensions:
             ServiceError: BUDGET_EXHAUSTED where a budget or the request's own bound has no more; GRANT_EXPIRED;
                 LEDGER_UNAVAILABLE where the router cannot be asked now.
         """
-        stub: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(await self._channel(address))
+        stub: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(await self._channels.to(address))
         try:
             return (await stub.Extend(request, timeout=self._timeout_s)).grant
         except grpc.aio.AioRpcError as error:
@@ -55,15 +50,4 @@ class GrantExtensions:
 
     async def close(self) -> None:
         """Disconnect from the routers."""
-        for channel in self._channels.values():
-            await channel.close(None)
-        self._channels.clear()
-
-    async def _channel(self, address: str) -> grpc.aio.Channel:
-        channel = self._channels.get(address)
-        if channel is None:
-            if len(self._channels) >= _MAX_ROUTERS:
-                oldest = next(iter(self._channels))
-                await self._channels.pop(oldest).close(None)
-            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-        return channel
+        await self._channels.close()
