@@ -18,13 +18,27 @@ from router.benchmarks import ledger
 from .decision import decision_cpu_us
 from .measure import ROOT, Measurement
 from .models import measure_models
-from .paths import measure_all
+from .paths import measure_paths
 from .rows import Results
+from .selection import (
+    CONCURRENCIES,
+    GRPC_PATHS,
+    HTTP_PATHS,
+    LITELLM,
+    PARTS,
+    PATHS,
+    SECONDS,
+    WORKLOADS,
+    Selection,
+    named,
+    slug,
+)
 from .table import as_json, as_markdown
 from .tools import Tool, ToolMissing, find_ghz, find_litellm, find_wrk
 from .voice import measure_voice
 
-PARTS = ("decision", "ledger", "paths", "models", "voice")
+JSON = ROOT / "bench" / "results" / "latest.json"
+MARKDOWN = ROOT / "docs" / "benchmarks.md"
 
 
 def _found(results: Results, what: str, find: Callable[[], Tool]) -> Tool | None:
@@ -35,15 +49,13 @@ def _found(results: Results, what: str, find: Callable[[], Tool]) -> Tool | None
         return None
 
 
-def _ran(name: str, part: Callable[[], None], results: Results) -> bool:
+def _run(name: str, part: Callable[[], None], results: Results) -> None:
     """Run a part. A failure is noted and keeps the measurements of the other parts."""
     try:
         part()
     except Exception as error:
         traceback.print_exc()
         results.skipped[name] = " ".join(f"{type(error).__name__}: {error}".split())[:400]
-        return False
-    return True
 
 
 def _machine() -> dict[str, object]:
@@ -64,47 +76,70 @@ def _machine() -> dict[str, object]:
     }
 
 
-def main() -> int:
-    """Run the requested parts; return exit status 1 if any of them failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each load lasts")
-    parser.add_argument("--warm", type=float, default=1.0, help="how long it runs before that")
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog="Only a run of everything replaces the saved table. Others print, and write where they are told to.",
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--paths", nargs="+", choices=[slug(name) for name in PATHS], default=list(PATHS))
+    parser.add_argument("--workloads", nargs="+", choices=[slug(name) for name in WORKLOADS], default=list(WORKLOADS))
+    parser.add_argument("--concurrencies", nargs="+", type=int, default=list(CONCURRENCIES))
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long each load lasts")
     parser.add_argument("--speech", type=pathlib.Path, metavar="DIR", help="recordings whose words are known")
-    parser.add_argument("--no-litellm", action="store_true")
-    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "bench" / "results" / "latest.json")
-    parser.add_argument("--markdown", type=pathlib.Path, default=ROOT / "docs" / "benchmarks.md")
-    arguments = parser.parse_args()
+    parser.add_argument("--json", type=pathlib.Path, help="where to write the figures")
+    parser.add_argument("--markdown", type=pathlib.Path, help="where to write the table")
+    return parser.parse_args()
 
+
+def main() -> int:
+    """Run the selected parts; return exit status 1 if anything selected was not measured."""
+    arguments = _arguments()
+    selection = Selection(
+        parts=arguments.parts,
+        paths=[named(PATHS, name) for name in arguments.paths],
+        workloads=[named(WORKLOADS, name) for name in arguments.workloads],
+        concurrencies=arguments.concurrencies,
+        seconds=arguments.seconds,
+    )
     results = Results(machine=_machine())
     tools = ROOT / ".tools"
     tools.mkdir(exist_ok=True)
-    # Only this part needs them, and they are built once.
-    loads = "paths" in arguments.parts
-    ghz = _found(results, "gRPC", lambda: find_ghz(tools)) if loads else None
-    wrk = _found(results, "HTTP", lambda: find_wrk(tools)) if loads else None
-    proxy = _found(results, "LiteLLM", lambda: find_litellm(ROOT)) if loads and not arguments.no_litellm else None
+    grpc = selection.needs(*GRPC_PATHS) or "profile" in selection.parts
+    ghz = _found(results, "gRPC", lambda: find_ghz(tools)) if grpc else None
+    wrk = _found(results, "HTTP", lambda: find_wrk(tools)) if selection.needs(*HTTP_PATHS) else None
+    proxy = _found(results, "LiteLLM", lambda: find_litellm(ROOT)) if selection.needs(LITELLM) else None
     with tempfile.TemporaryDirectory(prefix="eh-bench-", dir="/tmp") as folder:
         scratch = pathlib.Path(folder)
-        measurement = Measurement(
-            results=results, ghz=ghz, wrk=wrk, seconds=arguments.seconds, warm_s=arguments.warm, scratch=scratch
-        )
+        measurement = Measurement(results=results, ghz=ghz, wrk=wrk, seconds=selection.seconds, scratch=scratch)
         parts: dict[str, Callable[[], None]] = {
             "decision": lambda: results.figures.update(decision_cpu_us=decision_cpu_us()),
-            "ledger": lambda: results.figures.update(ledger.measure(arguments.seconds)),
-            "paths": lambda: measure_all(measurement, results, scratch, proxy),
+            "ledger": lambda: results.figures.update(ledger.measure(selection.seconds)),
+            # They share a mesh.
+            "paths and profile": lambda: measure_paths(measurement, results, selection, scratch, proxy),
             "models": lambda: results.figures.update(measure_models()),
             "voice": lambda: results.figures.update(measure_voice(arguments.speech)),
         }
-        failed = [name for name in arguments.parts if not _ran(name, parts[name], results)]
+        for name, part in parts.items():
+            if not set(name.split(" and ")).isdisjoint(selection.parts):
+                _run(name, part, results)
     results.machine = {**results.machine, "load average after": round(os.getloadavg()[0], 2)}
     text = as_markdown(results)
     print(text)
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(as_json(results), indent=2) + "\n")
-    arguments.markdown.write_text(text)
-    print(f"saved to {arguments.json} and {arguments.markdown}", file=sys.stderr)
-    return 1 if failed else 0
+    whole = selection.is_whole and not results.skipped
+    _write(arguments.json or (JSON if whole else None), json.dumps(as_json(results), indent=2) + "\n")
+    _write(arguments.markdown or (MARKDOWN if whole else None), text)
+    for what, why in results.skipped.items():
+        print(f"not measured: {what}: {why}", file=sys.stderr)
+    return 1 if results.skipped else 0
+
+
+def _write(path: pathlib.Path | None, text: str) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        print(f"saved to {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":

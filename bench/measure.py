@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 from .loads import Load, LoadFailed, grpc_load, http_load
 from .rows import Results, Row
+from .selection import CONCURRENCIES
 from .tools import Tool
 from .usage import Group, cpu_seconds
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PROTOSET = ROOT / "proto" / "python" / "src" / "enginehouse" / "api" / "descriptors.binpb"
 GENERATE = "enginehouse.api.inference.v1.GenerationService/Generate"
-CONCURRENCIES = (1, 16, 64)
+WARM_S = 1.0
+"""How long each load runs before it is measured."""
 PROMPT = "Tell me a story about a clever crow"
 
 
@@ -68,7 +70,6 @@ class Measurement:
         ghz: the load generator for gRPC; None where there is none.
         wrk: the load generator for HTTP; None where there is none.
         seconds: how long each load lasts.
-        warm_s: how long it runs before that.
         scratch: a folder for the load generators' files.
     """
 
@@ -79,14 +80,12 @@ class Measurement:
         ghz: Tool | None,
         wrk: Tool | None,
         seconds: float,
-        warm_s: float,
         scratch: pathlib.Path,
     ) -> None:
         self._results = results
         self._ghz = ghz
         self._wrk = wrk
         self._seconds = seconds
-        self._warm_s = warm_s
         self._scratch = scratch
 
     def take(
@@ -112,14 +111,12 @@ class Measurement:
                 self._results.rows += best.values()
 
     def _row(self, path: GrpcPath | HttpPath, workload: Workload, concurrency: int) -> Row | None:
-        if (self._ghz if isinstance(path, GrpcPath) else self._wrk) is None:
-            return None
         what = f"{path.name}, {workload.name} at {concurrency}"
         try:
-            self._load(path, workload, concurrency, self._warm_s)
+            self.load(path, workload, concurrency, WARM_S)
             time.sleep(path.settle_s)
             before = cpu_seconds(path.group)
-            load = self._load(path, workload, concurrency, self._seconds * path.longer)
+            load = self.load(path, workload, concurrency, self._seconds * path.longer)
             after = cpu_seconds(path.group)
         except LoadFailed as error:
             self._results.skipped[what] = str(error)
@@ -140,9 +137,11 @@ class Measurement:
         )
         return row
 
-    def _load(self, path: GrpcPath | HttpPath, workload: Workload, concurrency: int, seconds: float) -> Load:
+    def load(self, path: GrpcPath | HttpPath, workload: Workload, concurrency: int, seconds: float) -> Load:
+        """Put one load on a path. Raises LoadFailed, also where its load generator is not installed."""
         if isinstance(path, GrpcPath):
-            assert self._ghz is not None
+            if self._ghz is None:
+                raise LoadFailed("ghz is not installed")
             return grpc_load(
                 self._ghz,
                 target=path.target,
@@ -153,7 +152,8 @@ class Measurement:
                 concurrency=concurrency,
                 seconds=seconds,
             )
-        assert self._wrk is not None
+        if self._wrk is None:
+            raise LoadFailed("wrk is not installed")
         body: dict[str, object] = {
             "model": workload.model,
             "messages": [{"role": "user", "content": PROMPT}],

@@ -1,198 +1,101 @@
-"""The paths, and the processes that they need."""
+"""The paths' measurement: the loads on each, then on the mesh a saturated stream, many open ones, and profiles."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import pathlib
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
 
-import yaml
-
-from tests.mesh import Mesh, default_models
-
-from . import envoy_only, litellm
-from .children import last_words, running
-from .engine import CATALOG
 from .held import hold_streams
-from .measure import PROTOSET, ROOT, SATURATED, GrpcPath, HttpPath, Measurement
-from .ports import free_port, is_open, wait_until
+from .litellm import KEY
+from .measure import REQUEST, SATURATED, STREAM, GrpcPath, HttpPath, Measurement
+from .processes import SyntheticMesh, bare_engine, envoy_before, litellm_before, synthetic_mesh
+from .profile import Profiler
 from .rows import Results
+from .selection import (
+    DIRECT,
+    ENVOY_ONLY,
+    ENVOY_ONLY_JSON,
+    FULL,
+    FULL_JSON,
+    FULL_UNLIMITED,
+    HELD,
+    IN_MESH,
+    LITELLM,
+    Selection,
+)
 from .tools import Tool
 from .usage import memory_bytes
 
-BUNDLED = ROOT / "engines" / "inference" / "src" / "enginehouse" / "engines" / "inference" / "bundled"
-START_S = 60.0
-LITELLM_START_S = 120.0
-BUDGET_NANOS = 10**15
-"""A million dollars: a budget that is checked and does not run out."""
 HELD_STREAMS = 1000
 HELD_S = 15.0
+PROFILE_C = 64
+PROFILE_S = 8.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Started:
-    """A process and its listening address."""
-
-    port: int
-    pid: int
-
-
-@contextlib.contextmanager
-def bare_engine(scratch: pathlib.Path) -> Iterator[Started]:
-    """The engine alone."""
-    port, log = free_port(), scratch / "bare-engine.log"
-    with running([sys.executable, "-m", "bench.engine", "bare", str(port)], log=log, folder=ROOT) as process:
-        _wait_for(port, process.pid, log, seconds=START_S)
-        yield Started(port=port, pid=process.pid)
-
-
-@contextlib.contextmanager
-def envoy_before(engine: Started, scratch: pathlib.Path) -> Iterator[Started]:
-    """Envoy alone before an engine."""
-    port, log, config = free_port(), scratch / "envoy-only.log", scratch / "envoy-only.json"
-    config.write_text(
-        envoy_only.bootstrap(
-            port=port, admin_port=free_port(), upstream_port=engine.port, descriptors=PROTOSET.read_bytes()
-        )
-    )
-    with running(envoy_only.command(config), log=log) as process:
-        _wait_for(port, process.pid, log, seconds=START_S)
-        yield Started(port=port, pid=process.pid)
-
-
-@contextlib.contextmanager
-def litellm_before(upstream: Started, tool: Tool, scratch: pathlib.Path) -> Iterator[Started]:
-    """LiteLLM's proxy before the same engine, which it reaches through Envoy."""
-    port, log, config = free_port(), scratch / "litellm.log", scratch / "litellm.json"
-    config.write_text(
-        litellm.configuration(upstream_url=f"http://127.0.0.1:{upstream.port}", upstream_key="", model="synthetic")
-    )
-    command = litellm.command(tool, config=config, port=port)
-    with running(command, log=log, environment=litellm.environment(), folder=scratch) as process:
-        _wait_for(port, process.pid, log, seconds=LITELLM_START_S)
-        wait_until(
-            lambda: _answers(f"http://127.0.0.1:{port}/health/liveliness"), seconds=START_S, what="LiteLLM ready"
-        )
-        yield Started(port=port, pid=process.pid)
-
-
-def measure_all(measurement: Measurement, results: Results, scratch: pathlib.Path, proxy: Tool | None) -> None:
-    """Measure every path, then on the mesh alone a saturated stream and many open ones."""
+def measure_paths(
+    measurement: Measurement, results: Results, selection: Selection, scratch: pathlib.Path, proxy: Tool | None
+) -> None:
+    """Measure the selected paths under the selected loads, and take the profiles if they are selected."""
     with contextlib.ExitStack() as stack:
         paths: list[GrpcPath | HttpPath] = []
-        bare = stack.enter_context(bare_engine(scratch))
-        envoy = stack.enter_context(envoy_before(bare, scratch))
-        both = {"envoy": [envoy.pid], "engine": [bare.pid]}
-        edge = f"127.0.0.1:{envoy.port}"
-        paths.append(GrpcPath(name="direct", target=f"127.0.0.1:{bare.port}", group={"engine": [bare.pid]}))
-        paths.append(GrpcPath(name="Envoy only", target=edge, group=both))
-        paths.append(HttpPath(name="Envoy only, OpenAI JSON", url=f"http://{edge}", group=both))
-
-        mesh = stack.enter_context(Mesh.started(config=_overlay(results, scratch)))
-        own = {name: [pid] for name, pid in mesh.processes().items()}
-        results.memory_bytes = memory_bytes(own)
-        engine = stack.enter_context(granted_engine(mesh, scratch))
-        group = {"engine": [engine.pid], **own}
-        _, unlimited = mesh.create_key("bench-unlimited")
-        _, budgeted = mesh.create_key("bench-budgeted", budget_nanos=BUDGET_NANOS)
-        full = GrpcPath(name="full gRPC", target=mesh.target, group=group, key=budgeted)
-        paths.append(full)
-        paths.append(GrpcPath(name="full gRPC, no budget", target=mesh.target, group=group, key=unlimited))
-        paths.append(HttpPath(name="full OpenAI JSON", url=mesh.url, group=group, key=budgeted))
-
-        if proxy is not None:
+        if selection.needs(DIRECT, ENVOY_ONLY, ENVOY_ONLY_JSON, LITELLM):
+            bare = stack.enter_context(bare_engine(scratch))
+            paths.append(GrpcPath(name=DIRECT, target=f"127.0.0.1:{bare.port}", group={"engine": [bare.pid]}))
+        if selection.needs(ENVOY_ONLY, ENVOY_ONLY_JSON, LITELLM):
+            envoy = stack.enter_context(envoy_before(bare, scratch))
+            both = {"envoy": [envoy.pid], "engine": [bare.pid]}
+            edge = f"127.0.0.1:{envoy.port}"
+            paths.append(GrpcPath(name=ENVOY_ONLY, target=edge, group=both))
+            paths.append(HttpPath(name=ENVOY_ONLY_JSON, url=f"http://{edge}", group=both))
+        mesh: SyntheticMesh | None = None
+        if selection.needs(*IN_MESH) or "profile" in selection.parts:
+            mesh = stack.enter_context(synthetic_mesh(scratch))
+            results.memory_bytes = dict(mesh.idle_memory_bytes)
+            target, url, group = mesh.mesh.target, mesh.mesh.url, mesh.group
+            paths.append(GrpcPath(name=FULL, target=target, group=group, key=mesh.budgeted))
+            paths.append(GrpcPath(name=FULL_UNLIMITED, target=target, group=group, key=mesh.unlimited))
+            paths.append(HttpPath(name=FULL_JSON, url=url, group=group, key=mesh.budgeted))
+        if selection.needs(LITELLM) and proxy is not None:
             started = stack.enter_context(litellm_before(envoy, proxy, scratch))
             url, alone = f"http://127.0.0.1:{started.port}", {"litellm": [started.pid]}
-            slow = HttpPath(name="LiteLLM", url=url, group=alone | both, key=litellm.KEY, longer=4.0, settle_s=4.0)
-            paths.append(slow)
+            paths.append(HttpPath(name=LITELLM, url=url, group=alone | both, key=KEY, longer=4.0, settle_s=4.0))
             results.figures["litellm_memory_mib"] = memory_bytes(alone)["litellm"] / 2**20
 
-        measurement.take(paths)
-        measurement.take([full], workloads=[SATURATED], concurrencies=[4])
-        if row := results.find(full.name, SATURATED.name, 4):
-            results.figures["saturated_stream_tokens_per_second"] = row.tokens_per_second
-        held = asyncio.run(
-            hold_streams(
-                target=mesh.target,
-                key=budgeted,
-                model="synthetic-slow",
-                streams=HELD_STREAMS,
-                seconds=HELD_S,
-                memory=lambda: memory_bytes(group),
-            )
+        if "profile" in selection.parts and mesh is not None:
+            _profile(measurement, results, mesh, scratch)
+        chosen = [path for path in paths if selection.needs(path.name)]
+        loads = [load for load in (REQUEST, STREAM) if load.name in selection.workloads]
+        measurement.take(chosen, workloads=loads, concurrencies=selection.concurrencies)
+        full = [path for path in chosen if path.name == FULL]
+        if full and SATURATED.name in selection.workloads:
+            measurement.take(full, workloads=[SATURATED], concurrencies=[4])
+            if row := results.find(FULL, SATURATED.name, 4):
+                results.figures["saturated_stream_tokens_per_second"] = row.tokens_per_second
+        if full and mesh is not None and HELD in selection.workloads:
+            _hold(results, mesh)
+
+
+def _profile(measurement: Measurement, results: Results, mesh: SyntheticMesh, scratch: pathlib.Path) -> None:
+    path = GrpcPath(name=FULL, target=mesh.mesh.target, group=mesh.group, key=mesh.budgeted)
+    profiler = Profiler(scratch=scratch, seconds=PROFILE_S)
+    measurement.load(path, REQUEST, PROFILE_C, 2.0)
+    results.profiles = [
+        profiler.router(mesh.own["router"][0], lambda seconds: measurement.load(path, REQUEST, PROFILE_C, seconds)),
+        profiler.engine(mesh.engine.pid, lambda seconds: measurement.load(path, REQUEST, PROFILE_C, seconds)),
+    ]
+
+
+def _hold(results: Results, mesh: SyntheticMesh) -> None:
+    held = asyncio.run(
+        hold_streams(
+            target=mesh.mesh.target,
+            key=mesh.budgeted,
+            model="synthetic-slow",
+            streams=HELD_STREAMS,
+            seconds=HELD_S,
+            memory=lambda: memory_bytes(mesh.group),
         )
-        results.figures["open_streams"] = held.streams
-        results.figures["open_streams_memory_growth"] = held.growth
-
-
-def _overlay(results: Results, scratch: pathlib.Path) -> dict[str, object]:
-    """The settings of a mesh that has its own models in its own engine, and the synthetic ones in its catalog."""
-    own = default_models()["models"]
-    catalog = scratch / "catalog.yaml"
-    catalog.write_text(yaml.safe_dump({"models": [*own, *yaml.safe_load(CATALOG.read_text())["models"]]}))
-    here = []
-    for model in own:
-        if model["cluster"] != "inference":
-            continue
-        kind, _, name = model["source"].partition(":")
-        if kind == "bundled" and not (BUNDLED / name).exists():
-            results.skipped[f"memory of {model['name']}"] = "its weights are not in this checkout"
-        else:
-            here.append(model["name"])
-    return {"local": {"catalog_file": str(catalog)}, "inference": {"models": here}}
-
-
-@contextlib.contextmanager
-def granted_engine(mesh: Mesh, scratch: pathlib.Path) -> Iterator[Started]:
-    """Run the synthetic source as an engine of the mesh, beside its own engines."""
-    config = yaml.safe_load((mesh.data / "run" / "inference-1.yaml").read_text())
-    port, log = free_port(), scratch / "engine.log"
-    config["inference"] |= {
-        "engine_id": "bench-1",
-        "listen": f"127.0.0.1:{port}",
-        "http_listen": f"127.0.0.1:{free_port()}",
-        "spool_dir": str(scratch / "spool"),
-        "models": [],
-    }
-    path = scratch / "engine.yaml"
-    path.write_text(yaml.safe_dump(config))
-    with running([sys.executable, "-m", "bench.engine", "granted", str(path)], log=log, folder=ROOT) as process:
-        _wait_for(port, process.pid, log, seconds=START_S)
-        wait_until(
-            lambda: _is_listed(mesh), seconds=START_S, what=f"the engine's models being served\n{last_words(log)}"
-        )
-        yield Started(port=port, pid=process.pid)
-
-
-def _is_listed(mesh: Mesh) -> bool:
-    request = urllib.request.Request(f"{mesh.url}/v1/models", headers={"authorization": f"Bearer {mesh.key}"})
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return b'"synthetic-slow"' in answer.read()
-    except (OSError, urllib.error.HTTPError):
-        return False
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def _wait_for(port: int, pid: int, log: pathlib.Path, *, seconds: float) -> None:
-    def opened_or_ended() -> bool:
-        return is_open(port) or not pathlib.Path(f"/proc/{pid}").exists()
-
-    try:
-        wait_until(opened_or_ended, seconds=seconds, what=f"a door on port {port}")
-    except TimeoutError as error:
-        raise RuntimeError(f"{error}:\n{last_words(log)}") from None
-    if not is_open(port):
-        raise RuntimeError(f"{log.stem} ended before it was ready:\n{last_words(log)}")
+    )
+    results.figures["open_streams"] = held.streams
+    results.figures["open_streams_memory_growth"] = held.growth

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .loads import Load
+from .profile import Profile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,8 @@ class Results:
     """Single figures by name, each with its unit in the name."""
     memory_bytes: dict[str, int] = field(default_factory=dict)
     """Memory of the idle mesh by process."""
+    profiles: list[Profile] = field(default_factory=list)
+    """Where the CPU time of the mesh's Python processes goes."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Failed measurements, with the reason."""
 

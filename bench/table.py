@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
+from .profile import Profile
 from .rows import TARGETS, Results, Row
 
 MIB = 1 << 20
@@ -32,6 +33,7 @@ def as_json(results: Results) -> dict[str, object]:
             for target in TARGETS
             for value, met in [target.verdict(results)]
         ],
+        "profiles": [asdict(profile) for profile in results.profiles],
         "skipped": results.skipped,
     }
 
@@ -68,6 +70,8 @@ def as_markdown(results: Results) -> str:
             *_loads(rows),
             "",
         ]
+    for profile in results.profiles:
+        lines += [f"## Profile of the {profile.process}: full gRPC at 64", "", *_profile(profile), ""]
     if results.memory_bytes:
         lines += ["## Memory of the idle mesh", "", *_memory(results.memory_bytes), ""]
     if results.figures:
@@ -98,6 +102,22 @@ def _loads(rows: list[Row]) -> Iterable[str]:
             f"| {_number(load.p99_ms)} | {_number(row.tokens_per_second)} | {load.failed} "
             f"| {_by_process(row.cpu_us_per_request())} | {_number(sum(row.cpu_us_per_token().values()))} |"
         )
+
+
+def _profile(profile: Profile) -> Iterable[str]:
+    whole = profile.cpu_us_per_request
+    yield f"{profile.samples} samples under {_number(profile.requests_per_second)} requests/s."
+    yield ""
+    yield "| part | CPU us/request | share |"
+    yield "|---|---|---|"
+    for name, cost in profile.parts.items():
+        yield f"| {name} | {_number(cost)} | {cost / whole:.1%} |"
+    yield f"| **all** | **{_number(whole)}** | |"
+    yield ""
+    yield "| function, by its own time | CPU us/request |"
+    yield "|---|---|"
+    for name, cost in profile.functions.items():
+        yield f"| `{name}` | {_number(cost)} |"
 
 
 def _by_process(figures: Mapping[str, float]) -> str:
