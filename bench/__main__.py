@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
 import os
@@ -15,24 +14,13 @@ from collections.abc import Callable
 
 from router.benchmarks import ledger
 
+from .arguments import parse
 from .decision import decision_cpu_us
 from .measure import ROOT, Measurement
 from .models import measure_models
 from .paths import measure_paths
 from .rows import Results
-from .selection import (
-    CONCURRENCIES,
-    GRPC_PATHS,
-    HTTP_PATHS,
-    LITELLM,
-    PARTS,
-    PATHS,
-    SECONDS,
-    WORKLOADS,
-    Selection,
-    named,
-    slug,
-)
+from .selection import GRPC_PATHS, HTTP_PATHS, LITELLM
 from .table import as_json, as_markdown
 from .tools import Tool, ToolMissing, find_ghz, find_litellm, find_wrk
 from .voice import measure_voice
@@ -76,33 +64,10 @@ def _machine() -> dict[str, object]:
     }
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench",
-        description=__doc__,
-        epilog="Only a run of everything replaces the saved table. Others print, and write where they are told to.",
-    )
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--paths", nargs="+", choices=[slug(name) for name in PATHS], default=list(PATHS))
-    parser.add_argument("--workloads", nargs="+", choices=[slug(name) for name in WORKLOADS], default=list(WORKLOADS))
-    parser.add_argument("--concurrencies", nargs="+", type=int, default=list(CONCURRENCIES))
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long each load lasts")
-    parser.add_argument("--speech", type=pathlib.Path, metavar="DIR", help="recordings whose words are known")
-    parser.add_argument("--json", type=pathlib.Path, help="where to write the figures")
-    parser.add_argument("--markdown", type=pathlib.Path, help="where to write the table")
-    return parser.parse_args()
-
-
 def main() -> int:
     """Run the selected parts; return exit status 1 if anything selected was not measured."""
-    arguments = _arguments()
-    selection = Selection(
-        parts=arguments.parts,
-        paths=[named(PATHS, name) for name in arguments.paths],
-        workloads=[named(WORKLOADS, name) for name in arguments.workloads],
-        concurrencies=arguments.concurrencies,
-        seconds=arguments.seconds,
-    )
+    arguments = parse()
+    selection = arguments.selection
     results = Results(machine=_machine())
     tools = ROOT / ".tools"
     tools.mkdir(exist_ok=True)
@@ -112,14 +77,14 @@ def main() -> int:
     proxy = _found(results, "LiteLLM", lambda: find_litellm(ROOT)) if selection.needs(LITELLM) else None
     with tempfile.TemporaryDirectory(prefix="eh-bench-", dir="/tmp") as folder:
         scratch = pathlib.Path(folder)
-        measurement = Measurement(results=results, ghz=ghz, wrk=wrk, seconds=selection.seconds, scratch=scratch)
+        measurement = Measurement(results=results, ghz=ghz, wrk=wrk, scratch=scratch)
         parts: dict[str, Callable[[], None]] = {
-            "decision": lambda: results.figures.update(decision_cpu_us=decision_cpu_us()),
-            "ledger": lambda: results.figures.update(ledger.measure(selection.seconds)),
+            "decision": lambda: results.add("decision", {"decision_cpu_us": decision_cpu_us()}),
+            "ledger": lambda: results.add("ledger", ledger.measure(selection.seconds)),
             # They share a mesh.
             "paths and profile": lambda: measure_paths(measurement, results, selection, scratch, proxy),
-            "models": lambda: results.figures.update(measure_models()),
-            "voice": lambda: results.figures.update(measure_voice(arguments.speech)),
+            "models": lambda: results.add("models", measure_models()),
+            "voice": lambda: results.add("voice", measure_voice(arguments.speech)),
         }
         for name, part in parts.items():
             if not set(name.split(" and ")).isdisjoint(selection.parts):

@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .loads import Load, LoadFailed, grpc_load, http_load
-from .rows import Results, Row
-from .selection import CONCURRENCIES
+from .rows import Results, Row, Turn
 from .tools import Tool
 from .usage import Group, cpu_seconds
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PROTOSET = ROOT / "proto" / "python" / "src" / "enginehouse" / "api" / "descriptors.binpb"
 GENERATE = "enginehouse.api.inference.v1.GenerationService/Generate"
-WARM_S = 1.0
+WARM_S = 0.5
 """How long each load runs before it is measured."""
 PROMPT = "Tell me a story about a clever crow"
 
@@ -37,29 +36,35 @@ SATURATED = Workload(name="saturated stream", tokens=20_000, model="synthetic-sa
 
 
 @dataclass(frozen=True, kw_only=True)
-class GrpcPath:
-    """A path to the engine over gRPC."""
+class _Path:
+    """A path to the engine."""
 
     name: str
-    target: str
     group: Group
+    """The processes that a request costs something in."""
     key: str = ""
     longer: float = 1.0
-    """A factor on the measurement's duration, for a path so slow that a short one would cut off most answers."""
+    """A factor on the turns' duration, for a path so slow that a short turn would cut off most answers."""
     settle_s: float = 0.0
     """Seconds that the path needs to recover from a load that was cut off."""
+    every: int = 1
+    """The path takes a turn in every so many rounds."""
+    streams: bool = True
+    """False if it has no long answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class HttpPath:
+class GrpcPath(_Path):
+    """A path to the engine over gRPC."""
+
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpPath(_Path):
     """A path to the engine over OpenAI's JSON."""
 
-    name: str
     url: str
-    group: Group
-    key: str = ""
-    longer: float = 1.0
-    settle_s: float = 0.0
 
 
 class Measurement:
@@ -69,73 +74,71 @@ class Measurement:
         results: where they go, and why any of them is missing.
         ghz: the load generator for gRPC; None where there is none.
         wrk: the load generator for HTTP; None where there is none.
-        seconds: how long each load lasts.
         scratch: a folder for the load generators' files.
     """
 
-    def __init__(
-        self,
-        *,
-        results: Results,
-        ghz: Tool | None,
-        wrk: Tool | None,
-        seconds: float,
-        scratch: pathlib.Path,
-    ) -> None:
+    def __init__(self, *, results: Results, ghz: Tool | None, wrk: Tool | None, scratch: pathlib.Path) -> None:
         self._results = results
         self._ghz = ghz
         self._wrk = wrk
-        self._seconds = seconds
         self._scratch = scratch
 
     def take(
         self,
         paths: Sequence[GrpcPath | HttpPath],
+        workload: Workload,
+        concurrency: int,
         *,
-        workloads: Sequence[Workload] = (REQUEST, STREAM),
-        concurrencies: Sequence[int] = CONCURRENCIES,
+        rounds: int,
+        seconds: float,
+        name: str | None = None,
     ) -> None:
-        """Measure every workload at every concurrency on every path; the failure of one is noted and skips no other.
+        """Measure a workload on every path; the failure of one is noted and skips no other.
 
-        The paths take turns under each load, so that a machine that is busier for a while is so for all of them. Under
-        the highest, which the targets speak of, each has two turns and the better counts.
+        The paths take turns in each of some short rounds, so that paths are compared within a round: a machine that is
+        busier for a while is so for all of them. A round begins with another path each time.
+
+        Args:
+            paths: the paths.
+            workload: the shape of each request.
+            concurrency: how many requests are under way at any time.
+            rounds: how often the paths take turns.
+            seconds: how long each turn lasts.
+            name: the workload's name in the results; default its own.
         """
-        for workload in workloads:
-            for concurrency in concurrencies:
-                best: dict[str, Row] = {}
-                for _ in range(2 if concurrency == max(concurrencies) else 1):
-                    for path in paths:
-                        row = self._row(path, workload, concurrency)
-                        if row and (path.name not in best or row.load.per_second > best[path.name].load.per_second):
-                            best[path.name] = row
-                self._results.rows += best.values()
+        called = name or workload.name
+        able = [path for path in paths if path.streams or workload.tokens == 1]
+        turns: dict[str, list[Turn]] = {path.name: [] for path in able}
+        for number in range(rounds):
+            first = number % max(1, len(able))
+            for path in (*able[first:], *able[:first]):
+                if number % path.every:
+                    continue
+                try:
+                    turns[path.name].append(self._turn(path, workload, concurrency, number, seconds))
+                except LoadFailed as error:
+                    self._results.skipped[f"{path.name}, {called} at {concurrency}"] = str(error)
+        for path in able:
+            if turns[path.name]:
+                row = Row(
+                    path=path.name,
+                    workload=called,
+                    concurrency=concurrency,
+                    tokens_per_request=workload.tokens,
+                    turns=turns[path.name],
+                )
+                self._results.rows.append(row)
+                _say(row)
 
-    def _row(self, path: GrpcPath | HttpPath, workload: Workload, concurrency: int) -> Row | None:
-        what = f"{path.name}, {workload.name} at {concurrency}"
-        try:
-            self.load(path, workload, concurrency, WARM_S)
-            time.sleep(path.settle_s)
-            before = cpu_seconds(path.group)
-            load = self.load(path, workload, concurrency, self._seconds * path.longer)
-            after = cpu_seconds(path.group)
-        except LoadFailed as error:
-            self._results.skipped[what] = str(error)
-            return None
-        row = Row(
-            path=path.name,
-            workload=workload.name,
-            concurrency=concurrency,
-            tokens_per_request=workload.tokens,
-            load=load,
-            cpu_seconds={name: after[name] - before[name] for name in before},
-        )
-        print(
-            f"{what}: {load.per_second:.0f} requests/s, {row.tokens_per_second:.0f} tokens/s, "
-            f"p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.1f} ms, {load.failed} failed",
-            file=sys.stderr,
-            flush=True,
-        )
-        return row
+    def _turn(
+        self, path: GrpcPath | HttpPath, workload: Workload, concurrency: int, number: int, seconds: float
+    ) -> Turn:
+        self.load(path, workload, concurrency, WARM_S)
+        time.sleep(path.settle_s)
+        before = cpu_seconds(path.group)
+        load = self.load(path, workload, concurrency, seconds * path.longer)
+        after = cpu_seconds(path.group)
+        return Turn(round=number, load=load, cpu_seconds={name: after[name] - before[name] for name in before})
 
     def load(self, path: GrpcPath | HttpPath, workload: Workload, concurrency: int, seconds: float) -> Load:
         """Put one load on a path. Raises LoadFailed, also where its load generator is not installed."""
@@ -170,3 +173,14 @@ class Measurement:
             seconds=seconds,
             scratch=self._scratch,
         )
+
+
+def _say(row: Row) -> None:
+    load, cpu = row.load, row.cpu_us_per_request()
+    print(
+        f"{row.path}, {row.workload} at {row.concurrency}: {load.per_second:.0f} requests/s, "
+        f"{row.tokens_per_second:.0f} tokens/s, p50 {load.p50_ms:.2f} ms, {load.failed} failed, "
+        f"CPU us {', '.join(f'{name} {used:.0f}' for name, used in cpu.items())}",
+        file=sys.stderr,
+        flush=True,
+    )

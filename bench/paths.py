@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pathlib
+from collections.abc import Sequence
 
 from .held import hold_streams
 from .litellm import KEY
 from .measure import REQUEST, SATURATED, STREAM, GrpcPath, HttpPath, Measurement
-from .processes import SyntheticMesh, bare_engine, envoy_before, litellm_before, synthetic_mesh
+from .processes import SyntheticMesh, bare_engine, envoy_before, grpc_floor, litellm_before, synthetic_mesh
 from .profile import Profiler
-from .rows import Results
+from .rows import Results, median_of_rounds
 from .selection import (
     DIRECT,
     ENVOY_ONLY,
     ENVOY_ONLY_JSON,
+    FLOOR,
     FULL,
     FULL_JSON,
     FULL_UNLIMITED,
     HELD,
     IN_MESH,
     LITELLM,
+    LONE,
     Selection,
 )
 from .tools import Tool
@@ -29,6 +32,8 @@ from .usage import memory_bytes
 
 HELD_STREAMS = 1000
 HELD_S = 15.0
+LONE_ROUNDS = 20
+LONE_S = 0.7
 PROFILE_C = 64
 PROFILE_S = 8.0
 
@@ -39,6 +44,11 @@ def measure_paths(
     """Measure the selected paths under the selected loads, and take the profiles if they are selected."""
     with contextlib.ExitStack() as stack:
         paths: list[GrpcPath | HttpPath] = []
+        if selection.needs(FLOOR):
+            floor = stack.enter_context(grpc_floor(scratch))
+            paths.append(
+                GrpcPath(name=FLOOR, target=f"127.0.0.1:{floor.port}", group={"engine": [floor.pid]}, streams=False)
+            )
         if selection.needs(DIRECT, ENVOY_ONLY, ENVOY_ONLY_JSON, LITELLM):
             bare = stack.enter_context(bare_engine(scratch))
             paths.append(GrpcPath(name=DIRECT, target=f"127.0.0.1:{bare.port}", group={"engine": [bare.pid]}))
@@ -59,21 +69,39 @@ def measure_paths(
         if selection.needs(LITELLM) and proxy is not None:
             started = stack.enter_context(litellm_before(envoy, proxy, scratch))
             url, alone = f"http://127.0.0.1:{started.port}", {"litellm": [started.pid]}
-            paths.append(HttpPath(name=LITELLM, url=url, group=alone | both, key=KEY, longer=4.0, settle_s=4.0))
-            results.figures["litellm_memory_mib"] = memory_bytes(alone)["litellm"] / 2**20
+            paths.append(
+                HttpPath(name=LITELLM, url=url, group=alone | both, key=KEY, longer=4.0, settle_s=4.0, every=2)
+            )
+            results.add("paths", {"litellm_memory_mib": memory_bytes(alone)["litellm"] / 2**20})
 
         if "profile" in selection.parts and mesh is not None:
             _profile(measurement, results, mesh, scratch)
         chosen = [path for path in paths if selection.needs(path.name)]
-        loads = [load for load in (REQUEST, STREAM) if load.name in selection.workloads]
-        measurement.take(chosen, workloads=loads, concurrencies=selection.concurrencies)
-        full = [path for path in chosen if path.name == FULL]
-        if full and SATURATED.name in selection.workloads:
-            measurement.take(full, workloads=[SATURATED], concurrencies=[4])
-            if row := results.find(FULL, SATURATED.name, 4):
-                results.figures["saturated_stream_tokens_per_second"] = row.tokens_per_second
-        if full and mesh is not None and HELD in selection.workloads:
+        _load(measurement, results, selection, chosen)
+        if selection.needs(FULL) and mesh is not None and HELD in selection.workloads:
             _hold(results, mesh)
+
+
+def _load(
+    measurement: Measurement, results: Results, selection: Selection, paths: Sequence[GrpcPath | HttpPath]
+) -> None:
+    for workload in (REQUEST, STREAM):
+        if workload.name in selection.workloads:
+            for concurrency in selection.concurrencies:
+                rounds = selection.rounds if concurrency == max(selection.concurrencies) else 1
+                measurement.take(paths, workload, concurrency, rounds=rounds, seconds=selection.seconds)
+    if LONE in selection.workloads:
+        lone = [path for path in paths if path.name in {DIRECT, FULL}]
+        measurement.take(lone, REQUEST, 1, rounds=LONE_ROUNDS, seconds=LONE_S, name=LONE)
+    if SATURATED.name in selection.workloads:
+        full = [path for path in paths if path.name == FULL]
+        measurement.take(full, SATURATED, 4, rounds=1, seconds=selection.seconds)
+        if row := results.find(FULL, SATURATED.name, 4):
+            results.add("paths", {"saturated_stream_tokens_per_second": row.tokens_per_second})
+    direct, floor = (results.find(name, REQUEST.name, max(selection.concurrencies)) for name in (DIRECT, FLOOR))
+    if direct and floor:
+        over = median_of_rounds(direct, floor, lambda ours, theirs: ours.cpu_us["engine"] / theirs.cpu_us["engine"])
+        results.add("paths", {"bare_engine_cpu_over_grpc_floor": over or 0.0})
 
 
 def _profile(measurement: Measurement, results: Results, mesh: SyntheticMesh, scratch: pathlib.Path) -> None:
@@ -97,5 +125,4 @@ def _hold(results: Results, mesh: SyntheticMesh) -> None:
             memory=lambda: memory_bytes(mesh.group),
         )
     )
-    results.figures["open_streams"] = held.streams
-    results.figures["open_streams_memory_growth"] = held.growth
+    results.add("paths", {"open_streams": held.streams, "open_streams_memory_growth": held.growth})

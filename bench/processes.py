@@ -37,6 +37,15 @@ class Started:
 
 
 @contextlib.contextmanager
+def grpc_floor(scratch: pathlib.Path) -> Iterator[Started]:
+    """A bare gRPC handler."""
+    port, log = free_port(), scratch / "grpc-floor.log"
+    with running([sys.executable, "-m", "bench.floor", str(port)], log=log, folder=ROOT) as process:
+        _wait_for(port, process.pid, log, seconds=START_S)
+        yield Started(port=port, pid=process.pid)
+
+
+@contextlib.contextmanager
 def bare_engine(scratch: pathlib.Path) -> Iterator[Started]:
     """The engine alone."""
     port, log = free_port(), scratch / "bare-engine.log"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PARTS = ("decision", "ledger", "paths", "profile", "models", "voice")
+PARTS = ("decision", "ledger", "paths", "profile", "soak", "models", "voice")
+FLOOR = "gRPC floor"
 DIRECT = "direct"
 ENVOY_ONLY = "Envoy only"
 ENVOY_ONLY_JSON = "Envoy only, OpenAI JSON"
@@ -13,14 +14,18 @@ FULL = "full gRPC"
 FULL_UNLIMITED = "full gRPC, no budget"
 FULL_JSON = "full OpenAI JSON"
 LITELLM = "LiteLLM"
-PATHS = (DIRECT, ENVOY_ONLY, ENVOY_ONLY_JSON, FULL, FULL_UNLIMITED, FULL_JSON, LITELLM)
-GRPC_PATHS = (DIRECT, ENVOY_ONLY, FULL, FULL_UNLIMITED)
+PATHS = (FLOOR, DIRECT, ENVOY_ONLY, ENVOY_ONLY_JSON, FULL, FULL_UNLIMITED, FULL_JSON, LITELLM)
+GRPC_PATHS = (FLOOR, DIRECT, ENVOY_ONLY, FULL, FULL_UNLIMITED)
 HTTP_PATHS = (ENVOY_ONLY_JSON, FULL_JSON, LITELLM)
 IN_MESH = (FULL, FULL_UNLIMITED, FULL_JSON)
+LONE = "lone request"
+"""Requests one at a time, in many short rounds: what a path adds to a call."""
 HELD = "held stream"
-WORKLOADS = ("request", "stream", "saturated stream", HELD)
+WORKLOADS = ("request", LONE, "stream", "saturated stream", HELD)
 CONCURRENCIES = (1, 16, 64)
-SECONDS = 3.0
+SECONDS = 2.0
+ROUNDS = 5
+SOAK_S = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +37,11 @@ class Selection:
     workloads: Sequence[str] = WORKLOADS
     concurrencies: Sequence[int] = CONCURRENCIES
     seconds: float = SECONDS
-    """How long each load lasts."""
+    """How long each turn under a load lasts."""
+    rounds: int = ROUNDS
+    """How often the paths take turns under the highest load."""
+    soak_s: float = SOAK_S
+    """How long the soak lasts."""
 
     @property
     def is_whole(self) -> bool:
@@ -40,7 +49,8 @@ class Selection:
         whole = Selection()
         chosen = (set(self.parts), set(self.paths), set(self.workloads), set(self.concurrencies))
         everything = (set(whole.parts), set(whole.paths), set(whole.workloads), set(whole.concurrencies))
-        return chosen == everything and self.seconds == whole.seconds
+        lengths = (self.seconds, self.rounds, self.soak_s)
+        return chosen == everything and lengths == (whole.seconds, whole.rounds, whole.soak_s)
 
     def needs(self, *paths: str) -> bool:
         """Return whether any of these paths is to be measured."""

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from .profile import Profile
-from .rows import TARGETS, Results, Row
+from .rows import Results, Row
+from .selection import slug
+from .targets import TARGETS
 
 MIB = 1 << 20
 
@@ -23,6 +25,10 @@ def as_json(results: Results) -> dict[str, object]:
                 "tokens_per_second": row.tokens_per_second,
                 "cpu_us_per_request": row.cpu_us_per_request(),
                 "cpu_us_per_token": row.cpu_us_per_token(),
+                "rounds": [
+                    {"round": turn.round, "requests_per_second": turn.load.per_second, "cpu_us": turn.cpu_us}
+                    for turn in row.turns
+                ],
             }
             for row in results.rows
         ],
@@ -49,14 +55,23 @@ def as_markdown(results: Results) -> str:
         *[f"- {name}: {value}" for name, value in results.machine.items()],
         "",
         "A *request* asks for a short answer, a *stream* for a long one; both come from a synthetic token source that",
-        "costs next to nothing, so that what is measured is the path. Latencies are of whole calls. Paths take turns",
-        "under each load, at 64 twice, of which the better counts. LiteLLM runs as its documentation starts it, with",
-        "one worker and without a database.",
+        "costs next to nothing, so that what is measured is the path. Latencies are of whole calls. LiteLLM runs as",
+        "its documentation starts it, with one worker and without a database. The gRPC floor is a handler of grpc.aio",
+        "that answers one message and does nothing else: no engine in Python on gRPC costs less.",
+        "",
+        "Machines that others use change their speed within minutes. So the paths take turns in short rounds, and",
+        "what is compared is compared within a round: each ratio and difference below is the median of the rounds'.",
+        "CPU microseconds and latencies are medians of the turns', requests a second the mean of all turns.",
+        "",
+        "What the mesh adds in CPU is all its processes' on the OpenAI JSON path, less the engine's when it is called",
+        "directly; what LiteLLM adds is its own process. Grant and metering are the engine's CPU in the mesh less",
+        "that of the same engine called directly. The p50 that a path adds is compared between turns of 0.7 s that",
+        "alternate.",
         "",
         "## Targets",
         "",
-        "| figure | measured | target | |",
-        "|---|---|---|---|",
+        "| figure | measured | target | | `python -m bench` |",
+        "|---|---|---|---|---|",
         *_targets(results),
         "",
     ]
@@ -67,16 +82,29 @@ def as_markdown(results: Results) -> str:
         lines += [
             f"## {workload.capitalize()}s: {rows[0].tokens_per_request} output tokens each",
             "",
+            f"`python -m bench --parts paths --workloads {slug(workload)}`",
+            "",
             *_loads(rows),
             "",
         ]
     for profile in results.profiles:
-        lines += [f"## Profile of the {profile.process}: full gRPC at 64", "", *_profile(profile), ""]
+        lines += [
+            f"## Profile of the {profile.process}: full gRPC at 64",
+            "",
+            "`python -m bench --parts profile`",
+            "",
+            *_profile(profile),
+            "",
+        ]
     if results.memory_bytes:
         lines += ["## Memory of the idle mesh", "", *_memory(results.memory_bytes), ""]
     if results.figures:
-        lines += ["## Other figures", "", "| figure | |", "|---|---|"]
-        lines += [f"| {name.replace('_', ' ')} | {_number(value)} |" for name, value in results.figures.items()] + [""]
+        lines += ["## Other figures", "", "| figure | | `python -m bench` |", "|---|---|---|"]
+        lines += [
+            f"| {name.replace('_', ' ')} | {_number(value)} | `--parts {results.parts[name]}` |"
+            for name, value in results.figures.items()
+        ]
+        lines.append("")
     if results.skipped:
         lines += ["## Not measured", "", *[f"- {what}: {why}" for what, why in results.skipped.items()], ""]
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -89,7 +117,7 @@ def _targets(results: Results) -> Iterable[str]:
             f">= {_number(target.at_least)}" if target.at_least is not None else f"<= {_number(target.at_most or 0)}"
         )
         said = {True: "met", False: "missed", None: "not measured"}[met]
-        yield f"| {target.name} | {'' if value is None else _number(value)} | {bound} | {said} |"
+        yield f"| {target.name} | {'' if value is None else _number(value)} | {bound} | {said} | `{target.command}` |"
 
 
 def _loads(rows: list[Row]) -> Iterable[str]:

@@ -24,5 +24,5 @@ def test_a_path_is_needed_if_it_was_chosen_and_paths_are_measured() -> None:
 def test_every_path_can_be_typed_and_means_one() -> None:
     assert [named(PATHS, slug(name)) for name in PATHS] == list(PATHS)
     assert slug(FULL_JSON) == "full-openai-json"
-    with pytest.raises(ValueError, match=r"'fast' is none of direct, .*, litellm"):
+    with pytest.raises(ValueError, match=r"'fast' is none of grpc-floor, direct, .*, litellm"):
         named(PATHS, "fast")
