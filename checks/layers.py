@@ -30,7 +30,12 @@ WITHIN = (
         (f"{ROUTER}.api", f"{ROUTER}.app", f"{ROUTER}.wiring"),
     ),
     (
-        (f"{ROUTER}.api.error_response", f"{ROUTER}.api.ext_authz", f"{ROUTER}.api.http_server"),
+        (
+            f"{ROUTER}.api.error_response",
+            f"{ROUTER}.api.ext_authz",
+            f"{ROUTER}.api.http_connection",
+            f"{ROUTER}.api.http_server",
+        ),
         (),
         (f"{ROUTER}.api.access", f"{ROUTER}.api.admin"),
     ),

@@ -108,6 +108,16 @@ class TaskSet:
             _log.error("background task %s failed", task.get_name(), exc_info=task.exception())
 
 
+async def in_task() -> None:
+    """Return in a task: at once where there is one, else once the coroutine goes on as one.
+
+    A coroutine may be run outside a task up to its first wait, to save the task where it never waits. Whatever needs a
+    current task before that, as `asyncio.timeout` does, awaits this first.
+    """
+    if asyncio.current_task() is None:
+        await asyncio.sleep(0)
+
+
 async def close_all(*steps: Callable[[], Awaitable[object]]) -> None:
     """Run every step of a teardown, in order, whatever becomes of the others.
 

@@ -2,7 +2,7 @@
 signed grant.
 
 The one place where a decision's parts meet. Nothing here waits for a network, except a draw when a lease runs dry and
-the search for a key that is not known here.
+the search for a key that is not known here. A check that waits for nothing is admitted without a task of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from enginehouse.api.router.v1 import grant_pb2
 from enginehouse.kit.contracts import Contracts, Exposure
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import GrantKeys, sign
+from enginehouse.kit.tasks import in_task
 from enginehouse.router.admission import errors
 from enginehouse.router.admission.admitting import Admitted, Admitting, Check
 from enginehouse.router.admission.caller_context import CallerContext
@@ -203,6 +204,7 @@ class Admission:
         directives = self._cache.directives(check.headers, admitting.caller.key_ids)
         if directives is None:
             return None
+        await in_task()
         encoding = check.headers.get(b"grpc-encoding", b"").decode("latin-1")
         return await self._cache.lookup(
             directives,
@@ -299,6 +301,7 @@ class Admission:
             payer = context.payer_of(principal)
         try:
             if principal.run_id and not self._run_caps.held(context.keys, principal.run_id, now_ms=admitting.now_ms):
+                await in_task()
                 await self._run_caps.fetch(context.keys, principal.run_id)
             if not self._ledger.accounts(payer, now_ms=admitting.now_ms):
                 decision = decision._replace(candidates=_unbudgeted(decision.candidates, admitting.request, most))

@@ -1,4 +1,4 @@
-"""Envoy's external authorisation over HTTP/1.1: a bare ASGI application.
+"""Envoy's external authorisation over HTTP/1.1.
 
 Envoy sends the request's method path, the headers that it is told to, and the body. 200 lets the request through with
 our headers on it; anything else goes to the client.
@@ -6,12 +6,15 @@ our headers on it; anything else goes to the client.
 
 from __future__ import annotations
 
+import http
 import logging
 import math
+import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from urllib.parse import unquote
 
+import httptools
 from google.api import httpbody_pb2
 from google.protobuf.message import DecodeError
 
@@ -21,28 +24,29 @@ from enginehouse.router.admission.admission import Admission
 from enginehouse.router.admission.admitting import Admitted, Check
 from enginehouse.router.admission.request_headers import given_request_id
 from enginehouse.router.api.error_response import Headers, denial
+from enginehouse.router.api.http_connection import HttpAnswer
 from enginehouse.router.metrics import RouterMetrics
 
 _log = logging.getLogger(__name__)
 
-_Scope = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 # No method is called so: methods have two slashes.
 READY_PATH = "/readyz"
+# Never 200, which would be leave: whoever came by this path as a check is refused.
+_READY = HttpAnswer(b"HTTP/1.1 204 No Content\r\n", b"")
+_NOT_READY = HttpAnswer(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n", b"")
 
-_EMPTY = {"type": "http.response.body", "body": b""}
+# Finds what no value of a header may have: it would end the header.
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]").search
 
 
-class AuthorizationApp:
-    """The ASGI application.
+class Authorization:
+    """Answers checks.
 
     Args:
         contracts: the form of each service's errors.
         admission: decides.
         metrics: counts decisions.
-        max_body_bytes: a larger body is refused without being read to its end.
+        max_body_bytes: the most bytes of a body, as the server that asks holds to it.
         ready: whether this router can admit anything; Envoy asks another while it cannot.
     """
 
@@ -61,66 +65,45 @@ class AuthorizationApp:
         self._max_body_bytes = max_body_bytes
         self._ready = ready
 
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+    async def answer(self, target: bytes, headers: Mapping[bytes, bytes], body: bytes) -> HttpAnswer:
         """Answer one check."""
-        if scope["type"] != "http":
-            return
-        headers = dict(scope["headers"])
-        method = scope["path"]
+        method = _path(target)
         if method == READY_PATH:
-            # Never 200, which would be leave: whoever came by this path as a check is refused.
-            await send({"type": "http.response.start", "status": 204 if self._ready() else 503, "headers": []})
-            await send(_EMPTY)
-            return
-        body: bytes | None = b""
+            return _READY if self._ready() else _NOT_READY
         try:
-            body = await self._body(receive)
-            if body is None:
-                # Envoy hung up: nobody waits for the answer, so nothing is decided or reserved.
-                return
             began = time.perf_counter()
             admitted = await self._admission.admit(Check(method, headers, body))
             self._metrics.admitted(time.perf_counter() - began)
-            await send({"type": "http.response.start", "status": 200, "headers": _granted(admitted)})
-            await send(_EMPTY)
+            return HttpAnswer(_granted(admitted), b"")
         except ServiceError as error:
-            await self._deny(error, method, headers, body or b"", send)
+            return self._denied(error, method, headers, body)
         except Exception:
             _log.exception("a decision failed", extra={"method": method[:200]})
             failed = ServiceError(Reason.INTERNAL, "the request failed through a defect of the router")
-            await self._deny(failed, method, headers, body or b"", send)
+            return self._denied(failed, method, headers, body)
 
-    async def _body(self, receive: _Receive) -> bytes | None:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            return body
-        parts, size = [body], len(body)
-        while message.get("more_body"):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._max_body_bytes:
-                raise ServiceError(
-                    Reason.REQUEST_TOO_LARGE, f"the body is over the {self._max_body_bytes} bytes that the router takes"
-                )
-        return b"".join(parts)
+    def too_large(self, target: bytes, headers: Mapping[bytes, bytes]) -> HttpAnswer:
+        """Refuse a check whose body is too large."""
+        error = ServiceError(
+            Reason.REQUEST_TOO_LARGE, f"the body is over the {self._max_body_bytes} bytes that the router takes"
+        )
+        return self._denied(error, _path(target), headers, b"")
 
-    async def _deny(
-        self, error: ServiceError, method: str, headers: dict[bytes, bytes], body: bytes, send: _Send
-    ) -> None:
+    def _denied(self, error: ServiceError, method: str, headers: Mapping[bytes, bytes], body: bytes) -> HttpAnswer:
         self._metrics.refused(error.reason)
         service = self._contracts.services.get(method[1:].partition("/")[0])
         openai = service is not None and service.openai_errors
         sent = _json_of(body) if openai and error.violations else b""
         status, out, answer = denial(error, openai=openai, request_id=given_request_id(headers), sent=sent)
-        out.append((b"content-length", str(len(answer)).encode()))
-        await send({"type": "http.response.start", "status": status, "headers": out})
-        await send({"type": "http.response.body", "body": answer})
+        return HttpAnswer(_head(status, out, len(answer)), answer)
+
+
+def _path(target: bytes) -> str:
+    path = target.decode("latin-1")
+    if path[:1] != "/" or "?" in path or "#" in path:
+        # Envoy sends no other; the parser has seen that it is well-formed.
+        path = (httptools.parse_url(target).path or b"/").decode("latin-1")
+    return unquote(path, "latin-1") if "%" in path else path
 
 
 def _json_of(body: bytes) -> bytes:
@@ -131,32 +114,42 @@ def _json_of(body: bytes) -> bytes:
         return b""
 
 
-def _granted(admitted: Admitted) -> Headers:
-    headers: Headers = [
-        (b"content-length", b"0"),
-        (b"x-enginehouse-request-id", admitted.request_id.encode()),
+def _head(status: int, headers: Headers, length: int) -> bytes:
+    """Return a status line and headers. Raises ValueError if a value would end its header."""
+    lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\ncontent-length: {length}\r\n"]
+    for name, value in headers:
+        text = value.decode("latin-1")
+        if _CONTROL(text):
+            raise ValueError(f"the header {name!r} cannot have the value {text[:200]!r}")
+        lines.append(f"{name.decode('latin-1')}: {text}\r\n")
+    return "".join(lines).encode("latin-1")
+
+
+def _granted(admitted: Admitted) -> bytes:
+    """Return the head of an answer that lets a request through. Raises ValueError as `_head` does."""
+    lines = [
+        "HTTP/1.1 200 OK",
+        "content-length: 0",
+        f"x-enginehouse-request-id: {admitted.request_id}",
     ]
     if admitted.token:
-        headers.append((b"x-enginehouse-grant", admitted.token.encode()))
+        lines.append(f"x-enginehouse-grant: {admitted.token}")
     if admitted.replay_at:
-        headers += [
-            (b"x-gateway-destination-endpoint", admitted.replay_at.encode()),
-            (b"x-enginehouse-replay", b"1"),
-        ]
+        lines.append(f"x-gateway-destination-endpoint: {admitted.replay_at}\r\nx-enginehouse-replay: 1")
     elif admitted.endpoints:
         addresses = ",".join([endpoint.address for endpoint in admitted.endpoints])
-        headers.append((b"x-gateway-destination-endpoint", addresses.encode()))
+        lines.append(f"x-gateway-destination-endpoint: {addresses}")
     if admitted.model:
-        headers.append((b"x-enginehouse-model", admitted.model.encode()))
+        lines.append(f"x-enginehouse-model: {admitted.model}")
     if admitted.fallbacks:
-        headers.append((b"x-enginehouse-fallbacks", admitted.fallbacks.encode()))
+        lines.append(f"x-enginehouse-fallbacks: {admitted.fallbacks}")
     if admitted.cache:
-        headers.append((b"x-enginehouse-cache", admitted.cache.encode()))
+        lines.append(f"x-enginehouse-cache: {admitted.cache}")
     quota = admitted.quota
     if quota is not None:
-        headers += [
-            (b"ratelimit-limit", str(quota.limit).encode()),
-            (b"ratelimit-remaining", str(max(0, quota.remaining)).encode()),
-            (b"ratelimit-reset", str(math.ceil(quota.reset_s)).encode()),
-        ]
-    return headers
+        lines.append(
+            f"ratelimit-limit: {quota.limit}\r\nratelimit-remaining: {max(0, quota.remaining)}\r\n"
+            f"ratelimit-reset: {math.ceil(quota.reset_s)}"
+        )
+    lines.append("")
+    return "\r\n".join(lines).encode("latin-1")

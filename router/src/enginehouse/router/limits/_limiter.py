@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.tasks import in_task
 from enginehouse.router.limits._bounds import Bounds, Quota
 
 MINUTE_S = 60.0
@@ -216,6 +217,7 @@ class Limiter:
             if not asks or self._now_s() < min(state.updated_s for state, _ in states) + FRESH_S:
                 raise
         if sharing is not None and asks:
+            await in_task()
             admitted = await sharing.charge(states, tokens)
             if admitted:
                 return self._reserve(states, tokens, charge=False)

@@ -45,7 +45,7 @@ from enginehouse.router.api.admin import (
 from enginehouse.router.api.answers import AnswerServicer
 from enginehouse.router.api.cache import CacheServicer
 from enginehouse.router.api.experiments import ExperimentServicer, FlagServicer, RolloutServicer
-from enginehouse.router.api.ext_authz import AuthorizationApp
+from enginehouse.router.api.ext_authz import Authorization
 from enginehouse.router.api.http_server import CheckServer
 from enginehouse.router.api.models import ModelsServicer
 from enginehouse.router.api.replay import ReplayCall, ReplayCalls, ReplayEngine, ReplayServicer
@@ -126,7 +126,7 @@ def build_api(
     ]
     return ApiParts(
         checks=CheckServer(
-            app=AuthorizationApp(
+            handler=Authorization(
                 contracts=environment.contracts,
                 admission=router.admission,
                 metrics=environment.metrics,
@@ -134,6 +134,7 @@ def build_api(
                 ready=ready,
             ),
             listen=settings.http_listen,
+            max_body_bytes=settings.max_body_bytes,
         ),
         usage=usage,
         server=EngineServer(
