@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.engines.inference.backends.base import EmbeddingResult, PreparedRequest, TextModelInfo
@@ -67,13 +68,23 @@ class SyntheticModel:
     ) -> AsyncGenerator[Sequence[GenerationEvent], None]:
         """Yield the tokens that have accumulated since the last turn, as a runtime's queue does."""
         writer: CoalescingWriter[GenerationEvent, Sequence[GenerationEvent]] = CoalescingWriter(merge=list)
-        counts = TokenCounts(input_tokens=prepared.input_tokens, cached_input_tokens=0)
-        producer = asyncio.create_task(self._produce(writer, counts, max_output_tokens))
+        writer.offer(TokenCounts(input_tokens=prepared.input_tokens, cached_input_tokens=0))
+        producer: asyncio.Task[None] | None = None
+        # A runtime of no cost needs a task only for what it makes after its first turn.
+        made = min(max_output_tokens, self._tokens_per_turn)
+        for left in range(max_output_tokens - 1, max_output_tokens - made - 1, -1):
+            writer.offer(_piece(left))
+        if made < max_output_tokens:
+            producer = asyncio.create_task(self._produce(writer, max_output_tokens - made))
+        else:
+            writer.close()
         try:
-            async for batch in writer:
-                yield batch
+            async with aclosing(aiter(writer)) as batches:
+                async for batch in batches:
+                    yield batch
         finally:
-            producer.cancel()
+            if producer is not None:
+                producer.cancel()
 
     async def embed(self, inputs: Sequence[str], *, max_input_tokens: int) -> EmbeddingResult:
         """Raise: the model makes no embeddings."""
@@ -90,23 +101,19 @@ class SyntheticModel:
     async def close(self) -> None:
         """Do nothing: there is nothing to free."""
 
-    async def _produce(
-        self,
-        writer: CoalescingWriter[GenerationEvent, Sequence[GenerationEvent]],
-        counts: TokenCounts,
-        max_output_tokens: int,
-    ) -> None:
+    async def _produce(self, writer: CoalescingWriter[GenerationEvent, Sequence[GenerationEvent]], left: int) -> None:
         try:
-            await writer.put(counts)
-            left = max_output_tokens
             while left:
+                await asyncio.sleep(self._seconds_per_turn)
                 for _ in range(min(left, self._tokens_per_turn)):
                     left -= 1
-                    piece = OutputPiece(
-                        index=0, text=TOKENS[left % len(TOKENS)], tokens=1, finish=None if left else FinishReason.LENGTH
-                    )
-                    if not await writer.put(piece):
+                    piece = _piece(left)
+                    if not writer.offer(piece) and not await writer.put(piece):
                         return
-                await asyncio.sleep(self._seconds_per_turn)
         finally:
             writer.close()
+
+
+def _piece(left: int) -> OutputPiece:
+    """Return the token before so many others."""
+    return OutputPiece(index=0, text=TOKENS[left % len(TOKENS)], tokens=1, finish=None if left else FinishReason.LENGTH)

@@ -110,7 +110,7 @@ async def test_a_reader_that_goes_frees_every_producer() -> None:
     waiting = asyncio.create_task(joined.put(1))
     in_thread = asyncio.create_task(asyncio.to_thread(joined.put_blocking, 2, timeout_s=30))
     await asyncio.sleep(0.05)
-    async with aclosing(aiter(joined)) as messages:  # type: ignore[type-var]
+    async with aclosing(aiter(joined)) as messages:
         assert await anext(messages) == [0]
     assert joined.abandoned
     await asyncio.wait_for(asyncio.gather(waiting, in_thread), 5)

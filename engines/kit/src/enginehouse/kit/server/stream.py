@@ -8,9 +8,10 @@ library's queue merges its entries while they wait.
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Generic, TypeVar
 
 Delta = TypeVar("Delta")
@@ -40,11 +41,15 @@ class CoalescingWriter(Generic[Delta, Merged]):
         self._lock = threading.Lock()
         self._arrived: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
-        self._thread_room = threading.Condition(self._lock)
         self._threads_waiting = 0
         self._closed = False
         self._abandoned = False
         self._error: BaseException | None = None
+
+    @functools.cached_property
+    def _thread_room(self) -> threading.Condition:
+        # Made by the first thread that has to wait: most writers never have one.
+        return threading.Condition(self._lock)
 
     @property
     def abandoned(self) -> bool:
@@ -108,10 +113,10 @@ class CoalescingWriter(Generic[Delta, Merged]):
         if waiter is not None:
             self._wake(waiter)
 
-    def __aiter__(self) -> AsyncIterator[Merged]:
+    def __aiter__(self) -> AsyncGenerator[Merged, None]:
         return self._messages()
 
-    async def _messages(self) -> AsyncIterator[Merged]:
+    async def _messages(self) -> AsyncGenerator[Merged, None]:
         try:
             while True:
                 with self._lock:
@@ -142,7 +147,8 @@ class CoalescingWriter(Generic[Delta, Merged]):
             self._abandoned = True
             self._pending.clear()
             room, self._room = self._room, None
-            self._thread_room.notify_all()
+            if self._threads_waiting:
+                self._thread_room.notify_all()
         if room is not None and not room.done():
             room.set_result(None)
 

@@ -7,10 +7,10 @@ its reader in a queue of a few entries; a full queue blocks the work, a reader t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 from enginehouse.kit.errors import Reason, ServiceError, clip
 from enginehouse.kit.server.stream import CoalescingWriter
@@ -70,8 +70,7 @@ class ModelThreads:
         sink = OutputSink(writer, lambda: self._closed)
         job = self._executor.submit(self._work, work, sink, writer)
         job.add_done_callback(lambda done: self._end_unstarted(done, writer))
-        # The writer's iterator is a generator, though its type does not say so.
-        async with aclosing(cast("AsyncGenerator[Sequence[Output], None]", _iterator(writer))) as batches:
+        async with aclosing(aiter(writer)) as batches:
             try:
                 async for batch in batches:
                     yield batch
@@ -116,7 +115,3 @@ class ModelThreads:
 
     def _draining(self) -> ServiceError:
         return ServiceError(Reason.ENGINE_DRAINING, f"the model {self._name!r} is being closed; call another engine")
-
-
-def _iterator(writer: CoalescingWriter[Output, Sequence[Output]]) -> AsyncIterator[Sequence[Output]]:
-    return aiter(writer)

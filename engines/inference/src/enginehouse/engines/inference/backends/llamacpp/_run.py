@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import orjson
 
@@ -59,7 +59,7 @@ async def run(
         on_chunk = _Forward(writer, group)
         server.stream(chat=plan.chat, body=orjson.dumps(body), on_chunk=on_chunk).add_done_callback(ended)
     # Leaving this block tells every thread to stop at its next chunk.
-    async with aclosing(cast("AsyncGenerator[list[_Chunk], None]", aiter(writer))) as batches:
+    async with aclosing(aiter(writer)) as batches:
         async for batch in batches:
             events: list[GenerationEvent] = []
             for group, data in batch:
