@@ -13,6 +13,7 @@ from enginehouse.engines.inference.engine import TextEngine
 from enginehouse.engines.inference.validation import check_list_models
 from enginehouse.kit.calls import Call, Calls
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
+from enginehouse.kit.last_message import ends_with
 from enginehouse.kit.openai import InProcessTextEngine
 
 _DEFAULT_PAGE = 100
@@ -34,6 +35,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         self._answering = answering
         self._calls = calls
 
+    @ends_with(lambda response: response.HasField("summary"))
     async def Generate(
         self, request: generation_pb2.GenerateRequest, context: Context
     ) -> AsyncIterator[generation_pb2.GenerateResponse]:

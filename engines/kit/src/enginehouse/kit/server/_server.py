@@ -17,7 +17,7 @@ from grpc_health.v1._async import HealthServicer
 
 from enginehouse.kit._documents import ConfigError
 from enginehouse.kit.addresses import Address, parse_listen
-from enginehouse.kit.server._handlers import Gate, HandlerWrapper, UnknownMethods
+from enginehouse.kit.server._handlers import Gate, MethodHandlers, UnknownMethods
 from enginehouse.kit.server.reflection import Reflection, SymbolIndex, loaded_files
 from enginehouse.kit.server.registry import RegistryLease
 from enginehouse.kit.tasks import close_all
@@ -119,7 +119,7 @@ class EngineServer:
                 ("grpc.http2.max_pings_without_data", 0),
             )
         )
-        wrapper = HandlerWrapper(
+        methods = MethodHandlers(
             gate=self._gate,
             max_request_bytes=limit,
             metrics=self._metrics,
@@ -131,8 +131,9 @@ class EngineServer:
         for add in self._services:
             add(collector)  # type: ignore[arg-type]
         for name, handlers in collector.services.items():
-            wrapped = {method: wrapper.wrap(f"/{name}/{method}", handler) for method, handler in handlers.items()}
-            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, wrapped),))
+            for method, handler in handlers.items():
+                methods.add(f"/{name}/{method}", handler)
+        server.add_generic_rpc_handlers((methods,))
         self._names = tuple(collector.services)
         self._add_health_and_reflection(server)
         server.add_generic_rpc_handlers((UnknownMethods(self._names),))

@@ -9,7 +9,7 @@ import orjson
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.openai.text._completion_logprobs import CompletionLogprobs
-from enginehouse.kit.openai.text._output import DONE, FINISH_REASONS, stopped_by
+from enginehouse.kit.openai.text._output import DONE, FINISH_REASONS, JSON, stopped_by
 from enginehouse.kit.openai.text._usage import completion_usage
 
 _dumps = orjson.dumps
@@ -70,7 +70,7 @@ class CompletionStream:
 class CompletionAnswer:
     """One `text_completion` object, written at the end."""
 
-    content_type = "application/json"
+    content_type = JSON
 
     def __init__(self, *, completion_id: str, created: int, logprobs: bool) -> None:
         self._id = completion_id

@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 import orjson
+from google.api import httpbody_pb2
 
 from enginehouse.api.common.v1 import usage_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 
 DONE = b"data: [DONE]\n\n"
 """The end of every stream."""
+
+JSON = "application/json"
 
 FINISH_REASONS = {
     generation_pb2.FINISH_REASON_STOP: "stop",
@@ -58,3 +61,8 @@ def stopped_by(delta: generation_pb2.ChoiceDelta) -> dict[str, str]:
 
 def _entry(entry: generation_pb2.TokenLogprob) -> dict[str, Any]:
     return {"token": entry.token, "logprob": logprob(entry.logprob), "bytes": list(entry.bytes)}
+
+
+def is_last_piece(body: httpbody_pb2.HttpBody) -> bool:
+    """Return whether a text answer ends with this message: it is a JSON object, or ends with the mark."""
+    return bool(body.content_type == JSON or body.data.endswith(DONE))

@@ -7,7 +7,7 @@ must not know OpenAI's API; this module must not know which runtime answers.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Generic, Protocol
@@ -17,13 +17,14 @@ from google.api import httpbody_pb2
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.openai.v1 import text_pb2, text_pb2_grpc
 from enginehouse.kit.errors import Reason, ServiceError
+from enginehouse.kit.last_message import ends_with
 from enginehouse.kit.openai._edge import BodyPiece, CallT, CallT_contra, Context, HttpBodyEdge
 from enginehouse.kit.openai.text._chat_output import ChatAnswer, ChatStream
 from enginehouse.kit.openai.text._chat_request import read_chat
 from enginehouse.kit.openai.text._completion_output import CompletionAnswer, CompletionStream
 from enginehouse.kit.openai.text._completion_request import read_completion
 from enginehouse.kit.openai.text._embedding import embedding_body, read_embedding
-from enginehouse.kit.openai.text._output import Output
+from enginehouse.kit.openai.text._output import Output, is_last_piece
 
 # Reflection describes the contracts that are loaded, and the stub of a service without messages loads none.
 DESCRIPTOR = text_pb2.DESCRIPTOR
@@ -77,21 +78,19 @@ class TextServicer(text_pb2_grpc.TextServiceServicer, Generic[CallT]):
         self._engine = engine
         self._edge = HttpBodyEdge(accept=accept, max_body_bytes=max_body_bytes)
 
-    async def CreateChatCompletion(
+    @ends_with(is_last_piece)
+    def CreateChatCompletion(
         self, request: httpbody_pb2.HttpBody, context: Context
-    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+    ) -> AsyncGenerator[httpbody_pb2.HttpBody, None]:
         """POST /v1/chat/completions."""
-        async with aclosing(self._edge.stream(request, context, self._chat)) as messages:
-            async for message in messages:
-                yield message
+        return self._edge.stream(request, context, self._chat)
 
-    async def CreateCompletion(
+    @ends_with(is_last_piece)
+    def CreateCompletion(
         self, request: httpbody_pb2.HttpBody, context: Context
-    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+    ) -> AsyncGenerator[httpbody_pb2.HttpBody, None]:
         """POST /v1/completions."""
-        async with aclosing(self._edge.stream(request, context, self._completion)) as messages:
-            async for message in messages:
-                yield message
+        return self._edge.stream(request, context, self._completion)
 
     async def CreateEmbedding(self, request: httpbody_pb2.HttpBody, context: Context) -> httpbody_pb2.HttpBody:
         """POST /v1/embeddings."""
