@@ -142,6 +142,10 @@ class ToyCall:
     def candidate(self) -> GrantCandidate | None:
         return GrantCandidate(model=self.names[0]) if self.names else None
 
+    @property
+    def alternatives(self) -> bool:
+        return len(self.names) > 1
+
     def fall_back(self, error: ServiceError, *, served: Container[str]) -> bool:
         if len(self.names) < 2 or self.names[1] not in served:
             return False

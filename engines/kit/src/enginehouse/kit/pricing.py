@@ -52,7 +52,10 @@ def unit_of(entry: usage_pb2.UnitAmount | usage_pb2.UnitPrice) -> Unit:
 
 def in_order(amounts: Mapping[Unit, int]) -> list[tuple[Unit, int]]:
     """Return the entries by unit: numbers first, then names."""
-    return sorted(amounts.items(), key=lambda entry: (isinstance(entry[0], str), entry[0]))
+    try:
+        return sorted(amounts.items())
+    except TypeError:
+        return sorted(amounts.items(), key=lambda entry: (isinstance(entry[0], str), entry[0]))
 
 
 def prices_of(entries: Iterable[usage_pb2.UnitPrice]) -> dict[Unit, int]:
@@ -122,5 +125,12 @@ def affordable(price_per_million: int, *, spent_numerator: int, cap_nanos: int) 
 def to_usage(amounts: Mapping[Unit, int], *, cost: int) -> usage_pb2.Usage:
     """Return amounts and their cost in the contract's form, without units of which there are none."""
     usage = usage_pb2.Usage(cost_nanos=cost)
-    usage.units.extend(unit_amount(unit, amount) for unit, amount in in_order(amounts) if amount)
+    add = usage.units.add
+    for unit, amount in in_order(amounts):
+        if not amount:
+            continue
+        if isinstance(unit, str):
+            add(name=unit, amount=amount)
+        else:
+            add(unit=unit, amount=amount)
     return usage

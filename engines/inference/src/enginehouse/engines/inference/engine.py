@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import TypeAlias
 
 from enginehouse.api.common.v1.usage_pb2 import UNIT_CACHED_INPUT_TOKENS, UNIT_INPUT_TOKENS, UNIT_OUTPUT_TOKENS
@@ -17,7 +16,7 @@ from enginehouse.engines.inference.backends.base import LoadedTextModel, TextMod
 from enginehouse.engines.inference.generation.choices import Choices
 from enginehouse.engines.inference.generation.compact import compact_schemas
 from enginehouse.engines.inference.generation.events import FinishReason, GenerationEvent, OutputPiece, TokenCounts
-from enginehouse.engines.inference.generation.limits import output_limit, reserve_output
+from enginehouse.engines.inference.generation.limits import reserve_output
 from enginehouse.engines.inference.resume_tokens import ResumeToken, ResumeTokens, seeded
 from enginehouse.engines.inference.tenant_prompt_history import PromptMatch, TenantPromptHistory
 from enginehouse.engines.inference.validation import calls_tools, check_embed, check_generate, check_tokenize
@@ -26,7 +25,6 @@ from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.catalog import CatalogModel
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 from enginehouse.kit.loading import ServedModels
-from enginehouse.kit.pricing import prices_of
 from enginehouse.kit.usage.meter import Meter
 
 ServedModel: TypeAlias = loading.ServedModel[TextModelInfo, LoadedTextModel]
@@ -75,7 +73,7 @@ class TextEngine:
     async def _generate(
         self, request: generation_pb2.GenerateRequest, call: GrantedCall
     ) -> AsyncGenerator[generation_pb2.GenerateResponse, None]:
-        candidate, served = self.models.granted(call)
+        _, served = self.models.granted(call)
         _check_capabilities(request, served.catalog)
         meter = call.meter
         async with served.hold() as loaded:
@@ -83,30 +81,18 @@ class TextEngine:
                 request = seeded(request, call.request_id)
             prepared = await loaded.prepare(request)
             # A call that another model can serve does not wait for a provider.
-            prepared = replace(prepared, patience_s=0.0 if call.alternatives else call.time_left_s())
+            prepared.patience_s = 0.0 if call.alternatives else call.time_left_s()
             resume_token = self._resume_tokens.open(
                 request, prepared, request_id=call.request_id, model=served.catalog.name
             )
-            received = len(request.resume.token_ids)
-            await reserve_output(
+            received = len(request.resume.token_ids) if request.HasField("resume") else 0
+            limit = await reserve_output(
                 call,
                 input_tokens=prepared.input_tokens,
                 choices=request.choices or 1,
                 requested=request.max_output_tokens,
                 model_default=served.catalog.max_output_tokens,
                 context_tokens=loaded.info.context_tokens,
-                received_tokens=received,
-            )
-            candidate = call.candidate or candidate
-            limit = output_limit(
-                input_tokens=prepared.input_tokens,
-                choices=request.choices or 1,
-                requested=request.max_output_tokens,
-                model_default=served.catalog.max_output_tokens,
-                context_tokens=loaded.info.context_tokens,
-                prices=prices_of(candidate.prices),
-                spent=meter.amounts,
-                cap_nanos=candidate.cap_nanos,
                 received_tokens=received,
                 prompt_only=request.prompt_only,
             )
@@ -126,14 +112,15 @@ class TextEngine:
             )
             if limit.tokens == 0 and not request.prompt_only:
                 # The answer is complete already: the prompt need not be read.
-                response.deltas.extend(output.merge([OutputPiece(0, finish=FinishReason.LENGTH)]))
+                output.merge([OutputPiece(0, finish=FinishReason.LENGTH)], response.deltas)
                 yield _last(response, call)
                 return
             try:
                 async with aclosing(loaded.generate(prepared, max_output_tokens=limit.tokens)) as batches:
                     async for batch in batches:
-                        await account.reserve(batch, call)
-                        response.deltas.extend(output.merge(account.count(batch)))
+                        if not account.has_room(batch):
+                            await account.reserve(batch, call)
+                        output.merge(account.count(batch), response.deltas)
                         if account.capped:
                             output.end_all(response.deltas)
                             break
@@ -215,6 +202,16 @@ class _Account:
         self._output_tokens = 0
         self.capped = False
 
+    def has_room(self, batch: Sequence[GenerationEvent]) -> bool:
+        """Return whether a batch fits under the cap as it is; True in doubt where its pieces alone tell."""
+        tokens = 0
+        for event in batch:
+            if isinstance(event, OutputPiece):
+                tokens += event.tokens
+            elif self._meter.would_exceed(UNIT_INPUT_TOKENS, event.input_tokens) or event.output_tokens is not None:
+                return False
+        return not self._meter.would_exceed(UNIT_OUTPUT_TOKENS, tokens)
+
     async def reserve(self, batch: Sequence[GenerationEvent], call: GrantedCall) -> None:
         """Have enough reserved for a batch, where a runtime counts more than was expected of it."""
         for event in batch:
@@ -227,13 +224,23 @@ class _Account:
 
     def count(self, batch: Sequence[GenerationEvent]) -> list[OutputPiece]:
         """Count a batch; return the pieces that were paid for, and set `capped` if not all were."""
-        pieces = [event for event in batch if isinstance(event, OutputPiece)]
-        if len(pieces) == len(batch):
-            tokens = sum([piece.tokens for piece in pieces])
-            if not self._meter.would_exceed(UNIT_OUTPUT_TOKENS, tokens):
-                self._meter.take(UNIT_OUTPUT_TOKENS, tokens)
-                self._output_tokens += tokens
-                return pieces
+        tokens = 0
+        pieces: list[OutputPiece] = []
+        for event in batch:
+            if isinstance(event, OutputPiece):
+                tokens += event.tokens
+                pieces.append(event)
+            elif pieces:
+                # In their order: what a total adds depends on the pieces before it.
+                return self._count_in_order(batch)
+            else:
+                self._count_totals(event)
+        if self._meter.take_all(UNIT_OUTPUT_TOKENS, tokens):
+            self._output_tokens += tokens
+            return pieces
+        return self._count_in_order(pieces)
+
+    def _count_in_order(self, batch: Sequence[GenerationEvent]) -> list[OutputPiece]:
         paid: list[OutputPiece] = []
         for event in batch:
             if isinstance(event, TokenCounts):

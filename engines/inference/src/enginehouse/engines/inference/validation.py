@@ -47,32 +47,38 @@ def check_generate(request: GenerateRequest) -> None:
     """Raise INVALID_REQUEST naming every field out of range, or INVALID_SCHEMA for a schema that is no JSON object."""
     checks = Checks()
     checks.request_id("request_id", request.request_id)
-    if [bool(request.messages), bool(request.prompt), bool(request.prompt_token_ids)].count(True) != 1:
+    messages, token_ids = request.messages, request.prompt_token_ids
+    if bool(messages) + bool(request.prompt) + bool(token_ids) != 1:
         checks.violate("messages", "exactly one of messages, prompt and prompt_token_ids must be set")
-    checks.size("prompt_token_ids", request.prompt_token_ids, 0, MAX_PROMPT_TOKENS)
-    negative = min(request.prompt_token_ids, default=0)
-    checks.require(negative >= 0, "prompt_token_ids", f"{negative} is not a token id")
-    for index, message in enumerate(request.messages):
-        _check_message(checks, f"messages[{index}]", message)
-    _check_sampling(checks, request)
-    checks.require(request.max_output_tokens >= 0, "max_output_tokens", f"{request.max_output_tokens} is negative")
-    checks.size("stop", request.stop, 0, MAX_STOPS)
-    for index, stop in enumerate(request.stop):
-        checks.size(f"stop[{index}]", stop.encode(), 1, MAX_STOP_BYTES, of="bytes")
+    if token_ids:
+        checks.size("prompt_token_ids", token_ids, 0, MAX_PROMPT_TOKENS)
+        negative = min(token_ids)
+        checks.require(negative >= 0, "prompt_token_ids", f"{negative} is not a token id")
+    for index, message in enumerate(messages):
+        _check_message(checks, index, message)
+    if request.HasField("sampling"):
+        _check_sampling(checks, request.sampling)
+    if request.max_output_tokens < 0:
+        checks.violate("max_output_tokens", f"{request.max_output_tokens} is negative")
+    if stops := request.stop:
+        checks.size("stop", stops, 0, MAX_STOPS)
+        for index, stop in enumerate(stops):
+            checks.size(f"stop[{index}]", stop.encode(), 1, MAX_STOP_BYTES, of="bytes")
     checks.in_range("choices", request.choices, 0, MAX_CHOICES)
     if checks.in_range("top_logprobs", request.top_logprobs, 0, MAX_TOP_LOGPROBS):
         checks.require(request.logprobs or not request.top_logprobs, "top_logprobs", "needs logprobs to be true")
-    checks.require(not request.echo or not request.messages, "echo", "is for prompt requests only")
+    checks.require(not (messages and request.echo), "echo", "is for prompt requests only")
     if request.prompt_only:
-        checks.require(not request.messages, "prompt_only", "is for prompt requests only")
+        checks.require(not messages, "prompt_only", "is for prompt requests only")
         checks.require(not request.max_output_tokens, "max_output_tokens", "must be 0 where prompt_only is set")
         checks.require(
             not request.HasField("resume"), "resume", "there is no answer to resume where prompt_only is set"
         )
     if request.HasField("resume"):
         _check_resume(checks, request)
-    _check_tools(checks, request)
-    form = request.format.WhichOneof("form")
+    if request.tools or request.HasField("tool_choice"):
+        _check_tools(checks, request)
+    form = request.format.WhichOneof("form") if request.HasField("format") else None
     if form == "json_object":
         checks.require(request.format.json_object, "format.json_object", "must be true, or left out for free text")
     elif form == "grammar":
@@ -87,22 +93,23 @@ def check_generate(request: GenerateRequest) -> None:
             parse_object_schema(tool.parameters_json_schema, field=f"tools[{index}].parameters_json_schema")
 
 
-def _check_message(checks: Checks, field: str, message: Message) -> None:
-    assistant = message.role == generation_pb2.ROLE_ASSISTANT
-    checks.require(
-        message.role in _ROLES, f"{field}.role", f"unknown role {message.role}; set system, user, assistant or tool"
-    )
-    checks.require(assistant or not message.tool_calls, f"{field}.tool_calls", "are for assistant messages only")
-    for index, call in enumerate(message.tool_calls):
-        checks.require(bool(call.name), f"{field}.tool_calls[{index}].name", "must not be empty")
-    if message.role == generation_pb2.ROLE_TOOL:
+def _check_message(checks: Checks, index: int, message: Message) -> None:
+    role, calls = message.role, message.tool_calls
+    if role in _ROLES and not calls and role != generation_pb2.ROLE_TOOL:
+        return
+    field = f"messages[{index}]"
+    assistant = role == generation_pb2.ROLE_ASSISTANT
+    checks.require(role in _ROLES, f"{field}.role", f"unknown role {role}; set system, user, assistant or tool")
+    checks.require(assistant or not calls, f"{field}.tool_calls", "are for assistant messages only")
+    for position, call in enumerate(calls):
+        checks.require(bool(call.name), f"{field}.tool_calls[{position}].name", "must not be empty")
+    if role == generation_pb2.ROLE_TOOL:
         checks.require(
             bool(message.tool_call_id), f"{field}.tool_call_id", "must name the tool call that this message answers"
         )
 
 
-def _check_sampling(checks: Checks, request: GenerateRequest) -> None:
-    sampling = request.sampling
+def _check_sampling(checks: Checks, sampling: Sampling) -> None:
     # An unset field reads as 0, which is out of range where 0 is not allowed.
     if sampling.HasField("temperature"):
         checks.in_range("sampling.temperature", sampling.temperature, 0, 2)

@@ -68,10 +68,10 @@ class ServedModels(Generic[InfoT, LoadedT]):
             raise ServiceError(Reason.GRANT_INVALID, "invalid grant: it names no model, and this method needs one")
         return call.candidate, self.find(call.candidate.model)
 
-    async def stream(
+    def stream(
         self, call: GrantedCall, work: Callable[[], AsyncGenerator[MessageT, None]], *, may_fall_back: bool = True
     ) -> AsyncGenerator[MessageT, None]:
-        """Yield the messages of the work, with the next model where one fails.
+        """Return the messages of the work, with the next model where one fails.
 
         If the model fails before anything was sent or counted, the work starts again with the next model that the grant
         names, if it is served here. Closing the generator closes the work.
@@ -84,6 +84,11 @@ class ServedModels(Generic[InfoT, LoadedT]):
         Raises:
             ServiceError: the last model's.
         """
+        return self._attempts(call, work) if may_fall_back and call.alternatives else work()
+
+    async def _attempts(
+        self, call: GrantedCall, work: Callable[[], AsyncGenerator[MessageT, None]]
+    ) -> AsyncGenerator[MessageT, None]:
         while True:
             try:
                 async with aclosing(work()) as messages:
@@ -91,7 +96,7 @@ class ServedModels(Generic[InfoT, LoadedT]):
                         yield message
                 return
             except ServiceError as error:
-                if not (may_fall_back and call.fall_back(error, served=self.served)):
+                if not call.fall_back(error, served=self.served):
                     raise
 
     async def settle(self) -> None:

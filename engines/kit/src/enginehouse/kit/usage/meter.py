@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, MutableSequence
+from types import MappingProxyType
 from typing import TypeAlias
 
 from enginehouse.api.common.v1 import usage_pb2
@@ -25,6 +26,9 @@ _NUMBERED = 1 + max(usage_pb2.Unit.values())
 _MAX_NAMED = 2 * MAX_NAMED_UNITS
 COUNTERS = _NUMBERED + _MAX_NAMED
 """The number of counters that a meter needs: one for each unit's number, then those of units that only have names."""
+
+_NUMBERS = tuple(UNIT_NAMES)
+_NONE_NAMED: Mapping[str, int] = MappingProxyType({})
 
 Counters: TypeAlias = "MutableSequence[int] | memoryview[int]"
 
@@ -52,12 +56,13 @@ class Meter:
         ValueError: the cap or a price is negative, or too many units only have names.
     """
 
-    __slots__ = ("_cap_numerator", "_counters", "_prices", "_spent", "capped", "closed", "named")
+    __slots__ = ("_cap_numerator", "_counters", "_spent", "capped", "closed", "named", "prices")
 
     def __init__(self, *, prices: Mapping[Unit, int], cap_nanos: int, counters: Counters | None = None) -> None:
         if cap_nanos < 0 or (prices and min(prices.values()) < 0):
             raise ValueError(f"cap {cap_nanos} and prices {dict(prices)} must not be negative")
-        self._prices = prices
+        self.prices = prices
+        """Nano-dollars for a million of each unit."""
         self.named: Mapping[str, int] = named_counters(prices)
         """The counters of the units that only have names, by name."""
         self._cap_numerator = min(cap_nanos, MAX_NANOS) * PER_MILLION
@@ -80,7 +85,7 @@ class Meter:
             if n:
                 self.capped = True
             return 0
-        price = self._prices.get(unit, 0)
+        price = self.prices.get(unit, 0)
         spent = self._spent + price * n
         if spent > self._cap_numerator:
             self.capped = True
@@ -106,6 +111,16 @@ class Meter:
             )
         self.take(unit, n)
 
+    def take_all(self, unit: usage_pb2.Unit.ValueType, n: int) -> bool:
+        """Count n units of a number if they all fit under the cap, else none; return whether they did."""
+        spent = self._spent + self.prices.get(unit, 0) * n
+        if spent > self._cap_numerator or (self.closed and n):
+            return False
+        if n:
+            self._spent = spent
+            self._counters[unit] += n
+        return True
+
     def would_exceed(self, unit: Unit, n: int = 1) -> bool:
         """Return whether n more units would pass the cap."""
         return n > self.affordable(unit)
@@ -117,12 +132,12 @@ class Meter:
         if self.closed:
             return 0
         return affordable(
-            self._prices.get(unit, 0), spent_numerator=self._spent, cap_nanos=self._cap_numerator // PER_MILLION
+            self.prices.get(unit, 0), spent_numerator=self._spent, cap_nanos=self._cap_numerator // PER_MILLION
         )
 
     def cost_with(self, unit: Unit, n: int) -> int:
         """Return the charge there would be with n more units, in nano-dollars, rounded up."""
-        return -(-(self._spent + self._prices.get(unit, 0) * n) // PER_MILLION)
+        return -(-(self._spent + self.prices.get(unit, 0) * n) // PER_MILLION)
 
     def raise_cap(self, cap_nanos: int) -> None:
         """Allow the call to cost so much from now on. Raises ValueError for less than before."""
@@ -173,6 +188,11 @@ class Meter:
         return -(-self._spent // PER_MILLION)
 
     @property
+    def cap_nanos(self) -> int:
+        """The bound on the call's cost, in nano-dollars."""
+        return self._cap_numerator // PER_MILLION
+
+    @property
     def remaining_nanos(self) -> int:
         """The rest of the cap, in nano-dollars, rounded down."""
         return (self._cap_numerator - self._spent) // PER_MILLION
@@ -193,21 +213,23 @@ class Meter:
         return place
 
 
-def named_counters(prices: Iterable[Unit]) -> dict[str, int]:
+def named_counters(prices: Iterable[Unit]) -> Mapping[str, int]:
     """Return the counters of the units that only have names, by name: the same for the same grant in any process.
 
     Raises:
         ValueError: they are too many.
     """
-    names = sorted(unit for unit in prices if isinstance(unit, str))
+    names = [unit for unit in prices if isinstance(unit, str)]
+    if not names:
+        return _NONE_NAMED
     if len(names) > _MAX_NAMED:
         raise ValueError(f"{len(names)} units without a number; at most {_MAX_NAMED} can be counted")
-    return {name: place for place, name in enumerate(names, start=_NUMBERED)}
+    return {name: place for place, name in enumerate(sorted(names), start=_NUMBERED)}
 
 
 def counted(counters: Counters, named: Mapping[str, int]) -> dict[Unit, int]:
     """Return what counters hold, by unit, without zeros."""
-    amounts: dict[Unit, int] = {unit: count for unit in UNIT_NAMES if (count := counters[unit])}
+    amounts: dict[Unit, int] = {unit: count for unit in _NUMBERS if (count := counters[unit])}
     for name, place in named.items():
         if count := counters[place]:
             amounts[name] = count

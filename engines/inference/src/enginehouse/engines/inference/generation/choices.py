@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import MutableSequence, Sequence
+from typing import TYPE_CHECKING
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.inference.v1.generation_pb2 import ChoiceDelta
 from enginehouse.engines.inference.generation.events import FinishReason, OutputPiece
 from enginehouse.engines.inference.generation.limits import OutputLimit
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 
 class Choices:
@@ -32,14 +36,19 @@ class Choices:
         """True once every choice has its finish reason."""
         return not self._open
 
-    def merge(self, pieces: Sequence[OutputPiece]) -> list[ChoiceDelta]:
-        """Return one delta for each choice of the pieces, which are in order."""
-        if len(pieces) == 1:
-            return [self._delta(pieces[0].index, pieces)]
+    def merge(self, pieces: Sequence[OutputPiece], deltas: RepeatedCompositeFieldContainer[ChoiceDelta]) -> None:
+        """Add one delta for each choice of the pieces, which are in order."""
+        if not pieces:
+            return
+        first = pieces[0].index
+        if len(pieces) == 1 or all(piece.index == first for piece in pieces):
+            self._add(first, pieces, deltas)
+            return
         by_choice: dict[int, list[OutputPiece]] = {}
         for piece in pieces:
             by_choice.setdefault(piece.index, []).append(piece)
-        return [self._delta(index, own) for index, own in by_choice.items()]
+        for index, own in by_choice.items():
+            self._add(index, own, deltas)
 
     def end_all(self, deltas: MutableSequence[ChoiceDelta]) -> None:
         """End every open choice because the budget is exhausted, in its delta among these or in one of its own."""
@@ -59,22 +68,29 @@ class Choices:
         )
         self._open.clear()
 
-    def _delta(self, index: int, pieces: Sequence[OutputPiece]) -> ChoiceDelta:
-        text = "".join([piece.text for piece in pieces])
+    def _add(
+        self, index: int, pieces: Sequence[OutputPiece], deltas: RepeatedCompositeFieldContainer[ChoiceDelta]
+    ) -> None:
+        last = pieces[-1]
+        if len(pieces) == 1:
+            text, tokens = last.text, last.tokens
+        else:
+            text, tokens = "".join([piece.text for piece in pieces]), sum([piece.tokens for piece in pieces])
         if self._echo and index not in self._begun:
             self._begun.add(index)
             text = self._echo + text
-        delta = ChoiceDelta(index=index, text=text, token_count=sum([piece.tokens for piece in pieces]))
-        if pieces[-1].finish is not None:
-            self._finish(delta, pieces[-1].finish)
-        for piece in [
-            piece for piece in pieces if piece.reasoning or piece.tool_calls or piece.logprobs or piece.token_ids
-        ]:
-            delta.token_ids.extend(piece.token_ids)
-            delta.reasoning += piece.reasoning
-            delta.tool_calls.extend(piece.tool_calls)
-            delta.logprobs.extend(piece.logprobs)
-        return delta
+        delta = deltas.add(index=index, text=text, token_count=tokens)
+        if last.finish is not None:
+            self._finish(delta, last.finish)
+        for piece in pieces:
+            if piece.token_ids:
+                delta.token_ids.extend(piece.token_ids)
+            if piece.reasoning:
+                delta.reasoning += piece.reasoning
+            if piece.tool_calls:
+                delta.tool_calls.extend(piece.tool_calls)
+            if piece.logprobs:
+                delta.logprobs.extend(piece.logprobs)
 
     def _finish(self, delta: ChoiceDelta, finish: FinishReason) -> None:
         self._open.discard(delta.index)

@@ -9,10 +9,10 @@ from enginehouse.api.common.v1.usage_pb2 import UNIT_CACHED_INPUT_TOKENS, UNIT_I
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.errors import Reason, ServiceError
-from enginehouse.kit.pricing import Unit, affordable, cost_nanos, price_numerator, prices_of
+from enginehouse.kit.pricing import MAX_NANOS, PER_MILLION, Unit, affordable, price_numerator
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OutputLimit:
     """The bound on each choice's output."""
 
@@ -57,6 +57,8 @@ def output_limit(
         ServiceError: CONTEXT_LENGTH_EXCEEDED if the prompt leaves no room for one token, BUDGET_EXHAUSTED if the cap
             cannot pay for the prompt and one token a choice.
     """
+    price = prices.get(UNIT_OUTPUT_TOKENS, 0)
+    prompt = _prompt_numerator(prices, spent, input_tokens=input_tokens, received_tokens=received_tokens)
     room = context_tokens - input_tokens - received_tokens
     own = requested or model_default
     if received_tokens and own and received_tokens >= own:
@@ -70,27 +72,24 @@ def output_limit(
             f"{context_tokens}",
             metadata={"prompt_tokens": str(input_tokens), "context_tokens": str(context_tokens)},
         )
-    dearest = _dearest(prices, spent, input_tokens=input_tokens, received_tokens=received_tokens)
-    payable = affordable(
-        prices.get(UNIT_OUTPUT_TOKENS, 0), spent_numerator=price_numerator(prices, dearest), cap_nanos=cap_nanos
-    )
+    payable = affordable(price, spent_numerator=prompt, cap_nanos=cap_nanos)
     least = 0 if prompt_only else choices
-    if cost_nanos(prices, dearest) > cap_nanos or payable < least:
-        needed = {**dearest, UNIT_OUTPUT_TOKENS: spent.get(UNIT_OUTPUT_TOKENS, 0) + least}
+    if _nanos(prompt) > cap_nanos or payable < least:
         raise ServiceError(
             Reason.BUDGET_EXHAUSTED,
             f"budget exhausted: the prompt of {input_tokens} tokens and one token for each of {choices} choices may "
-            f"cost {cost_nanos(prices, needed)} nano-dollars; the budget reserved {cap_nanos}",
+            f"cost {_nanos(prompt + price * least)} nano-dollars; the budget reserved {cap_nanos}",
             metadata={"cap_nanos": str(cap_nanos)},
         )
     if prompt_only:
         return OutputLimit(tokens=0, stopped_by=generation_pb2.STOPPED_BY_MAX_OUTPUT_TOKENS)
-    bounds = [(room, generation_pb2.STOPPED_BY_CONTEXT), (payable // choices, generation_pb2.STOPPED_BY_BUDGET)]
-    if own:
-        bounds.insert(0, (own - received_tokens, generation_pb2.STOPPED_BY_MAX_OUTPUT_TOKENS))
     # The first of equal bounds: the caller's own bound explains the end better than another that it happens to equal.
-    tokens, stopped_by = min(bounds, key=lambda bound: bound[0])
-    return OutputLimit(tokens=tokens, stopped_by=stopped_by)
+    tokens, stopped_by = room, generation_pb2.STOPPED_BY_CONTEXT
+    if own and own - received_tokens <= room:
+        tokens, stopped_by = own - received_tokens, generation_pb2.STOPPED_BY_MAX_OUTPUT_TOKENS
+    if payable // choices < tokens:
+        tokens, stopped_by = payable // choices, generation_pb2.STOPPED_BY_BUDGET
+    return OutputLimit(tokens, stopped_by)
 
 
 async def reserve_output(
@@ -102,35 +101,50 @@ async def reserve_output(
     model_default: int,
     context_tokens: int,
     received_tokens: int = 0,
-) -> None:
+    prompt_only: bool = False,
+) -> OutputLimit:
     """Have enough reserved for the prompt as the model's tokenizer counts it, and for the longest answer; where that is
-    not to be had, for one token a choice. Arguments as for `output_limit`, which then says what there is.
+    not to be had, for one token a choice. Arguments as for `output_limit`, whose result is returned.
 
     Raises:
-        ServiceError: LEDGER_UNAVAILABLE.
+        ServiceError: LEDGER_UNAVAILABLE; else as `output_limit` does.
     """
+    prices, spent = call.meter.prices, call.meter.amounts
     room = context_tokens - input_tokens - received_tokens
     own = requested or model_default
     longest = min(room, own - received_tokens) if own else room
-    if call.candidate is None or longest < 1:
-        return
-    prices, spent = prices_of(call.candidate.prices), call.meter.amounts
-    dearest = _dearest(prices, spent, input_tokens=input_tokens, received_tokens=received_tokens)
-    for tokens in (longest, 1):
-        output = spent.get(UNIT_OUTPUT_TOKENS, 0) + choices * tokens
-        try:
-            needed = cost_nanos(prices, {**dearest, UNIT_OUTPUT_TOKENS: output})
-        except OverflowError:
-            continue
-        if await call.reserve_cost(needed):
-            return
+    if longest >= 1:
+        prompt = _prompt_numerator(prices, spent, input_tokens=input_tokens, received_tokens=received_tokens)
+        price = prices.get(UNIT_OUTPUT_TOKENS, 0) * choices
+        for tokens in (longest, 1):
+            needed = _nanos(prompt + price * tokens)
+            if needed <= MAX_NANOS and await call.reserve_cost(needed):
+                break
+    return output_limit(
+        input_tokens=input_tokens,
+        choices=choices,
+        requested=requested,
+        model_default=model_default,
+        context_tokens=context_tokens,
+        prices=prices,
+        spent=spent,
+        cap_nanos=call.meter.cap_nanos,
+        received_tokens=received_tokens,
+        prompt_only=prompt_only,
+    )
 
 
-def _dearest(
+def _nanos(numerator: int) -> int:
+    return -(-numerator // PER_MILLION)
+
+
+def _prompt_numerator(
     prices: Mapping[Unit, int], spent: Mapping[Unit, int], *, input_tokens: int, received_tokens: int
-) -> dict[Unit, int]:
-    """Return the counts after the prompt is read, as if it had to be read at its dearest."""
-    input_unit = max(UNIT_INPUT_TOKENS, UNIT_CACHED_INPUT_TOKENS, key=lambda unit: prices.get(unit, 0))
-    if received_tokens:
-        input_unit = UNIT_CACHED_INPUT_TOKENS
-    return {**spent, input_unit: spent.get(input_unit, 0) + input_tokens + received_tokens}
+) -> int:
+    """Return the cost once the prompt is read, as if it had to be read at its dearest, in millionths of a
+    nano-dollar.
+    """
+    price = prices.get(UNIT_CACHED_INPUT_TOKENS, 0)
+    if not received_tokens:
+        price = max(price, prices.get(UNIT_INPUT_TOKENS, 0))
+    return price_numerator(prices, spent) + price * (input_tokens + received_tokens)
