@@ -69,7 +69,7 @@ def test_a_change_of_model_outlives_a_crash(open_spool: Open, issuer: GrantIssue
     again = open_spool()
     (record,) = records(again)
     assert (record.model, record.usage.cost_nanos, record.outcome) == ("n", 15, usage_pb2.OUTCOME_CRASHED)
-    again.settled(next(iter(again.pending)))
+    again.settled([next(iter(again.pending))])
     again.close()
     assert not open_spool().pending
 
@@ -114,8 +114,8 @@ def test_a_record_is_kept_until_it_is_settled(open_spool: Open, issuer: GrantIss
     assert records(spool) == before
     assert spool.recovered == 0
     (reference,) = spool.pending
-    spool.settled(reference)
-    spool.settled(reference)
+    spool.settled([reference])
+    spool.settled([reference])
     assert not spool.pending
     spool.close()
 
@@ -135,7 +135,7 @@ def test_a_grant_is_used_once_even_over_a_restart(open_spool: Open, issuer: Gran
         if spool.open_calls:
             finish(spool, accepted, meter)
             (reference,) = spool.pending
-            spool.settled(reference)
+            spool.settled([reference])
         spool.close()
         spool = open_spool()
     spool.close()
@@ -150,7 +150,7 @@ def test_segments_go_once_settled_and_past_their_window(open_spool: Open, issuer
         accepted, meter, _ = accept(spool, issuer)
         finish(spool, accepted, meter)
     for reference in list(spool.pending):
-        spool.settled(reference)
+        spool.settled([reference])
     files = len(list(tmp_path.glob("spool/*.log")))
     assert files > 5
     clock[0] = now + 60_000
@@ -158,7 +158,7 @@ def test_segments_go_once_settled_and_past_their_window(open_spool: Open, issuer
     assert len(list(tmp_path.glob("spool/*.log"))) == files, "the oldest segment holds a call that runs"
     finish(spool, held, held_meter)
     (reference,) = spool.pending
-    spool.settled(reference)
+    spool.settled([reference])
     spool.sweep()
     assert len(list(tmp_path.glob("spool/*.log"))) == 1
     spool.close()
@@ -232,7 +232,7 @@ def test_a_full_spool_refuses_work_and_loses_nothing(open_spool: Open, issuer: G
     with pytest.raises(ServiceError):
         accept_many(spool, issuer)
     for reference in list(spool.pending):
-        spool.settled(reference)
+        spool.settled([reference])
     spool.close()
 
 
@@ -336,7 +336,7 @@ def test_kill_9_at_any_moment_loses_nothing_that_was_counted(
         assert spool.recovered == sum(record.outcome == usage_pb2.OUTCOME_CRASHED for record in new.values())
         reported |= new
         for reference in list(spool.pending):
-            spool.settled(reference)
+            spool.settled([reference])
         spool.close()
     assert len(reported) > 100
 

@@ -370,17 +370,13 @@ class Calls:
         elif error is None or call.first_output_ms:
             # A caller who left before the first output proves nothing about the model, either way.
             self._note(call.model, failed=False)
-        call.meter.close()
+        meter = call.meter
         first_output_ms = call.first_output_ms
-        self._spool.finish(call._accepted, meter=call.meter, outcome=outcome, first_output_ms=first_output_ms)
+        # Its counts are read before it is closed, while they are in the spool's counters.
+        amounts = self._spool.finish(call._accepted, meter=meter, outcome=outcome, first_output_ms=first_output_ms)
+        meter.close()
         if self._metrics is not None:
-            self._metrics.ended(
-                call.model,
-                outcome,
-                call.meter.amounts,
-                call.meter.cost_nanos,
-                first_output_ms / 1000,
-            )
+            self._metrics.ended(call.model, outcome, amounts, meter.cost_nanos, first_output_ms / 1000)
 
 
 class AcceptedCall:

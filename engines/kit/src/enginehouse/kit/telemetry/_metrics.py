@@ -6,12 +6,18 @@ Times are histograms in seconds. The registry is passed in; importing registers 
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
-from collections.abc import Callable, Mapping
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import grpc
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.utils import floatToGoString
 
 from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit._documents import ConfigError
@@ -25,26 +31,29 @@ class RpcMetrics:
     """Calls served: `enginehouse_rpc_seconds` by method and code, and `enginehouse_rpc_active`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._seconds = Histogram(
-            "enginehouse_rpc_seconds",
-            "From a call's arrival to its end.",
-            ("method", "code"),
-            registry=registry,
-            buckets=_SECONDS,
-        )
         self._active = Gauge("enginehouse_rpc_active", "Calls being served.", registry=registry)
-        self._children: dict[tuple[str, grpc.StatusCode], Histogram] = {}
+        self._seconds: dict[tuple[str, grpc.StatusCode], Durations] = {}
+        registry.register(self)
 
     def observe(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
         """Count a call that ended."""
-        child = self._children.get((method, code))
-        if child is None:
-            child = self._children[method, code] = self._seconds.labels(method, code.name)
-        child.observe(seconds)
+        durations = self._seconds.get((method, code))
+        if durations is None:
+            durations = self._seconds[method, code] = Durations()
+        durations.observe(seconds)
 
     def watch_active(self, active: Callable[[], int]) -> None:
         """Set the function that returns the number of calls being served when metrics are read."""
         self._active.set_function(active)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics, as a registry asks for them."""
+        family = HistogramMetricFamily(
+            "enginehouse_rpc_seconds", "From a call's arrival to its end.", labels=("method", "code")
+        )
+        for (method, code), durations in list(self._seconds.items()):
+            durations.add_to(family, (method, code.name))
+        yield family
 
 
 class CallMetrics:
@@ -52,20 +61,11 @@ class CallMetrics:
     time to the first output."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._units = Counter("enginehouse_call_units", "Units counted.", ("model", "unit"), registry=registry)
-        self._cost = Counter("enginehouse_call_cost_nanos", "Nano-dollars charged.", ("model",), registry=registry)
-        self._outcomes = Counter(
-            "enginehouse_calls", "Granted calls that ended.", ("model", "outcome"), registry=registry
-        )
-        self._first = Histogram(
-            "enginehouse_first_output_seconds",
-            "From a grant's acceptance to the first output.",
-            ("model",),
-            registry=registry,
-            buckets=_SECONDS,
-        )
-
-        self._models: dict[tuple[str, int], tuple[Counter, Counter, Histogram, dict[Unit, Counter]]] = {}
+        self._outcomes: Counter[tuple[str, usage_pb2.Outcome.ValueType]] = Counter()
+        self._units: Counter[tuple[str, Unit]] = Counter()
+        self._cost: Counter[str] = Counter()
+        self._first: dict[str, Durations] = {}
+        registry.register(self)
 
     def ended(
         self,
@@ -76,41 +76,72 @@ class CallMetrics:
         first_output_s: float,
     ) -> None:
         """Count a granted call that ended."""
-        children = self._models.get((model, outcome))
-        if children is None:
-            name = usage_pb2.Outcome.Name(outcome).removeprefix("OUTCOME_").lower()
-            children = self._models[model, outcome] = (
-                self._outcomes.labels(model, name),
-                self._cost.labels(model),
-                self._first.labels(model),
-                {},
-            )
-        outcomes, cost, first, units = children
-        outcomes.inc()
+        self._outcomes[model, outcome] += 1
         for unit, amount in amounts.items():
-            counter = units.get(unit)
-            if counter is None:
-                # As many as the catalog prices and the contracts declare.
-                counter = units[unit] = self._units.labels(model, unit_name(unit))
-            counter.inc(amount)
-        if cost_nanos:
-            cost.inc(cost_nanos)
+            # As many as the catalog prices and the contracts declare.
+            self._units[model, unit] += amount
+        self._cost[model] += cost_nanos
         if first_output_s:
-            first.observe(first_output_s)
+            durations = self._first.get(model)
+            if durations is None:
+                durations = self._first[model] = Durations()
+            durations.observe(first_output_s)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics, as a registry asks for them."""
+        units = CounterMetricFamily("enginehouse_call_units", "Units counted.", labels=("model", "unit"))
+        for (model, unit), amount in list(self._units.items()):
+            units.add_metric((model, unit_name(unit)), amount)
+        yield units
+        cost = CounterMetricFamily("enginehouse_call_cost_nanos", "Nano-dollars charged.", labels=("model",))
+        for model, nanos in list(self._cost.items()):
+            cost.add_metric((model,), nanos)
+        yield cost
+        ended = CounterMetricFamily("enginehouse_calls", "Granted calls that ended.", labels=("model", "outcome"))
+        for (model, outcome), calls in list(self._outcomes.items()):
+            name = usage_pb2.Outcome.Name(outcome).removeprefix("OUTCOME_").lower()
+            ended.add_metric((model, name), calls)
+        yield ended
+        first = HistogramMetricFamily(
+            "enginehouse_first_output_seconds", "From a grant's acceptance to the first output.", labels=("model",)
+        )
+        for model, durations in list(self._first.items()):
+            durations.add_to(first, (model,))
+        yield first
+
+
+class Durations:
+    """A histogram of seconds, written by the loop's thread alone: without a lock, at a fifth of the library's cost."""
+
+    __slots__ = ("_counts", "_sum")
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(_SECONDS) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count a duration."""
+        self._counts[bisect.bisect_left(_SECONDS, seconds)] += 1
+        self._sum += seconds
+
+    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+        """Add the buckets and the sum to a family."""
+        bounds = [*map(floatToGoString, _SECONDS), "+Inf"]
+        family.add_metric(labels, list(zip(bounds, itertools.accumulate(self._counts), strict=True)), self._sum)
 
 
 class ReporterMetrics:
     """Usage records: `enginehouse_usage_records_total` by the router's answer, and `enginehouse_usage_pending`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._records = Counter(
+        self._records = prometheus_client.Counter(
             "enginehouse_usage_records", "Usage records a router has answered.", ("status",), registry=registry
         )
         self._pending = Gauge("enginehouse_usage_pending", "Usage records no router has settled.", registry=registry)
 
-    def acknowledged(self, status: str, pending: int) -> None:
-        """Count an answer of the router."""
-        self._records.labels(status.removeprefix("STATUS_").lower()).inc()
+    def acknowledged(self, status: str, records: int, pending: int) -> None:
+        """Count what the router has answered of so many records."""
+        self._records.labels(status.removeprefix("STATUS_").lower()).inc(records)
         self._pending.set(pending)
 
 

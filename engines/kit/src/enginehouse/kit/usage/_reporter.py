@@ -7,19 +7,21 @@ import contextlib
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import grpc
 
-from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
+from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.kit.addresses import parse_addresses
 from enginehouse.kit.errors import from_rpc_error
 from enginehouse.kit.tasks import BackgroundTask
 from enginehouse.kit.telemetry import ReporterMetrics
 from enginehouse.kit.usage._spool import Spool
+from enginehouse.kit.usage._wire import embedded
 
-_ReportCall: TypeAlias = "grpc.aio.StreamStreamCall[usage_pb2.ReportRequest, usage_pb2.ReportResponse]"
+_ReportCall: TypeAlias = "grpc.aio.StreamStreamCall[bytes, usage_pb2.ReportResponse]"
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +36,12 @@ _GATHER_S = 0.02
 # The pause between warnings about a router that cannot be reached.
 _COMPLAINT_S = 10.0
 _BATCH = 256
+
+_REPORT = "/enginehouse.api.router.v1.UsageService/Report"
+_SETTLED = (usage_pb2.ReportResponse.STATUS_SETTLED, usage_pb2.ReportResponse.STATUS_ALREADY_SETTLED)
+_RECORD = usage_pb2.ReportRequest.RECORD_FIELD_NUMBER
+_BATCH_FIELD = usage_pb2.ReportRequest.BATCH_FIELD_NUMBER
+_RECORDS = usage_pb2.UsageBatch.RECORDS_FIELD_NUMBER
 
 
 class UsageReporter:
@@ -150,9 +158,12 @@ class UsageReporter:
 
     async def _exchange(self, channel: grpc.aio.Channel) -> None:
         """Run one stream, until the router ends it or falls silent."""
-        stub: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(channel)
         stream = _Stream()
-        call = stub.Report()
+        # The records are serialised already; a stub would have them parsed to serialise them again.
+        report: grpc.aio.StreamStreamMultiCallable[bytes, usage_pb2.ReportResponse] = channel.stream_stream(
+            _REPORT, response_deserializer=usage_pb2.ReportResponse.FromString
+        )
+        call: _ReportCall = report()
         sender = asyncio.create_task(self._send(call, stream), name="usage-send")
         loop = asyncio.get_running_loop()
         silence = _SILENCE_S + self._watermark_s
@@ -163,9 +174,7 @@ class UsageReporter:
                     watch.reschedule(loop.time() + silence)
                     self.connected = True
                     stream.takes_batches = stream.takes_batches or response.takes_batches
-                    self._acknowledge(response, stream)
-                    for acknowledgement in response.more:
-                        self._acknowledge(acknowledgement, stream)
+                    self._acknowledge((response, *response.more), stream)
         finally:
             sender.cancel()
             call.cancel()
@@ -188,57 +197,64 @@ class UsageReporter:
             if now >= next_watermark:
                 next_watermark = now + self._watermark_s
                 self._spool.sweep()
-                await call.write(
-                    usage_pb2.ReportRequest(
-                        sequence=stream.number(),
-                        watermark=usage_pb2.Watermark(
-                            engine_id=self._spool.engine_id,
-                            issued_before_ms=self._spool.watermark_ms(),
-                            engine_time_ms=self._now_ms(),
-                        ),
-                    )
+                watermark = usage_pb2.Watermark(
+                    engine_id=self._spool.engine_id,
+                    issued_before_ms=self._spool.watermark_ms(),
+                    engine_time_ms=self._now_ms(),
                 )
+                told = usage_pb2.ReportRequest(sequence=stream.number(), watermark=watermark)
+                await call.write(told.SerializeToString())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, next_watermark - time.monotonic())):
                     await self._changed.wait()
                     await asyncio.sleep(max(0.0, last_sent + _GATHER_S - time.monotonic()))
 
-    def _report(self, references: Sequence[int], stream: _Stream) -> usage_pb2.ReportRequest | None:
+    def _report(self, references: Sequence[int], stream: _Stream) -> bytes | None:
+        """Return the serialised `ReportRequest` of the records that are still pending; None if none is."""
         pending = self._spool.pending
         found = [(reference, pending[reference]) for reference in references if reference in pending]
         if not found:
             return None
-        first = stream.next_number
+        head = usage_pb2.ReportRequest(sequence=stream.next_number).SerializeToString()
         for reference, _ in found:
             stream.in_flight[stream.number()] = reference
             stream.sent.add(reference)
-        records = [usage_pb2.UsageRecord.FromString(record) for _, record in found]
-        if len(records) == 1:
-            return usage_pb2.ReportRequest(sequence=first, record=records[0])
-        return usage_pb2.ReportRequest(sequence=first, batch=usage_pb2.UsageBatch(records=records))
+        if len(found) == 1:
+            return head + embedded(_RECORD, found[0][1])
+        records = b"".join([embedded(_RECORDS, record) for _, record in found])
+        return head + embedded(_BATCH_FIELD, records)
 
-    def _acknowledge(self, response: usage_pb2.ReportResponse, stream: _Stream) -> None:
-        reference = stream.in_flight.pop(response.sequence, None)
-        if reference is None:
-            # The answer to a watermark.
+    def _acknowledge(self, responses: Sequence[usage_pb2.ReportResponse], stream: _Stream) -> None:
+        done: list[int] = []
+        counts: Counter[usage_pb2.ReportResponse.Status.ValueType] = Counter()
+        for response in responses:
+            reference = stream.in_flight.pop(response.sequence, None)
+            if reference is None:
+                # The answer to a watermark.
+                continue
+            status = response.status
+            if status == usage_pb2.ReportResponse.STATUS_REJECTED:
+                record = usage_pb2.UsageRecord.FromString(self._spool.pending[reference])
+                _log.error(
+                    "dropping a usage record that the router rejects: %s (cost %d nano-dollars, started at %d)",
+                    response.reason or "no reason given",
+                    record.usage.cost_nanos,
+                    record.started_at_ms,
+                )
+            elif status not in _SETTLED:
+                _log.error("unknown status %d for a usage record; sending it again on the next stream", status)
+                continue
+            done.append(reference)
+            counts[status] += 1
+        if not done:
             return
-        status = response.status
-        if status == usage_pb2.ReportResponse.STATUS_REJECTED:
-            record = usage_pb2.UsageRecord.FromString(self._spool.pending[reference])
-            _log.error(
-                "dropping a usage record that the router rejects: %s (cost %d nano-dollars, started at %d)",
-                response.reason or "no reason given",
-                record.usage.cost_nanos,
-                record.started_at_ms,
-            )
-        elif status not in (usage_pb2.ReportResponse.STATUS_SETTLED, usage_pb2.ReportResponse.STATUS_ALREADY_SETTLED):
-            _log.error("unknown status %d for a usage record; sending it again on the next stream", status)
-            return
-        self._spool.settled(reference)
+        self._spool.settled(done)
         self._progress = True
-        stream.sent.discard(reference)
+        stream.sent.difference_update(done)
         if self._metrics is not None:
-            self._metrics.acknowledged(usage_pb2.ReportResponse.Status.Name(status), len(self._spool.pending))
+            for status, count in counts.items():
+                name = usage_pb2.ReportResponse.Status.Name(status)
+                self._metrics.acknowledged(name, count, len(self._spool.pending))
         if not self._spool.pending:
             self._emptied.set()
 

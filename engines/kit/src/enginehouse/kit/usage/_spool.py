@@ -23,7 +23,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from enginehouse.api.router.v1 import usage_pb2
@@ -229,35 +229,43 @@ class Spool:
 
     def finish(
         self, accepted: Accepted, *, meter: Meter, outcome: usage_pb2.Outcome.ValueType, first_output_ms: int
-    ) -> None:
-        """Record the end of an accepted grant and pass it to the reporter.
+    ) -> Mapping[Unit, int]:
+        """Record the end of an accepted grant and pass it to the reporter; return what it counted.
 
         If the disk fails, the record is still reported from memory, and the loss of the copy is logged.
         """
         del self._open[accepted.reference]
+        amounts = meter.amounts
         self._finish(
             accepted,
             engine_id=self._engine_id,
-            amounts=meter.amounts,
+            amounts=amounts,
             named=meter.named,
             cost=meter.cost_nanos,
             outcome=outcome,
             first_output_ms=first_output_ms,
         )
         self._counters.give_back(accepted.slot)
+        return amounts
 
-    def settled(self, reference: int) -> None:
-        """Forget the record of that reference, which a router has settled or rejected for good."""
-        if self._pending.pop(reference, None) is None:
+    def settled(self, references: Iterable[int]) -> None:
+        """Forget the records of those references, which a router has settled or rejected for good."""
+        records = []
+        for reference in references:
+            if self._pending.pop(reference, None) is None:
+                continue
+            _, segment = self._unsettled.pop(reference)
+            segment.unsettled -= 1
+            records.append(framed(_SETTLED.pack(_TYPE_SETTLED, reference)))
+        if not records:
             return
-        _, segment = self._unsettled.pop(reference)
-        segment.unsettled -= 1
-        record = framed(_SETTLED.pack(_TYPE_SETTLED, reference))
+        # All in one write.
+        written = b"".join(records)
         try:
-            self._make_room(len(record))
-            self._append(record)
+            self._make_room(len(written))
+            self._append(written)
         except OSError as error:
-            # Harmless: after a restart it is reported again, and the router knows it already.
+            # Harmless: after a restart they are reported again, and the router knows them already.
             _log.warning("cannot record a settlement in the spool: %s", error)
         self.sweep()
 
