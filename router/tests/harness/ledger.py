@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
@@ -75,6 +76,12 @@ class LedgerHarness:
             now_ms=self.now_ms,
         )
 
+    async def raise_limit(self, budget: Budget, limit: int) -> None:
+        """Raise a budget's limit, also of the window that runs."""
+        await BudgetStore(database=self.database).put(
+            dataclasses.replace(budget, limit_nanos=limit), now_ms=self.now_ms
+        )
+
     async def replica(self, *, process: str = "") -> Ledger:
         """Register another replica."""
         index = BudgetIndex(store=BudgetStore(database=self.database))
@@ -104,11 +111,18 @@ class LedgerHarness:
                 {"r": ledger.replica_id, "now": self.now_ms},
             )
 
-    async def grant(self, ledger: Ledger, cap: int, *, scopes: Sequence[tuple[str, str]] = (("key", KEY),)) -> str:
+    async def grant(
+        self, ledger: Ledger, cap: int, *, scopes: Sequence[tuple[str, str]] = (("key", KEY),), wait_s: float = 0.0
+    ) -> str:
         """Reserve the cap and return the signed grant."""
         grant_id = f"g{next(self._numbers)}"
         reservation = await ledger.reserve(
-            Payer(scopes), grant_id=grant_id, cap_nanos=cap, now_ms=self.now_ms, expires_at_ms=self.now_ms + 60_000
+            Payer(scopes),
+            grant_id=grant_id,
+            cap_nanos=cap,
+            now_ms=self.now_ms,
+            expires_at_ms=self.now_ms + 60_000,
+            wait_s=wait_s,
         )
         grant = grant_pb2.Grant(
             grant_id=grant_id,
@@ -134,12 +148,12 @@ class LedgerHarness:
         reservation.token = sign(grant, keys=KEYS)
         return reservation.token
 
-    async def extend(self, ledger: Ledger, token: str, cap: int) -> str:
+    async def extend(self, ledger: Ledger, token: str, cap: int, *, wait_s: float = 0.0) -> str:
         """Raise the cap of a grant and return it signed anew."""
         grant = peek(token)
         grant.candidates[0].cap_nanos = cap
         return await ledger.extend(
-            grant.grant_id, cap_nanos=cap, now_ms=self.now_ms, sign=lambda: sign(grant, keys=KEYS)
+            grant.grant_id, cap_nanos=cap, now_ms=self.now_ms, sign=lambda: sign(grant, keys=KEYS), wait_s=wait_s
         )
 
     async def watermark(self, ledger: Ledger, issued_before_ms: int, *, engine: str = "engine-1") -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from enginehouse.router.ids import new_id
 from enginehouse.router.ledger._budgets import Budget
+from enginehouse.router.ledger._queue import AccountQueue
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -45,11 +46,22 @@ class Account:
     recalled_at_ms: int = 0
     recalling: asyncio.Task[None] | None = None
     wanted_elsewhere_ms: int = 0
+    # Who waits for money of it, if anybody does.
+    queue: AccountQueue | None = None
+    # As the last draw that brought nothing found the window: what is not spent of it, and what other replicas hold.
+    # None: the budget is gone.
+    unspent: int | None = 0
+    held_elsewhere: int = 0
 
     @property
     def free(self) -> int:
         """The amount that a new reservation may take."""
         return self.remaining - self.reserved - self.returning
+
+    @property
+    def is_kept(self) -> bool:
+        """True if somebody here waits for what becomes free of it."""
+        return self.queue is not None and self.queue.keeps(self.budget.budget_id)
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -65,6 +77,8 @@ class Reservation:
     token: str = ""
     # Called once with the tokens used (None if unknown), when it settles, lapses or expires.
     on_close: Callable[[int | None], None] | None = None
+    # How long the request waited for it while its budgets' money was in flight.
+    waited_ms: int = 0
 
     def release(self, tokens: int | None) -> None:
         """Free what is held besides money."""
@@ -126,11 +140,24 @@ class Book:
         self._by_lease.pop(account.lease_id, None)
 
     def reserve(
-        self, accounts: tuple[Account, ...], *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
+        self,
+        accounts: tuple[Account, ...],
+        *,
+        grant_id: str,
+        cap_nanos: int,
+        now_ms: int,
+        expires_at_ms: int,
+        is_next: bool = False,
     ) -> Reservation | Shortfall:
-        """Take the cap from every account, or from none and return the account that could not pay."""
+        """Take the cap from every account, or from none and return the account that could not pay.
+
+        What others wait for is not taken, unless it is this request's turn.
+        """
         for account in accounts:
-            if account.remaining - account.reserved - account.returning < cap_nanos:
+            free = account.remaining - account.reserved - account.returning
+            if free < cap_nanos:
+                return Shortfall(account)
+            if account.queue is not None and not is_next and 0 < cap_nanos > free - account.queue.asked:
                 return Shortfall(account)
         for account in accounts:
             account.reserved += cap_nanos
@@ -140,10 +167,21 @@ class Book:
         self._open[grant_id] = reservation
         return reservation
 
-    def extend(self, reservation: Reservation, more_nanos: int, *, now_ms: int) -> Shortfall | None:
-        """Take more for an open reservation from every account, or from none and return the one that could not pay."""
+    def extend(
+        self, reservation: Reservation, more_nanos: int, *, now_ms: int, is_next: bool = False
+    ) -> Shortfall | None:
+        """Take more for an open reservation from every account, or from none and return the one that could not pay.
+
+        What other open reservations wait for is not taken, unless it is this one's turn.
+        """
         for account in reservation.accounts:
             if account.free < more_nanos:
+                return Shortfall(account)
+            if (
+                account.queue is not None
+                and not is_next
+                and 0 < more_nanos > account.free - account.queue.asked_urgently
+            ):
                 return Shortfall(account)
         for account in reservation.accounts:
             account.reserved += more_nanos
@@ -166,6 +204,8 @@ class Book:
         if account is not None and version > account.version:
             account.remaining = remaining
             account.version = version
+            if account.queue is not None:
+                account.queue.serve(account.free)
 
     def close(self, grant_ids: Iterable[str], *, tokens: dict[str, int] | None = None) -> Sequence[Reservation]:
         """Drop reservations whose settlement is committed, after `observe` of the leases that it touched."""
@@ -176,6 +216,8 @@ class Book:
                 continue
             for account in reservation.accounts:
                 account.reserved -= reservation.cap_nanos
+                if account.queue is not None:
+                    account.queue.serve(account.free)
             reservation.release(None if tokens is None else tokens.get(grant_id))
             closed.append(reservation)
         return closed

@@ -62,13 +62,27 @@ class LeaseDraws:
         await asyncio.shield(recalling)
         return True
 
-    async def _recall(self, account: Account) -> None:
+    async def ask_others(self, account: Account) -> None:
+        """Ask the other replicas for what they hold idle, unless they were asked a moment ago.
+
+        Raises LedgerUnavailable.
+        """
+        now = self._clock()
+        if now - account.recalled_at_ms > _REFUSED_PAUSE_MS:
+            account.recalled_at_ms = now
+            await self._ask_others(account)
+
+    async def _ask_others(self, account: Account) -> None:
         try:
             with translate_db_errors():
                 await self._store.request_return(account.budget.budget_id)
-            await asyncio.sleep(self._terms.recall_s)
         except DatabaseUnavailable as error:
             raise LedgerUnavailable("the ledger's database does not answer") from error
+
+    async def _recall(self, account: Account) -> None:
+        try:
+            await self._ask_others(account)
+            await asyncio.sleep(self._terms.recall_s)
         finally:
             account.recalling = None
 
@@ -92,6 +106,16 @@ class LeaseDraws:
         finally:
             account.wanted -= cap_nanos
 
+    async def fill(self, account: Account, *, least_nanos: int, want_nanos: int) -> int:
+        """Draw for those who wait in an account's queue, or wait for the draw under way; return what it brought.
+
+        Less than the least is left in the window: it might be enough for somebody at another replica.
+        """
+        if account.drawing is None:
+            self._begin_draw(account, need_nanos=want_nanos, target_nanos=0, least_nanos=least_nanos)
+        drawing = account.drawing
+        return await asyncio.shield(drawing) if drawing is not None else 0
+
     def refill(self, account: Account, now_ms: int) -> None:
         """Draw before the lease runs dry: below half of what the recent rate asks for."""
         target = refill_target(
@@ -100,10 +124,12 @@ class LeaseDraws:
         if target > 0 and now_ms - account.refused_at_ms > _REFUSED_PAUSE_MS:
             self._begin_draw(account, need_nanos=0, target_nanos=target)
 
-    def _begin_draw(self, account: Account, *, need_nanos: int, target_nanos: int) -> None:
+    def _begin_draw(self, account: Account, *, need_nanos: int, target_nanos: int, least_nanos: int = 1) -> None:
         async def run() -> int:
             try:
-                return await self._draw(account, need_nanos=need_nanos, target_nanos=target_nanos)
+                return await self._draw(
+                    account, need_nanos=need_nanos, target_nanos=target_nanos, least_nanos=least_nanos
+                )
             finally:
                 account.drawing = None
 
@@ -111,7 +137,7 @@ class LeaseDraws:
         # A background draw that fails has nobody waiting; the next reservation will meet the same trouble.
         account.drawing.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    async def _draw(self, account: Account, *, need_nanos: int, target_nanos: int) -> int:
+    async def _draw(self, account: Account, *, need_nanos: int, target_nanos: int, least_nanos: int) -> int:
         if not self._book().holds(account):
             # Of an earlier registration, or of a window that has passed: nobody would learn what was drawn.
             raise LedgerUnavailable("this router's lease on a budget was given up")
@@ -126,6 +152,7 @@ class LeaseDraws:
                     need_nanos=need_nanos,
                     target_nanos=target_nanos,
                     share=self._terms.share,
+                    least_nanos=least_nanos,
                 )
         except DeclaredDead as error:
             self._declared_dead()
@@ -135,6 +162,8 @@ class LeaseDraws:
             raise LedgerUnavailable("the ledger's database does not answer") from error
         if drawn.lease is None:
             account.refused_at_ms = self._clock()
+            account.unspent = drawn.unspent_nanos
+            account.held_elsewhere = max(0, drawn.leased_nanos - account.remaining)
             return 0
         self._book().observe(drawn.lease.lease_id, remaining=drawn.lease.remaining, version=drawn.lease.version)
         return drawn.granted_nanos

@@ -27,16 +27,12 @@ from enginehouse.router.ledger._settlement import Settled, settle_claims
 from enginehouse.router.ledger._sizing import rate
 from enginehouse.router.ledger._store import DeclaredDead, LedgerStore, journal_entry, this_process
 from enginehouse.router.ledger._sweep import Swept, sweep
-from enginehouse.router.ledger._terms import InsufficientBudget, LedgerTerms, LedgerUnavailable
+from enginehouse.router.ledger._terms import LedgerTerms, LedgerUnavailable
+from enginehouse.router.ledger._waits import WANTED_MS, BudgetWaits
 
 _log = logging.getLogger(__name__)
 
 
-# How often one request may wait for a draw: others may take what it drew. A burst of a thousand takes what came first
-# many times over, and must not be refused while the budget has money.
-_DRAWS = 100
-# How long after others asked for a budget what becomes free of it goes back at once.
-_WANTED_MS = 3000
 # How long news gathers before it is acted on.
 _GATHER_S = 0.02
 
@@ -55,6 +51,7 @@ class Ledger:
         service_of: Callable[[grant_pb2.Grant], str],
         monotonic: Callable[[], float] = time.monotonic,
         process: str | None = None,
+        wait_ended: Callable[[float, bool], None] = lambda _seconds, _served: None,
     ) -> None:
         self._store = store
         self._budgets = budgets
@@ -74,6 +71,16 @@ class Ledger:
             replica_id=lambda: self._replica_id,
             book=lambda: self._book,
             declared_dead=self._lose_registration,
+        )
+        self._waits = BudgetWaits(
+            draws=self._draws,
+            exists=budgets.__contains__,
+            give_back=self._give_back,
+            catch_up=functools.partial(self.compare, youngest_ms=0),
+            terms=terms,
+            clock=clock,
+            monotonic=monotonic,
+            ended=wait_ended,
         )
         self._journal: list[Reservation] = []
         self._tasks = (
@@ -124,6 +131,21 @@ class Ledger:
         """The number of reservations that wait for the journal."""
         return len(self._journal)
 
+    @property
+    def waiting(self) -> int:
+        """The number of requests that wait for money in flight."""
+        return self._waits.waiting
+
+    @property
+    def budget_wait_s(self) -> float:
+        """How long a request may wait for it, in seconds; 0 if none may."""
+        return self._terms.budget_wait_s
+
+    def is_awaited(self, grant_id: str) -> bool:
+        """Return whether anybody waits for what a reservation of this replica holds."""
+        reservation = self._book.get(grant_id)
+        return reservation is not None and any(account.queue is not None for account in reservation.accounts)
+
     # Reserve and draw.
 
     def accounts(self, payer: Payer, *, now_ms: int) -> tuple[Account, ...]:
@@ -137,16 +159,28 @@ class Ledger:
         return payer.accounts
 
     def try_reserve(
-        self, payer: Payer, *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
+        self,
+        payer: Payer,
+        *,
+        grant_id: str,
+        cap_nanos: int,
+        now_ms: int,
+        expires_at_ms: int,
+        is_next: bool = False,
     ) -> Reservation | Shortfall:
-        """Reserve without waiting (step 2). Raises LedgerUnavailable."""
+        """Reserve without waiting (step 2), at this request's turn if others wait. Raises LedgerUnavailable."""
         if not self.usable:
             raise LedgerUnavailable("this replica is not registered with the ledger's database")
         if len(self._journal) >= self._terms.journal_backlog:
             raise LedgerUnavailable(f"{len(self._journal)} reservations wait to be written down")
         accounts = self.accounts(payer, now_ms=now_ms)
         reserved = self._book.reserve(
-            accounts, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
+            accounts,
+            grant_id=grant_id,
+            cap_nanos=cap_nanos,
+            now_ms=now_ms,
+            expires_at_ms=expires_at_ms,
+            is_next=is_next,
         )
         if isinstance(reserved, Reservation):
             self._journal.append(reserved)
@@ -156,31 +190,41 @@ class Ledger:
         return reserved
 
     async def reserve(
-        self, payer: Payer, *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int
+        self, payer: Payer, *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int, wait_s: float = 0.0
     ) -> Reservation:
-        """Reserve, after a draw if need be (steps 1 and 2). Raises InsufficientBudget or LedgerUnavailable."""
-        for _ in range(_DRAWS):
-            reserved = self.try_reserve(
-                payer, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
+        """Reserve, after a draw if need be (steps 1 and 2); wait so long at most for what is in flight.
+
+        The reservation begins, and expires, as much later as it took.
+
+        Raises:
+            InsufficientBudget: the budget cannot pay now, or could not in time.
+            LedgerUnavailable: nothing can be reserved.
+        """
+        lasting_ms = expires_at_ms - now_ms
+
+        def take(is_next: bool) -> Reservation | Shortfall:
+            now = self._clock()
+            return self.try_reserve(
+                payer,
+                grant_id=grant_id,
+                cap_nanos=cap_nanos,
+                now_ms=now,
+                expires_at_ms=now + lasting_ms,
+                is_next=is_next,
             )
-            if isinstance(reserved, Reservation):
-                return reserved
-            account = reserved.account
-            if not await self._draws.wait_for(account, cap_nanos) and account.free < cap_nanos:
-                if account.budget.budget_id not in self._budgets:
-                    # It was removed while we drew on it.
-                    continue
-                if await self._draws.recalled(account):
-                    continue
-                raise InsufficientBudget(account.budget)
-        reserved = self.try_reserve(
-            payer, grant_id=grant_id, cap_nanos=cap_nanos, now_ms=now_ms, expires_at_ms=expires_at_ms
+
+        reserved, waited_ms = await self._waits.obtain(
+            accounts=lambda: self.accounts(payer, now_ms=self._clock()),
+            take=take,
+            asks_nanos=cap_nanos,
+            limit_s=wait_s,
         )
-        if isinstance(reserved, Shortfall):
-            raise InsufficientBudget(reserved.account.budget)
+        reserved.waited_ms = waited_ms
         return reserved
 
-    async def extend(self, grant_id: str, *, cap_nanos: int, now_ms: int, sign: Callable[[], str]) -> str:
+    async def extend(
+        self, grant_id: str, *, cap_nanos: int, now_ms: int, sign: Callable[[], str], wait_s: float = 0.0
+    ) -> str:
         """Raise an open reservation to a cap, after draws if need be: every account pays the difference, or none.
 
         The new cap is written down before its grant is given out: a reservation that is assumed to be spent is billed
@@ -191,36 +235,47 @@ class Ledger:
             cap_nanos: the new cap.
             now_ms: milliseconds since 1970 UTC.
             sign: returns the token of the grant with the new cap, once the money is reserved.
+            wait_s: how long to wait for what is in flight, before any request that is not served yet.
 
         Raises:
             InsufficientBudget, LedgerUnavailable: the reservation is as before, or holds more than its grant says.
         """
-        for attempt in range(_DRAWS + 1):
-            reservation = self._book.get(grant_id)
-            if reservation is None or not self.usable:
-                raise LedgerUnavailable("this router does not hold the request's reservation any more")
-            more = max(0, cap_nanos - reservation.cap_nanos)
-            short = self._book.extend(reservation, more, now_ms=now_ms)
-            if short is None:
-                token = reservation.token = sign()
-                try:
-                    with translate_db_errors():
-                        still_open = await self._store.raise_cap(self._replica_id, journal_entry(reservation))
-                except DatabaseUnavailable as error:
-                    raise LedgerUnavailable("the ledger's database does not answer") from error
-                if not still_open:
-                    # It settled or lapsed elsewhere: the next comparison drops it, and what it holds.
-                    raise LedgerUnavailable("the request's reservation has been settled")
-                return token
-            account = short.account
-            if attempt == _DRAWS:
-                raise InsufficientBudget(account.budget)
-            if not await self._draws.wait_for(account, more) and account.free < more:
-                if account.budget.budget_id not in self._budgets:
-                    raise LedgerUnavailable("a budget that pays for the request was removed while it ran")
-                if not await self._draws.recalled(account):
-                    raise InsufficientBudget(account.budget)
-        raise AssertionError("unreachable")
+        reservation = await self._extended(grant_id, cap_nanos=cap_nanos, now_ms=now_ms, wait_s=wait_s)
+        token = reservation.token = sign()
+        try:
+            with translate_db_errors():
+                still_open = await self._store.raise_cap(self._replica_id, journal_entry(reservation))
+        except DatabaseUnavailable as error:
+            raise LedgerUnavailable("the ledger's database does not answer") from error
+        if not still_open:
+            # It settled or lapsed elsewhere: the next comparison drops it, and what it holds.
+            raise LedgerUnavailable("the request's reservation has been settled")
+        return token
+
+    async def _extended(self, grant_id: str, *, cap_nanos: int, now_ms: int, wait_s: float) -> Reservation:
+        def take(is_next: bool) -> Reservation | Shortfall:
+            found = self._open_reservation(grant_id)
+            more = max(0, cap_nanos - found.cap_nanos)
+            short = self._book.extend(found, more, now_ms=self._clock() if is_next else now_ms, is_next=is_next)
+            if short is not None and short.account.budget.budget_id not in self._budgets:
+                raise LedgerUnavailable("a budget that pays for the request was removed while it ran")
+            return found if short is None else short
+
+        extended, _ = await self._waits.obtain(
+            accounts=lambda: self._open_reservation(grant_id).accounts,
+            take=take,
+            asks_nanos=max(0, cap_nanos - self._open_reservation(grant_id).cap_nanos),
+            limit_s=wait_s,
+            urgent=True,
+        )
+        return extended
+
+    def _open_reservation(self, grant_id: str) -> Reservation:
+        """An open reservation of this replica. Raises LedgerUnavailable."""
+        reservation = self._book.get(grant_id)
+        if reservation is None or not self.usable:
+            raise LedgerUnavailable("this router does not hold the request's reservation any more")
+        return reservation
 
     def _lose_registration(self) -> None:
         self._valid_until = 0.0
@@ -325,11 +380,15 @@ class Ledger:
         replica_id = new_id("rtr")
         began = self._monotonic()
         await self._store.register(replica_id, host=self._process, now_ms=self._clock())
-        for reservation in self._book.open_reservations():
+        before = self._book
+        for reservation in before.open_reservations():
             reservation.release(None)
         self._book = Book()
         self._replica_id = replica_id
         self._valid_until = began + self._terms.replica_ttl_s - self._terms.skew_s
+        for account in before.accounts():
+            if account.queue is not None:
+                account.queue.wake_all()
 
     async def renew(self) -> None:
         """Renew the registration; register anew if it had run out."""
@@ -410,8 +469,10 @@ class Ledger:
             raise
         for lease in found:
             account = stale.pop(lease.lease_id)
-            self._book.observe(lease.lease_id, remaining=lease.remaining, version=lease.version)
             account.returning = 0
+            self._book.observe(lease.lease_id, remaining=lease.remaining, version=lease.version)
+            if account.queue is not None:
+                account.queue.serve(account.free)
         for account in stale.values():
             # No row: a first draw of unknown end may yet commit one.
             account.stale = True
@@ -438,7 +499,7 @@ class Ledger:
             asked = account.budget.budget_id == budget_id
             if not asked and current and now - account.last_reserved_ms < self._terms.idle_s * 1000:
                 continue
-            if account.free > 0 and account.wanted == 0:
+            if account.free > 0 and account.wanted == 0 and not account.is_kept:
                 await self._give_back(account)
             elif not current and account.remaining == 0 and account.reserved == 0:
                 self._book.drop(account)
@@ -463,7 +524,7 @@ class Ledger:
             account.budget.budget_id
             for reservation in closed
             for account in reservation.accounts
-            if now - account.wanted_elsewhere_ms < _WANTED_MS and account.free > 0
+            if now - account.wanted_elsewhere_ms < WANTED_MS and account.free > 0 and not account.is_kept
         }
         for budget_id in wanted - self._returning:
             self._returning.add(budget_id)
@@ -549,7 +610,7 @@ class Ledger:
 
     async def close(self) -> None:
         """Stop the tasks, settle what is queued, write down what is open, give back what is free, and retire."""
-        await asyncio.gather(*[task.close() for task in self._tasks], self._background.close())
+        await asyncio.gather(*[task.close() for task in self._tasks], self._background.close(), self._waits.close())
         self._valid_until = 0.0
         waiting = []
         while not self._claims.empty():

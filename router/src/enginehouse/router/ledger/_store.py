@@ -26,10 +26,16 @@ class DeclaredDead(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Drawn:
-    """A draw's outcome: what was added to the lease (0: nothing was free), and the lease as it is now."""
+    """A draw's outcome: what was added to the lease (0: too little was free), and the lease as it is now.
+
+    Where nothing was added, also the window as it is: what of it is not spent (None: the budget is gone), and what is
+    leased.
+    """
 
     granted_nanos: int
     lease: LeaseState | None
+    unspent_nanos: int | None = None
+    leased_nanos: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ _WINDOW = sa.text(
 )
 _LOCK_WINDOW = sa.text(
     """
-    SELECT w.limit_nanos - w.settled_nanos - w.leased_nanos AS available, b.deleted_at_ms
+    SELECT w.limit_nanos - w.settled_nanos - w.leased_nanos AS available, w.leased_nanos, b.deleted_at_ms
     FROM budget_windows w JOIN budgets b USING (budget_id)
     WHERE w.budget_id = :budget_id AND w.window_start_ms = :start FOR UPDATE OF w
     """
@@ -189,8 +195,12 @@ class LedgerStore:
         need_nanos: int,
         target_nanos: int,
         share: int,
+        least_nanos: int = 1,
     ) -> Drawn:
-        """Step 1. Moves what `granted` says from the window to the lease. Raises DeclaredDead."""
+        """Step 1. Moves what `granted` says from the window to the lease, unless that is less than the least.
+
+        Raises DeclaredDead.
+        """
         where = {"budget_id": budget_id, "start": window_start_ms}
         async with self._database.begin() as connection:
             if (await connection.execute(_ALIVE, {"replica_id": replica_id})).first() is None:
@@ -202,8 +212,8 @@ class LedgerStore:
             amount = granted(
                 need_nanos=need_nanos, target_nanos=target_nanos, available_nanos=window.available, share=share
             )
-            if amount <= 0:
-                return Drawn(0, None)
+            if amount < least_nanos:
+                return Drawn(0, None, window.available + window.leased_nanos, window.leased_nanos)
             await connection.execute(_MOVE_LEASED, {**where, "amount": amount})
             added = await connection.execute(
                 _ADD_TO_LEASE, {**where, "lease_id": lease_id, "replica_id": replica_id, "amount": amount}

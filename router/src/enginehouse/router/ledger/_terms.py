@@ -13,11 +13,21 @@ class LedgerUnavailable(Exception):
 
 
 class InsufficientBudget(Exception):
-    """A budget in scope can't pay; `budget` says which."""
+    """A budget in scope can't pay.
 
-    def __init__(self, budget: Budget) -> None:
+    Attributes:
+        budget: which.
+        in_flight: it is not spent: what is reserved, here or by other replicas, may pay later.
+        waited_ms: how long the request waited for that, in milliseconds.
+        ahead: how many wait for it already, where those are as many as may.
+    """
+
+    def __init__(self, budget: Budget, *, in_flight: bool = False, waited_ms: int = 0, ahead: int = 0) -> None:
         super().__init__(budget.budget_id)
         self.budget = budget
+        self.in_flight = in_flight
+        self.waited_ms = waited_ms
+        self.ahead = ahead
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +46,9 @@ class LedgerTerms:
         idle_s: after how long without reservations a lease's free money goes back.
         share: a lease is at most one share-th of what a window has free, unless one request needs more.
         recall_s: how long a request that would be refused waits for what other replicas hold idle.
+        budget_wait_s: how long a request that a budget could pay from what is in flight waits for it; 0 turns it off.
+        budget_waiters: how many requests may wait so at once.
+        budget_waiters_per_account: how many of them for one budget.
         journal_backlog: how many reservations may wait for the journal before new ones are refused.
         settle_batch: how many reports share a transaction at most.
     """
@@ -50,6 +63,9 @@ class LedgerTerms:
     idle_s: float = 5.0
     share: int = 8
     recall_s: float = 0.15
+    budget_wait_s: float = 2.0
+    budget_waiters: int = 4000
+    budget_waiters_per_account: int = 1000
     journal_backlog: int = 100_000
     settle_batch: int = 500
 
