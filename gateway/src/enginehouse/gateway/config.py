@@ -67,8 +67,8 @@ class EdgeSection(Section):
     """The most HTTP/2 requests at once on one client connection."""
     cors_origins: tuple[str, ...] = ("*",)
     """Origins whose pages may call; `*` allows any. Credentials are never allowed, so a page needs a key of its own."""
-    authorization_timeout_s: float = pydantic.Field(default=2, gt=0)
-    """How long the router may take to decide."""
+    authorization_timeout_s: float = pydantic.Field(default=4, gt=0)
+    """How long the router may take to decide; keep it above `router.ledger.budget_wait_s`."""
     trusted_proxies: int = pydantic.Field(default=0, ge=0, le=16)
     """How many proxies in front append to `x-forwarded-for`."""
     access_log: str = "/dev/stdout"

@@ -13,6 +13,7 @@ from enginehouse.kit.errors import Reason
 _DECISION_S = (
     1e-5, 2e-5, 3e-5, 5e-5, 7.5e-5, 1e-4, 1.5e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 5e-2, 0.25, 1,
 )  # fmt: skip
+_WAIT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
 
 
 class RouterMetrics:
@@ -56,6 +57,23 @@ class RouterMetrics:
     def reported(self, status: str) -> None:
         """A usage report was answered."""
         self._reports.labels(status).inc()
+
+
+class BudgetWaitMetrics:
+    """Requests that have waited for a budget of which enough was in flight."""
+
+    def __init__(self, *, registry: CollectorRegistry) -> None:
+        self._seconds = Histogram(
+            "enginehouse_router_budget_wait_seconds",
+            "How long requests waited for a budget that running requests held, by whether it was served then.",
+            ["served"],
+            buckets=_WAIT_S,
+            registry=registry,
+        )
+
+    def ended(self, seconds: float, served: bool) -> None:
+        """A request waits no longer."""
+        self._seconds.labels(str(served).lower()).observe(seconds)
 
 
 class Readings(Collector):

@@ -42,6 +42,9 @@ class LedgerSettings(Section):
     idle_s: float = pydantic.Field(default=5.0, gt=0)
     share: int = pydantic.Field(default=8, ge=1)
     recall_s: float = pydantic.Field(default=0.15, ge=0, le=1)
+    budget_wait_s: float = pydantic.Field(default=2.0, ge=0, le=30)
+    budget_waiters: int = pydantic.Field(default=4000, ge=0)
+    budget_waiters_per_account: int = pydantic.Field(default=1000, ge=1)
 
     def terms(self) -> LedgerTerms:
         """As the ledger takes them."""

@@ -127,10 +127,17 @@ _CHECKED = (
 _CHECKED_PREFIX = "x-enginehouse-"
 # What it may pass to the engine, and to the client of an admitted and of a refused request.
 _TO_ENGINE = ("x-enginehouse-grant", DESTINATION_HEADER, REPLAY_HEADER, REQUEST_ID_HEADER)
-_TO_CLIENT = (REQUEST_ID_HEADER, "x-enginehouse-model", "x-enginehouse-cache", "x-enginehouse-fallbacks")
+_TO_CLIENT = (
+    REQUEST_ID_HEADER,
+    "x-enginehouse-model",
+    "x-enginehouse-cache",
+    "x-enginehouse-fallbacks",
+    "x-enginehouse-budget-wait-ms",
+)
 _TO_CLIENT_PREFIX = "ratelimit-"
 _TO_REFUSED = (
     REQUEST_ID_HEADER,
+    "x-enginehouse-budget-wait-ms",
     "content-type",
     "grpc-status",
     "grpc-message",

@@ -65,6 +65,7 @@ _EXPOSED_HEADERS = (
     COMMON_REQUEST_ID_HEADER,
     "x-enginehouse-model",
     "x-enginehouse-load-ms",
+    "x-enginehouse-budget-wait-ms",
     "x-enginehouse-cost-nanos",
     "x-enginehouse-cache",
     "x-enginehouse-fallbacks",

@@ -21,6 +21,7 @@ from enginehouse.router.admission.cost_caps import RunCaps, capped, request_cap
 from enginehouse.router.admission.grant_builder import GrantBuilder
 from enginehouse.router.admission.request_headers import (
     chosen_request_id,
+    decision_timeout_s,
     refuse_partial_body,
     service_of,
     user_or_run,
@@ -32,7 +33,7 @@ from enginehouse.router.decision.decide import Candidate, Decision, State, decid
 from enginehouse.router.experiments import Assigned, Assignment, ExperimentSubject, ExposureLog
 from enginehouse.router.identity import Authenticator, Caller
 from enginehouse.router.ids import new_id, new_ids
-from enginehouse.router.ledger import InsufficientBudget, Ledger, LedgerUnavailable, Shortfall
+from enginehouse.router.ledger import InsufficientBudget, Ledger, LedgerUnavailable, Reservation, Shortfall
 from enginehouse.router.limits import Limiter, LimitReservation
 from enginehouse.router.policy import policy_tasks, read_route
 from enginehouse.router.prices import UNBOUNDED_NANOS
@@ -40,6 +41,8 @@ from enginehouse.router.request import InferenceRequest, first_message, parse_re
 
 # Enough for the keys in use at once; beyond it the oldest is worked out again when it is used.
 _MAX_CALLERS = 100_000
+# Of what a caller and Envoy wait for a decision, what a request may wait for its budget.
+_SHARE_TO_WAIT = 0.8
 _REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 _HEALTH = "grpc.health.v1.Health"
 
@@ -172,6 +175,7 @@ class Admission:
             grant.system_prompt = assigned.system_prompt
         held = await self._limiter.admit(context.bounds(check.method, grant.principal.user_id), tokens=decision.tokens)
         lookup: CacheLookup | None = None
+        waited_ms = 0
         try:
             if request.free:
                 token = sign(grant, keys=self._grant_keys)
@@ -181,7 +185,8 @@ class Admission:
                 if lookup is not None and lookup.answered:
                     held.release(0)
                     return self._replayed(lookup, grant, candidates[0], held)
-                token = await self._reserve(admitting, decision, grant, held, most=cap)
+                reserved = await self._reserve(admitting, decision, grant, held, most=cap)
+                token, waited_ms = reserved.token, reserved.waited_ms
         except BaseException:
             held.cancel()
             if lookup is not None:
@@ -189,6 +194,7 @@ class Admission:
             raise
         self._state.fleet.sent(endpoints[0], candidates[0].model.name)
         admitted = Admitted(admitting.request_id, token, endpoints, quota=held.quota)
+        admitted.budget_wait_ms = waited_ms
         if lookup is not None:
             admitted.cache = lookup.result.value
         # Of several models, the engine that answers names its own.
@@ -285,6 +291,11 @@ class Admission:
             )
         return context
 
+    def _patience_s(self, admitting: Admitting) -> float:
+        """Return how long a request may wait for a budget: its caller, and Envoy, must still be there to be told."""
+        longest_s = decision_timeout_s(admitting.check.headers) * _SHARE_TO_WAIT
+        return min(self._ledger.budget_wait_s, longest_s - (self._clock() - admitting.now_ms) / 1000)
+
     async def _reserve(
         self,
         admitting: Admitting,
@@ -293,8 +304,11 @@ class Admission:
         held: LimitReservation,
         *,
         most: int | None,
-    ) -> str:
-        """Reserve the request's bound, `most` at most, and sign the grant for it."""
+    ) -> Reservation:
+        """Reserve the request's bound, `most` at most, and sign the grant for it.
+
+        What is charged to limits stays so while it waits for a budget: a request that waits is one that runs.
+        """
         context, principal = admitting.caller, grant.principal
         payer = context.payer
         if principal.user_id or principal.run_id:
@@ -320,7 +334,10 @@ class Admission:
                     cap_nanos=cap,
                     now_ms=admitting.now_ms,
                     expires_at_ms=grant.expires_at_ms,
+                    wait_s=self._patience_s(admitting),
                 )
+                # The engine's times begin when there is something to spend.
+                self._grants.issue(grant, now_ms=reserved.issued_at_ms)
         except InsufficientBudget as error:
             self._exhaustion.refused(error.budget.budget_id, error.budget.period.window_start_ms(admitting.now_ms))
             raise errors.budget_exhausted(error, cap) from None
@@ -346,7 +363,7 @@ class Admission:
             self._ledger.cancel(reserved)
             raise
         reserved.on_close = held.release
-        return reserved.token
+        return reserved
 
 
 def _unbudgeted(

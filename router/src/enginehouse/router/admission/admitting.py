@@ -51,6 +51,7 @@ class Admitted:
         replay_at: the replay endpoint, "ip:port", where the answer is in the cache already.
         fallbacks: the models that may answer instead, in order, each with how much more it may cost:
             "large;difference_nanos=1200, huge;difference_nanos=4100".
+        budget_wait_ms: how long it waited for a budget of which enough was in flight, in milliseconds.
     """
 
     request_id: str
@@ -61,3 +62,4 @@ class Admitted:
     cache: str = ""
     replay_at: str = ""
     fallbacks: str = ""
+    budget_wait_ms: int = 0

@@ -7,6 +7,12 @@ from enginehouse.router.admission.cost_caps import MAX_COST_HEADER
 from enginehouse.router.identity import Caller
 from enginehouse.router.ledger import InsufficientBudget, LedgerUnavailable
 
+WAITED_MS = "waited_ms"
+"""In an error's metadata: how long the request waited for a budget before it was refused."""
+
+# When something may have become free: how long those that run still take is not known.
+_RETRY_AFTER_S = 1.0
+
 
 def scope_denied(caller: Caller, needed: str) -> ServiceError:
     """Return the error for a key that lacks a scope."""
@@ -28,19 +34,34 @@ def unbounded(method: str) -> ServiceError:
 
 
 def budget_exhausted(error: InsufficientBudget, cap_nanos: int) -> ServiceError:
-    """Return the error for a budget that cannot pay the request's cap."""
+    """Return the error for a budget that cannot pay the request's cap; with a time to retry where it may pay later."""
     budget = error.budget
+    what = f"the {budget.period} budget of the {budget.scope} {budget.scope_id}"
+    needs = f"this request, which may cost up to {cap_nanos} nano-dollars"
+    metadata = {
+        "scope": str(budget.scope),
+        "scope_id": budget.scope_id,
+        "budget_id": budget.budget_id,
+        "period": str(budget.period),
+        "needed_nanos": str(cap_nanos),
+    }
+    if error.waited_ms:
+        metadata[WAITED_MS] = str(error.waited_ms)
+    if not error.in_flight:
+        why = f"{what} cannot pay for {needs}; raise the budget, or ask for less output"
+    elif error.ahead:
+        why = (
+            f"{what} is held by requests that run, and {error.ahead} requests wait for it already, as many as may; "
+            "retry shortly, or raise the budget"
+        )
+    else:
+        waited = f" within {error.waited_ms} ms" if error.waited_ms else ""
+        why = (
+            f"{what} is held by requests that run, and not enough of it became free{waited} for {needs}; retry "
+            "shortly, raise the budget, or ask for less output"
+        )
     return ServiceError(
-        Reason.BUDGET_EXHAUSTED,
-        f"the {budget.period} budget of the {budget.scope} {budget.scope_id} cannot pay for this request, which may "
-        f"cost up to {cap_nanos} nano-dollars; raise the budget, or ask for less output",
-        metadata={
-            "scope": str(budget.scope),
-            "scope_id": budget.scope_id,
-            "budget_id": budget.budget_id,
-            "period": str(budget.period),
-            "needed_nanos": str(cap_nanos),
-        },
+        Reason.BUDGET_EXHAUSTED, why, metadata=metadata, retry_after_s=_RETRY_AFTER_S if error.in_flight else None
     )
 
 

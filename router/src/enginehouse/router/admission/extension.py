@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+
 from enginehouse.api.router.v1 import grant_pb2, usage_pb2
 from enginehouse.kit.errors import FieldViolation, Reason, ServiceError
 from enginehouse.kit.grants import GrantKeys, authenticate, sign
@@ -10,6 +13,9 @@ from enginehouse.router.admission import errors
 from enginehouse.router.alerts import ExhaustionRecorder
 from enginehouse.router.clock import Clock
 from enginehouse.router.ledger import InsufficientBudget, Ledger, LedgerUnavailable
+
+# Of what an engine waits for the answer, what may go by while a budget is waited for.
+_SHARE_TO_WAIT = 0.8
 
 
 class GrantExtender:
@@ -28,8 +34,11 @@ class GrantExtender:
         self._grant_keys = grant_keys
         self._clock = clock
 
-    async def extend(self, request: usage_pb2.ExtendRequest) -> str:
-        """Return the grant with a cap that covers the need, or where all budgets have it, what is wanted.
+    async def extend(self, request: usage_pb2.ExtendRequest, *, timeout_s: float = math.inf) -> str:
+        """Return the grant with a cap that covers the need, or where all budgets have it at once, what is wanted.
+
+        Waits for what is needed while it is in flight, before any request that is not served yet, but less long than
+        the caller waits for the answer. Requests that hold all of a budget and each wait for more so wait no longer.
 
         Raises:
             ServiceError: GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED; INVALID_REQUEST for a need that is not positive
@@ -57,25 +66,28 @@ class GrantExtender:
         if grant.replica_id != self._ledger.replica_id:
             raise errors.not_extended(LedgerUnavailable("the router that holds its reservation is gone"))
         wanted = min(most or MAX_NANOS, candidate.cap_nanos + max(request.need_nanos, request.want_nanos))
+        wait_s = min(self._ledger.budget_wait_s, timeout_s * _SHARE_TO_WAIT)
         try:
-            try:
-                return await self._extended(grant, candidate, wanted)
-            except InsufficientBudget:
-                if wanted == needed:
-                    raise
-                return await self._extended(grant, candidate, needed)
+            if wanted > needed:
+                with contextlib.suppress(InsufficientBudget):
+                    return await self._extended(grant, candidate, wanted, wait_s=0)
+            return await self._extended(grant, candidate, needed, wait_s=wait_s)
         except InsufficientBudget as error:
             self._exhaustion.refused(error.budget.budget_id, error.budget.period.window_start_ms(now))
             raise errors.budget_exhausted(error, needed) from None
         except LedgerUnavailable as error:
             raise errors.not_extended(error) from None
 
-    async def _extended(self, grant: grant_pb2.Grant, candidate: grant_pb2.GrantCandidate, cap_nanos: int) -> str:
+    async def _extended(
+        self, grant: grant_pb2.Grant, candidate: grant_pb2.GrantCandidate, cap_nanos: int, *, wait_s: float
+    ) -> str:
         def signed() -> str:
             candidate.cap_nanos = cap_nanos
             return sign(grant, keys=self._grant_keys)
 
-        return await self._ledger.extend(grant.grant_id, cap_nanos=cap_nanos, now_ms=self._clock(), sign=signed)
+        return await self._ledger.extend(
+            grant.grant_id, cap_nanos=cap_nanos, now_ms=self._clock(), sign=signed, wait_s=wait_s
+        )
 
 
 def _invalid(field: str, description: str) -> ServiceError:

@@ -54,9 +54,7 @@ class GrantBuilder:
         grant = grant_pb2.Grant.FromString(self._template(admitting.caller, admitting.check.method, candidates))
         grant.grant_id = admitting.grant_id
         grant.request_id = admitting.request_id
-        grant.issued_at_ms = now
-        grant.accept_by_ms = now + self._accept_window_ms
-        grant.expires_at_ms = now + self._grant_ttl_ms
+        self.issue(grant, now_ms=now)
         grant.replica_id = self._replica_id()
         if b"x-enginehouse-attempt" in headers:
             grant.attempt = attempt(headers)
@@ -68,6 +66,12 @@ class GrantBuilder:
                 run_id=user_or_run(headers, b"x-enginehouse-run-id"),
             )
         return grant
+
+    def issue(self, grant: grant_pb2.Grant, *, now_ms: int) -> None:
+        """Have a grant begin now: its engine has the whole window to start, and the whole time to spend."""
+        grant.issued_at_ms = now_ms
+        grant.accept_by_ms = now_ms + self._accept_window_ms
+        grant.expires_at_ms = now_ms + self._grant_ttl_ms
 
     def _template(self, caller: CallerContext, method: str, candidates: Sequence[Candidate]) -> bytes:
         if caller.prices_version != self._prices.version:

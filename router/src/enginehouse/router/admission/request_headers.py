@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -11,6 +12,9 @@ from enginehouse.router.ids import new_id
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _NAME = re.compile(r"[\x21-\x7e]{1,128}").fullmatch
 _MAX_ATTEMPTS = 1000
+# gRPC's: at most eight digits and a unit.
+_TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])").fullmatch
+_UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
 
 def service_of(method: str) -> str:
@@ -46,6 +50,18 @@ def chosen_request_id(headers: Mapping[bytes, bytes], from_body: str) -> str:
             f"request_id: {given[:64]!r} must be 1-64 characters of [A-Za-z0-9_-]; leave it out to be given one",
         )
     return given
+
+
+def decision_timeout_s(headers: Mapping[bytes, bytes]) -> float:
+    """Return for how many seconds the caller and Envoy wait at most, as far as they say; infinite if they do not."""
+    timeouts = [math.inf]
+    told = _TIMEOUT(headers.get(b"grpc-timeout", b""))
+    if told:
+        timeouts.append(int(told[1]) * _UNIT_S[told[2]])
+    envoys = headers.get(b"x-envoy-expected-rq-timeout-ms", b"")
+    if envoys.isdigit():
+        timeouts.append(int(envoys[:9]) / 1000)
+    return min(timeouts)
 
 
 def attempt(headers: Mapping[bytes, bytes]) -> int:

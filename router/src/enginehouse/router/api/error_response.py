@@ -15,8 +15,12 @@ from google.rpc import error_details_pb2, status_pb2
 
 from enginehouse.kit.errors import DOMAIN, Reason, ServiceError, to_status
 from enginehouse.kit.openai import ERROR_METADATA_KEY, error_metadata, openai_error, with_edge_names
+from enginehouse.router.admission.errors import WAITED_MS
 
 Headers = list[tuple[bytes, bytes]]
+
+BUDGET_WAIT_HEADER = b"x-enginehouse-budget-wait-ms"
+"""How long a request waited for a budget, where it did, in milliseconds; whether or not it was refused then."""
 
 _JSON = (b"content-type", b"application/json")
 # Printable ASCII without "%", as grpc-message wants it.
@@ -44,6 +48,8 @@ def denial(error: ServiceError, *, openai: bool, request_id: str, sent: bytes = 
         headers.append((b"x-enginehouse-request-id", request_id.encode()))
     if error.retry_after_s is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+    if WAITED_MS in error.metadata:
+        headers.append((BUDGET_WAIT_HEADER, error.metadata[WAITED_MS].encode()))
     if error.reason is Reason.RATE_LIMITED:
         headers += [
             (b"ratelimit-limit", error.metadata["limit"].encode()),

@@ -23,7 +23,7 @@ from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.router.admission.admission import Admission
 from enginehouse.router.admission.admitting import Admitted, Check
 from enginehouse.router.admission.request_headers import given_request_id
-from enginehouse.router.api.error_response import Headers, denial
+from enginehouse.router.api.error_response import BUDGET_WAIT_HEADER, Headers, denial
 from enginehouse.router.api.http_connection import HttpAnswer
 from enginehouse.router.metrics import RouterMetrics
 
@@ -145,6 +145,8 @@ def _granted(admitted: Admitted) -> bytes:
         lines.append(f"x-enginehouse-fallbacks: {admitted.fallbacks}")
     if admitted.cache:
         lines.append(f"x-enginehouse-cache: {admitted.cache}")
+    if admitted.budget_wait_ms:
+        lines.append(f"{BUDGET_WAIT_HEADER.decode()}: {admitted.budget_wait_ms}")
     quota = admitted.quota
     if quota is not None:
         lines.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
@@ -96,7 +97,9 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
         self, request: usage_pb2.ExtendRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> usage_pb2.ExtendResponse:
         """Reserve more for a request that is being served; see the contract."""
-        return usage_pb2.ExtendResponse(grant=await self._extender.extend(request))
+        timeout_s = context.time_remaining()
+        grant = await self._extender.extend(request, timeout_s=math.inf if timeout_s is None else timeout_s)
+        return usage_pb2.ExtendResponse(grant=grant)
 
     async def _end(self, answers: asyncio.Queue[usage_pb2.ReportResponse | BaseException | None]) -> None:
         await self._closing.wait()

@@ -25,6 +25,7 @@ from enginehouse.router.identity import Authenticator, KeyIndex, KeyStore, Token
 from enginehouse.router.ids import new_id
 from enginehouse.router.ledger import BudgetIndex, BudgetStore, Ledger, LedgerStore, UsageReportParser
 from enginehouse.router.limits import Limiter, SharedBuckets
+from enginehouse.router.metrics import BudgetWaitMetrics
 from enginehouse.router.policy import Policy, PolicyStore
 from enginehouse.router.predictor import load_predictor
 from enginehouse.router.prices import PriceBook, PriceRefresher, PriceStore
@@ -73,6 +74,7 @@ def build_ledger(environment: Environment, *, fleet: Fleet) -> LedgerParts:
         clock=environment.clock,
         live_engines=fleet.spending_engines,
         service_of=reports.service_of,
+        wait_ended=BudgetWaitMetrics(registry=environment.registry).ended,
     )
     return LedgerParts(budget_store=budget_store, budgets=budgets, reports=reports, ledger=ledger)
 

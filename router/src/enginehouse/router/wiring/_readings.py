@@ -25,6 +25,10 @@ def build_readings(router: RouterParts, *, clock: SteadyClock, ready: Callable[[
             ("enginehouse_router_engines", "Live engines that serve models."): lambda: len(fleet),
             ("enginehouse_router_open_reservations", "Reservations not settled yet."): lambda: len(ledger.book),
             (
+                "enginehouse_router_budget_waiters",
+                "Requests that wait for a budget that running requests hold.",
+            ): lambda: ledger.waiting,
+            (
                 "enginehouse_router_journal_backlog",
                 "Reservations not written down yet.",
             ): lambda: ledger.journal_backlog,
