@@ -11,7 +11,7 @@ from enginehouse.api.inference.v1 import generation_pb2, generation_pb2_grpc
 from enginehouse.kit.errors import Reason, ServiceError, from_rpc_error
 from tests.mesh import Mesh
 
-CALLERS, PAID_FOR, LEAST_SERVED = 300, 140, 130
+CALLERS, PAID_FOR, MIN_SERVED = 300, 140, 130
 WAITED = "x-enginehouse-budget-wait-ms"
 REQUEST = generation_pb2.GenerateRequest(model="enginehouse-tiny", prompt="Once", max_output_tokens=8)
 
@@ -52,8 +52,8 @@ async def test_a_budget_serves_those_it_can_pay_for_out_of_many_at_once(mesh: Me
     needed = int(refusals[0].metadata["needed_nanos"])
     # Their bounds alone would have filled the budget with a third of them.
     assert needed * PAID_FOR > 3 * cost * PAID_FOR
-    assert len(waited_ms) >= LEAST_SERVED - PAID_FOR * cost // needed
-    assert LEAST_SERVED <= len(costs) <= PAID_FOR
+    assert len(waited_ms) >= MIN_SERVED - PAID_FOR * cost // needed
+    assert MIN_SERVED <= len(costs) <= PAID_FOR
     assert sum(costs) <= cost * PAID_FOR
     # All of them are refused because the rest of the budget pays for nobody, or may come again.
     unspent = cost * PAID_FOR - sum(costs)

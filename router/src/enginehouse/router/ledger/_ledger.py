@@ -138,7 +138,7 @@ class Ledger:
 
     @property
     def budget_wait_s(self) -> float:
-        """How long a request may wait for it, in seconds; 0 if none may."""
+        """The seconds that a request may wait for a budget; 0 if none may."""
         return self._terms.budget_wait_s
 
     def is_awaited(self, grant_id: str) -> bool:

@@ -79,7 +79,7 @@ class AccountQueue:
 
     @property
     def waiters(self) -> list[Waiter]:
-        """Those who wait, in order."""
+        """The waiters in order."""
         return list(self._waiters)
 
     def keeps(self, budget_id: str) -> bool:
@@ -104,7 +104,7 @@ class AccountQueue:
         self.stirred = True
 
     def set_aside(self, waiter: Waiter) -> int:
-        """What those ahead of a waiter ask for, whether it has joined or not."""
+        """Return what those ahead of a waiter ask for, whether it has joined or not."""
         if self._waiters[-1].order < waiter.order:
             return self.asked
         total = 0
@@ -124,7 +124,7 @@ class AccountQueue:
             waiter.wake()
 
     def lacking(self, free_nanos: int) -> int:
-        """What is missing for the first for whom this is not enough; 0 if it is enough for all."""
+        """Return what is missing for the first for whom this is not enough; 0 if it is enough for all."""
         for waiter in self._waiters:
             free_nanos -= waiter.asks_nanos
             if free_nanos < 0:

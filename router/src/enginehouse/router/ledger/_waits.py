@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 # takes what came first many times over, and must not be refused while the budget has money.
 _DRAWS = 100
 # The pause between draws for an account: the first, and the longest, to which it doubles while they bring nothing.
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.2
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.05, 0.2
 # How often the window is looked at where nobody else holds anything of it, and nothing has become free here.
 _LOOK_S = 0.5
 # Draws for those who wait leave most of the connections to settlements, which free what they wait for.
@@ -219,7 +219,7 @@ class BudgetWaits:
                 now_s = self._monotonic()
                 due = queue.stirred or account.held_elsewhere or not queue.looked or now_s - looked_s >= _LOOK_S
                 if due and queue.lacking(account.free):
-                    pause_s = _FIRST_PAUSE_S if queue.stirred else min(2 * pause_s, _LONGEST_PAUSE_S)
+                    pause_s = _FIRST_PAUSE_S if queue.stirred else min(2 * pause_s, _MAX_PAUSE_S)
                     queue.stirred, looked_s = False, now_s
                 await self._try(account, queue, self._look if due else self._share)
             await asyncio.sleep(pause_s)
