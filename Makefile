@@ -15,6 +15,8 @@ DISTRIBUTIONS := $(patsubst %/pyproject.toml,%,$(wildcard $(MEMBERS:%=%/pyprojec
 export UV_NO_PROGRESS := 1
 # pytest's arguments, such as `make test T="router -k settle -x"`.
 T ?=
+# The benchmark's, such as `make bench B="--parts soak --soak-seconds 60"`.
+B ?=
 
 TOOLS_STAMP := $(VENV)/.stamp-uv
 DEPENDENCIES_STAMP := $(VENV)/.stamp-dependencies
@@ -113,8 +115,8 @@ install: $(INSTALL_STAMP) $(SUITE_STAMP) ## Make .venv with every distribution o
 demo: $(INSTALL_STAMP) ## Start the whole mesh, show text and speech and their cost, stop (KEEP=DIR keeps the recordings)
 	$(BIN)/python deploy/local/demo.py $(if $(KEEP),--keep "$(KEEP)")
 
-bench: $(INSTALL_STAMP) ## Measure every path in one run; print the table and save it
-	$(BIN)/python -m bench
+bench: $(INSTALL_STAMP) $(CLIENTS)/ghz/bin/ghz ## Measure everything in one run of half an hour; print the table and save it (B="--parts decision")
+	$(BIN)/python -m bench $(B)
 
 ## Verify -------------------------------------------------------------------------------------------------------------
 

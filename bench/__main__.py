@@ -9,18 +9,21 @@ import pathlib
 import platform
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 
 from router.benchmarks import ledger
 
 from .arguments import parse
+from .crowd import measure_crowd
 from .decision import decision_cpu_us
 from .measure import ROOT, Measurement
 from .models import measure_models
 from .paths import measure_paths
 from .rows import Results
 from .selection import GRPC_PATHS, HTTP_PATHS, LITELLM
+from .soak import measure_soak
 from .table import as_json, as_markdown
 from .tools import Tool, ToolMissing, find_ghz, find_litellm, find_wrk
 from .voice import measure_voice
@@ -39,11 +42,13 @@ def _found(results: Results, what: str, find: Callable[[], Tool]) -> Tool | None
 
 def _run(name: str, part: Callable[[], None], results: Results) -> None:
     """Run a part. A failure is noted and keeps the measurements of the other parts."""
+    began = time.monotonic()
     try:
         part()
     except Exception as error:
         traceback.print_exc()
         results.skipped[name] = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+    print(f"{name} took {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 
 def _machine() -> dict[str, object]:
@@ -68,28 +73,32 @@ def main() -> int:
     """Run the selected parts; return exit status 1 if anything selected was not measured."""
     arguments = parse()
     selection = arguments.selection
-    results = Results(machine=_machine())
+    results, began = Results(machine=_machine()), time.monotonic()
     tools = ROOT / ".tools"
     tools.mkdir(exist_ok=True)
     grpc = selection.needs(*GRPC_PATHS) or "profile" in selection.parts
-    ghz = _found(results, "gRPC", lambda: find_ghz(tools)) if grpc else None
+    ghz = _found(results, "gRPC", lambda: find_ghz(ROOT)) if grpc else None
     wrk = _found(results, "HTTP", lambda: find_wrk(tools)) if selection.needs(*HTTP_PATHS) else None
     proxy = _found(results, "LiteLLM", lambda: find_litellm(ROOT)) if selection.needs(LITELLM) else None
     with tempfile.TemporaryDirectory(prefix="eh-bench-", dir="/tmp") as folder:
         scratch = pathlib.Path(folder)
+        (scratch / "soak").mkdir()
         measurement = Measurement(results=results, ghz=ghz, wrk=wrk, scratch=scratch)
         parts: dict[str, Callable[[], None]] = {
             "decision": lambda: results.add("decision", {"decision_cpu_us": decision_cpu_us()}),
             "ledger": lambda: results.add("ledger", ledger.measure(selection.seconds)),
             # They share a mesh.
             "paths and profile": lambda: measure_paths(measurement, results, selection, scratch, proxy),
+            "budgets": lambda: results.add("budgets", measure_crowd()),
+            "soak": lambda: measure_soak(results, scratch / "soak", seconds=selection.soak_s),
             "models": lambda: results.add("models", measure_models()),
             "voice": lambda: results.add("voice", measure_voice(arguments.speech)),
         }
         for name, part in parts.items():
             if not set(name.split(" and ")).isdisjoint(selection.parts):
                 _run(name, part, results)
-    results.machine = {**results.machine, "load average after": round(os.getloadavg()[0], 2)}
+    minutes = round((time.monotonic() - began) / 60, 1)
+    results.machine = {**results.machine, "load average after": round(os.getloadavg()[0], 2), "minutes": minutes}
     text = as_markdown(results)
     print(text)
     whole = selection.is_whole and not results.skipped

@@ -98,6 +98,10 @@ class SyntheticMesh:
     """A key without a budget."""
     budgeted: str
     """A key with a budget that is checked and does not run out."""
+    poor: str
+    """A key with a budget that pays for nothing."""
+    spool: pathlib.Path
+    """The folder of the benchmark's engine's usage."""
 
     @property
     def group(self) -> Group:
@@ -114,8 +118,16 @@ def synthetic_mesh(scratch: pathlib.Path) -> Iterator[SyntheticMesh]:
         with granted_engine(mesh, scratch) as engine:
             _, unlimited = mesh.create_key("bench-unlimited")
             _, budgeted = mesh.create_key("bench-budgeted", budget_nanos=BUDGET_NANOS)
+            _, poor = mesh.create_key("bench-poor", budget_nanos=1)
             yield SyntheticMesh(
-                mesh=mesh, engine=engine, idle_memory_bytes=idle, own=own, unlimited=unlimited, budgeted=budgeted
+                mesh=mesh,
+                engine=engine,
+                idle_memory_bytes=idle,
+                own=own,
+                unlimited=unlimited,
+                budgeted=budgeted,
+                poor=poor,
+                spool=scratch / "spool",
             )
 
 

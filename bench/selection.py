@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PARTS = ("decision", "ledger", "paths", "profile", "soak", "models", "voice")
+PARTS = ("decision", "ledger", "paths", "profile", "budgets", "soak", "models", "voice")
 FLOOR = "gRPC floor"
 DIRECT = "direct"
 ENVOY_ONLY = "Envoy only"

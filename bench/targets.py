@@ -138,6 +138,12 @@ TARGETS = (
         at_most=0.05,
         measure=lambda results: results.figures.get("open_streams_memory_growth"),
     ),
+    _figure("served of 140 paid for, 300 callers at once", "budgets", "crowd_served", at_least=130),
+    _figure("overspend of that budget, nano-dollars", "budgets", "crowd_overspend_nanos", at_most=0),
+    _figure("soak: unexplained failures", "soak", "soak_unexplained_failures", at_most=0),
+    # One small object kept for each call would be more (bench/soak.py).
+    _figure("soak: steepest memory slope, MiB/hour", "soak", "soak_steepest_memory_slope_mib_per_hour", at_most=5),
+    _figure("soak: steepest growth of open files, an hour", "soak", "soak_steepest_open_files_per_hour", at_most=60),
     _figure("espeak-ng: first audio, ms at the median", "voice", "espeak_first_audio_p50_ms", at_most=60),
     _figure("espeak-ng: times real time", "voice", "espeak_times_real_time_pcm", at_least=50),
     _figure("piper-joe: first audio, ms at the median", "voice", "piper_first_audio_p50_ms", at_most=500),

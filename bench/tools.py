@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import platform
 import shutil
@@ -11,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-GHZ = "github.com/bojand/ghz/cmd/ghz@v0.121.0"
+GHZ = "tests/clients/ghz/bin/ghz"
 WRK_PACKAGES = ("wrk", "libluajit-5.1-2", "libluajit-5.1-common")
 
 
@@ -27,29 +26,17 @@ class Tool:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_ghz(tools: pathlib.Path) -> Tool:
-    """Find ghz on PATH or in `tools`, or build it there with Go, which takes minutes once."""
-    here = tools / "ghz"
+def find_ghz(root: pathlib.Path) -> Tool:
+    """Find ghz as `make test-clients` builds it, from the hashes in its go.sum; build it if it is not there."""
+    here = root / GHZ
     if not here.exists():
-        if found := shutil.which("ghz"):
-            return Tool(path=found)
-        go = shutil.which("go")
-        if go is None:
-            raise ToolMissing("ghz is not installed, and neither is Go, which builds it: install either")
-        print(f"building {GHZ} (once)", file=sys.stderr, flush=True)
-        scratch = tools / "go"
-        places = {"GOBIN": str(tools), "GOPATH": str(scratch), "GOCACHE": str(scratch / "cache")}
-        # Go leaves its module cache read-only unless told otherwise, and then nobody can remove it.
-        built = subprocess.run(
-            [go, "install", "-modcacherw", GHZ],
-            env={**os.environ, **places},
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        shutil.rmtree(scratch, ignore_errors=True)
+        for needed, fix in (("make", "install make"), ("go", "install Go 1.25 or newer")):
+            if shutil.which(needed) is None:
+                raise ToolMissing(f"ghz cannot be built without {needed}: {fix}")
+        print("building ghz (once, minutes)", file=sys.stderr, flush=True)
+        built = subprocess.run(["make", "--silent", GHZ], cwd=root, check=False, capture_output=True, text=True)
         if built.returncode:
-            raise ToolMissing(f"Go could not build {GHZ}: {built.stderr.strip()[-400:]}")
+            raise ToolMissing(f"ghz could not be built: {built.stderr.strip()[-400:]}; `make {GHZ}` shows all of it")
     return Tool(path=str(here))
 
 
@@ -61,13 +48,16 @@ def find_wrk(tools: pathlib.Path) -> Tool:
     program = unpacked / "usr" / "bin" / "wrk"
     if not program.exists():
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-            raise ToolMissing("wrk is not installed: install it with the system's package manager")
+            raise ToolMissing("wrk is not installed: install it with the system's package manager (Debian: wrk)")
         unpacked.mkdir(parents=True, exist_ok=True)
         fetched = subprocess.run(
             ["apt-get", "download", *WRK_PACKAGES], cwd=unpacked, check=False, capture_output=True, text=True
         )
         if fetched.returncode:
-            raise ToolMissing(f"wrk is not installed and apt-get could not fetch it: {fetched.stderr.strip()[-400:]}")
+            raise ToolMissing(
+                f"wrk is not installed and apt-get could not fetch it: {fetched.stderr.strip()[-300:]}. Install it "
+                "(`apt-get install wrk`), or let apt-get know its packages (`apt-get update`) and try again"
+            )
         for package in unpacked.glob("*.deb"):
             subprocess.run(["dpkg-deb", "--extract", str(package), str(unpacked)], check=True)
             package.unlink()
