@@ -35,6 +35,8 @@ async def test_a_budget_serves_those_it_can_pay_for_out_of_many_at_once(mesh: Me
                 waited_ms.append(int(told[WAITED]))
             return cost
 
+        # The first finds nothing in the model's cache and costs more; what it cost is no price for the others.
+        await ask(mesh.key)
         cost = await ask(mesh.key)
         key_id, key = mesh.create_key("crowd", budget_nanos=cost * PAID_FOR)
 
@@ -50,14 +52,12 @@ async def test_a_budget_serves_those_it_can_pay_for_out_of_many_at_once(mesh: Me
         await asyncio.gather(*(one() for _ in range(CALLERS)))
 
     needed = int(refusals[0].metadata["needed_nanos"])
-    # Their bounds alone would have filled the budget with a third of them.
-    assert needed * PAID_FOR > 3 * cost * PAID_FOR
-    assert len(waited_ms) >= MIN_SERVED - PAID_FOR * cost // needed
-    assert MIN_SERVED <= len(costs) <= PAID_FOR
-    assert sum(costs) <= cost * PAID_FOR
-    # All of them are refused because the rest of the budget pays for nobody, or may come again.
     unspent = cost * PAID_FOR - sum(costs)
-    assert all(told.retry_after_s is not None or unspent < needed for told in refusals)
+    # The bounds of a third of those who are served would have filled the budget.
+    assert needed > 3 * cost
+    assert len(costs) >= MIN_SERVED
+    assert len(waited_ms) >= MIN_SERVED - PAID_FOR * cost // needed
+    assert 0 <= unspent < needed
     deadline = time.monotonic() + 20
     while mesh.spend(key_id) != sum(costs) and time.monotonic() < deadline:
         await asyncio.sleep(0.1)
