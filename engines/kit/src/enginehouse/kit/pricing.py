@@ -124,7 +124,14 @@ def affordable(price_per_million: int, *, spent_numerator: int, cap_nanos: int) 
 
 def to_usage(amounts: Mapping[Unit, int], *, cost: int) -> usage_pb2.Usage:
     """Return amounts and their cost in the contract's form, without units of which there are none."""
-    usage = usage_pb2.Usage(cost_nanos=cost)
+    usage = usage_pb2.Usage()
+    put_usage(usage, amounts, cost=cost)
+    return usage
+
+
+def put_usage(usage: usage_pb2.Usage, amounts: Mapping[Unit, int], *, cost: int) -> None:
+    """Write amounts and their cost into an empty message, as `to_usage`, without a copy of it."""
+    usage.cost_nanos = cost
     add = usage.units.add
     for unit, amount in in_order(amounts):
         if not amount:
@@ -133,4 +140,3 @@ def to_usage(amounts: Mapping[Unit, int], *, cost: int) -> usage_pb2.Usage:
             add(name=unit, amount=amount)
         else:
             add(unit=unit, amount=amount)
-    return usage

@@ -300,9 +300,10 @@ def _add_receipts(response: generation_pb2.GenerateResponse, resume_token: Resum
 
 
 def _last(response: generation_pb2.GenerateResponse, call: GrantedCall) -> generation_pb2.GenerateResponse:
-    response.summary.usage.CopyFrom(call.meter.usage())
-    response.summary.time_to_first_token_ms = call.first_output_ms
-    response.summary.total_ms = call.elapsed_ms()
+    summary = response.summary
+    call.meter.put_usage(summary.usage)
+    summary.time_to_first_token_ms = call.first_output_ms
+    summary.total_ms = call.elapsed_ms()
     return response
 
 

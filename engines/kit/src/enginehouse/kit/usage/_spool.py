@@ -30,7 +30,7 @@ from enginehouse.api.router.v1 import usage_pb2
 from enginehouse.api.router.v1.grant_pb2 import Grant
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.grants import peek
-from enginehouse.kit.pricing import Unit, cost_nanos, prices_of, to_usage
+from enginehouse.kit.pricing import Unit, cost_nanos, prices_of, put_usage, to_usage
 from enginehouse.kit.usage._counters import FIRST_OUTPUT, CounterFile
 from enginehouse.kit.usage._segments import SUFFIX, SegmentWriter, SpoolError, framed, read_segment
 from enginehouse.kit.usage.meter import COUNTERS, Meter, counted, named_counters
@@ -323,13 +323,10 @@ class Spool:
     ) -> None:
         ended = max(self._now_ms(), accepted.started_at_ms)
         first_output_ms = max(0, min(first_output_ms, _INT32_MAX))
-        payload = _FINAL.pack(
-            _TYPE_FINAL, accepted.reference, outcome, ended, first_output_ms, cost, len(amounts)
-        ) + b"".join(
+        payload = _FINAL.pack(_TYPE_FINAL, accepted.reference, outcome, ended, first_output_ms, cost, len(amounts))
+        for unit, amount in amounts.items():
             # A unit that only has a name is recorded as its counter, whose name follows from the grant.
-            _AMOUNT.pack(named[unit] if isinstance(unit, str) else unit, amount)
-            for unit, amount in amounts.items()
-        )
+            payload += _AMOUNT.pack(named[unit] if isinstance(unit, str) else unit, amount)
         try:
             # Its room was reserved when the grant was accepted.
             self._append(framed(payload))
@@ -339,12 +336,12 @@ class Spool:
             grant=accepted.token,
             engine_id=engine_id,
             model=accepted.model,
-            usage=to_usage(amounts, cost=cost),
             outcome=outcome,
             started_at_ms=accepted.started_at_ms,
             ended_at_ms=ended,
             time_to_first_token_ms=first_output_ms,
         )
+        put_usage(record.usage, amounts, cost=cost)
         self._pending[accepted.reference] = record.SerializeToString()
         if self._on_pending is not None:
             self._on_pending()

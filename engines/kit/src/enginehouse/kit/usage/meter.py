@@ -17,6 +17,7 @@ from enginehouse.kit.pricing import (
     UNITS,
     Unit,
     affordable,
+    put_usage,
     to_usage,
     unit_name,
 )
@@ -200,6 +201,10 @@ class Meter:
     def usage(self) -> usage_pb2.Usage:
         """Return the counts and the charge in the contract's form."""
         return to_usage(self.amounts, cost=self.cost_nanos)
+
+    def put_usage(self, usage: usage_pb2.Usage) -> None:
+        """Write the counts and the charge into an empty message of the contract."""
+        put_usage(usage, self.amounts, cost=self.cost_nanos)
 
     def _place(self, name: str) -> int:
         place = self.named.get(name)
