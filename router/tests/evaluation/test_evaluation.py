@@ -261,3 +261,63 @@ def test_it_runs_with_nothing_configured(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["apgr"] == 0.75
+
+
+def answers_of(
+    scores: Sequence[float], weak: Sequence[float], strong: Sequence[float], **others: list[float]
+) -> Answers:
+    arrays = {name: np.array(values, float) for name, values in others.items()}
+    return Answers([str(score) for score in scores], np.array(weak, float), np.array(strong, float), arrays)
+
+
+def test_at_the_same_cost_the_router_is_compared_with_single_models_and_with_a_mix() -> None:
+    # Half of the calls strong, at 1 and 11: cost 6. The router sends the two prompts that gain; a coin gains half.
+    given_answers = answers_of([0.9, 0.8, 0.2, 0.1], [0, 0, 1, 0], [1, 1, 1, 0], middle=[1, 0, 1, 0])
+    report = evaluate(given_answers, Given(), price_ratio=11, resamples=20, seed=0)
+    half = report.equal_cost[2]
+    assert (half.share, half.cost, half.router) == (0.5, 6, pytest.approx(0.75))
+    assert (half.single, half.single_score) == ("weak", 0.25)
+    assert half.mix == ("weak", "strong", pytest.approx(0.5))
+    assert half.mix_score == pytest.approx(0.5)
+    assert (half.ahead_of_single.value, half.ahead_of_mix.value) == pytest.approx((0.5, 0.25))
+    assert half.ahead_of_mix.low <= half.ahead_of_mix.value <= half.ahead_of_mix.high
+
+
+def test_a_third_model_that_is_cheap_enough_is_the_harder_rival() -> None:
+    given_answers = answers_of([0.9, 0.8, 0.2, 0.1], [0, 0, 1, 0], [1, 1, 1, 0], middle=[1, 0, 1, 0])
+    report = evaluate(given_answers, Given(), price_ratio=11, resamples=5, seed=0, prices={"middle": 5})
+    quarter, half = report.equal_cost[1], report.equal_cost[2]
+    # At 3.5 the middle model is too dear alone, but may be mixed; at 6 a mix of it with the strong one is better still.
+    assert quarter.single == "weak"
+    assert quarter.mix == ("weak", "middle", pytest.approx(2.5 / 4))
+    assert (half.single, half.single_score) == ("middle", 0.5)
+    assert half.mix == ("middle", "strong", pytest.approx(1 / 6))
+    assert half.mix_score == pytest.approx(0.5 + 0.25 / 6)
+    assert half.ahead_of_mix.value == pytest.approx(0.75 - half.mix_score)
+
+
+def test_a_dearer_model_that_is_worse_changes_nothing() -> None:
+    given_answers = answers_of([0.9, 0.1], [0, 1], [1, 1], poor=[0, 0])
+    alone = evaluate(given_answers, Given(), price_ratio=3, resamples=5, seed=0)
+    beside = evaluate(given_answers, Given(), price_ratio=3, resamples=5, seed=0, prices={"poor": 1.5})
+    assert alone.equal_cost == beside.equal_cost
+
+
+def test_the_command_compares_with_more_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "answers.csv"
+    file.write_text("prompt,weak,middle,strong\nhello,1,1,1\nProve that 17 is prime.,0,1,1\n")
+    command = ["evaluate", str(file), "--resamples", "5", "--price-ratio", "9"]
+    assert main([*command, "--single", "middle=3", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["equal_cost"]
+    assert [row["single"] for row in rows] == ["weak", "middle", "middle", "middle"]
+    assert main([*command, "--single", "middle=3"]) == 0
+    assert "middle alone 1.0000, router" in capsys.readouterr().out
+    assert main([*command, "--single", "huge=30"]) == 2
+    assert "no column 'huge'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given_option", ["weak=3", "=3", "middle", "middle=0", "middle=x"])
+def test_what_names_no_other_model_is_refused(given_option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "answers.csv", "--single", given_option])
+    assert given_option.rpartition("=")[2] in capsys.readouterr().err

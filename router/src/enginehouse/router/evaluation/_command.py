@@ -15,7 +15,7 @@ from enginehouse.router.predictor import load_predictor
 
 _ABOUT = (
     "Measure the choice between a weak and a strong model on a CSV file with the columns prompt, weak and strong "
-    "(scores 0 to 1): APGR and CPT(20/50/80) by RouteLLM's method."
+    "(scores 0 to 1): APGR and CPT(20/50/80) by RouteLLM's method, and beside single models at the same cost."
 )
 # GPT-4 cost about 100 times what Mixtral 8x7B did when RouteLLM's figures were made; today's pairs are nearer to 20.
 _PRICE_RATIO = 20.0
@@ -37,6 +37,15 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help=f"what a call of the strong model costs in calls of the weak one (default {_PRICE_RATIO:g})",
     )
     parser.add_argument(
+        "--single",
+        type=_single,
+        action="append",
+        default=[],
+        metavar="COLUMN=PRICE",
+        help="another model to compare with at the same cost: the column of its scores, and what a call costs in weak "
+        "ones; may be repeated",
+    )
+    parser.add_argument(
         "--resamples", type=_resamples, default=_RESAMPLES, help=f"for the intervals (default {_RESAMPLES})"
     )
     parser.add_argument("--seed", type=_seed, default=0, help="of the resamples (default 0)")
@@ -47,7 +56,8 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _evaluate(arguments: argparse.Namespace) -> int:
     predictor = load_predictor(arguments.predictor)
     try:
-        answers = read_answers(arguments.file)
+        prices = dict(arguments.single)
+        answers = read_answers(arguments.file, tuple(prices))
     except BadAnswers as error:
         sys.stderr.write(f"enginehouse-router: {error}\n")
         return 2
@@ -57,6 +67,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         price_ratio=arguments.price_ratio,
         resamples=arguments.resamples,
         seed=arguments.seed,
+        prices=prices,
     )
     text = orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2).decode() if arguments.json else report.as_text()
     sys.stdout.write(text + "\n")
@@ -68,6 +79,16 @@ def _ratio(text: str) -> float:
     if not 1 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} must be more than 1: a strong call costs more than a weak one")
     return value
+
+
+def _single(text: str) -> tuple[str, float]:
+    column, _, price = text.rpartition("=")
+    column, value = column.strip().lower(), _number(price)
+    if column in ("", "prompt", "weak", "strong"):
+        raise argparse.ArgumentTypeError(f"{text!r} must name a column of another model, such as middle=5")
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: the price must be more than 0")
+    return column, value
 
 
 def _resamples(text: str) -> int:
