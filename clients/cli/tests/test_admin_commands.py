@@ -150,5 +150,12 @@ def test_a_decision_is_explained(cli: Any, service: Any) -> None:
     assert "tts-1 is an alias in the catalog" in printed.splitlines()
     assert "language asked for: te" in printed.splitlines()
     assert "te, en, fr, de and 1 more" in printed
+    assert told["single_model"] is None
+    single = {"requests": 40, "routed_nanos": 50, "routed_sufficiency": 0.8, "model": "next", "sufficiency": 0.75}
+    service.answers["Explain"] = admin_pb2.ExplainResponse(admitted=True, single_model={**single, "nanos": 45})
+    assert cli.json("explain", "hello")["single_model"] == {**single, "nanos": 45}
+    assert "the best single model for no more, next," in " ".join(cli("explain", "hello").stdout.split())
+    service.answers["Explain"] = admin_pb2.ExplainResponse(admitted=True, single_model={"requests": 1})
+    assert "no single model costs as little" in " ".join(cli("explain", "hello").stdout.split())
     service.answers["Explain"] = admin_pb2.ExplainResponse(refusal="MODEL_DENIED", refusal_message="not yours")
     assert cli("explain", "hello").stdout.startswith("refused: MODEL_DENIED: not yours")

@@ -118,6 +118,8 @@ def explain(
         wide=wide,
         folding=["languages", "health"],
     )
+    if explanation.HasField("single_model"):
+        print_text(_compared(explanation.single_model))
     for candidate in order:
         if candidate.passed_over_because and not candidate.fallback:
             print_text(f"not {candidate.model}: {candidate.passed_over_because}")
@@ -128,6 +130,19 @@ def explain(
 
 def _place(candidate: admin_pb2.ExplainedCandidate) -> str:
     return "chosen" if candidate.chosen else f"fallback {candidate.fallback}" if candidate.fallback else ""
+
+
+def _compared(compared: admin_pb2.SingleModelComparison) -> str:
+    routed = (
+        f"over the last {compared.requests} requests routing costs at most {dollars(compared.routed_nanos)} each and "
+        f"suffices with probability {compared.routed_sufficiency:.2f}"
+    )
+    if not compared.model:
+        return f"{routed}; no single model costs as little"
+    return (
+        f"{routed}; the best single model for no more, {compared.model}, costs {dollars(compared.nanos)} and "
+        f"suffices with {compared.sufficiency:.2f}"
+    )
 
 
 def _few(languages: Sequence[str]) -> str:
@@ -159,6 +174,16 @@ def _document(explanation: admin_pb2.ExplainResponse) -> dict[str, object]:
         "complexity": explanation.complexity,
         "quality_needed": explanation.quality_needed,
         "features": {feature.name: feature.value for feature in explanation.features},
+        "single_model": {
+            "requests": explanation.single_model.requests,
+            "routed_nanos": explanation.single_model.routed_nanos,
+            "routed_sufficiency": explanation.single_model.routed_sufficiency,
+            "model": explanation.single_model.model,
+            "nanos": explanation.single_model.nanos,
+            "sufficiency": explanation.single_model.sufficiency,
+        }
+        if explanation.HasField("single_model")
+        else None,
         "candidates": [
             {
                 "model": candidate.model,

@@ -193,6 +193,7 @@ class Admission:
                 self._cache.abandon(lookup, admitting.grant_id)
             raise
         self._state.fleet.sent(endpoints[0], candidates[0].model.name)
+        self._state.recent.note(context.caller.tenant.tenant_id, candidates[0].model.name, request, decision.prediction)
         admitted = Admitted(admitting.request_id, token, endpoints, quota=held.quota)
         admitted.budget_wait_ms = waited_ms
         if lookup is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.pricing import MAX_NANOS
 from enginehouse.router.decision.decision import Candidate, ConsideredModel, Decision, State
+from enginehouse.router.decision.explain import compare_with_single_model
 from enginehouse.router.decision.explain import explain as explain_choice
 from enginehouse.router.decision.selector import ModelSelector, rough_tokens
 from enginehouse.router.identity import Caller
@@ -70,4 +71,5 @@ def decide(
         considered=considered,
         languages=selector.language.languages,
         language_detected=selector.language.detected,
+        single_model=compare_with_single_model(selector) if explain else None,
     )

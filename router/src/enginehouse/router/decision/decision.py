@@ -10,6 +10,7 @@ from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.errors import ServiceError
 from enginehouse.router.decision.first_tokens import FirstTokens
 from enginehouse.router.decision.languages import ModelLanguages
+from enginehouse.router.decision.single_model import RecentChoices, SingleModelComparison
 from enginehouse.router.feedback import NO_RATINGS, Ratings
 from enginehouse.router.fleet.fleet import Declared, Endpoint, Fleet, in_order
 from enginehouse.router.identity import Caller
@@ -41,6 +42,7 @@ class State:
         "predictor",
         "prices",
         "ratings",
+        "recent",
     )
 
     def __init__(
@@ -63,6 +65,8 @@ class State:
         self.affinity_characters = affinity_characters
         self.ratings: Ratings = NO_RATINGS
         """The ratings of models; replaced whole when they are read again."""
+        self.recent = RecentChoices()
+        """The latest choices, for comparing them with a single model; no decision looks at them."""
         self._languages: dict[str, tuple[Declared, ModelLanguages]] = {}
 
     def languages_of(self, model: CatalogModel) -> ModelLanguages:
@@ -131,6 +135,7 @@ class Decision(NamedTuple):
         considered: every model, if it is to be explained.
         languages: the languages of which a model had to know one, as BCP 47 tags; empty if the language did not matter.
         language_detected: whether they were detected, not asked for.
+        single_model: recent choices beside one model for all, if it is to be explained and there are any.
     """
 
     rules: PolicyRules
@@ -145,6 +150,7 @@ class Decision(NamedTuple):
     considered: tuple[ConsideredModel, ...] = ()
     languages: tuple[str, ...] = ()
     language_detected: bool = False
+    single_model: SingleModelComparison | None = None
 
     @property
     def model(self) -> CatalogModel | None:

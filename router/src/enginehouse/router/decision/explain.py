@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enginehouse.router.decision.decision import ConsideredModel, prompt_class
 from enginehouse.router.decision.selector import ModelSelector, sufficiency
+from enginehouse.router.decision.single_model import SingleModelComparison, compare
 from enginehouse.router.prices import Offer
 
 
@@ -27,6 +28,14 @@ def explain(selector: ModelSelector) -> tuple[str, tuple[ConsideredModel, ...]]:
             )
         )
     return rule, tuple(considered)
+
+
+def compare_with_single_model(selector: ModelSelector) -> SingleModelComparison | None:
+    """Compare the tenant's recent choices with each model that could serve this request too; None for a named model."""
+    if not selector.free:
+        return None
+    usable = [offer for name, offer in selector.offers.items() if name not in selector.rejections]
+    return compare(selector.state.recent.of(selector.caller.tenant.tenant_id), usable)
 
 
 def _rule(selector: ModelSelector, chosen: Offer) -> str:

@@ -10,6 +10,7 @@ from enginehouse.kit.pricing import in_order, unit_price
 from enginehouse.router.api.access import Administrator, denied
 from enginehouse.router.api.paging import page_size, page_start, page_token
 from enginehouse.router.decision.decide import State, decide
+from enginehouse.router.decision.single_model import SingleModelComparison
 from enginehouse.router.identity import Authenticator
 from enginehouse.router.policy import checked_route, policy_tasks
 from enginehouse.router.request import Task, sample_request
@@ -95,6 +96,8 @@ class CatalogAdmin:
             languages=decision.languages,
             language_detected=decision.language_detected,
         )
+        if decision.single_model is not None:
+            response.single_model.MergeFrom(_comparison(decision.single_model))
         first = decision.candidates[0].bound_nanos if decision.candidates else None
         for considered in decision.considered:
             bound = min(considered.bound_nanos, _MAX_NANOS)
@@ -128,3 +131,14 @@ class CatalogAdmin:
             health=self._state.fleet.health_of(model.name),
             languages=self._state.languages_of(model).tags,
         )
+
+
+def _comparison(compared: SingleModelComparison) -> admin_pb2.SingleModelComparison:
+    return admin_pb2.SingleModelComparison(
+        requests=compared.requests,
+        routed_nanos=min(compared.routed_nanos, _MAX_NANOS),
+        routed_sufficiency=compared.routed_sufficiency,
+        model=compared.model,
+        nanos=min(compared.nanos, _MAX_NANOS),
+        sufficiency=compared.sufficiency,
+    )

@@ -1170,6 +1170,50 @@ class ExplainedCandidate(_message.Message):
 Global___ExplainedCandidate: _TypeAlias = ExplainedCandidate  # noqa: Y015
 
 @_typing.final
+class SingleModelComparison(_message.Message):
+    """Routing beside the best single model that costs no more, each per request on average over the tenant's latest requests
+    that left the choice of a model for text to this router. Prices are the most that they could cost, as budgets hold them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    ROUTED_NANOS_FIELD_NUMBER: _builtins.int
+    ROUTED_SUFFICIENCY_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    NANOS_FIELD_NUMBER: _builtins.int
+    SUFFICIENCY_FIELD_NUMBER: _builtins.int
+    requests: _builtins.int
+    """The number of requests."""
+    routed_nanos: _builtins.int
+    """The price on the models chosen, in nano-dollars."""
+    routed_sufficiency: _builtins.float
+    """The predicted probability that their answers suffice, 0 to 1."""
+    model: _builtins.str
+    """The model that suffices most often of those that cost no more; empty if all cost more."""
+    nanos: _builtins.int
+    """The price on it, in nano-dollars."""
+    sufficiency: _builtins.float
+    """The predicted probability that its answers suffice, 0 to 1."""
+    def __init__(
+        self,
+        *,
+        requests: _builtins.int = ...,
+        routed_nanos: _builtins.int = ...,
+        routed_sufficiency: _builtins.float = ...,
+        model: _builtins.str = ...,
+        nanos: _builtins.int = ...,
+        sufficiency: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "nanos", b"nanos", "requests", b"requests", "routed_nanos", b"routed_nanos", "routed_sufficiency", b"routed_sufficiency", "sufficiency", b"sufficiency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SingleModelComparison: _TypeAlias = SingleModelComparison  # noqa: Y015
+
+@_typing.final
 class ExplainResponse(_message.Message):
     """The decision that the router would make."""
 
@@ -1192,6 +1236,7 @@ class ExplainResponse(_message.Message):
     ALIAS_FIELD_NUMBER: _builtins.int
     LANGUAGES_FIELD_NUMBER: _builtins.int
     LANGUAGE_DETECTED_FIELD_NUMBER: _builtins.int
+    SINGLE_MODEL_FIELD_NUMBER: _builtins.int
     admitted: _builtins.bool
     """True if the request would be admitted."""
     refusal: _builtins.str
@@ -1234,6 +1279,10 @@ class ExplainResponse(_message.Message):
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The languages that a model had to know one of, as BCP 47 tags; empty if the language did not matter."""
 
+    @_builtins.property
+    def single_model(self) -> Global___SingleModelComparison:
+        """What one model for all requests would have given for no more; unset without recent requests or for a named model."""
+
     def __init__(
         self,
         *,
@@ -1254,10 +1303,11 @@ class ExplainResponse(_message.Message):
         alias: _builtins.str = ...,
         languages: _abc.Iterable[_builtins.str] | None = ...,
         language_detected: _builtins.bool = ...,
+        single_model: Global___SingleModelComparison | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["single_model", b"single_model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "alias", b"alias", "candidates", b"candidates", "complexity", b"complexity", "features", b"features", "language_detected", b"language_detected", "languages", b"languages", "layers", b"layers", "policy", b"policy", "policy_version", b"policy_version", "prompt_class", b"prompt_class", "quality_needed", b"quality_needed", "refusal", b"refusal", "refusal_message", b"refusal_message", "rule", b"rule", "subject", b"subject", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "alias", b"alias", "candidates", b"candidates", "complexity", b"complexity", "features", b"features", "language_detected", b"language_detected", "languages", b"languages", "layers", b"layers", "policy", b"policy", "policy_version", b"policy_version", "prompt_class", b"prompt_class", "quality_needed", b"quality_needed", "refusal", b"refusal", "refusal_message", b"refusal_message", "rule", b"rule", "single_model", b"single_model", "subject", b"subject", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
