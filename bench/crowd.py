@@ -15,6 +15,7 @@ from .ports import wait_until
 
 CALLERS = 300
 PAID_FOR = 140
+"""By the cost of a first answer; later ones cost less where the engine has the prompt in its cache."""
 TIMEOUT_S = 120.0
 SETTLED_S = 30.0
 REQUEST = generation_pb2.GenerateRequest(model="enginehouse-tiny", prompt="Once", max_output_tokens=8)
@@ -38,6 +39,7 @@ class Crowd:
             "crowd_served": self.served,
             "crowd_refused": self.refused,
             "crowd_failed": CALLERS - self.served - self.refused,
+            "crowd_spent_of_budget": self.spent_nanos / self.budget_nanos,
             "crowd_overspend_nanos": max(0, self.spent_nanos - self.budget_nanos),
             "crowd_seconds": self.seconds,
         }

@@ -25,7 +25,7 @@ def _parts(**patterns: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
 _LIBRARIES = _parts(
     SQLAlchemy="/sqlalchemy/",
     asyncpg="/asyncpg/",
-    gRPC="/grpc/",
+    gRPC="/grpc/|/kit/server/_handlers",
     metrics="/prometheus_client/|/kit/telemetry/_metrics|/router/metrics",
     tracing="/opentelemetry/|/kit/telemetry/_tracing",
     logging="/logging/|/kit/telemetry/_logging",
