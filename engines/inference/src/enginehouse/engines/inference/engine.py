@@ -115,18 +115,25 @@ class TextEngine:
                 output.merge([OutputPiece(0, finish=FinishReason.LENGTH)], response.deltas)
                 yield _last(response, call)
                 return
+            begun = False
             try:
                 async with aclosing(loaded.generate(prepared, max_output_tokens=limit.tokens)) as batches:
                     async for batch in batches:
-                        if not account.has_room(batch):
-                            await account.reserve(batch, call)
-                        output.merge(account.count(batch), response.deltas)
+                        pieces = account.count_pieces(batch)
+                        if pieces is None:
+                            if not account.has_room(batch):
+                                await account.reserve(batch, call)
+                            pieces = account.count(batch)
+                        deltas = response.deltas
+                        output.merge(pieces, deltas)
                         if account.capped:
-                            output.end_all(response.deltas)
+                            output.end_all(deltas)
                             break
-                        if not response.deltas:
+                        if not deltas:
                             continue
-                        call.mark_first_output()
+                        if not begun:
+                            begun = True
+                            call.mark_first_output()
                         # The last deltas wait for the usage, which is complete when the runtime ends.
                         if not output.ended:
                             if resume_token is not None:
@@ -202,8 +209,22 @@ class _Account:
         self._output_tokens = 0
         self.capped = False
 
+    def count_pieces(self, batch: Sequence[GenerationEvent]) -> Sequence[OutputPiece] | None:
+        """Count a batch that has pieces alone and fits under the cap as it is; None for any other, uncounted."""
+        tokens = 0
+        pieces: list[OutputPiece] = []
+        for event in batch:
+            if not isinstance(event, OutputPiece):
+                return None
+            tokens += event.tokens
+            pieces.append(event)
+        if not self._meter.take_all(UNIT_OUTPUT_TOKENS, tokens):
+            return None
+        self._output_tokens += tokens
+        return pieces
+
     def has_room(self, batch: Sequence[GenerationEvent]) -> bool:
-        """Return whether a batch fits under the cap as it is; True in doubt where its pieces alone tell."""
+        """Return whether a batch surely fits under the cap as it is."""
         tokens = 0
         for event in batch:
             if isinstance(event, OutputPiece):
