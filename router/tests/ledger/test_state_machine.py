@@ -140,6 +140,33 @@ def test_random_interleavings(postgres: PostgresCluster) -> None:
 
             self.go(all_of_them())
 
+        @precondition(lambda self: self.replicas and any(work.engine and not work.reported for work in self.work))
+        @rule(which=st.integers(0, 9), count=st.integers(1, 4), cap=st.integers(1, 400), seed=st.integers(0, 99))
+        def some_wait_while_one_is_reported(self, which: int, count: int, cap: int, seed: int) -> None:
+            """At any replica; what they wait for may be held by another, which does not hear of it."""
+            ledger = self.replicas[which % len(self.replicas)]
+            dice = random.Random(seed)
+            ended = dice.choice([work for work in self.work if work.engine and not work.reported])
+
+            async def one() -> None:
+                try:
+                    token = await self.harness.grant(ledger, dice.randint(1, cap), wait_s=0.05)
+                except InsufficientBudget:
+                    return
+                found = peek(token).candidates[0].cap_nanos
+                self.work.append(Work(token, found, self.harness.now_ms))
+
+            async def report() -> None:
+                ended.reported = True
+                claim = self.harness.report(ended.token, ended.cost, engine=ended.engine)
+                await dice.choice(self.replicas).settle_now([claim])
+                ended.acknowledged = True
+
+            async def all_of_them() -> None:
+                await asyncio.gather(*(one() for _ in range(count)), report())
+
+            self.go(all_of_them())
+
         @precondition(lambda self: any(not work.engine for work in self.work))
         @rule(which=st.integers(0, 99), engine=st.sampled_from(ENGINES), share=st.floats(0, 1))
         def an_engine_takes_one(self, which: int, engine: str, share: float) -> None:
