@@ -192,6 +192,18 @@ def peek(token: str) -> Grant:
         raise ValueError("not a grant token") from error
 
 
+def payload_of(token: str) -> bytes:
+    """Return the Grant message of a token that was made or verified here, as it was signed.
+
+    Raises:
+        ValueError: it is no token.
+    """
+    parts = token.split(".")
+    if len(parts) != 4:
+        raise ValueError("not a grant token")
+    return _payload(parts[2].encode("ascii"))
+
+
 def verify(token: str, *, keys: GrantKeys, method: str, now_ms: int) -> Grant:
     """Return the grant of a token, if work may start on it now.
 
@@ -228,5 +240,9 @@ def _encode(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
 
 
-def _decode(payload: bytes) -> Grant:
-    return Grant.FromString(binascii.a2b_base64(payload.translate(_FROM_URL) + b"=" * (-len(payload) % 4)))
+def _payload(encoded: bytes) -> bytes:
+    return binascii.a2b_base64(encoded.translate(_FROM_URL) + b"=" * (-len(encoded) % 4))
+
+
+def _decode(encoded: bytes) -> Grant:
+    return Grant.FromString(_payload(encoded))

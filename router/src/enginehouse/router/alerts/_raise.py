@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from enginehouse.router.database._listen import notify
+from enginehouse.router.database import DriverConnection, notify_by
 from enginehouse.router.ids import new_id
 
 # Notified, with nothing, when there are alerts to deliver.
@@ -31,35 +28,30 @@ def crossed(*, before: int, after: int, limit: int, percents: Iterable[int]) -> 
     return [percent for percent in percents if before * 100 < limit * percent <= after * 100]
 
 
-_INSERT = sa.text(
-    """
+_INSERT = """
     INSERT INTO budget_alerts (alert_id, budget_id, window_start_ms, percent, limit_nanos, settled_nanos, cause,
                                raised_at_ms)
-    SELECT alert_id, budget_id, start, percent, limit_nanos, settled_nanos, 'spend', :now_ms
-    FROM unnest(CAST(:alert_ids AS text[]), CAST(:budget_ids AS text[]), CAST(:starts AS bigint[]),
-                CAST(:percents AS int[]), CAST(:limits AS bigint[]), CAST(:settled AS bigint[]))
+    SELECT alert_id, budget_id, start, percent, limit_nanos, settled_nanos, 'spend', $7::bigint
+    FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::bigint[], $6::bigint[])
       AS new (alert_id, budget_id, start, percent, limit_nanos, settled_nanos)
-    ON CONFLICT (budget_id, window_start_ms, percent) DO NOTHING
+    ON CONFLICT (budget_id, window_start_ms, percent) DO NOTHING RETURNING 1
     """
-)
 
 
-async def raise_alerts(connection: AsyncConnection, crossings: Sequence[Crossing], *, now_ms: int) -> None:
+async def raise_alerts(driver: DriverConnection, crossings: Sequence[Crossing], *, now_ms: int) -> None:
     """Raise the alerts that were not raised before. The caller holds the windows' locks."""
     if not crossings:
         return
     ordered = sorted(crossings, key=lambda crossing: (crossing.budget_id, crossing.window_start_ms, crossing.percent))
-    raised = await connection.execute(
+    raised = await driver.fetch(
         _INSERT,
-        {
-            "alert_ids": [new_id("alr") for _ in ordered],
-            "budget_ids": [crossing.budget_id for crossing in ordered],
-            "starts": [crossing.window_start_ms for crossing in ordered],
-            "percents": [crossing.percent for crossing in ordered],
-            "limits": [crossing.limit_nanos for crossing in ordered],
-            "settled": [crossing.settled_nanos for crossing in ordered],
-            "now_ms": now_ms,
-        },
+        [new_id("alr") for _ in ordered],
+        [crossing.budget_id for crossing in ordered],
+        [crossing.window_start_ms for crossing in ordered],
+        [crossing.percent for crossing in ordered],
+        [crossing.limit_nanos for crossing in ordered],
+        [crossing.settled_nanos for crossing in ordered],
+        now_ms,
     )
-    if raised.rowcount:
-        await notify(connection, ALERTS_CHANNEL, "")
+    if raised:
+        await notify_by(driver, ALERTS_CHANNEL, "")

@@ -45,9 +45,9 @@ class Outcome(enum.StrEnum):
     ASSUMED = "assumed"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class Claim:
-    """Something to be settled against a grant.
+    """Something to be settled against a grant; never changed. (Freezing it takes longer than all else of making one.)
 
     `cost_nanos` is computed from the grant's prices and clamped to the cap of the model's candidate; `over_nanos` is
     what was cut off.

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.router.alerts import Crossing, crossed, raise_alerts
 from enginehouse.router.clock import DAY_MS, day_start_ms, month_start_ms
+from enginehouse.router.database import driver_of
 from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import budget_windows, budgets
 
@@ -134,7 +135,7 @@ class BudgetStore:
                     before=0, after=window.settled_nanos, limit=budget.limit_nanos, percents=row.alert_percents
                 )
                 await raise_alerts(
-                    connection,
+                    await driver_of(connection),
                     [
                         Crossing(row.budget_id, start, percent, budget.limit_nanos, window.settled_nanos)
                         for percent in reached

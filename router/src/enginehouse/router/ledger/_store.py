@@ -9,11 +9,13 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from enginehouse.kit.grants import peek
+from enginehouse.kit.grants import payload_of
+from enginehouse.router.database import driver_connection
 from enginehouse.router.database._listen import notify
 from enginehouse.router.database.tables import engines
 from enginehouse.router.ledger._book import Reservation
-from enginehouse.router.ledger._settlement import _ENSURE_JOURNAL, LeaseState
+from enginehouse.router.ledger._columns import integers, join_integers, join_texts, texts
+from enginehouse.router.ledger._settlement import LeaseState
 from enginehouse.router.ledger._sizing import granted
 
 # Notified with a budget's id when somebody needs what lies idle of it.
@@ -53,7 +55,7 @@ def journal_entry(reservation: Reservation) -> JournalEntry:
     """Return a reservation, whose grant is signed, for the journal."""
     return JournalEntry(
         reservation.grant_id,
-        peek(reservation.token).SerializeToString(),
+        payload_of(reservation.token),
         reservation.cap_nanos,
         reservation.issued_at_ms,
         reservation.expires_at_ms,
@@ -106,6 +108,12 @@ _TAKE_FROM_LEASE = sa.text(
     RETURNING remaining_nanos, version
     """
 )
+_JOURNAL = f"""
+    INSERT INTO reservations (grant_id, replica_id, state, grant_bytes, cap_nanos, issued_at_ms, expires_at_ms)
+    SELECT unnest({texts(2, separator=1)}), $7::text, 'open', unnest($3::bytea[]), unnest({integers(4)}),
+           unnest({integers(5)}), unnest({integers(6)})
+    ON CONFLICT DO NOTHING
+    """
 _RAISE_CAP = sa.text(
     """
     INSERT INTO reservations (grant_id, replica_id, state, grant_bytes, cap_nanos, issued_at_ms, expires_at_ms)
@@ -239,18 +247,17 @@ class LedgerStore:
     async def journal(self, replica_id: str, entries: Sequence[JournalEntry]) -> None:
         """Write reservations down, except those that are already, because they were extended or have settled."""
         ordered = sorted(entries, key=lambda entry: entry.grant_id)
-        async with self._database.begin() as connection:
-            await connection.execute(
-                _ENSURE_JOURNAL,
-                {
-                    "grant_ids": [entry.grant_id for entry in ordered],
-                    "replica_ids": [replica_id] * len(ordered),
-                    "states": ["open"] * len(ordered),
-                    "grants": [entry.grant_bytes for entry in ordered],
-                    "caps": [entry.cap_nanos for entry in ordered],
-                    "issued": [entry.issued_at_ms for entry in ordered],
-                    "expires": [entry.expires_at_ms for entry in ordered],
-                },
+        separator, (grant_ids,) = join_texts([[entry.grant_id for entry in ordered]])
+        async with driver_connection(self._database) as driver:
+            await driver.execute(
+                _JOURNAL,
+                separator,
+                grant_ids,
+                [entry.grant_bytes for entry in ordered],
+                join_integers([entry.cap_nanos for entry in ordered]),
+                join_integers([entry.issued_at_ms for entry in ordered]),
+                join_integers([entry.expires_at_ms for entry in ordered]),
+                replica_id,
             )
 
     async def raise_cap(self, replica_id: str, entry: JournalEntry) -> bool:

@@ -10,8 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from enginehouse.api.router.v1 import grant_pb2
+from enginehouse.router.database import driver_of
 from enginehouse.router.ledger._billing import Claim, Kind
 from enginehouse.router.ledger._settlement import Settled, settle_within
+from enginehouse.router.ledger._settlement_rows import PLANNED
 from enginehouse.router.ledger._store import EngineMark, is_surely_gone
 
 _log = logging.getLogger(__name__)
@@ -65,11 +67,11 @@ async def sweep(
             for row in await connection.execute(sa.text("SELECT engine_id, watermark_ms, live_at_ms FROM engines"))
         ]
         claims = await _lapsed(connection, marks, terms=terms, service_of=service_of, now_ms=now_ms)
-        settled = (
-            await settle_within(connection, claims, replica_id=replica_id, now_ms=now_ms)
-            if claims
-            else Settled([], [], 0)
-        )
+        settled = Settled([], [], 0)
+        if claims:
+            driver = await driver_of(connection)
+            await driver.execute(PLANNED)
+            settled = await settle_within(driver, claims, replica_id=replica_id, now_ms=now_ms, repeated=True)
         # A full batch may have left open reservations of a dead replica: what they hold is released next time.
         released, dead = (0, 0) if len(claims) >= _BATCH else await _release(connection, marks, terms, now_ms)
     return Swept(claims, settled, released, dead)
