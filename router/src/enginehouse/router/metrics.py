@@ -54,9 +54,9 @@ class RouterMetrics:
         """A request was refused."""
         self._decisions.labels(reason.value).inc()
 
-    def reported(self, status: str) -> None:
-        """A usage report was answered."""
-        self._reports.labels(status).inc()
+    def reported(self, status: str, count: int) -> None:
+        """So many usage reports were answered."""
+        self._reports.labels(status).inc(count)
 
 
 class BudgetWaitMetrics:

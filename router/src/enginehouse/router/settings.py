@@ -37,6 +37,7 @@ class LedgerSettings(Section):
     skew_s: float = pydantic.Field(default=1.0, ge=0)
     grace_s: float = pydantic.Field(default=30.0, ge=0)
     journal_s: float = pydantic.Field(default=0.05, gt=0)
+    journal_age_s: float = pydantic.Field(default=0.2, ge=0, le=5)
     renew_s: float = pydantic.Field(default=1.0, gt=0)
     lease_s: float = pydantic.Field(default=5.0, gt=0)
     idle_s: float = pydantic.Field(default=5.0, gt=0)
@@ -45,6 +46,7 @@ class LedgerSettings(Section):
     budget_wait_s: float = pydantic.Field(default=2.0, ge=0, le=30)
     budget_waiters: int = pydantic.Field(default=4000, ge=0)
     budget_waiters_per_account: int = pydantic.Field(default=1000, ge=1)
+    settle_gather_s: float = pydantic.Field(default=0.02, ge=0, le=1)
 
     def terms(self) -> LedgerTerms:
         """As the ledger takes them."""

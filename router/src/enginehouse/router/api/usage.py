@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -15,15 +15,21 @@ from enginehouse.kit.errors import Reason, ServiceError
 from enginehouse.kit.tasks import TaskSet
 from enginehouse.kit.validation import is_printable
 from enginehouse.router.admission.extension import GrantExtender
+from enginehouse.router.api._report_stream import ReportStream
 from enginehouse.router.clock import Clock
-from enginehouse.router.ledger import MAX_TIME_MS, Ledger, LedgerUnavailable, Unsettleable, UsageReportParser, Verdict
+from enginehouse.router.ledger import (
+    MAX_TIME_MS,
+    Ledger,
+    LedgerUnavailable,
+    Unsettleable,
+    UsageReportParser,
+    Verdict,
+)
 from enginehouse.router.metrics import RouterMetrics
 
 _log = logging.getLogger(__name__)
 
 _Status = usage_pb2.ReportResponse.Status
-_MAX_IN_FLIGHT = 2048
-_MAX_JOINED = 512
 _VERDICTS = {
     Verdict.SETTLED: _Status.STATUS_SETTLED,
     Verdict.ALREADY: _Status.STATUS_ALREADY_SETTLED,
@@ -62,11 +68,14 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
         self._metrics = metrics
         self._clock = clock
         self._skew_ms = int(skew_s * 1000)
-        self._closing = asyncio.Event()
+        self._streams: set[ReportStream] = set()
+        self._closed = False
 
     def close(self) -> None:
         """End every stream, so that engines go to another replica; what is in flight is settled or sent again."""
-        self._closing.set()
+        self._closed = True
+        for stream in self._streams:
+            stream.end()
 
     async def Report(
         self, request_iterator: AsyncIterator[usage_pb2.ReportRequest], context: grpc.aio.ServicerContext[Any, Any]
@@ -75,22 +84,19 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
         if not self._begun():
             # The tables may not be there yet.
             raise ServiceError(Reason.LEDGER_UNAVAILABLE, "the router is starting; report again", retry_after_s=0.2)
-        answers: asyncio.Queue[usage_pb2.ReportResponse | BaseException | None] = asyncio.Queue()
+        stream = ReportStream()
+        if self._closed:
+            stream.end()
+        self._streams.add(stream)
         tasks = TaskSet()
-        tasks.spawn(self._read(request_iterator, answers), name="usage-read")
-        tasks.spawn(self._end(answers), name="usage-close")
+        tasks.spawn(self._read(request_iterator, stream, tasks), name="usage-read")
         try:
-            while True:
-                answer = await answers.get()
-                if answer is None:
-                    return
-                if isinstance(answer, usage_pb2.ReportResponse):
-                    yield _joined(answer, answers)
-                elif isinstance(answer, LedgerUnavailable):
-                    raise ServiceError(Reason.LEDGER_UNAVAILABLE, f"{answer}; report again", retry_after_s=1.0)
-                else:
-                    raise answer
+            async for response in stream:
+                yield response
+        except LedgerUnavailable as error:
+            raise ServiceError(Reason.LEDGER_UNAVAILABLE, f"{error}; report again", retry_after_s=1.0) from error
         finally:
+            self._streams.discard(stream)
             await tasks.close()
 
     async def Extend(
@@ -101,60 +107,69 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
         grant = await self._extender.extend(request, timeout_s=math.inf if timeout_s is None else timeout_s)
         return usage_pb2.ExtendResponse(grant=grant)
 
-    async def _end(self, answers: asyncio.Queue[usage_pb2.ReportResponse | BaseException | None]) -> None:
-        await self._closing.wait()
-        answers.put_nowait(None)
-
     async def _read(
-        self,
-        requests: AsyncIterator[usage_pb2.ReportRequest],
-        answers: asyncio.Queue[usage_pb2.ReportResponse | BaseException | None],
+        self, requests: AsyncIterator[usage_pb2.ReportRequest], stream: ReportStream, tasks: TaskSet
     ) -> None:
-        room = asyncio.Semaphore(_MAX_IN_FLIGHT)
-        working: set[asyncio.Task[None]] = set()
-
-        async def work(request: usage_pb2.ReportRequest) -> None:
-            try:
-                answers.put_nowait(await self._answer(request))
-            except Exception as error:
-                answers.put_nowait(error)
-            finally:
-                room.release()
-
         try:
             async for request in requests:
-                for single in _singles(request):
-                    await room.acquire()
-                    task = asyncio.create_task(work(single))
-                    working.add(task)
-                    task.add_done_callback(working.discard)
-            if working:
-                await asyncio.wait(working)
-            answers.put_nowait(None)
+                await stream.room()
+                report = request.WhichOneof("report")
+                if report == "batch":
+                    self._settle(request.sequence, request.batch.records, stream)
+                elif report == "record":
+                    self._settle(request.sequence, (request.record,), stream)
+                elif report == "watermark":
+                    stream.began(1)
+                    tasks.spawn(self._answer_watermark(request, stream), name="usage-watermark")
+                else:
+                    stream.answer(request.sequence, _Status.STATUS_REJECTED, "neither a record nor a watermark is set")
+            await stream.idle()
+            stream.end()
         except Exception as error:
-            answers.put_nowait(error)
+            stream.fail(error)
 
-    async def _answer(self, request: usage_pb2.ReportRequest) -> usage_pb2.ReportResponse:
-        if request.WhichOneof("report") == "record":
+    def _settle(self, first: int, records: Sequence[usage_pb2.UsageRecord], stream: ReportStream) -> None:
+        """Settle the records of a message as one; the first has the sequence, each further one the next number."""
+        sequences, claims = [], []
+        for sequence, record in enumerate(records, start=first):
             try:
-                claim = self._reader.read(request.record)
+                claims.append(self._reader.read(record))
+                sequences.append(sequence)
             except Unsettleable as error:
-                _log.error(
-                    "rejected a usage report", extra={"engine_id": request.record.engine_id[:64], "why": str(error)}
-                )
-                self._metrics.reported("rejected")
-                return usage_pb2.ReportResponse(
-                    sequence=request.sequence, status=_Status.STATUS_REJECTED, reason=str(error)
-                )
-            verdict = await self._ledger.settle(claim)
-            self._metrics.reported(verdict.value)
-            return usage_pb2.ReportResponse(sequence=request.sequence, status=_VERDICTS[verdict])
-        if request.WhichOneof("report") == "watermark":
-            await self._note(request.watermark)
-            return usage_pb2.ReportResponse(sequence=request.sequence, status=_Status.STATUS_NOTED)
-        return usage_pb2.ReportResponse(
-            sequence=request.sequence, status=_Status.STATUS_REJECTED, reason="neither a record nor a watermark is set"
+                _log.error("rejected a usage report", extra={"engine_id": record.engine_id[:64], "why": str(error)})
+                self._metrics.reported("rejected", 1)
+                stream.answer(sequence, _Status.STATUS_REJECTED, str(error))
+        if not claims:
+            return
+        stream.began(len(claims))
+        self._ledger.submit(claims).add_done_callback(
+            lambda settled: self._acknowledge(sequences, settled, stream=stream)
         )
+
+    def _acknowledge(
+        self, sequences: Sequence[int], settled: asyncio.Future[list[Verdict]], *, stream: ReportStream
+    ) -> None:
+        stream.ended(len(sequences))
+        if settled.cancelled():
+            return
+        error = settled.exception()
+        if error is not None:
+            stream.fail(error)
+            return
+        verdicts = settled.result()
+        for sequence, verdict in zip(sequences, verdicts, strict=True):
+            stream.answer(sequence, _VERDICTS[verdict])
+        for verdict in set(verdicts):
+            self._metrics.reported(verdict.value, verdicts.count(verdict))
+
+    async def _answer_watermark(self, request: usage_pb2.ReportRequest, stream: ReportStream) -> None:
+        try:
+            await self._note(request.watermark)
+            stream.answer(request.sequence, _Status.STATUS_NOTED)
+        except Exception as error:
+            stream.fail(error)
+        finally:
+            stream.ended(1)
 
     async def _note(self, watermark: usage_pb2.Watermark) -> None:
         now = self._clock()
@@ -172,28 +187,3 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
             watermark_ms=max(0, min(watermark.issued_before_ms, now)),
             engine_time_ms=min(max(0, watermark.engine_time_ms), MAX_TIME_MS),
         )
-
-
-def _singles(request: usage_pb2.ReportRequest) -> Iterable[usage_pb2.ReportRequest]:
-    """A batch as requests of one record each, with the sequences that their acknowledgements carry."""
-    if request.WhichOneof("report") != "batch":
-        return (request,)
-    return (
-        usage_pb2.ReportRequest(sequence=sequence, record=record)
-        for sequence, record in enumerate(request.batch.records, start=request.sequence)
-    )
-
-
-def _joined(
-    first: usage_pb2.ReportResponse, answers: asyncio.Queue[usage_pb2.ReportResponse | BaseException | None]
-) -> usage_pb2.ReportResponse:
-    """An answer with all that are ready besides: a message costs more than what is in it."""
-    first.takes_batches = True
-    while not answers.empty() and len(first.more) < _MAX_JOINED:
-        answer = answers.get_nowait()
-        if not isinstance(answer, usage_pb2.ReportResponse):
-            # The end, or an error: it comes after what is answered already.
-            answers.put_nowait(answer)
-            break
-        first.more.append(answer)
-    return first

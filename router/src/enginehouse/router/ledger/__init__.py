@@ -6,8 +6,9 @@ Who holds what:
 
 - PostgreSQL: each budget's window with `limit`, `settled` and `leased` under `CHECK (settled + leased <= limit)`; the
   leases; the usage, once for each grant and engine; the journal of reservations. It loses nothing.
-- A router replica: its leases and reservations in memory (`Book`), journalled about every 50 ms off the decision path.
-  When it dies, at most one batch of *knowledge* is lost, never money: what it held stays counted in `leased`.
+- A router replica: its leases and reservations in memory (`Book`), journalled off the decision path once they have been
+  open for 0.2 s (`LedgerTerms.journal_age_s`); most of what is open for less is written once, as settled. When it dies,
+  at most that much *knowledge* is lost, never money: what it held stays counted in `leased`.
 - An engine: the grants in flight, and the usage that is not acknowledged yet, spooled to disk.
 
 The steps, and where each is written:
@@ -27,9 +28,9 @@ The steps, and where each is written:
 4. Cap: the engine's part, in the kit.
 5. Report (`_report_parser`, `enginehouse.router.api.usage`): engines report to any replica, until
    acknowledged, which is after commit.
-6. Settle (`_settlement`, its arithmetic in `_billing`): in one transaction, `settled += cost` and `leased -= cost` of
+6. Settle (`_settlement`, its arithmetic in `_billing`, its two statements in `_settlement_rows`): in one transaction, `settled += cost` and `leased -= cost` of
    the window, the lease's `remaining -= cost`, the journal's row closes, the usage is inserted. Many reports share a
-   transaction. A second report of a grant by an engine changes nothing. All engines' reports of one grant together are
+   transaction (`_settle_queue`). A second report of a grant by an engine changes nothing. All engines' reports of one grant together are
    clamped to its cap; what is over is recorded as ours and billed to nobody. The holder then drops the reservation;
    another replica's settlement reaches it by notification, and in any case within a second, when it compares.
 7. Lapse (`_sweep`): an open reservation settles at zero once every engine that could have taken the grant has passed

@@ -23,6 +23,7 @@ from enginehouse.router.ledger._billing import Claim, Verdict
 from enginehouse.router.ledger._book import Account, Book, Payer, Reservation, Shortfall
 from enginehouse.router.ledger._budget_index import BudgetIndex
 from enginehouse.router.ledger._draws import LeaseDraws
+from enginehouse.router.ledger._settle_queue import SettleQueue
 from enginehouse.router.ledger._settlement import Settled, settle_claims
 from enginehouse.router.ledger._sizing import rate
 from enginehouse.router.ledger._store import DeclaredDead, LedgerStore, journal_entry, this_process
@@ -72,20 +73,27 @@ class Ledger:
             book=lambda: self._book,
             declared_dead=self._lose_registration,
         )
+        self._settling = SettleQueue(
+            settle=self.settle_now, most=terms.settle_batch, gather_s=terms.settle_gather_s, monotonic=monotonic
+        )
         self._waits = BudgetWaits(
             draws=self._draws,
             exists=budgets.__contains__,
             give_back=self._give_back,
             catch_up=functools.partial(self.compare, youngest_ms=0),
+            hurry=self._settling.hurry,
             terms=terms,
             clock=clock,
             monotonic=monotonic,
             ended=wait_ended,
         )
         self._journal: list[Reservation] = []
+        # The grants that are being written down, and their writing.
+        self._writing: set[str] = set()
+        self._journalling = asyncio.Lock()
         self._tasks = (
-            BackgroundTask(self._settle_queued, name="ledger-settle"),
-            BackgroundTask(lambda: self._every(terms.journal_s, self.flush_journal), name="ledger-journal"),
+            BackgroundTask(self._settling.run, name="ledger-settle"),
+            BackgroundTask(lambda: self._every(terms.journal_s, self._journal_old), name="ledger-journal"),
             BackgroundTask(lambda: self._every(terms.renew_s, self._keep), name="ledger-keep"),
             BackgroundTask(lambda: self._every(terms.renew_s, self.sweep), name="ledger-sweep"),
         )
@@ -95,7 +103,6 @@ class Ledger:
         # A comparison is about to run; budgets of which free money is about to go back.
         self._comparing = False
         self._returning: set[str] = set()
-        self._claims: asyncio.Queue[tuple[Claim, asyncio.Future[Verdict]]] = asyncio.Queue()
         self.unbilled_nanos = 0
         """What was served and billed to nobody since this replica started."""
         self.settled_claims = 0
@@ -140,11 +147,6 @@ class Ledger:
     def budget_wait_s(self) -> float:
         """The seconds that a request may wait for a budget; 0 if none may."""
         return self._terms.budget_wait_s
-
-    def is_awaited(self, grant_id: str) -> bool:
-        """Return whether anybody waits for what a reservation of this replica holds."""
-        reservation = self._book.get(grant_id)
-        return reservation is not None and any(account.queue is not None for account in reservation.accounts)
 
     # Reserve and draw.
 
@@ -286,20 +288,36 @@ class Ledger:
 
     # Settle.
 
-    async def settle(self, claim: Claim) -> Verdict:
-        """Settle a claim; return once it is committed (steps 5 and 6). Raises LedgerUnavailable.
+    def submit(self, claims: Sequence[Claim]) -> asyncio.Future[list[Verdict]]:
+        """Settle claims soon; the future has their verdicts once they are committed (steps 5 and 6).
 
-        What its reservation holds besides money is free at once: the answer has ended, and its reader may ask again.
+        It fails with LedgerUnavailable. What their reservations hold besides money is free at once: the answers have
+        ended, and their readers may ask again.
         """
-        reservation = self._book.get(claim.grant.grant_id)
-        if reservation is not None:
-            reservation.release(claim.tokens)
-        settled: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._claims.put_nowait((claim, settled))
-        return await settled
+        awaited = False
+        wanted_since = self._clock() - _WANTED_MS
+        for claim in claims:
+            reservation = self._book.get(claim.grant.grant_id)
+            if reservation is not None:
+                reservation.release(claim.tokens)
+                for account in reservation.accounts:
+                    awaited = (
+                        awaited
+                        or account.queue is not None
+                        or account.wanted > 0
+                        or account.wanted_elsewhere_ms > wanted_since
+                    )
+        settled = self._settling.put(claims)
+        if awaited:
+            self._settling.hurry()
+        return settled
 
     async def settle_now(self, claims: Sequence[Claim]) -> list[Verdict]:
         """Settle claims in one transaction, and take the outcome into the book."""
+        if not self._writing.isdisjoint([claim.grant.grant_id for claim in claims]):
+            # A transaction that finds no row yet would insert it too, and have to begin again.
+            async with self._journalling:
+                pass
         try:
             with translate_db_errors():
                 done = await settle_claims(
@@ -335,35 +353,6 @@ class Ledger:
             _log.error(
                 "served more than could be billed; the difference is unbilled", extra={"nanos": done.unbilled_nanos}
             )
-
-    async def _settle_queued(self) -> None:
-        while True:
-            batch = [await self._claims.get()]
-            while len(batch) < self._terms.settle_batch and not self._claims.empty():
-                batch.append(self._claims.get_nowait())
-            await self._settle_batch(batch)
-
-    async def _settle_batch(self, batch: list[tuple[Claim, asyncio.Future[Verdict]]]) -> None:
-        try:
-            verdicts = await self.settle_now([claim for claim, _ in batch])
-        except LedgerUnavailable as error:
-            for _, waiting in batch:
-                if not waiting.done():
-                    waiting.set_exception(error)
-            return
-        except Exception as error:
-            if len(batch) > 1:
-                # One claim that PostgreSQL can't take must not keep the others from settling.
-                for claim in batch:
-                    await self._settle_batch([claim])
-                return
-            _log.exception("a report could not be settled", extra={"grant_id": batch[0][0].grant.grant_id})
-            if not batch[0][1].done():
-                batch[0][1].set_exception(error)
-            return
-        for (_, waiting), verdict in zip(batch, verdicts, strict=True):
-            if not waiting.done():
-                waiting.set_result(verdict)
 
     async def note_watermark(self, engine_id: str, *, watermark_ms: int, engine_time_ms: int) -> None:
         """Store an engine's watermark. Raises LedgerUnavailable."""
@@ -402,27 +391,34 @@ class Ledger:
             return
         self._valid_until = began + self._terms.replica_ttl_s - self._terms.skew_s
 
-    async def flush_journal(self) -> None:
-        """Write down the reservations made since the last time that are still open."""
-        if not self._journal:
-            return
-        batch, self._journal = self._journal, []
-        entries = []
-        for reservation in batch:
-            # One without a token was cancelled before it was signed, or is being signed by a caller that we interrupt.
-            if self._book.get(reservation.grant_id) is not reservation:
-                continue
-            if not reservation.token:
-                self._journal.append(reservation)
-                continue
-            entries.append(journal_entry(reservation))
-        if not entries:
-            return
-        try:
-            await self._store.journal(self._replica_id, entries)
-        except BaseException:
-            self._journal = batch + self._journal
-            raise
+    async def flush_journal(self, *, older_than_ms: int = 0) -> None:
+        """Write down the reservations made since the last time that are still open and at least so old."""
+        async with self._journalling:
+            before = self._clock() - older_than_ms
+            later: list[Reservation] = []
+            written: list[Reservation] = []
+            for reservation in self._journal:
+                if self._book.get(reservation.grant_id) is not reservation:
+                    continue
+                # One without a token was cancelled before it was signed, or is being signed by a caller that we
+                # interrupt.
+                due = reservation.token and reservation.issued_at_ms <= before
+                (written if due else later).append(reservation)
+            self._journal = later
+            if not written:
+                return
+            self._writing = {reservation.grant_id for reservation in written}
+            try:
+                await self._store.journal(self._replica_id, [journal_entry(reservation) for reservation in written])
+            except BaseException:
+                self._journal = written + self._journal
+                raise
+            finally:
+                self._writing = set()
+
+    async def _journal_old(self) -> None:
+        """Write down what has been open for a while: most of what is open for less is settled before it is needed."""
+        await self.flush_journal(older_than_ms=int(self._terms.journal_age_s * 1000))
 
     async def compare(self, *, youngest_ms: int | None = None) -> None:
         """Take in what other replicas settled, and the rows of leases whose state is unknown.
@@ -612,11 +608,7 @@ class Ledger:
         """Stop the tasks, settle what is queued, write down what is open, give back what is free, and retire."""
         await asyncio.gather(*[task.close() for task in self._tasks], self._background.close(), self._waits.close())
         self._valid_until = 0.0
-        waiting = []
-        while not self._claims.empty():
-            waiting.append(self._claims.get_nowait())
-        if waiting:
-            await self._end(lambda: self._settle_batch(waiting))
+        await self._end(self._settling.drain)
         if self._replica_id:
             await self._end(self.flush_journal)
             for account in self._book.accounts():

@@ -41,6 +41,8 @@ class LedgerTerms:
         skew_s: the difference between clocks that is allowed for.
         grace_s: how long after its expiry a grant's report may take before its cap is assumed.
         journal_s: how often reservations are written down.
+        journal_age_s: how long a reservation is open before it is written down. One that settles sooner is written once
+            instead of twice. A router that dies takes the knowledge of what was open for less with it, never the money.
         renew_s: how often the registration is renewed and the book compared with PostgreSQL.
         lease_s: how many seconds of recent traffic a lease is drawn for.
         idle_s: after how long without reservations a lease's free money goes back.
@@ -51,6 +53,8 @@ class LedgerTerms:
         budget_waiters_per_account: how many of them for one budget.
         journal_backlog: how many reservations may wait for the journal before new ones are refused.
         settle_batch: how many reports share a transaction at most.
+        settle_gather_s: how long a report may wait for others to share its transaction with, when they come often and
+            nobody waits for the money.
     """
 
     replica_ttl_s: float = 60.0
@@ -58,6 +62,7 @@ class LedgerTerms:
     skew_s: float = 1.0
     grace_s: float = 30.0
     journal_s: float = 0.05
+    journal_age_s: float = 0.2
     renew_s: float = 1.0
     lease_s: float = 5.0
     idle_s: float = 5.0
@@ -68,6 +73,7 @@ class LedgerTerms:
     budget_waiters_per_account: int = 1000
     journal_backlog: int = 100_000
     settle_batch: int = 500
+    settle_gather_s: float = 0.02
 
     @property
     def sweep_terms(self) -> SweepTerms:

@@ -45,6 +45,7 @@ class BudgetWaits:
         exists: returns whether a budget, by its id, still bounds anybody.
         give_back: returns what is free of an account to the window.
         catch_up: takes in what other replicas settled, where an account's row has not been read since.
+        hurry: settles what is queued without gathering more.
         terms: how many may wait.
         clock: milliseconds since 1970 UTC.
         monotonic: seconds, for how long a request has waited.
@@ -58,6 +59,7 @@ class BudgetWaits:
         exists: Callable[[str], bool],
         give_back: Callable[[Account], Awaitable[object]],
         catch_up: Callable[[], Awaitable[object]],
+        hurry: Callable[[], None],
         terms: LedgerTerms,
         clock: Clock,
         monotonic: Callable[[], float],
@@ -67,6 +69,7 @@ class BudgetWaits:
         self._exists = exists
         self._give_back = give_back
         self._catch_up = catch_up
+        self._hurry = hurry
         self._terms = terms
         self._clock = clock
         self._monotonic = monotonic
@@ -192,6 +195,8 @@ class BudgetWaits:
         queue = account.queue
         if queue is None:
             queue = account.queue = AccountQueue()
+            # Reports that come while it is there do not gather.
+            self._hurry()
             self._tasks.spawn(self._fill(account, queue), name="ledger-fill")
         elif not waiter.urgent and len(queue) >= self._terms.budget_waiters_per_account:
             raise InsufficientBudget(account.budget, in_flight=True, ahead=len(queue))
