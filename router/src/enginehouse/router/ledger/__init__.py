@@ -28,11 +28,12 @@ The steps, and where each is written:
 4. Cap: the engine's part, in the kit.
 5. Report (`_report_parser`, `enginehouse.router.api.usage`): engines report to any replica, until
    acknowledged, which is after commit.
-6. Settle (`_settlement`, its arithmetic in `_billing`, its two statements in `_settlement_rows`): in one transaction, `settled += cost` and `leased -= cost` of
-   the window, the lease's `remaining -= cost`, the journal's row closes, the usage is inserted. Many reports share a
-   transaction (`_settle_queue`). A second report of a grant by an engine changes nothing. All engines' reports of one grant together are
-   clamped to its cap; what is over is recorded as ours and billed to nobody. The holder then drops the reservation;
-   another replica's settlement reaches it by notification, and in any case within a second, when it compares.
+6. Settle (`_settlement`, its arithmetic in `_billing`, its statements in `_settlement_rows`): in one transaction,
+   `settled += cost` and `leased -= cost` of the window, the lease's `remaining -= cost`, the journal's row closes, the
+   usage is inserted. Many reports share a transaction (`_settle_queue`). A second report of a grant by an engine
+   changes nothing. All engines' reports of one grant together are clamped to its cap; what is over is recorded as ours
+   and billed to nobody. The holder then drops the reservation; another replica's settlement reaches it by
+   notification, and in any case within a second, when it compares.
 7. Lapse (`_sweep`): an open reservation settles at zero once every engine that could have taken the grant has passed
    it with its watermark, and at its cap, marked `assumed`, when it is past its expiry and grace and an engine is
    unaccounted for. A late report replaces the assumption: a correction row takes it back, and the truth is inserted.

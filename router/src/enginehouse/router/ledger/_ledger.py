@@ -295,7 +295,7 @@ class Ledger:
         ended, and their readers may ask again.
         """
         awaited = False
-        wanted_since = self._clock() - _WANTED_MS
+        wanted_since = self._clock() - WANTED_MS
         for claim in claims:
             reservation = self._book.get(claim.grant.grant_id)
             if reservation is not None:
