@@ -1,4 +1,4 @@
-"""What settling costs at a steady load: CPU of the router process and of PostgreSQL's a settled request.
+"""The cost of settling at a steady load: CPU of the router process and of PostgreSQL's processes a settled request.
 
 Run from the repository's root: `python -m router.benchmarks.settlement [--json]`. Callers reserve, are served for a
 while, and an engine reports as the kit's reporter does: a message about every twenty milliseconds with all that is new.

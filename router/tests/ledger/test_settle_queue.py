@@ -101,6 +101,6 @@ async def test_without_postgresql_every_group_is_told_so() -> None:
     queue = SettleQueue(settle=done.settle, most=500, gather_s=0)
     waiting = [queue.put(claims("a")), queue.put(claims("b", "c"))]
     await queue.drain()
-    for one in waiting:
+    for group in waiting:
         with pytest.raises(LedgerUnavailable):
-            await one
+            await group

@@ -134,11 +134,11 @@ class SettleQueue:
         for single in alone:
             await self._settle_batch([single])
         found = await asyncio.gather(*[settled for _, settled in alone], return_exceptions=True)
-        failed = next((one for one in found if isinstance(one, BaseException)), None)
+        failed = next((outcome for outcome in found if isinstance(outcome, BaseException)), None)
         if failed is not None:
             _fail(waiting, failed)
         elif not waiting.done():
-            waiting.set_result([verdict for one in found if isinstance(one, list) for verdict in one])
+            waiting.set_result([verdict for outcome in found if isinstance(outcome, list) for verdict in outcome])
 
 
 def _fail(waiting: asyncio.Future[list[Verdict]], error: BaseException) -> None:
