@@ -116,6 +116,9 @@ class UsageReporter:
     async def _sync_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._sync_s)
+            # An idle engine has nothing to write, and asking another thread is not free.
+            if not self._spool.unsynced:
+                continue
             try:
                 await asyncio.to_thread(self._spool.sync)
             except OSError as error:

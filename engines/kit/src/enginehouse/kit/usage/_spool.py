@@ -281,6 +281,11 @@ class Spool:
             oldest.path.unlink(missing_ok=True)
             self._segments.popleft()
 
+    @property
+    def unsynced(self) -> bool:
+        """True if records were written since the last sync."""
+        return self._dirty
+
     def sync(self) -> None:
         """Sync all records to the disk; this blocks, so call it off the loop."""
         with self._syncing:
