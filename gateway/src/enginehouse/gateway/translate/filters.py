@@ -74,7 +74,6 @@ from enginehouse.gateway.translate.local_replies import UNSUPPORTED_ENCODING_STA
 from enginehouse.gateway.translate.names import (
     COMMON_REQUEST_ID_HEADER,
     DESTINATION_HEADER,
-    ORIGINAL_PATH_HEADER,
     REPLAY_HEADER,
     REQUEST_ID_FORMAT,
     REQUEST_ID_HEADER,
@@ -108,21 +107,18 @@ _REQUEST_IDS = (
 # What only gRPC clients read; an engine sends it with every answer.
 _GRPC_HEADERS = ("grpc-accept-encoding", "grpc-encoding", "grpc-status", "grpc-message", "grpc-status-details-bin")
 
-# What the router sees of a request, besides method, path and body. Never the content type: with a gRPC one, Envoy takes
-# the check itself for a gRPC call, its own "cannot connect" then has HTTP status 200, and the filter takes that for
-# permission. The body always has gRPC's framing, because nothing else gets this far.
+# What the router sees of a request, besides method, path and body: what it reads and no more, because both sides handle
+# each header of each check. Never the content type: with a gRPC one, Envoy takes the check itself for a gRPC call, its
+# own "cannot connect" then has HTTP status 200, and the filter takes that for permission. The body always has gRPC's
+# framing, because nothing else gets this far.
 _CHECKED = (
     "authorization",
     "x-api-key",
     "grpc-encoding",
     "grpc-timeout",
-    "user-agent",
-    "x-forwarded-for",
     "traceparent",
     "tracestate",
     COMMON_REQUEST_ID_HEADER,
-    ORIGINAL_PATH_HEADER,
-    "x-envoy-original-method",
 )
 _CHECKED_PREFIX = "x-enginehouse-"
 # What it may pass to the engine, and to the client of an admitted and of a refused request.
