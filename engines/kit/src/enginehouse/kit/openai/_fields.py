@@ -49,6 +49,9 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         return self._members.get(name) is not None
 
+    def __len__(self) -> int:
+        return len(self._members)
+
     def param(self, name: str) -> str:
         """Return the parameter's name as errors give it, such as `messages[0].content`."""
         return f"{self._path}.{name}" if self._path else name
@@ -56,6 +59,10 @@ class Fields:
     def names(self) -> list[str]:
         """Return the names of the members, in their order."""
         return list(self._members)
+
+    def any_of(self, names: Set[str]) -> bool:
+        """Return whether one of these members is there, if only as null."""
+        return not self._members.keys().isdisjoint(names)
 
     def raw(self, name: str) -> Any:
         """Return the value as it came; None if it is absent."""

@@ -20,6 +20,8 @@ _ROLES = {
     "tool": generation_pb2.ROLE_TOOL,
     "function": generation_pb2.ROLE_TOOL,
 }
+# Whose messages need nothing but a text.
+_PLAIN_ROLES = frozenset({"system", "developer", "user", "assistant"})
 _READ = frozenset(
     {"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "audio", "function_call"}
 )  # fmt: skip
@@ -59,6 +61,9 @@ class _Reader:
 
     def read(self, fields: Fields) -> generation_pb2.Message:
         """Return the next message."""
+        plain = _plain(fields)
+        if plain is not None:
+            return plain
         fields = fields.without_nulls()
         role = fields.required_text("role")
         if role not in _ROLES:
@@ -125,6 +130,14 @@ class _Reader:
             "The role 'function' is deprecated, and no 'function_call' before this message is without an answer; "
             "use 'tool' with a 'tool_call_id'.",
         )
+
+
+def _plain(fields: Fields) -> generation_pb2.Message | None:
+    """Return a message that is a role and a text, as most are; None for every other, which is to be read in full."""
+    role, content = fields.raw("role"), fields.raw("content")
+    if len(fields) == 2 and isinstance(content, str) and isinstance(role, str) and role in _PLAIN_ROLES:
+        return generation_pb2.Message(role=_ROLES[role], content=content)
+    return None
 
 
 def _refuse_calls(fields: Fields, role: str) -> None:

@@ -33,6 +33,8 @@ _UNSUPPORTED = {
     "web_search_options": "there is no web search here",
 }
 _KNOWN = _READ | _HARMLESS | _UNSUPPORTED.keys() | {"modalities"}
+_LOGPROBS = frozenset({"logprobs", "top_logprobs"})
+_TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _MAX_TOOLS = 128
 
@@ -56,10 +58,11 @@ def read_chat(body: bytes) -> ChatRequest:
     document = parse(body)
     fields = Fields(document.value)
     fields.refuse_unknown(_KNOWN)
-    for name, why in _UNSUPPORTED.items():
-        if fields.raw(name):
-            raise unsupported(name, f"'{name}' is not supported: {why}.")
-    if any(modality != "text" for modality in fields.items("modalities", most=8)):
+    if fields.any_of(_UNSUPPORTED.keys()):
+        for name, why in _UNSUPPORTED.items():
+            if fields.raw(name):
+                raise unsupported(name, f"'{name}' is not supported: {why}.")
+    if "modalities" in fields and any(modality != "text" for modality in fields.items("modalities", most=8)):
         raise unsupported("modalities", "Unsupported modality: only 'text' is available here.")
     request = _sampling.begin(fields)
     if "max_tokens" in fields and "max_completion_tokens" in fields:
@@ -67,15 +70,22 @@ def read_chat(body: bytes) -> ChatRequest:
     bound = "max_tokens" if "max_tokens" in fields else "max_completion_tokens"
     request.max_output_tokens = _sampling.output_bound(fields, bound) or 0
     request.messages.extend(read_messages(fields))
+    # What few requests have costs the others one look.
+    if fields.any_of(_LOGPROBS):
+        _read_logprobs(fields, request)
+    _read_format(fields, document, request)
+    if fields.any_of(_TOOLS):
+        _read_tools(fields, document, request)
+    stream, include_usage = _sampling.wants_stream(fields)
+    return ChatRequest(request, stream, include_usage, fields.text("user") or "")
+
+
+def _read_logprobs(fields: Fields, request: generation_pb2.GenerateRequest) -> None:
     request.logprobs = fields.flag("logprobs")
     top = fields.integer("top_logprobs", 0, 20)
     if top and not request.logprobs:
         raise fields.invalid("top_logprobs", "it is only allowed when 'logprobs' is true")
     request.top_logprobs = top or 0
-    _read_format(fields, document, request)
-    _read_tools(fields, document, request)
-    stream, include_usage = _sampling.wants_stream(fields)
-    return ChatRequest(request, stream, include_usage, fields.text("user") or "")
 
 
 def _read_format(fields: Fields, document: JsonDocument, request: generation_pb2.GenerateRequest) -> None:

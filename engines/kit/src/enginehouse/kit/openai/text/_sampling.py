@@ -13,6 +13,10 @@ SHARED = frozenset(
 )  # fmt: skip
 """The shared parameters by name; top_k, min_p, repeat_penalty and grammar are llama.cpp's and vLLM's, not OpenAI's."""
 
+# What says how to sample; most requests say nothing of it.
+_SAMPLED_BY = frozenset(
+    {"seed", "temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repeat_penalty"}
+)
 _MAX_STOPS = 16
 _MAX_STOP_BYTES = 256
 _INT64 = 2**63
@@ -30,8 +34,9 @@ def begin(fields: Fields) -> generation_pb2.GenerateRequest:
         choices=fields.integer("n", 1, 128) or 0,
     )
     fields.text("user")
-    for token, bias in _logit_bias(fields):
-        request.sampling.logit_bias.add(token_id=token, bias=bias)
+    if "logit_bias" in fields:
+        for token, bias in _logit_bias(fields):
+            request.sampling.logit_bias.add(token_id=token, bias=bias)
     grammar = fields.text("grammar")
     if grammar:
         request.format.grammar = grammar
@@ -57,6 +62,8 @@ def wants_stream(fields: Fields) -> tuple[bool, bool]:
 
 
 def _sampling(fields: Fields) -> generation_pb2.Sampling:
+    if not fields.any_of(_SAMPLED_BY):
+        return generation_pb2.Sampling()
     seed = fields.integer("seed", -_INT64, _INT64 - 1)
     return generation_pb2.Sampling(
         temperature=fields.number("temperature", 0, 2),
@@ -90,6 +97,8 @@ def _logit_bias(fields: Fields) -> Iterator[tuple[int, float]]:
 
 def _stops(fields: Fields) -> list[str]:
     value = fields.raw("stop")
+    if value is None:
+        return []
     stops = [value] if isinstance(value, str) else fields.items("stop", most=_MAX_STOPS)
     for index, stop in enumerate(stops):
         if not isinstance(stop, str):
