@@ -161,10 +161,11 @@ class Admission:
         decision = decide(request, context.caller, self._state, request_id=admitting.request_id)
         if decision.refusal is not None or not decision.candidates:
             raise decision.refusal or ServiceError(Reason.INTERNAL, "a decision without a model")
-        cap = request_cap(check.headers, context.lowest_cap)
-        if cap is not None and cap < decision.bound_nanos:
+        cap, bound = request_cap(check.headers, context.lowest_cap), decision.bound_nanos
+        if cap is not None and cap < bound:
             decision = decision._replace(candidates=capped(decision.candidates, request, cap))
-        if decision.bound_nanos >= UNBOUNDED_NANOS and not request.free:
+            bound = decision.bound_nanos
+        if bound >= UNBOUNDED_NANOS and not request.free:
             raise errors.unbounded(check.method)
         candidates = decision.candidates
         grant = self._grants.build(admitting, candidates)

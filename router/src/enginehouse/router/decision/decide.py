@@ -53,7 +53,7 @@ def decide(
     rule, considered = explain_choice(selector) if explain else ("", ())
     if candidates:
         tokens = rough_tokens(request, candidates[0].offer)
-        if max([candidate.bound_nanos for candidate in candidates]) > MAX_NANOS:
+        if any(candidate.bound_nanos > MAX_NANOS for candidate in candidates):
             refusal = ServiceError(
                 Reason.INVALID_REQUEST,
                 f"the request could cost more than {MAX_NANOS} nano-dollars; ask for less output",

@@ -160,12 +160,18 @@ class Decision(NamedTuple):
     @property
     def bound_nanos(self) -> int:
         """The most that the request may cost on any candidate."""
-        return max([candidate.bound_nanos for candidate in self.candidates], default=0)
+        candidates = self.candidates
+        if len(candidates) == 1:
+            return candidates[0].bound_nanos
+        return max([candidate.bound_nanos for candidate in candidates], default=0)
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
         """Where to try it, in order: the chosen model's endpoints, then each fallback's, none twice."""
-        return in_order([candidate.endpoints for candidate in self.candidates]) if self.candidates else ()
+        candidates = self.candidates
+        if len(candidates) == 1:
+            return candidates[0].endpoints
+        return in_order([candidate.endpoints for candidate in candidates]) if candidates else ()
 
     @property
     def prompt_class(self) -> str:

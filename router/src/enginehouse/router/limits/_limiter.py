@@ -159,13 +159,17 @@ class Limiter:
             return LimitReservation(self, (), 0, None)
         states = [(self._state_of(bounds.subject), bounds) for bounds in subjects]
         try:
+            if self._sharing is None:
+                self._check(states, tokens)
+                return self._reserve(states, tokens, charge=True)
             return await self._attempt(states, tokens)
         except _SlotsTaken as refused:
             return await self._wait(states, tokens, refused)
 
     def freed(self, bounds: Bounds) -> None:
         """Let the request that waits longest for a slot of this subject try again."""
-        _wake(self._waiting.get(bounds.subject, ()))
+        if self._waiting:
+            _wake(self._waiting.get(bounds.subject, ()))
 
     async def _wait(
         self, states: Sequence[tuple[BucketState, Bounds]], tokens: int, refused: _SlotsTaken
@@ -308,12 +312,18 @@ class Limiter:
         if bounds.concurrency:
             state.active += 1
         if bounds.tokens_per_minute:
-            state.tokens_at = max(state.tokens_at, now) + tokens * self._interval(bounds.tokens_per_minute)
-            state.tokens_owed += tokens
+            at = state.tokens_at
+            state.tokens_at = (at if at > now else now) + tokens * self._interval(bounds.tokens_per_minute)
         if bounds.requests_per_minute:
-            state.requests_at = max(state.requests_at, now) + self._interval(bounds.requests_per_minute)
-            state.requests_owed += 1
-        self.changed(state, bounds)
+            at = state.requests_at
+            state.requests_at = (at if at > now else now) + self._interval(bounds.requests_per_minute)
+        if self._sharing is not None:
+            # Nobody is owed what no other replica shares.
+            if bounds.tokens_per_minute:
+                state.tokens_owed += tokens
+            if bounds.requests_per_minute:
+                state.requests_owed += 1
+            self._sharing.changed(state, bounds)
 
     def _check(self, states: Sequence[tuple[BucketState, Bounds]], tokens: int) -> None:
         now = self._now_s()
