@@ -34,7 +34,7 @@ _LIBRARIES = _parts(
 ROUTER: Parts = (
     *_LIBRARIES,
     *_parts(
-        HTTP="/uvicorn/|/starlette/|/httptools/|/router/api/(?!usage)",
+        HTTP="/httptools/|/router/api/(?!usage)",
         journal="/ledger/.*journal",
         settle="/ledger/_(?:settlement|store|sweep|billing|report_parser)|/router/api/usage| .*settle",
         reserve="/ledger/",
