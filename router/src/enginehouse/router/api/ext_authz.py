@@ -135,7 +135,7 @@ def _granted(admitted: Admitted) -> bytes:
     if admitted.token:
         lines.append(f"x-enginehouse-grant: {admitted.token}")
     if admitted.replay_at:
-        lines.append(f"x-gateway-destination-endpoint: {admitted.replay_at}\r\nx-enginehouse-replay: 1")
+        lines += [f"x-gateway-destination-endpoint: {admitted.replay_at}", "x-enginehouse-replay: 1"]
     elif admitted.endpoints:
         addresses = ",".join([endpoint.address for endpoint in admitted.endpoints])
         lines.append(f"x-gateway-destination-endpoint: {addresses}")
@@ -149,9 +149,14 @@ def _granted(admitted: Admitted) -> bytes:
         lines.append(f"{BUDGET_WAIT_HEADER.decode()}: {admitted.budget_wait_ms}")
     quota = admitted.quota
     if quota is not None:
-        lines.append(
-            f"ratelimit-limit: {quota.limit}\r\nratelimit-remaining: {max(0, quota.remaining)}\r\n"
-            f"ratelimit-reset: {math.ceil(quota.reset_s)}"
-        )
+        lines += [
+            f"ratelimit-limit: {quota.limit}",
+            f"ratelimit-remaining: {max(0, quota.remaining)}",
+            f"ratelimit-reset: {math.ceil(quota.reset_s)}",
+        ]
     lines.append("")
-    return "\r\n".join(lines).encode("latin-1")
+    text = "\r\n".join(lines)
+    # Engines' addresses and models' names come from elsewhere; one look at the whole costs least.
+    if not text.count("\r") == text.count("\n") == len(lines) - 1:
+        raise ValueError(f"a value would end its header: {text[:200]!r}")
+    return text.encode("latin-1")
