@@ -1,7 +1,7 @@
-"""Delivery of finished answers to the router's cache: after the client has them, never before.
+"""Delivery of finished answers to the router's cache: as their last message goes out, never before.
 
 A grant may ask for the answer to be cached (`Grant.keep`). Then the messages are collected as they pass. Once the last
-one is sent, the whole answer goes to the router that the grant names. Nothing waits for that: there is one attempt,
+one has passed, the whole answer goes to the router that the grant names. Nothing waits for that: there is one attempt,
 from a bounded queue, and a failure only costs making the answer again. An answer that was cut off, by its client, its
 budget or an error, is never delivered; the router is told that none will come.
 """
@@ -143,7 +143,7 @@ class KeepingEngine(Generic[CallT]):
                 async for response in responses:
                     collected.add(response)
                     yield response
-            # Reached once the last message has been consumed: a client that hangs up before has no whole answer.
+            # Reached once the last message is taken to be sent: a client that hangs up before has no whole answer.
             whole = True
         finally:
             self._hand_over(call, collected.answer(call.model, choices=request.choices or 1) if whole else None)
