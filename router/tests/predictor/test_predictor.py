@@ -104,6 +104,18 @@ def test_sums_told_as_stories_are_told_apart(predictor: LearnedPredictor) -> Non
     assert features(predictor, "hello")["sums"] == 0
 
 
+def test_numbers_to_choose_from_are_no_story(predictor: LearnedPredictor) -> None:
+    asked = "How many books does the first part of the scripture have?"
+    assert features(predictor, f"{asked}\nA. 3\nB. 5\nC. 7\nD. 12")["sums"] == 0
+    assert features(predictor, f"{HARD_SUM}\nA. $3\nB. $4\nC. $5\nD. $6")["sums"] > 0.8
+
+
+def test_judging_two_scenarios_needs_more_than_arguing_about_morals(predictor: LearnedPredictor) -> None:
+    scenarios = "In which scenarios does the character do what is clearly morally wrong by ordinary standards?"
+    argument = "Which of these arguments against euthanasia does the philosopher take to be the weakest of them all?"
+    assert complexity(predictor, scenarios) > complexity(predictor, argument)
+
+
 def test_words_are_counted_in_their_groups(predictor: LearnedPredictor) -> None:
     counted = features(predictor, "She has half as many as he has, and a quarter more than they had: 12% of 1,200.5.")
     assert counted["people"] == pytest.approx(math.log1p(3))

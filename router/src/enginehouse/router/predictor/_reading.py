@@ -95,7 +95,13 @@ def read(texts: Sequence[str], table: WordTable) -> Reading:
     heard = table.read_words(words)
     counts = heard.counts
     quantities = len(raw.translate(_DIGITS, b".,").split())
-    options = _OPTION.findall(raw) if b"\n" in raw else []
+    offered = list(_OPTION.finditer(raw)) if b"\n" in raw else []
+    options = [option[1] for option in offered]
+    given = quantities + counts[_PLACES["number_words"]]
+    if len(options) > 1:
+        # Numbers to choose from are not quantities of a story.
+        lower = lower[: offered[0].start()]
+        given = len(lower.translate(_DIGITS, b".,").split())
     counts[_PLACES["percentages"]] += raw.count(b"%")
     numbers = {name: _LOG[counts[place]] for name, place in _PLACES.items()}
     numbers["length"] = math.log1p(length)
@@ -106,22 +112,31 @@ def read(texts: Sequence[str], table: WordTable) -> Reading:
         sum(1 for option in options if option.lstrip(b"$-(+.")[:1].isdigit()) / len(options) if options else 0.0
     )
     numbers["sums"] = _sums(
-        quantities=quantities + counts[_PLACES["number_words"]],
+        quantities=given,
         relations=sum([counts[_PLACES[name]] for name in _RELATIONS]) + raw.count(b"$"),
         people=counts[_PLACES["people"]] + counts[_PLACES["dealings"]],
         asks_how_many=b"how many" in lower or b"how much" in lower,
         words=len(words),
+        choices=len(options) > 1,
     )
     numbers["need"] = heard.need
     return Reading(numbers, heard.field, heard.probability)
 
 
-def _sums(*, quantities: int, relations: int, people: int, asks_how_many: bool, words: int) -> float:
-    """Return how much of a story with sums a prompt is, 0 to 1: quantities close together, related, asked for."""
+def _sums(*, quantities: int, relations: int, people: int, asks_how_many: bool, words: int, choices: bool) -> float:
+    """Return how much of a story with sums a prompt is, 0 to 1: quantities close together, related, asked for.
+
+    Where there are answers to choose from, people are told of in cases and passages too, with numbers here and there:
+    there a story must ask for a number, or be dense with related ones.
+    """
     if not quantities:
         return 0.0
     told = relations + people / 2 + 3 * asks_how_many
     close = min(1.0, quantities / words / 0.04) if words else 0.0
+    if choices:
+        close *= close
+        if not asks_how_many:
+            told = relations
     return min(1.0, 1.8 * close * quantities**2 / (quantities**2 + 2) * told / (told + 1))
 
 
