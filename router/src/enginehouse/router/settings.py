@@ -46,7 +46,7 @@ class LedgerSettings(Section):
     budget_wait_s: float = pydantic.Field(default=2.0, ge=0, le=30)
     budget_waiters: int = pydantic.Field(default=4000, ge=0)
     budget_waiters_per_account: int = pydantic.Field(default=1000, ge=1)
-    settle_gather_s: float = pydantic.Field(default=0.02, ge=0, le=1)
+    settle_gather_s: float = pydantic.Field(default=0.05, ge=0, le=1)
 
     def terms(self) -> LedgerTerms:
         """As the ledger takes them."""

@@ -73,7 +73,7 @@ class LedgerTerms:
     budget_waiters_per_account: int = 1000
     journal_backlog: int = 100_000
     settle_batch: int = 500
-    settle_gather_s: float = 0.02
+    settle_gather_s: float = 0.05
 
     @property
     def sweep_terms(self) -> SweepTerms:
