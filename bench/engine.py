@@ -1,9 +1,12 @@
 """The text engine over the synthetic source.
 
     python -m bench.engine granted CONFIG.yaml    as in a mesh: grants, spool, usage reports, registry lease
+    python -m bench.engine ungranted CONFIG.yaml  in a mesh as well, admitting everybody: grants are compared with it
     python -m bench.engine bare PORT              by itself: the same engine and server, admitting everybody
 
-The bare one is what the direct path and Envoy alone are measured with, and LiteLLM's upstream. It listens on loopback.
+The ungranted one serves one model, `synthetic-ungranted`, and reports nothing but watermarks, by which the router
+releases what was held for its calls. The bare one is what the direct path and Envoy alone are measured with, and
+LiteLLM's upstream. It listens on loopback.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import pathlib
 import secrets
 import sys
 import time
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, cast
@@ -47,6 +50,7 @@ from .source import SyntheticBackend
 
 CATALOG = pathlib.Path(__file__).with_name("catalog.yaml")
 MODELS = ("synthetic", "synthetic-saturated", "synthetic-slow")
+UNGRANTED_MODEL = "synthetic-ungranted"
 
 
 class AdmittedCall:
@@ -98,20 +102,23 @@ class AdmittedCall:
 
 
 class Everybody:
-    """A stand-in for the kit's `Calls` that admits every call to the first model."""
+    """A stand-in for the kit's `Calls` that admits every call to one model."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
 
     def accept(self, context: Any, *, served_models: Any) -> AbstractAsyncContextManager[GrantedCall]:
         """Accept the call without a grant."""
-        return AdmittedCall(MODELS[0])
+        return AdmittedCall(self._model)
 
 
-async def _load(catalog: pathlib.Path) -> TextModels:
+async def _load(catalog: pathlib.Path, names: Sequence[str] = MODELS) -> TextModels:
     return await serve_models(
         load_catalog(catalog),
         cluster=CLUSTER,
         backends=[SyntheticBackend()],
-        names=MODELS,
-        settings=LoadingSettings(warm_up=MODELS, queue_per_model=1024),
+        names=names,
+        settings=LoadingSettings(warm_up=names, queue_per_model=1024),
     )
 
 
@@ -131,7 +138,7 @@ async def serve_bare(port: int) -> None:
     loaded = await _load(CATALOG)
     resume_tokens = ResumeTokens(keys=GrantKeys({"bench": secrets.token_bytes(32)}))
     engine = TextEngine(models=loaded, resume_tokens=resume_tokens)
-    server = EngineServer(listen=f"127.0.0.1:{port}", services=_services(engine, cast("Calls", Everybody())))
+    server = EngineServer(listen=f"127.0.0.1:{port}", services=_services(engine, cast("Calls", Everybody(MODELS[0]))))
     await server.start()
     await server.serve_until_signal()
 
@@ -142,8 +149,19 @@ async def _build(context: EngineContext[InferenceConfig]) -> BuiltEngine[TextMod
     return BuiltEngine(services=_services(engine, context.calls), models=models, describe=describe)
 
 
+async def _build_ungranted(
+    context: EngineContext[InferenceConfig],
+) -> BuiltEngine[TextModelInfo, LoadedTextModel]:
+    models = await _load(context.config.catalog_file, (UNGRANTED_MODEL,))
+    engine = TextEngine(models=models, resume_tokens=ResumeTokens(keys=context.keys))
+    admitting = cast("Calls", Everybody(UNGRANTED_MODEL))
+    return BuiltEngine(services=_services(engine, admitting), models=models, describe=describe)
+
+
 GRANTED = dataclasses.replace(SPEC, build=_build)
 """The text engine of a mesh, with the synthetic models."""
+UNGRANTED = dataclasses.replace(SPEC, build=_build_ungranted)
+"""The same without grants."""
 
 
 def main() -> int:
@@ -154,7 +172,7 @@ def main() -> int:
         run(serve_bare(int(argument)))
         return 0
     os.environ.setdefault("ENGINEHOUSE_INFERENCE__LOG_LEVEL", "WARNING")
-    return run_engine(GRANTED, ["serve", "--config", argument])
+    return run_engine(UNGRANTED if mode == "ungranted" else GRANTED, ["serve", "--config", argument])
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ class _Path:
     """Seconds that the path needs to recover from a load that was cut off."""
     every: int = 1
     """The path takes a turn in every so many rounds."""
+    model: str = ""
+    """The model that it asks for, if that is not the workload's."""
     streams: bool = True
     """False if it has no long answers."""
 
@@ -149,7 +151,7 @@ class Measurement:
                 self._ghz,
                 target=path.target,
                 call=GENERATE,
-                request={"model": workload.model, "prompt": PROMPT, "max_output_tokens": workload.tokens},
+                request={"model": path.model or workload.model, "prompt": PROMPT, "max_output_tokens": workload.tokens},
                 key=path.key,
                 protoset=PROTOSET,
                 concurrency=concurrency,
@@ -158,7 +160,7 @@ class Measurement:
         if self._wrk is None:
             raise LoadFailed("wrk is not installed")
         body: dict[str, object] = {
-            "model": workload.model,
+            "model": path.model or workload.model,
             "messages": [{"role": "user", "content": PROMPT}],
             "max_tokens": workload.tokens,
         }

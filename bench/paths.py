@@ -7,10 +7,19 @@ import contextlib
 import pathlib
 from collections.abc import Sequence
 
+from .engine import UNGRANTED_MODEL
 from .held import hold_streams
 from .litellm import KEY
 from .measure import REQUEST, SATURATED, STREAM, GrpcPath, HttpPath, Measurement
-from .processes import SyntheticMesh, bare_engine, envoy_before, grpc_floor, litellm_before, synthetic_mesh
+from .processes import (
+    SyntheticMesh,
+    bare_engine,
+    envoy_before,
+    grpc_floor,
+    litellm_before,
+    synthetic_mesh,
+    ungranted_engine,
+)
 from .profile import Profiler
 from .rows import Results, median_of_rounds
 from .selection import (
@@ -20,7 +29,9 @@ from .selection import (
     FLOOR,
     FULL,
     FULL_JSON,
+    FULL_UNGRANTED,
     FULL_UNLIMITED,
+    GRANTED,
     HELD,
     IN_MESH,
     LITELLM,
@@ -80,6 +91,8 @@ def measure_paths(
         _load(measurement, results, selection, chosen)
         if selection.needs(FULL) and mesh is not None and HELD in selection.workloads:
             _hold(results, mesh)
+        if selection.needs(FULL_UNGRANTED) and mesh is not None and GRANTED in selection.workloads:
+            _compare_grants(measurement, selection, mesh, scratch)
 
 
 def _load(
@@ -98,10 +111,27 @@ def _load(
         measurement.take(full, SATURATED, 4, rounds=1, seconds=selection.seconds)
         if row := results.find(FULL, SATURATED.name, 4):
             results.add("paths", {"saturated_stream_tokens_per_second": row.tokens_per_second})
-    direct, floor = (results.find(name, REQUEST.name, max(selection.concurrencies)) for name in (DIRECT, FLOOR))
+    direct, floor, in_mesh = (
+        results.find(name, REQUEST.name, max(selection.concurrencies)) for name in (DIRECT, FLOOR, FULL)
+    )
+    if direct and in_mesh:
+        more = median_of_rounds(in_mesh, direct, lambda ours, theirs: ours.cpu_us["engine"] - theirs.cpu_us["engine"])
+        results.add("paths", {"engine_cpu_us_in_the_mesh_beyond_direct": more or 0.0})
     if direct and floor:
         over = median_of_rounds(direct, floor, lambda ours, theirs: ours.cpu_us["engine"] / theirs.cpu_us["engine"])
         results.add("paths", {"bare_engine_cpu_over_grpc_floor": over or 0.0})
+
+
+def _compare_grants(measurement: Measurement, selection: Selection, mesh: SyntheticMesh, scratch: pathlib.Path) -> None:
+    """Measure last what leaves the router reservations that nobody reports on, which it releases in its own time."""
+    target, highest = mesh.mesh.target, max(selection.concurrencies)
+    with ungranted_engine(mesh.mesh, scratch) as other:
+        without = {**mesh.group, "engine": [other.pid]}
+        paths = [
+            GrpcPath(name=FULL, target=target, group=mesh.group, key=mesh.budgeted),
+            GrpcPath(name=FULL_UNGRANTED, target=target, group=without, key=mesh.budgeted, model=UNGRANTED_MODEL),
+        ]
+        measurement.take(paths, REQUEST, highest, rounds=selection.rounds * 2, seconds=selection.seconds, name=GRANTED)
 
 
 def _profile(measurement: Measurement, results: Results, mesh: SyntheticMesh, scratch: pathlib.Path) -> None:

@@ -16,7 +16,7 @@ from tests.mesh import Mesh, default_models
 
 from . import envoy_only, litellm
 from .children import last_words, running
-from .engine import CATALOG
+from .engine import CATALOG, UNGRANTED_MODEL
 from .measure import PROTOSET, ROOT
 from .ports import free_port, is_open, wait_until
 from .tools import Tool
@@ -143,10 +143,26 @@ def _overlay(scratch: pathlib.Path) -> dict[str, object]:
 @contextlib.contextmanager
 def granted_engine(mesh: Mesh, scratch: pathlib.Path) -> Iterator[Started]:
     """Run the synthetic source as an engine of the mesh, beside its own engines."""
+    with _engine_of(mesh, scratch, mode="granted", engine_id="bench-1", model="synthetic-slow") as started:
+        yield started
+
+
+@contextlib.contextmanager
+def ungranted_engine(mesh: Mesh, scratch: pathlib.Path) -> Iterator[Started]:
+    """Run the synthetic source as another engine of the mesh, which looks at no grant and reports no usage."""
+    folder = scratch / "ungranted"
+    folder.mkdir()
+    with _engine_of(mesh, folder, mode="ungranted", engine_id="bench-2", model=UNGRANTED_MODEL) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def _engine_of(mesh: Mesh, scratch: pathlib.Path, *, mode: str, engine_id: str, model: str) -> Iterator[Started]:
+    """Run `bench.engine` in the mesh, from when the mesh lists that model of it."""
     config = yaml.safe_load((mesh.data / "run" / "inference-1.yaml").read_text())
     port, log = free_port(), scratch / "engine.log"
     config["inference"] |= {
-        "engine_id": "bench-1",
+        "engine_id": engine_id,
         "listen": f"127.0.0.1:{port}",
         "http_listen": f"127.0.0.1:{free_port()}",
         "spool_dir": str(scratch / "spool"),
@@ -154,19 +170,21 @@ def granted_engine(mesh: Mesh, scratch: pathlib.Path) -> Iterator[Started]:
     }
     path = scratch / "engine.yaml"
     path.write_text(yaml.safe_dump(config))
-    with running([sys.executable, "-m", "bench.engine", "granted", str(path)], log=log, folder=ROOT) as process:
+    with running([sys.executable, "-m", "bench.engine", mode, str(path)], log=log, folder=ROOT) as process:
         _wait_for(port, process.pid, log, seconds=START_S)
         wait_until(
-            lambda: _is_listed(mesh), seconds=START_S, what=f"the engine's models being served\n{last_words(log)}"
+            lambda: _is_listed(mesh, model),
+            seconds=START_S,
+            what=f"the engine's models being served\n{last_words(log)}",
         )
         yield Started(port=port, pid=process.pid)
 
 
-def _is_listed(mesh: Mesh) -> bool:
+def _is_listed(mesh: Mesh, model: str) -> bool:
     request = urllib.request.Request(f"{mesh.url}/v1/models", headers={"authorization": f"Bearer {mesh.key}"})
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
-            return b'"synthetic-slow"' in answer.read()
+            return f'"{model}"'.encode() in answer.read()
     except (OSError, urllib.error.HTTPError):
         return False
 

@@ -12,16 +12,20 @@ ENVOY_ONLY = "Envoy only"
 ENVOY_ONLY_JSON = "Envoy only, OpenAI JSON"
 FULL = "full gRPC"
 FULL_UNLIMITED = "full gRPC, no budget"
+FULL_UNGRANTED = "full gRPC, no grants"
+"""To an engine in the mesh that looks at no grant: what the grants' own cost is compared with."""
 FULL_JSON = "full OpenAI JSON"
 LITELLM = "LiteLLM"
-PATHS = (FLOOR, DIRECT, ENVOY_ONLY, ENVOY_ONLY_JSON, FULL, FULL_UNLIMITED, FULL_JSON, LITELLM)
-GRPC_PATHS = (FLOOR, DIRECT, ENVOY_ONLY, FULL, FULL_UNLIMITED)
+PATHS = (FLOOR, DIRECT, ENVOY_ONLY, ENVOY_ONLY_JSON, FULL, FULL_UNLIMITED, FULL_UNGRANTED, FULL_JSON, LITELLM)
+GRPC_PATHS = (FLOOR, DIRECT, ENVOY_ONLY, FULL, FULL_UNLIMITED, FULL_UNGRANTED)
 HTTP_PATHS = (ENVOY_ONLY_JSON, FULL_JSON, LITELLM)
-IN_MESH = (FULL, FULL_UNLIMITED, FULL_JSON)
+IN_MESH = (FULL, FULL_UNLIMITED, FULL_UNGRANTED, FULL_JSON)
 LONE = "lone request"
 """Requests one at a time, in many short rounds: what a path adds to a call."""
 HELD = "held stream"
-WORKLOADS = ("request", LONE, "stream", "saturated stream", HELD)
+GRANTED = "granted request"
+"""Requests with and without grants, in turns."""
+WORKLOADS = ("request", LONE, "stream", "saturated stream", HELD, GRANTED)
 CONCURRENCIES = (1, 16, 64)
 SECONDS = 2.0
 ROUNDS = 5

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .rows import Compare, Results, Row, Turn, median_of_rounds
-from .selection import DIRECT, FULL, FULL_JSON, LITELLM, LONE, slug
+from .selection import DIRECT, FULL, FULL_JSON, FULL_UNGRANTED, GRANTED, LITELLM, LONE, slug
 
 Measure = Callable[[Results], float | None]
 HIGH = 64
@@ -77,8 +77,8 @@ def _cpu(process: str) -> Compare:
     return lambda ours, _: ours.cpu_us[process]
 
 
-def _granting(ours: Turn, bare: Turn) -> float:
-    return ours.cpu_us["engine"] - bare.cpu_us["engine"]
+def _granting(ours: Turn, ungranted: Turn) -> float:
+    return ours.cpu_us["engine"] - ungranted.cpu_us["engine"]
 
 
 def _added_p50(ours: Turn, bare: Turn) -> float:
@@ -112,7 +112,14 @@ TARGETS = (
     _of_paths("router, CPU us/request at 64", _cpu("router"), FULL, at_most=250),
     _of_paths("PostgreSQL, CPU us/request at 64", _cpu("postgres"), FULL, at_most=80),
     _of_paths("bare text engine, CPU us/request at 64", _cpu("engine"), DIRECT, at_most=400),
-    _of_paths("grant and metering in the engine, CPU us/request at 64", _granting, FULL, DIRECT, at_most=80),
+    _of_paths(
+        "grant and metering in the engine, CPU us/request at 64",
+        _granting,
+        FULL,
+        FULL_UNGRANTED,
+        workload=GRANTED,
+        at_most=80,
+    ),
     Target(
         name="CPU added a request at 64, LiteLLM's / the mesh's",
         command=_command((DIRECT, FULL_JSON, LITELLM), "request", HIGH),

@@ -82,6 +82,13 @@ def test_what_the_mesh_costs_is_judged_in_microseconds() -> None:
             turn(0, requests=1000, engine=0.5, router=0.25, postgres=0.05),
             turn(1, requests=1000, engine=0.9, router=0.25, postgres=0.05),
         ),
+        row("full gRPC", "granted request", turn(0, requests=1000, engine=0.5), turn(1, requests=1000, engine=0.9)),
+        row(
+            "full gRPC, no grants",
+            "granted request",
+            turn(0, requests=1000, engine=0.43),
+            turn(1, requests=1000, engine=0.83),
+        ),
         row("full OpenAI JSON", "request", turn(0, requests=1000, engine=0.5, router=0.7, envoy=0.2)),
         row("LiteLLM", "request", turn(0, requests=100, litellm=3.2, envoy=0.3, engine=0.3)),
         row(
@@ -107,7 +114,7 @@ def test_what_the_mesh_costs_is_judged_in_microseconds() -> None:
         "router, CPU us/request at 64": (250, True),
         "PostgreSQL, CPU us/request at 64": (50, True),
         "bare text engine, CPU us/request at 64": (600, False),
-        "grant and metering in the engine, CPU us/request at 64": (100, False),
+        "grant and metering in the engine, CPU us/request at 64": (70, True),
         "CPU added a request at 64, LiteLLM's / the mesh's": (32, True),
     }
 
