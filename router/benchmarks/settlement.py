@@ -33,7 +33,7 @@ from enginehouse.kit.grants import GrantKeys, sign
 from enginehouse.router.api.usage import UsageServicer
 from enginehouse.router.clock import wall_clock
 from enginehouse.router.database import migrate, open_database
-from enginehouse.router.ids import new_ids
+from enginehouse.router.ids import IdPairs
 from enginehouse.router.ledger import (
     Budget,
     BudgetIndex,
@@ -63,6 +63,7 @@ class _Load:
     def __init__(self, ledger: Ledger, *, service_s: float) -> None:
         self._ledger = ledger
         self._service_s = service_s
+        self._ids = IdPairs()
         self._payer = Payer([("tenant", _TENANT), ("key", _KEY)])
         self._ended: list[usage_pb2.UsageRecord] = []
         self.own_s = 0.0
@@ -73,7 +74,7 @@ class _Load:
         while not self.closing:
             began = time.thread_time()
             now = wall_clock()
-            grant_id, request_id = new_ids("grn", "req")
+            grant_id, request_id = self._ids.next("grn", "req")
             cap = 2_000_000
             terms: dict[str, Any] = {
                 "grant_id": grant_id,

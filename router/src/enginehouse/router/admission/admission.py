@@ -32,7 +32,7 @@ from enginehouse.router.clock import Clock
 from enginehouse.router.decision.decide import Candidate, Decision, State, decide
 from enginehouse.router.experiments import Assigned, Assignment, ExperimentSubject, ExposureLog
 from enginehouse.router.identity import Authenticator, Caller
-from enginehouse.router.ids import new_id, new_ids
+from enginehouse.router.ids import IdPairs, new_id
 from enginehouse.router.ledger import InsufficientBudget, Ledger, LedgerUnavailable, Reservation, Shortfall
 from enginehouse.router.limits import Limiter, LimitReservation
 from enginehouse.router.policy import policy_tasks, read_route
@@ -108,6 +108,7 @@ class Admission:
             accept_window_s=accept_window_s,
             grant_ttl_s=grant_ttl_s,
         )
+        self._ids = IdPairs()
         self._contexts: dict[str, CallerContext] = {}
 
     async def admit(self, check: Check) -> Admitted:
@@ -133,7 +134,7 @@ class Admission:
         context = self._context_of(caller)
         if not context.may_infer:
             raise errors.scope_denied(caller, "inference")
-        grant_id, request_id = new_ids("grn", "req")
+        grant_id, request_id = self._ids.next("grn", "req")
         request_id = chosen_request_id(headers, request.request_id) or request_id
         if self._assignment.idle:
             return await self._admit(Admitting(check, context, request, grant_id, request_id, now), None)
