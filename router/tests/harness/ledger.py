@@ -26,6 +26,7 @@ from enginehouse.router.ledger import (
     Payer,
     Period,
     Scope,
+    Watermark,
 )
 
 KEYS = GrantKeys({"k": b"s" * 32})
@@ -158,7 +159,7 @@ class LedgerHarness:
 
     async def watermark(self, ledger: Ledger, issued_before_ms: int, *, engine: str = "engine-1") -> None:
         """Report an engine's watermark."""
-        await ledger.note_watermark(engine, watermark_ms=issued_before_ms, engine_time_ms=self.now_ms)
+        await ledger.note_watermarks([Watermark(engine, issued_before_ms, self.now_ms)])
 
     async def rows(self, query: str) -> Sequence[sa.Row[tuple[object, ...]]]:
         """The rows of a query."""

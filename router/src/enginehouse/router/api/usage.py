@@ -24,6 +24,7 @@ from enginehouse.router.ledger import (
     Unsettleable,
     UsageReportParser,
     Verdict,
+    Watermark,
 )
 from enginehouse.router.metrics import RouterMetrics
 
@@ -182,8 +183,10 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
         if not 1 <= len(watermark.engine_id) <= 64 or not is_printable(watermark.engine_id):
             return
         # A mark in the future would pass grants that are not given out yet.
-        await self._ledger.note_watermark(
-            watermark.engine_id,
-            watermark_ms=max(0, min(watermark.issued_before_ms, now)),
-            engine_time_ms=min(max(0, watermark.engine_time_ms), MAX_TIME_MS),
+        await self._ledger.submit_watermark(
+            Watermark(
+                watermark.engine_id,
+                watermark_ms=max(0, min(watermark.issued_before_ms, now)),
+                engine_time_ms=min(max(0, watermark.engine_time_ms), MAX_TIME_MS),
+            )
         )

@@ -66,7 +66,7 @@ from enginehouse.router.ledger._budgets import (
 from enginehouse.router.ledger._ledger import Ledger
 from enginehouse.router.ledger._report_parser import MAX_TIME_MS, Unsettleable, UsageReportParser
 from enginehouse.router.ledger._settlement import SETTLED_CHANNEL
-from enginehouse.router.ledger._store import RETURN_CHANNEL, LedgerStore
+from enginehouse.router.ledger._store import RETURN_CHANNEL, LedgerStore, Watermark
 from enginehouse.router.ledger._terms import InsufficientBudget, LedgerTerms, LedgerUnavailable
 
 __all__ = [
@@ -97,4 +97,5 @@ __all__ = [
     "Unsettleable",
     "UsageReportParser",
     "Verdict",
+    "Watermark",
 ]

@@ -26,10 +26,11 @@ from enginehouse.router.ledger._draws import LeaseDraws
 from enginehouse.router.ledger._settle_queue import SettleQueue
 from enginehouse.router.ledger._settlement import Settled, settle_claims
 from enginehouse.router.ledger._sizing import rate
-from enginehouse.router.ledger._store import DeclaredDead, LedgerStore, journal_entry, this_process
+from enginehouse.router.ledger._store import DeclaredDead, LedgerStore, Watermark, journal_entry, this_process
 from enginehouse.router.ledger._sweep import Swept, sweep
 from enginehouse.router.ledger._terms import LedgerTerms, LedgerUnavailable
 from enginehouse.router.ledger._waits import WANTED_MS, BudgetWaits
+from enginehouse.router.ledger._watermarks import WatermarkQueue
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Ledger:
         self._settling = SettleQueue(
             settle=self.settle_now, most=terms.settle_batch, gather_s=terms.settle_gather_s, monotonic=monotonic
         )
+        self._marks = WatermarkQueue(note=self.note_watermarks, gather_s=terms.renew_s, monotonic=monotonic)
         self._waits = BudgetWaits(
             draws=self._draws,
             exists=budgets.__contains__,
@@ -93,6 +95,7 @@ class Ledger:
         self._journalling = asyncio.Lock()
         self._tasks = (
             BackgroundTask(self._settling.run, name="ledger-settle"),
+            BackgroundTask(self._marks.run, name="ledger-watermarks"),
             BackgroundTask(lambda: self._every(terms.journal_s, self._journal_old), name="ledger-journal"),
             BackgroundTask(lambda: self._every(terms.renew_s, self._keep), name="ledger-keep"),
             BackgroundTask(lambda: self._every(terms.renew_s, self.sweep), name="ledger-sweep"),
@@ -354,11 +357,15 @@ class Ledger:
                 "served more than could be billed; the difference is unbilled", extra={"nanos": done.unbilled_nanos}
             )
 
-    async def note_watermark(self, engine_id: str, *, watermark_ms: int, engine_time_ms: int) -> None:
-        """Store an engine's watermark. Raises LedgerUnavailable."""
+    def submit_watermark(self, mark: Watermark) -> asyncio.Future[None]:
+        """Note an engine's watermark soon: the future is done once it is committed, or fails with LedgerUnavailable."""
+        return self._marks.put(mark)
+
+    async def note_watermarks(self, marks: Sequence[Watermark]) -> None:
+        """Store watermarks, at most one of each engine. Raises LedgerUnavailable."""
         try:
             with translate_db_errors():
-                await self._store.note_watermark(engine_id, watermark_ms=watermark_ms, engine_time_ms=engine_time_ms)
+                await self._store.note_watermarks(marks)
         except DatabaseUnavailable as error:
             raise LedgerUnavailable("the ledger's database does not answer") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -71,6 +72,16 @@ class EngineMark:
     live_at_ms: int
 
 
+class Watermark(NamedTuple):
+    """An engine's word that it spends, and has unacknowledged, nothing of grants that are older; both in milliseconds
+    since 1970 UTC.
+    """
+
+    engine_id: str
+    watermark_ms: int
+    engine_time_ms: int
+
+
 _WINDOW = sa.text(
     """
     INSERT INTO budget_windows (budget_id, window_start_ms, limit_nanos)
@@ -114,6 +125,30 @@ _JOURNAL = f"""
            unnest({integers(5)}), unnest({integers(6)})
     ON CONFLICT DO NOTHING
     """
+# One statement commits by itself, all of it or nothing. Engines are locked in one order.
+_RENEW = """
+    WITH renewed AS (
+      UPDATE replicas SET renewed_until = now() + make_interval(secs => $2::float8)
+      WHERE replica_id = $1 AND state = 'live'
+      RETURNING 1
+    ), live AS (
+      INSERT INTO engines (engine_id, live_at_ms)
+      SELECT engine_id, $4::bigint FROM unnest($3::text[]) AS live (engine_id)
+      WHERE EXISTS (SELECT FROM renewed)
+      ORDER BY 1
+      ON CONFLICT (engine_id) DO UPDATE SET live_at_ms = greatest(engines.live_at_ms, excluded.live_at_ms)
+    )
+    SELECT count(*) FROM renewed
+    """
+_WATERMARKS = """
+    INSERT INTO engines (engine_id, watermark_ms, engine_time_ms)
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) ORDER BY 1
+    ON CONFLICT (engine_id) DO UPDATE
+      SET watermark_ms = CASE WHEN engines.watermark_ms > excluded.engine_time_ms THEN excluded.watermark_ms
+                              ELSE greatest(engines.watermark_ms, excluded.watermark_ms) END,
+          engine_time_ms = excluded.engine_time_ms
+    """
+_CLOSED = "SELECT grant_id FROM reservations WHERE grant_id = ANY($1::text[]) AND state <> 'open'"
 _RAISE_CAP = sa.text(
     """
     INSERT INTO reservations (grant_id, replica_id, state, grant_bytes, cap_nanos, issued_at_ms, expires_at_ms)
@@ -156,31 +191,10 @@ class LedgerStore:
 
     async def renew(self, replica_id: str, *, live_engines: Sequence[str], now_ms: int) -> None:
         """Renew the registration, and note which engines can be sent grants. Raises DeclaredDead."""
-        async with self._database.begin() as connection:
-            renewed = await connection.execute(
-                sa.text(
-                    """
-                    UPDATE replicas SET renewed_until = now() + make_interval(secs => :ttl)
-                    WHERE replica_id = :replica_id AND state = 'live'
-                    """
-                ),
-                {"replica_id": replica_id, "ttl": self._ttl_s},
-            )
-            if renewed.rowcount == 0:
-                raise DeclaredDead(replica_id)
-            if live_engines:
-                await connection.execute(
-                    sa.text(
-                        """
-                        INSERT INTO engines (engine_id, live_at_ms)
-                        SELECT engine_id, :now_ms FROM unnest(CAST(:engine_ids AS text[])) AS live (engine_id)
-                        ORDER BY 1
-                        ON CONFLICT (engine_id) DO UPDATE
-                          SET live_at_ms = greatest(engines.live_at_ms, excluded.live_at_ms)
-                        """
-                    ),
-                    {"engine_ids": sorted(live_engines), "now_ms": now_ms},
-                )
+        async with driver_connection(self._database) as driver:
+            renewed = await driver.fetchval(_RENEW, replica_id, self._ttl_s, sorted(live_engines), now_ms)
+        if not renewed:
+            raise DeclaredDead(replica_id)
 
     async def retire(self, replica_id: str, *, now_ms: int) -> None:
         """End this replica's registration: it makes no grants after this."""
@@ -278,15 +292,8 @@ class LedgerStore:
 
     async def closed_of(self, grant_ids: Sequence[str]) -> list[str]:
         """Return those of these grants that are no longer open."""
-        async with self._database.connect() as connection:
-            rows = await connection.execute(
-                sa.text(
-                    "SELECT grant_id FROM reservations"
-                    " WHERE grant_id = ANY(CAST(:grant_ids AS text[])) AND state <> 'open'"
-                ),
-                {"grant_ids": list(grant_ids)},
-            )
-            return [row.grant_id for row in rows]
+        async with driver_connection(self._database) as driver:
+            return [row[0] for row in await driver.fetch(_CLOSED, list(grant_ids))]
 
     async def leases(self, lease_ids: Sequence[str]) -> list[LeaseState]:
         """These leases as they are once every transaction that has changed them has ended, also one that its sender has
@@ -307,24 +314,16 @@ class LedgerStore:
         async with self._database.begin() as connection:
             await notify(connection, RETURN_CHANNEL, budget_id)
 
-    async def note_watermark(self, engine_id: str, *, watermark_ms: int, engine_time_ms: int) -> None:
-        """Store an engine's watermark; it never goes back, unless the engine's clock was put back behind it: then it
-        is of a time to come, and would pass grants that are not given out yet.
+    async def note_watermarks(self, marks: Sequence[Watermark]) -> None:
+        """Store watermarks, at most one of each engine. One never goes back, unless the engine's clock was put back
+        behind it: then it is of a time to come, and would pass grants that are not given out yet.
         """
-        async with self._database.begin() as connection:
-            await connection.execute(
-                sa.text(
-                    """
-                    INSERT INTO engines (engine_id, watermark_ms, engine_time_ms)
-                    VALUES (:engine_id, :watermark_ms, :engine_time_ms)
-                    ON CONFLICT (engine_id) DO UPDATE
-                      SET watermark_ms = CASE WHEN engines.watermark_ms > excluded.engine_time_ms
-                                              THEN excluded.watermark_ms
-                                              ELSE greatest(engines.watermark_ms, excluded.watermark_ms) END,
-                          engine_time_ms = excluded.engine_time_ms
-                    """
-                ),
-                {"engine_id": engine_id, "watermark_ms": watermark_ms, "engine_time_ms": engine_time_ms},
+        async with driver_connection(self._database) as driver:
+            await driver.execute(
+                _WATERMARKS,
+                [mark.engine_id for mark in marks],
+                [mark.watermark_ms for mark in marks],
+                [mark.engine_time_ms for mark in marks],
             )
 
     async def forget_engine(self, engine_id: str) -> bool:

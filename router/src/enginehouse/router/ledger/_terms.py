@@ -43,7 +43,7 @@ class LedgerTerms:
         journal_s: how often reservations are written down.
         journal_age_s: how long a reservation is open before it is written down. One that settles sooner is written once
             instead of twice. A router that dies takes the knowledge of what was open for less with it, never the money.
-        renew_s: how often the registration is renewed and the book compared with PostgreSQL.
+        renew_s: how often the registration is renewed, the book compared with PostgreSQL, watermarks noted.
         lease_s: how many seconds of recent traffic a lease is drawn for.
         idle_s: after how long without reservations a lease's free money goes back.
         share: a lease is at most one share-th of what a window has free, unless one request needs more.
