@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from enginehouse.api.gateway.v1 import registry_pb2
 from enginehouse.api.inference.v1 import generation_pb2
+from enginehouse.kit.address_channels import AddressChannels
 from enginehouse.kit.catalog import Catalog, CatalogModel
 from enginehouse.kit.contracts import load_contracts
 from enginehouse.kit.grants import GrantKeys, peek
@@ -26,6 +27,7 @@ from enginehouse.kit.pricing import UNITS
 from enginehouse.router.admission.admission import Admission
 from enginehouse.router.admission.admitting import Check
 from enginehouse.router.admission.cost_caps import RunCaps
+from enginehouse.router.admission.exact_input import ExactInput
 from enginehouse.router.alerts import ExhaustionRecorder
 from enginehouse.router.cache import (
     AnswerMemory,
@@ -189,6 +191,14 @@ def _admission(
         exposures=ExposureLog(database=None, clock=wall_clock),  # type: ignore[arg-type]
         run_caps=RunCaps(store=BudgetStore(database=None), index=budgets, clock=wall_clock),  # type: ignore[arg-type]
         exhaustion=ExhaustionRecorder(database=None, clock=wall_clock),  # type: ignore[arg-type]
+        exact_input=ExactInput(
+            grant_keys=GrantKeys({"k1": b"s" * 32}),
+            channels=AddressChannels(retries=False),
+            clock=wall_clock,
+            timeout_s=0,
+            max_body_bytes=32 << 20,
+            asked=lambda _: None,
+        ),
         grant_keys=GrantKeys({"k1": b"s" * 32}),
         clock=wall_clock,
         accept_window_s=10,

@@ -9,7 +9,11 @@ import pytest
 from tests.mesh import Mesh
 
 # A machine that is busy otherwise takes longer to serve what a budget pays for than the default lets a request wait.
-_CONFIG = {"gateway": {"edge": {"authorization_timeout_s": 30}}, "router": {"ledger": {"budget_wait_s": 20}}}
+# Prompts are not counted, so that bounds are several times what requests cost.
+_CONFIG = {
+    "gateway": {"edge": {"authorization_timeout_s": 30}},
+    "router": {"count_tokens_s": 0, "ledger": {"budget_wait_s": 20}},
+}
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from enginehouse.client.errors import FieldViolation
 from enginehouse.kit.contracts import Exposure, load_contracts
 
 # Methods that no command calls, and that no error recommends.
-WITHOUT_COMMAND = {"EvaluateFlags", "GetCaller", "Store", "Report", "Converse", "Embed", "Tokenize"}
+WITHOUT_COMMAND = {"EvaluateFlags", "GetCaller", "Store", "Report", "Converse", "Embed", "Tokenize", "CountTokens"}
 
 
 @pytest.mark.parametrize(

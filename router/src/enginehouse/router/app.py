@@ -126,6 +126,7 @@ class RouterService:
         parts.push_async_callback(router.identity.users.close)
         parts.push_async_callback(router.identity.keys.close)
         parts.push_async_callback(router.cache.close)
+        parts.push_async_callback(router.exact_input.close)
         # These begin once the tables are there.
         parts.push_async_callback(router.experiments.exposures.close)
         parts.push_async_callback(router.experiments.controller.close)

@@ -109,6 +109,22 @@ class BudgetWaitMetrics:
         self._seconds.labels(str(served).lower()).observe(seconds)
 
 
+class PromptCountMetrics:
+    """Prompts that engines were asked to count, for requests that a budget could not pay at their bound."""
+
+    def __init__(self, *, registry: CollectorRegistry) -> None:
+        self._counts = Counter(
+            "enginehouse_router_prompt_counts",
+            "Prompts that engines were asked to count where a budget lacked their bound, by whether one did in time.",
+            ["counted"],
+            registry=registry,
+        )
+
+    def asked(self, counted: bool) -> None:
+        """An engine counted a prompt, or did not."""
+        self._counts.labels(str(counted).lower()).inc()
+
+
 class _Decisions(Collector):
     def __init__(self, *, admitted: Callable[[], int], refusals: Mapping[str, int]) -> None:
         self._admitted = admitted

@@ -82,6 +82,8 @@ class RouterSettings(Section):
     """The models, their prices and capabilities."""
     predictor_file: Path | None = None
     """The artefact that prompts' complexity is predicted with; without one, that of the package."""
+    count_tokens_s: float = pydantic.Field(default=0.15, ge=0, le=2)
+    """How long an engine may take to count a prompt that a budget cannot pay at its bound; 0 to ask none."""
     grant_ttl_s: float = pydantic.Field(default=600.0, gt=0)
     """How long an engine may go on spending on a grant."""
     max_body_bytes: int = pydantic.Field(default=32 << 20, gt=0)

@@ -19,11 +19,11 @@ import grpc
 
 from enginehouse.api.inference.v1 import generation_pb2
 from enginehouse.api.router.v1 import cache_pb2, cache_pb2_grpc
+from enginehouse.kit.address_channels import AddressChannels
 from enginehouse.kit.calls import GrantedCall
 from enginehouse.kit.current_call import current_call
 from enginehouse.kit.grants import GRANT_HEADER
 from enginehouse.kit.openai import InProcessTextEngine
-from enginehouse.kit.router_channels import RouterChannels
 from enginehouse.kit.tasks import BackgroundTask
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class AnswerSender:
         self._queue: asyncio.Queue[tuple[str, cache_pb2.StoreRequest, int]] = asyncio.Queue()
         self._pending_bytes = 0
         self._tasks: list[BackgroundTask] = []
-        self._channels = RouterChannels(retries=False)
+        self._channels = AddressChannels(retries=False)
         self.dropped = 0
         """The number of answers that did not fit or could not be delivered."""
 

@@ -18,6 +18,7 @@ from enginehouse.router.admission import errors
 from enginehouse.router.admission.admitting import Admitted, Admitting, Check
 from enginehouse.router.admission.caller_context import CallerContext
 from enginehouse.router.admission.cost_caps import RunCaps, capped, request_cap
+from enginehouse.router.admission.exact_input import ExactInput
 from enginehouse.router.admission.grant_builder import GrantBuilder
 from enginehouse.router.admission.request_headers import (
     chosen_request_id,
@@ -61,6 +62,7 @@ class Admission:
         exposures: the log of the requests that were assigned.
         run_caps: the budgets that runs begin with.
         exhaustion: raises alerts for budgets that could not pay.
+        exact_input: has prompts counted that a budget cannot pay at their bound.
         grant_keys: what grants are signed with.
         clock: milliseconds since 1970 UTC.
         accept_window_s: how long an engine may wait to start on a grant.
@@ -81,6 +83,7 @@ class Admission:
         exposures: ExposureLog,
         run_caps: RunCaps,
         exhaustion: ExhaustionRecorder,
+        exact_input: ExactInput,
         grant_keys: GrantKeys,
         clock: Clock,
         accept_window_s: float,
@@ -98,6 +101,7 @@ class Admission:
         self._exposures = exposures
         self._run_caps = run_caps
         self._exhaustion = exhaustion
+        self._exact_input = exact_input
         self._grant_keys = grant_keys
         self._clock = clock
         self._max_body_bytes = max_body_bytes
@@ -331,6 +335,16 @@ class Admission:
                 expires_at_ms=grant.expires_at_ms,
             )
             if isinstance(reserved, Shortfall):
+
+                async def lower(unspent_nanos: int | None) -> int:
+                    nonlocal decision, cap
+                    lowered = await self._exact_input.lower(
+                        admitting, decision.candidates, grant, unspent_nanos=unspent_nanos
+                    )
+                    decision = decision._replace(candidates=lowered)
+                    cap = decision.bound_nanos
+                    return cap
+
                 reserved = await self._ledger.reserve(
                     payer,
                     grant_id=admitting.grant_id,
@@ -338,6 +352,7 @@ class Admission:
                     now_ms=admitting.now_ms,
                     expires_at_ms=grant.expires_at_ms,
                     wait_s=self._patience_s(admitting),
+                    lower=lower,
                 )
                 # The engine's times begin when there is something to spend.
                 self._grants.issue(grant, now_ms=reserved.issued_at_ms)

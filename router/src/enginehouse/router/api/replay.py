@@ -184,6 +184,12 @@ class ReplayServicer(generation_pb2_grpc.GenerationServiceServicer):
         """Never called through the gateway."""
         raise ServiceError(Reason.UNKNOWN_METHOD, "tokens are an engine's; only answers are kept")
 
+    async def CountTokens(
+        self, request: generation_pb2.CountTokensRequest, context: Any
+    ) -> generation_pb2.CountTokensResponse:
+        """Never called through the gateway."""
+        raise ServiceError(Reason.UNKNOWN_METHOD, "tokens are an engine's; only answers are kept")
+
     async def ListModels(
         self, request: generation_pb2.ListModelsRequest, context: Any
     ) -> generation_pb2.ListModelsResponse:

@@ -195,11 +195,20 @@ class Ledger:
         return reserved
 
     async def reserve(
-        self, payer: Payer, *, grant_id: str, cap_nanos: int, now_ms: int, expires_at_ms: int, wait_s: float = 0.0
+        self,
+        payer: Payer,
+        *,
+        grant_id: str,
+        cap_nanos: int,
+        now_ms: int,
+        expires_at_ms: int,
+        wait_s: float = 0.0,
+        lower: Callable[[int | None], Awaitable[int]] | None = None,
     ) -> Reservation:
         """Reserve, after a draw if need be (steps 1 and 2); wait so long at most for what is in flight.
 
-        The reservation begins, and expires, as much later as it took.
+        The reservation begins, and expires, as much later as it took. Before it waits or is refused, `lower` is called
+        with what is not spent of the budget (None if it is not known), and may return a lower cap.
 
         Raises:
             InsufficientBudget: the budget cannot pay now, or could not in time.
@@ -207,12 +216,12 @@ class Ledger:
         """
         lasting_ms = expires_at_ms - now_ms
 
-        def take(is_next: bool) -> Reservation | Shortfall:
+        def take(is_next: bool, asks_nanos: int) -> Reservation | Shortfall:
             now = self._clock()
             return self.try_reserve(
                 payer,
                 grant_id=grant_id,
-                cap_nanos=cap_nanos,
+                cap_nanos=asks_nanos,
                 now_ms=now,
                 expires_at_ms=now + lasting_ms,
                 is_next=is_next,
@@ -223,6 +232,7 @@ class Ledger:
             take=take,
             asks_nanos=cap_nanos,
             limit_s=wait_s,
+            lower=lower,
         )
         reserved.waited_ms = waited_ms
         return reserved
@@ -258,7 +268,7 @@ class Ledger:
         return token
 
     async def _extended(self, grant_id: str, *, cap_nanos: int, now_ms: int, wait_s: float) -> Reservation:
-        def take(is_next: bool) -> Reservation | Shortfall:
+        def take(is_next: bool, _: int) -> Reservation | Shortfall:
             found = self._open_reservation(grant_id)
             more = max(0, cap_nanos - found.cap_nanos)
             short = self._book.extend(found, more, now_ms=self._clock() if is_next else now_ms, is_next=is_next)

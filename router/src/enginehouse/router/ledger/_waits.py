@@ -84,10 +84,11 @@ class BudgetWaits:
         self,
         *,
         accounts: Callable[[], Sequence[Account]],
-        take: Callable[[bool], _T | Shortfall],
+        take: Callable[[bool, int], _T | Shortfall],
         asks_nanos: int,
         limit_s: float,
         urgent: bool = False,
+        lower: Callable[[int | None], Awaitable[int]] | None = None,
     ) -> tuple[_T, int]:
         """Take money from every account at once, after draws and waiting.
 
@@ -95,10 +96,13 @@ class BudgetWaits:
 
         Args:
             accounts: returns those that pay, as they are now.
-            take: takes the money from all of them or none; is told whether it is this request's turn in the queue.
+            take: takes the money from all of them or none; is told whether it is this request's turn in the queue, and
+                how much.
             asks_nanos: what is needed of each.
             limit_s: how long to wait at most for what is in flight; 0 not to.
             urgent: goes before those that are not.
+            lower: returns how much is enough, once, before this request waits or is refused; is told what is not spent
+                of the budget, None if it is not known.
 
         Raises:
             InsufficientBudget: the budget has too little, or what is in flight was not free in time; nothing is taken.
@@ -106,14 +110,24 @@ class BudgetWaits:
         """
         began = self._monotonic()
         # Whoever may wait has its place in the queue after one draw that others took; the queue draws on.
-        for _ in range(_DRAWS if limit_s <= 0 else 2):
-            taken = take(False)
+        draws = _DRAWS if limit_s <= 0 else 2
+        while draws:
+            draws -= 1
+            taken = take(False, asks_nanos)
             if not isinstance(taken, Shortfall):
                 return taken, 0
             account = taken.account
+            drew = account.queue is None and (
+                await self._draws.wait_for(account, asks_nanos) or account.free >= asks_nanos
+            )
+            if not drew and lower is not None:
+                enough, lower = await lower(account.unspent), None
+                if enough < asks_nanos:
+                    asks_nanos, draws = enough, draws + 1
+                    continue
             if account.queue is not None:
                 break
-            if not await self._draws.wait_for(account, asks_nanos) and account.free < asks_nanos:
+            if not drew:
                 if not self._exists(account.budget.budget_id):
                     # It was removed while we drew on it.
                     continue
@@ -129,7 +143,7 @@ class BudgetWaits:
             raise InsufficientBudget(account.budget, in_flight=True, ahead=self.waiting)
         return await self._wait(
             accounts=accounts,
-            take=lambda: take(True),
+            take=lambda: take(True, asks_nanos),
             asks_nanos=asks_nanos,
             began=began,
             limit_s=limit_s,

@@ -27,6 +27,7 @@ _ESTIMATORS: Mapping[tuple[str, str], Callable[[IncomingCall], InferenceRequest]
         (Task.EMBED, generation_pb2.EmbedRequest.DESCRIPTOR.full_name): _text.embed,
         (Task.EMBED, _HTTP_BODY): _openai.embed,
         (Task.TOKENIZE, generation_pb2.TokenizeRequest.DESCRIPTOR.full_name): _text.tokenize,
+        (Task.TOKENIZE, generation_pb2.CountTokensRequest.DESCRIPTOR.full_name): _text.count_tokens,
         (Task.SPEAK, voice_pb2.SynthesizeRequest.DESCRIPTOR.full_name): _voice.synthesize,
         (Task.SPEAK, voice_pb2.PlanSpeechRequest.DESCRIPTOR.full_name): _voice.plan_speech,
         (Task.SPEAK, voice_pb2.ConverseRequest.DESCRIPTOR.full_name): _voice.converse,

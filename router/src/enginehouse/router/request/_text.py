@@ -54,5 +54,13 @@ def sized_embed(request: generation_pb2.EmbedRequest, *, capabilities: frozenset
 
 def tokenize(call: IncomingCall) -> InferenceRequest:
     """Size a TokenizeRequest."""
-    request = call.read(generation_pb2.TokenizeRequest)
-    return InferenceRequest(task=Task.TOKENIZE, model=request.model or "auto", capabilities=call.method.capabilities)
+    return _tokens_of(call, call.read(generation_pb2.TokenizeRequest).model)
+
+
+def count_tokens(call: IncomingCall) -> InferenceRequest:
+    """Size a CountTokensRequest."""
+    return _tokens_of(call, call.read(generation_pb2.CountTokensRequest).generate.model)
+
+
+def _tokens_of(call: IncomingCall, model: str) -> InferenceRequest:
+    return InferenceRequest(task=Task.TOKENIZE, model=model or "auto", capabilities=call.method.capabilities)

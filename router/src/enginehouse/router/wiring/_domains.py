@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import time
 
+from enginehouse.kit.address_channels import AddressChannels
 from enginehouse.router.admission.admission import Admission
 from enginehouse.router.admission.cost_caps import RunCaps
+from enginehouse.router.admission.exact_input import ExactInput
 from enginehouse.router.alerts import AlertStore, ExhaustionRecorder, WebhookDispatcher
 from enginehouse.router.cache import CacheModule
 from enginehouse.router.decision.decide import State
@@ -25,7 +27,7 @@ from enginehouse.router.identity import Authenticator, KeyIndex, KeyStore, Token
 from enginehouse.router.ids import new_id
 from enginehouse.router.ledger import BudgetIndex, BudgetStore, Ledger, LedgerStore, UsageReportParser
 from enginehouse.router.limits import Limiter, SharedBuckets
-from enginehouse.router.metrics import BudgetWaitMetrics
+from enginehouse.router.metrics import BudgetWaitMetrics, PromptCountMetrics
 from enginehouse.router.policy import Policy, PolicyStore
 from enginehouse.router.predictor import load_predictor
 from enginehouse.router.prices import PriceBook, PriceRefresher, PriceStore
@@ -273,6 +275,7 @@ class RouterParts:
     alerts: AlertParts
     cache: CacheModule
     run_caps: RunCaps
+    exact_input: ExactInput
     admission: Admission
 
 
@@ -288,6 +291,14 @@ def build_router(environment: Environment) -> RouterParts:
     cache = build_cache(environment, fleet=fleet.fleet, redis=limits.redis, reports=ledger.reports)
     run_caps = RunCaps(store=ledger.budget_store, index=ledger.budgets, clock=environment.clock)
     settings = environment.settings
+    exact_input = ExactInput(
+        grant_keys=environment.grant_keys,
+        channels=AddressChannels(retries=False),
+        clock=environment.clock,
+        timeout_s=settings.count_tokens_s,
+        max_body_bytes=settings.max_body_bytes,
+        asked=PromptCountMetrics(registry=environment.registry).asked,
+    )
     admission = Admission(
         contracts=environment.contracts,
         state=decision.state,
@@ -299,6 +310,7 @@ def build_router(environment: Environment) -> RouterParts:
         exposures=experiments.exposures,
         run_caps=run_caps,
         exhaustion=alerts.exhaustion,
+        exact_input=exact_input,
         grant_keys=environment.grant_keys,
         clock=environment.clock,
         accept_window_s=settings.ledger.accept_window_s,
@@ -315,5 +327,6 @@ def build_router(environment: Environment) -> RouterParts:
         alerts=alerts,
         cache=cache,
         run_caps=run_caps,
+        exact_input=exact_input,
         admission=admission,
     )

@@ -59,10 +59,7 @@ class TextEngine:
         Raises:
             ServiceError: the request is invalid, or no model can answer it.
         """
-        check_generate(request)
-        compact_schemas(request)
-        if call.system_prompt:
-            _put_before(request, call.system_prompt)
+        _complete(request, call)
         return self.models.stream(
             call,
             lambda: self._generate(request, call),
@@ -181,6 +178,33 @@ class TextEngine:
         served = self.models.find(model)
         async with served.use() as loaded:
             return generation_pb2.TokenizeResponse(token_ids=await loaded.tokenize(request.text))
+
+    async def count_tokens(
+        self, request: generation_pb2.GenerateRequest, call: GrantedCall, model: str
+    ) -> generation_pb2.CountTokensResponse:
+        """Count the prompt that a generation by a model would read, just as the generation would; raise ServiceError.
+
+        It takes no slot of the model, and does not load it.
+        """
+        _complete(request, call)
+        served = self.models.find(model)
+        _check_capabilities(request, served.catalog)
+        if served.loaded is None:
+            raise ServiceError(
+                Reason.FAILED_PRECONDITION, f"model {served.catalog.name!r} is not loaded; a generation loads it"
+            )
+        async with served.use() as loaded:
+            if request.resumable and loaded.info.may_resume:
+                request = seeded(request, call.request_id)
+            prepared = await loaded.prepare(request)
+        if prepared.likely_input_tokens is not None:
+            raise ServiceError(
+                Reason.UNSUPPORTED_CAPABILITY,
+                f"only the provider of {served.catalog.name!r} has its tokenizer; its generations tell what they read",
+            )
+        return generation_pb2.CountTokensResponse(
+            input_tokens=prepared.input_tokens + len(request.resume.token_ids), model=served.catalog.name
+        )
 
     def describe(self, served: ServedModel) -> generation_pb2.Model:
         """Return a model as `ListModels` shows it."""
@@ -326,6 +350,14 @@ def _last(response: generation_pb2.GenerateResponse, call: GrantedCall) -> gener
     summary.time_to_first_token_ms = call.first_output_ms
     summary.total_ms = call.elapsed_ms()
     return response
+
+
+def _complete(request: generation_pb2.GenerateRequest, call: GrantedCall) -> None:
+    """Check a request for text, and bring it into the form in which a model gets it."""
+    check_generate(request)
+    compact_schemas(request)
+    if call.system_prompt:
+        _put_before(request, call.system_prompt)
 
 
 def _put_before(request: generation_pb2.GenerateRequest, text: str) -> None:

@@ -61,6 +61,16 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
             granted = [candidate.model for candidate in call.grant.candidates]
             return await self._engine.tokenize(request, granted[0] if granted else request.model)
 
+    async def CountTokens(
+        self, request: generation_pb2.CountTokensRequest, context: Context
+    ) -> generation_pb2.CountTokensResponse:
+        """Count a prompt's tokens; see the contract."""
+        async with self._calls.accept(context, served_models=None) as call:
+            granted = [candidate.model for candidate in call.grant.candidates]
+            return await self._engine.count_tokens(
+                request.generate, call, granted[0] if granted else request.generate.model
+            )
+
     async def ListModels(
         self, request: generation_pb2.ListModelsRequest, context: Context
     ) -> generation_pb2.ListModelsResponse:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import grpc
 
 from enginehouse.api.router.v1 import usage_pb2, usage_pb2_grpc
+from enginehouse.kit.address_channels import AddressChannels
 from enginehouse.kit.errors import Reason, ServiceError, from_rpc_error
-from enginehouse.kit.router_channels import RouterChannels
 
 _TOLD = frozenset({Reason.BUDGET_EXHAUSTED, Reason.LEDGER_UNAVAILABLE, Reason.GRANT_EXPIRED})
 
@@ -20,7 +20,7 @@ class GrantExtensions:
 
     def __init__(self, *, timeout_s: float = 5.0) -> None:
         self._timeout_s = timeout_s
-        self._channels = RouterChannels(retries=True)
+        self._channels = AddressChannels(retries=True)
 
     async def extend(self, request: usage_pb2.ExtendRequest, *, address: str) -> str:
         """Return the grant with a higher cap.

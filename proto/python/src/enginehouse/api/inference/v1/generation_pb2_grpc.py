@@ -50,6 +50,11 @@ class GenerationServiceStub(object):
                 request_serializer=enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2.TokenizeRequest.SerializeToString,
                 response_deserializer=enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2.TokenizeResponse.FromString,
                 _registered_method=True)
+        self.CountTokens = channel.unary_unary(
+                '/enginehouse.api.inference.v1.GenerationService/CountTokens',
+                request_serializer=enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2.CountTokensRequest.SerializeToString,
+                response_deserializer=enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2.CountTokensResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/enginehouse.api.inference.v1.GenerationService/ListModels',
                 request_serializer=enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2.ListModelsRequest.SerializeToString,
@@ -83,6 +88,15 @@ class GenerationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountTokens(self, request, context):
+        """Counts the prompt tokens that a generation would be billed for, those of the chat template and of tools included,
+        without generating. UNSUPPORTED_CAPABILITY where the engine has no tokenizer of the model, FAILED_PRECONDITION while
+        the model is not loaded. Costs nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models that this engine serves. Costs nothing.
         """
@@ -107,6 +121,11 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     servicer.Tokenize,
                     request_deserializer=enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2.TokenizeRequest.FromString,
                     response_serializer=enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2.TokenizeResponse.SerializeToString,
+            ),
+            'CountTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTokens,
+                    request_deserializer=enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2.CountTokensRequest.FromString,
+                    response_serializer=enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2.CountTokensResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -196,6 +215,33 @@ class GenerationService(object):
             '/enginehouse.api.inference.v1.GenerationService/Tokenize',
             enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2.TokenizeRequest.SerializeToString,
             enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2.TokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/enginehouse.api.inference.v1.GenerationService/CountTokens',
+            enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2.CountTokensRequest.SerializeToString,
+            enginehouse_dot_api_dot_inference_dot_v1_dot_generation__pb2.CountTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,11 @@ class GenerationServiceStub:
     """Embeds texts as vectors."""
     Tokenize: _grpc.UnaryUnaryMultiCallable[_generation_pb2.TokenizeRequest, _generation_pb2.TokenizeResponse]
     """Splits a text into the model's tokens. Costs nothing."""
+    CountTokens: _grpc.UnaryUnaryMultiCallable[_generation_pb2.CountTokensRequest, _generation_pb2.CountTokensResponse]
+    """Counts the prompt tokens that a generation would be billed for, those of the chat template and of tools included,
+    without generating. UNSUPPORTED_CAPABILITY where the engine has no tokenizer of the model, FAILED_PRECONDITION while
+    the model is not loaded. Costs nothing.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_generation_pb2.ListModelsRequest, _generation_pb2.ListModelsResponse]
     """Lists the models that this engine serves. Costs nothing."""
 
@@ -57,6 +62,11 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     """Embeds texts as vectors."""
     Tokenize: _aio.UnaryUnaryMultiCallable[_generation_pb2.TokenizeRequest, _generation_pb2.TokenizeResponse]  # type: ignore[assignment]
     """Splits a text into the model's tokens. Costs nothing."""
+    CountTokens: _aio.UnaryUnaryMultiCallable[_generation_pb2.CountTokensRequest, _generation_pb2.CountTokensResponse]  # type: ignore[assignment]
+    """Counts the prompt tokens that a generation would be billed for, those of the chat template and of tools included,
+    without generating. UNSUPPORTED_CAPABILITY where the engine has no tokenizer of the model, FAILED_PRECONDITION while
+    the model is not loaded. Costs nothing.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListModelsRequest, _generation_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that this engine serves. Costs nothing."""
 
@@ -88,6 +98,17 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_generation_pb2.TokenizeResponse, _abc.Awaitable[_generation_pb2.TokenizeResponse]]:
         """Splits a text into the model's tokens. Costs nothing."""
+
+    @_abc_1.abstractmethod
+    def CountTokens(
+        self,
+        request: _generation_pb2.CountTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generation_pb2.CountTokensResponse, _abc.Awaitable[_generation_pb2.CountTokensResponse]]:
+        """Counts the prompt tokens that a generation would be billed for, those of the chat template and of tools included,
+        without generating. UNSUPPORTED_CAPABILITY where the engine has no tokenizer of the model, FAILED_PRECONDITION while
+        the model is not loaded. Costs nothing.
+        """
 
     @_abc_1.abstractmethod
     def ListModels(

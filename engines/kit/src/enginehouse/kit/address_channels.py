@@ -1,17 +1,17 @@
-"""Channels to the routers that grants name."""
+"""Channels to processes by their addresses: the routers that grants name, the engines of a fleet."""
 
 from __future__ import annotations
 
 import grpc
 
-_MAX_ROUTERS = 64
+_MAX_CHANNELS = 64
 
 
-class RouterChannels:
+class AddressChannels:
     """The open channels of one purpose, by address.
 
     Args:
-        retries: whether gRPC may send a call again that no router has seen.
+        retries: whether gRPC may send a call again that no process has seen.
     """
 
     def __init__(self, *, retries: bool) -> None:
@@ -24,10 +24,10 @@ class RouterChannels:
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     async def to(self, address: str) -> grpc.aio.Channel:
-        """Return the channel to a router, "host:port"; the oldest one is closed where there are too many."""
+        """Return the channel to an address, "host:port"; the oldest one is closed where there are too many."""
         channel = self._channels.get(address)
         if channel is None:
-            if len(self._channels) >= _MAX_ROUTERS:
+            if len(self._channels) >= _MAX_CHANNELS:
                 oldest = next(iter(self._channels))
                 await self._channels.pop(oldest).close(None)
             channel = self._channels[address] = grpc.aio.insecure_channel(address, options=self._options)
