@@ -48,6 +48,24 @@ async def listening(harness: LedgerHarness, *ledgers: Ledger) -> AsyncIterator[N
         yield
 
 
+@contextlib.asynccontextmanager
+async def passing(harness: LedgerHarness) -> AsyncIterator[None]:
+    """Let the harness's clock go on as ours does: replicas ask each other again only after some time."""
+
+    async def tick() -> None:
+        began_s, began_ms = asyncio.get_running_loop().time(), harness.now_ms
+        while True:
+            await asyncio.sleep(0.01)
+            harness.now_ms = began_ms + int((asyncio.get_running_loop().time() - began_s) * 1000)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        ticking.cancel()
+        await asyncio.wait([ticking])
+
+
 async def test_those_that_a_budget_can_pay_for_are_served_in_turn(harness: LedgerHarness) -> None:
     """Each may cost three times what it costs."""
     budget = await harness.budget(140 * 10)
@@ -117,7 +135,7 @@ async def test_nobody_is_refused_what_a_budget_turns_out_to_have(harness: Ledger
             return
         await serve(ledger, asking.result(), cap, scopes)
 
-    async with listening(harness, *ledgers):
+    async with listening(harness, *ledgers), passing(harness):
         await asyncio.gather(*(call() for _ in range(150)))
     left = {}
     for scope, budget in budgets.items():

@@ -9,7 +9,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -84,6 +84,7 @@ class Ledger:
             give_back=self._give_back,
             catch_up=functools.partial(self.compare, youngest_ms=0),
             hurry=self._settling.hurry,
+            unawaited=self._return_unawaited,
             terms=terms,
             clock=clock,
             monotonic=monotonic,
@@ -532,11 +533,17 @@ class Ledger:
 
     def _handle_freed(self, closed: Sequence[Reservation]) -> None:
         """Give what others have just asked for as it becomes free: they refuse requests meanwhile."""
+        self._return_wanted(account for reservation in closed for account in reservation.accounts)
+
+    def _return_unawaited(self, account: Account) -> None:
+        # What was kept from others for those who waited here is of use to the others alone.
+        self._return_wanted((account,))
+
+    def _return_wanted(self, accounts: Iterable[Account]) -> None:
         now = self._clock()
         wanted = {
             account.budget.budget_id
-            for reservation in closed
-            for account in reservation.accounts
+            for account in accounts
             if now - account.wanted_elsewhere_ms < WANTED_MS and account.free > 0 and not account.is_kept
         }
         for budget_id in wanted - self._returning:

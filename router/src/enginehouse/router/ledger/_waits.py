@@ -46,6 +46,7 @@ class BudgetWaits:
         give_back: returns what is free of an account to the window.
         catch_up: takes in what other replicas settled, where an account's row has not been read since.
         hurry: settles what is queued without gathering more.
+        unawaited: is told of an account for which nobody waits any more.
         terms: how many may wait.
         clock: milliseconds since 1970 UTC.
         monotonic: seconds, for how long a request has waited.
@@ -60,6 +61,7 @@ class BudgetWaits:
         give_back: Callable[[Account], Awaitable[object]],
         catch_up: Callable[[], Awaitable[object]],
         hurry: Callable[[], None],
+        unawaited: Callable[[Account], None],
         terms: LedgerTerms,
         clock: Clock,
         monotonic: Callable[[], float],
@@ -70,6 +72,7 @@ class BudgetWaits:
         self._give_back = give_back
         self._catch_up = catch_up
         self._hurry = hurry
+        self._unawaited = unawaited
         self._terms = terms
         self._clock = clock
         self._monotonic = monotonic
@@ -227,6 +230,7 @@ class BudgetWaits:
             queue.serve(account.free)
         else:
             account.queue = None
+            self._unawaited(account)
 
     async def _fill(self, account: Account, queue: AccountQueue) -> None:
         """Bring an account's queue what the window has, until nobody waits any more."""
