@@ -15,7 +15,7 @@ LOOP = "event loop and native gRPC"
 _LOOPS = ("Runner.run (", "BaseEventLoop.run_forever (", "Handle._run (")
 _FRAME = re.compile(r"^(?P<function>.*) \((?P<file>.*?)(?::\d+)?\)$")
 _THREAD = re.compile(r"^thread \(([0-9A-Fa-fx]+)\)")
-_ROOTS = re.compile(r"^.*/(?:site-packages|src|python3\.\d+|bench(?=/bench/))/")
+_ROOTS = re.compile(r"^.*/(?:site-packages|src|python3\.\d+)/|^.*/(?=bench/\w+\.py$)")
 
 
 def _parts(**patterns: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
