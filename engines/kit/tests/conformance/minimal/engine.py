@@ -58,12 +58,13 @@ class Engine(grpc.GenericRpcHandler):
             f"/{GENERATION}/Generate": (generation_pb2.GenerateRequest, self.generate),
             f"/{GENERATION}/Embed": (generation_pb2.EmbedRequest, self.embed),
             f"/{GENERATION}/Tokenize": (generation_pb2.TokenizeRequest, self.tokenize),
+            f"/{GENERATION}/CountTokens": (generation_pb2.CountTokensRequest, self.count_tokens),
             f"/{GENERATION}/ListModels": (generation_pb2.ListModelsRequest, self.list_models),
             f"/{TEXT}/CreateChatCompletion": (httpbody_pb2.HttpBody, self.chat),
             f"/{TEXT}/CreateCompletion": (httpbody_pb2.HttpBody, self.chat),
             f"/{TEXT}/CreateEmbedding": (httpbody_pb2.HttpBody, self.chat),
         }
-        self.free = {f"/{GENERATION}/Tokenize", f"/{GENERATION}/ListModels"}
+        self.free = {f"/{GENERATION}/{name}" for name in ("Tokenize", "CountTokens", "ListModels")}
 
     def service(self, handler_call_details: Any) -> Any:
         method = handler_call_details.method
@@ -195,6 +196,12 @@ class Engine(grpc.GenericRpcHandler):
         if not request.text:
             raise CallError("INVALID_REQUEST", "text: is empty", field="text")
         yield generation_pb2.TokenizeResponse(token_ids=[len(word) for word in request.text.split()])
+
+    async def count_tokens(self, request: Any, accepted: Accepted) -> AsyncIterator[Any]:
+        if not request.generate.prompt:
+            raise CallError("INVALID_REQUEST", "generate.prompt: is empty", field="generate.prompt")
+        words = request.generate.prompt.split()
+        yield generation_pb2.CountTokensResponse(input_tokens=len(words), model=MODEL)
 
     async def list_models(self, request: Any, accepted: Accepted) -> AsyncIterator[Any]:
         yield generation_pb2.ListModelsResponse(models=[generation_pb2.Model(name=MODEL)])
