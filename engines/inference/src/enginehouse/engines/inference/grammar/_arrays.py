@@ -100,7 +100,8 @@ def _counted(conversion: Conversion, branch: Branch, first: int, least: int, mos
             yield literals, tuple(count + more for count, (_, more) in zip(counts, choice, strict=True))
 
     def key_of(index: int, counts: tuple[int, ...]) -> _Count:
-        return (min(index, floor) if most is None else index, counts)
+        # The first item has no comma before it, so it is told from the others even where no count matters.
+        return (min(index, max(1, floor)) if most is None else index, counts)
 
     start = key_of(0, (0,) * len(branch.contains))
     edges: dict[_Count, list[tuple[str, _Count]]] = {}
