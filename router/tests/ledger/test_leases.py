@@ -104,12 +104,9 @@ async def test_what_others_settled_is_free_at_the_news_of_it(harness: LedgerHarn
     assert len(holder.book) == 0
 
 
-async def test_nothing_is_dropped_while_a_draw_keeps_its_lease_from_being_read(harness: LedgerHarness) -> None:
-    await harness.budget(10_000)
-    holder, other = await harness.replica(), await harness.replica()
-    token = await harness.grant(holder, 1_000)
-    (account,) = holder.book.accounts()
-    store, committed, may_go_on = holder._store.draw, asyncio.Event(), asyncio.Event()
+def hold_draws(ledger: Ledger) -> tuple[asyncio.Event, asyncio.Event]:
+    """Have the replica learn of its draws late; return what is set once one has committed, and what lets it go on."""
+    store, committed, may_go_on = ledger._store.draw, asyncio.Event(), asyncio.Event()
 
     async def slow(**wanted: Any) -> Any:
         drawn = await store(**wanted)
@@ -117,7 +114,16 @@ async def test_nothing_is_dropped_while_a_draw_keeps_its_lease_from_being_read(h
         await may_go_on.wait()
         return drawn
 
-    holder._store.draw = slow  # type: ignore[method-assign]
+    ledger._store.draw = slow  # type: ignore[method-assign]
+    return committed, may_go_on
+
+
+async def test_nothing_is_dropped_while_a_draw_keeps_its_lease_from_being_read(harness: LedgerHarness) -> None:
+    await harness.budget(10_000)
+    holder, other = await harness.replica(), await harness.replica()
+    token = await harness.grant(holder, 1_000)
+    (account,) = holder.book.accounts()
+    committed, may_go_on = hold_draws(holder)
     wanting = asyncio.create_task(harness.grant(holder, account.free + 1))
     await committed.wait()
     await settle(other, harness.report(token, 1_000))
@@ -131,6 +137,27 @@ async def test_nothing_is_dropped_while_a_draw_keeps_its_lease_from_being_read(h
     (lease,) = await harness.rows("SELECT remaining_nanos FROM leases")
     assert account.remaining == lease.remaining_nanos
     assert len(holder.book) == 1
+
+
+async def test_news_of_what_a_draw_keeps_from_being_read_is_taken_in_after_it(harness: LedgerHarness) -> None:
+    await harness.budget(10_000)
+    holder, other = await harness.replica(), await harness.replica()
+    token = await harness.grant(holder, 1_000)
+    (account,) = holder.book.accounts()
+    committed, may_go_on = hold_draws(holder)
+    wanted = account.free + 1
+    wanting = asyncio.create_task(harness.grant(holder, wanted))
+    await committed.wait()
+    await settle(other, harness.report(token, 100))
+    holder.settled_elsewhere(holder.replica_id)
+    # It has been looked at, and could not be read; nobody tells of it again.
+    await wait_for(lambda: account.stale)
+    assert account.reserved == 1_000
+    may_go_on.set()
+    await wanting
+    await wait_for(lambda: account.reserved == wanted)
+    (lease,) = await harness.rows("SELECT remaining_nanos FROM leases")
+    assert account.remaining == lease.remaining_nanos
 
 
 async def test_a_late_report_tells_its_holder_what_an_assumption_had_cost(harness: LedgerHarness) -> None:

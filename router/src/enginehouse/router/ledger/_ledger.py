@@ -438,8 +438,10 @@ class Ledger:
         """Write down what has been open for a while: most of what is open for less is settled before it is needed."""
         await self.flush_journal(older_than_ms=int(self._terms.journal_age_s * 1000))
 
-    async def compare(self, *, youngest_ms: int | None = None) -> None:
+    async def compare(self, *, youngest_ms: int | None = None) -> Sequence[Account]:
         """Take in what other replicas settled, and the rows of leases whose state is unknown.
+
+        Returns the accounts that a draw under way kept from being read: what they paid for stays until the next time.
 
         Looks at reservations that are at least so old, unless told otherwise as old as a renewal: of what has settled
         elsewhere there is news by then, and a request lasts some time.
@@ -455,24 +457,25 @@ class Ledger:
             for reservation in paid:
                 for account in reservation.accounts:
                     account.stale = True
-            await self._read_stale()
-            # A draw under way kept its account from being read: what it paid for stays until the next comparison.
+            drawn_on = await self._read_stale()
             unread = {
                 reservation.grant_id for reservation in paid if any(account.stale for account in reservation.accounts)
             }
             known = [reservation.grant_id for reservation in gone if reservation.grant_id not in unread]
             self._handle_freed(self._book.close(known))
+            return drawn_on
 
-    async def _read_stale(self) -> None:
+    async def _read_stale(self) -> Sequence[Account]:
         """Read the leases whose rows may have changed unseen; what was set aside for lost returns is free then.
 
-        Whatever makes an account stale while its row is read makes it be read again.
+        Whatever makes an account stale while its row is read makes it be read again. Returns those that are not read,
+        since a draw is under way.
         """
-        stale = {
-            account.lease_id: account for account in self._book.accounts() if account.stale and account.drawing is None
-        }
+        unknown = [account for account in self._book.accounts() if account.stale]
+        drawn_on = [account for account in unknown if account.drawing is not None]
+        stale = {account.lease_id: account for account in unknown if account.drawing is None}
         if not stale:
-            return
+            return drawn_on
         for account in stale.values():
             account.stale = False
         try:
@@ -490,6 +493,7 @@ class Ledger:
         for account in stale.values():
             # No row: a first draw of unknown end may yet commit one.
             account.stale = True
+        return drawn_on
 
     def measure(self, *, elapsed_s: float) -> None:
         """Update each account's recent rate."""
@@ -570,7 +574,10 @@ class Ledger:
             await asyncio.sleep(_GATHER_S)
         finally:
             self._comparing = False
-        await self.compare(youngest_ms=0)
+        # The news of what a draw kept from being read does not come again.
+        while unread := await self.compare(youngest_ms=0):
+            if draws := [account.drawing for account in unread if account.drawing is not None]:
+                await asyncio.wait(draws)
 
     async def _give_back(self, account: Account) -> None:
         async with self._returns:
