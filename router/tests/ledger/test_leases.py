@@ -160,6 +160,25 @@ async def test_news_of_what_a_draw_keeps_from_being_read_is_taken_in_after_it(ha
     assert account.remaining == lease.remaining_nanos
 
 
+async def test_what_others_ask_for_during_a_draw_goes_back_after_it(harness: LedgerHarness) -> None:
+    budget = await harness.budget(10_000)
+    holder = await harness.replica()
+    await harness.grant(holder, 1_000)
+    (account,) = holder.book.accounts()
+    committed, may_go_on = hold_draws(holder)
+    wanted = account.free + 1
+    wanting = asyncio.create_task(harness.grant(holder, wanted))
+    await committed.wait()
+    holder.return_requested(budget.budget_id)
+    # The request is looked at, and nothing can go back yet.
+    await asyncio.sleep(0)
+    may_go_on.set()
+    await wanting
+    # Nothing settles here, and nobody asks again.
+    await wait_for(lambda: account.free == account.returning == 0)
+    assert (await harness.window(budget))[1:] == (0, 1_000 + wanted)
+
+
 async def test_a_late_report_tells_its_holder_what_an_assumption_had_cost(harness: LedgerHarness) -> None:
     await harness.budget(10_000)
     holder, other = await harness.replica(), await harness.replica()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from enginehouse.router.clock import Clock
 from enginehouse.router.database import DatabaseUnavailable, translate_db_errors
@@ -167,3 +167,9 @@ class LeaseDraws:
             return 0
         self._book().observe(drawn.lease.lease_id, remaining=drawn.lease.remaining, version=drawn.lease.version)
         return drawn.granted_nanos
+
+
+async def draws_ended(accounts: Iterable[Account]) -> None:
+    """Wait until the draws on accounts that are under way have ended."""
+    if draws := [account.drawing for account in accounts if account.drawing is not None]:
+        await asyncio.wait(draws)

@@ -22,7 +22,8 @@ from enginehouse.router.ids import new_id
 from enginehouse.router.ledger._billing import Claim, Verdict
 from enginehouse.router.ledger._book import Account, Book, Payer, Reservation, Shortfall
 from enginehouse.router.ledger._budget_index import BudgetIndex
-from enginehouse.router.ledger._draws import LeaseDraws
+from enginehouse.router.ledger._draws import LeaseDraws, draws_ended
+from enginehouse.router.ledger._returns import LeaseReturns
 from enginehouse.router.ledger._settle_queue import SettleQueue
 from enginehouse.router.ledger._settlement import Settled, settle_claims
 from enginehouse.router.ledger._sizing import rate
@@ -78,13 +79,18 @@ class Ledger:
             settle=self.settle_now, most=terms.settle_batch, gather_s=terms.settle_gather_s, monotonic=monotonic
         )
         self._marks = WatermarkQueue(note=self.note_watermarks, gather_s=terms.renew_s, monotonic=monotonic)
+        self._background = TaskSet()
+        self._returns = LeaseReturns(
+            store=store, budgets=budgets, terms=terms, clock=clock, book=lambda: self._book, spawn=self._spawn
+        )
         self._waits = BudgetWaits(
             draws=self._draws,
             exists=budgets.__contains__,
-            give_back=self._give_back,
+            give_back=self._returns.give_back,
             catch_up=functools.partial(self.compare, youngest_ms=0),
             hurry=self._settling.hurry,
-            unawaited=self._return_unawaited,
+            # What was kept from others for those who waited here is of use to the others alone.
+            unawaited=lambda account: self._returns.freed((account,)),
             terms=terms,
             clock=clock,
             monotonic=monotonic,
@@ -101,12 +107,8 @@ class Ledger:
             BackgroundTask(lambda: self._every(terms.renew_s, self._keep), name="ledger-keep"),
             BackgroundTask(lambda: self._every(terms.renew_s, self.sweep), name="ledger-sweep"),
         )
-        self._background = TaskSet()
-        # A return's outcome and a lease's row must not be taken in at the same time.
-        self._returns = asyncio.Lock()
-        # A comparison is about to run; budgets of which free money is about to go back.
+        # A comparison is about to run.
         self._comparing = False
-        self._returning: set[str] = set()
         self.unbilled_nanos = 0
         """What was served and billed to nobody since this replica started."""
         self.settled_claims = 0
@@ -361,7 +363,7 @@ class Ledger:
                 # the leases' rows have been read.
                 for account in reservation.accounts:
                     account.stale = True
-        self._handle_freed(self._book.close(tokens, tokens=tokens))
+        self._close(tokens, tokens=tokens)
         if done.unbilled_nanos:
             self.unbilled_nanos += done.unbilled_nanos
             _log.error(
@@ -448,7 +450,7 @@ class Ledger:
         """
         before = self._clock() - (int(self._terms.renew_s * 1000) if youngest_ms is None else youngest_ms)
         # One at a time: another's rows may be older than what this one finds closed.
-        async with self._returns:
+        async with self._returns.lock:
             waiting = [found for found in self._book.open_reservations() if found.issued_at_ms <= before]
             closed = await self._store.closed_of([reservation.grant_id for reservation in waiting]) if waiting else []
             gone = [found for grant_id in closed if (found := self._book.get(grant_id)) is not None]
@@ -462,7 +464,7 @@ class Ledger:
                 reservation.grant_id for reservation in paid if any(account.stale for account in reservation.accounts)
             }
             known = [reservation.grant_id for reservation in gone if reservation.grant_id not in unread]
-            self._handle_freed(self._book.close(known))
+            self._close(known)
             return drawn_on
 
     async def _read_stale(self) -> Sequence[Account]:
@@ -503,24 +505,8 @@ class Ledger:
             account.nanos_per_second = rate(account.nanos_per_second, reserved_nanos=added, elapsed_s=elapsed_s)
 
     async def return_idle(self, *, budget_id: str = "") -> None:
-        """Give back what no longer has a use: of old windows, of removed budgets, and of leases without recent
-        reservations; with a budget named, whatever is free of it.
-        """
-        now = self._clock()
-        for account in self._book.accounts():
-            current = (
-                account.budget.budget_id in self._budgets
-                and account.window_start_ms == account.budget.period.window_start_ms(now)
-            )
-            if account.drawing is not None or account.stale:
-                continue
-            asked = account.budget.budget_id == budget_id
-            if not asked and current and now - account.last_reserved_ms < self._terms.idle_s * 1000:
-                continue
-            if account.free > 0 and account.wanted == 0 and not account.is_kept:
-                await self._give_back(account)
-            elif not current and account.remaining == 0 and account.reserved == 0:
-                self._book.drop(account)
+        """Give back what no longer has a use; with a budget named, whatever is free of it."""
+        await self._returns.idle(budget_id=budget_id)
 
     async def request_return(self, budget_id: str) -> None:
         """Have every replica, this one included, give back what lies free of a budget."""
@@ -529,38 +515,11 @@ class Ledger:
 
     def return_requested(self, budget_id: str) -> None:
         """Handle another replica's request to give back what lies free of a budget."""
-        now = self._clock()
-        for account in self._book.accounts():
-            if account.budget.budget_id == budget_id:
-                account.wanted_elsewhere_ms = now
-        self._spawn(self.return_idle(budget_id=budget_id))
+        self._returns.asked(budget_id)
 
-    def _handle_freed(self, closed: Sequence[Reservation]) -> None:
-        """Give what others have just asked for as it becomes free: they refuse requests meanwhile."""
-        self._return_wanted(account for reservation in closed for account in reservation.accounts)
-
-    def _return_unawaited(self, account: Account) -> None:
-        # What was kept from others for those who waited here is of use to the others alone.
-        self._return_wanted((account,))
-
-    def _return_wanted(self, accounts: Iterable[Account]) -> None:
-        now = self._clock()
-        wanted = {
-            account.budget.budget_id
-            for account in accounts
-            if now - account.wanted_elsewhere_ms < WANTED_MS and account.free > 0 and not account.is_kept
-        }
-        for budget_id in wanted - self._returning:
-            self._returning.add(budget_id)
-            self._spawn(self._return_soon(budget_id))
-
-    async def _return_soon(self, budget_id: str) -> None:
-        try:
-            # What settles within this time goes back in one transaction.
-            await asyncio.sleep(_GATHER_S)
-        finally:
-            self._returning.discard(budget_id)
-        await self.return_idle(budget_id=budget_id)
+    def _close(self, grant_ids: Iterable[str], *, tokens: dict[str, int] | None = None) -> None:
+        closed = self._book.close(grant_ids, tokens=tokens)
+        self._returns.freed(account for reservation in closed for account in reservation.accounts)
 
     def settled_elsewhere(self, replica_id: str) -> None:
         """Take note of reservations that another replica settled."""
@@ -576,31 +535,7 @@ class Ledger:
             self._comparing = False
         # The news of what a draw kept from being read does not come again.
         while unread := await self.compare(youngest_ms=0):
-            if draws := [account.drawing for account in unread if account.drawing is not None]:
-                await asyncio.wait(draws)
-
-    async def _give_back(self, account: Account) -> None:
-        async with self._returns:
-            amount = account.free
-            if amount <= 0 or account.stale:
-                return
-            account.returning += amount
-            try:
-                lease = await self._store.give_back(
-                    lease_id=account.lease_id,
-                    budget_id=account.budget.budget_id,
-                    window_start_ms=account.window_start_ms,
-                    amount_nanos=amount,
-                )
-            except BaseException:
-                # Whether it committed is unknown, so it stays set aside until the row is read.
-                account.stale = True
-                raise
-            if lease is None:
-                account.stale = True
-                return
-            self._book.observe(lease.lease_id, remaining=lease.remaining, version=lease.version)
-            account.returning -= amount
+            await draws_ended(unread)
 
     async def sweep(self) -> Swept | None:
         """Run steps 7 and 8, unless another replica does."""
@@ -644,7 +579,7 @@ class Ledger:
             await self._end(self.flush_journal)
             for account in self._book.accounts():
                 if account.drawing is None:
-                    await self._end(functools.partial(self._give_back, account))
+                    await self._end(functools.partial(self._returns.give_back, account))
             await self._end(lambda: self._store.retire(self._replica_id, now_ms=self._clock()))
 
     async def _end(self, step: Callable[[], Awaitable[object]]) -> None:
