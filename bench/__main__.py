@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -71,6 +72,8 @@ def _machine() -> dict[str, object]:
 
 def main() -> int:
     """Run the selected parts; return exit status 1 if anything selected was not measured."""
+    # As an interrupt does, so that the processes that it started end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = parse()
     selection = arguments.selection
     results, began = Results(machine=_machine()), time.monotonic()
