@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -311,24 +310,3 @@ async def test_kill_9_is_reported_by_the_next_start(mesh: Mesh) -> None:
     assert error.reason is Reason.GRANT_REPLAYED
     engine.signal(signal.SIGTERM)
     assert await engine.end() == 0
-
-
-async def test_grpc_knows_the_switches_that_servers_set() -> None:
-    """Those are experiments, which a later version of gRPC may drop; it says so on standard error alone."""
-    program = (
-        "import enginehouse.kit, asyncio, grpc, os\n"
-        "async def serve():\n"
-        "    server = grpc.aio.server()\n"
-        "    server.add_insecure_port('127.0.0.1:0')\n"
-        "    await server.start()\n"
-        "    await server.stop(0)\n"
-        "asyncio.run(serve())\n"
-        "print(os.environ['GRPC_EXPERIMENTS'])\n"
-    )
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
-    ended = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=60
-    )
-    assert ended.returncode == 0
-    assert ended.stdout.strip() == "-event_engine_listener"
-    assert ended.stderr == ""
