@@ -169,7 +169,7 @@ class LeaseDraws:
         return drawn.granted_nanos
 
 
-async def draws_ended(accounts: Iterable[Account]) -> None:
+async def wait_for_draws(accounts: Iterable[Account]) -> None:
     """Wait until the draws on accounts that are under way have ended."""
     if draws := [account.drawing for account in accounts if account.drawing is not None]:
         await asyncio.wait(draws)

@@ -22,7 +22,7 @@ from enginehouse.router.ids import new_id
 from enginehouse.router.ledger._billing import Claim, Verdict
 from enginehouse.router.ledger._book import Account, Book, Payer, Reservation, Shortfall
 from enginehouse.router.ledger._budget_index import BudgetIndex
-from enginehouse.router.ledger._draws import LeaseDraws, draws_ended
+from enginehouse.router.ledger._draws import LeaseDraws, wait_for_draws
 from enginehouse.router.ledger._returns import LeaseReturns
 from enginehouse.router.ledger._settle_queue import SettleQueue
 from enginehouse.router.ledger._settlement import Settled, settle_claims
@@ -90,7 +90,7 @@ class Ledger:
             catch_up=functools.partial(self.compare, youngest_ms=0),
             hurry=self._settling.hurry,
             # What was kept from others for those who waited here is of use to the others alone.
-            unawaited=lambda account: self._returns.freed((account,)),
+            unawaited=lambda account: self._returns.return_freed((account,)),
             terms=terms,
             clock=clock,
             monotonic=monotonic,
@@ -363,7 +363,7 @@ class Ledger:
                 # the leases' rows have been read.
                 for account in reservation.accounts:
                     account.stale = True
-        self._close(tokens, tokens=tokens)
+        self._close_reservations(tokens, tokens=tokens)
         if done.unbilled_nanos:
             self.unbilled_nanos += done.unbilled_nanos
             _log.error(
@@ -464,7 +464,7 @@ class Ledger:
                 reservation.grant_id for reservation in paid if any(account.stale for account in reservation.accounts)
             }
             known = [reservation.grant_id for reservation in gone if reservation.grant_id not in unread]
-            self._close(known)
+            self._close_reservations(known)
             return drawn_on
 
     async def _read_stale(self) -> Sequence[Account]:
@@ -506,7 +506,7 @@ class Ledger:
 
     async def return_idle(self, *, budget_id: str = "") -> None:
         """Give back what no longer has a use; with a budget named, whatever is free of it."""
-        await self._returns.idle(budget_id=budget_id)
+        await self._returns.return_idle(budget_id=budget_id)
 
     async def request_return(self, budget_id: str) -> None:
         """Have every replica, this one included, give back what lies free of a budget."""
@@ -515,27 +515,32 @@ class Ledger:
 
     def return_requested(self, budget_id: str) -> None:
         """Handle another replica's request to give back what lies free of a budget."""
-        self._returns.asked(budget_id)
+        self._returns.return_requested(budget_id)
 
-    def _close(self, grant_ids: Iterable[str], *, tokens: dict[str, int] | None = None) -> None:
+    def _close_reservations(self, grant_ids: Iterable[str], *, tokens: dict[str, int] | None = None) -> None:
         closed = self._book.close(grant_ids, tokens=tokens)
-        self._returns.freed(account for reservation in closed for account in reservation.accounts)
+        self._returns.return_freed(account for reservation in closed for account in reservation.accounts)
 
     def settled_elsewhere(self, replica_id: str) -> None:
         """Take note of reservations that another replica settled."""
-        if replica_id == self._replica_id and not self._comparing:
-            self._comparing = True
-            self._spawn(self._compare_soon())
+        if replica_id == self._replica_id:
+            self._compare_soon()
 
-    async def _compare_soon(self) -> None:
+    def _compare_soon(self) -> None:
+        if not self._comparing:
+            self._comparing = True
+            self._spawn(self._compare_gathered())
+
+    async def _compare_gathered(self) -> None:
         try:
             # The news of other settlements that comes within this time is looked at together.
             await asyncio.sleep(_GATHER_S)
         finally:
             self._comparing = False
-        # The news of what a draw kept from being read does not come again.
-        while unread := await self.compare(youngest_ms=0):
-            await draws_ended(unread)
+        if unread := await self.compare(youngest_ms=0):
+            # The news of what a draw kept from being read does not come again.
+            await wait_for_draws(unread)
+            self._compare_soon()
 
     async def sweep(self) -> Swept | None:
         """Run steps 7 and 8, unless another replica does."""

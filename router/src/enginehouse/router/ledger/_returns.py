@@ -9,7 +9,7 @@ from typing import Any
 from enginehouse.router.clock import Clock
 from enginehouse.router.ledger._book import Account, Book
 from enginehouse.router.ledger._budget_index import BudgetIndex
-from enginehouse.router.ledger._draws import draws_ended
+from enginehouse.router.ledger._draws import wait_for_draws
 from enginehouse.router.ledger._store import LedgerStore
 from enginehouse.router.ledger._terms import LedgerTerms
 from enginehouse.router.ledger._waits import WANTED_MS
@@ -51,7 +51,7 @@ class LeaseReturns:
         # Budgets of which free money is about to go back.
         self._gathering: set[str] = set()
 
-    async def idle(self, *, budget_id: str = "") -> Sequence[Account]:
+    async def return_idle(self, *, budget_id: str = "") -> Sequence[Account]:
         """Give back what no longer has a use: of old windows, of removed budgets, and of leases without recent
         reservations; with a budget named, whatever is free of it.
 
@@ -77,15 +77,15 @@ class LeaseReturns:
                 self._book().drop(account)
         return drawn_on
 
-    def asked(self, budget_id: str) -> None:
+    def return_requested(self, budget_id: str) -> None:
         """Give back what is free of a budget that another replica asks for, and for a while what becomes free of it."""
         now = self._clock()
         for account in self._book().accounts():
             if account.budget.budget_id == budget_id:
                 account.wanted_elsewhere_ms = now
-        self._spawn(self._give_all(budget_id))
+        self._spawn(self._return_free(budget_id))
 
-    def freed(self, accounts: Iterable[Account]) -> None:
+    def return_freed(self, accounts: Iterable[Account]) -> None:
         """Give what others have just asked for as it becomes free: they refuse requests meanwhile."""
         now = self._clock()
         wanted = {
@@ -93,22 +93,27 @@ class LeaseReturns:
             for account in accounts
             if now - account.wanted_elsewhere_ms < WANTED_MS and account.free > 0 and not account.is_kept
         }
-        for budget_id in wanted - self._gathering:
-            self._gathering.add(budget_id)
-            self._spawn(self._give_soon(budget_id))
+        for budget_id in wanted:
+            self._return_soon(budget_id)
 
-    async def _give_soon(self, budget_id: str) -> None:
+    def _return_soon(self, budget_id: str) -> None:
+        if budget_id not in self._gathering:
+            self._gathering.add(budget_id)
+            self._spawn(self._return_gathered(budget_id))
+
+    async def _return_gathered(self, budget_id: str) -> None:
         try:
             # What settles within this time goes back in one transaction.
             await asyncio.sleep(_GATHER_S)
         finally:
             self._gathering.discard(budget_id)
-        await self._give_all(budget_id)
+        await self._return_free(budget_id)
 
-    async def _give_all(self, budget_id: str) -> None:
-        # Nobody may ask again after the draws that are under way.
-        while drawn_on := await self.idle(budget_id=budget_id):
-            await draws_ended(drawn_on)
+    async def _return_free(self, budget_id: str) -> None:
+        if drawn_on := await self.return_idle(budget_id=budget_id):
+            # Nobody may ask again once the draws have ended.
+            await wait_for_draws(drawn_on)
+            self._return_soon(budget_id)
 
     async def give_back(self, account: Account) -> None:
         """Give back what is free of an account. Raises what the driver raises; the account is stale then."""
